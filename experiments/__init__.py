@@ -1,0 +1,1 @@
+"""One question per file; run each as `python -m experiments.NAME`."""

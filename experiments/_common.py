@@ -1,0 +1,208 @@
+"""What the experiments share: options and their flags, exit statuses, data, progress, where results go.
+
+An experiment is a frozen dataclass of options, which inherits `Common`, and a function `run(config)` that takes
+it as plain data; `launch` turns the dataclass into command-line flags.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import jax
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from mlp_jax import data, results
+from mlp_jax.errors import UserError, one_of, whole_number
+from mlp_jax.gradients import SOURCES
+
+flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
+
+PROTOCOLS = ("published", "clean")
+# (training batch size, validation split of each protocol); the report's on CIFAR-10, small ones elsewhere.
+BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
+VALIDATION = {"published": 1000, "clean": 5000}
+SMALL_VALIDATION = 200
+
+C = TypeVar("C", bound="Common")
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field that is also a flag with this help text."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of every experiment. Raises UserError for a value out of range."""
+
+    dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic")
+    data_dir: str | None = option(None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own")
+    archive: str | None = option(None, "cifar-10-binary.tar.gz, a file or URL to prepare cifar10 from")
+    results_dir: str = option("results", "results go to RESULTS_DIR/NAME/results.json")
+    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
+    seeds: int = option(3, "number of seeds")
+    seed: int = option(0, "the first seed")
+    protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
+    resume: bool = option(False, "keep what an interrupted run of the same options has finished")
+
+    def __post_init__(self) -> None:
+        one_of("dataset", self.dataset, data.DATASETS)
+        one_of("gradient", self.gradient, SOURCES)
+        one_of("protocol", self.protocol, PROTOCOLS)
+        whole_number("seeds", self.seeds, 1)
+        whole_number("seed", self.seed, 0)
+
+    def folder(self, study: str) -> Path:
+        """Where the study's results go; made, and proved to be writable."""
+        return results.prepare_folder(Path(self.results_dir).expanduser() / study)
+
+    def load(self) -> data.Dataset:
+        """The dataset that the options name."""
+        return data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+
+    def split(self, dataset: data.Dataset) -> data.Splits:
+        """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
+        validation = VALIDATION[self.protocol] if self.dataset == "cifar10" else SMALL_VALIDATION
+        validation = min(validation, len(dataset.train_labels) // 2)
+        test = min(1000, len(dataset.test_labels)) if self.protocol == "published" else None
+        return data.split(dataset, validation=validation, test=test)
+
+    def key(self, number: int) -> jax.Array:
+        """The key of the run with this seed."""
+        return jax.random.key(self.seed + number)
+
+
+def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
+    """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low`."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{what} must be whole numbers with commas between them, not {text!r}") from None
+    for number in numbers:
+        whole_number(what, number, low)
+    return numbers
+
+
+def real_numbers(what: str, text: str) -> tuple[float, ...]:
+    """(0.1, 0.3) from "0.1,0.3". Raises UserError for anything else."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{what} must be numbers with commas between them, not {text!r}") from None
+
+
+class Study:
+    """One run of an experiment: times it, and writes its results file at the end, or says what was kept."""
+
+    def __init__(self, name: str, config: Common) -> None:
+        self.name, self.config, self.started = name, config, time.monotonic()
+        self.folder = config.folder(name)
+        self.fingerprint = ""
+        self.earlier_seconds = 0.0
+        self.rows: list[results.Row] = self._kept() if config.resume else []
+
+    @property
+    def _partial(self) -> Path:
+        return self.folder / "partial.json"
+
+    def _options(self) -> dict[str, Any]:
+        """What the numbers depend on: not where they are read from or written to."""
+        left_out = ("results_dir", "resume", "data_dir", "archive")
+        return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in left_out}
+
+    def _kept(self) -> list[results.Row]:
+        if not self._partial.exists():
+            return []
+        kept = results.read_json(self._partial)
+        now, then = self._options(), kept["config"]
+        changed = [f"{k}={then.get(k)!r} then, {v!r} now" for k, v in now.items() if then.get(k) != v]
+        if changed:
+            raise UserError(
+                f"cannot resume {self._partial}: {'; '.join(changed)}: repeat the options or drop --resume"
+            )
+        self.fingerprint = kept["environment"]["data_fingerprint"]
+        self.earlier_seconds = kept["environment"]["wall_seconds"]
+        return list(kept["rows"])
+
+    def use(self, dataset: data.Dataset) -> None:
+        """States which data the rows come from. Raises UserError if resumed rows come from other data."""
+        if self.rows and self.fingerprint != dataset.fingerprint:
+            raise UserError(f"cannot resume {self._partial}: the dataset has changed since; drop --resume")
+        self.fingerprint = dataset.fingerprint
+
+    def _write(self, path: Path) -> None:
+        seconds = self.earlier_seconds + time.monotonic() - self.started
+        environment = results.environment(
+            wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
+        )
+        content = {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
+        try:
+            results.write_json(path, content)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
+            ) from error
+
+    def add(self, row: results.Row) -> None:
+        """Appends a finished row and saves all rows for --resume."""
+        self.rows.append(row)
+        self._write(self._partial)
+
+    def finish(self) -> Path:
+        """Writes results.json, in place of an earlier one, and returns its path."""
+        path = self.folder / "results.json"
+        self._write(path)
+        self._partial.unlink(missing_ok=True)
+        return path
+
+
+def progress(total: int, unit: str) -> Any:
+    """A progress bar on standard error when that is a terminal, else nothing."""
+    return tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False)
+
+
+def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
+    """The script's `main`: flags from the dataclass, then `run`; exit 0 if it returns True, 1 if False.
+
+    A user's mistake is one line on standard error and exit status 2.
+    """
+    for field in dataclasses.fields(config_class):
+        _define(field)
+
+    def main(arguments: Sequence[str]) -> None:
+        try:
+            if arguments[1:]:
+                raise UserError(f"unexpected argument {arguments[1]!r}: options are written --name=value")
+            values = {f.name: flags.FLAGS[f.name].value for f in dataclasses.fields(config_class)}
+            ok = run(config_class(**values))
+        except UserError as error:
+            _fail(str(error))
+        sys.exit(0 if ok else 1)
+
+    logging.set_verbosity(logging.WARNING)
+    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
+    jax.config.update("jax_default_matmul_precision", "float32")  # type: ignore[no-untyped-call]
+    app.run(main, flags_parser=_parse)
+
+
+def _define(field: "dataclasses.Field[Any]") -> None:
+    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    kind = next((k for k in kinds if field.type in (k, k | None)), str)
+    kinds.get(kind, flags.DEFINE_string)(field.name, field.default, field.metadata["help"])
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return list(flags.FLAGS(list(arguments)))
+    except flags.Error as error:
+        _fail(f"{error} (--help lists the options)")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

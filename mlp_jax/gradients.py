@@ -1,0 +1,140 @@
+"""The hand-written backward pass for every network that model.py can build, and autodiff beside it.
+
+Both sources have one signature and can be exchanged everywhere: `SOURCES["manual"]`, `SOURCES["autodiff"]`.
+Shape suffixes: B batch, D inputs of a layer, H its outputs, C classes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Float, Integer, PRNGKeyArray
+
+from mlp_jax import activations, losses
+from mlp_jax.activations import Array
+from mlp_jax.losses import Objective
+from mlp_jax.model import HiddenTrace, Layer, MLPConfig, Normalization, NormLayer, Params, Trace
+
+Source = Callable[..., tuple[Objective, Params]]
+
+
+def gradients(
+    params: Params,
+    x: Float[Array, "batch features"],
+    y: Integer[Array, "batch"],
+    config: MLPConfig,
+    *,
+    l2: ArrayLike = 0.0,
+    key: PRNGKeyArray | None = None,
+) -> Params:
+    """Hand-written gradient of `losses.loss` by the parameters: the tree that `jax.grad(loss)` gives.
+
+    In the two-layer case it is equations 7, 9, 12 and 13 of the report. Raises UserError as `losses.loss` does.
+    """
+    return manual(params, x, y, config, l2=l2, key=key)[1]
+
+
+def manual(
+    params: Params,
+    x: Float[Array, "batch features"],
+    y: Integer[Array, "batch"],
+    config: MLPConfig,
+    *,
+    l2: ArrayLike = 0.0,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Objective, Params]:
+    """The loss with its forward pass, and its hand-written gradient."""
+    objective = losses.objective(params, x, y, config, l2=l2, key=key)
+    return objective, backward(params, objective.trace, y, config, l2=l2)
+
+
+def autodiff(
+    params: Params,
+    x: Float[Array, "batch features"],
+    y: Integer[Array, "batch"],
+    config: MLPConfig,
+    *,
+    l2: ArrayLike = 0.0,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Objective, Params]:
+    """The loss with its forward pass, and its gradient by `jax.grad`."""
+
+    def loss_and_trace(p: Params) -> tuple[jax.Array, Trace]:
+        return losses.objective(p, x, y, config, l2=l2, key=key)
+
+    (loss, trace), grads = jax.value_and_grad(loss_and_trace, has_aux=True)(params)
+    return Objective(loss, trace), grads
+
+
+SOURCES: dict[str, Source] = {"manual": manual, "autodiff": autodiff}
+
+
+def backward(
+    params: Params, trace: Trace, y: Integer[Array, "batch"], config: MLPConfig, *, l2: ArrayLike
+) -> Params:
+    """From the logits back to the first layer. delta is always the loss's derivative by the value at hand."""
+    delta = output_delta(trace.logits, y)
+    grads: list[Layer | NormLayer] = [layer_gradients(params[-1], trace.inputs, delta, l2)]
+    delta = delta @ params[-1].w.T
+    for layer, hidden in zip(params[-2::-1], trace.hidden[::-1], strict=True):
+        delta, norm_grads = hidden_delta(delta, layer, hidden, config)
+        w, b = layer_gradients(layer, hidden.inputs, delta, l2)
+        grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
+        if len(grads) < len(params):  # nobody asks for the derivative by the inputs x
+            delta = delta @ layer.w.T
+    return tuple(grads[::-1])
+
+
+def output_delta(
+    logits_BC: Float[Array, "batch classes"], y: Integer[Array, "batch"]
+) -> Float[jax.Array, "batch classes"]:
+    """dJ/dlogits = (softmax - one_hot) / B, equation 4."""
+    one_hot_BC = jax.nn.one_hot(y, logits_BC.shape[1], dtype=logits_BC.dtype)
+    return (jax.nn.softmax(logits_BC) - one_hot_BC) / logits_BC.shape[0]
+
+
+def layer_gradients(layer: Layer | NormLayer, a_BD: jax.Array, delta_BH: jax.Array, l2: ArrayLike) -> Layer:
+    """dJ~/dw = a^T delta + 2 l2 w and dJ~/db = column sums of delta (equations 7, 9, 12, 13)."""
+    return Layer(a_BD.T @ delta_BH + 2 * l2 * layer.w, delta_BH.sum(axis=0))
+
+
+class NormGradients(NamedTuple):
+    """Derivatives by the scale and the shift of a batch normalisation, each of shape (outputs,)."""
+
+    scale: jax.Array
+    shift: jax.Array
+
+
+def hidden_delta(
+    delta_BH: jax.Array, layer: Layer | NormLayer, hidden: HiddenTrace, config: MLPConfig
+) -> tuple[jax.Array, NormGradients | None]:
+    """From a hidden layer's output back to its product x w + b: dropout, normalisation, activation."""
+    norm_grads = None
+    if hidden.mask is not None:
+        delta_BH = delta_BH * hidden.mask
+    if isinstance(layer, NormLayer) and hidden.norm is not None and config.batch_norm == "after":
+        delta_BH, norm_grads = batch_norm_backward(delta_BH, hidden.norm, layer.scale)
+    activation = activations.get(config.activation, config.negative_slope)
+    delta_BH = delta_BH * activation.derivative(hidden.z)
+    if isinstance(layer, NormLayer) and hidden.norm is not None and config.batch_norm == "before":
+        delta_BH, norm_grads = batch_norm_backward(delta_BH, hidden.norm, layer.scale)
+    return jnp.asarray(delta_BH), norm_grads
+
+
+def batch_norm_backward(
+    delta_BH: jax.Array, norm: Normalization, scale_H: jax.Array
+) -> tuple[jax.Array, NormGradients]:
+    """Backward through u -> scale * (u - mean) / std + shift, with mean and std functions of the batch.
+
+    With n the normalised input and d = delta * scale (Ioffe & Szegedy 2015, section 3, simplified):
+    dJ/du = (d - mean(d) - n * mean(d * n)) / std. The second term is the mean's part, the third the variance's.
+    """
+    n_BH = norm.normalized
+    d_scale, d_shift = (delta_BH * n_BH).sum(axis=0), delta_BH.sum(axis=0)
+    d_BH = delta_BH * scale_H[None]
+    mean_term_1H = d_BH.mean(axis=0, keepdims=True)
+    variance_term_BH = n_BH * (d_BH * n_BH).mean(axis=0, keepdims=True)
+    d_input_BH = (d_BH - mean_term_1H - variance_term_BH) * norm.inverse_std[None]
+    return d_input_BH, NormGradients(d_scale, d_shift)

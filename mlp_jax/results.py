@@ -1,0 +1,142 @@
+"""Records of finished runs: statistics over seeds, the environment, files, tables."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError
+
+PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
+
+Row = dict[str, Any]
+
+
+def measured(values: Sequence[float]) -> Row:
+    """{"mean", "std", "n", "values"} of one quantity over seeds; std is the sample one (n - 1), null for n < 2.
+
+    A value that is not finite is left out of all four: `n` tells how many are left; the mean of none is null.
+    """
+    finite = [float(v) for v in values if math.isfinite(v)]
+    mean = float(np.mean(finite)) if finite else None
+    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
+    return {"mean": mean, "std": std, "n": len(finite), "values": finite}
+
+
+def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
+    """What a result depends on: versions, device, commit of the code and whether it was changed, time taken."""
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if (changed := _git("status", "--porcelain")) is None else bool(changed),
+        "command": " ".join(command),
+        "data_fingerprint": fingerprint,
+        "wall_seconds": round(wall_seconds, 3),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """Answer of git about the checkout that this file lies in; None if there is no git or no checkout."""
+    folder = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Makes the folder, and proves that a file can be written there. Raises UserError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")
+            probe.flush()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot write results to {folder}: {reason}; choose another folder with --results_dir"
+        ) from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file all at once: to a temporary name in the same folder, flushed, then renamed."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """`write_text` of strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a results file. Raises UserError if it is missing, cut, or not one of ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
+    if not isinstance(content, dict) or not {"study", "config", "rows"} <= content.keys():
+        raise UserError(f"{path} is not a results file of this project: move it away and run again")
+    return content
+
+
+def percent(quantity: Mapping[str, Any]) -> str:
+    """A measured fraction as "52.1 ± 0.4" in %, without the spread for one seed, "-" for none."""
+    if quantity["mean"] is None:
+        return "-"
+    mean = f"{100 * quantity['mean']:.1f}"
+    return mean if quantity["std"] is None else f"{mean} ± {100 * quantity['std']:.1f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that also reads well in a terminal: columns padded to one width."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def command_line() -> list[str]:
+    """The command that started this process, in the form that a user types."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["python", "-m", module.name] if module is not None else ["python", *sys.argv[:1]]
+    return [*start, *sys.argv[1:]]
