@@ -1,0 +1,219 @@
+"""Do deeper plain networks do better? Table 1 of the report (Question 4): 2 to 5 layers, hidden ones of 50 units.
+
+Published protocol: Adam, 10 epochs, coupled weight decay, the report's 49,000/1,000 split and its first 1,000 test
+images. Clean protocol: momentum SGD, learning rate chosen for each depth on 5,000 validation images (first seed),
+all 10,000 test images used once per run.
+
+  TFDS_DATA_DIR=... python -m experiments.depth_study --dataset=cifar10 --seeds=3 [--protocol=published]
+
+Takes 2 to 5 minutes on two cores under either protocol; expected figures: the README's table. On the digits, the
+default, it takes about 20 seconds and every depth ends above 95 % on test.
+"""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import _common
+from experiments._common import option
+from mlp_jax import data, results
+from mlp_jax.errors import UserError, whole_number
+from mlp_jax.evaluation import Evaluation, evaluate, on_device
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import Metrics, TrainConfig, TrainState, steps_per_epoch, train
+
+# Table 1 of the report: layers -> (validation, test), as fractions
+REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
+NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
+FIRST_LOSSES = 20
+
+
+@dataclass(frozen=True)
+class Config(_common.Common):
+    """Options of the depth study; None takes the protocol's value."""
+
+    layers: str = option("2,3,4,5", "depths to compare: hidden layers + 1, with commas")
+    hidden: int = option(50, "width of each hidden layer")
+    activation: str = option("relu", "activation function")
+    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
+    batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
+    dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
+    init: str = option("uniform_fan_in", "initialisation: uniform_fan_in, normal, he, glorot or lecun")
+    init_std: float = option(1e-3, "standard deviation of --init=normal")
+    optimizer: str | None = option(None, "sgd, momentum or adam; default adam if published, momentum if clean")
+    learning_rate: float | None = option(None, "fixes the learning rate")
+    learning_rates: str = option("0.003,0.01,0.03", "clean: the candidates to choose from on validation")
+    l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.001 if clean")
+    epochs: int = option(10, "epochs of each run")
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
+
+
+def depths(config: Config) -> tuple[int, ...]:
+    """The depths that --layers lists, each at least 1 (softmax regression)."""
+    return _common.whole_numbers("--layers", config.layers, 1)
+
+
+def network(config: Config, layers: int, dataset: data.Dataset) -> MLPConfig:
+    """The network of one depth."""
+    return MLPConfig(
+        hidden=(config.hidden,) * (layers - 1),
+        activation=config.activation,
+        negative_slope=config.negative_slope,
+        batch_norm=config.batch_norm,
+        dropout=config.dropout,
+        init=config.init,
+        init_std=config.init_std,
+        inputs=int(dataset.train_images[0].size),
+        classes=len(dataset.classes),
+    )
+
+
+def recipe(config: Config, learning_rate: float) -> TrainConfig:
+    """How the protocol trains."""
+    published = config.protocol == "published"
+    return TrainConfig(
+        optimizer=config.optimizer or ("adam" if published else "momentum"),
+        learning_rate=learning_rate,
+        l2=config.l2 if config.l2 is not None else 0.0 if published else 1e-3,
+        weight_decay=1e-3 if published else 0.0,
+        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        epochs=config.epochs,
+        validate_in_training_mode=published,
+        gradient=config.gradient,
+    )
+
+
+def candidates(config: Config) -> tuple[float, ...]:
+    """Learning rates to choose from: one if it is fixed, or published."""
+    if config.learning_rate is not None:
+        return (config.learning_rate,)
+    if config.protocol == "published":
+        return (1e-3,)
+    return _common.real_numbers("--learning_rates", config.learning_rates)
+
+
+def run(config: Config) -> bool:
+    """Trains every depth, prints the table, writes results.json; True if no run diverged."""
+    recipes = [recipe(config, rate) for rate in candidates(config)]
+    _check(config)
+    study = _common.Study("depth_study", config)
+    dataset = config.load()
+    study.use(dataset)
+    splits = data.normalize(config.split(dataset), NORMALIZATION[config.protocol])
+    models = {layers: network(config, layers, dataset) for layers in depths(config)}
+    steps_per_epoch(splits.train, recipes[0])
+    done = {row["layers"] for row in study.rows}
+    runs = (len(recipes) - 1 + config.seeds) * len(models.keys() - done)
+    splits = data.Splits(*(on_device(split, next(iter(models.values()))) for split in splits))
+    with _common.progress(runs * config.epochs, "epoch") as bar:
+        for layers, model in models.items():
+            if layers not in done:
+                study.add(_depth(config, layers, model, recipes, splits, bar))
+    path = study.finish()
+    print(table(study.rows))
+    print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
+    return all(row["status"] == "finished" for row in study.rows)
+
+
+def _check(config: Config) -> None:
+    """Every option, before anything is loaded."""
+    whole_number("--hidden", config.hidden, 1)
+    if config.batch_size is not None:
+        whole_number("--batch_size", config.batch_size, 1)
+    fake = data.synthetic(train=2, test=1)
+    for layers in depths(config):
+        network(config, layers, fake)
+    if len(set(depths(config))) < len(depths(config)):
+        raise UserError(f"--layers={config.layers} names a depth twice: leave one out")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: validation accuracy as a fraction; mean loss of the last epoch, first losses, in nats."""
+
+    state: TrainState
+    status: str
+    validation: float
+    train_loss: float
+    first_losses: list[float | None]
+
+
+def _run(config: Config, seed: int, model: MLPConfig, recipe: TrainConfig, splits: data.Splits, bar: Any) -> Run:
+    bar.set_description(
+        f"{len(model.hidden) + 1} layers, rate {recipe.learning_rate:g}, seed {config.seed + seed}"
+    )
+
+    def on_epoch(epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+        bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
+        bar.update()
+
+    result = train(config.key(seed), splits, model, recipe, on_epoch=on_epoch)
+    history = result.history
+    bar.update(recipe.epochs - len(history.validation_accuracy))  # the epochs that a diverged run left out
+    if len(history.validation_accuracy):
+        validation = float(history.validation_accuracy[-1])
+    else:
+        validation = evaluate(result.state.params, result.state.stats, splits.validation, model).accuracy
+    last = history.loss[-steps_per_epoch(splits.train, recipe) :]
+    first = [float(v) if math.isfinite(v) else None for v in history.loss[:FIRST_LOSSES]]
+    return Run(result.state, result.status, validation, float(last.mean()) if last.size else math.nan, first)
+
+
+def _depth(
+    config: Config, layers: int, model: MLPConfig, recipes: list[TrainConfig], splits: data.Splits, bar: Any
+) -> results.Row:
+    """Chooses the learning rate on the first seed's validation accuracy, then trains the other seeds with it."""
+    started = time.monotonic()
+    tried = [_run(config, 0, model, r, splits, bar) for r in recipes]
+    best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", tried[i].validation))
+    others = (_run(config, seed, model, recipes[best], splits, bar) for seed in range(1, config.seeds))
+    runs = [tried[best], *others]
+    finished = [r for r in runs if r.status == "finished"]
+    tests = [evaluate(r.state.params, r.state.stats, splits.test, model).accuracy for r in finished]
+    report = REPORT.get(layers) if (config.dataset, config.hidden) == ("cifar10", 50) else None
+    return {
+        "layers": layers,
+        "hidden": config.hidden,
+        "protocol": config.protocol,
+        "recipe": dataclasses.asdict(recipes[best]),
+        "status": "finished" if len(finished) == len(runs) else "diverged",
+        "diverged": len(runs) - len(finished),
+        "validation_accuracy": results.measured([r.validation for r in finished]),
+        "test_accuracy": results.measured(tests),
+        "train_loss": results.measured([r.train_loss for r in finished]),
+        "report": report and {"validation_accuracy": report[0], "test_accuracy": report[1]},
+        "choice": [
+            {"learning_rate": r.learning_rate, "status": t.status, "validation_accuracy": t.validation}
+            for r, t in zip(recipes, tried, strict=True)
+        ],
+        "first_losses": runs[0].first_losses,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def table(rows: list[results.Row]) -> str:
+    """Table 1 in %: ours beside the report's."""
+    header = [
+        "layers",
+        "learning rate",
+        "validation %",
+        "test %",
+        "report: validation %",
+        "report: test %",
+        "status",
+    ]
+    return results.table(header, [_cells(row) for row in rows])
+
+
+def _cells(row: results.Row) -> list[str]:
+    report = row["report"] or {}
+    theirs = [f"{100 * report[k]:.1f}" if k in report else "-" for k in ("validation_accuracy", "test_accuracy")]
+    ours = [results.percent(row["validation_accuracy"]), results.percent(row["test_accuracy"])]
+    status = row["status"] if row["status"] == "finished" else f"{row['diverged']} diverged"
+    return [str(row["layers"]), f"{row['recipe']['learning_rate']:g}", *ours, *theirs, status]
+
+
+if __name__ == "__main__":
+    _common.launch(Config, run)
