@@ -44,9 +44,12 @@ class Config(_common.Common):
     init_std: float = option(1e-3, "standard deviation of --init=normal")
     optimizer: str | None = option(None, "sgd, momentum or adam; default adam if published, momentum if clean")
     learning_rate: float | None = option(None, "fixes the learning rate")
-    learning_rates: str = option("0.003,0.01,0.03", "clean: the candidates to choose from on validation")
-    l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.001 if clean")
-    epochs: int = option(10, "epochs of each run")
+    learning_rates: str = option("0.02,0.04,0.08,0.16", "clean: the candidates to choose from on validation")
+    l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.003 if clean")
+    epochs: int | None = option(None, "epochs of each run; default 10 if published, 12 if clean")
+    decay: float | None = option(
+        None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
+    )
     batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
 
 
@@ -76,10 +79,11 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     return TrainConfig(
         optimizer=config.optimizer or ("adam" if published else "momentum"),
         learning_rate=learning_rate,
-        l2=config.l2 if config.l2 is not None else 0.0 if published else 1e-3,
+        l2=config.l2 if config.l2 is not None else 0.0 if published else 3e-3,
         weight_decay=1e-3 if published else 0.0,
         batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
-        epochs=config.epochs,
+        epochs=config.epochs if config.epochs is not None else 10 if published else 12,
+        decay=config.decay if config.decay is not None else 0.95 if published else 0.75,
         validate_in_training_mode=published,
         gradient=config.gradient,
     )
@@ -107,12 +111,14 @@ def run(config: Config) -> bool:
     done = {row["layers"] for row in study.rows}
     runs = (len(recipes) - 1 + config.seeds) * len(models.keys() - done)
     splits = data.Splits(*(on_device(split, next(iter(models.values()))) for split in splits))
-    with _common.progress(runs * config.epochs, "epoch") as bar:
+    with _common.progress(runs * recipes[0].epochs, "epoch") as bar:
         for layers, model in models.items():
             if layers not in done:
                 study.add(_depth(config, layers, model, recipes, splits, bar))
     path = study.finish()
     print(table(study.rows))
+    for note in edge_notes(study.rows):
+        print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     return all(row["status"] == "finished" for row in study.rows)
 
@@ -191,6 +197,19 @@ def _depth(
         "first_losses": runs[0].first_losses,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def edge_notes(rows: list[results.Row]) -> list[str]:
+    """A line for each depth whose best learning rate is the smallest or the largest that was tried."""
+    notes = []
+    for row in rows:
+        rates = [choice["learning_rate"] for choice in row["choice"]]
+        best = row["recipe"]["learning_rate"]
+        if len(rates) > 1 and best in (min(rates), max(rates)):
+            notes.append(
+                f"note: {row['layers']} layers did best at the edge of --learning_rates: try beyond {best:g}"
+            )
+    return notes
 
 
 def table(rows: list[results.Row]) -> str:

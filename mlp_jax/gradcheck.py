@@ -110,7 +110,7 @@ def random_params(rng: np.random.Generator, config: MLPConfig) -> Params:
 
 
 class TwoLayerCase(NamedTuple):
-    """A random two-layer ReLU network and batch, in the report's symbols, with biases that are not zero."""
+    """A random two-layer ReLU network and batch in the report's symbols, with biases, and one z2 of exactly 0."""
 
     a1: jax.Array
     y: jax.Array
@@ -124,7 +124,9 @@ class TwoLayerCase(NamedTuple):
 def two_layer_case(rng: np.random.Generator, dtype: str = "float64") -> TwoLayerCase:
     """N = 7 examples of D = 5 inputs, H = 6 hidden units and C = 4 classes."""
     shapes = ((7, 5), (5, 6), (6,), (6, 4), (4,))
-    a1, w1, b1, w2, b2 = (jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes)
+    arrays = [rng.normal(size=shape) for shape in shapes]
+    arrays[0][0] = arrays[2][0] = 0
+    a1, w1, b1, w2, b2 = (jnp.asarray(array, dtype) for array in arrays)
     return TwoLayerCase(a1, jnp.asarray(rng.integers(0, 4, 7)), w1, b1, w2, b2, 0.05)
 
 

@@ -75,15 +75,13 @@ def backward(
     params: Params, trace: Trace, y: Integer[Array, "batch"], config: MLPConfig, *, l2: ArrayLike
 ) -> Params:
     """From the logits back to the first layer. delta is always the loss's derivative by the value at hand."""
-    delta = output_delta(trace.logits, y)
-    grads: list[Layer | NormLayer] = [layer_gradients(params[-1], trace.inputs, delta, l2)]
-    delta = delta @ params[-1].w.T
+    delta, above = output_delta(trace.logits, y), params[-1]
+    grads: list[Layer | NormLayer] = [layer_gradients(above, trace.inputs, delta, l2)]
     for layer, hidden in zip(params[-2::-1], trace.hidden[::-1], strict=True):
-        delta, norm_grads = hidden_delta(delta, layer, hidden, config)
+        delta, norm_grads = hidden_delta(delta @ above.w.T, layer, hidden, config)
         w, b = layer_gradients(layer, hidden.inputs, delta, l2)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
-        if len(grads) < len(params):  # nobody asks for the derivative by the inputs x
-            delta = delta @ layer.w.T
+        above = layer
     return tuple(grads[::-1])
 
 

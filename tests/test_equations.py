@@ -1,0 +1,59 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax import equations, gradcheck
+from mlp_jax.model import Layer
+from tests.mutation import mutants, survives
+
+EQUATIONS = tuple(f"eq{n}" for n in range(1, 14))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("x64")
+def test_every_equation_against_autodiff(dtype):
+    cases = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in range(20)]
+    for checks in gradcheck.check_equations(*cases):
+        assert [check.leaf for check in checks] == list(EQUATIONS)
+        assert [check for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+@pytest.mark.usefixtures("x64")
+def test_every_break_of_an_equation_is_found(equation, monkeypatch):
+    case = gradcheck.two_layer_case(np.random.default_rng(0))
+
+    monkeypatch.setattr(gradcheck, "compiled", lambda function: function)  # compiling takes longer than running
+
+    def passes(broken):
+        monkeypatch.setattr(gradcheck, "equations", broken)
+        (checks,) = gradcheck.check_equations(case)
+        return all(check.passed for check in checks)
+
+    assert passes(equations)
+    found = list(mutants(equations, {equation}))
+    assert found
+    assert [what for what, broken in found if survives(passes, broken)] == []
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivative_of_relu_at_zero_is_zero():
+    np.testing.assert_array_equal(equations.eq11(jnp.asarray([[0.0, -0.0, 1e-300, -1.0]])), [[0, 0, 1, 0]])
+
+
+@pytest.mark.usefixtures("x64")
+def test_toy_case_gradients(toy):
+    arrays = {k: jnp.asarray(toy[k]) for k in ("W1", "b1", "W2", "b2", "X", "y")}
+    params = (Layer(arrays["W1"], arrays["b1"]), Layer(arrays["W2"], arrays["b2"]))
+    first, second = equations.two_layer_gradients(params, arrays["X"], arrays["y"], toy["reg"])
+    for name, found in {"W1": first.w, "b1": first.b, "W2": second.w, "b2": second.b}.items():
+        np.testing.assert_allclose(found, toy["grads"][name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_equation_4_holds_where_equation_1_divides_by_zero():
+    z3 = jnp.asarray([[1e4, -1e4, 0.0]])
+    psi, y = jax.nn.softmax(z3), np.array([1])
+    assert not np.isfinite(equations.eq1(psi, y)).all()
+    np.testing.assert_array_equal(equations.eq4(psi, y), [[1, -1, 0]])

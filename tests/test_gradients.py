@@ -1,0 +1,217 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlp_jax import activations, equations, gradcheck, gradients, losses
+from mlp_jax.activations import ACTIVATIONS, Activation
+from mlp_jax.model import BATCH_NORMS, DTYPES, Layer, MLPConfig
+from tests.mutation import mutants, survives
+
+WIDTHS = (5, 5)  # one shape for most tests: jax compiles each operation once per shape
+
+
+def network(seed=0, batch=9, **options):
+    """A configuration, its random parameters, and a batch, whose first row is 0 so that relu meets its kink."""
+    config = MLPConfig(**{"hidden": WIDTHS, "inputs": 4, "classes": 3, "dtype": "float64", **options})
+    rng = np.random.default_rng(seed)
+    params = gradcheck.random_params(rng, config)
+    x = rng.normal(size=(batch, config.inputs)).astype(config.dtype)
+    x[0] = 0
+    first = params[0]
+    params = (first._replace(b=first.b.at[0].set(0)), *params[1:]) if config.hidden else params
+    return params, jnp.asarray(x), jnp.asarray(rng.integers(0, config.classes, batch)), config
+
+
+def failures(candidate, seed=0, batch=9, **options):
+    key = jax.random.key(seed) if options.get("dropout") else None
+    checks = gradcheck.check_backward(*network(seed, batch, **options), candidate=candidate, key=key)
+    return [check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 5, 8, 16])
+@pytest.mark.parametrize("batch_norm", BATCH_NORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("x64")
+def test_every_depth(depth, batch_norm, dtype):
+    for activation in ("relu", "tanh"):
+        options = {"hidden": (5,) * depth, "batch_norm": batch_norm, "activation": activation, "dtype": dtype}
+        assert failures(gradients.gradients, **options) == []
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("batch_norm", BATCH_NORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("x64")
+def test_every_activation_with_and_without_dropout(activation, batch_norm, dtype):
+    options = {"activation": activation, "batch_norm": batch_norm, "dtype": dtype}
+    assert failures(gradients.gradients, **options) == []
+    assert failures(gradients.gradients, dropout=0.4, **options) == []
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    hidden=st.lists(st.integers(1, 6), max_size=4),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    batch_norm=st.sampled_from(BATCH_NORMS),
+    dropout=st.sampled_from([0.0, 0.5]),
+    batch=st.integers(1, 6),
+    classes=st.integers(1, 4),
+    one_class=st.booleans(),
+    l2=st.sampled_from([0.0, 0.3]),
+    scale=st.sampled_from([1e-3, 1.0, 30.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_random_architectures(hidden, activation, batch_norm, dropout, batch, classes, one_class, l2, scale, seed):
+    with jax.enable_x64(True):
+        # two rows normalise to +-1 whatever they are: the true gradient is then all but 0, and noise beside it
+        batch = batch + 3 if batch_norm != "none" else batch
+        params, x, y, config = network(
+            seed, batch, hidden=tuple(hidden), activation=activation, batch_norm=batch_norm, dropout=dropout,
+            classes=classes,
+        )  # fmt: skip
+        x, y = scale * x, jnp.zeros_like(y) if one_class else y
+        if batch_norm == "none":  # dead or saturated units
+            params = tuple(layer._replace(b=layer.b.at[0].add(-50 * scale)) for layer in params)
+        key = jax.random.key(seed)
+        mine = gradcheck.compiled(lambda p: gradients.gradients(p, x, y, config, l2=l2, key=key))(params)
+        true = gradcheck.compiled(lambda p: jax.grad(losses.loss)(p, x, y, config, l2=l2, key=key))(params)
+        assert jax.tree.structure(mine) == jax.tree.structure(true)
+        assert [check for check in gradcheck.compare(mine, true, config) if not check.passed] == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [{"batch": 1}, {"hidden": (), "batch": 1}, {"classes": 1}, {"hidden": (1,)}, {"inputs": 1}],
+    ids=["batch of 1", "softmax regression, batch of 1", "one class", "one unit", "one input"],
+)
+@pytest.mark.usefixtures("x64")
+def test_smallest_shapes(case):
+    assert failures(gradients.gradients, **case) == []
+
+
+@pytest.mark.usefixtures("x64")
+def test_labels_of_one_class_and_dead_units():
+    params, x, y, config = network()
+    dead = params[0]._replace(b=jnp.full(5, -1e3))
+    params = (dead, *params[1:])
+    found = gradients.gradients(params, x, jnp.zeros_like(y), config)
+    np.testing.assert_array_equal(found[0].w, 0)
+    checks = gradcheck.check_backward(params, x, jnp.zeros_like(y), config, candidate=gradients.gradients)
+    assert all(check.passed for check in checks)
+
+
+@pytest.mark.usefixtures("x64")
+def test_equal_to_the_equations_in_the_two_layer_case():
+    params, x, y, config = network(hidden=(5,))
+    mine = gradients.gradients(params, x, y, config, l2=0.05)
+    literal = equations.two_layer_gradients(params, x, y, 0.05)
+    for found, expected in zip(jax.tree.leaves(mine), jax.tree.leaves(literal), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.usefixtures("x64")
+def test_toy_case_gradients(toy):
+    arrays = {k: jnp.asarray(toy[k]) for k in ("W1", "b1", "W2", "b2", "X", "y")}
+    params = (Layer(arrays["W1"], arrays["b1"]), Layer(arrays["W2"], arrays["b2"]))
+    config = MLPConfig(hidden=(10,), inputs=4, classes=3, dtype="float64")
+    for source in gradients.SOURCES.values():
+        objective, (first, second) = source(params, arrays["X"], arrays["y"], config, l2=toy["reg"])
+        assert abs(float(objective.loss) - toy["loss"]) < 1e-12
+        for name, found in {"W1": first.w, "b1": first.b, "W2": second.w, "b2": second.b}.items():
+            np.testing.assert_allclose(found, toy["grads"][name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_finite_differences_as_a_third_witness():
+    params, x, y, config = network(activation="tanh", batch_norm="after")
+    direction = gradcheck.random_params(np.random.default_rng(7), config)
+
+    def along(step):
+        moved = jax.tree.map(lambda p, d: p + step * d, params, direction)
+        return losses.loss(moved, x, y, config, l2=0.1)
+
+    grads = gradients.gradients(params, x, y, config, l2=0.1)
+    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
+    np.testing.assert_allclose(slope, (along(1e-5) - along(-1e-5)) / 2e-5, rtol=1e-8)
+
+
+@pytest.mark.usefixtures("x64")
+def test_jit_changes_nothing_that_matters():
+    params, x, y, config = network(batch_norm="before", dropout=0.5)
+    key = jax.random.key(1)
+    plain = gradients.gradients(params, x, y, config, l2=0.1, key=key)
+    jitted = jax.jit(gradients.gradients, static_argnames="config")(params, x, y, config, l2=0.1, key=key)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), plain, jitted)
+
+
+@pytest.mark.usefixtures("x64")
+def test_batch_order_does_not_matter():
+    params, x, y, config = network(batch_norm="after")
+    order = np.random.default_rng(0).permutation(9)
+    a = gradients.gradients(params, x, y, config)
+    b = gradients.gradients(params, x[order], y[order], config)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13), a, b)
+
+
+BROKEN = ("backward", "output_delta", "layer_gradients", "hidden_delta", "batch_norm_backward")
+
+
+@pytest.mark.parametrize("function", BROKEN)
+@pytest.mark.usefixtures("x64")
+def test_every_break_of_the_backward_pass_is_found(function):
+    """Every operation and result of the hand-written code, broken one at a time, in a copy of its source."""
+
+    def passes(module):
+        return not (
+            failures(module.gradients)
+            or failures(module.gradients, batch_norm="before")
+            or failures(module.gradients, batch_norm="after", dropout=0.4)
+        )
+
+    assert passes(gradients)
+    found = list(mutants(gradients, {function}))
+    assert found
+    assert [what for what, broken in found if survives(passes, broken)] == []
+
+
+TERMS = ("- mean_term_1H", "- variance_term_BH", "* norm.inverse_std[None]", "* scale_H[None]", "* hidden.mask")
+
+
+@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.usefixtures("x64")
+def test_a_term_left_out_is_found(term):
+    import inspect
+    import types
+
+    source = inspect.getsource(gradients)
+    assert source.count(term) == 1
+    broken = types.ModuleType("broken")
+    exec(source.replace(term, ""), broken.__dict__)
+    assert failures(broken.gradients, batch_norm="before", dropout=0.4)
+
+
+@pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n != "identity"])
+@pytest.mark.usefixtures("x64")
+def test_a_broken_activation_is_found_by_the_network_check(name, monkeypatch):
+    function, derivative = ACTIVATIONS[name]
+    monkeypatch.setitem(activations.ACTIVATIONS, name, Activation(function, lambda z: 1.001 * derivative(z)))
+    assert failures(gradients.gradients, activation=name)
+
+
+def test_check_leaf_reports_the_worst_element_and_nan():
+    reference = np.arange(6.0).reshape(2, 3)
+    wrong = reference.copy()
+    wrong[1, 2] += 1
+    check = gradcheck.check_leaf("w", wrong, reference, 1e-12)
+    assert check.worst == (1, 2)
+    np.testing.assert_allclose(check.relative_error, 1 / np.linalg.norm(reference))
+    wrong[0, 1] = np.nan
+    check = gradcheck.check_leaf("w", wrong, reference, 1e-12)
+    assert check.worst == (0, 1)
+    assert not check.passed
+    assert not gradcheck.check_leaf("w", reference.T, reference, 1e-12).passed
+    assert not gradcheck.check_leaf("w", reference, 0 * reference, 1e-12).passed
+    assert gradcheck.check_leaf("w", 0 * reference, 0 * reference, 1e-12).passed

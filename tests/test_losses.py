@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.special import log_softmax
+
+from mlp_jax import losses
+from mlp_jax.errors import UserError
+from mlp_jax.model import Layer, MLPConfig, NormLayer, init
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 100, 1e4])
+@pytest.mark.usefixtures("x64")
+def test_cross_entropy_against_scipy_and_optax(scale):
+    rng = np.random.default_rng(0)
+    logits, labels = scale * rng.normal(size=(20, 7)), rng.integers(0, 7, 20)
+    found = losses.cross_entropy(jnp.asarray(logits), labels)
+    np.testing.assert_allclose(found, -log_softmax(logits, axis=1)[np.arange(20), labels], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found, optax.softmax_cross_entropy_with_integer_labels(logits, labels), rtol=1e-9)
+
+
+def test_cross_entropy_of_extreme_logits_in_float32():
+    logits = jnp.asarray([[1e4, -1e4, 0], [1e4, -1e4, 0], [-1e4, -1e4, -1e4], [1e4, 1e4 - 0.5, -1e4]], jnp.float32)
+    found = losses.cross_entropy(logits, np.array([0, 1, 2, 1]))
+    # the last: log(1 + e^0.5)
+    np.testing.assert_allclose(found, [0, 2e4, np.log(3), 0.9740770], rtol=1e-6)
+    grads = jax.grad(lambda z: losses.cross_entropy(z, np.array([0, 1, 2, 1])).sum())(logits)
+    assert np.isfinite(grads).all()
+
+
+def test_uniform_logits_cost_log_classes():
+    np.testing.assert_allclose(losses.cross_entropy(jnp.zeros((3, 10)), np.arange(3)), np.log(10), rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 255])
+def test_label_out_of_range(label):
+    labels = np.array([0, label])
+    with pytest.raises(UserError, match=rf"label {label} at index 1 is out of range: labels are 0 to 2"):
+        losses.cross_entropy(jnp.zeros((2, 3)), labels)
+    traced = jax.jit(losses.cross_entropy)(jnp.zeros((2, 3)), labels)
+    assert np.isnan(traced[1])
+    assert np.isfinite(traced[0])
+
+
+def test_penalty_counts_weights_only():
+    params = (
+        NormLayer(jnp.full((2, 3), 2.0), jnp.ones(3), 5 * jnp.ones(3), jnp.ones(3)),
+        Layer(jnp.full((3, 1), -1.0), jnp.ones(1)),
+    )
+    assert losses.l2_penalty(params) == 6 * 4 + 3
+
+
+def test_loss_is_data_term_plus_penalty():
+    config = MLPConfig(hidden=(4,), inputs=3, classes=3)
+    params = init(jax.random.key(0), config)
+    x, y = np.ones((5, 3), np.float32), np.arange(5) % 3
+    data_term = losses.loss(params, x, y, config)
+    found = losses.loss(params, x, y, config, l2=0.7)
+    np.testing.assert_allclose(found, data_term + 0.7 * losses.l2_penalty(params), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_toy_case_loss(toy):
+    layers = (
+        Layer(jnp.asarray(toy["W1"]), jnp.asarray(toy["b1"])),
+        Layer(jnp.asarray(toy["W2"]), jnp.asarray(toy["b2"])),
+    )
+    config = MLPConfig(hidden=(10,), inputs=4, classes=3, dtype="float64")
+    found = losses.loss(layers, np.array(toy["X"]), np.array(toy["y"]), config, l2=toy["reg"])
+    assert abs(float(found) - toy["loss"]) < 1e-12
+
+
+def test_accuracy_is_a_fraction_and_nan_is_wrong():
+    logits = jnp.asarray([[1.0, 2], [3, 0], [0, 1], [jnp.nan, 0]])
+    assert losses.accuracy(logits, np.array([1, 0, 0, 0])) == 0.5
