@@ -116,15 +116,18 @@ class Study:
         return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in left_out}
 
     def _kept(self) -> list[results.Row]:
-        if not self._partial.exists():
+        """Rows of the interrupted run, else of the finished one if it had the same options."""
+        interrupted = self._partial.exists()
+        path = self._partial if interrupted else self.folder / "results.json"
+        if not path.exists():
             return []
-        kept = results.read_json(self._partial)
+        kept = results.read_json(path)
         now, then = self._options(), kept["config"]
         changed = [f"{k}={then.get(k)!r} then, {v!r} now" for k, v in now.items() if then.get(k) != v]
+        if changed and interrupted:
+            raise UserError(f"cannot resume {path}: {'; '.join(changed)}: repeat the options or drop --resume")
         if changed:
-            raise UserError(
-                f"cannot resume {self._partial}: {'; '.join(changed)}: repeat the options or drop --resume"
-            )
+            return []
         self.fingerprint = kept["environment"]["data_fingerprint"]
         self.earlier_seconds = kept["environment"]["wall_seconds"]
         return list(kept["rows"])
@@ -132,7 +135,7 @@ class Study:
     def use(self, dataset: data.Dataset) -> None:
         """States which data the rows come from. Raises UserError if resumed rows come from other data."""
         if self.rows and self.fingerprint != dataset.fingerprint:
-            raise UserError(f"cannot resume {self._partial}: the dataset has changed since; drop --resume")
+            raise UserError(f"cannot resume the run in {self.folder}: its dataset was another; drop --resume")
         self.fingerprint = dataset.fingerprint
 
     def _write(self, path: Path) -> None:
@@ -201,6 +204,9 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         return list(flags.FLAGS(list(arguments)))
     except flags.Error as error:
         _fail(f"{error} (--help lists the options)")
+    except SystemExit as ended:
+        # absl ends --help with status 1, although it did what was asked
+        sys.exit(0 if ended.code == 1 else ended.code)
 
 
 def _fail(message: str) -> NoReturn:

@@ -3,8 +3,8 @@
   python -m experiments.reproduce                                   digits, about a minute on two cores
   TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10
 
-Writes each study's results.json and RESULTS_DIR/reproduce/report.md. Expected: every gradient passes; on the digits
-every depth ends above 95 % on test. Exit status 1 if a gradient fails or a run diverges.
+Writes each study's results.json and RESULTS_DIR/reproduce/report.md. Expected: every gradient passes; on the
+digits every depth ends above 95 % on test. Exit status 1 if a gradient fails or a run diverges.
 """
 
 import dataclasses
@@ -25,7 +25,8 @@ STUDIES = {"gradient_check": gradient_check, "depth_study": depth_study}
 def run(config: Config) -> bool:
     """Runs the studies, then writes the report from their results files; True if all of them succeeded."""
     study = _common.Study("reproduce", config)
-    options = dataclasses.asdict(config)
+    study.rows = []
+    options = dataclasses.asdict(config)  # with --resume, each study keeps its own rows
     for name, module in STUDIES.items():
         print(f"== {name}")
         study.add({"study": name, "status": "passed" if module.run(module.Config(**options)) else "failed"})

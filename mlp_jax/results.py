@@ -113,7 +113,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
     except ValueError as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
-    if not isinstance(content, dict) or not {"study", "config", "rows"} <= content.keys():
+    if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
         raise UserError(f"{path} is not a results file of this project: move it away and run again")
     return content
 

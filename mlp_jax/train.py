@@ -93,8 +93,8 @@ class TrainState(NamedTuple):
 class Metrics(NamedTuple):
     """Of one minibatch, before its update: J~ in nats, and the accuracy as a fraction."""
 
-    loss: jax.Array
-    accuracy: jax.Array
+    loss: Array
+    accuracy: Array
 
 
 class History(NamedTuple):
@@ -144,7 +144,8 @@ def learning_rate(
     """
     factor = optax.exponential_decay(1.0, steps_per_epoch, config.decay, staircase=True)
     shift = steps_per_epoch - 1 if config.decay_after_first_step else 0
-    return rate * jnp.asarray(factor(step + shift))
+    count = jnp.asarray(step + shift, jnp.result_type(float))  # optax would count in float32, whatever the model
+    return rate * jnp.asarray(factor(count))
 
 
 def init_state(key: PRNGKeyArray, model: MLPConfig, config: TrainConfig) -> TrainState:
@@ -168,7 +169,7 @@ def train_step(
     key = jax.random.fold_in(state.dropout_key, state.step)
     source = SOURCES[config.gradient]
     (loss, traced), grads = source(state.params, batch.x, batch.y, model, l2=hyper.l2, key=key)
-    rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch)
+    rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
     updates, opt_state = _optimizer(config, hyper, rate).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     stats = update_stats(state.stats, traced, model)
@@ -187,12 +188,13 @@ def run_epoch(
 ) -> tuple[TrainState, Metrics]:
     """One epoch, or its first `steps` steps, as one scan over a fresh permutation, without replacement."""
     per_epoch = steps_per_epoch(data, config)
+    x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     key = jax.random.fold_in(state.order_key, state.step // per_epoch)
-    order = jax.random.permutation(key, data.y.shape[0])[: per_epoch * config.batch_size]
+    order = jax.random.permutation(key, y.shape[0])[: per_epoch * config.batch_size]
     order = order.reshape(per_epoch, config.batch_size)[:steps]
 
     def step(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
-        batch = Split(data.x[index], data.y[index])
+        batch = Split(x[index], y[index])
         return train_step(state, batch, hyper, model=model, config=config, steps_per_epoch=per_epoch)
 
     return jax.lax.scan(step, state, order)
@@ -252,7 +254,7 @@ def train(
 
 
 def _history(metrics: list[Metrics], evaluations: list[Evaluation]) -> History:
-    def joined(parts: list[jax.Array]) -> np.ndarray:
+    def joined(parts: list[Array]) -> np.ndarray:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     return History(

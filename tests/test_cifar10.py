@@ -496,16 +496,6 @@ cifar10._write_cache(pathlib.Path({str(tmp_path)!r}) / "cache", dataset, {{}})
 # The true data set
 
 
-@pytest.fixture(scope="session")
-def real(tmp_path_factory):
-    """Keyword arguments of `load` for the true CIFAR-10, decoded once."""
-    data_dir = os.environ.get("TFDS_DATA_DIR", "")
-    if not data_dir or not (Path(data_dir) / "cifar10" / "3.0.2").is_dir():
-        pytest.skip("NOT TESTED on the true CIFAR-10: set TFDS_DATA_DIR to a directory that has cifar10/3.0.2")
-    cache_dir = os.environ.get("MLP_JAX_TEST_CACHE") or tmp_path_factory.mktemp("cifar10-cache")
-    return {"data_dir": data_dir, "cache_dir": cache_dir}
-
-
 def test_the_true_counts_and_order(real):
     dataset = cifar10.load(**real)
     assert dataset.train_images.shape == (50_000, 32, 32, 3)

@@ -1,0 +1,238 @@
+"""The scripts as users run them; most in this process, because starting jax takes longer than the jobs."""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+
+from experiments import _common, depth_study, gradient_check, reproduce
+from mlp_jax import activations, data
+from mlp_jax.activations import Activation
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
+FAST = (*SMALL, "--learning_rate=0.02")
+
+
+def start(monkeypatch, name, *arguments):
+    """Exit status of `python -m experiments.NAME ...`."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.delitem(sys.modules, f"experiments.{name}", raising=False)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"experiments.{name}", run_name="__main__")
+    finally:
+        for flag in set(flags.FLAGS) & set(depth_study.Config.__dataclass_fields__):
+            delattr(flags.FLAGS, flag)
+        flags.FLAGS.unparse_flags()
+    return ended.value.code
+
+
+def rows_of(folder, study="depth_study"):
+    return json.loads((folder / study / "results.json").read_text())["rows"]
+
+
+MISTAKES = [
+    ("--dataset=cifar", "unknown dataset 'cifar': choose one of digits, cifar10, synthetic"),
+    ("--activation=swish", "unknown activation 'swish': choose one of relu, leaky_relu, tanh"),
+    ("--optimizer=sdg", "unknown optimizer 'sdg': choose one of sgd, momentum, adam. Did you mean 'sgd'?"),
+    ("--protocol=publish", "unknown protocol 'publish': choose one of published, clean"),
+    ("--gradient=numeric", "unknown gradient 'numeric': choose one of manual, autodiff"),
+    ("--init=xavier", "unknown init 'xavier'"),
+    ("--batch_norm=both", "unknown batch_norm 'both'"),
+    ("--hidden=0", "--hidden must be a whole number of at least 1, not 0"),
+    ("--hidden=-5", "--hidden must be a whole number of at least 1, not -5"),
+    ("--layers=0", "--layers must be a whole number of at least 1, not 0"),
+    ("--layers=2,-1", "--layers must be a whole number of at least 1, not -1"),
+    ("--layers=", "--layers must be whole numbers"),
+    ("--layers=2;3", "--layers must be whole numbers with commas between them, not '2;3'"),
+    ("--layers=2,2", "names a depth twice"),
+    ("--batch_size=100000", "batch_size 100000 is larger than the training split of 1297"),
+    ("--batch_size=0", "--batch_size must be a whole number of at least 1, not 0"),
+    ("--learning_rate=0", "learning_rate must be a number in (0, inf), not 0"),
+    ("--learning_rate=-1", "learning_rate must be a number"),
+    ("--learning_rate=nan", "learning_rate must be a number"),
+    ("--learning_rate=fast", "--learning_rate=fast"),
+    ("--learning_rates=0.1,x", "--learning_rates must be numbers with commas"),
+    ("--learning_rates=0.1,-1", "learning_rate must be a number"),
+    ("--l2=-1", "l2 must be a number in [0, inf), not -1"),
+    ("--l2=inf", "l2 must be a number"),
+    ("--dropout=1", "dropout must be a number in [0, 1), not 1"),
+    ("--dropout=-0.1", "dropout must be a number"),
+    ("--decay=0", "decay must be a number in (0, 1]"),
+    ("--epochs=-1", "epochs must be a whole number of at least 0"),
+    ("--seeds=0", "seeds must be a whole number of at least 1"),
+    ("--seeds=two", "--seeds=two"),
+    ("--seed=-1", "seed must be a whole number of at least 0"),
+    ("--init_std=-1", "init_std must be a number"),
+    ("--negative_slope=0.2", "negative_slope is leaky_relu's"),
+    ("--datset=digits", "Unknown command line flag 'datset'. Did you mean: dataset"),
+    ("digits", "unexpected argument 'digits': options are written --name=value"),
+    ("--results_dir=/dev/null/x", "cannot write results to /dev/null/x/depth_study: Not a directory"),
+]
+
+
+@pytest.mark.parametrize(("argument", "message"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_one_line_and_status_2(argument, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert start(monkeypatch, "depth_study", argument) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unwritable_results_directory_is_found_before_the_data_are_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
+    assert start(monkeypatch, "depth_study", "--results_dir=/dev/null/x") == 2
+
+
+def test_cifar10_that_is_not_there(monkeypatch, capsys, tmp_path):
+    arguments = ("--dataset=cifar10", f"--data_dir={tmp_path}", f"--archive={tmp_path}/none.tar.gz")
+    assert start(monkeypatch, "depth_study", *arguments, f"--results_dir={tmp_path}/r") == 2
+    err = capsys.readouterr().err
+    assert "none.tar.gz" in err
+    assert err.count("\n") == 1
+
+
+def test_true_processes(tmp_path):
+    """Success, a user's mistake and --help, through the real command line."""
+
+    def command(name, *arguments):
+        line = [sys.executable, "-m", f"experiments.{name}", *arguments]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    done = command("depth_study", *FAST, f"--results_dir={tmp_path}")
+    assert (done.returncode, done.stderr) == (0, "")
+    environment = json.loads((tmp_path / "depth_study" / "results.json").read_text())["environment"]
+    assert environment["command"].startswith("python -m experiments.depth_study --dataset=synthetic")
+    done = command("depth_study", "--optimizer=x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    done = command("reproduce", "--help")
+    assert "--dataset" in done.stdout
+    assert "--layers" not in done.stdout
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("protocol", _common.PROTOCOLS)
+@pytest.mark.parametrize("batch_norm", ["none", "after"])
+def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
+    arguments = (*SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}", f"--results_dir={tmp_path}")
+    assert start(monkeypatch, "depth_study", *arguments) == 0
+    content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
+    assert content.keys() == {"study", "config", "environment", "rows"}
+    assert content["environment"].keys() >= {"versions", "device", "commit", "dirty", "wall_seconds"}
+    assert [row["layers"] for row in content["rows"]] == [1, 2]
+    for row in content["rows"]:
+        for name in ("validation_accuracy", "test_accuracy"):
+            quantity = row[name]
+            assert quantity["n"] == len(quantity["values"]) == 2
+            assert quantity["mean"] == pytest.approx(np.mean(quantity["values"]))
+            assert quantity["std"] == pytest.approx(np.std(quantity["values"], ddof=1))
+            assert all(0 <= value <= 1 for value in quantity["values"])
+        assert row["status"] == "finished"
+        assert len(row["first_losses"]) == 20
+        assert row["recipe"]["learning_rate"] in [choice["learning_rate"] for choice in row["choice"]]
+    assert capsys.readouterr().out.count("finished") == 2
+
+
+def test_the_learning_rate_is_the_best_on_validation(monkeypatch, tmp_path):
+    assert start(monkeypatch, "depth_study", *SMALL, f"--results_dir={tmp_path}") == 0
+    for row in rows_of(tmp_path):
+        best = max(row["choice"], key=lambda choice: choice["validation_accuracy"])
+        assert row["recipe"]["learning_rate"] == best["learning_rate"]
+        assert row["validation_accuracy"]["values"][0] == best["validation_accuracy"]
+
+
+def test_manual_and_autodiff_and_a_repetition(monkeypatch, tmp_path):
+    rows = {}
+    for name, source in {"a": "manual", "b": "manual", "c": "autodiff"}.items():
+        folder = tmp_path / name
+        assert start(monkeypatch, "depth_study", *FAST, f"--gradient={source}", f"--results_dir={folder}") == 0
+        rows[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder)]
+    assert rows["a"] == rows["b"]
+    for a, c in zip(rows["a"], rows["c"], strict=True):
+        np.testing.assert_allclose(a["first_losses"], c["first_losses"], atol=1e-4)
+        assert abs(a["test_accuracy"]["mean"] - c["test_accuracy"]["mean"]) <= 0.005
+
+
+def test_diverged_runs_keep_their_row_and_fail_the_job(monkeypatch, capsys, tmp_path):
+    arguments = (*SMALL, "--learning_rate=1e8", "--activation=softplus", "--l2=1", f"--results_dir={tmp_path}")
+    assert start(monkeypatch, "depth_study", *arguments) == 1
+    for row in rows_of(tmp_path):
+        assert row["status"] == "diverged"
+        assert row["test_accuracy"] == {"mean": None, "std": None, "n": 0, "values": []}
+    assert "2 diverged" in capsys.readouterr().out
+
+
+def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
+    arguments = (*FAST, f"--results_dir={tmp_path}")
+    assert start(monkeypatch, "depth_study", *arguments) == 0
+    whole = rows_of(tmp_path)
+    folder = tmp_path / "depth_study"
+    content = json.loads((folder / "results.json").read_text())
+    (folder / "partial.json").write_text(json.dumps({**content, "rows": content["rows"][:1]}))
+    (folder / "results.json").unlink()
+    assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
+    resumed = rows_of(tmp_path)
+    assert resumed[0] == whole[0]
+    assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
+    assert os.listdir(folder) == ["results.json"]
+
+    (folder / "partial.json").write_text(json.dumps({**content, "rows": content["rows"][:1]}))
+    capsys.readouterr()
+    assert start(monkeypatch, "depth_study", *arguments, "--resume", "--l2=0.5") == 2
+    assert "l2=None then, 0.5 now" in capsys.readouterr().err
+    (folder / "partial.json").write_text("{cut")
+    assert start(monkeypatch, "depth_study", *arguments, "--resume") == 2
+    assert "not a whole JSON file" in capsys.readouterr().err
+
+
+def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
+    few = dict(list(gradient_check.architectures(192, 10).items())[:2])
+    monkeypatch.setattr(gradient_check, "architectures", lambda inputs, classes: few)
+    config = gradient_check.Config(dataset="synthetic", seeds=2, results_dir=str(tmp_path))
+    assert gradient_check.run(config)
+    rows = rows_of(tmp_path, "gradient_check")
+    assert {row["verdict"] for row in rows} == {"PASS"}
+    assert {row["leaf"] for row in rows if row["case"].startswith("equations")} == {f"eq{n}" for n in range(1, 14)}
+    assert {row["dtype"] for row in rows} == {"float32", "float64"}
+    assert re.search(r"^PASS: manual gradients", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_path):
+    row = activations.ACTIVATIONS["relu"]
+    broken = Activation(row.function, lambda z: 1.001 * row.derivative(z))
+    monkeypatch.setitem(activations.ACTIVATIONS, "relu", broken)
+    base = gradient_check.architectures(192, 10)["2 layers, as in Question 2"]
+    monkeypatch.setattr(gradient_check, "architectures", lambda inputs, classes: {"2 layers": base})
+    arguments = {"dataset": "synthetic", "seeds": 1, "results_dir": str(tmp_path)}
+    assert not gradient_check.run(gradient_check.Config(**arguments))
+    wrong = {row["leaf"] for row in rows_of(tmp_path, "gradient_check") if row["verdict"] == "FAIL"}
+    assert wrong == {"layer1.w", "layer1.b"}
+    assert "FAIL" in capsys.readouterr().out
+    assert gradient_check.run(gradient_check.Config(gradient="autodiff", **arguments))
+
+
+def test_reproduce_writes_one_report(monkeypatch, capsys, tmp_path):
+    few = dict(list(gradient_check.architectures(192, 10).items())[:1])
+    monkeypatch.setattr(gradient_check, "architectures", lambda inputs, classes: few)
+    config = reproduce.Config(dataset="synthetic", seeds=1, results_dir=str(tmp_path))
+    assert reproduce.run(config)
+    report = (tmp_path / "reproduce" / "report.md").read_text()
+    assert "0 failed" in report
+    assert depth_study.table(rows_of(tmp_path)) in report
+    assert [row["status"] for row in rows_of(tmp_path, "reproduce")] == ["passed", "passed"]
+
+
+def test_all_scripts_can_be_imported_in_one_process():
+    assert "layers" not in flags.FLAGS

@@ -1,0 +1,195 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax import gradcheck
+from mlp_jax.errors import UserError
+from mlp_jax.model import (
+    DTYPES,
+    INITS,
+    Layer,
+    MLPConfig,
+    NormLayer,
+    RunningStats,
+    dropout_mask,
+    forward,
+    init,
+    init_stats,
+    trace,
+    update_stats,
+)
+
+X = np.random.default_rng(0).normal(size=(6, 4))
+
+
+def by_hand(params, x, config, stats=None):
+    """The forward pass in numpy: relu, normalised with the batch's statistics or the given ones."""
+    params, a = jax.tree.map(np.asarray, params), np.asarray(x, np.float64)
+    stats = jax.tree.map(np.asarray, stats)
+
+    def normalize(u, layer, running):
+        mean, var = (u.mean(0), u.var(0)) if running is None else running
+        return layer.scale * (u - mean) / np.sqrt(var + 1e-5) + layer.shift
+
+    for number, layer in enumerate(params[:-1]):
+        running = None if stats is None else stats[number]
+        z = a @ layer.w + layer.b
+        z = normalize(z, layer, running) if config.batch_norm == "before" else z
+        a = np.maximum(z, 0)
+        a = normalize(a, layer, running) if config.batch_norm == "after" else a
+    return a @ params[-1].w + params[-1].b
+
+
+@pytest.mark.parametrize("hidden", [(), (3,), (5, 2, 7)])
+@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+@pytest.mark.usefixtures("x64")
+def test_forward_against_numpy(hidden, batch_norm):
+    config = MLPConfig(hidden=hidden, inputs=4, classes=3, batch_norm=batch_norm, dtype="float64")
+    params = gradcheck.random_params(np.random.default_rng(1), config)
+    np.testing.assert_allclose(forward(params, X, config, train=True), by_hand(params, X, config), rtol=1e-10)
+    stats = tuple(RunningStats(jnp.full(w, 0.3), jnp.full(w, 2.0)) for w in hidden) if batch_norm != "none" else ()
+    found = forward(params, X, config, stats=stats)
+    np.testing.assert_allclose(found, by_hand(params, X, config, stats or None), rtol=1e-10)
+
+
+@pytest.mark.usefixtures("x64")
+def test_running_statistics_of_the_report_s_framework():
+    """Expected: torch.nn.BatchNorm1d(1) of PyTorch 2.13 after the batch [1, 2, 4], and then [0, 0, 3]."""
+    config = MLPConfig(hidden=(1,), inputs=1, activation="identity", batch_norm="before", dtype="float64")
+    params = init(jax.random.key(0), config)
+    params = (params[0]._replace(w=jnp.ones((1, 1)), b=jnp.zeros(1)), *params[1:])
+    stats = init_stats(config)
+    expected = [(0.23333333, 1.13333333), (0.31, 1.32)]
+    for batch, (mean, var) in zip(([1.0, 2, 4], [0.0, 0, 3]), expected, strict=True):
+        stats = update_stats(stats, trace(params, np.array(batch)[:, None], config), config)
+        np.testing.assert_allclose([stats[0].mean[0], stats[0].var[0]], [mean, var], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", INITS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("x64")
+def test_initial_spread(name, dtype):
+    config = MLPConfig(hidden=(300,), inputs=400, init=name, init_std=0.02, dtype=dtype)
+    first, last = init(jax.random.key(0), config)
+    std = {
+        "uniform_fan_in": 400**-0.5 / 3**0.5,
+        "normal": 0.02,
+        "he": (2 / 400) ** 0.5,
+        "glorot": (2 / 700) ** 0.5,
+        "lecun": 400**-0.5,
+    }[name]
+    assert first.w.dtype == first.b.dtype == dtype
+    np.testing.assert_allclose(first.w.std(), std, rtol=0.02)
+    assert abs(float(first.w.mean())) < 5 * std / 400
+    if name == "uniform_fan_in":
+        assert float(jnp.abs(first.w).max()) <= 0.05
+        assert 0 < float(jnp.abs(first.b).max()) <= 0.05
+        assert 0.05 < float(jnp.abs(last.w).max()) <= 300**-0.5
+    else:
+        assert not first.b.any()
+
+
+def test_initialisation_is_a_function_of_the_key():
+    config = MLPConfig(hidden=(3, 3), inputs=3)
+    a, b, c = (init(jax.random.key(seed), config) for seed in (0, 0, 1))
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+    assert not np.array_equal(a[0].w, c[0].w)
+    assert not np.array_equal(a[0].w, a[1].w)
+
+
+def test_parameters_are_arrays_only():
+    plain = init(jax.random.key(0), MLPConfig(hidden=(5,), inputs=4, classes=3))
+    normalized = init(jax.random.key(0), MLPConfig(hidden=(5,), inputs=4, classes=3, batch_norm="after"))
+    assert [type(layer) for layer in plain] == [Layer, Layer]
+    assert [type(layer) for layer in normalized] == [NormLayer, Layer]
+    assert [leaf.shape for leaf in jax.tree.leaves(normalized)] == [(4, 5), (5,), (5,), (5,), (5, 3), (3,)]
+
+
+def test_hidden_units_can_be_permuted():
+    config = MLPConfig(hidden=(5,), inputs=4, batch_norm="after")
+    params = gradcheck.random_params(np.random.default_rng(0), config)
+    order = np.array([3, 1, 4, 0, 2])
+    first, last = params
+    moved = (NormLayer(first.w[:, order], *(leaf[order] for leaf in first[1:])), last._replace(w=last.w[order]))
+    x = X.astype(np.float32)
+    a, b = forward(params, x, config, train=True), forward(moved, x, config, train=True)
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_jit_is_no_jit():
+    config = MLPConfig(hidden=(5, 5), inputs=4, dropout=0.5, batch_norm="before")
+    params, x = init(jax.random.key(0), config), X.astype(np.float32)
+    options = {"train": True, "key": jax.random.key(3)}
+    jitted = jax.jit(forward, static_argnames=("config", "train"))(params, x, config, **options)
+    np.testing.assert_allclose(jitted, forward(params, x, config, **options), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_drops_a_share_and_keeps_the_mean():
+    mask = dropout_mask(jax.random.key(0), (500, 400), 0.2, jnp.dtype("float32"))
+    assert set(np.unique(mask)) == {0, 1.25}
+    np.testing.assert_allclose((np.asarray(mask) == 0).mean(), 0.2, atol=5 * (0.16 / 2e5) ** 0.5)
+
+
+def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
+    config = MLPConfig(hidden=(50, 50), inputs=4, dropout=0.5)
+    params, x = init(jax.random.key(0), config), X.astype(np.float32)
+    plain = forward(params, x, MLPConfig(hidden=(50, 50), inputs=4))
+    np.testing.assert_array_equal(forward(params, x, config), plain)
+    masks = [layer.mask for layer in trace(params, x, config, key=jax.random.key(1)).hidden]
+    assert not np.array_equal(masks[0], masks[1])
+    other = trace(params, x, config, key=jax.random.key(2)).hidden[0].mask
+    assert not np.array_equal(masks[0], other)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hidden": (0,)}, "hidden layer's width must be a whole number of at least 1, not 0"),
+        ({"hidden": (50, -3)}, "not -3"),
+        ({"inputs": 0}, "inputs"),
+        ({"classes": 0}, "classes"),
+        ({"activation": "swish"}, "choose one of relu"),
+        ({"batch_norm": "both"}, "none, before, after"),
+        ({"init": "xavier"}, "uniform_fan_in"),
+        ({"dtype": "float16"}, "float32, float64"),
+        ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\), not 1.0"),
+        ({"dropout": -0.1}, "dropout"),
+        ({"dropout": float("nan")}, "dropout"),
+        ({"init_std": -1.0}, "init_std"),
+        ({"norm_momentum": 2.0}, "norm_momentum"),
+    ],
+)
+def test_options_out_of_range(options, words):
+    with pytest.raises(UserError, match=words) as caught:
+        MLPConfig(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_that_do_not_fit():
+    config = MLPConfig(hidden=(5,), inputs=4, classes=3)
+    params, x = init(jax.random.key(0), config), X.astype(np.float32)
+    for arguments, words in [
+        ((params, x[:, :3], config), r"x has shape \(6, 3\), but the network takes \(batch, 4\)"),
+        ((params[:1], x, config), "the configuration says"),
+        ((params, x, MLPConfig(hidden=(5,), inputs=4, classes=3, batch_norm="after")), "disagree"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            forward(*arguments)
+
+
+def test_what_training_and_evaluation_need():
+    x = X.astype(np.float32)
+    normalized = MLPConfig(hidden=(5,), inputs=4, batch_norm="after")
+    dropped = MLPConfig(hidden=(5,), inputs=4, dropout=0.5)
+    with pytest.raises(UserError, match="batch of 1"):
+        forward(init(jax.random.key(0), normalized), x[:1], normalized, train=True)
+    with pytest.raises(UserError, match="stats="):
+        forward(init(jax.random.key(0), normalized), x, normalized)
+    with pytest.raises(UserError, match="key="):
+        forward(init(jax.random.key(0), dropped), x, dropped, train=True)
+
+
+def test_float64_without_x64_is_refused():
+    with pytest.raises(UserError, match="jax_enable_x64"):
+        init(jax.random.key(0), MLPConfig(dtype="float64"))

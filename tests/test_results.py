@@ -1,0 +1,74 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mlp_jax import results
+from mlp_jax.errors import UserError
+
+
+def test_measured_by_hand():
+    assert results.measured([0.5, 0.7]) == {
+        "mean": 0.6,
+        "std": pytest.approx(0.02**0.5),  # sqrt((0.1^2 + 0.1^2) / (2 - 1))
+        "n": 2,
+        "values": [0.5, 0.7],
+    }
+    assert results.measured([0.5]) == {"mean": 0.5, "std": None, "n": 1, "values": [0.5]}
+
+
+def test_what_is_not_finite_never_enters_a_mean():
+    assert results.measured([float("nan"), 0.5, float("inf")])["mean"] == 0.5
+    assert results.measured([float("nan")]) == {"mean": None, "std": None, "n": 0, "values": []}
+    with pytest.raises(ValueError, match="JSON"):
+        json.dumps(float("nan"), allow_nan=False)
+
+
+def test_percent_and_table():
+    assert results.percent(results.measured([0.5, 0.7])) == "60.0 ± 14.1"
+    assert results.percent(results.measured([0.5])) == "50.0"
+    assert results.percent(results.measured([])) == "-"
+    assert results.table(["a", "long"], [["xyz", "1"]]) == "| a   | long |\n|-----|------|\n| xyz | 1    |"
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results.json"
+    results.write_json(path, {"study": "s", "config": {}, "environment": {}, "rows": [1]})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write_json(path, {"rows": [float("nan")]})
+    assert results.read_json(path)["rows"] == [1]
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
+@pytest.mark.parametrize("content", ["", '{"study": "s"', "[1]", '{"rows": []}', "\x00"])
+def test_a_damaged_results_file(tmp_path, content):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="move it away and run again") as caught:
+        results.read_json(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_results_file(tmp_path):
+    with pytest.raises(UserError, match="cannot read"):
+        results.read_json(tmp_path / "nothing.json")
+
+
+def test_environment_says_what_a_result_depends_on():
+    found = results.environment(wall_seconds=1.23456, command=["python", "x"], fingerprint="abc")
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["device"]["count"] >= 1
+    assert found["wall_seconds"] == 1.235
+    assert json.dumps(found, allow_nan=False)
+    assert (found["commit"] is None) == (found["dirty"] is None)
+
+
+def test_command_line_is_what_the_user_typed():
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--a=1']; from mlp_jax import results; print(results.command_line())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--a=1" in done.stdout

@@ -1,0 +1,245 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax import data, evaluation, gradients, train
+from mlp_jax.data import Split
+from mlp_jax.errors import UserError
+from mlp_jax.evaluation import evaluate, evaluate_in_training_mode
+from mlp_jax.losses import accuracy, cross_entropy
+from mlp_jax.model import Layer, MLPConfig, forward, init, init_stats
+from mlp_jax.train import TrainConfig, init_state, learning_rate, run_epoch
+
+MODEL = MLPConfig(hidden=(16,), inputs=192)
+FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+
+
+def same(a, b):
+    """Whether two trees hold the same bits."""
+    return all(
+        jax.tree.leaves(jax.tree.map(lambda u, v: np.asarray(u).tobytes() == np.asarray(v).tobytes(), a, b))
+    )
+
+
+def outcome(result):
+    return result.state.params, result.state.opt_state, result.state.stats, result.history
+
+
+@pytest.mark.parametrize("source", gradients.SOURCES)
+@pytest.mark.usefixtures("x64")
+def test_toy_case_100_full_batch_losses(toy, source):
+    recipe = toy["train"]
+    split = Split(np.array(toy["X"]), np.array(toy["y"], np.int32))
+    config = TrainConfig(
+        optimizer="sgd", learning_rate=recipe["lr"], l2=recipe["reg"], decay=recipe["decay_each_iter"],
+        batch_size=5, epochs=100, gradient=source,
+    )  # fmt: skip
+    model = MLPConfig(hidden=(10,), inputs=4, classes=3, dtype="float64")
+    layers = (
+        Layer(jnp.asarray(toy["W1"]), jnp.asarray(toy["b1"])),
+        Layer(jnp.asarray(toy["W2"]), jnp.asarray(toy["b2"])),
+    )
+    state = init_state(jax.random.key(0), model, config)._replace(params=layers)
+    step = jax.jit(lambda s: run_epoch(s, split, train.hyper_from(config), model=model, config=config))
+    losses = []
+    for _ in range(recipe["iters"]):
+        state, metrics = step(state)
+        losses.append(float(metrics.loss[0]))
+    np.testing.assert_allclose(losses, recipe["full_batch_losses"], rtol=0, atol=1e-10)
+    assert abs(losses[-1] - 0.01563498761185671) < 1e-10
+
+
+@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+def test_learns_and_repeats_bit_for_bit(splits, optimizer):
+    rate = {"sgd": 0.1, "momentum": 0.02, "adam": 0.003}[optimizer]
+    config = dataclasses.replace(FAST, optimizer=optimizer, epochs=4, learning_rate=rate)
+    model = dataclasses.replace(MODEL, dropout=0.2, batch_norm="after")
+    first, second = (train.train(jax.random.key(1), splits, model, config) for _ in range(2))
+    assert same(outcome(first), outcome(second))
+    assert not same(first.state.params, train.train(jax.random.key(2), splits, model, config).state.params)
+    assert first.status == "finished"
+    assert first.history.loss.shape == first.history.accuracy.shape == (4 * 17,)
+    assert first.history.validation_accuracy[-1] > 0.3  # chance is 0.1
+
+
+@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+def test_both_sources_of_gradients_train_alike(splits, batch_norm):
+    model = dataclasses.replace(MODEL, batch_norm=batch_norm)
+    runs = [
+        train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
+        for source in gradients.SOURCES
+    ]
+    np.testing.assert_allclose(runs[0].history.loss[:20], runs[1].history.loss[:20], atol=1e-4)
+    a, b = (run.history.validation_accuracy[-1] for run in runs)
+    assert abs(a - b) <= 0.02  # of 130 images
+
+
+def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, monkeypatch):
+    traces = []
+    original = train.train_step
+
+    def counted(*arguments, **options):
+        traces.append(0)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(train, "train_step", counted)
+    model = dataclasses.replace(MODEL, hidden=(17,))  # no other test has compiled this
+    for rate, l2, epochs in [(0.01, 0.0, 3), (0.02, 0.1, 2)]:
+        config = dataclasses.replace(FAST, learning_rate=rate, l2=l2, epochs=epochs)
+        train.train(jax.random.key(0), splits, model, config)
+    assert len(traces) == 1
+
+
+def test_an_epoch_visits_every_example_at_most_once(splits):
+    config = dataclasses.replace(FAST, batch_size=60)  # 870 = 14 * 60 + 30
+    seen = []
+
+    def record(state, batch, hyper, **options):
+        return state._replace(step=state.step + 1), train.Metrics(batch.x[:, 0], batch.y)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train_step", record)
+        split = Split(np.arange(870.0, dtype=np.float32)[:, None], np.zeros(870, np.int32))
+        state = init_state(jax.random.key(0), MODEL, config)
+        for _ in range(2):
+            state, metrics = run_epoch(state, split, train.hyper_from(config), model=MODEL, config=config)
+            seen.append(np.asarray(metrics.loss).ravel())
+    assert [len(np.unique(s)) for s in seen] == [840, 840]
+    assert not np.array_equal(seen[0], seen[1])
+
+
+def test_steps_end_inside_an_epoch(splits):
+    whole = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=2))
+    part = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=20))
+    assert len(part.history.loss) == int(part.state.step) == 20
+    np.testing.assert_array_equal(part.history.loss, whole.history.loss[:20])
+    assert len(part.history.validation_accuracy) == 2
+
+
+def test_no_epochs_is_the_initial_network(splits):
+    result = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=0))
+    assert result.history.loss.shape == result.history.validation_accuracy.shape == (0,)
+    assert same(result.state.params, init_state(jax.random.key(0), MODEL, FAST).params)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_learning_rate_decays_where_it_is_said(first):
+    config = TrainConfig(decay=0.5, decay_after_first_step=first)
+    found = [float(learning_rate(jnp.asarray(step), 0.8, config, 3)) for step in range(8)]
+    plain = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2]
+    report = [0.8, 0.4, 0.4, 0.4, 0.2, 0.2, 0.2, 0.1]
+    np.testing.assert_allclose(found, report if first else plain, rtol=1e-6)
+
+
+def test_weight_decay_is_coupled_and_reaches_every_parameter():
+    """One step of sgd: w - rate * (gradient + weight_decay * w), as PyTorch's weight_decay, biases included."""
+    split = Split(np.ones((2, 192), np.float32), np.zeros(2, np.int32))
+    config = TrainConfig(optimizer="sgd", learning_rate=0.1, weight_decay=0.5, batch_size=2)
+    model = dataclasses.replace(MODEL, batch_norm="after")
+    state = init_state(jax.random.key(0), model, config)
+    options = {"model": model, "config": config, "steps_per_epoch": 1}
+    plain_hyper = train.hyper_from(dataclasses.replace(config, weight_decay=0.0))
+    decayed, _ = train.train_step(state, split, train.hyper_from(config), **options)
+    plain, _ = train.train_step(state, split, plain_hyper, **options)
+    for new, old, start in zip(*(jax.tree.leaves(s.params) for s in (decayed, plain, state)), strict=True):
+        np.testing.assert_allclose(new, old - 0.05 * start, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", gradients.SOURCES)
+def test_a_diverged_run_stops_and_keeps_its_history(splits, gradient):
+    config = dataclasses.replace(FAST, learning_rate=1e6, epochs=5, gradient=gradient)
+    result = train.train(jax.random.key(0), splits, MODEL, config)
+    assert result.status == "diverged"
+    assert 17 <= len(result.history.loss) < 5 * 17
+    assert len(result.history.loss) % 17 == 0
+    assert np.isfinite(result.history.loss[0])
+    assert not np.isfinite(result.history.loss).all()
+
+
+def test_evaluation_counts_every_example_once(splits):
+    params = init(jax.random.key(0), MODEL)
+    split = splits.validation  # 130 examples
+    logits = forward(params, split.x, MODEL)
+    expected = (float(cross_entropy(logits, split.y).mean()), float(accuracy(logits, split.y)))
+    for batch_size in (1, 7, 64, 130, 1000):
+        found = evaluate(params, (), split, MODEL, batch_size=batch_size)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert found.accuracy * 130 == pytest.approx(round(found.accuracy * 130))
+
+
+def test_validation_in_training_mode_moves_the_statistics(splits):
+    model = dataclasses.replace(MODEL, batch_norm="after")
+    params, stats = init(jax.random.key(0), model), init_stats(model)
+    key = jax.random.key(1)
+    moved, found = evaluate_in_training_mode(key, params, stats, splits.validation, model, batch_size=50)
+    assert not same(moved, stats)
+    hits = 0
+    for start in (0, 50, 100):
+        x, y = (a[start : start + 50] for a in splits.validation)
+        hits += int((np.argmax(forward(params, x, model, train=True), 1) == y).sum())
+    assert found.accuracy == hits / 130
+    config = dataclasses.replace(FAST, validate_in_training_mode=True)
+    result = train.train(jax.random.key(0), splits, model, config)
+    clean = train.train(jax.random.key(0), splits, model, FAST)
+    assert same(result.state.params, clean.state.params)
+    assert not same(result.state.stats, clean.state.stats)
+
+
+def test_progress_is_reported_after_each_epoch(splits):
+    seen = []
+    train.train(jax.random.key(0), splits, MODEL, FAST, on_epoch=lambda *report: seen.append(report))
+    assert [epoch for epoch, _, _ in seen] == [1, 2]
+    assert seen[0][1].loss.shape == (17,)
+    assert isinstance(seen[1][2], evaluation.Evaluation)
+
+
+def test_batch_larger_than_the_split(splits):
+    with pytest.raises(UserError, match="batch_size 871 is larger than the training split of 870"):
+        train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, batch_size=871))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimizer": "sdg"}, "choose one of sgd, momentum, adam.*Did you mean 'sgd'"),
+        ({"gradient": "numeric"}, "manual, autodiff"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
+        ({"l2": -1e-9}, "l2"),
+        ({"l2": float("nan")}, "l2"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"decay": 0.0}, "decay"),
+        ({"decay": 1.1}, "decay"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"epochs": -1}, "epochs"),
+        ({"steps": -1}, "steps"),
+    ],
+)
+def test_options_out_of_range(options, words):
+    with pytest.raises(UserError, match=words) as caught:
+        TrainConfig(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_vmapped_runs_are_single_runs(splits):
+    """A training run is a pure function of its key: mapped over keys it gives what single runs give."""
+    split = Split(jnp.asarray(splits.train.x), jnp.asarray(splits.train.y))
+
+    def losses(key):
+        state = init_state(key, MODEL, FAST)
+        return run_epoch(state, split, train.hyper_from(FAST), model=MODEL, config=FAST)[1].loss
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.jit(jax.vmap(losses))(keys)
+    for key, row in zip(keys, together, strict=True):
+        np.testing.assert_allclose(row, jax.jit(losses)(key), rtol=1e-5)
