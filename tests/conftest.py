@@ -38,5 +38,7 @@ def real(tmp_path_factory):
     data_dir = os.environ.get("TFDS_DATA_DIR", "")
     if not data_dir or not (Path(data_dir) / "cifar10" / "3.0.2").is_dir():
         pytest.skip("NOT TESTED on the true CIFAR-10: set TFDS_DATA_DIR to a directory that has cifar10/3.0.2")
-    cache_dir = os.environ.get("MLP_JAX_TEST_CACHE") or tmp_path_factory.mktemp("cifar10-cache")
-    return {"data_dir": data_dir, "cache_dir": cache_dir}
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # beside the workers' own folders: one decoding serves them all
+    return {"data_dir": data_dir, "cache_dir": os.environ.get("MLP_JAX_TEST_CACHE") or folder / "cifar10-cache"}
