@@ -19,6 +19,8 @@ from mlp_jax.errors import UserError
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 
+CODE = ("--untracked-files=no", "--", "mlp_jax", "experiments", "pyproject.toml")
+
 Row = dict[str, Any]
 
 
@@ -34,7 +36,7 @@ def measured(values: Sequence[float]) -> Row:
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
-    """What a result depends on: versions, device, commit of the code and whether it was changed, time taken."""
+    """What a result depends on: versions, device, commit of the code and whether it was changed since, time taken."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -46,7 +48,7 @@ def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint
             "cores": os.cpu_count(),
         },
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if (changed := _git("status", "--porcelain")) is None else bool(changed),
+        "dirty": None if (changed := _git("status", "--porcelain", *CODE)) is None else bool(changed),
         "command": " ".join(command),
         "data_fingerprint": fingerprint,
         "wall_seconds": round(wall_seconds, 3),
