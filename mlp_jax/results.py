@@ -36,7 +36,7 @@ def measured(values: Sequence[float]) -> Row:
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
-    """What a result depends on: versions, device, commit of the code and whether it was changed since, time taken."""
+    """What a result depends on: versions, device, commit of the code, whether it was changed, time taken."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},

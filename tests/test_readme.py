@@ -1,0 +1,69 @@
+"""The README tells the truth: its example prints what it says, its tables come from the committed results."""
+
+import contextlib
+import io
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments import _readme, depth_study, reproduce
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(name, language):
+    return re.search(rf"<!-- {name} -->\n```{language}\n(.*?)\n```", README, re.DOTALL)[1]
+
+
+def test_the_example_prints_what_it_says():
+    code, expected = re.search(
+        r"<!-- example -->\n```python\n(.*?)\n```\n\n```text\n(.*?)\n```", README, re.DOTALL
+    ).groups()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    assert printed.getvalue().strip() == expected
+    assert len(code.splitlines()) <= 18
+
+
+def test_the_tables_come_from_the_committed_results():
+    assert _readme.updated(README) == README, "run: python -m experiments._readme"
+
+
+def test_the_committed_results_hold_their_figures():
+    published, clean = (
+        _readme.results.read_json(_readme.RESULTS / name / "depth_study" / "results.json")
+        for name in ("published", "clean")
+    )
+    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in published["rows"])
+    assert max(row["test_accuracy"]["mean"] for row in clean["rows"]) >= 0.51
+    for content in (published, clean):
+        assert content["environment"]["dirty"] is False
+        assert content["config"]["dataset"] == "cifar10"
+        assert [row["layers"] for row in content["rows"]] == sorted(depth_study.REPORT)
+        assert all(row["test_accuracy"]["n"] >= 3 for row in content["rows"])
+
+
+def test_the_commands_name_what_exists():
+    for name in re.findall(r"-m experiments\.(\w+)", README):
+        assert (ROOT / "experiments" / f"{name}.py").exists()
+    assert reproduce.__name__ in block("main job", "sh")
+    assert "pytest" in block("tests", "sh")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="NOT TESTED: not a git checkout")
+def test_the_repository_keeps_its_shape():
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True
+    ).stdout
+    files = listed.split()
+    top = {name.split("/")[0] for name in files}
+    assert {name for name in top if not name.startswith(".")} == {
+        "BUILD_NOTES.md", "LICENSE", "README.md", "experiments", "mlp_jax", "pyproject.toml", "tests",
+    }  # fmt: skip
+    for name in files:
+        if name.startswith("experiments/results/"):
+            assert (ROOT / name).stat().st_size < 200_000
