@@ -3,7 +3,6 @@
 A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds the README against these functions.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,11 @@ def table_1() -> str:
 
 def _source(content: dict[str, Any]) -> str:
     environment = content["environment"]
-    device, versions = environment["device"], environment["versions"]
-    return (
-        f"- {content['config']['protocol']}: `TFDS_DATA_DIR=... {environment['command']}`, "
-        f"{environment['wall_seconds'] / 60:.1f} minutes on {device['cores']} {device['processor']} {device['kind']} "
-        f"cores, jax {versions['jax']}, {content['config']['seeds']} seeds."
-    )
+    device, jax_version = environment["device"], environment["versions"]["jax"]
+    where = f"{device['cores']} {device['processor']} {device['kind']} cores, jax {jax_version}"
+    minutes = f"{environment['wall_seconds'] / 60:.1f} minutes"
+    seeds = f"{content['config']['seeds']} seeds"
+    return f"- {content['config']['protocol']}: `{environment['command']}`, {seeds}, {minutes} on {where}."
 
 
 PARTS = {"table 1": table_1}
@@ -51,12 +49,12 @@ PARTS = {"table 1": table_1}
 def updated(text: str) -> str:
     """The README with its generated parts made anew."""
     for name, make in PARTS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
-        text, count = re.subn(
-            pattern, lambda found, part=make(): found[1] + part + found[2], text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise ValueError(f"README.md has {count} parts called {name!r}")
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        if not after:
+            raise ValueError(f"README.md has no part called {name!r}")
+        text = before + start + make() + "\n" + end + after
     return text
 
 
