@@ -90,8 +90,8 @@ def output_delta(
 ) -> Float[jax.Array, "batch classes"]:
     """dJ/dlogits = (softmax - one_hot) / B, equation 4.
 
-    In autodiff's order of operations, so that both sources round alike and relu networks train bit for bit the same
-    with either: over thousands of steps, a last bit that differs grows into other accuracies.
+    In autodiff's order of operations, so that both sources round alike and relu networks train bit for bit the
+    same with either: over thousands of steps, a last bit that differs grows into other accuracies.
     """
     batch, classes = logits_BC.shape
     one_hot_BC = jax.nn.one_hot(y, classes, dtype=logits_BC.dtype)
