@@ -5,6 +5,9 @@ it as plain data; `launch` turns the dataclass into command-line flags.
 """
 
 import dataclasses
+import hashlib
+import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +20,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from mlp_jax import data, results
-from mlp_jax.errors import UserError, one_of, whole_number
+from mlp_jax.errors import UserError, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
@@ -56,10 +59,12 @@ class Common:
         one_of("protocol", self.protocol, PROTOCOLS)
         whole_number("seeds", self.seeds, 1)
         whole_number("seed", self.seed, 0)
+        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
+            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""
-        return results.prepare_folder(Path(self.results_dir).expanduser() / study)
+        return results.prepare_folder(user_path(self.results_dir) / study)
 
     def load(self) -> data.Dataset:
         """The dataset that the options name."""
@@ -79,10 +84,9 @@ class Common:
 
 def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
     """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low`."""
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"{what} must be whole numbers with commas between them, not {text!r}") from None
+    if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text):
+        raise UserError(f"{what} must be whole numbers with commas between them, not {text!r}")
+    numbers = tuple(int(part) for part in text.split(","))
     for number in numbers:
         whole_number(what, number, low)
     return numbers
@@ -104,6 +108,8 @@ class Study:
         self.folder = config.folder(name)
         self.fingerprint = ""
         self.earlier_seconds = 0.0
+        if (self.folder / "results.json").is_dir():
+            raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
         self.rows: list[results.Row] = self._kept() if config.resume else []
 
     @property
@@ -116,21 +122,21 @@ class Study:
         return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in left_out}
 
     def _kept(self) -> list[results.Row]:
-        """Rows of the interrupted run, else of the finished one if it had the same options."""
-        interrupted = self._partial.exists()
-        path = self._partial if interrupted else self.folder / "results.json"
-        if not path.exists():
+        """The finished rows of an interrupted run of the same options."""
+        if not self._partial.exists():
             return []
-        kept = results.read_json(path)
-        now, then = self._options(), kept["config"]
+        sealed = results.read_json(self._partial)
+        if sealed.pop("seal", None) != _seal(sealed) or sealed["study"] != self.name:
+            raise UserError(f"{self._partial} is altered: move it away and run again")
+        now, then = self._options(), sealed["config"]
         changed = [f"{k}={then.get(k)!r} then, {v!r} now" for k, v in now.items() if then.get(k) != v]
-        if changed and interrupted:
-            raise UserError(f"cannot resume {path}: {'; '.join(changed)}: repeat the options or drop --resume")
         if changed:
-            return []
-        self.fingerprint = kept["environment"]["data_fingerprint"]
-        self.earlier_seconds = kept["environment"]["wall_seconds"]
-        return list(kept["rows"])
+            raise UserError(
+                f"cannot resume {self._partial}: {'; '.join(changed)}: repeat the options or drop --resume"
+            )
+        self.fingerprint = sealed["environment"]["data_fingerprint"]
+        self.earlier_seconds = sealed["environment"]["wall_seconds"]
+        return list(sealed["rows"])
 
     def use(self, dataset: data.Dataset) -> None:
         """States which data the rows come from. Raises UserError if resumed rows come from other data."""
@@ -138,12 +144,14 @@ class Study:
             raise UserError(f"cannot resume the run in {self.folder}: its dataset was another; drop --resume")
         self.fingerprint = dataset.fingerprint
 
-    def _write(self, path: Path) -> None:
+    def _content(self) -> dict[str, Any]:
         seconds = self.earlier_seconds + time.monotonic() - self.started
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
-        content = {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
+        return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
         try:
             results.write_json(path, content)
         except OSError as error:
@@ -154,14 +162,20 @@ class Study:
     def add(self, row: results.Row) -> None:
         """Appends a finished row and saves all rows for --resume."""
         self.rows.append(row)
-        self._write(self._partial)
+        content = self._content()
+        self._write(self._partial, {**content, "seal": _seal(content)})
 
     def finish(self) -> Path:
         """Writes results.json, in place of an earlier one, and returns its path."""
         path = self.folder / "results.json"
-        self._write(path)
+        self._write(path, self._content())
         self._partial.unlink(missing_ok=True)
         return path
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Digest of what --resume will trust."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def progress(total: int, unit: str) -> Any:
@@ -189,6 +203,7 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
 
     logging.set_verbosity(logging.WARNING)
     # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
     jax.config.update("jax_default_matmul_precision", "float32")  # type: ignore[no-untyped-call]
     app.run(main, flags_parser=_parse)
 

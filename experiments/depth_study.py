@@ -27,6 +27,7 @@ from mlp_jax.train import Metrics, TrainConfig, TrainState, steps_per_epoch, tra
 # Table 1 of the report: layers -> (validation, test), as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
 NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
+RATES = (0.02, 0.04, 0.08, 0.16)
 FIRST_LOSSES = 20
 
 
@@ -41,10 +42,12 @@ class Config(_common.Common):
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     init: str = option("uniform_fan_in", "initialisation: uniform_fan_in, normal, he, glorot or lecun")
-    init_std: float = option(1e-3, "standard deviation of --init=normal")
+    init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
     optimizer: str | None = option(None, "sgd, momentum or adam; default adam if published, momentum if clean")
     learning_rate: float | None = option(None, "fixes the learning rate")
-    learning_rates: str = option("0.02,0.04,0.08,0.16", "clean: the candidates to choose from on validation")
+    learning_rates: str | None = option(
+        None, "clean: the candidates to choose from on validation; default 0.02,0.04,0.08,0.16"
+    )
     l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.003 if clean")
     epochs: int | None = option(None, "epochs of each run; default 10 if published, 12 if clean")
     decay: float | None = option(
@@ -67,7 +70,7 @@ def network(config: Config, layers: int, dataset: data.Dataset) -> MLPConfig:
         batch_norm=config.batch_norm,
         dropout=config.dropout,
         init=config.init,
-        init_std=config.init_std,
+        init_std=1e-3 if config.init_std is None else config.init_std,
         inputs=int(dataset.train_images[0].size),
         classes=len(dataset.classes),
     )
@@ -77,7 +80,7 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     """How the protocol trains."""
     published = config.protocol == "published"
     return TrainConfig(
-        optimizer=config.optimizer or ("adam" if published else "momentum"),
+        optimizer=("adam" if published else "momentum") if config.optimizer is None else config.optimizer,
         learning_rate=learning_rate,
         l2=config.l2 if config.l2 is not None else 0.0 if published else 3e-3,
         weight_decay=1e-3 if published else 0.0,
@@ -95,13 +98,14 @@ def candidates(config: Config) -> tuple[float, ...]:
         return (config.learning_rate,)
     if config.protocol == "published":
         return (1e-3,)
-    return _common.real_numbers("--learning_rates", config.learning_rates)
+    given = config.learning_rates
+    return RATES if given is None else _common.real_numbers("--learning_rates", given)
 
 
 def run(config: Config) -> bool:
     """Trains every depth, prints the table, writes results.json; True if no run diverged."""
-    recipes = [recipe(config, rate) for rate in candidates(config)]
     _check(config)
+    recipes = [recipe(config, rate) for rate in candidates(config)]
     study = _common.Study("depth_study", config)
     dataset = config.load()
     study.use(dataset)
@@ -124,7 +128,11 @@ def run(config: Config) -> bool:
 
 
 def _check(config: Config) -> None:
-    """Every option, before anything is loaded."""
+    """Every option, before anything is loaded; one that would be ignored is a mistake too."""
+    if config.learning_rates is not None and (config.protocol == "published" or config.learning_rate is not None):
+        raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
+    if config.init_std is not None and config.init != "normal":
+        raise UserError(f"--init_std is for --init=normal, not {config.init}: leave it out")
     whole_number("--hidden", config.hidden, 1)
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 1)

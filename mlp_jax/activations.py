@@ -44,11 +44,12 @@ def _sigmoid_derivative(z: Array) -> jax.Array:
 
 
 def _elu_derivative(z: Array) -> jax.Array:
-    return jnp.where(z > 0, 1, jnp.exp(jnp.minimum(z, 0)))
+    # not exp(z): autodiff has 1 + expm1(z), and where the unit is saturated the two differ by more than rounding
+    return jnp.where(z > 0, 1, 1 + jnp.expm1(jnp.minimum(z, 0)))
 
 
 def _selu_derivative(z: Array) -> jax.Array:
-    return _SELU_SCALE * jnp.where(z > 0, 1, _SELU_ALPHA * jnp.exp(jnp.minimum(z, 0)))
+    return _SELU_SCALE * jnp.where(z > 0, 1, _SELU_ALPHA * _elu_derivative(z))
 
 
 def _gelu(z: Array) -> jax.Array:
@@ -56,6 +57,7 @@ def _gelu(z: Array) -> jax.Array:
 
 
 def _gelu_derivative(z: Array) -> jax.Array:
+    z = jnp.asarray(z)
     cdf: jax.Array = 0.5 * jax.lax.erfc(-z * np.sqrt(0.5).astype(z.dtype))
     density: jax.Array = jnp.exp(-0.5 * z * z) * np.sqrt(0.5 / np.pi).astype(z.dtype)
     return cdf + z * density
@@ -66,6 +68,7 @@ def _gelu_tanh(z: Array) -> jax.Array:
 
 
 def _gelu_tanh_derivative(z: Array) -> jax.Array:
+    z = jnp.asarray(z)
     slope = np.sqrt(2 / np.pi).astype(z.dtype)
     t: jax.Array = jnp.tanh(slope * (z + _GELU_CUBIC * z**3))
     inner: jax.Array = slope * (1 + 3 * _GELU_CUBIC * z * z)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from mlp_jax.cifar10_archive import one_line, prepare
 from mlp_jax.data import Dataset, Images, Labels
-from mlp_jax.errors import UserError
+from mlp_jax.errors import UserError, user_path
 
 VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
@@ -49,7 +49,7 @@ def load(
     Raises:
         UserError: not prepared and no archive within reach, or an archive, data set or cache that is damaged.
     """
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+    root = user_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").absolute()
     directory = root / "cifar10" / VERSION
     cache = _cache_file(directory, cache_dir)
     if not os.path.isdir(directory):
@@ -146,7 +146,7 @@ def _pixels(encoded: bytes) -> Images:
 
 
 def _cache_file(directory: Path, cache_dir: str | Path | None) -> Path:
-    folder = Path(cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax").expanduser()
+    folder = user_path(cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax")
     key = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
     return folder / f"cifar10-{_CACHE_FORMAT}-{key}.cache"
 

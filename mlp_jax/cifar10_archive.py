@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mlp_jax.data import Images
-from mlp_jax.errors import UserError
+from mlp_jax.errors import UserError, user_path
 
 CONNECT_SECONDS = 5
 STALL_SECONDS = 30
@@ -70,7 +70,7 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
     source = str(archive or official.url)
     try:
         with _open_archive(source, directory.parent.parent) as file:
-            _check_official(file, source, official)
+            warning = _check_official(file, source, official)
             classes, records = _parse(_read_members(file))
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
@@ -80,6 +80,8 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
             f"connect to the network, or get {official} and give --archive=PATH, or give the --data_dir "
             "of a prepared copy, or use --dataset=digits"
         ) from error
+    if warning:
+        logging.warning("%s", warning)
     _write_dataset(directory, classes, records)
 
 
@@ -90,7 +92,7 @@ def _open_archive(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
     tfds' own download manager is not used: it retries for minutes, without a timeout on any of its reads.
     """
     if not source.startswith(("http://", "https://")):
-        with Path(source).expanduser().open("rb") as file:
+        with user_path(source).open("rb") as file:
             yield file
         return
     with _connect(source) as response:
@@ -130,17 +132,17 @@ def _download(response: http.client.HTTPResponse, file: io.BufferedIOBase) -> No
         raise EOFError(f"the download ended after {file.tell()} of {size} bytes")
 
 
-def _check_official(file: io.BufferedIOBase, source: str, official: _Archive) -> None:
-    """Compare with tfds' checksum: an archive of the user's own may differ, a download of tfds' may not."""
+def _check_official(file: io.BufferedIOBase, source: str, official: _Archive) -> str:
+    """Compare with tfds' checksum: an archive of the user's own may differ, with a warning; tfds' own may not."""
     file.seek(0)
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     found = f"{file.tell()} bytes, sha256 {sha256}"
     file.seek(0)
     if sha256 == official.sha256:
-        return
+        return ""
     if source == official.url:
         raise ValueError(f"it sent another file: {found}")
-    logging.warning("%s (%s) is not the official archive, %s", source, found, official)
+    return f"{source} ({found}) is not the official archive, {official}"
 
 
 def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:

@@ -178,8 +178,8 @@ def split(dataset: Dataset, *, train: int | None = None, validation: int, test: 
     train = len(images) - validation if train is None else train
     test = len(dataset.test_images) if test is None else test
     sizes = f"train={train}, validation={validation}, test={test}"
-    if min(train, validation, test) < 1:
-        raise UserError(f"every split needs at least 1 image: {sizes}")
+    if not all(isinstance(size, int) and size >= 1 for size in (train, validation, test)):
+        raise UserError(f"every split needs a whole number of at least 1 image: {sizes}")
     if train + validation > len(images) or test > len(dataset.test_images):
         raise UserError(
             f"{dataset.name} has {len(images)} training and {len(dataset.test_images)} test images, "
@@ -202,9 +202,11 @@ def normalize(splits: Splits, how: str, *, dtype: DTypeLike = np.float32) -> Spl
       height-width-channel order. A constant channel becomes 0.
 
     Raises:
-        UserError: `how` is not in `NORMALIZATIONS`.
+        UserError: `how` is not in `NORMALIZATIONS`, or the images are not uint8 (normalised already, say).
     """
     one_of("normalization", how, NORMALIZATIONS)
+    for name, part in zip(splits._fields, splits, strict=True):
+        _check_images(f"{name}.x", part.x)
     images = splits.train.x
     if how == "mean_image":
         shift, scale = images.mean(axis=0, dtype=np.float64), np.ones(1)

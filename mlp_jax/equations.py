@@ -143,7 +143,7 @@ def two_layer_gradients(
 
 def one_hot(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
     """The report's Delta: row i is 1 at the true class y_i and 0 elsewhere."""
-    return jax.nn.one_hot(y, psi.shape[1], dtype=psi.dtype)
+    return jax.nn.one_hot(jnp.asarray(y, jnp.int32), psi.shape[1], dtype=psi.dtype)
 
 
 def true_class(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N"]:

@@ -2,7 +2,10 @@
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 
 class UserError(ValueError):
@@ -25,7 +28,7 @@ def one_of(what: str, value: object, valid: Iterable[str]) -> None:
 
 def in_range(
     what: str,
-    value: float,
+    value: Any,
     low: float,
     high: float = math.inf,
     *,
@@ -33,8 +36,10 @@ def in_range(
     open_high: bool = False,
 ) -> None:
     """Raises UserError unless `value` is a finite number in [low, high], or in (low, high) where open."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if number and (value > low if open_low else value >= low) and (value < high if open_high else value <= high):
+    number: Any = value if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    above = number > low if open_low else number >= low
+    below = number < high if open_high else number <= high
+    if above and below and -math.inf < number < math.inf:
         return
     left, right = "(" if open_low else "[", ")" if open_high or high == math.inf else "]"
     raise UserError(f"{what} must be a number in {left}{low:g}, {high:g}{right}, not {value!r}")
@@ -42,5 +47,15 @@ def in_range(
 
 def whole_number(what: str, value: object, low: int) -> None:
     """Raises UserError unless `value` is an int of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
         raise UserError(f"{what} must be a whole number of at least {low}, not {value!r}")
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it, with ~. Raises UserError if it starts with ~ and a user who does not exist."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{str(path)!r} names a home directory that is not known: write the path in full"
+        ) from error

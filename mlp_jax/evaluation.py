@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data import Split
+from mlp_jax.errors import UserError, whole_number
 from mlp_jax.losses import correct, cross_entropy
 from mlp_jax.model import MLPConfig, Params, Stats, forward, trace, update_stats
 
@@ -20,7 +22,12 @@ class Evaluation(NamedTuple):
 
 
 def on_device(split: Split, model: MLPConfig) -> Split:
-    """The split in the model's dtype, as device arrays."""
+    """The split in the model's dtype, as device arrays. Raises UserError if a label is not one of its classes."""
+    labels = np.asarray(split.y)
+    if labels.size and not 0 <= labels.min() <= labels.max() < model.classes:
+        raise UserError(
+            f"labels go from {labels.min()} to {labels.max()}: this network takes 0 to {model.classes - 1}"
+        )
     return Split(jnp.asarray(split.x, model.dtype), jnp.asarray(split.y))
 
 
@@ -28,6 +35,7 @@ def evaluate(
     params: Params, stats: Stats, split: Split, model: MLPConfig, *, batch_size: int = 1000
 ) -> Evaluation:
     """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode."""
+    whole_number("batch_size", batch_size, 1)
     data = on_device(split, model)
     loss, hits = _evaluate(params, stats, data, model=model, batch_size=min(batch_size, len(data.y)))
     return Evaluation(float(loss) / len(data.y), int(hits) / len(data.y))

@@ -1,8 +1,8 @@
 """Checks gradients against `jax.grad`, leaf by leaf: the general backward pass, and equations 1 to 13.
 
 The error of a leaf is |candidate - reference| / |reference| in Euclidean norms, and must stay below TOLERANCE.
-A leaf whose reference is 0 must be 0. A hidden bias or shift of a normalised network is measured
-against the largest gradient of its layer instead: where a normalisation takes its effect out again its true
+A leaf whose reference is 0 must be 0. In a normalised network, a hidden layer's bias and shift are measured
+against the largest gradient of their layer instead: where a normalisation takes their effect out again the true
 gradient is 0, and what autodiff gives is rounding noise.
 """
 

@@ -82,7 +82,9 @@ def backward(
         w, b = layer_gradients(layer, hidden.inputs, delta, l2)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
         above = layer
-    return tuple(grads[::-1])
+    # under x64, an l2 or x of float64 would leave its type in a float32 network's gradient
+    typed: Params = jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
+    return typed
 
 
 def output_delta(
@@ -94,7 +96,7 @@ def output_delta(
     same with either: over thousands of steps, a last bit that differs grows into other accuracies.
     """
     batch, classes = logits_BC.shape
-    one_hot_BC = jax.nn.one_hot(y, classes, dtype=logits_BC.dtype)
+    one_hot_BC = jax.nn.one_hot(jnp.asarray(y, jnp.int32), classes, dtype=logits_BC.dtype)
     exp_BC = jnp.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
     return exp_BC * ((1 / batch) / exp_BC.sum(axis=1, keepdims=True)) - one_hot_BC / batch
 

@@ -18,7 +18,7 @@ def cross_entropy(
 ) -> Float[jax.Array, "batch"]:
     """-log softmax(logits)[label] of each example, in nats, in [0, inf); the caller takes the mean.
 
-    Exact for logits of any finite size, because the largest one is subtracted first.
+    Stable for large logits, because the largest one of each row is subtracted first.
 
     Raises:
       UserError: the shapes do not match, or a label is not in 0..classes-1. Labels that are traced (inside
@@ -55,6 +55,7 @@ def l2_penalty(params: Params) -> Float[jax.Array, ""]:
 
 def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> Float[jax.Array, ""]:
     """Fraction, in [0, 1], of the rows whose largest logit is the label's; a row that holds a NaN is wrong."""
+    check_labels(logits, labels)
     return correct(logits, labels).mean(dtype=logits.dtype)
 
 

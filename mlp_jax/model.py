@@ -4,6 +4,8 @@ A hidden layer is: product with w, plus b, [batch normalisation], activation, [b
 The output layer is a product and a bias. Dimension key: B batch, D inputs of a layer, H its outputs, C classes.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from mlp_jax.errors import UserError, in_range, one_of, whole_number
 BATCH_NORMS = ("none", "before", "after")
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
 DTYPES = ("float32", "float64")
+MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
 
 
 class Layer(NamedTuple):
@@ -81,12 +84,21 @@ class MLPConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
+            raise UserError(f"hidden must be widths in a tuple, such as (50, 50), not {self.hidden!r}")
         for width in self.hidden:
             whole_number("a hidden layer's width", width, 1)
+        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         whole_number("inputs", self.inputs, 1)
         whole_number("classes", self.classes, 1)
+        weights = sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        if weights > MOST_WEIGHTS:
+            raise UserError(
+                f"the network would have {weights} weights: choose widths that give at most {MOST_WEIGHTS}"
+            )
         activations.get(self.activation, self.negative_slope)
+        if self.negative_slope is not None:
+            in_range("negative_slope", self.negative_slope, -math.inf)
         one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         one_of("init", self.init, INITS)
         one_of("dtype", self.dtype, DTYPES)

@@ -19,7 +19,7 @@ from mlp_jax.errors import UserError
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 
-CODE = ("--untracked-files=no", "--", "mlp_jax", "experiments", "pyproject.toml")
+CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
 Row = dict[str, Any]
 
@@ -64,12 +64,18 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     """Answer of git about the checkout that this file lies in; None if there is no git or no checkout."""
-    folder = Path(__file__).resolve().parent.parent
+    file = Path(__file__).resolve()
+    start = ["git", "-C", str(file.parent)]
+    answer = ""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        # an installed copy may lie inside another project's checkout, which does not track it
+        for command in (["ls-files", "--error-unmatch", file.name], arguments):
+            answer = subprocess.run(
+                [*start, *command], capture_output=True, text=True, timeout=10, check=True
+            ).stdout
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return answer.strip()
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -107,13 +113,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a results file. Raises UserError if it is missing, cut, or not one of ours."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
     if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
         raise UserError(f"{path} is not a results file of this project: move it away and run again")

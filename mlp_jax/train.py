@@ -184,23 +184,33 @@ def run_epoch(
     *,
     model: MLPConfig,
     config: TrainConfig,
-    steps: int | None = None,
+    stop: Integer[Array, ""] | int | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """One epoch, or its first `steps` steps, as one scan over a fresh permutation, without replacement."""
+    """One epoch as one scan over a fresh permutation, without replacement.
+
+    With `stop`, the steps from that number of the run on change nothing, and their metrics are NaN.
+    """
     per_epoch = steps_per_epoch(data, config)
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     key = jax.random.fold_in(state.order_key, state.step // per_epoch)
     order = jax.random.permutation(key, y.shape[0])[: per_epoch * config.batch_size]
-    order = order.reshape(per_epoch, config.batch_size)[:steps]
+    order = order.reshape(per_epoch, config.batch_size)
 
     def step(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
         batch = Split(x[index], y[index])
         return train_step(state, batch, hyper, model=model, config=config, steps_per_epoch=per_epoch)
 
-    return jax.lax.scan(step, state, order)
+    def skip(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
+        return state, Metrics(*jnp.full(2, jnp.nan, model.dtype))
+
+    def step_or_skip(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
+        taken: tuple[TrainState, Metrics] = jax.lax.cond(state.step < jnp.asarray(stop), step, skip, state, index)
+        return taken
+
+    return jax.lax.scan(step if stop is None else step_or_skip, state, order)
 
 
-_run_epoch = jax.jit(run_epoch, static_argnames=("model", "config", "steps"), donate_argnames=("state",))
+_run_epoch = jax.jit(run_epoch, static_argnames=("model", "config"), donate_argnames=("state",))
 
 
 def steps_per_epoch(data: Split, config: TrainConfig) -> int:
@@ -225,32 +235,49 @@ def train(
     """Trains one network: the same key gives the same result, bit for bit, on the same machine and software.
 
     After each epoch the validation split is evaluated and `on_epoch(epochs so far, the epoch's Metrics of shape
-    (steps,), validation)` is called. A loss that is not finite ends the run as "diverged" at the end of its
-    epoch; the history is kept, and validation is not evaluated any more.
+    (steps,), validation)` is called. A minibatch's or the validation loss that is not finite ends the run as
+    "diverged" at the end of its epoch; the history is kept, without that epoch's validation.
 
-    Raises UserError if the batch is larger than the training split, or the data do not fit the model.
+    Raises UserError, before any training, if the batch is larger than the training split, if the data do not fit
+    the model, or if batch normalisation would meet a batch of 1.
     """
-    data = on_device(splits.train, model)
-    validation = on_device(splits.validation, model)
-    per_epoch = steps_per_epoch(data, config)
-    total = config.epochs * per_epoch if config.steps is None else config.steps
     state, program, hyper = init_state(key, model, config), _program(config), hyper_from(config)
+    data, validation = on_device(splits.train, model), on_device(splits.validation, model)
+    per_epoch = steps_per_epoch(data, config)
+    _check_normalization(validation, model, config)
+    total = config.epochs * per_epoch if config.steps is None else config.steps
+    # a run that ends inside an epoch: one program for its whole epochs and for the last
+    stop = None if total % per_epoch == 0 else total
     metrics: list[Metrics] = []
     evaluations: list[Evaluation] = []
     status = "finished"
     for epoch in range(math.ceil(total / per_epoch)):
-        left = total - epoch * per_epoch
-        steps = None if left >= per_epoch else left
-        state, epoch_metrics = _run_epoch(state, data, hyper, model=model, config=program, steps=steps)
-        metrics.append(jax.device_get(epoch_metrics))
-        if not np.isfinite(metrics[-1].loss).all():
+        state, epoch_metrics = _run_epoch(state, data, hyper, model=model, config=program, stop=stop)
+        taken = slice(total - epoch * per_epoch)
+        metrics.append(Metrics(*(values[taken] for values in jax.device_get(epoch_metrics))))
+        evaluation = None
+        if np.isfinite(metrics[-1].loss).all():
+            state, evaluation = _validate(state, validation, model, config)
+        # the last update of an epoch shows in the validation loss only
+        if evaluation is None or not math.isfinite(evaluation.loss):
             status = "diverged"
             break
-        state, evaluation = _validate(state, validation, model, config)
         evaluations.append(evaluation)
         if on_epoch is not None:
             on_epoch(epoch + 1, metrics[-1], evaluation)
     return Result(state, _history(metrics, evaluations), status)
+
+
+def _check_normalization(validation: Split, model: MLPConfig, config: TrainConfig) -> None:
+    if not (model.normalized and model.hidden):
+        return
+    if config.batch_size == 1:
+        raise UserError("batch normalisation cannot train on batch_size 1: its variance is 0; choose 2 or more")
+    if config.validate_in_training_mode and len(validation.y) % config.batch_size == 1:
+        raise UserError(
+            f"batch_size {config.batch_size} leaves 1 of {len(validation.y)} validation images to normalise in "
+            "training mode: choose another batch_size"
+        )
 
 
 def _history(metrics: list[Metrics], evaluations: list[Evaluation]) -> History:

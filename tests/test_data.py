@@ -119,6 +119,7 @@ def test_the_reports_splits_use_all_of_cifar10(train, validation):
         {"train": 0, "validation": 2},
         {"validation": 1, "test": 4},
         {"validation": 1, "test": 0},
+        {"validation": 1.5},
     ],
 )
 def test_split_rejects(sizes):

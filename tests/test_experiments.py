@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,17 @@ MISTAKES = [
     ("--seeds=0", "seeds must be a whole number of at least 1"),
     ("--seeds=two", "--seeds=two"),
     ("--seed=-1", "seed must be a whole number of at least 0"),
-    ("--init_std=-1", "init_std must be a number"),
     ("--negative_slope=0.2", "negative_slope is leaky_relu's"),
+    ("--negative_slope=nan", "negative_slope"),
+    ("--hidden=99999999999", "weights: choose widths"),
+    ("--seed=4294967296", "seeds must stay below 4294967296"),
+    ("--seed=18446744073709551616", "seeds must stay below"),
+    ("--layers=1_0", "--layers must be whole numbers"),
+    ("--layers=99999999999", "--layers must be whole numbers"),
+    ("--optimizer=", "unknown optimizer ''"),
+    ("--learning_rate=1e400", "learning_rate must be a number"),
+    ("--init_std=5", "--init_std is for --init=normal"),
+    ("--results_dir=~nobody-of-this-name/x", "names a home directory that is not known"),
     ("--datset=digits", "Unknown command line flag 'datset'. Did you mean: dataset"),
     ("digits", "unexpected argument 'digits': options are written --name=value"),
     ("--results_dir=/dev/null/x", "cannot write results to /dev/null/x/depth_study: Not a directory"),
@@ -180,7 +190,9 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     whole = rows_of(tmp_path)
     folder = tmp_path / "depth_study"
     content = json.loads((folder / "results.json").read_text())
-    (folder / "partial.json").write_text(json.dumps({**content, "rows": content["rows"][:1]}))
+    part = {**content, "rows": content["rows"][:1]}
+    sealed = json.dumps({**part, "seal": _common._seal(part)})
+    (folder / "partial.json").write_text(sealed)
     (folder / "results.json").unlink()
     assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
     resumed = rows_of(tmp_path)
@@ -188,13 +200,38 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
     assert os.listdir(folder) == ["results.json"]
 
-    (folder / "partial.json").write_text(json.dumps({**content, "rows": content["rows"][:1]}))
+    (folder / "partial.json").write_text(sealed)
     capsys.readouterr()
     assert start(monkeypatch, "depth_study", *arguments, "--resume", "--l2=0.5") == 2
     assert "l2=None then, 0.5 now" in capsys.readouterr().err
-    (folder / "partial.json").write_text("{cut")
-    assert start(monkeypatch, "depth_study", *arguments, "--resume") == 2
-    assert "not a whole JSON file" in capsys.readouterr().err
+    for damaged, words in [
+        ("{cut", "not a whole JSON file"),
+        ("[" * 100_000, "not a whole JSON file"),
+        (sealed.replace('"layers": 1', '"layers": 9'), "is altered"),
+        (json.dumps({**json.loads(sealed), "rows": None}), "is altered"),
+        (json.dumps(content), "is altered"),
+    ]:
+        (folder / "partial.json").write_text(damaged)
+        assert start(monkeypatch, "depth_study", *arguments, "--resume") == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1
+
+
+def test_resume_after_a_real_kill(tmp_path):
+    line = [sys.executable, "-m", "experiments.depth_study", *FAST[:1], *FAST[2:], "--layers=1,2,3,4,5,6"]
+    line.append(f"--results_dir={tmp_path}")
+    killed = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
+    partial = tmp_path / "depth_study" / "partial.json"
+    while not partial.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    kept = json.loads(partial.read_text())["rows"]
+    subprocess.run([*line, "--resume"], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    resumed = rows_of(tmp_path)
+    assert resumed[: len(kept)] == kept
+    assert [row["layers"] for row in resumed] == [1, 2, 3, 4, 5, 6]
 
 
 def test_gradient_check_passes(monkeypatch, capsys, tmp_path):

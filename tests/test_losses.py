@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +72,16 @@ def test_toy_case_loss(toy):
     config = MLPConfig(hidden=(10,), inputs=4, classes=3, dtype="float64")
     found = losses.loss(layers, np.array(toy["X"]), np.array(toy["y"]), config, l2=toy["reg"])
     assert abs(float(found) - toy["loss"]) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "accuracy"])
+def test_labels_that_do_not_fit_the_logits(name):
+    """As a user meets it, in a process without the tests' shape checks."""
+    code = f"from mlp_jax import losses; import numpy as np; losses.{name}(np.eye(3), np.array([0]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "UserError: logits of shape (3, 3) need labels of shape (3,), not (1,)" in done.stderr
+    with pytest.raises(UserError, match="out of range"):
+        getattr(losses, name)(jnp.eye(3), np.array([0, 1, 3]))
 
 
 def test_accuracy_is_a_fraction_and_nan_is_wrong():

@@ -158,6 +158,9 @@ def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
         ({"dropout": float("nan")}, "dropout"),
         ({"init_std": -1.0}, "init_std"),
         ({"norm_momentum": 2.0}, "norm_momentum"),
+        ({"activation": "leaky_relu", "negative_slope": float("nan")}, "negative_slope"),
+        ({"activation": "leaky_relu", "negative_slope": float("inf")}, "negative_slope"),
+        ({"hidden": (10**9,)}, "3082000000000 weights"),
     ],
 )
 def test_options_out_of_range(options, words):

@@ -108,6 +108,8 @@ def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, monkeypatch):
         config = dataclasses.replace(FAST, learning_rate=rate, l2=l2, epochs=epochs)
         train.train(jax.random.key(0), splits, model, config)
     assert len(traces) == 1
+    train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, steps=40))  # 2 epochs and a part
+    assert len(traces) == 2
 
 
 def test_an_epoch_visits_every_example_at_most_once(splits):
@@ -134,6 +136,9 @@ def test_steps_end_inside_an_epoch(splits):
     assert len(part.history.loss) == int(part.state.step) == 20
     np.testing.assert_array_equal(part.history.loss, whole.history.loss[:20])
     assert len(part.history.validation_accuracy) == 2
+    assert np.isfinite(part.history.loss).all()
+    shorter = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=3))
+    np.testing.assert_array_equal(shorter.history.loss, whole.history.loss[:3])
 
 
 def test_no_epochs_is_the_initial_network(splits):
@@ -174,6 +179,35 @@ def test_a_diverged_run_stops_and_keeps_its_history(splits, gradient):
     assert len(result.history.loss) % 17 == 0
     assert np.isfinite(result.history.loss[0])
     assert not np.isfinite(result.history.loss).all()
+
+
+def test_a_last_update_that_diverges_is_noticed(splits):
+    """The minibatch losses come before each update; that of the last shows in the validation loss only."""
+    config = TrainConfig(optimizer="sgd", epochs=1, batch_size=870, learning_rate=1e30)
+    result = train.train(jax.random.key(0), splits, MODEL, config)
+    assert result.status == "diverged"
+    assert np.isfinite(result.history.loss).all()
+    assert result.history.validation_accuracy.shape == (0,)
+
+
+def test_labels_that_the_network_does_not_have(splits):
+    model = dataclasses.replace(MODEL, classes=5)
+    for call in (
+        lambda: train.train(jax.random.key(0), splits, model, FAST),
+        lambda: evaluate(init(jax.random.key(0), model), (), splits.test, model),
+    ):
+        with pytest.raises(UserError, match="labels go from 0 to 9: this network takes 0 to 4"):
+            call()
+
+
+def test_a_batch_of_1_under_normalisation_is_found_before_training(splits, monkeypatch):
+    monkeypatch.setattr(train, "_run_epoch", lambda *a, **k: pytest.fail("trained"))
+    model = dataclasses.replace(MODEL, batch_norm="after")
+    with pytest.raises(UserError, match="batch_size 1"):
+        train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, batch_size=1))
+    config = dataclasses.replace(FAST, batch_size=43, validate_in_training_mode=True)  # 130 = 3 * 43 + 1
+    with pytest.raises(UserError, match="leaves 1 of 130"):
+        train.train(jax.random.key(0), splits, model, config)
 
 
 def test_evaluation_counts_every_example_once(splits):
