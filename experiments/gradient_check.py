@@ -6,7 +6,7 @@ its tolerance, 1 if not.
 
   python -m experiments.gradient_check
 
-Takes about 20 seconds on two cores. Expected: PASS everywhere, errors near 1e-15 (float64), 1e-6 (float32).
+Takes about half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (float64), 1e-6 (float32).
 """
 
 from collections.abc import Iterable, Iterator
