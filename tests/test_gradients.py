@@ -31,7 +31,7 @@ def failures(candidate, seed=0, batch=9, scale=1.0, **options):
     return [check for check in checks if not check.passed]
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3, 5, 8, 16])
+@pytest.mark.parametrize("depth", [0, 1, 2, 5, 16])
 @pytest.mark.parametrize("batch_norm", BATCH_NORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("x64")
@@ -52,7 +52,7 @@ def test_every_activation_with_and_without_dropout(activation, batch_norm, dtype
 
 
 # no shrinking: every new shape is compiled, and a failure would take minutes to be told
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=18, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(
     hidden=st.lists(st.integers(1, 6), max_size=4),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
