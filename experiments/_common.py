@@ -165,10 +165,10 @@ class Study:
         content = self._content()
         self._write(self._partial, {**content, "seal": _seal(content)})
 
-    def finish(self) -> Path:
-        """Writes results.json, in place of an earlier one, and returns its path."""
+    def finish(self, **more: Any) -> Path:
+        """Writes results.json, with `more` beside the rows, in place of an earlier one, and returns its path."""
         path = self.folder / "results.json"
-        self._write(path, self._content())
+        self._write(path, {**self._content(), **more})
         self._partial.unlink(missing_ok=True)
         return path
 

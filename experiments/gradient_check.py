@@ -15,9 +15,14 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from experiments import _common
+from experiments import _common, _target
+from experiments._common import option
 from mlp_jax import activations, data, gradcheck, losses, results
+from mlp_jax.errors import in_range, one_of
 from mlp_jax.gradcheck import LeafCheck
+from mlp_jax.gradcheck.candidates import ARRAYS
+from mlp_jax.gradcheck.objective import CONVENTIONS
+from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import DTYPES, MLPConfig, Params
 
@@ -28,7 +33,35 @@ EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": 
 
 @dataclass(frozen=True)
 class Config(_common.Common):
-    """Options of the gradient check: the common ones. `gradient` names the source that is checked."""
+    """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
+
+    target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
+    hidden: str | None = option(None, "widths of the target's hidden layers, with commas; default 6, or several depths")
+    activation: str = option("relu", "the target's activation function")
+    batch_norm: str = option("none", "the target's batch normalisation: none, before or after the activation")
+    dropout: float = option(0.0, "the target's dropout probability, in [0, 1)")
+    l2_convention: str = option("auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)")
+    arrays: str = option("auto", "arrays that the target wants: numpy, jax, torch, or auto")
+    scale: float = option(1.0, "multiplies the inputs, weights and biases on which a target is checked")
+    timeout: float = option(60.0, "seconds that a target may take")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("l2_convention", self.l2_convention, ("auto", *CONVENTIONS))
+        one_of("arrays", self.arrays, ("auto", *ARRAYS))
+        in_range("scale", self.scale, 0, open_low=True)
+        in_range("timeout", self.timeout, 0, open_low=True)
+        self.network()
+
+    def network(self) -> MLPConfig | None:
+        """The target's network; None if no option names one."""
+        named = (self.activation, self.batch_norm, self.dropout)
+        if self.hidden is None and named == ("relu", "none", 0.0):
+            return None
+        hidden = (6,) if self.hidden is None else _common.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
+        return MLPConfig(
+            hidden, self.activation, self.batch_norm, self.dropout, inputs=7, classes=4, dtype="float64"
+        )
 
 
 def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
@@ -89,6 +122,25 @@ def all_checks(config: Config, batch: data.Split, classes: int) -> Iterator[tupl
 
 
 def run(config: Config) -> bool:
+    """Checks the target, or everything of this package; True if all is right."""
+    return run_target(config) if config.target else run_own(config)
+
+
+def run_target(config: Config) -> bool:
+    """Checks somebody's gradient, prints the report, writes results.json."""
+    study = _common.Study("gradient_check", config)
+    with _target.Target(config.target or "", config.arrays, config.timeout) as target:
+        report = gradcheck.check(
+            target, config.network(), l2_convention=config.l2_convention, seed=config.seed, scale=config.scale
+        )
+    study.rows = [as_row(row) for row in report.leaves]
+    findings = [finding._asdict() | {"leaves": list(finding.leaves)} for finding in report.findings]
+    path = study.finish(codes=report.codes, findings=findings, notes=list(report.notes))
+    print(f"{report}\n\n{path}")
+    return report.passed
+
+
+def run_own(config: Config) -> bool:
     """Checks everything, prints a line per case and dtype, writes results.json; True if all passed."""
     study = _common.Study("gradient_check", config)
     dataset = config.load()

@@ -1,0 +1,175 @@
+"""Somebody's gradient in a process of its own: what it prints, breaks or never finishes stays there.
+
+A target is code and runs with the user's rights; the second process is there against accidents, not attacks.
+"""
+
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from mlp_jax.errors import UserError, user_path
+from mlp_jax.gradcheck.candidates import Answer, Question, where
+from mlp_jax.gradcheck.check import InProcess
+from mlp_jax.model import MLPConfig
+
+START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
+
+
+def find(target: str) -> tuple[str, str]:
+    """("path/to/file.py" or "package.module", "Name") from a --target. Raises UserError if it is not one."""
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise UserError(f"target must be path/to/file.py:Name or package.module:Name, not {target!r}")
+    if place.endswith(".py") or os.sep in place:
+        path = user_path(place)
+        if not path.is_file():
+            raise UserError(f"target {place} is not a file: name a Python file, then a colon and the class or function")
+        return str(path.resolve()), name
+    return place, name
+
+
+def load(place: str, name: str) -> Any:
+    """The class or function. Raises UserError if the module cannot be imported or has no such name."""
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"cannot import {place}: {where_imported(error, place)}") from error
+    if not hasattr(module, name):
+        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise UserError(f"{place} has no {name}: it has {', '.join(names[:10]) or 'no class or function'}")
+    return getattr(module, name)
+
+
+def _import_module(name: str) -> ModuleType:
+    sys.path.insert(0, os.getcwd())
+    return importlib.import_module(name)
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Imports a file as a member of the packages whose folders it lies in, so that relative imports work."""
+    root, parts = path.parent, [path.stem]
+    while (root / "__init__.py").exists():
+        parts.insert(0, root.name)
+        root = root.parent
+    sys.path[:0] = [str(root), str(path.parent)]
+    if len(parts) > 1:
+        return importlib.import_module(".".join(parts))
+    # a folder without __init__.py: relative imports look for their module beside the file
+    package = ModuleType("_target_folder")
+    package.__path__ = [str(path.parent)]
+    sys.modules["_target_folder"] = package
+    name = f"_target_folder.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def where_imported(error: BaseException, place: str) -> str:
+    """The error, with the line of the target's file that it comes from."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}: SyntaxError: {error.msg}"
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == place:
+            frames.append(trace.tb_lineno)
+        trace = trace.tb_next
+    line = f"{Path(place).name}:{frames[-1]}: " if frames else ""
+    return f"{line}{type(error).__name__}: {error}"
+
+
+def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
+    """The second process: answers lists of questions until the pipe is closed."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # also what is written past Python's own streams
+        os.dup2(sink, stream)
+    pipe.send("started")
+    try:
+        asked = InProcess(load(place, name), arrays)
+        pipe.send((asked.name, asked.default_configs()))
+        while True:
+            questions = pipe.recv()
+            answers = asked.ask(questions)
+            pipe.send((answers, asked.leaf_names(questions[0].case.config)))
+    except EOFError:
+        return
+    except UserError as error:
+        pipe.send(error)
+    except BaseException as error:
+        pipe.send(UserError(where(error, None)))
+
+
+class Target:
+    """A candidate in a second process, which ends with this object's `with` block; see `check.Asked`.
+
+    timeout: seconds that the target's own code may take, altogether.
+    """
+
+    def __init__(self, target: str, arrays: str, timeout: float) -> None:
+        self._place, self._symbol = find(target)
+        self._arrays, self._left, self._timeout = arrays, timeout, timeout
+        self.name = f"{target}"
+
+    def __enter__(self) -> "Target":
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, self._place, self._symbol, self._arrays)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        if self._wait(START_SECONDS) != "started":
+            raise UserError("the second process did not start: run again")
+        _, self._configs = self._timed()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+    def _wait(self, seconds: float) -> Any:
+        try:
+            if not self._pipe.poll(seconds):
+                raise UserError(
+                    f"{self.name} took longer than {self._timeout:g} seconds and was ended: "
+                    "mend an endless loop, or give it more with --timeout"
+                )
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(5)
+            raise UserError(
+                f"{self.name} ended its process (exit code {self._process.exitcode}) instead of answering"
+            ) from error
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    def _timed(self) -> Any:
+        started = time.monotonic()
+        answer = self._wait(max(self._left, 0))
+        self._left -= time.monotonic() - started
+        return answer
+
+    def default_configs(self) -> list[MLPConfig]:
+        """See `check.Asked`."""
+        return list(self._configs)
+
+    def ask(self, questions: list[Question]) -> list[Answer]:
+        """See `check.Asked`."""
+        self._pipe.send(questions)
+        answers, self._names = self._timed()
+        return list(answers)
+
+    def leaf_name(self, k: int, field: str) -> str:
+        """See `check.Asked`."""
+        return str(self._names[k, field])

@@ -1,0 +1,353 @@
+"""Gradients as people have them: course classes and functions, with numpy, jax or torch arrays.
+
+A class is built and asked as the course assignments do:
+  TwoLayerNet(input_size, hidden_size, output_size, ...).loss(X, y, reg) -> (loss, grads)
+  TwoLayerNet(input_dim, hidden_dim, num_classes, weight_scale, reg).loss(X, y)
+  FullyConnectedNet(hidden_dims, input_dim=, num_classes=, reg=, weight_scale=, dtype=).loss(X, y)
+with its parameters in `.params`: W1, b1, W2, b2, ... (and gamma1, beta1, ... under batch normalisation).
+
+A function is f(params, x, y, l2) -> grads or (loss, grads); params is a dict with the names above (or with small
+letters), or this package's tuple of layers. Arguments called `config`, `key` and `masks` are given if it has
+them: the MLPConfig, the jax key of the dropout mask, and the masks themselves, per hidden layer (N, H), True
+where a unit is kept. Everything runs under jax_enable_x64.
+"""
+
+import contextlib
+import inspect
+import io
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.battery import Case, Leaves
+from mlp_jax.model import Layer, MLPConfig, NormLayer, Params
+
+ARRAYS = ("numpy", "jax", "torch")
+STYLES = ("dict", "tree", "small letters")
+NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
+PENALTY_NAMES = ("l2", "reg", "lam", "lambda_", "lmbda", "weight_decay", "l2_reg")
+
+
+class Question(NamedTuple):
+    """A case, and its dropout masks, as a candidate is asked."""
+
+    case: Case
+    masks: list[np.ndarray]
+
+
+class Held(NamedTuple):
+    """The arguments of one call."""
+
+    params: Any
+    x: Any
+    y: Any
+    masks: Any = ()
+
+
+class Answer(NamedTuple):
+    """What a candidate gave for one case.
+
+    leaves: its gradient per layer and field in float64, without the leaves that it left out; None if it failed.
+    loss: None if it returns none. dtype: of its least exact leaf. mutated: the names of the arguments that it
+    changed, and `after` their content then. error: the exception, with the candidate's own line.
+    """
+
+    leaves: Leaves | None
+    loss: float | None = None
+    dtype: str = "float64"
+    mutated: tuple[str, ...] = ()
+    after: Held | None = None
+    error: str | None = None
+
+
+class Convention(NamedTuple):
+    """How a function wants its parameters, and its arrays."""
+
+    style: str
+    arrays: str
+
+
+class Candidate:
+    """A class or function, and how it is called. Raises UserError if it is neither."""
+
+    def __init__(self, target: Any, arrays: str = "auto") -> None:
+        if not callable(target):
+            raise UserError(f"{target!r} is neither a class nor a function: name one to check")
+        self.target, self.name = target, getattr(target, "__name__", type(target).__name__)
+        self.is_class = inspect.isclass(target)
+        self.parameters = _parameters(target)
+        self.arrays = self._likely_arrays() if arrays == "auto" else (arrays,)
+        self.convention: Convention | None = Convention("dict", self.arrays[0]) if self.is_class else None
+
+    def _likely_arrays(self) -> tuple[str, ...]:
+        """torch first where the candidate's file imports it; without torch, nobody can ask for it."""
+        origin = inspect.unwrap(self.target)
+        space = vars(sys.modules.get(origin.__module__, object())) if self.is_class else {}
+        space = getattr(origin, "__globals__", space)
+        if any(getattr(value, "__name__", "") == "torch" for value in list(space.values())):
+            return ("torch", "numpy") if not self.is_class else ("numpy",)
+        return ("numpy", "jax") if not self.is_class else ("numpy",)
+
+    def default_configs(self) -> list[MLPConfig]:
+        """The networks to check when none is named: two layers, or several depths for a class of any depth."""
+        depths = [(6, 8), (6,), (6, 8, 9)] if self.is_class and "hidden_dims" in self.parameters else [(6,)]
+        return [MLPConfig(hidden=hidden, inputs=7, classes=4, dtype="float64") for hidden in depths]
+
+    def leaf_name(self, k: int, field: str) -> str:
+        """The candidate's own name of a leaf: W1, or layer1.w."""
+        if self.convention is not None and self.convention.style == "tree":
+            return f"layer{k + 1}.{field}"
+        name = f"{NAMES[field]}{k + 1}"
+        return name.lower() if self.convention is not None and self.convention.style != "dict" else name
+
+    def answer(self, question: Question) -> Answer:
+        """The candidate's answer to one case; an exception becomes part of it."""
+        if self.convention is None:
+            raise ValueError("call settle first")
+        return self._try(question, self.convention)
+
+    def settle(self, question: Question) -> str | None:
+        """Finds out how a function is called. Returns the most telling error if it cannot be."""
+        if self.convention is not None:
+            return self._try(question, self.convention).error
+        failures = []
+        for style, arrays in product(STYLES, self.arrays):
+            found = self._try(question, Convention(style, arrays))
+            if found.error is None:
+                self.convention = Convention(style, arrays)
+                return None
+            failures.append(found.error)
+        self.convention = Convention(STYLES[0], self.arrays[0])
+        return max(failures, key=_line)  # the attempt that came furthest through the candidate's file
+
+    def _try(self, question: Question, convention: Convention) -> Answer:
+        case = question.case
+        before = Held(case.params, case.x, case.y, question.masks)
+        try:
+            with _quiet(), jax.enable_x64(True):
+                if self.is_class:
+                    result, held = self._ask_class(case)
+                    held = held._replace(masks=question.masks)
+                else:
+                    result, held = self._ask_function(question, convention)
+                after = Held(*_plain(held))
+                loss, grads = _parts(result)
+                leaves, dtype = _leaves(grads, case.config, self, convention)
+        except (Exception, SystemExit) as error:
+            return Answer(None, error=where(error, self.target))
+        changed = tuple(
+            name for name, a, b in zip(Held._fields, after, before, strict=True) if not _same(a, b)
+        )
+        return Answer(leaves, loss, dtype, changed, after if changed else None)
+
+    def _ask_class(self, case: Case) -> tuple[Any, "Held"]:
+        net, x, y = self._build(case), case.x.copy(), case.y.copy()
+        before = _named(case.params, "dict")
+        if not isinstance(getattr(net, "params", None), dict):
+            raise UserError(f"{self.name} has no dict .params with {', '.join(before)}")
+        for name, value in before.items():
+            if name not in net.params:
+                raise UserError(f"{self.name}.params has no {name!r}: it needs {', '.join(before)}")
+            if np.shape(net.params[name]) != value.shape:
+                raise UserError(
+                    f"{self.name}.params[{name!r}] has shape {np.shape(net.params[name])}, not {value.shape}"
+                )
+            dtype = str(np.asarray(net.params[name]).dtype)
+            net.params[name] = value.astype(dtype if "float" in dtype else "float64")
+        arguments = [p for p in _parameters(net.loss) if p != "self"]
+        by_name = next((p for p in arguments if p in PENALTY_NAMES), None)
+        if by_name is not None:
+            result = net.loss(x, y, **{by_name: case.l2})
+        elif len(arguments) > 2 and not any(p in PENALTY_NAMES for p in self.parameters):
+            result = net.loss(x, y, case.l2)
+        else:
+            result = net.loss(x, y)
+        return result, Held(_tree(net.params, case.params, "dict"), x, y)
+
+    def _build(self, case: Case) -> Any:
+        config, names = case.config, self.parameters
+        values = {
+            "hidden_dims": list(config.hidden),
+            **dict.fromkeys(("input_size", "input_dim"), config.inputs),
+            **dict.fromkeys(("hidden_size", "hidden_dim"), config.hidden[0] if config.hidden else 0),
+            **dict.fromkeys(("output_size", "num_classes", "output_dim"), config.classes),
+            **dict.fromkeys(PENALTY_NAMES, case.l2),
+            "dtype": np.float64,
+        }
+        if config.normalized:
+            values["normalization"] = "batchnorm"
+        named = {name: value for name, value in values.items() if name in names}
+        if "hidden_dims" not in named and len(config.hidden) != 1:
+            raise UserError(f"{self.name} has one hidden layer: leave --hidden out, or name one width")
+        if any(name in named for name in ("hidden_dims", "hidden_size", "hidden_dim")):
+            return self.target(**named)
+        return self.target(config.inputs, *config.hidden, config.classes)
+
+    def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, "Held"]:
+        case, convert = question.case, _converter(convention.arrays)
+        given: Any = jax.tree.map(lambda leaf: convert(leaf.copy()), case.params)
+        if convention.style != "tree":
+            given = _named(given, convention.style)
+        x, y = convert(case.x.copy()), convert(case.y.copy())
+        masks = [convert(mask.copy()) for mask in question.masks]
+        extra = {
+            "config": lambda: case.config,
+            "key": lambda: jax.random.key(case.seed),
+            "masks": lambda: masks if case.config.dropout else None,
+        }
+        names = [name for name in self.parameters if name in extra]
+        penalty = next((name for name in self.parameters if name in PENALTY_NAMES), None)
+        options = {name: extra[name]() for name in names}
+        if penalty is not None:
+            result = self.target(given, x, y, **{penalty: case.l2}, **options)
+        else:
+            result = self.target(given, x, y, case.l2, **options)
+        held = given if convention.style == "tree" else _tree(given, case.params, convention.style)
+        return result, Held(held, x, y, masks)
+
+
+def _parameters(target: Any) -> list[str]:
+    try:
+        return list(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What a candidate prints, warns of, or changes in numpy's global state stays its own."""
+    state = np.random.get_state()  # noqa: NPY002  # the candidate may use it
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            np.errstate(all="ignore"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def _converter(arrays: str) -> Callable[[np.ndarray], Any]:
+    if arrays == "torch":
+        try:
+            import torch  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as error:
+            raise UserError("the candidate wants torch arrays: install torch, which is not a dependency") from error
+        return lambda array: torch.from_numpy(array)
+    return jnp.asarray if arrays == "jax" else lambda array: array
+
+
+def _named(params: Params, style: str) -> dict[str, Any]:
+    names = {f: n if style == "dict" else n.lower() for f, n in NAMES.items()}
+    return {
+        f"{names[field]}{k}": leaf for k, layer in enumerate(params, 1) for field, leaf in layer._asdict().items()
+    }
+
+
+def _tree(named: Mapping[str, Any], like: Params, style: str) -> Params:
+    """The dict's arrays as layers; an empty array where the candidate has taken one away."""
+    names = iter(_named(like, style))
+    layers = [[named.get(next(names), np.zeros(0)) for _ in layer] for layer in like]
+    return tuple(type(layer)(*leaves) for layer, leaves in zip(like, layers, strict=True))
+
+
+def _plain(tree: Any) -> Any:
+    return jax.tree.map(_numpy, tree, is_leaf=lambda leaf: not isinstance(leaf, (tuple, list)))
+
+
+def _numpy(value: Any) -> np.ndarray:
+    """Any array, of numpy, jax or torch, in float64, or int64 for whole numbers. Raises UserError for the rest."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.double().numpy() if value.dtype.is_floating_point else value.numpy()
+    array = np.array(value)
+    if array.dtype == object or array.dtype.kind in "USOcmM":
+        raise UserError(f"returned {type(value).__name__} where an array of numbers belongs")
+    return array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
+
+
+def _same(a: Any, b: Any) -> bool:
+    def equal(x: np.ndarray, y: np.ndarray) -> bool:
+        return x.shape == y.shape and bool(np.all((x == y) | ((x != x) & (y != y))))
+
+    return all(map(equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def _parts(result: Any) -> tuple[float | None, Any]:
+    """(loss or None, gradients) from what was returned."""
+    if isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "_fields"):
+        for loss, grads in (result, result[::-1]):
+            if not isinstance(loss, (Mapping, tuple, list)) and np.size(_numpy(loss)) == 1:
+                return float(_numpy(loss).reshape(())), grads
+    if not isinstance(result, (Mapping, tuple, list)):
+        kind = type(result).__name__
+        raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
+    return None, result
+
+
+def _leaves(grads: Any, config: MLPConfig, candidate: Candidate, convention: Convention) -> tuple[Leaves, str]:
+    fields = list(NAMES)[: 4 if config.normalized else 2]
+    layers = [fields] * len(config.hidden) + [fields[:2]]
+    wanted = [(k, field) for k, layer in enumerate(layers) for field in layer]
+    found: dict[tuple[int, str], Any] = {}
+    if isinstance(grads, Mapping):
+        for k, field in wanted:
+            name = f"{NAMES[field]}{k + 1}"
+            keys = [key for key in (name, name.lower(), f"d{name}") if grads.get(key) is not None]
+            if keys:
+                found[k, field] = grads[keys[0]]
+    elif isinstance(grads, Sequence):
+        flat = [leaf for layer in grads for leaf in (layer if isinstance(layer, (tuple, list)) else [layer])]
+        if len(flat) != len(wanted):
+            raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
+        found = dict(zip(wanted, flat, strict=True))
+    if not found:
+        names = ", ".join(_named(tuple(Layer(0, 0) for _ in layers), "dict"))  # type: ignore[arg-type]
+        raise UserError(f"returned gradients without {names}")
+    leaves: Leaves = [{f: _numpy(found[k, f]) for f in layer if (k, f) in found} for k, layer in enumerate(layers)]
+    leaves = [{f: leaf.astype(np.float64) for f, leaf in layer.items()} for layer in leaves]
+    return leaves, min((_dtype(leaf) for leaf in found.values()), key=_exactness)
+
+
+def _dtype(value: Any) -> str:
+    name = str(getattr(value, "dtype", "float64")).removeprefix("torch.")
+    return name if name in _EXACTNESS else "float64"
+
+
+_EXACTNESS = {"bfloat16": 0, "float16": 1, "float32": 2, "float64": 3}
+
+
+def _exactness(dtype: str) -> int:
+    return _EXACTNESS[dtype]
+
+
+def where(error: BaseException, target: Any) -> str:
+    """`file.py:31: ValueError: message`, with the last line that lies in the candidate's own file."""
+    if isinstance(error, UserError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(target)) if target is not None else None
+    except TypeError:
+        file = None
+    own = [frame for frame in frames if frame.filename == file] or list(frames[-1:])
+    what = " ".join(str(error).split()) or "no message"
+    place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
+    return f"{place}{type(error).__name__}: {what}"
+
+
+def _line(message: str) -> int:
+    number = message.partition(":")[2].partition(":")[0]
+    return int(number) if number.isdigit() else 0
