@@ -30,7 +30,9 @@ def find(target: str) -> tuple[str, str]:
     if place.endswith(".py") or os.sep in place:
         path = user_path(place)
         if not path.is_file():
-            raise UserError(f"target {place} is not a file: name a Python file, then a colon and the class or function")
+            raise UserError(
+                f"target {place} is not a file: name a Python file, then a colon and the class or function"
+            )
         return str(path.resolve()), name
     return place, name
 
@@ -132,7 +134,9 @@ class Target:
         _, self._configs = self._timed()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self._pipe.close()
         self._process.kill()
         self._process.join()

@@ -1,34 +1,29 @@
-"""Are the hand-written gradients right?
+"""Is a hand-written gradient right, and if not, what is wrong with it?
 
-Checks equations 1 to 13 of the report (Question 2), and the general backward pass on a table of architectures,
-against jax.grad, in float64 and float32, on examples of the chosen dataset. Exit status 0 if every leaf is within
-its tolerance, 1 if not.
+  python -m experiments.gradient_check --target=path/to/net.py:TwoLayerNet     somebody's gradient
+  python -m experiments.gradient_check                                         this package's own, and the checker
+  python -m experiments.gradient_check --compare=autodiff,manual               the two sources side by side
 
-  python -m experiments.gradient_check
+A target is held against jax.grad in float64 on a battery of cases, in a process of its own; each mistake is named
+by a code and a sentence. A few seconds. Exit status 0 if it is right, 1 if it is wrong, 2 if it cannot be used.
 
-Takes about half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (float64), 1e-6 (float32).
+Without a target: equations 1 to 13 of the report (Question 2) and the backward pass of a table of architectures,
+in float64 and float32, on examples of the chosen dataset; then every known mistake, seeded into a right gradient.
+About half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (float64), 1e-6 (float32).
+
+A comparison trains with both sources on the chosen dataset: about half a minute on the digits.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import jax
-import numpy as np
-
-from experiments import _common, _target
+from experiments import _common, _compare, _mutants, _own_gradients, _target
 from experiments._common import option
-from mlp_jax import activations, data, gradcheck, losses, results
-from mlp_jax.errors import in_range, one_of
-from mlp_jax.gradcheck import LeafCheck
+from mlp_jax import data, gradcheck, results
+from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.objective import CONVENTIONS
 from mlp_jax.gradcheck.report import as_row
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import DTYPES, MLPConfig, Params
-
-EXAMPLES = 16
-L2 = 0.05
-EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": "9"}
+from mlp_jax.model import MLPConfig
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,18 @@ class Config(_common.Common):
     """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
-    hidden: str | None = option(None, "widths of the target's hidden layers, with commas; default 6, or several depths")
-    activation: str = option("relu", "the target's activation function")
-    batch_norm: str = option("none", "the target's batch normalisation: none, before or after the activation")
-    dropout: float = option(0.0, "the target's dropout probability, in [0, 1)")
-    l2_convention: str = option("auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)")
+    compare: str | None = option(
+        None, "autodiff,manual: trains with both, and compares errors, losses, time, work"
+    )
+    hidden: str | None = option(
+        None, "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50"
+    )
+    activation: str = option("relu", "activation function of the target or comparison")
+    batch_norm: str = option("none", "their batch normalisation: none, before or after the activation")
+    dropout: float = option(0.0, "their dropout probability, in [0, 1)")
+    l2_convention: str = option(
+        "auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)"
+    )
     arrays: str = option("auto", "arrays that the target wants: numpy, jax, torch, or auto")
     scale: float = option(1.0, "multiplies the inputs, weights and biases on which a target is checked")
     timeout: float = option(60.0, "seconds that a target may take")
@@ -51,149 +53,81 @@ class Config(_common.Common):
         one_of("arrays", self.arrays, ("auto", *ARRAYS))
         in_range("scale", self.scale, 0, open_low=True)
         in_range("timeout", self.timeout, 0, open_low=True)
-        self.network()
+        self.network(7, 4)
+        if self.compare is not None:
+            _compare.sources(self.compare)
+        if self.compare is not None and self.target is not None:
+            raise UserError("--target and --compare are two jobs: give one of them")
+        if self.compare is None and self.target is None and self.hidden is not None:
+            raise UserError("--hidden belongs to --target or --compare: the own check has its own networks")
 
-    def network(self) -> MLPConfig | None:
-        """The target's network; None if no option names one."""
-        named = (self.activation, self.batch_norm, self.dropout)
-        if self.hidden is None and named == ("relu", "none", 0.0):
-            return None
-        hidden = (6,) if self.hidden is None else _common.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
-        return MLPConfig(
-            hidden, self.activation, self.batch_norm, self.dropout, inputs=7, classes=4, dtype="float64"
-        )
+    def network(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
+        """The network that the options name, with `hidden` as the default."""
+        if self.hidden is not None:
+            hidden = _common.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
+        return MLPConfig(hidden, self.activation, self.batch_norm, self.dropout, inputs=inputs, classes=classes)
 
-
-def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
-    """The networks that are checked, by name."""
-    base = MLPConfig(hidden=(50, 50), inputs=inputs, classes=classes)
-    table = {
-        "softmax regression": replace(base, hidden=()),
-        "2 layers, as in Question 2": replace(base, hidden=(50,)),
-        "5 layers": replace(base, hidden=(50,) * 4),
-        "17 layers": replace(base, hidden=(50,) * 16),
-        "uneven widths": replace(base, hidden=(31, 7, 19)),
-    }
-    for name in activations.ACTIVATIONS:
-        table[f"3 layers, {name}"] = replace(base, activation=name)
-    for place in ("before", "after"):
-        for name in ("relu", "leaky_relu", "tanh"):
-            config = replace(base, activation=name, batch_norm=place)
-            table[f"3 layers, {name}, normalised {place}"] = config
-    table["3 layers, dropout 0.5"] = replace(base, dropout=0.5)
-    table["4 layers, leaky_relu, normalised after, dropout 0.2"] = replace(
-        base, hidden=(50, 50, 50), activation="leaky_relu", batch_norm="after", dropout=0.2
-    )
-    return table
-
-
-def check_architecture(
-    config: MLPConfig, batch: data.Split, source: str, seeds: Iterable[int]
-) -> Iterator[list[LeafCheck]]:
-    """The named source of gradients against jax.grad, for one network on one batch, for each seed."""
-
-    def candidate(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> Params:
-        grads: Params = SOURCES[source](params, x, y, config, l2=L2, key=key)[1]
-        return grads
-
-    def reference(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> Params:
-        grads: Params = jax.grad(losses.loss)(params, x, y, config, l2=L2, key=key)
-        return grads
-
-    # two programs: in one, XLA would merge what both have in common, and compare it with itself
-    candidate, reference = gradcheck.compiled(candidate), gradcheck.compiled(reference)
-    x = np.asarray(batch.x, config.dtype)
-    for seed in seeds:
-        params = gradcheck.random_params(np.random.default_rng(seed), config)
-        arguments = (params, x, batch.y, jax.random.key(seed))
-        yield gradcheck.compare(candidate(*arguments), reference(*arguments), config)
-
-
-def all_checks(config: Config, batch: data.Split, classes: int) -> Iterator[tuple[str, str, list[LeafCheck]]]:
-    """(case, dtype, its leaves) for the equations and for every architecture, for each seed."""
-    seeds = range(config.seed, config.seed + config.seeds)
-    for dtype in DTYPES:
-        cases = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-        for checks in gradcheck.check_equations(*cases):
-            yield "equations 1 to 13", dtype, checks
-        for name, model in architectures(batch.x.shape[1], classes).items():
-            for checks in check_architecture(replace(model, dtype=dtype), batch, config.gradient, seeds):
-                yield name, dtype, checks
+    @property
+    def names_a_network(self) -> bool:
+        """Whether any option does; if not, a target decides."""
+        return (self.hidden, self.activation, self.batch_norm, self.dropout) != (None, "relu", "none", 0.0)
 
 
 def run(config: Config) -> bool:
-    """Checks the target, or everything of this package; True if all is right."""
-    return run_target(config) if config.target else run_own(config)
+    """Checks the target, compares, or checks everything of this package; True if all is right."""
+    if config.target is not None:
+        return run_target(config, config.target)
+    return run_own(config) if config.compare is None else run_compare(config, config.compare)
 
 
-def run_target(config: Config) -> bool:
+def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     study = _common.Study("gradient_check", config)
-    with _target.Target(config.target or "", config.arrays, config.timeout) as target:
+    network = config.network(7, 4) if config.names_a_network else None
+    with _target.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
-            target, config.network(), l2_convention=config.l2_convention, seed=config.seed, scale=config.scale
+            target, network, l2_convention=config.l2_convention, seed=config.seed, scale=config.scale
         )
     study.rows = [as_row(row) for row in report.leaves]
-    findings = [finding._asdict() | {"leaves": list(finding.leaves)} for finding in report.findings]
+    findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
     path = study.finish(codes=report.codes, findings=findings, notes=list(report.notes))
     print(f"{report}\n\n{path}")
     return report.passed
 
 
-def run_own(config: Config) -> bool:
-    """Checks everything, prints a line per case and dtype, writes results.json; True if all passed."""
+def run_compare(config: Config, names: str) -> bool:
+    """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
     study = _common.Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
-    splits = data.normalize(config.split(dataset), "standardize", dtype=np.float64)
-    batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
-    cases: dict[tuple[str, str], list[LeafCheck]] = {}
-    count = config.seeds * len(DTYPES) * (1 + len(architectures(1, 2)))
-    with jax.enable_x64(True), _common.progress(count, "case") as bar:
-        for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
-            cases.setdefault((name, dtype), []).extend(checks)
-            bar.update()
-    study.rows = [_row(name, dtype, check) for (name, dtype), checks in cases.items() for check in checks]
+    splits = data.normalize(config.split(dataset), "standardize")
+    model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
+    study.rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
     path = study.finish()
-    passed = all(check.passed for checks in cases.values() for check in checks)
-    print(summary_table(study.rows))
+    print(f"{_compare.tables(study.rows)}\n\n{path}")
+    return all(row.get("status", "finished") == "finished" for row in study.rows)
+
+
+def run_own(config: Config) -> bool:
+    """Checks this package's gradients and the checker itself, prints tables, writes results.json."""
+    study = _common.Study("gradient_check", config)
+    dataset = config.load()
+    study.use(dataset)
+    study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
+    path = study.finish()
+    print(own_tables(study.rows))
+    passed = all(row["verdict"] == "PASS" for row in study.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 
 
-def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:
-    equation = check.leaf.removeprefix("eq") if check.leaf.startswith("eq") else None
-    if name.startswith("2 layers"):
-        equation = EQUATION_OF.get(check.leaf)
-    return {
-        "case": name,
-        "dtype": dtype,
-        "leaf": check.leaf,
-        "equation": equation,
-        "relative_error": check.relative_error if np.isfinite(check.relative_error) else None,
-        "index": list(check.worst),
-        "tolerance": check.tolerance,
-        "verdict": "PASS" if check.passed else "FAIL",
-    }
-
-
-def summary_table(rows: list[results.Row]) -> str:
-    """One line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
-    cases: dict[str, list[results.Row]] = {}
-    for row in rows:
-        cases.setdefault(row["case"], []).append(row)
-    lines = []
-    for name, group in cases.items():
-        worst = [_worst([row for row in group if row["dtype"] == dtype]) for dtype in DTYPES]
-        verdict = "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL"
-        lines.append([name, *worst[::-1], verdict])
-    return results.table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
-
-
-def _worst(rows: list[results.Row]) -> str:
-    worst = max(rows, key=lambda r: np.inf if r["relative_error"] is None else r["relative_error"])
-    error = worst["relative_error"]
-    return f"{'not finite' if error is None else f'{error:.1e}'} {worst['leaf']}"
+def own_tables(rows: list[results.Row]) -> str:
+    """The table of this package's gradients, and that of the seeded mistakes."""
+    seeded = [row for row in rows if "seeded" in row]
+    own = _own_gradients.summary_table([row for row in rows if "seeded" not in row])
+    found = sum(row["verdict"] == "PASS" for row in seeded)
+    checker = f"The checker: {found} of {len(seeded)} seeded changes named."
+    return f"{own}\n\n{checker}\n\n{_mutants.mutation_table(seeded)}"
 
 
 if __name__ == "__main__":

@@ -43,8 +43,9 @@ def run(config: Config) -> bool:
 def markdown(files: dict[str, results.Row]) -> str:
     """The report, as a pure function of the studies' results files."""
     checks, depth = files["gradient_check"], files["depth_study"]
-    failed = sum(row["verdict"] == "FAIL" for row in checks["rows"])
-    verdict = f"{len(checks['rows'])} leaves checked, {failed} failed."
+    leaves = [row for row in checks["rows"] if "leaf" in row]
+    failed = sum(row["verdict"] == "FAIL" for row in leaves)
+    verdict = f"{len(leaves)} leaves checked, {failed} failed."
     environment = depth["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     config = depth["config"]
@@ -54,7 +55,7 @@ def markdown(files: dict[str, results.Row]) -> str:
 
 {verdict} Relative error of the worst leaf:
 
-{gradient_check.summary_table(checks["rows"])}
+{gradient_check.own_tables(checks["rows"])}
 
 ## Depth (Table 1 of the report)
 

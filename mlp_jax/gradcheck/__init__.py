@@ -5,7 +5,6 @@ leaf-by-leaf check of this package's own.
 """
 
 from mlp_jax.gradcheck.check import assert_gradients, check, check_gradients
-from mlp_jax.gradcheck.report import Finding, LeafRow, Report
 from mlp_jax.gradcheck.comparison import (
     NORMALIZED_TOLERANCE,
     TOLERANCE,
@@ -19,3 +18,24 @@ from mlp_jax.gradcheck.comparison import (
     random_params,
     two_layer_case,
 )
+from mlp_jax.gradcheck.report import Finding, LeafRow, Report
+
+__all__ = [
+    "NORMALIZED_TOLERANCE",
+    "TOLERANCE",
+    "Finding",
+    "LeafCheck",
+    "LeafRow",
+    "Report",
+    "TwoLayerCase",
+    "assert_gradients",
+    "check",
+    "check_backward",
+    "check_equations",
+    "check_gradients",
+    "check_leaf",
+    "compare",
+    "compiled",
+    "random_params",
+    "two_layer_case",
+]

@@ -5,7 +5,7 @@ lambdas (one that is hard-coded), equal dimensions (where a forgotten transpose 
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +16,11 @@ from mlp_jax import activations, losses
 from mlp_jax.gradcheck.comparison import compiled, random_params
 from mlp_jax.model import MLPConfig, Params, Trace
 
+NumpyParams = Any  # model.Params with numpy arrays
+NumpyTrace = Any  # model.Trace with numpy arrays
+
 Leaves = list[dict[str, np.ndarray]]  # per layer, by field: w, b, scale, shift
+OVERFLOW, KINK = "large logits", "pre-activations of 0"  # the cases that a remark may explain
 EQUAL = 5  # all dimensions, and the batch, of the cases in which a transpose conforms
 
 
@@ -28,7 +32,7 @@ class Case(NamedTuple):
 
     name: str
     config: MLPConfig
-    params: Params
+    params: NumpyParams
     x: np.ndarray
     y: np.ndarray
     l2: float
@@ -51,7 +55,7 @@ class Truth(NamedTuple):
     loss: float
     data_loss: float
     grads: Leaves
-    trace: Trace
+    trace: NumpyTrace
     size: list[dict[str, float]]
     drift: list[dict[str, float]]
 
@@ -76,9 +80,9 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
         ("smallest batch", config, 4 if config.normalized else 1, 0.1),
         ("large batch", config, 64, 0.02),
         ("dead units", config, 5, 0.15),
-        ("pre-activations of 0", config, 5, 0.08),
+        (KINK, config, 5, 0.08),
         ("one class", config, 5, 0.07),
-        ("large logits", config, 5, 0.01),
+        (OVERFLOW, config, 5, 0.01),
         ("equal dimensions", equal, EQUAL, 0.06),
         ("equal dimensions, no penalty", equal, EQUAL, 0.0),
         ("equal dimensions, strong penalty", equal, EQUAL, 0.4),
@@ -105,10 +109,10 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
     x, y = scale * rng.normal(size=(batch, config.inputs)), rng.integers(0, config.classes, batch)
     if name == "one class":
         y = np.full_like(y, config.classes - 1)
-    if name == "large logits":
+    if name == OVERFLOW:
         params[-1].b[:] += 1000  # the same for all classes: overflows exp, and changes nothing else
     for layer in params[:-1]:
-        if name == "pre-activations of 0":
+        if name == KINK:
             layer.w[:, 0], layer.b[0] = 0, 0
             if hasattr(layer, "shift"):
                 layer.shift[0] = 0
@@ -118,7 +122,7 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
     return Case(name, config, params, x, y.astype(np.int64), float(np.float32(l2)), seed)
 
 
-def _numpy_params(rng: np.random.Generator, config: MLPConfig) -> Params:
+def _numpy_params(rng: np.random.Generator, config: MLPConfig) -> NumpyParams:
     with jax.enable_x64(True):
         return random_params(rng, config)
 
@@ -145,7 +149,7 @@ def _program(config: MLPConfig) -> Callable[..., Any]:
     return compiled(run)
 
 
-def _evaluate(case: Case, params: Params, x: np.ndarray) -> Any:
+def _evaluate(case: Case, params: NumpyParams, x: np.ndarray) -> Any:
     with jax.enable_x64(True):
         answer = _program(case.config)(params, x, case.y, case.l2, jax.random.key(case.seed))
         return jax.tree.map(np.asarray, answer)
@@ -179,7 +183,7 @@ def _norm(array: np.ndarray) -> float:
     return float(np.linalg.norm(array))
 
 
-def _terms(case: Case, trace: Trace, slopes: list[np.ndarray]) -> Leaves:
+def _terms(case: Case, trace: NumpyTrace, slopes: list[np.ndarray]) -> Leaves:
     """The backward pass with absolute values: no term cancels another."""
     delta = (softmax(trace.logits) + one_hot(case)) / len(case.y)
     leaves = [_layer_terms(case, -1, trace.inputs, delta)]
@@ -212,9 +216,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def one_hot(case: Case) -> np.ndarray:
     """The report's Delta, (N, C)."""
-    return np.eye(case.config.classes)[case.y]
-
-
-def each_leaf(leaves: Leaves) -> Iterator[tuple[int, str]]:
-    """(layer, field) of every leaf, first layer first."""
-    return ((k, field) for k, layer in enumerate(leaves) for field in layer)
+    return np.asarray(np.eye(case.config.classes)[case.y])

@@ -15,7 +15,6 @@ where a unit is kept. Everything runs under jax_enable_x64.
 import contextlib
 import inspect
 import io
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +27,9 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.battery import Case, Leaves
-from mlp_jax.model import Layer, MLPConfig, NormLayer, Params
+from mlp_jax.model import Layer, MLPConfig, Params
 
+DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
 ARRAYS = ("numpy", "jax", "torch")
 STYLES = ("dict", "tree", "small letters")
 NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
@@ -88,13 +88,12 @@ class Candidate:
         self.convention: Convention | None = Convention("dict", self.arrays[0]) if self.is_class else None
 
     def _likely_arrays(self) -> tuple[str, ...]:
-        """torch first where the candidate's file imports it; without torch, nobody can ask for it."""
-        origin = inspect.unwrap(self.target)
-        space = vars(sys.modules.get(origin.__module__, object())) if self.is_class else {}
-        space = getattr(origin, "__globals__", space)
-        if any(getattr(value, "__name__", "") == "torch" for value in list(space.values())):
-            return ("torch", "numpy") if not self.is_class else ("numpy",)
-        return ("numpy", "jax") if not self.is_class else ("numpy",)
+        """For a class numpy; for a function what its file imports: torch, else numpy, else jax."""
+        if self.is_class:
+            return ("numpy",)
+        space = getattr(inspect.unwrap(self.target), "__globals__", {})
+        with_torch = any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values())
+        return ("torch", "numpy") if with_torch else ("numpy", "jax")
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
@@ -110,22 +109,19 @@ class Candidate:
 
     def answer(self, question: Question) -> Answer:
         """The candidate's answer to one case; an exception becomes part of it."""
-        if self.convention is None:
-            raise ValueError("call settle first")
-        return self._try(question, self.convention)
+        return self._try(question, self.convention or Convention("dict", self.arrays[0]))
 
     def settle(self, question: Question) -> str | None:
         """Finds out how a function is called. Returns the most telling error if it cannot be."""
         if self.convention is not None:
-            return self._try(question, self.convention).error
+            return None
         failures = []
         for style, arrays in product(STYLES, self.arrays):
-            found = self._try(question, Convention(style, arrays))
-            if found.error is None:
+            error = self._try(question, Convention(style, arrays)).error
+            if error is None:
                 self.convention = Convention(style, arrays)
                 return None
-            failures.append(found.error)
-        self.convention = Convention(STYLES[0], self.arrays[0])
+            failures.append(error)
         return max(failures, key=_line)  # the attempt that came furthest through the candidate's file
 
     def _try(self, question: Question, convention: Convention) -> Answer:
@@ -143,9 +139,7 @@ class Candidate:
                 leaves, dtype = _leaves(grads, case.config, self, convention)
         except (Exception, SystemExit) as error:
             return Answer(None, error=where(error, self.target))
-        changed = tuple(
-            name for name, a, b in zip(Held._fields, after, before, strict=True) if not _same(a, b)
-        )
+        changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not _same(a, b))
         return Answer(leaves, loss, dtype, changed, after if changed else None)
 
     def _ask_class(self, case: Case) -> tuple[Any, "Held"]:
@@ -160,8 +154,7 @@ class Candidate:
                 raise UserError(
                     f"{self.name}.params[{name!r}] has shape {np.shape(net.params[name])}, not {value.shape}"
                 )
-            dtype = str(np.asarray(net.params[name]).dtype)
-            net.params[name] = value.astype(dtype if "float" in dtype else "float64")
+            net.params[name] = value
         arguments = [p for p in _parameters(net.loss) if p != "self"]
         by_name = next((p for p in arguments if p in PENALTY_NAMES), None)
         if by_name is not None:
@@ -199,13 +192,12 @@ class Candidate:
         x, y = convert(case.x.copy()), convert(case.y.copy())
         masks = [convert(mask.copy()) for mask in question.masks]
         extra = {
-            "config": lambda: case.config,
-            "key": lambda: jax.random.key(case.seed),
-            "masks": lambda: masks if case.config.dropout else None,
+            "config": case.config,
+            "key": jax.random.key(case.seed),
+            "masks": masks if case.config.dropout else None,
         }
-        names = [name for name in self.parameters if name in extra]
+        options = {name: value for name, value in extra.items() if name in self.parameters}
         penalty = next((name for name in self.parameters if name in PENALTY_NAMES), None)
-        options = {name: extra[name]() for name in names}
         if penalty is not None:
             result = self.target(given, x, y, **{penalty: case.l2}, **options)
         else:
@@ -244,7 +236,9 @@ def _converter(arrays: str) -> Callable[[np.ndarray], Any]:
         try:
             import torch  # type: ignore[import-not-found, unused-ignore]
         except ImportError as error:
-            raise UserError("the candidate wants torch arrays: install torch, which is not a dependency") from error
+            raise UserError(
+                "the candidate wants torch arrays: install torch, which is not a dependency"
+            ) from error
         return lambda array: torch.from_numpy(array)
     return jnp.asarray if arrays == "jax" else lambda array: array
 
@@ -272,9 +266,13 @@ def _numpy(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = value.double().numpy() if value.dtype.is_floating_point else value.numpy()
-    array = np.array(value)
-    if array.dtype == object or array.dtype.kind in "USOcmM":
-        raise UserError(f"returned {type(value).__name__} where an array of numbers belongs")
+    try:
+        array = np.real_if_close(np.array(value), tol=0)
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):
+        array = np.array("not numbers")
+    if array.dtype.kind not in "fiub" and str(array.dtype) != "bfloat16":
+        raise UserError(f"returned {type(value).__name__} where an array of real numbers belongs")
     return array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
 
 
@@ -318,19 +316,8 @@ def _leaves(grads: Any, config: MLPConfig, candidate: Candidate, convention: Con
         raise UserError(f"returned gradients without {names}")
     leaves: Leaves = [{f: _numpy(found[k, f]) for f in layer if (k, f) in found} for k, layer in enumerate(layers)]
     leaves = [{f: leaf.astype(np.float64) for f, leaf in layer.items()} for layer in leaves]
-    return leaves, min((_dtype(leaf) for leaf in found.values()), key=_exactness)
-
-
-def _dtype(value: Any) -> str:
-    name = str(getattr(value, "dtype", "float64")).removeprefix("torch.")
-    return name if name in _EXACTNESS else "float64"
-
-
-_EXACTNESS = {"bfloat16": 0, "float16": 1, "float32": 2, "float64": 3}
-
-
-def _exactness(dtype: str) -> int:
-    return _EXACTNESS[dtype]
+    dtypes = [str(getattr(leaf, "dtype", "")).removeprefix("torch.") for leaf in found.values()]
+    return leaves, next((dtype for dtype in DTYPES if dtype in dtypes), "float64")
 
 
 def where(error: BaseException, target: Any) -> str:

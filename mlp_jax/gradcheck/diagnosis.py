@@ -19,7 +19,10 @@ BEAM = 6
 
 
 class Mistake(NamedTuple):
-    """A code, the layer (0 is the first), and the leaf's field, or "delta" for all that hangs on the layer's delta."""
+    """A code, the layer (0 is the first), and its place there.
+
+    place: a leaf's field; "delta" for all that hangs on the layer's delta; "all" for the whole gradient.
+    """
 
     code: str
     layer: int
@@ -169,14 +172,12 @@ def _terms(situations: list[Situation], leaf: Leaf, delta: Delta) -> Iterator[tu
     elif leaf.field == "scale":
         norms = [s.truth.trace.hidden[leaf.layer].norm for s in chosen]
         normed = [delta.normed[i] for i in leaf.at]
-        yield (), [(d * n.normalized).sum(axis=0) for d, n in zip(normed, norms, strict=True)]  # type: ignore[union-attr]
+        yield (), [(d * n.normalized).sum(axis=0) for d, n in zip(normed, norms, strict=True)]
     else:
         yield from _weight_terms(chosen, leaf.layer, deltas)
 
 
-def _weight_terms(
-    situations: list[Situation], k: int, deltas: Values
-) -> Iterator[tuple[tuple[str, ...], Values]]:
+def _weight_terms(situations: list[Situation], k: int, deltas: Values) -> Iterator[tuple[tuple[str, ...], Values]]:
     traces = [s.truth.trace for s in situations]
     inputs = [t.inputs if k == len(t.hidden) else t.hidden[k].inputs for t in traces]
     yield (), [a.T @ d for a, d in zip(inputs, deltas, strict=True)]
@@ -198,11 +199,10 @@ def _factors(situations: list[Situation], leaf: Leaf) -> Iterator[tuple[tuple[st
     """What may stand before the data term."""
     n = [situations[i].n for i in leaf.at]
     twice = "batch_mean_twice" if leaf.field in ("w", "scale") else "bias_mean"
-    for codes, powers in (((), 0), (("batch_mean_missing",), 1), ((twice,), -1)):
-        yield codes, [float(v) ** powers for v in n]
-    yield ("sign",), [-1.0 for _ in n]
-    for codes, powers in ((("batch_mean_missing", "sign"), 1), ((twice, "sign"), -1)):
-        yield codes, [-(float(v) ** powers) for v in n]
+    powers: list[tuple[tuple[str, ...], int]] = [((), 0), (("batch_mean_missing",), 1), ((twice,), -1)]
+    for sign in (1.0, -1.0):
+        for codes, power in powers:
+            yield (codes if sign > 0 else (*codes, "sign")), [sign * float(v) ** power for v in n]
 
 
 def _penalty(
@@ -224,7 +224,9 @@ def _penalty(
         expected = np.array([2 * situations[i].objective.biases for i in leaf.at])
         return () if _equal(coefficients, expected, limits) else ("l2_on_bias",)
     expected = np.array([2 * situations[i].objective.weights[leaf.layer] for i in leaf.at])
-    return _penalty_of_weights(np.array(coefficients), expected, np.array(factors), np.array(limits), situations, leaf)
+    return _penalty_of_weights(
+        np.array(coefficients), expected, np.array(factors), np.array(limits), situations, leaf
+    )
 
 
 def _penalty_of_weights(
@@ -251,7 +253,9 @@ def _penalty_of_weights(
             unit = scale is l2 and abs(abs(factor) - 1) < 1e-4
             return sign or ("l2_factor",) if unit else (*sign, "l2_factor")
     constant = float(np.median(found))
-    return ("l2_constant",) if _equal(found, np.full_like(found, constant), limits + 1e-6 * abs(constant)) else None
+    return (
+        ("l2_constant",) if _equal(found, np.full_like(found, constant), limits + 1e-6 * abs(constant)) else None
+    )
 
 
 def _equal(found: np.ndarray | list[float], expected: np.ndarray, limits: np.ndarray | list[float]) -> bool:

@@ -6,7 +6,7 @@ A hypothesis is a delta, dJ/d(x w + b) of one layer in every case, together with
 
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,18 +14,8 @@ import numpy as np
 from mlp_jax import activations
 from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot, softmax
 from mlp_jax.gradcheck.comparison import compiled
-from mlp_jax.model import HiddenTrace, MLPConfig, Normalization
-
-
-class Objective(NamedTuple):
-    """The function whose gradient is looked for: data * cross-entropy + sum_k weights[k] ||W_k||^2 + biases ||b||^2.
-
-    J~ has data = 1, weights[k] = lambda and biases = 0.
-    """
-
-    data: float
-    weights: tuple[float, ...]
-    biases: float
+from mlp_jax.gradcheck.objective import Objective
+from mlp_jax.model import MLPConfig
 
 
 class Situation(NamedTuple):
@@ -119,7 +109,7 @@ class Layer:
     def __init__(self, situations: list[Situation], k: int, above: Values) -> None:
         self.situations, self.k, self.above = situations, k, above
         self.config: MLPConfig = situations[0].case.config
-        self.hidden: list[HiddenTrace] = [s.truth.trace.hidden[k] for s in situations]
+        self.hidden: list[Any] = [s.truth.trace.hidden[k] for s in situations]
         self.tensors = self._tensors()
         self.slopes: dict[str, Values] = {}
 
@@ -185,7 +175,7 @@ class Layer:
     def _last(self) -> bool:
         return self.k == len(self.config.hidden) - 1
 
-    def _next(self, s: Situation) -> HiddenTrace:
+    def _next(self, s: Situation) -> Any:
         return s.truth.trace.hidden[self.k + 1]
 
     def _bias(self, s: Situation) -> np.ndarray:
@@ -205,18 +195,20 @@ class Layer:
                 delta = delta * self._dropped(hidden.mask, what.get("dropout"))
             at_norm = delta
             if hidden.norm is not None and self.config.batch_norm == "after":
-                delta = _norm_backward(delta, hidden.norm, s.case.params[self.k].scale, what)  # type: ignore[union-attr]
+                delta = _norm_backward(delta, hidden.norm, s.case.params[self.k].scale, what)
             delta = delta * self._slopes(i, delta, what)
             if hidden.norm is not None and self.config.batch_norm == "before":
                 at_norm = delta
-                delta = _norm_backward(delta, hidden.norm, s.case.params[self.k].scale, what)  # type: ignore[union-attr]
+                delta = _norm_backward(delta, hidden.norm, s.case.params[self.k].scale, what)
             values.append(delta * _factor(chosen, s.n))
             normed.append(at_norm * _factor(chosen, s.n))
         return Delta(values, normed, chosen)
 
     def _dropped(self, mask: np.ndarray, how: str | None) -> np.ndarray | float:
         scale = 1 / (1 - self.config.dropout)
-        return {None: mask, "unscaled": mask > 0, "scale only": scale, "none": 1.0}[how]
+        if how is None:
+            return mask
+        return mask > 0 if how == "unscaled" else scale if how == "scale only" else 1.0
 
     def _above(self, s: Situation, i: int, what: dict[str, str]) -> np.ndarray:
         w, above = s.case.params[self.k + 1].w, self.above[i]
@@ -240,7 +232,7 @@ class Layer:
         return self.slopes[name]
 
 
-def _norm_backward(delta: np.ndarray, norm: Normalization, scale: np.ndarray, what: dict[str, str]) -> np.ndarray:
+def _norm_backward(delta: np.ndarray, norm: Any, scale: np.ndarray, what: dict[str, str]) -> np.ndarray:
     left_out = what.get("norm", "")
     d = delta if "no scale" in left_out else delta * scale
     mean = 0 if "no mean" in left_out else d.mean(axis=0)

@@ -28,12 +28,12 @@ MISTAKES: dict[str, Explanation] = {
         "remove one of the two divisions",
     ),
     "sign": Explanation(
-        "has the opposite sign",
+        "gives the opposite sign",
         "equation 4 is psi - Delta, not Delta - psi, and the penalty's part is + 2 lambda W",
         "flip the sign",
     ),
     "l2_factor": Explanation(
-        "has a penalty term with another factor than 2 lambda",
+        "adds the penalty term with another factor than 2 lambda",
         "the derivative of lambda ||W||^2 is 2 lambda W (equations 7 and 12)",
         "add 2 * reg * W, once, and not divided by N",
     ),
@@ -84,7 +84,7 @@ MISTAKES: dict[str, Explanation] = {
         "use the hidden layer's output",
     ),
     "transpose": Explanation(
-        "misses a transpose, or has one too many",
+        "leaves a transpose out, or has one too many",
         "dJ/da2 is dJ/dz3 W2^T, and dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)",
         "check the shapes with N, D, H and C all different",
     ),
@@ -140,12 +140,12 @@ MISTAKES: dict[str, Explanation] = {
         "look for a division by 0, such as 0/0 where a unit is dead or a pre-activation is exactly 0",
     ),
     "wrong_shape": Explanation(
-        "has another shape than the parameter, or is missing",
+        "gives another shape than the parameter's, or nothing",
         "a gradient has one number per parameter, in the parameter's own shape",
         "compare grads[name].shape with params[name].shape",
     ),
     "unknown": Explanation(
-        "differs from the equation in a way that is not on the list of known mistakes",
+        "deviates from the equation in a way that is not on the list of known mistakes",
         "the table shows the worst element, its value and what it should be",
         "compute that one element by hand",
     ),

@@ -2,22 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot, softmax
-from mlp_jax.gradcheck.hypotheses import Objective
 
 LOSS_TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
+DIGITS = {"float64": 9, "float32": 3, "float16": 1, "bfloat16": 1}
 CONVENTIONS = {"full": 1.0, "half": 0.5}
+FULL, HALF = "J~", "J~ with lambda/2 ||W||^2"
+SMALL = 1e-3  # losses below this are compared absolutely
 
 
-@dataclass(frozen=True)
-class Purpose:
-    """An objective for every case; `own`: it was read off the candidate's losses, and is not J~."""
+class Objective(NamedTuple):
+    """data * cross-entropy + sum_k weights[k] ||W_k||^2 + biases ||b||^2, in one case.
+
+    J~ has data = 1, weights[k] = lambda and biases = 0.
+    """
+
+    data: float
+    weights: tuple[float, ...]
+    biases: float
+
+
+class Purpose(NamedTuple):
+    """What a gradient may be meant for: an objective for every case, and its name."""
 
     objectives: tuple[Objective, ...]
-    own: bool
     text: str
 
 
@@ -25,7 +37,7 @@ def j_tilde(cases: Sequence[Case], convention: str) -> Purpose:
     """J~ with the penalty lambda ||W||^2 ("full") or lambda/2 ||W||^2 ("half")."""
     factor = CONVENTIONS[convention]
     objectives = [Objective(1.0, (factor * case.l2,) * len(case.params), 0.0) for case in cases]
-    return Purpose(tuple(objectives), False, "J~" if convention == "full" else "J~ with lambda/2 ||W||^2")
+    return Purpose(tuple(objectives), FULL if convention == "full" else HALF)
 
 
 def value(case: Case, truth: Truth, objective: Objective) -> float:
@@ -45,37 +57,60 @@ def gradient(case: Case, truth: Truth, objective: Objective) -> Leaves:
     return leaves
 
 
-def usable(case: Case, truth: Truth) -> bool:
-    """Whether the loss can be compared: -log(psi) of a psi that underflows is another matter."""
+def agrees(case: Case, truth: Truth, objective: Objective, loss: float, dtype: str) -> bool:
+    """Whether a loss is the objective's value; a case that cannot tell agrees."""
+    expected = value(case, truth, objective)
+    return not _usable(case, truth) or abs(loss - expected) <= _limit(truth, dtype) * max(SMALL, abs(expected))
+
+
+def _usable(case: Case, truth: Truth) -> bool:
+    """-log(psi) of a psi that underflows is another matter."""
     return float((softmax(truth.trace.logits) * one_hot(case)).sum(axis=1).min()) > 1e-30
-
-
-def agrees(purpose: Purpose, cases: Sequence[Case], truths: Sequence[Truth], losses: Sequence[float], dtype: str) -> bool:
-    """Whether the losses are the objective's values."""
-    rows = zip(cases, truths, losses, purpose.objectives, strict=True)
-    return all(
-        abs(loss - value(case, truth, objective)) <= _limit(truth, dtype) * max(1e-3, abs(value(case, truth, objective)))
-        for case, truth, loss, objective in rows
-        if usable(case, truth)
-    )
 
 
 def _limit(truth: Truth, dtype: str) -> float:
     return LOSS_TOLERANCE[dtype] * max(1.0, 1e-6 * float(np.abs(truth.trace.logits).max()))
 
 
-def fit(cases: Sequence[Case], truths: Sequence[Truth], losses: Sequence[float], dtype: str) -> Purpose | None:
-    """The losses as a * N^p * cross-entropy + lambda sum_k c_k ||W_k||^2 + d ||W||^2 + lambda e ||b||^2, p = 0, 1, -1."""
-    rows = [i for i, (case, truth) in enumerate(zip(cases, truths, strict=True)) if usable(case, truth)]
-    if len(rows) < len(cases[0].params) + 5:
+@dataclass(frozen=True)
+class Fitted:
+    """a N^power * cross-entropy + lambda sum_k weights[k] ||W_k||^2 + constant ||W||^2 + lambda biases ||b||^2."""
+
+    power: int
+    data: float
+    weights: tuple[float, ...]
+    constant: float
+    biases: float
+
+    def at(self, case: Case) -> Objective:
+        """The objective in a case."""
+        weights = tuple(case.l2 * weight + self.constant for weight in self.weights)
+        return Objective(self.data * float(len(case.y)) ** self.power, weights, case.l2 * self.biases)
+
+    def text(self) -> str:
+        """The function in words."""
+        kind = {0: "mean", 1: "sum", -1: "mean / N"}[self.power]
+        parts = [(self.data, f"{kind} of the cross-entropy")]
+        parts += [(weight, f"lambda ||W{k}||^2") for k, weight in enumerate(self.weights, start=1)]
+        parts += [(self.constant, "||W||^2 whatever lambda is"), (self.biases, "lambda ||b||^2")]
+        return " + ".join(f"{factor:.3g} {what}" for factor, what in parts if factor)
+
+
+def fit(losses: Sequence[tuple[Case, Truth, float]], dtype: str) -> Fitted | None:
+    """The function that the losses are the values of; None if it is not of that kind, or cases are too few."""
+    rows = [row for row in losses if _usable(*row[:2])]
+    if len(rows) < len(rows[0][0].params) + 5 if rows else True:
         return None
-    y = np.array([losses[i] for i in rows])
+    y = np.array([loss for _, _, loss in rows])
     for power in (0, 1, -1):
-        columns = np.array([_columns(cases[i], truths[i], power) for i in rows])
+        columns = np.array([_columns(case, truth, power) for case, truth, _ in rows])
         size = np.linalg.norm(columns, axis=0)
         found = np.linalg.lstsq(columns / size, y, rcond=None)[0] / size
-        if np.all(np.abs(columns @ found - y) <= LOSS_TOLERANCE[dtype] * np.maximum(1e-3, np.abs(y))):
-            return Purpose(tuple(_objective(case, found, power) for case in cases), True, _text(found, power))
+        if np.all(np.abs(columns @ found - y) <= LOSS_TOLERANCE[dtype] * np.maximum(SMALL, np.abs(y))):
+            kept = np.where(np.abs(found) < 1e-6 * abs(found[0]), 0, found)
+            # the coefficients that somebody wrote, without the fit's own rounding
+            data, *weights, constant, biases = (float(f"{c:.{DIGITS[dtype]}g}") for c in kept)
+            return Fitted(power, data, tuple(weights), constant, biases)
     return None
 
 
@@ -83,29 +118,6 @@ def _columns(case: Case, truth: Truth, power: int) -> list[float]:
     weights = [_square(layer.w) for layer in case.params]
     data = truth.data_loss * float(len(case.y)) ** power
     return [data, *(case.l2 * w for w in weights), sum(weights), case.l2 * _biases(case)]
-
-
-def _objective(case: Case, found: np.ndarray, power: int) -> Objective:
-    data, *weights, constant, biases = found.tolist()
-    tiny = 1e-6 * max(1.0, abs(data))
-    clean = [0.0 if abs(c) < tiny else c for c in (*weights, constant, biases)]
-    *weights, constant, biases = clean
-    factor = float(len(case.y)) ** power
-    return Objective(data * factor, tuple(case.l2 * w + constant for w in weights), case.l2 * biases)
-
-
-def _text(found: np.ndarray, power: int) -> str:
-    data, *weights, constant, biases = (float(f"{number:.4g}") + 0.0 for number in found)
-    kind = {0: "mean", 1: "sum", -1: "mean / N"}[power]
-    parts = [f"{data:.4g} * {kind} of the cross-entropy" if abs(data - 1) > 1e-3 else f"the {kind} of the cross-entropy"]
-    for k, weight in enumerate(weights, start=1):
-        if abs(weight) > 1e-4:
-            parts.append(f"{weight:.3g} lambda ||W{k}||^2")
-    if abs(constant) > 1e-4:
-        parts.append(f"{constant:.3g} ||W||^2 whatever lambda is")
-    if abs(biases) > 1e-4:
-        parts.append(f"{biases:.3g} lambda ||b||^2")
-    return " + ".join(parts)
 
 
 def _square(array: np.ndarray) -> float:

@@ -1,0 +1,124 @@
+"""The check of this package's own gradients: equations 1 to 13, and the general backward pass."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from experiments import _common
+from mlp_jax import activations, data, gradcheck, losses, results
+from mlp_jax.gradcheck import LeafCheck
+from mlp_jax.gradients import SOURCES
+from mlp_jax.model import DTYPES, MLPConfig, Params
+
+EXAMPLES = 16
+L2 = 0.05
+EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": "9"}
+
+
+def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
+    """The networks that are checked, by name."""
+    base = MLPConfig(hidden=(50, 50), inputs=inputs, classes=classes)
+    table = {
+        "softmax regression": replace(base, hidden=()),
+        "2 layers, as in Question 2": replace(base, hidden=(50,)),
+        "5 layers": replace(base, hidden=(50,) * 4),
+        "17 layers": replace(base, hidden=(50,) * 16),
+        "uneven widths": replace(base, hidden=(31, 7, 19)),
+    }
+    for name in activations.ACTIVATIONS:
+        table[f"3 layers, {name}"] = replace(base, activation=name)
+    for place in ("before", "after"):
+        for name in ("relu", "leaky_relu", "tanh"):
+            config = replace(base, activation=name, batch_norm=place)
+            table[f"3 layers, {name}, normalised {place}"] = config
+    table["3 layers, dropout 0.5"] = replace(base, dropout=0.5)
+    table["4 layers, leaky_relu, normalised after, dropout 0.2"] = replace(
+        base, hidden=(50, 50, 50), activation="leaky_relu", batch_norm="after", dropout=0.2
+    )
+    return table
+
+
+def check_architecture(
+    config: MLPConfig, batch: data.Split, source: str, seeds: Iterable[int]
+) -> Iterator[list[LeafCheck]]:
+    """The named source of gradients against jax.grad, for one network on one batch, for each seed."""
+
+    def candidate(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> Params:
+        grads: Params = SOURCES[source](params, x, y, config, l2=L2, key=key)[1]
+        return grads
+
+    def reference(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> Params:
+        grads: Params = jax.grad(losses.loss)(params, x, y, config, l2=L2, key=key)
+        return grads
+
+    # two programs: in one, XLA would merge what both have in common, and compare it with itself
+    candidate, reference = gradcheck.compiled(candidate), gradcheck.compiled(reference)
+    x = np.asarray(batch.x, config.dtype)
+    for seed in seeds:
+        params = gradcheck.random_params(np.random.default_rng(seed), config)
+        arguments = (params, x, batch.y, jax.random.key(seed))
+        yield gradcheck.compare(candidate(*arguments), reference(*arguments), config)
+
+
+def all_checks(
+    config: _common.Common, batch: data.Split, classes: int
+) -> Iterator[tuple[str, str, list[LeafCheck]]]:
+    """(case, dtype, its leaves) for the equations and for every architecture, for each seed."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    for dtype in DTYPES:
+        cases = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+        for checks in gradcheck.check_equations(*cases):
+            yield "equations 1 to 13", dtype, checks
+        for name, model in architectures(batch.x.shape[1], classes).items():
+            for checks in check_architecture(replace(model, dtype=dtype), batch, config.gradient, seeds):
+                yield name, dtype, checks
+
+
+def check_all(config: _common.Common, dataset: data.Dataset) -> list[results.Row]:
+    """One row per leaf of every case and dtype, on examples of the dataset."""
+    splits = data.normalize(config.split(dataset), "standardize", dtype=np.float64)
+    batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
+    cases: dict[tuple[str, str], list[LeafCheck]] = {}
+    count = config.seeds * len(DTYPES) * (1 + len(architectures(1, 2)))
+    with jax.enable_x64(True), _common.progress(count, "case") as bar:
+        for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
+            cases.setdefault((name, dtype), []).extend(checks)
+            bar.update()
+    return [_row(name, dtype, check) for (name, dtype), checks in cases.items() for check in checks]
+
+
+def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:
+    equation = check.leaf.removeprefix("eq") if check.leaf.startswith("eq") else None
+    if name.startswith("2 layers"):
+        equation = EQUATION_OF.get(check.leaf)
+    return {
+        "case": name,
+        "dtype": dtype,
+        "leaf": check.leaf,
+        "equation": equation,
+        "relative_error": check.relative_error if np.isfinite(check.relative_error) else None,
+        "index": list(check.worst),
+        "tolerance": check.tolerance,
+        "verdict": "PASS" if check.passed else "FAIL",
+    }
+
+
+def summary_table(rows: list[results.Row]) -> str:
+    """One line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
+    cases: dict[str, list[results.Row]] = {}
+    for row in rows:
+        cases.setdefault(row["case"], []).append(row)
+    lines = []
+    for name, group in cases.items():
+        worst = [_worst([row for row in group if row["dtype"] == dtype]) for dtype in DTYPES]
+        verdict = "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL"
+        lines.append([name, *worst[::-1], verdict])
+    return results.table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
+
+
+def _worst(rows: list[results.Row]) -> str:
+    worst = max(rows, key=lambda r: np.inf if r["relative_error"] is None else r["relative_error"])
+    error = worst["relative_error"]
+    return f"{'not finite' if error is None else f'{error:.1e}'} {worst['leaf']}"

@@ -1,0 +1,193 @@
+"""A candidate's answers beside the truth: what has no number or no fitting shape, and how far off the rest is."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import objective
+from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, battery, evaluate
+from mlp_jax.gradcheck.candidates import Answer, Question
+from mlp_jax.gradcheck.diagnosis import Mistake
+from mlp_jax.gradcheck.objective import Purpose
+from mlp_jax.model import MLPConfig
+
+# relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-1}
+EPSILON = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+ROUNDING = 50  # how much more than the inputs' own rounding errors a sum of products may gather
+
+At = tuple[int, int, str]  # case, layer, field
+
+
+class Asked(Protocol):
+    """A candidate that can be asked: in this process (`check.InProcess`), or in another."""
+
+    name: str
+
+    def default_configs(self) -> list[MLPConfig]:
+        """The networks to check when none is named."""
+
+    def ask(self, questions: list[Question]) -> list[Answer]:
+        """One answer per question. Raises UserError if the candidate cannot be asked."""
+
+    def leaf_name(self, k: int, field: str) -> str:
+        """The candidate's own name of a leaf."""
+
+
+class Evidence:
+    """The candidate's answers to the battery of one network.
+
+    observed: its leaves in the parameters' shapes, without those that are not finite or cannot have that shape.
+    shapes: what is wrong with the shapes, with a word on it. overflows: the cases whose large logits, and nothing
+    else, made something infinite. non_finite: (layer, field) of leaves that are not finite elsewhere.
+
+    Raises UserError if the candidate failed in every case.
+    """
+
+    def __init__(self, asked: Asked, config: MLPConfig, seed: int, scale: float) -> None:
+        cases = battery(config, seed=seed, scale=scale)
+        truths = [evaluate(case) for case in cases]
+        answers = asked.ask([Question(case, truth.masks) for case, truth in zip(cases, truths, strict=True)])
+        kept = [i for i, answer in enumerate(answers) if answer.leaves is not None]
+        if not kept:
+            raise UserError(f"{asked.name} gives no gradient: {answers[-1].error}")
+        self.asked, self.total = asked, len(cases)
+        self.failed = [(case, a.error or "") for case, a in zip(cases, answers, strict=True) if a.leaves is None]
+        self.cases: list[Case] = [cases[i] for i in kept]
+        self.truths: list[Truth] = [truths[i] for i in kept]
+        self.answers: list[Answer] = [answers[i] for i in kept]
+        self.leaves = [(k, field) for k, layer in enumerate(truths[0].grads) for field in layer]
+        self.dtype = min((answer.dtype for answer in self.answers), key=list(EPSILON)[::-1].index)
+        self.float32_inside = False
+        self.observed: list[Leaves] = [[dict(layer) for layer in answer.leaves or []] for answer in self.answers]
+        self.shapes = {m: note for k, field in self.leaves for m, note in self._shape(k, field)}
+        self.overflows, self.non_finite, self.loss_is_finite = self._numbers()
+
+    def _shape(self, k: int, field: str) -> list[tuple[Mistake, str]]:
+        """Brings a leaf into its parameter's shape in every case, and says what was wrong with it."""
+        pairs = [
+            (leaves[k].get(field), t.grads[k][field].shape)
+            for leaves, t in zip(self.observed, self.truths, strict=True)
+        ]
+        wrong = [(found, true) for found, true in pairs if found is None or found.shape != true]
+        if not wrong:
+            return []
+        if all(found is not None and found.shape == true[::-1] for found, true in wrong):
+            for leaves in self.observed:  # then also where the shape does not show it
+                leaves[k][field] = leaves[k][field].T
+            return [(Mistake("transpose", k, field), "")]
+        found, true = next((pair for pair in wrong if pair[0] is None), wrong[0])
+        if any(found is None or found.size != np.prod(true) for found, true in wrong):
+            for leaves in self.observed:  # where the shape fits by accident, the values cannot
+                leaves[k].pop(field, None)
+        else:
+            for leaves, (_, shape) in zip(self.observed, pairs, strict=True):
+                leaves[k][field] = leaves[k][field].reshape(shape)
+        note = "it is missing" if found is None else f"{found.shape} in place of {true}"
+        return [(Mistake("wrong_shape", k, field), note)]
+
+    def _numbers(self) -> tuple[list[int], set[tuple[int, str]], bool]:
+        """Takes leaves that are not finite out of `observed`; large logits excuse them in their own case alone."""
+        broken = [self._broken(i) for i in range(len(self.cases))]
+        names = [case.name for case in self.cases]
+        elsewhere = set[tuple[int, str]]().union(
+            *(b for b, name in zip(broken, names, strict=True) if name != OVERFLOW)
+        )
+        overflows = [i for i, name in enumerate(names) if name == OVERFLOW and broken[i] - elsewhere]
+        for leaves, missing in zip(self.observed, broken, strict=True):
+            for k, field in missing - {LOSS}:
+                del leaves[k][field]
+        return overflows, elsewhere - {LOSS}, LOSS not in elsewhere
+
+    def _broken(self, i: int) -> set[tuple[int, str]]:
+        """The leaves that are not finite in a case; LOSS if the loss is not."""
+        found = {(k, f) for k, f in self.leaves if not np.isfinite(self.observed[i][k].get(f, 0.0)).all()}
+        loss = self.answers[i].loss
+        return found if loss is None or np.isfinite(loss) else found | {LOSS}
+
+    def limit(self, i: int, k: int, field: str, dtype: str = "") -> float:
+        """The relative error up to which a leaf counts as right in a case."""
+        dtype, truth = dtype or self.dtype, self.truths[i]
+        size = truth.size[k][field] or 1.0
+        return TOLERANCE[dtype] + ROUNDING * EPSILON[dtype] * truth.drift[k][field] / size
+
+    def errors(self, purpose: Purpose) -> dict[At, float]:
+        """Relative error by (case, layer, field), without the cases that overflow."""
+        errors = {}
+        for i, (case, truth) in enumerate(zip(self.cases, self.truths, strict=True)):
+            true = objective.gradient(case, truth, purpose.objectives[i])
+            for k, field in self.leaves:
+                if field in self.observed[i][k] and i not in self.overflows:
+                    distance = float(np.linalg.norm(self.observed[i][k][field] - true[k][field]))
+                    size = truth.size[k][field]
+                    errors[i, k, field] = distance / size if size else (np.inf if distance else 0.0)
+        return errors
+
+    def wrong(self, errors: dict[At, float], dtype: str = "") -> list[At]:
+        """Where the error is over its limit."""
+        return [at for at, error in errors.items() if not error <= self.limit(*at, dtype)]
+
+    def settle_dtype(self, errors: dict[At, float]) -> None:
+        """float64 results that are only as exact as float32, every one of them, were computed in float32."""
+        if self.dtype != "float64" or not self.wrong(errors) or self.wrong(errors, "float32"):
+            return
+        if min((e for (i, _, _), e in errors.items() if self.cases[i].name in ORDINARY), default=0.0) > 1e-12:
+            self.dtype, self.float32_inside = "float32", True
+
+    def losses(self) -> list[tuple[int, float]]:
+        """(case, loss) of the cases that do not overflow; empty if there is a case without a finite loss."""
+        found = [(i, a.loss) for i, a in enumerate(self.answers) if i not in self.overflows]
+        usable = [(i, loss) for i, loss in found if loss is not None and np.isfinite(loss)]
+        return usable if len(usable) == len(found) else []
+
+    def own_slope_is_right(self) -> bool:
+        """Whether the gradient is that of the candidate's own loss, by central differences in random directions.
+
+        The step balances truncation and rounding; the tolerance is a hundred times what they leave.
+        """
+        i = next((i for i, case in enumerate(self.cases) if case.name in ORDINARY), None)
+        if i is None or any(field not in self.observed[i][k] for k, field in self.leaves):
+            return False
+        step, rng = EPSILON[self.dtype] ** (1 / 3), np.random.default_rng(0)
+        for k, field in self.leaves:
+            leaf = getattr(self.cases[i].params[k], field)
+            direction = rng.normal(size=leaf.shape) * max(float(np.abs(leaf).mean()), 1e-3)
+            plus, minus = (self._moved_loss(i, k, field, leaf + s * step * direction) for s in (1, -1))
+            slope = (plus - minus) / (2 * step)
+            expected = float((self.observed[i][k][field] * direction).sum())
+            if not abs(slope - expected) <= 100 * step**2 * max(abs(plus), abs(slope)):
+                return False
+        return True
+
+    def _moved_loss(self, i: int, k: int, field: str, leaf: np.ndarray) -> float:
+        case = self.cases[i]
+        layer = case.params[k]._replace(**{field: leaf})
+        moved = case._replace(params=(*case.params[:k], layer, *case.params[k + 1 :]))
+        loss = self.asked.ask([Question(moved, self.truths[i].masks)])[0].loss
+        return np.nan if loss is None else loss
+
+    def with_inputs_as_left(self) -> "Evidence | None":
+        """The same answers, held against the arguments as the candidate left them; None if it left them alone."""
+        changed = [(i, a.after) for i, a in enumerate(self.answers) if a.mutated and a.after is not None]
+        if not changed:
+            return None
+        other = object.__new__(Evidence)
+        other.__dict__.update(self.__dict__, cases=list(self.cases), truths=list(self.truths))
+        for i, after in changed:
+            case = self.cases[i]._replace(params=after.params, x=after.x, y=after.y)
+            try:
+                other.cases[i], other.truths[i] = case, evaluate(case)
+            except (UserError, TypeError, ValueError):  # no longer a batch for this network
+                return None
+        return other
+
+
+LOSS = (-1, "loss")
+ORDINARY = ("plain", "large batch", "equal dimensions")
+
+
+def explained_by_remarks(case: Case, codes: Sequence[str]) -> bool:
+    """Whether a remark is all that is to say about a case."""
+    return case.name == KINK and "mask_at_zero" in codes

@@ -1,0 +1,96 @@
+"""The reading of a candidate's answers that leaves the least to explain: which objective, and which mistakes."""
+
+from typing import NamedTuple
+
+from mlp_jax.gradcheck import objective
+from mlp_jax.gradcheck.diagnosis import Mistake, cost, diagnose
+from mlp_jax.gradcheck.evidence import Evidence
+from mlp_jax.gradcheck.hypotheses import Situation
+from mlp_jax.gradcheck.objective import Purpose
+
+FIT_TOLERANCE = {"float64": 1e-7, "float32": 2e-3, "float16": 1e-1, "bfloat16": 3e-1}
+MASKS = ("mask_missing", "mask_wrong_tensor", "mask_without_bias")
+
+
+class Judgement(NamedTuple):
+    """The mistakes in a gradient, if it was meant for a purpose.
+
+    wrong: it is not the purpose's gradient. mismatch: the candidate returns a loss, and that is not J~.
+    own: the gradient is right for the candidate's own loss.
+    """
+
+    evidence: Evidence
+    purpose: Purpose
+    mistakes: frozenset[Mistake]
+    wrong: bool
+    mismatch: bool
+    own: bool
+
+    @property
+    def price(self) -> float:
+        """How much it leaves to explain."""
+        return cost(self.mistakes) + self.mismatch
+
+
+def judge(evidence: Evidence, convention: str) -> Judgement:
+    """The cheapest reading, also of the arguments as the candidate left them if it changed them."""
+    best = min(_readings(evidence, convention), key=lambda j: j.price)
+    left = evidence.with_inputs_as_left() if best.price else None
+    if left is None:
+        return best
+    return min(best, *_readings(left, convention), key=lambda j: j.price)
+
+
+def _readings(evidence: Evidence, convention: str) -> list[Judgement]:
+    """Under every purpose that the candidate's loss allows, the likeliest first."""
+    chosen = "full" if convention == "auto" else convention
+    base = objective.j_tilde(evidence.cases, chosen)
+    losses = evidence.losses()
+    if not losses or _agrees(evidence, base, losses):
+        return [_reading(evidence, base, mismatch=False)]
+    first = _reading(evidence, base, mismatch=True)
+    other = objective.j_tilde(evidence.cases, "half" if chosen == "full" else "full")
+    if _agrees(evidence, other, losses):
+        return [first, _reading(evidence, other, mismatch=False)] if convention == "auto" else [first]
+    own = objective.fit([(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses], evidence.dtype)
+    if own is not None:
+        purpose = Purpose(tuple(own.at(case) for case in evidence.cases), own.text())
+        second = _reading(evidence, purpose, mismatch=True)
+        return [first, second._replace(own=not second.wrong)]
+    if first.wrong and evidence.own_slope_is_right():
+        return [first._replace(mistakes=frozenset(), own=True)]
+    return [first]
+
+
+def _agrees(evidence: Evidence, purpose: Purpose, losses: list[tuple[int, float]]) -> bool:
+    return all(
+        objective.agrees(evidence.cases[i], evidence.truths[i], purpose.objectives[i], loss, evidence.dtype)
+        for i, loss in losses
+    )
+
+
+def _reading(evidence: Evidence, purpose: Purpose, *, mismatch: bool) -> Judgement:
+    errors = evidence.errors(purpose)
+    evidence.settle_dtype(errors)
+    wrong = evidence.wrong(errors)
+    if not wrong:
+        return Judgement(evidence, purpose, frozenset(), False, mismatch, False)
+    situations = [
+        Situation(evidence.cases[i], evidence.truths[i], evidence.observed[i], purpose.objectives[i])
+        for i in range(len(evidence.cases))
+        if i not in evidence.overflows
+    ]
+    found = _told(diagnose(situations, FIT_TOLERANCE[evidence.dtype]))
+    if not found:  # too far off for rounding, too close for any mistake on the list
+        _, k, field = max(wrong, key=lambda at: at[1])
+        found = frozenset({Mistake("unknown", k, field)})
+    return Judgement(evidence, purpose, found, True, mismatch, False)
+
+
+def _told(mistakes: frozenset[Mistake]) -> frozenset[Mistake]:
+    """Without what says nothing: layers below one that is unexplained, and what a wrong mask is at 0."""
+    unknown = {(m.layer, m.place) for m in mistakes if m.code == "unknown"}
+    lowest = max((k for k, place in unknown if place == "b" and (k, "w") in unknown), default=0)
+    kept = [m for m in mistakes if m.layer >= lowest]
+    wrong_masks = {m.layer for m in kept if m.code in MASKS}
+    return frozenset(m for m in kept if m.code != "mask_at_zero" or m.layer not in wrong_masks)

@@ -1,0 +1,270 @@
+"""The comparison of two sources of gradients; the times themselves are not tested."""
+
+import dataclasses
+import itertools
+import json
+import re
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import _common, _compare
+from mlp_jax import activations, data, results, train
+from mlp_jax.activations import Activation
+from mlp_jax.errors import UserError
+from mlp_jax.losses import loss
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig
+
+PAIR = ("autodiff", "manual")
+CONFIG = _common.Common(dataset="synthetic", seeds=2, seed=5)
+MODEL = MLPConfig(hidden=(16,), inputs=192)
+# with 20 examples in a minibatch, XLA sums the loss itself in another order
+RECIPE = TrainConfig(learning_rate=0.02, l2=1e-3, batch_size=50, epochs=2)
+STEPS = 32
+COUNTS = {
+    what: {"autodiff": 8, "manual": 6, "ratio": 0.75} for what in ("flops", "bytes accessed", "temporary bytes")
+}
+SPREAD = {"median": 2e-5, "min": 1e-5, "max": 3e-5, "values": [1e-5, 2e-5, 3e-5]}
+STEP_ROW = {
+    "kind": "step",
+    "seconds": {
+        "autodiff": SPREAD,
+        "manual": SPREAD,
+        "ratio": {"median": 1.25, "min": 1.0, "max": 1.5, "values": []},
+    },
+    "step": COUNTS,
+    "gradient": COUNTS,
+}
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.normalize(CONFIG.split(data.synthetic()), "standardize")
+
+
+def compare_untimed(*arguments):
+    """`compare` with the row above in place of a measured one, whose programs take longest to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_compare, "_step_row", lambda case, gradients: STEP_ROW)
+        return _compare.compare(*arguments)
+
+
+@pytest.fixture(scope="module")
+def relu(splits):
+    return compare_untimed(CONFIG, splits, MODEL, RECIPE, PAIR)
+
+
+def of_kind(rows, kind):
+    return [row for row in rows if row["kind"] == kind]
+
+
+def errors(rows, when):
+    return {row["leaf"]: row["relative_error"] for row in of_kind(rows, "leaf") if row["when"] == when}
+
+
+@pytest.mark.parametrize("text", ["autodiff,manual", "manual,autodiff"])
+def test_two_sources_in_either_order(text):
+    assert _compare.sources(text) == tuple(text.split(","))
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "manual", "manual,manual", "manual,numeric", "manual,autodiff,manual", "manual, autodiff"]
+)
+def test_anything_else_is_one_clear_line(text):
+    with pytest.raises(UserError, match=r"^--compare must be two of manual, autodiff with a comma.*, not ") as e:
+        _compare.sources(text)
+    assert repr(text) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("dataset", data.DATASETS)
+def test_every_dataset_has_a_recipe(dataset):
+    assert _compare.recipe(dataset).batch_size == _common.BATCH_SIZE[dataset]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "there is no step to compare"),
+        ({"steps": 0}, "there is no step to compare"),
+        ({"batch_size": 801}, "batch_size 801 is larger than the training split of 800"),
+    ],
+)
+def test_a_mistake_is_found_before_any_training(change, message, splits, monkeypatch):
+    monkeypatch.setattr(train, "train", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(UserError, match=message):
+        _compare.compare(CONFIG, splits, MODEL, dataclasses.replace(RECIPE, **change), PAIR)
+
+
+def test_parting():
+    curve = np.linspace(1, 2, 8, dtype=np.float32)
+    never = {"any bit": None, "1e-6": None, "1e-3": None}
+    assert _compare.parting(curve, curve) == {"parted_at": never, "difference": 0, "relative_difference": 0}
+    other = curve.copy()
+    other[2] = np.nextafter(other[2], np.float32(9))
+    assert _compare.parting(curve, other)["parted_at"] == {**never, "any bit": 2}
+    other[4:] *= np.float32(1.0001)
+    assert _compare.parting(other, curve)["parted_at"] == {"any bit": 2, "1e-6": 4, "1e-3": None}
+    other[6] = 4 * curve[6]
+    found = _compare.parting(curve, other)
+    assert found["parted_at"] == {"any bit": 2, "1e-6": 4, "1e-3": 6}
+    assert found["difference"] == pytest.approx(3 * curve[6], rel=1e-2)
+    assert found["relative_difference"] == pytest.approx(0.75)
+
+
+def test_parting_where_a_curve_is_not_finite_or_ends():
+    curve = np.linspace(1, 2, 8)
+    for value in (np.nan, np.inf):
+        other = curve.copy()
+        other[3] = value
+        found = _compare.parting(curve, other)
+        assert set(found["parted_at"].values()) == {3}
+        assert found["relative_difference"] is None
+        assert set(_compare.parting(other, other)["parted_at"].values()) == {None}
+    assert set(_compare.parting(curve, curve[:5])["parted_at"].values()) == {5}
+
+
+def test_rows_of_a_relu_network(relu, tmp_path):
+    assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2 + ["step"]
+    results.write_json(tmp_path / "rows.json", {"rows": relu})
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"] == relu
+    for when in ("start", "end"):
+        found = errors(relu, when)
+        assert list(found) == ["layer1.w", "layer1.b", "layer2.w", "layer2.b"]
+        assert max(found.values()) < 1e-6
+
+
+def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
+    start = train.init_state(jax.random.key(5), MODEL, RECIPE)
+    states = {"start": start, "end": train.train(jax.random.key(5), splits, MODEL, RECIPE).state}
+    x, y = (values[:50] for values in splits.train)
+    true = jax.jit(jax.grad(lambda params: loss(params, x, y, MODEL, l2=RECIPE.l2)))
+    for when, state in states.items():
+        grads = true(state.params)
+        rows = [row for row in of_kind(relu, "leaf") if row["when"] == when]
+        for row, leaf in zip(rows, jax.tree.leaves(grads), strict=True):
+            assert row["values"] == pytest.approx(dict.fromkeys(PAIR, float(leaf[tuple(row["index"])])), rel=1e-4)
+
+
+def test_a_relu_network_never_parts(relu, splits):
+    for row, seed in zip(of_kind(relu, "training"), (5, 6), strict=True):
+        result = train.train(jax.random.key(seed), splits, MODEL, RECIPE)
+        assert row["seed"] == seed
+        assert set(row["parted_at"].values()) == {None}
+        assert row["same_parameters"]
+        assert row["curve"]["step"] == list(range(STEPS))
+        for name in PAIR:
+            assert np.array_equal(np.float32(row["curve"][name]), result.history.loss)
+            assert row["validation_accuracy"][name] == result.history.validation_accuracy[-1]
+
+
+def test_a_step_is_timed_and_counted(splits, monkeypatch):
+    readings = (float(number**2) for number in itertools.count())
+    monkeypatch.setattr(_compare, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
+    monkeypatch.setattr(_compare, "REPEATS", 3)
+    monkeypatch.setattr(_compare, "REPEAT_SECONDS", 30)
+    config = dataclasses.replace(CONFIG, seeds=1)
+    row = _compare.compare(config, splits, MODEL, RECIPE, PAIR)[-1]
+    # pairs of readings lie 1, 5 (compiling), 9, 13 (an epoch: 3 of them make 30 seconds), 17, 21, ... apart
+    times, steps = row["seconds"], 3 * 16
+    assert times["autodiff"]["values"] == pytest.approx([17 / steps, 25 / steps, 33 / steps])
+    assert times["manual"]["values"] == pytest.approx([21 / steps, 29 / steps, 37 / steps])
+    assert times["ratio"]["values"] == pytest.approx([21 / 17, 29 / 25, 37 / 33])
+    middle, low, high = (times["manual"][name] for name in ("median", "min", "max"))
+    assert [low, middle, high] == times["manual"]["values"]
+    products = 2 * 50 * (2 * 192 * 16 + 3 * 16 * 10)  # forward and backward; the inputs need no derivative
+    for name in PAIR:
+        assert products < row["gradient"]["flops"][name] < 1.3 * products
+        assert row["gradient"]["flops"][name] < row["step"]["flops"][name]
+        assert row["gradient"]["bytes accessed"][name] > 4 * 50 * 192
+    flops = row["step"]["flops"]
+    assert flops["ratio"] == pytest.approx(flops["manual"] / flops["autodiff"], abs=1e-4)
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"flops": -1.0}, [{"flops": -1.0}]])
+def test_counts_that_the_compiler_does_not_tell_are_null(answer):
+    silent = SimpleNamespace(cost_analysis=lambda: answer, memory_analysis=lambda: None)
+    counts = _compare._counts(dict.fromkeys("ab", silent))
+    unknown = {"a": None, "b": None, "ratio": None}
+    assert counts == {"flops": unknown, "bytes accessed": unknown, "temporary bytes": unknown}
+
+
+def test_counts_of_one_program_in_a_list():
+    def program(flops):
+        memory = SimpleNamespace(temp_size_in_bytes=8)
+        return SimpleNamespace(cost_analysis=lambda: [{"flops": flops}], memory_analysis=lambda: memory)
+
+    counts = _compare._counts({name: program(flops) for name, flops in {"a": 2.0, "b": 3.0}.items()})
+    assert counts["flops"] == {"a": 2, "b": 3, "ratio": 1.5}
+    assert counts["temporary bytes"] == {"a": 8, "b": 8, "ratio": 1}
+
+
+def test_the_tables_say_that_a_relu_network_never_parts(relu):
+    text = _compare.tables(relu)
+    assert f"are the same bit for bit through all {STEPS} steps, for 2 of 2 seeds" in text
+    assert "the final parameters are the same bit for bit for 2." in text
+    assert text.count("\n\n") == 4
+    last = of_kind(relu, "training")[0]["curve"]["manual"][-1]
+    assert f"{last:.8g}" in text
+
+
+def test_tables_of_what_is_null(relu):
+    rows = json.loads(json.dumps(relu))
+    rows[0]["relative_error"] = rows[-1]["step"]["flops"]["ratio"] = None
+    rows[-2]["validation_accuracy"]["manual"] = None
+    text = _compare.tables(rows)
+    assert "takes 1.25 times the time, 0.75 times the bytes accessed, " in text
+    assert re.search(r"^\| layer1.w +\| start +\| - ", text, re.MULTILINE)
+    assert re.search(r"^\| 6 +\| 0\.\d+ +\| - ", text, re.MULTILINE)
+
+
+def test_a_normalised_tanh_network_parts(splits):
+    model = dataclasses.replace(MODEL, activation="tanh", batch_norm="after")
+    config = dataclasses.replace(CONFIG, seeds=1)
+    rows = compare_untimed(config, splits, model, RECIPE, PAIR)
+    (row,) = of_kind(rows, "training")
+    assert 0 < row["parted_at"]["any bit"] < STEPS
+    assert not row["same_parameters"]
+    assert 0 < max(errors(rows, "start").values()) < 1e-5
+    text = _compare.tables(rows)
+    assert f"part at step {row['parted_at']['any bit']} of {STEPS} at the earliest, for 1 of 1 seeds" in text
+
+
+def test_a_broken_derivative_shows_in_its_leaves_and_parts_the_curves(splits, monkeypatch):
+    row = activations.ACTIVATIONS["relu"]
+    broken = Activation(row.function, lambda z: 1.1 * row.derivative(z))
+    monkeypatch.setitem(activations.ACTIVATIONS, "relu", broken)
+    model = dataclasses.replace(MODEL, norm_eps=1e-3)  # unused, but no other test may find this program compiled
+    config = dataclasses.replace(CONFIG, seeds=1)
+    rows = compare_untimed(config, splits, model, dataclasses.replace(RECIPE, l2=0), PAIR)
+    found = errors(rows, "start")
+    assert found["layer1.w"] == pytest.approx(0.1, rel=1e-3)
+    assert found["layer1.b"] == pytest.approx(0.1, rel=1e-3)
+    assert max(found["layer2.w"], found["layer2.b"]) < 1e-6
+    parted = of_kind(rows, "training")[0]["parted_at"]
+    assert parted["any bit"] == 1
+    assert 1 <= parted["1e-6"] <= parted["1e-3"] < STEPS
+
+
+def test_a_diverged_run_keeps_its_row(splits, tmp_path):
+    config, wild = dataclasses.replace(CONFIG, seeds=1), dataclasses.replace(RECIPE, learning_rate=1e8)
+    rows = compare_untimed(config, splits, MODEL, wild, PAIR)
+    results.write_json(tmp_path / "rows.json", {"rows": rows})
+    (row,) = of_kind(rows, "training")
+    assert row["status"] == "diverged"
+    assert row["validation_accuracy"] == {"autodiff": None, "manual": None}
+    assert None in row["curve"]["manual"]
+    assert re.search(r"^\| 5 +\| - +\| - +\| ", _compare.tables(rows), re.MULTILINE)
+
+
+def test_a_long_curve_is_thinned_to_its_ends(splits):
+    history = train.History(*(np.linspace(3, 1, 5000, dtype=np.float32) for _ in range(4)))
+    state = train.init_state(jax.random.key(0), MODEL, RECIPE)
+    result = train.Result(state, history, "finished")
+    curve = _compare.training_row({"autodiff": result, "manual": result})["curve"]
+    assert len(curve["step"]) == len(curve["manual"]) == _compare.CURVE_POINTS
+    assert (curve["step"][0], curve["step"][-1]) == (0, 4999)
+    assert (curve["manual"][0], curve["manual"][-1]) == (3, 1)
