@@ -17,6 +17,7 @@ from typing import Any
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.gradcheck.candidates import Answer, Question, where
 from mlp_jax.gradcheck.check import InProcess
+from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.model import MLPConfig
 
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
@@ -111,7 +112,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         pipe.send(UserError(where(error, None)))
 
 
-class Target:
+class Target(Asked):
     """A candidate in a second process, which ends with this object's `with` block; see `check.Asked`.
 
     timeout: seconds that the target's own code may take, altogether.

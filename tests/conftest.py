@@ -3,7 +3,16 @@
 from jaxtyping import install_import_hook
 
 # Before anything imports the package. Modules that meet users' data (errors, data, results) check it themselves.
-MATHEMATICS = ("activations", "model", "losses", "equations", "gradients", "gradcheck", "evaluation", "train")
+MATHEMATICS = (
+    "activations",
+    "model",
+    "losses",
+    "equations",
+    "gradients",
+    "gradcheck.comparison",
+    "evaluation",
+    "train",
+)
 install_import_hook(
     [f"mlp_jax.{module}" for module in MATHEMATICS],
     # the numeric tower lets an int stand where a float is asked for

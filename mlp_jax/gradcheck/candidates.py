@@ -154,7 +154,7 @@ class Candidate:
                 raise UserError(
                     f"{self.name}.params[{name!r}] has shape {np.shape(net.params[name])}, not {value.shape}"
                 )
-            net.params[name] = value
+            net.params[name] = value.copy()
         arguments = [p for p in _parameters(net.loss) if p != "self"]
         by_name = next((p for p in arguments if p in PENALTY_NAMES), None)
         if by_name is not None:
@@ -267,7 +267,8 @@ def _numpy(value: Any) -> np.ndarray:
         value = value.detach().cpu()
         value = value.double().numpy() if value.dtype.is_floating_point else value.numpy()
     try:
-        array = np.real_if_close(np.array(value), tol=0)
+        array = np.array(value)
+        array = array.real if array.dtype.kind == "c" and not array.imag.any() else array
         array = array.astype(np.float64) if array.dtype == object else array
     except (TypeError, ValueError):
         array = np.array("not numbers")

@@ -64,7 +64,7 @@ def check(
     return reports[0]
 
 
-class InProcess:
+class InProcess(Asked):
     """A class or function of this process; see `evidence.Asked`."""
 
     def __init__(self, target: Any, arrays: str = "auto") -> None:

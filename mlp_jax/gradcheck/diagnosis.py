@@ -12,10 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.gradcheck.hypotheses import Delta, Layer, Situation, Values, output_deltas
+from mlp_jax.gradcheck.mistakes import MISTAKES
 
 ANOTHER_PLACE = 0.1  # cost of a mistake that is made once more, against 1 for another mistake
 UNKNOWN = 10.0
 BEAM = 6
+# a leaf that needs one of these to be explained by a delta does not speak for that delta
+CANCELLING = {"batch_mean_missing", "batch_mean_twice", "bias_mean", "sign"}
 
 
 class Mistake(NamedTuple):
@@ -40,10 +43,12 @@ class Leaf(NamedTuple):
 
 
 def cost(mistakes: frozenset[Mistake]) -> float:
-    """Fewest different mistakes first, then fewest places; anything that is known before `unknown`."""
+    """Fewest different mistakes first, then fewest places; remarks count half, anything known before `unknown`."""
     known = [m for m in mistakes if m.code != "unknown"]
     codes = {m.code for m in known}
-    return len(codes) + ANOTHER_PLACE * (len(known) - len(codes)) + UNKNOWN * (len(mistakes) - len(known))
+    remarks = sum(MISTAKES[code].remark for code in codes)
+    known_cost = len(codes) - remarks / 2 + ANOTHER_PLACE * (len(known) - len(codes))
+    return known_cost + UNKNOWN * (len(mistakes) - len(known))
 
 
 def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake]:
@@ -103,7 +108,11 @@ def _leaf(situations: list[Situation], k: int, field: str, tolerance: float) -> 
     at = [i for i, s in enumerate(situations) if field in s.observed[k]]
     values = [situations[i].observed[k][field] for i in at]
     sizes = [situations[i].truth.size[k][field] for i in at]
-    limits = [tolerance * max(size, _norm(value)) for size, value in zip(sizes, values, strict=True)]
+    rounding = [situations[i].rounding[k][field] for i in at]
+    limits = [
+        max(tolerance * max(size, _norm(value)), 2 * error)
+        for size, value, error in zip(sizes, values, rounding, strict=True)
+    ]
     return Leaf(k, field, at, values, limits)
 
 
@@ -119,6 +128,9 @@ def _step(situations: list[Situation], k: int, leaves: list[Leaf], above: State,
     ]
     states = []
     for i, delta in enumerate(deltas):
+        users = sum(any(j == i and not CANCELLING & {*codes} for j, codes in ways) for ways in explained)
+        if k == 0 and delta.deviations and users < min(2, len(leaves)):
+            continue  # nothing lies below: what only one leaf shows is that leaf's own
         found = above.mistakes | {Mistake(code, k, "delta") for code in delta.codes}
         for leaf, ways in zip(leaves, explained, strict=True):
             found = _account(k, leaf, ways, deltas, i, found)
@@ -140,7 +152,9 @@ def _account(
     """
     choices = [found | {Mistake("unknown", k, leaf.field)}]
     for i, codes in ways:
-        own = () if i == passed else deltas[i].codes
+        own = [] if i == passed else deltas[i].codes
+        if leaf.field in ("b", "shift"):  # a leaf of its own that is divided again: where it is a bias, by .mean()
+            own = ["bias_mean" if code == "batch_mean_twice" else code for code in own]
         choices.append(found | {Mistake(code, k, leaf.field) for code in (*codes, *own)})
     return min(choices, key=cost)
 

@@ -1,7 +1,7 @@
 """A candidate's answers beside the truth: what has no number or no fitting shape, and how far off the rest is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -16,22 +16,26 @@ from mlp_jax.model import MLPConfig
 # relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-1}
 EPSILON = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+NORMALIZED = 10
 ROUNDING = 50  # how much more than the inputs' own rounding errors a sum of products may gather
 
 At = tuple[int, int, str]  # case, layer, field
 
 
-class Asked(Protocol):
+class Asked(ABC):
     """A candidate that can be asked: in this process (`check.InProcess`), or in another."""
 
     name: str
 
+    @abstractmethod
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named."""
 
+    @abstractmethod
     def ask(self, questions: list[Question]) -> list[Answer]:
         """One answer per question. Raises UserError if the candidate cannot be asked."""
 
+    @abstractmethod
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf."""
 
@@ -111,7 +115,14 @@ class Evidence:
         """The relative error up to which a leaf counts as right in a case."""
         dtype, truth = dtype or self.dtype, self.truths[i]
         size = truth.size[k][field] or 1.0
-        return TOLERANCE[dtype] + ROUNDING * EPSILON[dtype] * truth.drift[k][field] / size
+        # a constant column is divided by sqrt(norm_eps), and so is the rounding error of its mean
+        normalized = NORMALIZED if self.cases[i].config.normalized else 1.0
+        return normalized * TOLERANCE[dtype] + ROUNDING * EPSILON[dtype] * truth.drift[k][field] / size
+
+    def rounding(self, i: int) -> list[dict[str, float]]:
+        """Per leaf, the norm of the error up to which it counts as right in a case."""
+        sizes = self.truths[i].size
+        return [{f: size * self.limit(i, k, f) for f, size in layer.items()} for k, layer in enumerate(sizes)]
 
     def errors(self, purpose: Purpose) -> dict[At, float]:
         """Relative error by (case, layer, field), without the cases that overflow."""

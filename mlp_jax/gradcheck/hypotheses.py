@@ -19,12 +19,16 @@ from mlp_jax.model import MLPConfig
 
 
 class Situation(NamedTuple):
-    """One case: the truth, the candidate's leaves (a missing one left out), and the objective."""
+    """One case: the truth, the candidate's leaves (a missing one left out), and the objective.
+
+    rounding: per leaf, the norm of an error that rounding may cause.
+    """
 
     case: Case
     truth: Truth
     observed: Leaves
     objective: Objective
+    rounding: list[dict[str, float]]
 
     @property
     def n(self) -> int:

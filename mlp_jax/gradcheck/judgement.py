@@ -45,13 +45,17 @@ def _readings(evidence: Evidence, convention: str) -> list[Judgement]:
     """Under every purpose that the candidate's loss allows, the likeliest first."""
     chosen = "full" if convention == "auto" else convention
     base = objective.j_tilde(evidence.cases, chosen)
-    losses = evidence.losses()
-    if not losses or _agrees(evidence, base, losses):
-        return [_reading(evidence, base, mismatch=False)]
-    first = _reading(evidence, base, mismatch=True)
     other = objective.j_tilde(evidence.cases, "half" if chosen == "full" else "full")
-    if _agrees(evidence, other, losses):
+    for purpose in (base, other):
+        evidence.settle_dtype(evidence.errors(purpose))
+    losses = evidence.losses()
+    matches = not losses or _agrees(evidence, base, losses)
+    first = _reading(evidence, base, mismatch=not matches)
+    # where the penalty is too small to show in the losses, they agree with both
+    if losses and _agrees(evidence, other, losses):
         return [first, _reading(evidence, other, mismatch=False)] if convention == "auto" else [first]
+    if matches:
+        return [first]
     own = objective.fit([(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses], evidence.dtype)
     if own is not None:
         purpose = Purpose(tuple(own.at(case) for case in evidence.cases), own.text())
@@ -70,15 +74,19 @@ def _agrees(evidence: Evidence, purpose: Purpose, losses: list[tuple[int, float]
 
 
 def _reading(evidence: Evidence, purpose: Purpose, *, mismatch: bool) -> Judgement:
-    errors = evidence.errors(purpose)
-    evidence.settle_dtype(errors)
-    wrong = evidence.wrong(errors)
+    wrong = evidence.wrong(evidence.errors(purpose))
     if not wrong:
         return Judgement(evidence, purpose, frozenset(), False, mismatch, False)
+    used = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
     situations = [
-        Situation(evidence.cases[i], evidence.truths[i], evidence.observed[i], purpose.objectives[i])
-        for i in range(len(evidence.cases))
-        if i not in evidence.overflows
+        Situation(
+            evidence.cases[i],
+            evidence.truths[i],
+            evidence.observed[i],
+            purpose.objectives[i],
+            evidence.rounding(i),
+        )
+        for i in used
     ]
     found = _told(diagnose(situations, FIT_TOLERANCE[evidence.dtype]))
     if not found:  # too far off for rounding, too close for any mistake on the list

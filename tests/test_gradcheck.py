@@ -1,0 +1,436 @@
+"""The checker on gradients of others: each mistake is named, alone and in pairs, and nothing else is."""
+
+import itertools
+import os
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _mutants
+from experiments._mutants import CLASS, FUNCTION, NETWORK, SEEDS, Seed, candidate
+from mlp_jax import gradients, losses
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import assert_gradients, check_gradients
+from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
+from mlp_jax.model import Layer, MLPConfig
+from tests.solutions import solution
+
+FULLY_CONNECTED = '''
+import numpy as np
+
+def affine_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+def affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+
+def relu_forward(x):
+    return np.maximum(0, x), x
+
+def relu_backward(dout, cache):
+    x = cache
+    return dout * (x > 0)
+
+def softmax_loss(x, y):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    n = x.shape[0]
+    loss = -np.sum(np.log(p[np.arange(n), y])) / n
+    dx = p.copy()
+    dx[np.arange(n), y] -= 1
+    dx /= n
+    return loss, dx
+
+class TwoLayerNet:  # the later assignments' names and conventions
+    def __init__(self, hidden_dims, input_dim=3 * 32 * 32, num_classes=10, reg=0.0, weight_scale=1e-2,
+                 dtype=np.float32):
+        self.reg, self.dtype, self.L = reg, dtype, len(hidden_dims) + 1
+        dims = [input_dim, *hidden_dims, num_classes]
+        self.params = {}
+        for i in range(self.L):
+            self.params[f"W{i + 1}"] = weight_scale * np.random.randn(dims[i], dims[i + 1]).astype(dtype)
+            self.params[f"b{i + 1}"] = np.zeros(dims[i + 1], dtype=dtype)
+
+    def loss(self, X, y=None):
+        out, caches = X.astype(self.dtype), []
+        for i in range(1, self.L + 1):
+            out, fc = affine_forward(out, self.params[f"W{i}"], self.params[f"b{i}"])
+            if i < self.L:
+                out, relu = relu_forward(out)
+                caches.append((fc, relu))
+        loss, dout = softmax_loss(out, y)
+        grads = {}
+        for i in range(self.L, 0, -1):
+            W = self.params[f"W{i}"]
+            loss += 0.5 * self.reg * np.sum(W * W)
+            if i < self.L:
+                fc, relu = caches[i - 1]
+                dout = relu_backward(dout, relu)
+            dout, dW, db = affine_backward(dout, fc)
+            grads[f"W{i}"], grads[f"b{i}"] = dW + self.reg * W, db
+        return loss, grads
+'''  # fmt: skip
+
+VARIANTS = (
+    Seed((), "dx /= n", "dx = dx / n", FULLY_CONNECTED),
+    Seed(("batch_mean_missing",), "dx /= n", "", FULLY_CONNECTED),
+    Seed(("batch_mean_missing",), "X.T @ dz2 +", "N * (X.T @ dz2) +"),
+    Seed(("batch_mean_missing",), "return loss, grads", "return loss, {k: v * N for k, v in grads.items()}"),
+    Seed(("batch_mean_twice",), "dx /= n", "dx /= n * n", FULLY_CONNECTED),
+    Seed(("batch_mean_twice",), "dz3 = dz3 / N", "dz3 = dz3 / N**2"),
+    Seed(("batch_mean_twice",), "return loss, grads", "return loss, {k: v / N for k, v in grads.items()}"),
+    Seed(("sign",), "return loss, grads", "return loss, {k: -v for k, v in grads.items()}"),
+    Seed(("sign",), "+ 2 * reg * W1", "- 2 * reg * W1"),
+    Seed(("sign",), "dz3.sum(axis=0)", "-dz3.sum(axis=0)"),
+    Seed(("sign",), "da2 = dz3 @ W2.T", "da2 = -dz3 @ W2.T"),
+    Seed(("l2_factor",), "2 * reg * W", "0.5 * reg * W"),
+    Seed(("l2_factor",), "+ 2 * reg * W1", "+ 2 * reg * W1 / N"),
+    Seed(("l2_factor",), "dW + self.reg * W, db", "dW + 3 * self.reg * W, db", FULLY_CONNECTED),
+    Seed(("loss_mismatch",), "dW + self.reg * W, db", "dW + 2 * self.reg * W, db", FULLY_CONNECTED),
+    Seed(("l2_ignored",), "dW + self.reg * W, db", "dW, db", FULLY_CONNECTED),
+    Seed(("l2_constant",), "2 * reg * W", "1e-3 * W"),
+    Seed(("l2_on_bias",), "dW + self.reg * W, db", 'dW + self.reg * W, db + self.reg * self.params[f"b{i}"]',
+         FULLY_CONNECTED),
+    Seed(("l2_on_bias",), '"gamma1": (dz * n).sum(axis=0)', '"gamma1": (dz * n).sum(axis=0) + 2 * l2 * gamma',
+         FUNCTION),
+    Seed(("one_hot_missing",), "dx[np.arange(n), y] -= 1", "", FULLY_CONNECTED),
+    Seed(("one_hot_missing",), "da2 = dz3 @ W2.T", "da2 = probs / N @ W2.T"),
+    Seed(("mask_missing",), "dout * (x > 0)", "dout", FULLY_CONNECTED),
+    Seed(("mask_missing",), '"b1": dz2.sum(axis=0)', '"b1": da2.sum(axis=0)'),
+    Seed(("mask_missing",), "* (z > 0)", "", FUNCTION),
+    Seed(("mask_without_bias",), "* (z > 0)", "* (gamma * n > 0)", FUNCTION),
+    Seed(("mask_wrong_tensor",), "dout * (x > 0)", "dout * (dout > 0)", FULLY_CONNECTED),
+    Seed(("mask_wrong_tensor",), "(z2 > 0)", "(z2 < 0)"),
+    Seed(("mask_wrong_tensor",), "* (z > 0)", "* (u > 0)", FUNCTION),
+    Seed(("mask_at_zero",), "dout * (x > 0)", "dout * (x >= 0)", FULLY_CONNECTED),
+    Seed(("mask_at_zero",), "(z2 > 0)", "(1 + np.sign(z2)) / 2"),
+    Seed(("pre_activation_used",), "a.T @ d", "(z * masks[0] / (1 - 0.5)).T @ d", FUNCTION),
+    Seed(("transpose",), "dout @ w.T", "dout @ w", FULLY_CONNECTED),
+    Seed(("transpose",), "X.T @ dz2 + 2 * reg * W1", "(X.T @ dz2 + 2 * reg * W1).T"),
+    Seed(("transpose",), "X.T @ dz2", "dz2.T @ X"),
+    Seed(("bias_mean",), "dout.sum(axis=0)", "dout.mean(axis=0)", FULLY_CONNECTED),
+    Seed(("softmax_unstable",), "x - x.max(axis=1, keepdims=True)", "x", FULLY_CONNECTED),
+    Seed(("loss_mismatch",), "+ reg * (np.sum(W1**2) + np.sum(W2**2))", ""),
+    Seed(("loss_mismatch",), "+ reg * (", "+ 0.5 * reg * ("),
+    Seed(("loss_mismatch",), "np.sum(W1**2) +", "np.sum(W1**2) + np.sum(b1**2) +"),
+    Seed(("loss_mismatch",), "loss = -np.log(probs[np.arange(N), y]).mean()", "loss = 0 * N"),
+    Seed(("mutates_input",), "return loss, grads", "W1 *= 0.9; return loss, grads"),
+    Seed(("mutates_input",), "return loss, grads", "y[:] = y[0]; return loss, grads"),
+    Seed(("mutates_input",), "z = gamma * n + beta", "gamma *= 2; z = gamma * n + beta", FUNCTION),
+    Seed(("non_finite",), '"b1": dz2.sum(axis=0)', '"b1": dz2.sum(axis=0) / 0'),
+    Seed(("non_finite",), "-np.log(probs[np.arange(N), y]).mean()", "np.log(-probs[np.arange(N), y]).mean()"),
+    Seed(("wrong_shape",), '"b2": dz3.sum(axis=0)', '"b2": dz3.sum()'),
+    Seed(("wrong_shape",), '"b2": dz3.sum(axis=0)', '"b2": dz3.sum(axis=1)'),
+    Seed(("wrong_shape",), '"b2": dz3.sum(axis=0),', ""),
+    Seed(("unknown",), "X.T @ dz2 +", "1.01 * X.T @ dz2 +"),
+    Seed(("unknown",), "dout @ w.T", "1.5 * dout @ w.T", FULLY_CONNECTED),
+    Seed(("unknown",), "z2 = X @ W1 + b1", "assert len(X) != 64; z2 = X @ W1 + b1"),
+)  # fmt: skip
+
+
+def network_of(seed):
+    return NETWORK if seed.source is FUNCTION else None
+
+
+def is_right(codes):
+    return all(MISTAKES[code].remark for code in codes)
+
+
+@pytest.mark.parametrize(
+    "seed", [*SEEDS, *VARIANTS], ids=lambda s: f"{'+'.join(s.codes) or 'right'}: {s.new[:40]}"
+)
+def test_one_change_gets_its_codes_and_no_other(seed):
+    assert seed.source.count(seed.old) >= 1
+    report = check_gradients(candidate(seed.source, seed.old, seed.new), network_of(seed))
+    assert report.codes == list(seed.codes), str(report)
+    assert report.passed == is_right(seed.codes)
+    assert len([f for f in report.findings if not f.remark]) == len(
+        [c for c in seed.codes if not MISTAKES[c].remark]
+    )
+
+
+def test_every_code_is_seeded():
+    assert {code for seed in SEEDS for code in seed.codes} == set(CODES)
+
+
+SINGLES = [s for s in SEEDS if s.source is CLASS and len(s.codes) == 1 and s.codes != ("unknown",)]
+# together these are right again in one leaf, or a consistent objective of their own
+CANCEL = [
+    {"batch_mean_missing", "batch_mean_twice"},
+    {"batch_mean_missing", "bias_mean"},
+    {"batch_mean_missing", "loss_mismatch"},
+]
+
+
+def pairs():
+    for a, b in itertools.combinations(SINGLES, 2):
+        if a.old in b.old or b.old in a.old or a.old not in CLASS.replace(b.old, b.new):
+            continue
+        if {*a.codes, *b.codes} not in CANCEL:
+            yield a, b
+
+
+@pytest.mark.parametrize(("a", "b"), list(pairs()), ids=lambda s: s.codes[0])
+def test_pairs_get_both_codes(a, b):
+    source = CLASS.replace(a.old, a.new)
+    report = check_gradients(candidate(source, b.old, b.new))
+    assert set(report.codes) == {*a.codes, *b.codes}, str(report)
+
+
+DEPTHS = [
+    ((6,), "none", 0.0, 0.0), ((6, 8), "none", 0.0, 0.1), ((), "none", 0.0, 0.0),
+    ((6,), "before", 0.0, 0.0), ((6, 5), "after", 0.5, 0.1),
+]  # fmt: skip
+FALSE_ALARMS = int(os.environ.get("MLP_JAX_FALSE_ALARMS", "50"))
+
+
+@pytest.mark.parametrize("depth", DEPTHS, ids=str)
+def test_no_false_alarm(depth):
+    """Random right candidates, scales of 1e-3 to 1e3; the count of all five together from MLP_JAX_FALSE_ALARMS."""
+    hidden, batch_norm, dropout, slope = depth
+    activation = "leaky_relu" if slope else "relu"
+    config = MLPConfig(hidden, activation, batch_norm, dropout, inputs=7, classes=4)
+    ours = float(bool(slope))
+    for number in range(FALSE_ALARMS // len(DEPTHS)):
+        rng = np.random.default_rng(number)
+        options = {
+            "half": bool(rng.integers(2)),
+            "dtype": [np.float64, np.float32][rng.integers(2)],
+            "at_zero": [ours, slope, 1.0, (1 + slope) / 2][rng.integers(4)],
+            "loops": bool(rng.integers(2)) and batch_norm == "none",
+        }
+        right = solution(batch_norm=batch_norm, dropout=dropout, slope=slope, **options)
+        report = check_gradients(right, config, scale=float(10 ** rng.uniform(-3, 3)), seed=number)
+        expected = ["mask_at_zero"] if hidden and options["at_zero"] != ours else []
+        assert report.passed, f"{options}\n{report}"
+        assert set(report.codes) <= set(expected), f"{options}\n{report}"
+
+
+def test_a_layer_that_is_wrong_only_in_deep_networks_is_found():
+    change = ("if i < self.L:\n                fc, relu", "if i < min(self.L, 3):\n                fc, relu")
+    assert not check_gradients(candidate(FULLY_CONNECTED, *change)).passed
+
+
+def test_an_upstream_mistake_is_told_once_at_its_source():
+    report = check_gradients(candidate(CLASS, "dz3[np.arange(N), y] -= 1", "pass"))
+    (found,) = report.findings
+    assert (found.code, found.equation, found.leaves) == ("one_hot_missing", "4", ("W2", "b2"))
+    rows = {row.leaf: row for row in report.leaves}
+    assert {row.verdict for row in rows.values()} == {"FAIL"}
+    assert rows["W1"].codes == ()
+    assert rows["W1"].follows == ("one_hot_missing",)
+    assert rows["W2"].codes == ("one_hot_missing",)
+    assert {leaf: row.equation for leaf, row in rows.items()} == {"W1": "12", "b1": "13", "W2": "7", "b2": "9"}
+
+
+def test_a_row_shows_the_worst_element_with_both_values():
+    def wrong(params, x, y, l2):
+        loss, grads = solution()(params, x, y, l2)
+        grads["W1"][2, 1] += 0.5
+        return loss, grads
+
+    report = check_gradients(wrong)
+    row = next(row for row in report.leaves if row.leaf == "W1")
+    assert row.index == (2, 1)
+    np.testing.assert_allclose(row.yours - row.true, 0.5)
+    assert 0 < row.cosine < 1
+    assert row.relative_error > row.tolerance
+    assert report.codes == ["unknown"]
+    assert "[2, 1]" in str(report)
+    assert "N=" in row.case
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (".mean() +", ".sum() +", "wrong for your own loss"),
+        ("+ reg * (np.sum(W1**2) + np.sum(W2**2))", "", "wrong for your own loss"),
+    ],
+)
+def test_right_for_j_but_not_for_the_own_loss(old, new, words):
+    report = check_gradients(candidate(CLASS, old, new))
+    assert report.codes == ["loss_mismatch"]
+    assert words in str(report)
+    assert {row.verdict for row in report.leaves} == {"PASS"}
+
+
+@pytest.mark.parametrize("own", ["sum", "squared error"])
+def test_right_for_the_own_loss_which_is_not_j(own):
+    if own == "sum":
+        source = CLASS.replace(".mean() +", ".sum() +").replace("dz3 = dz3 / N", "pass")
+    else:  # no multiple of the cross-entropy: only its differences can tell
+        source = CLASS
+        for old, new in [
+            ("-np.log(probs[np.arange(N), y]).mean()", "0.5 * ((scores - np.eye(W2.shape[1])[y]) ** 2).sum() / N"),
+            ("scores = scores - scores.max(axis=1, keepdims=True)", "pass"),
+            ("np.exp(scores)", "np.exp(scores - scores.max(axis=1, keepdims=True))"),
+            ("dz3 = probs.copy()", "dz3 = scores.copy()"),
+        ]:
+            source = source.replace(old, new)
+    report = check_gradients(candidate(source))
+    assert report.codes == ["loss_mismatch"], str(report)
+    assert "right for your loss, but your loss is not J~" in str(report)
+
+
+def test_wrong_for_j_and_for_the_own_loss():
+    source = CLASS.replace(".mean() +", ".sum() +").replace("da2 * (z2 > 0)", "da2")
+    report = check_gradients(candidate(source))
+    assert report.codes == ["mask_missing", "loss_mismatch"]
+    assert "wrong for your own loss too" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("half", "convention", "codes"),
+    [
+        (True, "auto", []), (True, "half", []), (True, "full", ["l2_factor", "loss_mismatch"]),
+        (False, "auto", []), (False, "full", []), (False, "half", ["l2_factor", "loss_mismatch"]),
+    ],
+)  # fmt: skip
+def test_conventions_of_the_penalty(half, convention, codes):
+    report = check_gradients(solution(half=half), l2_convention=convention)
+    assert sorted(report.codes) == codes
+    assert ("a convention, not a mistake" in str(report)) == (half and convention == "auto")
+
+
+def test_half_the_penalty_in_the_gradient_alone_is_a_mistake():
+    assert check_gradients(lambda p, x, y, l2: solution(half=True)(p, x, y, l2)[1]).codes == ["l2_factor"]
+
+
+def test_float32_is_judged_as_float32():
+    report = check_gradients(solution(dtype=np.float32))
+    assert report.passed
+    assert any("float32" in note for note in report.notes)
+
+    def inside(params, x, y, l2):
+        loss, grads = solution(dtype=np.float32)(params, x, y, l2)
+        return float(loss), {name: grad.astype(np.float64) for name, grad in grads.items()}
+
+    report = check_gradients(inside)
+    assert report.passed
+    assert any("only as exact as float32" in note for note in report.notes)
+    # in exact arithmetic, so little is not rounding
+    almost = check_gradients(candidate(CLASS, "X.T @ dz2 +", "(1 + 1e-7) * X.T @ dz2 +"))
+    assert almost.codes == ["unknown"]
+
+
+# -- candidates as people have them ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["dict", "small letters", "tree", "tree as lists", "flat list", "d names"])
+def test_functions_in_every_style(style):
+    right = solution()
+
+    def f(params, x, y, l2):
+        if style.startswith("tree"):
+            named = {
+                f"{n}{k}": leaf for k, layer in enumerate(params, 1) for n, leaf in zip("Wb", layer, strict=True)
+            }
+        else:
+            small = style == "small letters"
+            named = {name: params[name.lower() if small else name] for name in ("W1", "b1", "W2", "b2")}
+        loss, grads = right(named, x, y, l2)
+        if style == "tree":
+            return loss, (Layer(grads["W1"], grads["b1"]), Layer(grads["W2"], grads["b2"]))
+        if style == "tree as lists":
+            return [[grads["W1"], grads["b1"]], [grads["W2"], grads["b2"]]]
+        if style == "flat list":
+            return [grads[name] for name in ("W1", "b1", "W2", "b2")]
+        prefix = "d" if style == "d names" else ""
+        return loss, {f"{prefix}{n.lower() if style == 'small letters' else n}": g for n, g in grads.items()}
+
+    report = check_gradients(f)
+    assert report.passed, str(report)
+    expected = "layer1.w" if style.startswith("tree") else "w1" if style == "small letters" else "W1"
+    assert report.leaves[0].leaf == expected
+
+
+def test_jax_functions():
+    compiled = jax.jit(jax.value_and_grad(losses.loss), static_argnums=3)
+    report = check_gradients(lambda params, x, y, l2, config: compiled(params, x, y, config, l2=l2))
+    assert report.passed, str(report)
+
+    def needs_jax_arrays(params, x, y, l2):
+        h = jnp.maximum(x @ params["W1"] + params["b1"][None], 0)
+        scores = h @ params["W2"] + params["b2"][None]
+        d = jax.nn.softmax(scores).at[jnp.arange(len(y)), y].add(-1) / len(y)
+        dh = (d @ params["W2"].T).at[h <= 0].set(0)
+        w = {"W2": h.T @ d + 2 * l2 * params["W2"], "b2": d.sum(0)}
+        return {**w, "W1": x.T @ dh + 2 * l2 * params["W1"], "b1": x.at[:, 0].set(1)[:, 0] @ dh}
+
+    assert check_gradients(needs_jax_arrays).passed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden": ()}, {"hidden": (5, 5), "activation": "tanh"}, {"batch_norm": "before", "dropout": 0.4},
+        {"batch_norm": "after", "activation": "leaky_relu", "hidden": (6, 5)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_this_package(options):
+    assert_gradients(gradients.gradients, MLPConfig(**{"hidden": (6,), "inputs": 7, "classes": 4, **options}))
+
+
+def test_assert_gradients_fails_with_the_report():
+    with pytest.raises(AssertionError, match="mask_missing: equation 11, at W1 and b1"):
+        assert_gradients(candidate(CLASS, "da2 * (z2 > 0)", "da2"))
+
+
+def test_what_a_candidate_prints_or_draws_stays_its_own(capfd):
+    noise = "N = X.shape[0]; print('noise'); np.random.seed(1); np.seterr(all='warn')"
+    source = CLASS.replace("N = X.shape[0]", noise)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.geterr()
+    assert check_gradients(candidate(source)).passed
+    assert capfd.readouterr() == ("", "")
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert np.geterr() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (3, "neither a class nor a function"),
+        (lambda params, x, y, l2: None, "returned NoneType"),
+        (lambda params, x, y, l2: {}, "without W1, b1, W2, b2"),
+        (lambda params, x, y, l2: {"W1": "a"}, "where an array of real numbers belongs"),
+        (lambda params, x, y, l2: [1, 2], "returned 2 arrays, but there are 4"),
+        (
+            candidate(CLASS, "N = X.shape[0]", "N = X.shap[0]"),
+            ": AttributeError: 'numpy.ndarray' object has no",
+        ),
+        (candidate(CLASS, '"W2": std', '"W3": std'), "TwoLayerNet.params has no 'W2': it needs W1, b1, W2, b2"),
+        (candidate(CLASS, "self.params =", "self.parms ="), "has no dict .params"),
+        (candidate(CLASS, "np.zeros(hidden_size)", "np.zeros((1, hidden_size))"), "has shape (1, "),
+        (types.SimpleNamespace, "gives no gradient"),
+    ],
+)
+def test_candidates_that_cannot_be_used(target, words):
+    with pytest.raises(UserError) as caught:
+        check_gradients(target)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_exception_in_one_case_is_told_with_its_line():
+    source = CLASS.replace("N = X.shape[0]", "N = X.shape[0]\n        if N == 1: raise RuntimeError('one')")
+    line = 1 + source[: source.index("raise")].count("\n")
+    report = check_gradients(candidate(source))
+    assert not report.passed
+    assert f":{line}: RuntimeError: one" in str(report)
+
+
+@pytest.mark.parametrize("options", [{"l2_convention": "third"}, {"arrays": "lists"}, {"scale": 0.0}])
+def test_wrong_options(options):
+    with pytest.raises(UserError):
+        check_gradients(candidate(CLASS), **options)
+
+
+def test_the_table_of_seeded_mistakes():
+    rows = [{"seeded": ["sign"], "change": "a -> b", "found": [], "verdict": "FAIL"}]
+    assert "| sign" in _mutants.mutation_table(rows)
