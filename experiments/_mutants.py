@@ -137,9 +137,12 @@ def mutation_rows() -> Iterator[results.Row]:
 
 
 def mutation_table(rows: list[results.Row]) -> str:
-    """What was seeded beside what was found, as a Markdown table."""
-    lines = [
-        [", ".join(r["seeded"]) or "(none)", f"`{r['change']}`", ", ".join(r["found"]) or "(none)", r["verdict"]]
-        for r in rows
-    ]
-    return results.table(["mistake seeded", "the change", "found", ""], lines)
+    """Every mistake, what it is, how it was seeded, and what was found, as a Markdown table."""
+    lines = []
+    for row in rows:
+        does = " and ".join(MISTAKES[code].does for code in row["seeded"]) or "is right"
+        found = ", ".join(row["found"]) or "(none)"
+        lines.append(
+            [", ".join(row["seeded"]) or "(none)", f"the code {does}", f"`{row['change']}`", found, row["verdict"]]
+        )
+    return results.table(["mistake", "what it is", "seeded as", "found", ""], lines)

@@ -1,4 +1,6 @@
-"""Rewrites the generated parts of README.md from the committed results files: `python -m experiments._readme`.
+"""Rewrites the generated parts of README.md: `python -m experiments._readme`.
+
+Table 1 comes from the committed results files, the table of seeded mistakes from running the checker on them.
 
 A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds the README against these functions.
 """
@@ -6,6 +8,7 @@ A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds t
 from pathlib import Path
 from typing import Any
 
+from experiments import _mutants
 from mlp_jax import results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +46,12 @@ def _source(content: dict[str, Any]) -> str:
     return f"- {content['config']['protocol']}: `{environment['command']}`, {seeds}, {minutes} on {where}."
 
 
-PARTS = {"table 1": table_1}
+def seeded_mistakes() -> str:
+    """Every mistake that the checker names, seeded into a right gradient, and what it found."""
+    return _mutants.mutation_table(list(_mutants.mutation_rows()))
+
+
+PARTS = {"table 1": table_1, "seeded mistakes": seeded_mistakes}
 
 
 def updated(text: str) -> str:

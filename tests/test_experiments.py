@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import _common, depth_study, gradient_check, reproduce
+from experiments import _common, _mutants, _own_gradients, depth_study, gradient_check, reproduce
 from mlp_jax import activations, data
 from mlp_jax.activations import Activation
 
@@ -30,7 +30,10 @@ def start(monkeypatch, name, *arguments):
         with pytest.raises(SystemExit) as ended:
             runpy.run_module(f"experiments.{name}", run_name="__main__")
     finally:
-        for flag in set(flags.FLAGS) & set(depth_study.Config.__dataclass_fields__):
+        for flag in set(flags.FLAGS) & {
+            *depth_study.Config.__dataclass_fields__,
+            *gradient_check.Config.__dataclass_fields__,
+        }:
             delattr(flags.FLAGS, flag)
         flags.FLAGS.unparse_flags()
     return ended.value.code
@@ -235,12 +238,15 @@ def test_resume_after_a_real_kill(tmp_path):
 
 
 def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
-    few = dict(list(gradient_check.architectures(192, 10).items())[:2])
-    monkeypatch.setattr(gradient_check, "architectures", lambda inputs, classes: few)
+    few = dict(list(_own_gradients.architectures(192, 10).items())[:2])
+    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
+    monkeypatch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
     config = gradient_check.Config(dataset="synthetic", seeds=2, results_dir=str(tmp_path))
     assert gradient_check.run(config)
     rows = rows_of(tmp_path, "gradient_check")
     assert {row["verdict"] for row in rows} == {"PASS"}
+    assert [row["found"] for row in rows if "seeded" in row] == [[], [], ["batch_mean_missing"]]
+    rows = [row for row in rows if "leaf" in row]
     assert {row["leaf"] for row in rows if row["case"].startswith("equations")} == {f"eq{n}" for n in range(1, 14)}
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
     assert re.search(r"^PASS: manual gradients", capsys.readouterr().out, re.MULTILINE)
@@ -250,8 +256,9 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
     row = activations.ACTIVATIONS["relu"]
     broken = Activation(row.function, lambda z: 1.001 * row.derivative(z))
     monkeypatch.setitem(activations.ACTIVATIONS, "relu", broken)
-    base = gradient_check.architectures(192, 10)["2 layers, as in Question 2"]
-    monkeypatch.setattr(gradient_check, "architectures", lambda inputs, classes: {"2 layers": base})
+    base = _own_gradients.architectures(192, 10)["2 layers, as in Question 2"]
+    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: {"2 layers": base})
+    monkeypatch.setattr(_mutants, "SEEDS", ())
     arguments = {"dataset": "synthetic", "seeds": 1, "results_dir": str(tmp_path)}
     assert not gradient_check.run(gradient_check.Config(**arguments))
     wrong = {row["leaf"] for row in rows_of(tmp_path, "gradient_check") if row["verdict"] == "FAIL"}
@@ -261,8 +268,9 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
 
 
 def test_reproduce_writes_one_report(monkeypatch, capsys, tmp_path):
-    few = dict(list(gradient_check.architectures(192, 10).items())[:1])
-    monkeypatch.setattr(gradient_check, "architectures", lambda inputs, classes: few)
+    few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
+    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
+    monkeypatch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
     config = reproduce.Config(dataset="synthetic", seeds=1, results_dir=str(tmp_path))
     assert reproduce.run(config)
     report = (tmp_path / "reproduce" / "report.md").read_text()

@@ -181,16 +181,13 @@ def test_pairs_get_both_codes(a, b):
     assert set(report.codes) == {*a.codes, *b.codes}, str(report)
 
 
-DEPTHS = [
-    ((6,), "none", 0.0, 0.0), ((6, 8), "none", 0.0, 0.1), ((), "none", 0.0, 0.0),
-    ((6,), "before", 0.0, 0.0), ((6, 5), "after", 0.5, 0.1),
-]  # fmt: skip
-FALSE_ALARMS = int(os.environ.get("MLP_JAX_FALSE_ALARMS", "50"))
+DEPTHS = [((6,), "none", 0.0, 0.0), ((5, 5), "none", 0.0, 0.1), ((6,), "after", 0.5, 0.0)]
+FALSE_ALARMS = int(os.environ.get("MLP_JAX_FALSE_ALARMS", "60"))
 
 
 @pytest.mark.parametrize("depth", DEPTHS, ids=str)
 def test_no_false_alarm(depth):
-    """Random right candidates, scales of 1e-3 to 1e3; the count of all five together from MLP_JAX_FALSE_ALARMS."""
+    """Random right candidates, scales of 1e-3 to 1e3; how many of them from MLP_JAX_FALSE_ALARMS."""
     hidden, batch_norm, dropout, slope = depth
     activation = "leaky_relu" if slope else "relu"
     config = MLPConfig(hidden, activation, batch_norm, dropout, inputs=7, classes=4)
@@ -254,7 +251,7 @@ def test_a_row_shows_the_worst_element_with_both_values():
 def test_right_for_j_but_not_for_the_own_loss(old, new, words):
     report = check_gradients(candidate(CLASS, old, new))
     assert report.codes == ["loss_mismatch"]
-    assert words in str(report)
+    assert words in " ".join(str(report).split())
     assert {row.verdict for row in report.leaves} == {"PASS"}
 
 
@@ -273,14 +270,14 @@ def test_right_for_the_own_loss_which_is_not_j(own):
             source = source.replace(old, new)
     report = check_gradients(candidate(source))
     assert report.codes == ["loss_mismatch"], str(report)
-    assert "right for your loss, but your loss is not J~" in str(report)
+    assert "right for your loss, but your loss is not J~" in " ".join(str(report).split())
 
 
 def test_wrong_for_j_and_for_the_own_loss():
     source = CLASS.replace(".mean() +", ".sum() +").replace("da2 * (z2 > 0)", "da2")
     report = check_gradients(candidate(source))
     assert report.codes == ["mask_missing", "loss_mismatch"]
-    assert "wrong for your own loss too" in str(report)
+    assert "wrong for your own loss too" in " ".join(str(report).split())
 
 
 @pytest.mark.parametrize(
@@ -293,7 +290,7 @@ def test_wrong_for_j_and_for_the_own_loss():
 def test_conventions_of_the_penalty(half, convention, codes):
     report = check_gradients(solution(half=half), l2_convention=convention)
     assert sorted(report.codes) == codes
-    assert ("a convention, not a mistake" in str(report)) == (half and convention == "auto")
+    assert ("a convention, not a mistake" in " ".join(str(report).split())) == (half and convention == "auto")
 
 
 def test_half_the_penalty_in_the_gradient_alone_is_a_mistake():
@@ -366,14 +363,12 @@ def test_jax_functions():
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"hidden": ()}, {"hidden": (5, 5), "activation": "tanh"}, {"batch_norm": "before", "dropout": 0.4},
-        {"batch_norm": "after", "activation": "leaky_relu", "hidden": (6, 5)},
-    ],
+    [{"batch_norm": "before", "dropout": 0.4}, {"batch_norm": "after", "activation": "leaky_relu"}],
     ids=str,
-)  # fmt: skip
+)
 def test_this_package(options):
-    assert_gradients(gradients.gradients, MLPConfig(**{"hidden": (6,), "inputs": 7, "classes": 4, **options}))
+    compiled = jax.jit(gradients.gradients, static_argnames="config")
+    assert_gradients(compiled, MLPConfig(**{"hidden": (6,), "inputs": 7, "classes": 4, **options}))
 
 
 def test_assert_gradients_fails_with_the_report():
@@ -384,11 +379,11 @@ def test_assert_gradients_fails_with_the_report():
 def test_what_a_candidate_prints_or_draws_stays_its_own(capfd):
     noise = "N = X.shape[0]; print('noise'); np.random.seed(1); np.seterr(all='warn')"
     source = CLASS.replace("N = X.shape[0]", noise)
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     before = np.geterr()
     assert check_gradients(candidate(source)).passed
     assert capfd.readouterr() == ("", "")
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], state)  # noqa: NPY002
     assert np.geterr() == before
 
 

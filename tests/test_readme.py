@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,23 @@ def block(name, language):
 
 def test_the_example_prints_what_it_says():
     code = block("example", "python")
-    expected = README.split("```text\n")[1].split("\n```")[0]
+    expected = README.split(code)[1].split("```text\n")[1].split("\n```")[0]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), {})
     assert printed.getvalue().strip() == expected
+
+
+def test_the_wrong_network_gets_what_it_says(tmp_path):
+    (tmp_path / "net.py").write_text(block("wrong net", "python"))
+    words = block("check it", "sh").split()
+    assert words[0] == "python"
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.strip() == block("what it prints", "text")
 
 
 def test_the_tables_come_from_the_committed_results():

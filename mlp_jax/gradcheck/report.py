@@ -1,11 +1,13 @@
 """What a check found: one row per leaf, one finding per mistake, and the text that shows them."""
 
+import textwrap
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax import results
+from mlp_jax.gradcheck.battery import OVERFLOW
 from mlp_jax.gradcheck.diagnosis import Mistake
 from mlp_jax.gradcheck.evidence import TOLERANCE, At, Evidence, explained_by_remarks
 from mlp_jax.gradcheck.judgement import Judgement
@@ -84,13 +86,17 @@ class Report:
         for finding in self.findings:
             at = f", at {' and '.join(finding.leaves)}" if finding.leaves else ""
             kind = " (a remark, not a failure)" if finding.remark else ""
-            lines += ["", f"{finding.code}: equation {finding.equation}{at}{kind}", f"  {finding.sentence}"]
-        return "\n".join([*lines, *(f"\nNote: {note}" for note in self.notes)])
+            lines += ["", f"{finding.code}: equation {finding.equation}{at}{kind}", *_wrapped(finding.sentence)]
+        return "\n".join([*lines, *("\n".join(["", *_wrapped(f"Note: {note}.", "")]) for note in self.notes)])
 
     def leaf_table(self) -> str:
         """One line per leaf, as a Markdown table."""
         header = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "verdict", ""]
         return results.table(header, [_cells(row) for row in self.leaves])
+
+
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
 
 
 def _cells(row: LeafRow) -> list[str]:
@@ -243,7 +249,13 @@ class _Table:
         return self._with_numbers(row, counted) if counted else row
 
     def _with_numbers(self, row: LeafRow, counted: list[At]) -> LeafRow:
-        at = max(counted, key=lambda at: self.errors[at] / self.evidence.limit(*at))
+        # large logits last: their errors are as large as they are
+        cases = self.evidence.cases
+        ranked = {
+            at: (at in self.over, cases[at[0]].name != OVERFLOW, self.errors[at] / self.evidence.limit(*at))
+            for at in counted
+        }
+        at = max(ranked, key=ranked.__getitem__)
         i, k, field = at
         case, truth = self.evidence.cases[i], self.evidence.truths[i]
         true, mine = (

@@ -1,0 +1,148 @@
+"""`gradient_check --target`: somebody's file, in a real second process."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import _target, gradient_check
+from experiments._mutants import CLASS, FUNCTION
+from mlp_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def check(tmp_path, source, name="TwoLayerNet", **options):
+    """(passed, results.json) of the check of a source text."""
+    (tmp_path / "net.py").write_text(source)
+    config = gradient_check.Config(target=f"{tmp_path}/net.py:{name}", results_dir=str(tmp_path / "r"), **options)
+    passed = gradient_check.run(config)
+    return passed, json.loads((tmp_path / "r" / "gradient_check" / "results.json").read_text())
+
+
+def command(*arguments, cwd=ROOT):
+    line = [sys.executable, "-m", "experiments.gradient_check", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_wrong_class(tmp_path, capsys):
+    passed, content = check(tmp_path, CLASS.replace("(z2 > 0)", "(X @ W1 > 0)"))
+    assert not passed
+    assert content["codes"] == ["mask_without_bias"]
+    rows = {row["leaf"]: row for row in content["rows"]}
+    assert rows.keys() == {"W1", "b1", "W2", "b2"}
+    for row in rows.values():
+        assert row.keys() >= {"leaf", "equation", "relative_error", "index", "verdict", "codes"}
+    assert rows["W1"]["verdict"] == "FAIL"
+    assert rows["W1"]["codes"] == ["mask_without_bias"]
+    assert rows["W2"]["verdict"] == "PASS"
+    assert rows["W2"]["relative_error"] < 1e-12
+    assert content["findings"][0]["equation"] == "11"
+    assert "mask_without_bias: equation 11, at W1 and b1" in capsys.readouterr().out
+
+
+def test_a_function_with_normalisation_and_dropout(tmp_path):
+    passed, content = check(tmp_path, FUNCTION, "normalised", batch_norm="before", dropout=0.5)
+    assert passed
+    assert content["codes"] == []
+    assert [row["leaf"] for row in content["rows"]] == ["W1", "b1", "gamma1", "beta1", "W2", "b2"]
+
+
+def test_prints_and_relative_imports_do_not_disturb(tmp_path, capfd):
+    (tmp_path / "helper.py").write_text("import numpy as np\n")
+    noise = "print('noise'); import os, sys; os.write(1, b'noise'); sys.stderr.write('noise'); "
+    source = f"from .helper import np\nprint('noise')\n{CLASS}".replace("N = X", f"{noise}N = X")
+    passed, _ = check(tmp_path, source)
+    assert passed
+    assert "noise" not in "".join(capfd.readouterr())
+
+
+def test_a_file_in_a_package(tmp_path):
+    folder = tmp_path / "course" / "solutions"
+    folder.mkdir(parents=True)
+    for place in (folder.parent, folder):
+        (place / "__init__.py").touch()
+    (folder.parent / "base.py").write_text("import numpy as np\n")
+    (folder / "net.py").write_text(f"from ..base import np\n{CLASS}")
+    for target in (f"{folder}/net.py:TwoLayerNet", "course.solutions.net:TwoLayerNet"):
+        done = command(f"--target={target}", f"--results_dir={tmp_path}/r", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+UNUSABLE = [
+    ("def broken(:", "net.py:1: SyntaxError"),
+    ("import not_there", "net.py:1: ModuleNotFoundError: No module named 'not_there'"),
+    ("class Other: pass", "has no TwoLayerNet: it has Other"),
+    (CLASS.replace("N = X.shape[0]", "N = X.shap[0]"), "net.py:13: AttributeError"),
+    (CLASS.replace("N = X.shape[0]", "import os; os._exit(3)"), "ended its process (exit code 3)"),
+    (CLASS.replace("N = X.shape[0]", "raise SystemExit"), "net.py:13: SystemExit"),
+    (CLASS.replace("return loss, grads", "return loss"), "returned float64, not gradients"),
+    ("raise SystemExit(0)", "net.py:1: SystemExit"),
+]
+
+
+@pytest.mark.parametrize(("source", "words"), UNUSABLE)
+def test_targets_that_cannot_be_used(source, words, tmp_path):
+    with pytest.raises(UserError) as caught:
+        check(tmp_path, source)
+    assert words in str(caught.value)
+
+
+def test_a_target_that_never_ends_is_ended(tmp_path):
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"longer than 0\.5 seconds and was ended"):
+        check(tmp_path, CLASS.replace("N = X.shape[0]", "\n        while True: pass"), timeout=0.5)
+    assert time.monotonic() - started < _target.START_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target=net.py"], "target must be path/to/file.py:Name"),
+        (["--target=none.py:Net"], "target none.py is not a file"),
+        (["--target=none.there:Net"], "cannot import none.there: ModuleNotFoundError"),
+        (["--target=a:b", "--compare=autodiff,manual"], "give one of them"),
+        (["--compare=manual"], "two of manual, autodiff"),
+        (["--hidden=5"], "belongs to --target or --compare"),
+        (["--target=a:b", "--hidden=5,x"], "hidden must be whole numbers"),
+        (["--target=a:b", "--timeout=0"], "timeout must be"),
+        (["--target=a:b", "--l2_convention=third"], "unknown l2_convention 'third'"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(arguments, words, tmp_path):
+    done = command(*arguments, f"--results_dir={tmp_path}")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_exit_status_1_and_nothing_on_standard_error(tmp_path):
+    (tmp_path / "net.py").write_text(CLASS.replace("+ 2 * reg * W1", ""))
+    done = command("--target=net.py:TwoLayerNet", "--results_dir=r", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "l2_ignored: equation 12, at W1" in done.stdout
+
+
+def test_an_earlier_result_survives_a_target_that_cannot_be_used(tmp_path):
+    check(tmp_path, CLASS)
+    file = tmp_path / "r" / "gradient_check" / "results.json"
+    before = file.read_text()
+    with pytest.raises(UserError):
+        check(tmp_path, "1 / 0")
+    assert file.read_text() == before
+
+
+def test_compare(tmp_path, capsys):
+    config = gradient_check.Config(
+        dataset="synthetic", compare="manual,autodiff", hidden="8", seeds=1, results_dir=str(tmp_path)
+    )
+    assert gradient_check.run(config)
+    rows = json.loads((tmp_path / "gradient_check" / "results.json").read_text())["rows"]
+    assert {row["kind"] for row in rows} == {"leaf", "training", "step"}
+    assert "flops" in capsys.readouterr().out
