@@ -110,7 +110,7 @@ def _leaf(situations: list[Situation], k: int, field: str, tolerance: float) -> 
     sizes = [situations[i].truth.size[k][field] for i in at]
     rounding = [situations[i].rounding[k][field] for i in at]
     limits = [
-        max(tolerance * max(size, _norm(value)), 2 * error)
+        max(tolerance * max(size, _norm(value)), error)
         for size, value, error in zip(sizes, values, rounding, strict=True)
     ]
     return Leaf(k, field, at, values, limits)

@@ -88,7 +88,8 @@ def _reading(evidence: Evidence, purpose: Purpose, *, mismatch: bool) -> Judgeme
         )
         for i in used
     ]
-    found = _told(diagnose(situations, FIT_TOLERANCE[evidence.dtype]))
+    # coarsely first, for what a mistake does to rounding; a small mistake shows only beside rounding alone
+    found = _told(diagnose(situations, FIT_TOLERANCE[evidence.dtype]) or diagnose(situations, 0.0))
     if not found:  # too far off for rounding, too close for any mistake on the list
         _, k, field = max(wrong, key=lambda at: at[1])
         found = frozenset({Mistake("unknown", k, field)})
