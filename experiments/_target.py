@@ -15,7 +15,8 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.gradcheck.candidates import Answer, Question, where
+from mlp_jax.gradcheck.answers import Answer, Question
+from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.model import MLPConfig

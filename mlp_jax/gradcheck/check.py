@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from mlp_jax.errors import in_range, one_of
-from mlp_jax.gradcheck.candidates import ARRAYS, NAMES, Answer, Candidate, Question
+from mlp_jax.gradcheck.answers import NAMES, Answer, Question
+from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
 from mlp_jax.gradcheck.objective import CONVENTIONS

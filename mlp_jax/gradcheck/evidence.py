@@ -7,8 +7,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import objective
+from mlp_jax.gradcheck.answers import Answer, Question
 from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, battery, evaluate
-from mlp_jax.gradcheck.candidates import Answer, Question
 from mlp_jax.gradcheck.diagnosis import Mistake
 from mlp_jax.gradcheck.objective import Purpose
 from mlp_jax.model import MLPConfig

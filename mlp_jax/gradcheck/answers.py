@@ -1,0 +1,119 @@
+"""What a candidate is asked and what it answers, brought into numpy: arrays of any library, in any arrangement."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.battery import Case, Leaves
+from mlp_jax.model import MLPConfig
+
+DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
+NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
+
+
+class Question(NamedTuple):
+    """A case, and its dropout masks, as a candidate is asked."""
+
+    case: Case
+    masks: list[np.ndarray]
+
+
+class Held(NamedTuple):
+    """The arguments of one call."""
+
+    params: Any
+    x: Any
+    y: Any
+    masks: Any = ()
+
+
+class Answer(NamedTuple):
+    """What a candidate gave for one case.
+
+    leaves: its gradient per layer and field in float64, without the leaves that it left out; None if it failed.
+    loss: None if it returns none. dtype: of its least exact leaf. mutated: the names of the arguments that it
+    changed, and `after` their content then. error: the exception, with the candidate's own line.
+    """
+
+    leaves: Leaves | None
+    loss: float | None = None
+    dtype: str = "float64"
+    mutated: tuple[str, ...] = ()
+    after: Held | None = None
+    error: str | None = None
+
+
+def plain(tree: Any) -> Any:
+    """Tuples and lists of arrays, of numpy arrays. Raises UserError for what is no number."""
+    return jax.tree.map(_numpy, tree, is_leaf=lambda leaf: not isinstance(leaf, (tuple, list)))
+
+
+def _numpy(value: Any) -> np.ndarray:
+    """Any array, of numpy, jax or torch, in float64, or int64 for whole numbers. Raises UserError for the rest."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.double().numpy() if value.dtype.is_floating_point else value.numpy()
+    try:
+        array = np.array(value)
+        array = array.real if array.dtype.kind == "c" and not array.imag.any() else array
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):
+        array = np.array("not numbers")
+    if array.dtype.kind not in "fiub" and str(array.dtype) != "bfloat16":
+        raise UserError(f"returned {type(value).__name__} where an array of real numbers belongs")
+    return array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two trees of numpy arrays are equal; a NaN equals a NaN."""
+
+    def equal(x: np.ndarray, y: np.ndarray) -> bool:
+        return x.shape == y.shape and bool(np.all((x == y) | ((x != x) & (y != y))))
+
+    return all(map(equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def parts(result: Any) -> tuple[float | None, Any]:
+    """(loss or None, gradients) from what was returned."""
+    if isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "_fields"):
+        for loss, grads in (result, result[::-1]):
+            if not isinstance(loss, (Mapping, tuple, list)) and np.size(_numpy(loss)) == 1:
+                return float(_numpy(loss).reshape(())), grads
+    if not isinstance(result, (Mapping, tuple, list)):
+        kind = type(result).__name__
+        raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
+    return None, result
+
+
+def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, str]:
+    """Gradients by layer and field in float64, and their least exact dtype, from a dict or a (nested) sequence.
+
+    Raises UserError if there are none, or not as many as parameters.
+    """
+    fields = list(NAMES)[: 4 if config.normalized else 2]
+    layers = [fields] * len(config.hidden) + [fields[:2]]
+    wanted = [(k, field) for k, layer in enumerate(layers) for field in layer]
+    found: dict[tuple[int, str], Any] = {}
+    if isinstance(grads, Mapping):
+        for k, field in wanted:
+            name = f"{NAMES[field]}{k + 1}"
+            keys = [key for key in (name, name.lower(), f"d{name}") if grads.get(key) is not None]
+            if keys:
+                found[k, field] = grads[keys[0]]
+    elif isinstance(grads, Sequence):
+        flat = [leaf for layer in grads for leaf in (layer if isinstance(layer, (tuple, list)) else [layer])]
+        if len(flat) != len(wanted):
+            raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
+        found = dict(zip(wanted, flat, strict=True))
+    if not found:
+        names = ", ".join(f"{NAMES[field]}{k + 1}" for k, field in wanted)
+        raise UserError(f"returned gradients without {names}")
+    arrays: Leaves = [
+        {f: _numpy(found[k, f]).astype(np.float64) for f in layer if (k, f) in found}
+        for k, layer in enumerate(layers)
+    ]
+    dtypes = [str(getattr(leaf, "dtype", "")).removeprefix("torch.") for leaf in found.values()]
+    return arrays, next((dtype for dtype in DTYPES if dtype in dtypes), "float64")
