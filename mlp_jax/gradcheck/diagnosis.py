@@ -59,8 +59,10 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
     best = _search(situations, tolerance, most=2)
     if cost(best) <= 1:
         return best
-    top = len(situations[0].observed) - 1
+    top, codes = len(situations[0].observed) - 1, {mistake.code for mistake in best}
     for code, factor in GLOBAL.items():
+        if not {code, "unknown"} & codes:
+            continue
         scaled = [
             s._replace(observed=[{f: leaf * factor(s.n) for f, leaf in layer.items()} for layer in s.observed])
             for s in situations

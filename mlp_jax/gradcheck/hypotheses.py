@@ -231,8 +231,11 @@ class Layer:
 
     def _slopes_at(self, name: str) -> Values:
         if name not in self.slopes:
-            tensor = [h.z for h in self.hidden] if name == "z" else self.tensors[name]
-            self.slopes[name] = [self._slope(value) for value in tensor]
+            tensors = [h.z for h in self.hidden] if name == "z" else self.tensors[name]
+            together = self._slope(np.concatenate([value.ravel() for value in tensors]))
+            ends = np.cumsum([value.size for value in tensors])[:-1]
+            parts = np.split(together, ends)
+            self.slopes[name] = [p.reshape(v.shape) for p, v in zip(parts, tensors, strict=True)]
         return self.slopes[name]
 
 
