@@ -3,6 +3,7 @@
 A target is code and runs with the user's rights; the second process is there against accidents, not attacks.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import multiprocessing
@@ -21,6 +22,7 @@ from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.model import MLPConfig
 
+PACKAGE = "_target_package"
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
 
 
@@ -35,7 +37,7 @@ def find(target: str) -> tuple[str, str]:
             raise UserError(
                 f"target {place} is not a file: name a Python file, then a colon and the class or function"
             )
-        return str(path.resolve()), name
+        return str(path.absolute()), name
     return place, name
 
 
@@ -57,20 +59,28 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Imports a file as a member of the packages whose folders it lies in, so that relative imports work."""
-    root, parts = path.parent, [path.stem]
-    while (root / "__init__.py").exists():
-        parts.insert(0, root.name)
-        root = root.parent
-    sys.path[:0] = [str(root), str(path.parent)]
-    if len(parts) > 1:
-        return importlib.import_module(".".join(parts))
-    # a folder without __init__.py: relative imports look for their module beside the file
-    package = ModuleType("_target_folder")
-    package.__path__ = [str(path.parent)]
-    sys.modules["_target_folder"] = package
-    name = f"_target_folder.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    """Imports a file as a member of the packages whose folders it lies in, so that relative imports work.
+
+    The outermost folder gets a name of its own, which no module that is loaded already can have.
+    """
+    top, parts = path.parent, [path.stem]
+    while (top / "__init__.py").exists() and (top.parent / "__init__.py").exists():
+        parts.insert(0, top.name)
+        top = top.parent
+    sys.path[:0] = [str(top.parent), str(path.parent)]
+    start = top / "__init__.py"
+    if start.exists():
+        _execute(PACKAGE, start, [str(top)])
+    else:
+        sys.modules[PACKAGE] = ModuleType(PACKAGE)
+        sys.modules[PACKAGE].__path__ = [str(top)]
+    for number in range(1, len(parts)):
+        importlib.import_module(".".join([PACKAGE, *parts[:number]]))
+    return _execute(".".join([PACKAGE, *parts]), path, None)
+
+
+def _execute(name: str, path: Path, folders: list[str] | None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -128,7 +138,7 @@ class Target(Asked):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self._place, self._symbol, self._arrays)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process = context.Process(target=_serve, args=arguments)
         self._process.start()
         theirs.close()
         if self._wait(START_SECONDS) != "started":
@@ -172,7 +182,8 @@ class Target(Asked):
 
     def ask(self, questions: list[Question]) -> list[Answer]:
         """See `check.Asked`."""
-        self._pipe.send(questions)
+        with contextlib.suppress(OSError):  # a process that has ended is told of below
+            self._pipe.send(questions)
         answers, self._names = self._timed()
         return list(answers)
 

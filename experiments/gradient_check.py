@@ -21,6 +21,7 @@ from experiments._common import option
 from mlp_jax import data, gradcheck, results
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.candidates import ARRAYS
+from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.model import MLPConfig
@@ -51,8 +52,8 @@ class Config(_common.Common):
         super().__post_init__()
         one_of("l2_convention", self.l2_convention, ("auto", *CONVENTIONS))
         one_of("arrays", self.arrays, ("auto", *ARRAYS))
-        in_range("scale", self.scale, 0, open_low=True)
-        in_range("timeout", self.timeout, 0, open_low=True)
+        in_range("scale", self.scale, *SCALES)
+        in_range("timeout", self.timeout, 0, 1e6, open_low=True)
         self.network(7, 4)
         if self.compare is not None:
             _compare.sources(self.compare)

@@ -11,6 +11,7 @@ from mlp_jax.gradcheck.battery import Case, Leaves
 from mlp_jax.model import MLPConfig
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
+CONTAINERS = (Mapping, tuple, list)
 NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
 
 
@@ -34,13 +35,13 @@ class Answer(NamedTuple):
     """What a candidate gave for one case.
 
     leaves: its gradient per layer and field in float64, without the leaves that it left out; None if it failed.
-    loss: None if it returns none. dtype: of its least exact leaf. mutated: the names of the arguments that it
-    changed, and `after` their content then. error: the exception, with the candidate's own line.
+    loss: None if it returns none. dtypes: of its leaves, as they were returned. mutated: the names of the
+    arguments that it changed, and `after` their content then. error: the exception, with the candidate's own line.
     """
 
     leaves: Leaves | None
     loss: float | None = None
-    dtype: str = "float64"
+    dtypes: Mapping[tuple[int, str], str] = {}
     mutated: tuple[str, ...] = ()
     after: Held | None = None
     error: str | None = None
@@ -78,18 +79,18 @@ def same(a: Any, b: Any) -> bool:
 
 def parts(result: Any) -> tuple[float | None, Any]:
     """(loss or None, gradients) from what was returned."""
-    if isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "_fields"):
+    if isinstance(result, (tuple, list)) and len(result) == 2:
         for loss, grads in (result, result[::-1]):
-            if not isinstance(loss, (Mapping, tuple, list)) and np.size(_numpy(loss)) == 1:
+            if isinstance(grads, CONTAINERS) and not isinstance(loss, CONTAINERS) and np.size(_numpy(loss)) == 1:
                 return float(_numpy(loss).reshape(())), grads
-    if not isinstance(result, (Mapping, tuple, list)):
+    if not isinstance(result, CONTAINERS):
         kind = type(result).__name__
         raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
     return None, result
 
 
-def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, str]:
-    """Gradients by layer and field in float64, and their least exact dtype, from a dict or a (nested) sequence.
+def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, dict[tuple[int, str], str]]:
+    """Gradients by layer and field in float64, and the dtypes they came in, from a dict or a (nested) sequence.
 
     Raises UserError if there are none, or not as many as parameters.
     """
@@ -100,7 +101,9 @@ def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, str]:
     if isinstance(grads, Mapping):
         for k, field in wanted:
             name = f"{NAMES[field]}{k + 1}"
-            keys = [key for key in (name, name.lower(), f"d{name}") if grads.get(key) is not None]
+            keys = [
+                key for key in (name, name.lower(), f"d{name}", f"d{name.lower()}") if grads.get(key) is not None
+            ]
             if keys:
                 found[k, field] = grads[keys[0]]
     elif isinstance(grads, Sequence):
@@ -115,5 +118,5 @@ def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, str]:
         {f: _numpy(found[k, f]).astype(np.float64) for f in layer if (k, f) in found}
         for k, layer in enumerate(layers)
     ]
-    dtypes = [str(getattr(leaf, "dtype", "")).removeprefix("torch.") for leaf in found.values()]
-    return arrays, next((dtype for dtype in DTYPES if dtype in dtypes), "float64")
+    dtypes = {at: str(getattr(leaf, "dtype", "")).removeprefix("torch.") for at, leaf in found.items()}
+    return arrays, {at: dtype if dtype in DTYPES else "float64" for at, dtype in dtypes.items()}

@@ -22,6 +22,7 @@ NumpyTrace = Any  # model.Trace with numpy arrays
 
 Leaves = list[dict[str, np.ndarray]]  # per layer, by field: w, b, scale, shift
 OVERFLOW, KINK = "large logits", "pre-activations of 0"  # the cases that a remark may explain
+SATURATED = 1e-2  # slopes below this are differences of larger numbers
 EQUAL = 5  # all dimensions, and the batch, of the cases in which a transpose conforms
 
 
@@ -92,8 +93,12 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
 
 
 def _case(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale: float) -> Case:
-    """The first draw in which no pre-activation is so close to the kink that rounding could move it across."""
-    for attempt in range(seed, seed + 100):
+    """The first draw in which no pre-activation is so close to the kink that rounding could move it across.
+
+    In wide layers there may be none: then the last.
+    """
+    attempts = 20 if config.activation in ("relu", "leaky_relu") else 1
+    for attempt in range(seed, seed + attempts):
         case = _draw(name, config, batch, l2, attempt, scale)
         if all(_clear_of_kinks(hidden.z) for hidden in evaluate(case).trace.hidden):
             break
@@ -185,23 +190,44 @@ def _norm(array: np.ndarray) -> float:
 
 
 def _terms(case: Case, trace: NumpyTrace, slopes: list[np.ndarray]) -> Leaves:
-    """The backward pass with absolute values: no term cancels another."""
-    delta = (softmax(trace.logits) + one_hot(case)) / len(case.y)
-    leaves = [_layer_terms(case, -1, trace.inputs, delta)]
+    """Per leaf, what it would be if no term of its own layer's backward step cancelled another.
+
+    The delta that is handed down is that of the true backward pass, so that nothing piles up with depth; but
+    psi - Delta, which may cancel to nothing itself, counts as a tenth of psi + Delta at least.
+    """
+    psi, delta_y = softmax(trace.logits), one_hot(case)
+    true = psi - delta_y
+    delta = np.where(true < 0, -1, 1) * np.maximum(np.abs(true), 0.1 * (psi + delta_y)) / len(case.y)
+    leaves = [_layer_terms(case, -1, trace.inputs, np.maximum(np.abs(delta), (psi + delta_y) / len(case.y)))]
     for k in range(len(trace.hidden) - 1, -1, -1):
-        hidden, layer = trace.hidden[k], case.params[k]
-        delta = delta @ np.abs(case.params[k + 1].w).T * (1 if hidden.mask is None else hidden.mask)
-        norm: dict[str, np.ndarray] = {}
-        for place in ("after", "before"):
-            if place == "before":
-                delta = delta * np.where(hidden.z == 0, 1, np.abs(slopes[k]))  # whatever the convention
-            if hidden.norm is not None and case.config.batch_norm == place:
-                n = np.abs(hidden.norm.normalized)
-                norm = {"scale": (delta * n).sum(0), "shift": delta.sum(0)}
-                d = delta * np.abs(layer.scale)
-                delta = (d + d.mean(0) + n * (d * n).mean(0)) * hidden.norm.inverse_std
-        leaves.append({**_layer_terms(case, k, hidden.inputs, delta), **norm})
+        hidden, w = trace.hidden[k], case.params[k + 1].w
+        mask = 1 if hidden.mask is None else hidden.mask
+        # whatever the convention at a kink is, and what is left of 1 where a smooth unit saturates
+        slope = np.where(hidden.z == 0, 1, np.maximum(np.abs(slopes[k]), SATURATED * (slopes[k] != 0)))
+        terms, norm = _hidden_terms(case, k, hidden, np.abs(delta) @ np.abs(w).T * mask, slope, absolute=True)
+        leaves.append({**_layer_terms(case, k, hidden.inputs, terms), **norm})
+        delta, _ = _hidden_terms(case, k, hidden, delta @ w.T * mask, slope, absolute=False)
     return leaves[::-1]
+
+
+def _hidden_terms(
+    case: Case, k: int, hidden: Any, delta: np.ndarray, slope: np.ndarray, *, absolute: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Back through activation and normalisation, with signs or with absolute values; scale and shift's terms."""
+    norm: dict[str, np.ndarray] = {}
+    for place in ("after", "before"):
+        if place == "before":
+            delta = delta * slope
+        if hidden.norm is None or case.config.batch_norm != place:
+            continue
+        n, scale = hidden.norm.normalized, case.params[k].scale
+        norm = {"scale": np.abs(delta * n).sum(0), "shift": np.abs(delta).sum(0)}
+        sign = -1
+        if absolute:
+            n, scale, sign = np.abs(n), np.abs(scale), 1
+        d = delta * scale
+        delta = (d + sign * d.mean(0) + sign * n * (d * n).mean(0)) * hidden.norm.inverse_std
+    return delta, norm
 
 
 def _layer_terms(case: Case, k: int, inputs: np.ndarray, delta: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,8 +13,9 @@ where a unit is kept. Everything runs under jax_enable_x64.
 """
 
 import contextlib
+import importlib.util
 import inspect
-import io
+import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import course_class
 from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, parts, plain, same
 from mlp_jax.gradcheck.battery import Case
 from mlp_jax.model import MLPConfig, Params
 
 ARRAYS = ("numpy", "jax", "torch")
 STYLES = ("dict", "tree", "small letters")
-PENALTY_NAMES = ("l2", "reg", "lam", "lambda_", "lmbda", "weight_decay", "l2_reg")
 
 
 class Convention(NamedTuple):
@@ -50,17 +51,18 @@ class Candidate:
             raise UserError(f"{target!r} is neither a class nor a function: name one to check")
         self.target, self.name = target, getattr(target, "__name__", type(target).__name__)
         self.is_class = inspect.isclass(target)
-        self.parameters = _parameters(target)
+        self.parameters = course_class.signature(target)
         self.arrays = self._likely_arrays() if arrays == "auto" else (arrays,)
         self.convention: Convention | None = Convention("dict", self.arrays[0]) if self.is_class else None
 
     def _likely_arrays(self) -> tuple[str, ...]:
-        """For a class numpy; for a function what its file imports: torch, else numpy, else jax."""
+        """For a class numpy; for a function torch first where its file names it, and last where it is loaded."""
         if self.is_class:
             return ("numpy",)
         space = getattr(inspect.unwrap(self.target), "__globals__", {})
-        with_torch = any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values())
-        return ("torch", "numpy") if with_torch else ("numpy", "jax")
+        if any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values()):
+            return ("torch", "numpy")
+        return ("numpy", "jax", "torch") if importlib.util.find_spec("torch") else ("numpy", "jax")
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
@@ -103,53 +105,15 @@ class Candidate:
                     result, held = self._ask_function(question, convention)
                 after = Held(*plain(held))
                 loss, grads = parts(result)
-                found, dtype = leaves(grads, case.config)
+                found, dtypes = leaves(grads, case.config)
         except (Exception, SystemExit) as error:
             return Answer(None, error=where(error, self.target))
         changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not same(a, b))
-        return Answer(found, loss, dtype, changed, after if changed else None)
+        return Answer(found, loss, dtypes, changed, after if changed else None)
 
     def _ask_class(self, case: Case) -> tuple[Any, "Held"]:
-        net, x, y = self._build(case), case.x.copy(), case.y.copy()
-        before = _named(case.params, "dict")
-        if not isinstance(getattr(net, "params", None), dict):
-            raise UserError(f"{self.name} has no dict .params with {', '.join(before)}")
-        for name, value in before.items():
-            if name not in net.params:
-                raise UserError(f"{self.name}.params has no {name!r}: it needs {', '.join(before)}")
-            if np.shape(net.params[name]) != value.shape:
-                raise UserError(
-                    f"{self.name}.params[{name!r}] has shape {np.shape(net.params[name])}, not {value.shape}"
-                )
-            net.params[name] = value.copy()
-        arguments = [p for p in _parameters(net.loss) if p != "self"]
-        by_name = next((p for p in arguments if p in PENALTY_NAMES), None)
-        if by_name is not None:
-            result = net.loss(x, y, **{by_name: case.l2})
-        elif len(arguments) > 2 and not any(p in PENALTY_NAMES for p in self.parameters):
-            result = net.loss(x, y, case.l2)
-        else:
-            result = net.loss(x, y)
+        result, net, x, y = course_class.ask(self.target, case, _named(case.params, "dict"))
         return result, Held(_tree(net.params, case.params, "dict"), x, y)
-
-    def _build(self, case: Case) -> Any:
-        config, names = case.config, self.parameters
-        values = {
-            "hidden_dims": list(config.hidden),
-            **dict.fromkeys(("input_size", "input_dim"), config.inputs),
-            **dict.fromkeys(("hidden_size", "hidden_dim"), config.hidden[0] if config.hidden else 0),
-            **dict.fromkeys(("output_size", "num_classes", "output_dim"), config.classes),
-            **dict.fromkeys(PENALTY_NAMES, case.l2),
-            "dtype": np.float64,
-        }
-        if config.normalized:
-            values["normalization"] = "batchnorm"
-        named = {name: value for name, value in values.items() if name in names}
-        if "hidden_dims" not in named and len(config.hidden) != 1:
-            raise UserError(f"{self.name} has one hidden layer: leave --hidden out, or name one width")
-        if any(name in named for name in ("hidden_dims", "hidden_size", "hidden_dim")):
-            return self.target(**named)
-        return self.target(config.inputs, *config.hidden, config.classes)
 
     def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, "Held"]:
         case, convert = question.case, _converter(convention.arrays)
@@ -164,20 +128,15 @@ class Candidate:
             "masks": masks if case.config.dropout else None,
         }
         options = {name: value for name, value in extra.items() if name in self.parameters}
-        penalty = next((name for name in self.parameters if name in PENALTY_NAMES), None)
-        if penalty is not None:
-            result = self.target(given, x, y, **{penalty: case.l2}, **options)
+        name = course_class.penalty_name(self.parameters, others=tuple(extra))
+        if name is None and course_class.positions(self.parameters) < 4 and self.parameters:
+            name = "l2" if course_class.takes_anything(self.parameters) else None
+        if name is not None:
+            result = self.target(given, x, y, **{name: case.l2}, **options)
         else:
             result = self.target(given, x, y, case.l2, **options)
         held = given if convention.style == "tree" else _tree(given, case.params, convention.style)
         return result, Held(held, x, y, masks)
-
-
-def _parameters(target: Any) -> list[str]:
-    try:
-        return list(inspect.signature(target).parameters)
-    except (TypeError, ValueError):
-        return []
 
 
 @contextlib.contextmanager
@@ -187,8 +146,9 @@ def _quiet() -> Iterator[None]:
     np.random.seed(0)  # noqa: NPY002
     try:
         with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
             np.errstate(all="ignore"),
             warnings.catch_warnings(),
         ):
@@ -239,6 +199,7 @@ def where(error: BaseException, target: Any) -> str:
     return f"{place}{type(error).__name__}: {what}"
 
 
-def _line(message: str) -> int:
+def _line(message: str) -> float:
+    """How far an attempt came: to a line, or to the end, with something returned that will not do."""
     number = message.partition(":")[2].partition(":")[0]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdigit() else np.inf if message.startswith("returned") else 0

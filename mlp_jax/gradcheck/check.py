@@ -12,6 +12,8 @@ from mlp_jax.gradcheck.objective import CONVENTIONS
 from mlp_jax.gradcheck.report import Report, tell
 from mlp_jax.model import MLPConfig
 
+SCALES = (1e-6, 1e6)
+
 
 def check_gradients(
     candidate: Any,
@@ -28,7 +30,7 @@ def check_gradients(
     (widths, activation, normalisation, dropout); default: two layers and ReLU, or several depths for a class of
     any depth. l2_convention: "full" (lambda ||W||^2, the report's), "half" (lambda/2 ||W||^2), or "auto": half
     where the candidate's own loss and gradient have it. arrays: "numpy", "jax", "torch", or "auto". scale:
-    multiplies inputs, weights and biases.
+    multiplies inputs, weights and biases, 1e-6 to 1e6.
 
     Raises UserError if the candidate cannot be used: it fails in every case, or returns no gradients.
     """
@@ -55,7 +57,7 @@ def check(
 ) -> Report:
     """`check_gradients` for anything that can be asked."""
     one_of("l2_convention", l2_convention, ("auto", *CONVENTIONS))
-    in_range("scale", scale, 0, open_low=True)
+    in_range("scale", scale, *SCALES)
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
     for each in configs:

@@ -261,7 +261,7 @@ def _penalty_of_weights(
         return ("l2_ignored",)
     n = np.array([situations[i].n for i in leaf.at])
     l2 = np.array([2 * situations[i].case.l2 for i in leaf.at])
-    for scale in (l2, l2 / n, l2 * n):
+    for scale in (l2, l2 / n, l2 * n, l2**2):
         size = float(scale @ scale)
         factor = float(found @ scale) / size if size else 0.0
         if size and _equal(found, factor * scale, limits + 1e-6 * np.abs(found)):

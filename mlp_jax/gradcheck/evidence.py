@@ -7,8 +7,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import objective
-from mlp_jax.gradcheck.answers import Answer, Question
-from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, battery, evaluate
+from mlp_jax.gradcheck.answers import DTYPES, Answer, Question
+from mlp_jax.gradcheck.battery import KINK, Case, Leaves, Truth, battery, evaluate
 from mlp_jax.gradcheck.diagnosis import Mistake
 from mlp_jax.gradcheck.objective import Purpose
 from mlp_jax.model import MLPConfig
@@ -16,6 +16,7 @@ from mlp_jax.model import MLPConfig
 # relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-1}
 EPSILON = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+LARGEST = {"float64": 700.0, "float32": 85.0, "float16": 10.0, "bfloat16": 85.0}  # whose exp is finite
 NORMALIZED = 10
 ROUNDING = 50  # how much more than the inputs' own rounding errors a sum of products may gather
 
@@ -63,7 +64,10 @@ class Evidence:
         self.truths: list[Truth] = [truths[i] for i in kept]
         self.answers: list[Answer] = [answers[i] for i in kept]
         self.leaves = [(k, field) for k, layer in enumerate(truths[0].grads) for field in layer]
-        self.dtype = min((answer.dtype for answer in self.answers), key=list(EPSILON)[::-1].index)
+        self.dtypes = {
+            at: min((a.dtypes.get(at, "float64") for a in self.answers), key=DTYPES.index) for at in self.leaves
+        }
+        self.dtype = min(self.dtypes.values(), key=DTYPES.index)
         self.float32_inside = False
         self.observed: list[Leaves] = [[dict(layer) for layer in answer.leaves or []] for answer in self.answers]
         self.shapes = {m: note for k, field in self.leaves for m, note in self._shape(k, field)}
@@ -93,13 +97,14 @@ class Evidence:
         return [(Mistake("wrong_shape", k, field), note)]
 
     def _numbers(self) -> tuple[list[int], set[tuple[int, str]], bool]:
-        """Takes leaves that are not finite out of `observed`; large logits excuse them in their own case alone."""
+        """Takes leaves that are not finite out of `observed`; large logits excuse them in their own cases."""
         broken = [self._broken(i) for i in range(len(self.cases))]
-        names = [case.name for case in self.cases]
-        elsewhere = set[tuple[int, str]]().union(
-            *(b for b, name in zip(broken, names, strict=True) if name != OVERFLOW)
-        )
-        overflows = [i for i, name in enumerate(names) if name == OVERFLOW and broken[i] - elsewhere]
+        large = [self._has_large_logits(i) for i in range(len(self.cases))]
+        elsewhere = set[tuple[int, str]]()
+        for missing, excused in zip(broken, large, strict=True):
+            elsewhere |= set() if excused else missing
+        elsewhere |= set.intersection(*broken)  # what is never a number has no excuse
+        overflows = [i for i, missing in enumerate(broken) if large[i] and missing - elsewhere]
         for leaves, missing in zip(self.observed, broken, strict=True):
             for k, field in missing - {LOSS}:
                 del leaves[k][field]
@@ -109,11 +114,25 @@ class Evidence:
         """The leaves that are not finite in a case; LOSS if the loss is not."""
         found = {(k, f) for k, f in self.leaves if not np.isfinite(self.observed[i][k].get(f, 0.0)).all()}
         loss = self.answers[i].loss
-        return found if loss is None or np.isfinite(loss) else found | {LOSS}
+        told = loss is not None and objective.tells(self.cases[i], self.truths[i])
+        return found | {LOSS} if told and not np.isfinite(loss or 0.0) else found
+
+    def _has_large_logits(self, i: int) -> bool:
+        return bool(np.abs(self.truths[i].trace.logits).max() > LARGEST[self.dtype])
+
+    def dtype_of(self, k: int, field: str) -> str:
+        """The dtype that a leaf is judged by: its own, or float32 where others are, for that mixes unnoticed."""
+        own = self.dtypes[k, field]
+        return "float32" if own == "float64" and self.float32 else own
+
+    @property
+    def float32(self) -> bool:
+        """Whether some results are, or were computed in, float32."""
+        return self.float32_inside or "float32" in self.dtypes.values()
 
     def limit(self, i: int, k: int, field: str, dtype: str = "") -> float:
         """The relative error up to which a leaf counts as right in a case."""
-        dtype, truth = dtype or self.dtype, self.truths[i]
+        dtype, truth = dtype or self.dtype_of(k, field), self.truths[i]
         size = truth.size[k][field] or 1.0
         # a constant column is divided by sqrt(norm_eps), and so is the rounding error of its mean
         normalized = NORMALIZED if self.cases[i].config.normalized else 1.0
@@ -141,17 +160,24 @@ class Evidence:
         return [at for at, error in errors.items() if not error <= self.limit(*at, dtype)]
 
     def settle_dtype(self, errors: dict[At, float]) -> None:
-        """float64 results that are only as exact as float32, every one of them, were computed in float32."""
+        """float64 results that are only as exact as float32, nearly all of them, were computed in float32."""
         if self.dtype != "float64" or not self.wrong(errors) or self.wrong(errors, "float32"):
             return
-        if min((e for (i, _, _), e in errors.items() if self.cases[i].name in ORDINARY), default=0.0) > 1e-12:
+        inexact = {(k, field) for (_, k, field), error in errors.items() if error > 1e-12}
+        if len(inexact) >= 0.75 * len(self.leaves):
             self.dtype, self.float32_inside = "float32", True
 
-    def losses(self) -> list[tuple[int, float]]:
-        """(case, loss) of the cases that do not overflow; empty if there is a case without a finite loss."""
-        found = [(i, a.loss) for i, a in enumerate(self.answers) if i not in self.overflows]
+    def losses(self) -> list[tuple[int, float]] | None:
+        """(case, loss) of the cases whose loss can tell; None if the candidate returns none, or one not finite."""
+        if any(answer.loss is None for answer in self.answers):
+            return None
+        found = [
+            (i, answer.loss)
+            for i, answer in enumerate(self.answers)
+            if i not in self.overflows and objective.tells(self.cases[i], self.truths[i])
+        ]
         usable = [(i, loss) for i, loss in found if loss is not None and np.isfinite(loss)]
-        return usable if len(usable) == len(found) else []
+        return usable if len(usable) == len(found) else None
 
     def own_slope_is_right(self) -> bool:
         """Whether the gradient is that of the candidate's own loss, by central differences in random directions.

@@ -49,12 +49,15 @@ def _readings(evidence: Evidence, convention: str) -> list[Judgement]:
     for purpose in (base, other):
         evidence.settle_dtype(evidence.errors(purpose))
     losses = evidence.losses()
-    matches = not losses or _agrees(evidence, base, losses)
-    first = _reading(evidence, base, mismatch=not matches)
+    matches = losses is None or _agrees(evidence, base, losses)
     # where the penalty is too small to show in the losses, they agree with both
-    if losses and _agrees(evidence, other, losses):
-        return [first, _reading(evidence, other, mismatch=False)] if convention == "auto" else [first]
-    if matches:
+    if convention == "auto" and losses is not None and _agrees(evidence, other, losses):
+        second = _reading(evidence, other, mismatch=False)
+        if not second.wrong and not matches:
+            return [second]
+        return [_reading(evidence, base, mismatch=not matches), second]
+    first = _reading(evidence, base, mismatch=not matches)
+    if matches or losses is None or _agrees(evidence, other, losses):
         return [first]
     own = objective.fit([(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses], evidence.dtype)
     if own is not None:

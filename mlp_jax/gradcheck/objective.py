@@ -58,13 +58,13 @@ def gradient(case: Case, truth: Truth, objective: Objective) -> Leaves:
 
 
 def agrees(case: Case, truth: Truth, objective: Objective, loss: float, dtype: str) -> bool:
-    """Whether a loss is the objective's value; a case that cannot tell agrees."""
+    """Whether a loss is the objective's value."""
     expected = value(case, truth, objective)
-    return not _usable(case, truth) or abs(loss - expected) <= _limit(truth, dtype) * max(SMALL, abs(expected))
+    return abs(loss - expected) <= _limit(truth, dtype) * max(SMALL, abs(expected))
 
 
-def _usable(case: Case, truth: Truth) -> bool:
-    """-log(psi) of a psi that underflows is another matter."""
+def tells(case: Case, truth: Truth) -> bool:
+    """Whether the loss can be compared: -log(psi) of a psi that underflows is another matter."""
     return float((softmax(truth.trace.logits) * one_hot(case)).sum(axis=1).min()) > 1e-30
 
 
@@ -98,12 +98,11 @@ class Fitted:
 
 def fit(losses: Sequence[tuple[Case, Truth, float]], dtype: str) -> Fitted | None:
     """The function that the losses are the values of; None if it is not of that kind, or cases are too few."""
-    rows = [row for row in losses if _usable(*row[:2])]
-    if len(rows) < len(rows[0][0].params) + 5 if rows else True:
+    if len(losses) < len(losses[0][0].params) + 5:
         return None
-    y = np.array([loss for _, _, loss in rows])
+    y = np.array([loss for _, _, loss in losses])
     for power in (0, 1, -1):
-        columns = np.array([_columns(case, truth, power) for case, truth, _ in rows])
+        columns = np.array([_columns(case, truth, power) for case, truth, _ in losses])
         size = np.linalg.norm(columns, axis=0)
         found = np.linalg.lstsq(columns / size, y, rcond=None)[0] / size
         if np.all(np.abs(columns @ found - y) <= LOSS_TOLERANCE[dtype] * np.maximum(SMALL, np.abs(y))):
