@@ -314,6 +314,44 @@ def test_float32_is_judged_as_float32():
     assert almost.codes == ["unknown"]
 
 
+@pytest.mark.parametrize("scale", [1e-3, 10.0, 1e3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_right_class_at_every_scale(scale, dtype):
+    """-log(probs) is infinite where a probability underflows; that is no mistake."""
+    report = check_gradients(
+        candidate(CLASS, "N = X.shape[0]", f"N = X.shape[0]; X = X.astype('{dtype}')"), scale=scale
+    )
+    assert report.codes == [], str(report)
+
+
+@pytest.mark.parametrize("hidden", [(8,) * 2, (8,) * 16], ids=len)
+def test_normalised_layers_do_not_hide_a_mistake_however_many(hidden):
+    right = solution(batch_norm="before")
+
+    def wrong(params, x, y, l2):
+        loss, grads = right(params, x, y, l2)
+        grads["W1"] = 1.5 * grads["W1"]
+        return loss, grads
+
+    config = MLPConfig(hidden, batch_norm="before", inputs=7, classes=4)
+    assert check_gradients(right, config).passed
+    report = check_gradients(wrong, config)
+    assert [row.leaf for row in report.leaves if row.verdict == "FAIL"] == ["W1"]
+    assert report.leaves[0].relative_error > 0.05
+
+
+def test_one_inexact_leaf_does_not_excuse_another():
+    source = CLASS.replace('"b2": dz3.sum(axis=0)', '"b2": dz3.sum(axis=0).astype(np.float16)')
+    assert check_gradients(candidate(source)).passed
+    assert check_gradients(candidate(source, "X.T @ dz2 +", "1.02 * X.T @ dz2 +")).codes == ["unknown"]
+
+
+def test_a_remark_does_not_excuse_a_small_error():
+    source = CLASS.replace("(z2 > 0)", "(z2 >= 0)")
+    report = check_gradients(candidate(source, "X.T @ dz2 +", "(1 + 1e-8) * X.T @ dz2 +"))
+    assert report.codes == ["mask_at_zero", "unknown"]
+
+
 # -- candidates as people have them ----------------------------------------------------------------------------
 
 
@@ -367,6 +405,39 @@ def test_this_package(options):
     assert_gradients(compiled, MLPConfig(**{"hidden": (6,), "inputs": 7, "classes": 4, **options}))
 
 
+HEAD = "input_size, hidden_size, output_size, std=1e-4"
+
+
+@pytest.mark.parametrize(
+    ("head", "call"),
+    [
+        ("n_in, hidden_size, n_out, std, reg=0.0", "self, X, y"),
+        ("input_dim, hidden_size, n_out, *, std, lambd", "self, X, y"),
+        (HEAD, "self, X, y, penalty"),
+        (HEAD, "self, X, y, *, strength"),
+        (HEAD, "self, X, y=None, *args"),
+    ],
+)
+def test_constructors_and_losses_of_any_signature(head, call):
+    names = [part.partition("=")[0] for part in head.replace("*, ", "").split(", ")]
+    source = CLASS.replace(HEAD, head).replace("self, X, y, reg", call)
+    for old, new in zip(("input_size", "hidden_size", "output_size"), names, strict=False):
+        source = source.replace(f"({old}", f"({new}").replace(f", {old})", f", {new})")
+    source = source.replace("zeros(output_size)", f"zeros({names[2]})").replace(
+        "self.params =", "self.kept = locals(); self.params ="
+    )
+    penalty = {"reg": 'self.kept["reg"]', "lambd": 'self.kept["lambd"]', "*args": "args[0]"}
+    last = (names[-1] if call == "self, X, y" else call.split(", ")[-1]).strip()
+    source = source.replace("N = X.shape[0]", f"N = X.shape[0]; reg = {penalty.get(last, last)}")
+    report = check_gradients(candidate(source))
+    assert report.codes == [], str(report)
+
+
+def test_a_class_that_holds_its_arrays_under_other_names():
+    source = CLASS.replace("    def loss", "        self.held = dict(self.params)\n\n    def loss")
+    assert check_gradients(candidate(source, "(self.params[name]", "(self.held[name]")).passed
+
+
 def test_assert_gradients_fails_with_the_report():
     with pytest.raises(AssertionError, match="mask_missing: equation 11, at W1 and b1"):
         assert_gradients(candidate(CLASS, "da2 * (z2 > 0)", "da2"))
@@ -399,6 +470,7 @@ def test_what_a_candidate_prints_or_draws_stays_its_own(capfd):
         (candidate(CLASS, "self.params =", "self.parms ="), "has no dict .params"),
         (candidate(CLASS, "np.zeros(hidden_size)", "np.zeros((1, hidden_size))"), "has shape (1, "),
         (types.SimpleNamespace, "gives no gradient"),
+        (candidate(CLASS, "X, y, reg):", "X, y):\n        reg = 0"), "cannot tell where lambda goes"),
     ],
 )
 def test_candidates_that_cannot_be_used(target, words):
@@ -414,6 +486,14 @@ def test_an_exception_in_one_case_is_told_with_its_line():
     report = check_gradients(candidate(source))
     assert not report.passed
     assert f":{line}: RuntimeError: one" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"dropout": 0.5}, "mask"), ({"batch_norm": "before"}, "normalization=")]
+)
+def test_a_class_with_no_room_for_the_network(options, words):
+    with pytest.raises(UserError, match=words):
+        check_gradients(candidate(CLASS), MLPConfig(hidden=(6,), inputs=7, classes=4, **options))
 
 
 @pytest.mark.parametrize("options", [{"l2_convention": "third"}, {"arrays": "lists"}, {"scale": 0.0}])

@@ -63,13 +63,13 @@ def test_prints_and_relative_imports_do_not_disturb(tmp_path, capfd):
 
 
 def test_a_file_in_a_package(tmp_path):
-    folder = tmp_path / "course" / "solutions"
+    folder = tmp_path / "course" / "mlp_jax"  # a name that is loaded already
     folder.mkdir(parents=True)
     for place in (folder.parent, folder):
         (place / "__init__.py").touch()
     (folder.parent / "base.py").write_text("import numpy as np\n")
     (folder / "net.py").write_text(f"from ..base import np\n{CLASS}")
-    for target in (f"{folder}/net.py:TwoLayerNet", "course.solutions.net:TwoLayerNet"):
+    for target in (f"{folder}/net.py:TwoLayerNet", "course.mlp_jax.net:TwoLayerNet"):
         done = command(f"--target={target}", f"--results_dir={tmp_path}/r", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -83,6 +83,11 @@ UNUSABLE = [
     (CLASS.replace("N = X.shape[0]", "raise SystemExit"), "net.py:13: SystemExit"),
     (CLASS.replace("return loss, grads", "return loss"), "returned float64, not gradients"),
     ("raise SystemExit(0)", "net.py:1: SystemExit"),
+    # dies between its import and the first question
+    (
+        f"import os, threading\nthreading.Timer(0.02, os._exit, [4]).start()\n{CLASS}",
+        "ended its process (exit code 4)",
+    ),
 ]
 
 
@@ -111,6 +116,8 @@ def test_a_target_that_never_ends_is_ended(tmp_path):
         (["--hidden=5"], "belongs to --target or --compare"),
         (["--target=a:b", "--hidden=5,x"], "hidden must be whole numbers"),
         (["--target=a:b", "--timeout=0"], "timeout must be"),
+        (["--target=a:b", "--timeout=1e12"], "timeout must be"),
+        (["--target=a:b", "--scale=1e300"], "scale must be"),
         (["--target=a:b", "--l2_convention=third"], "unknown l2_convention 'third'"),
     ],
 )

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.diagnosis import Mistake, cost, diagnose
-from mlp_jax.gradcheck.evidence import Evidence
+from mlp_jax.gradcheck.evidence import Evidence, explained_by_remarks
 from mlp_jax.gradcheck.hypotheses import Situation
+from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.objective import Purpose
 
 FIT_TOLERANCE = {"float64": 1e-7, "float32": 2e-3, "float16": 1e-1, "bfloat16": 3e-1}
@@ -93,9 +94,11 @@ def _reading(evidence: Evidence, purpose: Purpose, *, mismatch: bool) -> Judgeme
     ]
     # coarsely first, for what a mistake does to rounding; a small mistake shows only beside rounding alone
     found = _told(diagnose(situations, FIT_TOLERANCE[evidence.dtype]) or diagnose(situations, 0.0))
-    if not found:  # too far off for rounding, too close for any mistake on the list
-        _, k, field = max(wrong, key=lambda at: at[1])
-        found = frozenset({Mistake("unknown", k, field)})
+    codes = [mistake.code for mistake in found]
+    if all(MISTAKES[code].remark for code in codes):
+        # what a remark does not excuse is too far off for rounding, and too close for any mistake on the list
+        rest = [at for at in wrong if not explained_by_remarks(evidence.cases[at[0]], codes)]
+        found |= {Mistake("unknown", *max(rest, key=lambda at: at[1])[1:])} if rest else set()
     return Judgement(evidence, purpose, found, True, mismatch, False)
 
 
