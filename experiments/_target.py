@@ -141,14 +141,21 @@ class Target(Asked):
         self._process = context.Process(target=_serve, args=arguments)
         self._process.start()
         theirs.close()
-        if self._wait(START_SECONDS) != "started":
-            raise UserError("the second process did not start: run again")
-        _, self._configs = self._timed()
+        try:
+            if self._wait(START_SECONDS) != "started":
+                raise UserError("the second process did not start: run again")
+            _, self._configs = self._timed()
+        except BaseException:  # without an entered `with` block, nothing else would end the process
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._pipe.close()
         self._process.kill()
         self._process.join()

@@ -302,13 +302,18 @@ def test_float32_is_judged_as_float32():
     assert report.passed
     assert any("float32" in note for note in report.notes)
 
-    def inside(params, x, y, l2):
-        loss, grads = solution(dtype=np.float32)(params, x, y, l2)
+    def inside_with(at_zero, params, x, y, l2):
+        loss, grads = solution(dtype=np.float32, at_zero=at_zero)(params, x, y, l2)
         return float(loss), {name: grad.astype(np.float64) for name, grad in grads.items()}
+
+    def inside(params, x, y, l2):
+        return inside_with(0.0, params, x, y, l2)
 
     report = check_gradients(inside)
     assert report.passed
     assert any("only as exact as float32" in note for note in report.notes)
+    other_at_zero = check_gradients(lambda p, x, y, l2: inside_with(at_zero=0.5, params=p, x=x, y=y, l2=l2))
+    assert other_at_zero.codes == ["mask_at_zero"], str(other_at_zero)
     # in exact arithmetic, so little is not rounding
     almost = check_gradients(candidate(CLASS, "X.T @ dz2 +", "(1 + 1e-7) * X.T @ dz2 +"))
     assert almost.codes == ["unknown"]
