@@ -204,7 +204,7 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
     logging.set_verbosity(logging.WARNING)
     # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
-    jax.config.update("jax_default_matmul_precision", "float32")  # type: ignore[no-untyped-call]
+    jax.config.update("jax_default_matmul_precision", "float32")
     app.run(main, flags_parser=_parse)
 
 

@@ -1,11 +1,11 @@
 """Loss and accuracy on a whole split, the last partial batch included."""
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data import Split
@@ -37,20 +37,28 @@ def evaluate(
     """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode."""
     whole_number("batch_size", batch_size, 1)
     data = on_device(split, model)
-    loss, hits = _evaluate(params, stats, data, model=model, batch_size=min(batch_size, len(data.y)))
-    return Evaluation(float(loss) / len(data.y), int(hits) / len(data.y))
+    return Sums(*_sums(params, stats, data, model=model, batch_size=batch_size)).over(len(data.y))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "batch_size"))
-def _evaluate(
-    params: Params, stats: Stats, data: Split, *, model: MLPConfig, batch_size: int
-) -> tuple[jax.Array, jax.Array]:
-    """Sums over the split of the cross-entropy and of the hits, in batches.
+class Sums(NamedTuple):
+    """Over a split, on the device: of the cross-entropy in nats, and the number of hits."""
+
+    loss: jax.Array
+    hits: jax.Array
+
+    def over(self, examples: int) -> Evaluation:
+        """The means over that many examples."""
+        return Evaluation(float(self.loss) / examples, int(self.hits) / examples)
+
+
+def sums(params: Params, stats: Stats, data: Split, *, model: MLPConfig, batch_size: int = 1000) -> Sums:
+    """`evaluate` in batches, as part of a program.
 
     The last batch is moved back to end with the split, and what it shares with the one before counts once: so
     one shape serves all batches and no example is dropped.
     """
     examples = data.y.shape[0]
+    batch_size = min(batch_size, examples)
 
     def batch_sums(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         first = jnp.minimum(start, examples - batch_size)
@@ -61,7 +69,10 @@ def _evaluate(
         return jnp.where(new, cross_entropy(logits, y), 0).sum(), (new & correct(logits, y)).sum()
 
     losses, hits = jax.lax.map(batch_sums, jnp.arange(0, examples, batch_size))
-    return losses.sum(), hits.sum()
+    return Sums(losses.sum(), hits.sum())
+
+
+_sums = jax.jit(sums, static_argnames=("model", "batch_size"))
 
 
 def evaluate_in_training_mode(
@@ -73,14 +84,35 @@ def evaluate_in_training_mode(
     that is left with a single example under batch normalisation raises UserError (`model.trace`).
     """
     data = on_device(split, model)
-    loss, hits = 0.0, 0
-    for index, start in enumerate(range(0, len(data.y), batch_size)):
-        x, y = data.x[start : start + batch_size], data.y[start : start + batch_size]
-        traced = _trace(params, x, model, key=jax.random.fold_in(key, index))
-        stats = update_stats(stats, traced, model)
-        loss += float(cross_entropy(traced.logits, y).sum())
-        hits += int(correct(traced.logits, y).sum())
-    return stats, Evaluation(loss / len(data.y), hits / len(data.y))
+    stats, found = _sums_in_training_mode(key, params, stats, data, model=model, batch_size=batch_size)
+    return stats, Sums(*found).over(len(data.y))
 
 
-_trace = jax.jit(trace, static_argnames=("config", "train"))
+def sums_in_training_mode(
+    key: PRNGKeyArray,
+    params: Params,
+    stats: Stats,
+    data: Split,
+    *,
+    model: MLPConfig,
+    batch_size: int,
+    dropout: ArrayLike | None = None,
+) -> tuple[Stats, Sums]:
+    """`evaluate_in_training_mode` as part of a program; `dropout` as for `model.trace`."""
+
+    def batch_sums(stats: Stats, index: jax.Array, x: jax.Array, y: jax.Array) -> tuple[Stats, Sums]:
+        traced = trace(params, x, model, key=jax.random.fold_in(key, index), dropout=dropout)
+        found = Sums(cross_entropy(traced.logits, y).sum(), correct(traced.logits, y).sum())
+        return update_stats(stats, traced, model), found
+
+    whole, rest = divmod(data.y.shape[0], batch_size)
+    x, y = (v[: whole * batch_size].reshape(whole, batch_size, *v.shape[1:]) for v in data)
+    stats, found = jax.lax.scan(lambda stats, batch: batch_sums(stats, *batch), stats, (jnp.arange(whole), x, y))
+    total = Sums(*(values.sum() for values in found))
+    if rest:
+        stats, last = batch_sums(stats, jnp.asarray(whole), data.x[-rest:], data.y[-rest:])
+        total = Sums(*(a + b for a, b in zip(total, last, strict=True)))
+    return stats, total
+
+
+_sums_in_training_mode = jax.jit(sums_in_training_mode, static_argnames=("model", "batch_size"))

@@ -16,6 +16,7 @@ from mlp_jax import activations, losses
 from mlp_jax.activations import Array
 from mlp_jax.losses import Objective
 from mlp_jax.model import HiddenTrace, Layer, MLPConfig, Normalization, NormLayer, Params, Trace
+from mlp_jax.products import back, outer
 
 Source = Callable[..., tuple[Objective, Params]]
 
@@ -44,9 +45,10 @@ def manual(
     *,
     l2: ArrayLike = 0.0,
     key: PRNGKeyArray | None = None,
+    dropout: ArrayLike | None = None,
 ) -> tuple[Objective, Params]:
     """The loss with its forward pass, and its hand-written gradient."""
-    objective = losses.objective(params, x, y, config, l2=l2, key=key)
+    objective = losses.objective(params, x, y, config, l2=l2, key=key, dropout=dropout)
     return objective, backward(params, objective.trace, y, config, l2=l2)
 
 
@@ -58,11 +60,12 @@ def autodiff(
     *,
     l2: ArrayLike = 0.0,
     key: PRNGKeyArray | None = None,
+    dropout: ArrayLike | None = None,
 ) -> tuple[Objective, Params]:
     """The loss with its forward pass, and its gradient by `jax.grad`."""
 
     def loss_and_trace(p: Params) -> tuple[jax.Array, Trace]:
-        return losses.objective(p, x, y, config, l2=l2, key=key)
+        return losses.objective(p, x, y, config, l2=l2, key=key, dropout=dropout)
 
     (loss, trace), grads = jax.value_and_grad(loss_and_trace, has_aux=True)(params)
     return Objective(loss, trace), grads
@@ -76,10 +79,11 @@ def backward(
 ) -> Params:
     """From the logits back to the first layer. delta is always the loss's derivative by the value at hand."""
     delta, above = output_delta(trace.logits, y), params[-1]
-    grads: list[Layer | NormLayer] = [layer_gradients(above, trace.inputs, delta, l2)]
+    grads: list[Layer | NormLayer] = [layer_gradients(above, trace.inputs, delta, l2, config.precision)]
     for layer, hidden in zip(params[-2::-1], trace.hidden[::-1], strict=True):
-        delta, norm_grads = hidden_delta(delta @ above.w.T, layer, hidden, config)
-        w, b = layer_gradients(layer, hidden.inputs, delta, l2)
+        delta = back(delta, above.w, config.precision)
+        delta, norm_grads = hidden_delta(delta, layer, hidden, config)
+        w, b = layer_gradients(layer, hidden.inputs, delta, l2, config.precision)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
         above = layer
     # under x64, an l2 or x of float64 would leave its type in a float32 network's gradient
@@ -101,12 +105,11 @@ def output_delta(
     return exp_BC * ((1 / batch) / exp_BC.sum(axis=1, keepdims=True)) - one_hot_BC / batch
 
 
-def layer_gradients(layer: Layer | NormLayer, a_BD: jax.Array, delta_BH: jax.Array, l2: ArrayLike) -> Layer:
-    """dJ~/dw = a^T delta + 2 l2 w and dJ~/db = column sums of delta (equations 7, 9, 12, 13).
-
-    The product is taken as (delta^T a)^T: faster in XLA on the CPU, and what autodiff does.
-    """
-    return Layer((delta_BH.T @ a_BD).T + 2 * l2 * layer.w, delta_BH.sum(axis=0))
+def layer_gradients(
+    layer: Layer | NormLayer, a_BD: jax.Array, delta_BH: jax.Array, l2: ArrayLike, precision: str = "float32"
+) -> Layer:
+    """dJ~/dw = a^T delta + 2 l2 w and dJ~/db = column sums of delta (equations 7, 9, 12, 13)."""
+    return Layer(outer(a_BD, delta_BH, precision) + 2 * l2 * layer.w, delta_BH.sum(axis=0))
 
 
 class NormGradients(NamedTuple):

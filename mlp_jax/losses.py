@@ -50,7 +50,8 @@ def check_labels(logits: Float[Array, "batch classes"], labels: Integer[Array, "
 
 def l2_penalty(params: Params) -> Float[jax.Array, ""]:
     """Sum of the squared Frobenius norms of the weights: no 1/2, no biases, no normalisation parameters."""
-    return sum((jnp.square(layer.w).sum() for layer in params), start=jnp.zeros((), params[0].w.dtype))
+    # of the transposes, which is how training holds weights: XLA would transpose them just for this sum
+    return sum((jnp.square(layer.w.T).sum() for layer in params), start=jnp.zeros((), params[0].w.dtype))
 
 
 def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> Float[jax.Array, ""]:
@@ -79,9 +80,10 @@ def objective(
     *,
     l2: ArrayLike = 0.0,
     key: PRNGKeyArray | None = None,
+    dropout: ArrayLike | None = None,
 ) -> Objective:
-    """J~ in training mode, with the forward pass; arguments as for `loss`."""
-    traced = trace(params, x, config, train=True, key=key)
+    """J~ in training mode, with the forward pass; arguments as for `loss`, and `dropout` as for `model.trace`."""
+    traced = trace(params, x, config, train=True, key=key, dropout=dropout)
     return Objective(cross_entropy(traced.logits, y).mean() + l2 * l2_penalty(params), traced)
 
 

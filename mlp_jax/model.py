@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax import activations
 from mlp_jax.activations import Array
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.products import PRECISIONS, affine
 
 BATCH_NORMS = ("none", "before", "after")
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
@@ -63,9 +65,10 @@ class MLPConfig:
     dropout: probability, in [0, 1), that a hidden unit is dropped in training.
     init: "uniform_fan_in", U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases (the report's
       framework's default); or zero biases with weights "normal", N(0, init_std^2), "he", "glorot" or "lecun"
-      (jax.nn.initializers' he_normal, glorot_normal and lecun_normal).
+      (jax.nn.initializers' he_normal, glorot_normal and lecun_normal). init_scale: factor on all of them.
     norm_momentum: weight of the new batch in the running statistics; norm_eps is added to the variance.
     dtype: "float32" or "float64"; the latter needs jax's jax_enable_x64.
+    precision: of the matrix products, "float32", "tf32" or "bf16" (`products`).
 
     Raises UserError for a value out of range.
     """
@@ -76,12 +79,14 @@ class MLPConfig:
     dropout: float = 0.0
     init: str = "uniform_fan_in"
     init_std: float = 1e-3
+    init_scale: float = 1.0
     negative_slope: float | None = None
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1
     inputs: int = 3072
     classes: int = 10
     dtype: str = "float32"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
@@ -102,8 +107,10 @@ class MLPConfig:
         one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         one_of("init", self.init, INITS)
         one_of("dtype", self.dtype, DTYPES)
+        one_of("precision", self.precision, PRECISIONS)
         in_range("dropout", self.dropout, 0, 1, open_high=True)
         in_range("init_std", self.init_std, 0)
+        in_range("init_scale", self.init_scale, 0)
         in_range("norm_eps", self.norm_eps, 0)
         in_range("norm_momentum", self.norm_momentum, 0, 1)
 
@@ -118,16 +125,19 @@ class MLPConfig:
         return self.batch_norm != "none"
 
 
-def init(key: PRNGKeyArray, config: MLPConfig) -> Params:
+def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
     """Initial parameters: one layer per hidden width and one for the output.
+
+    `scale` replaces config.init_scale, and may be traced.
 
     Raises UserError if float64 is asked for and jax_enable_x64 is off (jax would give float32 in silence).
     """
     if jax.dtypes.canonicalize_dtype(config.dtype) != jnp.dtype(config.dtype):
         raise UserError("dtype float64 needs jax_enable_x64: call jax.config.update('jax_enable_x64', True)")
     keys = jax.random.split(key, len(config.hidden) + 1)
+    factor = jnp.asarray(config.init_scale if scale is None else scale, config.dtype)
     plain = [
-        _init_layer(k, fan_in, fan_out, config)
+        Layer(*(factor * drawn for drawn in _init_layer(k, fan_in, fan_out, config)))
         for k, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True)
     ]
     if not config.normalized:
@@ -214,8 +224,11 @@ def trace(
     stats: Stats = (),
     train: bool = True,
     key: PRNGKeyArray | None = None,
+    dropout: ArrayLike | None = None,
 ) -> Trace:
     """The forward pass with everything that it computed; arguments as for `forward`.
+
+    `dropout` replaces config.dropout, where that is not 0, and may be traced.
 
     Raises:
       UserError: x or params do not fit the configuration; batch normalisation has no running statistics to
@@ -228,7 +241,7 @@ def trace(
     hidden, a = [], jnp.asarray(x)
     for layer, layer_stats, layer_key in zip(params[:-1], running, keys, strict=True):
         inputs, norm, mask = a, None, None
-        z = inputs @ layer.w + layer.b[None]
+        z = affine(inputs, layer.w, config.precision) + layer.b[None]
         if isinstance(layer, NormLayer) and config.batch_norm == "before":
             norm = _normalize(z, layer_stats, config.norm_eps)
             z = layer.scale[None] * norm.normalized + layer.shift[None]
@@ -237,10 +250,10 @@ def trace(
             norm = _normalize(a, layer_stats, config.norm_eps)
             a = layer.scale[None] * norm.normalized + layer.shift[None]
         if layer_key is not None:
-            mask = dropout_mask(layer_key, a.shape, config.dropout, a.dtype)
+            mask = dropout_mask(layer_key, a.shape, config.dropout if dropout is None else dropout, a.dtype)
             a = a * mask
         hidden.append(HiddenTrace(inputs, z, norm, mask))
-    return Trace(tuple(hidden), a, a @ params[-1].w + params[-1].b[None])
+    return Trace(tuple(hidden), a, affine(a, params[-1].w, config.precision) + params[-1].b[None])
 
 
 def _normalize(u: Float[jax.Array, "batch width"], running: RunningStats | None, eps: float) -> Normalization:
@@ -255,10 +268,11 @@ def _normalize(u: Float[jax.Array, "batch width"], running: RunningStats | None,
 
 
 def dropout_mask(
-    key: PRNGKeyArray, shape: tuple[int, ...], rate: float, dtype: jnp.dtype
+    key: PRNGKeyArray, shape: tuple[int, ...], rate: ArrayLike, dtype: jnp.dtype
 ) -> Float[jax.Array, "batch width"]:
     """Inverted dropout (Srivastava et al. 2014): 0 with probability `rate`, else 1 / (1 - rate)."""
-    return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) / (1 - rate)
+    kept = 1 - jnp.asarray(rate, dtype)
+    return jax.random.bernoulli(key, kept, shape).astype(dtype) / kept
 
 
 def _dropout_keys(key: PRNGKeyArray | None, config: MLPConfig) -> tuple[PRNGKeyArray | None, ...]:

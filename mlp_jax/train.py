@@ -1,12 +1,11 @@
-"""One training run as a pure function of a key: optax SGD, an epoch as one `lax.scan` on the device.
+"""One training run as pure functions: its start from a key, a step, an epoch as one loop on the device.
 
-Between epochs the host shows progress and stops on a loss that is not finite; it never looks inside an epoch.
+`population` maps them over runs, and holds the host's loop over epochs.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from jaxtyping import Integer, PRNGKeyArray
 from mlp_jax.activations import Array
 from mlp_jax.data import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.evaluation import Evaluation, evaluate, evaluate_in_training_mode, on_device
+from mlp_jax.evaluation import Evaluation
 from mlp_jax.gradients import SOURCES
 from mlp_jax.losses import correct
 from mlp_jax.model import MLPConfig, Params, Stats, init, init_stats, update_stats
@@ -71,12 +70,17 @@ class TrainConfig:
 
 
 class Hyper(NamedTuple):
-    """The traced hyperparameters: runs that differ only in them share one compiled program."""
+    """The traced hyperparameters: runs that differ only in them share one compiled program.
+
+    dropout and init_scale are the network's; None takes those of the configuration that a function is given.
+    """
 
     learning_rate: jax.Array | float
     l2: jax.Array | float
     momentum: jax.Array | float
     weight_decay: jax.Array | float
+    dropout: jax.Array | float | None = None
+    init_scale: jax.Array | float | None = None
 
 
 class TrainState(NamedTuple):
@@ -114,16 +118,24 @@ class Result(NamedTuple):
     status: str
 
 
-def hyper_from(config: TrainConfig) -> Hyper:
-    """The traced part of a configuration."""
-    return Hyper(*(getattr(config, name) for name in Hyper._fields))
+def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
+    """The traced part of a configuration, and of a network's if it is given."""
+    traced = {name: getattr(config, name) for name in Hyper._fields if hasattr(config, name)}
+    if model is not None:
+        scale = model.init_scale * (model.init_std if model.init == "normal" else 1.0)
+        traced |= {"dropout": model.dropout, "init_scale": scale}
+    return Hyper(**traced)
 
 
-def _program(config: TrainConfig) -> TrainConfig:
-    """The configuration with everything that the compiled epoch does not depend on set to its default."""
+def program(model: MLPConfig, config: TrainConfig) -> tuple[MLPConfig, TrainConfig]:
+    """What is compiled: both configurations, all that `Hyper` and the length of the run cover set to one value.
+
+    Whether there is dropout at all stays: without it, no mask is drawn.
+    """
+    model = replace(model, dropout=0.5 if model.dropout else 0.0, init_std=1.0, init_scale=1.0)
     defaults = TrainConfig()
-    names = (*Hyper._fields, "epochs", "steps", "validate_in_training_mode")
-    return replace(config, **{name: getattr(defaults, name) for name in names})
+    names = [name for name in (*Hyper._fields, "epochs", "steps") if hasattr(defaults, name)]
+    return model, replace(config, **{name: getattr(defaults, name) for name in names})
 
 
 def _optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
@@ -148,11 +160,12 @@ def learning_rate(
     return rate * jnp.asarray(factor(count))
 
 
-def init_state(key: PRNGKeyArray, model: MLPConfig, config: TrainConfig) -> TrainState:
+def init_state(key: PRNGKeyArray, model: MLPConfig, config: TrainConfig, hyper: Hyper | None = None) -> TrainState:
     """State before the first step; the key is split once, into initialisation, minibatch order and dropout."""
     init_key, order_key, dropout_key = jax.random.split(key, 3)
-    params = init(init_key, model)
-    opt_state = _optimizer(config, hyper_from(config), config.learning_rate).init(params)
+    traced = hyper_from(config) if hyper is None else hyper
+    params = init(init_key, model, scale=traced.init_scale)
+    opt_state = _optimizer(config, traced, traced.learning_rate).init(params)
     return TrainState(params, opt_state, init_stats(model), order_key, dropout_key, jnp.zeros((), jnp.int32))
 
 
@@ -164,17 +177,32 @@ def train_step(
     model: MLPConfig,
     config: TrainConfig,
     steps_per_epoch: int,
+    held: Callable[[Any], Any] = lambda tree: tree,
 ) -> tuple[TrainState, Metrics]:
-    """One update from one minibatch; the gradient comes from the source that `config.gradient` names."""
+    """One update from one minibatch; the gradient comes from the source that `config.gradient` names.
+
+    `held` is how parameters and optimiser state are held, as a function of the tree that is its own inverse.
+    """
     key = jax.random.fold_in(state.dropout_key, state.step)
     source = SOURCES[config.gradient]
-    (loss, traced), grads = source(state.params, batch.x, batch.y, model, l2=hyper.l2, key=key)
+    options = {"l2": hyper.l2, "key": key, "dropout": hyper.dropout}
+    (loss, traced), grads = source(held(state.params), batch.x, batch.y, model, **options)
     rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
-    updates, opt_state = _optimizer(config, hyper, rate).update(grads, state.opt_state, state.params)
+    # optax works element by element: any layout will do
+    updates, opt_state = _optimizer(config, hyper, rate).update(held(grads), state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     stats = update_stats(state.stats, traced, model)
     metrics = Metrics(loss, correct(traced.logits, batch.y).mean(dtype=loss.dtype))
     return state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1), metrics
+
+
+def minibatches(
+    order_key: PRNGKeyArray, epoch: Integer[Array, ""] | int, examples: int, batch_size: int
+) -> Integer[Array, "steps batch"]:
+    """Indices of the minibatches of epoch 0, 1, ...: a fresh permutation, without replacement."""
+    steps = examples // batch_size
+    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), examples)
+    return order[: steps * batch_size].reshape(steps, batch_size)
 
 
 def run_epoch(
@@ -185,32 +213,40 @@ def run_epoch(
     model: MLPConfig,
     config: TrainConfig,
     stop: Integer[Array, ""] | int | None = None,
+    order: Integer[Array, "steps batch"] | None = None,
+    place: Callable[[Split], Split] = lambda batch: batch,
 ) -> tuple[TrainState, Metrics]:
-    """One epoch as one scan over a fresh permutation, without replacement.
+    """One epoch as one loop on the device, over `order`, or else the run's own minibatches of this epoch.
 
-    With `stop`, the steps from that number of the run on change nothing, and their metrics are NaN.
+    `place` may say where a minibatch belongs (`population`: how it is shared out among devices).
+
+    With `stop`, the epoch ends at that number of the run's steps, and the metrics beyond are NaN.
     """
     per_epoch = steps_per_epoch(data, config)
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
-    key = jax.random.fold_in(state.order_key, state.step // per_epoch)
-    order = jax.random.permutation(key, y.shape[0])[: per_epoch * config.batch_size]
-    order = order.reshape(per_epoch, config.batch_size)
+    if order is None:
+        order = minibatches(state.order_key, state.step // per_epoch, y.shape[0], config.batch_size)
+    count = per_epoch if stop is None else jnp.clip(jnp.asarray(stop) - state.step, 0, per_epoch)
+    metrics = Metrics(*jnp.full((2, per_epoch), jnp.nan, model.dtype))
 
-    def step(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
-        batch = Split(x[index], y[index])
-        return train_step(state, batch, hyper, model=model, config=config, steps_per_epoch=per_epoch)
+    def body(i: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, metrics = carry
+        batch = place(Split(x[order[i]], y[order[i]]))
+        options: dict[str, Any] = {"model": model, "config": config, "steps_per_epoch": per_epoch}
+        state, new = train_step(state, batch, hyper, **options, held=_transposed)
+        return state, Metrics(*(jnp.asarray(m).at[i].set(v) for m, v in zip(metrics, new, strict=True)))
 
-    def skip(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
-        return state, Metrics(*jnp.full(2, jnp.nan, model.dtype))
-
-    def step_or_skip(state: TrainState, index: jax.Array) -> tuple[TrainState, Metrics]:
-        taken: tuple[TrainState, Metrics] = jax.lax.cond(state.step < jnp.asarray(stop), step, skip, state, index)
-        return taken
-
-    return jax.lax.scan(step if stop is None else step_or_skip, state, order)
+    state, metrics = jax.lax.fori_loop(0, count, body, (_hold_transposed(state), metrics))
+    return _hold_transposed(state), metrics
 
 
-_run_epoch = jax.jit(run_epoch, static_argnames=("model", "config"), donate_argnames=("state",))
+def _transposed(tree: Any) -> Any:
+    return jax.tree.map(jnp.transpose, tree)
+
+
+def _hold_transposed(state: TrainState) -> TrainState:
+    """Weights as (outputs, inputs) inside the loop, where `products` wants them so; there and back."""
+    return state._replace(params=_transposed(state.params), opt_state=_transposed(state.opt_state))
 
 
 def steps_per_epoch(data: Split, config: TrainConfig) -> int:
@@ -241,64 +277,10 @@ def train(
     Raises UserError, before any training, if the batch is larger than the training split, if the data do not fit
     the model, or if batch normalisation would meet a batch of 1.
     """
-    state, program, hyper = init_state(key, model, config), _program(config), hyper_from(config)
-    data, validation = on_device(splits.train, model), on_device(splits.validation, model)
-    per_epoch = steps_per_epoch(data, config)
-    _check_normalization(validation, model, config)
-    total = config.epochs * per_epoch if config.steps is None else config.steps
-    # a run that ends inside an epoch: one program for its whole epochs and for the last
-    stop = None if total % per_epoch == 0 else total
-    metrics: list[Metrics] = []
-    evaluations: list[Evaluation] = []
-    status = "finished"
-    for epoch in range(math.ceil(total / per_epoch)):
-        state, epoch_metrics = _run_epoch(state, data, hyper, model=model, config=program, stop=stop)
-        taken = slice(total - epoch * per_epoch)
-        metrics.append(Metrics(*(values[taken] for values in jax.device_get(epoch_metrics))))
-        evaluation = None
-        if np.isfinite(metrics[-1].loss).all():
-            state, evaluation = _validate(state, validation, model, config)
-        # the last update of an epoch shows in the validation loss only
-        if evaluation is None or not math.isfinite(evaluation.loss):
-            status = "diverged"
-            break
-        evaluations.append(evaluation)
+    from mlp_jax import population  # upwards, on purpose: one run is a population of one
+
+    def report(index: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
         if on_epoch is not None:
-            on_epoch(epoch + 1, metrics[-1], evaluation)
-    return Result(state, _history(metrics, evaluations), status)
+            on_epoch(epoch, metrics, validation)
 
-
-def _check_normalization(validation: Split, model: MLPConfig, config: TrainConfig) -> None:
-    if not (model.normalized and model.hidden):
-        return
-    if config.batch_size == 1:
-        raise UserError("batch normalisation cannot train on batch_size 1: its variance is 0; choose 2 or more")
-    if config.validate_in_training_mode and len(validation.y) % config.batch_size == 1:
-        raise UserError(
-            f"batch_size {config.batch_size} leaves 1 of {len(validation.y)} validation images to normalise in "
-            "training mode: choose another batch_size"
-        )
-
-
-def _history(metrics: list[Metrics], evaluations: list[Evaluation]) -> History:
-    def joined(parts: list[Array]) -> np.ndarray:
-        return np.concatenate(parts) if parts else np.zeros(0)
-
-    return History(
-        joined([m.loss for m in metrics]),
-        joined([m.accuracy for m in metrics]),
-        np.array([e.loss for e in evaluations]),
-        np.array([e.accuracy for e in evaluations]),
-    )
-
-
-def _validate(
-    state: TrainState, validation: Split, model: MLPConfig, config: TrainConfig
-) -> tuple[TrainState, Evaluation]:
-    if not config.validate_in_training_mode:
-        return state, evaluate(state.params, state.stats, validation, model)
-    key = jax.random.fold_in(state.dropout_key, state.step)
-    stats, evaluation = evaluate_in_training_mode(
-        key, state.params, state.stats, validation, model, batch_size=config.batch_size
-    )
-    return state._replace(stats=stats), evaluation
+    return population.train([population.Run(key, model, config)], splits, on_epoch=report)[0]

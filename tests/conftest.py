@@ -11,6 +11,7 @@ MATHEMATICS = (
     "gradients",
     "gradcheck.comparison",
     "evaluation",
+    "products",
     "train",
 )
 install_import_hook(
@@ -27,6 +28,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 8)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.evaluation import evaluate, evaluate_in_training_mode
 from mlp_jax.losses import accuracy, cross_entropy
 from mlp_jax.model import Layer, MLPConfig, forward, init, init_stats
-from mlp_jax.train import TrainConfig, init_state, learning_rate, run_epoch
+from mlp_jax.train import TrainConfig, init_state, learning_rate, minibatches, run_epoch
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
@@ -112,22 +112,11 @@ def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, monkeypatch):
     assert len(traces) == 2
 
 
-def test_an_epoch_visits_every_example_at_most_once(splits):
-    config = dataclasses.replace(FAST, batch_size=60)  # 870 = 14 * 60 + 30
-    seen = []
-
-    def record(state, batch, hyper, **options):
-        return state._replace(step=state.step + 1), train.Metrics(batch.x[:, 0], batch.y)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "train_step", record)
-        split = Split(np.arange(870.0, dtype=np.float32)[:, None], np.zeros(870, np.int32))
-        state = init_state(jax.random.key(0), MODEL, config)
-        for _ in range(2):
-            state, metrics = run_epoch(state, split, train.hyper_from(config), model=MODEL, config=config)
-            seen.append(np.asarray(metrics.loss).ravel())
-    assert [len(np.unique(s)) for s in seen] == [840, 840]
-    assert not np.array_equal(seen[0], seen[1])
+def test_an_epoch_visits_every_example_at_most_once():
+    seen = [np.asarray(minibatches(jax.random.key(0), epoch, 870, 60)) for epoch in range(2)]  # 870 = 14 * 60 + 30
+    assert [order.shape for order in seen] == [(14, 60)] * 2
+    assert [len(np.unique(order)) for order in seen] == [840, 840]
+    assert not np.array_equal(*seen)
 
 
 def test_steps_end_inside_an_epoch(splits):
@@ -201,7 +190,7 @@ def test_labels_that_the_network_does_not_have(splits):
 
 
 def test_a_batch_of_1_under_normalisation_is_found_before_training(splits, monkeypatch):
-    monkeypatch.setattr(train, "_run_epoch", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train_step", lambda *a, **k: pytest.fail("trained"))
     model = dataclasses.replace(MODEL, batch_norm="after")
     with pytest.raises(UserError, match="batch_size 1"):
         train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, batch_size=1))

@@ -1,0 +1,66 @@
+"""How much memory a population takes on a device, estimated before it is trained."""
+
+import os
+
+import jax
+
+from mlp_jax.data import Splits
+from mlp_jax.errors import UserError
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig
+
+OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2}  # of the parameters, in the optimiser's state
+EVALUATED_AT_ONCE = 1000  # examples, by `evaluation.sums`
+
+
+def available() -> float:
+    """Bytes per local device: three quarters of a GPU's or TPU's memory; on a CPU its share of the free memory."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return 0.75 * float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return 0.75 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / len(jax.local_devices())
+
+
+def parameters(model: MLPConfig) -> int:
+    """Number of parameters of one network."""
+    norms = 2 * sum(model.hidden) if model.normalized else 0
+    return sum((a + 1) * b for a, b in zip(model.sizes[:-1], model.sizes[1:], strict=True)) + norms
+
+
+def member_bytes(model: MLPConfig, config: TrainConfig, steps: int) -> tuple[int, int]:
+    """Bytes of one run: (held from epoch to epoch, needed beside that while it is trained).
+
+    Held: parameters and optimiser state, twice, because XLA may keep an epoch's argument beside its result, and
+    the metrics of an epoch. Beside that: gradients and updates; per layer, five arrays of a minibatch's
+    activations (product, activation, normalised, mask, delta).
+    """
+    size = 8 if model.dtype == "float64" else 4
+    weights = parameters(model)
+    held = 2 * (1 + OPTIMIZER_COPIES[config.optimizer]) * weights + 2 * steps
+    rows = max(config.batch_size, EVALUATED_AT_ONCE)
+    used = 3 * weights + 5 * rows * sum(model.sizes[1:])
+    return size * held, size * used
+
+
+def footprint(model: MLPConfig, config: TrainConfig, data: Splits, width: int) -> tuple[int, int]:
+    """Bytes on one device: (whatever the number of blocks, for each block of `width` runs)."""
+    size = 8 if model.dtype == "float64" else 4
+    examples = data.train.y.size
+    held, used = member_bytes(model, config, examples // config.batch_size)
+    fixed = sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples  # and the permutation
+    batch = max(config.batch_size, EVALUATED_AT_ONCE) * model.inputs * size
+    if jax.default_backend() == "cpu":  # one block after the other
+        return fixed + width * used + batch, width * held
+    return fixed, width * (held + used) + batch
+
+
+def blocks_at_once(model: MLPConfig, config: TrainConfig, data: Splits, width: int, bound: float) -> int:
+    """Blocks of `width` runs that one device can hold in `bound` bytes. Raises UserError if it is not even one."""
+    fixed, block = footprint(model, config, data, width)
+    if fixed + block > bound:
+        raise UserError(
+            f"{width} network(s) of {parameters(model)} parameters and the data need about "
+            f"{(fixed + block) / 1e9:.2g} GB on a device, and {bound / 1e9:.2g} GB may be used: raise "
+            "--max_memory_gb, or choose a smaller network or batch"
+        )
+    return int((bound - fixed) // block)

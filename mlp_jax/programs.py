@@ -1,0 +1,124 @@
+"""The compiled programs of a population: `train.run_epoch` and its evaluation, mapped over blocks and devices."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mlp_jax.data import Split
+from mlp_jax.evaluation import Sums, sums, sums_in_training_mode
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import Hyper, Metrics, TrainConfig, TrainState, init_state, minibatches, run_epoch
+
+SPECS = PartitionSpec("runs"), PartitionSpec()
+"""Where an array with runs as leading axis lies, and one that is everywhere the same."""
+
+
+def mesh_of(devices: Any) -> Mesh:
+    """The mesh of an array of devices, (runs, data_parallel) or (runs,)."""
+    grid = np.array(devices).reshape(len(devices), -1)
+    return Mesh(grid, ("runs", "batch"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, Any]:
+    """Start and epoch of blocks of runs, sharded over the mesh; compiled when they are first called.
+
+    start(key data (block, member, ...), hyper) -> state;
+    epoch(state, alive, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums), where
+    members that are not alive stay as they are. All but the last four have the leading axes (block, member).
+    """
+    runs, everywhere = SPECS
+    one_by_one = mesh.devices.flat[0].platform == "cpu"
+    batch = functools.partial(_shard_batch, mesh=mesh)
+
+    def mapped(block: Callable[..., Any]) -> Callable[..., Any]:
+        """Over the device's blocks: vmap would make thin batched products, for which CPU code is slow."""
+        return (lambda *trees: jax.lax.map(lambda tree: block(*tree), trees)) if one_by_one else jax.vmap(block)
+
+    def start_block(keys: jax.Array, hyper: Hyper) -> TrainState:
+        def one(key: jax.Array, hyper: Hyper) -> TrainState:
+            return init_state(jax.random.wrap_key_data(key), model, config, hyper)
+
+        return TrainState(*_members(one)(keys, hyper))
+
+    def start(keys: jax.Array, hyper: Hyper) -> TrainState:
+        return TrainState(*mapped(start_block)(keys, hyper))
+
+    def epoch(
+        state: TrainState, alive: Any, hyper: Hyper, number: Any, stop: Any, data: Split, validation: Split
+    ) -> tuple[TrainState, Metrics, Sums]:
+        def member(order: Any, state: TrainState, alive: Any, hyper: Hyper) -> tuple[TrainState, Metrics, Sums]:
+            options: dict[str, Any] = {"model": model, "config": config, "stop": stop, "order": order}
+            new, metrics = run_epoch(state, data, hyper, **options, place=batch)
+            new, evaluated = _validate(new, hyper, validation, model, config)
+            keep = functools.partial(jnp.where, alive)
+            kept = {
+                name: jax.tree.map(keep, getattr(new, name), getattr(state, name))
+                for name in ("params", "opt_state", "stats", "step")
+            }
+            return state._replace(**kept), metrics, evaluated
+
+        def block(state: TrainState, alive: Any, hyper: Hyper) -> tuple[TrainState, Metrics, Sums]:
+            order = minibatches(state.order_key[0], number, data.y.shape[0], config.batch_size)
+            new, metrics, evaluated = _members(functools.partial(member, order))(state, alive, hyper)
+            return new, metrics, evaluated
+
+        new, metrics, evaluated = mapped(block)(state, alive, hyper)
+        return new, metrics, evaluated
+
+    def epoch_and_share(*arguments: Any) -> tuple[TrainState, Metrics, Sums]:
+        """Every process reads what was recorded."""
+        state, metrics, evaluated = sharded(epoch, in_specs=(runs, runs, runs, *shared), out_specs=runs)(
+            *arguments
+        )
+        return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, everywhere))
+
+    sharded = functools.partial(jax.shard_map, mesh=mesh, axis_names={"runs"}, check_vma=False)
+    shared = (everywhere,) * 4
+    # random numbers take longer to compile than to draw
+    quick = {"xla_backend_optimization_level": 0} if one_by_one else None
+    return (
+        jax.jit(sharded(start, in_specs=(runs, runs), out_specs=runs), compiler_options=quick),
+        jax.jit(epoch_and_share, donate_argnums=0),
+    )
+
+
+def _members(one: Callable[..., Any]) -> Callable[..., Any]:
+    """`one` over the members of a block; a block of one is left as it is, for the bits of a single run."""
+
+    def over(*trees: Any) -> Any:
+        if jax.tree.leaves(trees)[0].shape[0] > 1:
+            return jax.vmap(one)(*trees)
+        found = one(*jax.tree.map(lambda leaf: leaf[0], trees))
+        return jax.tree.map(lambda leaf: leaf[None], found)
+
+    return over
+
+
+def _shard_batch(batch: Split, *, mesh: Mesh) -> Split:
+    if mesh.shape["batch"] == 1:
+        return batch
+    return Split(*(jax.lax.with_sharding_constraint(values, PartitionSpec("batch")) for values in batch))
+
+
+def _validate(
+    state: TrainState, hyper: Hyper, validation: Split, model: MLPConfig, config: TrainConfig
+) -> tuple[TrainState, Sums]:
+    if not config.validate_in_training_mode:
+        return state, sums(state.params, state.stats, validation, model=model)
+    key = jax.random.fold_in(state.dropout_key, state.step)
+    stats, found = sums_in_training_mode(
+        key,
+        state.params,
+        state.stats,
+        validation,
+        model=model,
+        batch_size=config.batch_size,
+        dropout=hyper.dropout,
+    )
+    return state._replace(stats=stats), found

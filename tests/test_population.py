@@ -1,0 +1,230 @@
+"""Many runs as one program: the same numbers as single runs, on one device or eight."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from mlp_jax import data, memory, population, programs, train
+from mlp_jax.errors import UserError
+from mlp_jax.model import MLPConfig
+from mlp_jax.population import Run
+from mlp_jax.train import TrainConfig
+
+MODEL = MLPConfig(hidden=(16,), inputs=192)
+FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+
+
+def settings(**varied):
+    """The product of seeds 0 and 1 with one run for each value."""
+    ((name, values),) = varied.items()
+    of_model = name in MLPConfig.__dataclass_fields__
+    return [
+        Run(
+            jax.random.key(seed),
+            dataclasses.replace(MODEL, **({name: value} if of_model else {})),
+            dataclasses.replace(FAST, **({} if of_model else {name: value})),
+        )
+        for seed in (0, 1)
+        for value in values
+    ]  # fmt: skip
+
+
+def same_bits(a, b):
+    return all(
+        np.asarray(u).tobytes() == np.asarray(v).tobytes()
+        for u, v in zip(jax.tree.leaves(plain(a)), jax.tree.leaves(plain(b)), strict=True)
+    )
+
+
+def plain(result):
+    keys = {name: jax.random.key_data(getattr(result.state, name)) for name in ("order_key", "dropout_key")}
+    return result.state._replace(**keys), result.history
+
+
+def close(a, b, rtol):
+    for u, v in zip(a, b, strict=True):
+        assert u.status == v.status
+        np.testing.assert_allclose(u.history.loss, v.history.loss, rtol=rtol)
+        np.testing.assert_allclose(u.history.validation_accuracy, v.history.validation_accuracy, atol=0.005)
+        for p, q in zip(jax.tree.leaves(u.state.params), jax.tree.leaves(v.state.params), strict=True):
+            np.testing.assert_allclose(p, q, rtol=rtol, atol=rtol)
+
+
+def one_by_one(runs, splits):
+    return [train.train(run.key, splits, run.model, run.config) for run in runs]
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        {"learning_rate": (0.01, 0.02, 0.05)},
+        {"l2": (0.0, 1e-3, 1e-1)},
+        {"momentum": (0.0, 0.5, 0.9)},
+        {"weight_decay": (0.0, 1e-2)},
+        {"dropout": (0.1, 0.5, 0.7)},
+        {"init_scale": (0.1, 1.0, 2.0)},
+    ],
+    ids=lambda varied: next(iter(varied)),
+)
+def test_a_population_is_its_single_runs_bit_for_bit(splits, varied):
+    runs = settings(**varied)
+    together = population.train(runs, splits)
+    for a, b in zip(together, one_by_one(runs, splits), strict=True):
+        assert same_bits(a, b)
+    losses = {result.history.loss.tobytes() for result in together}
+    assert len(losses) == len(runs)  # every value and every seed makes a difference
+
+
+def test_wide_blocks_agree_to_rounding(splits):
+    runs = settings(learning_rate=(0.01, 0.02, 0.03))
+    close(population.train(runs, splits, wide=True, devices=jax.devices()[:1]), one_by_one(runs, splits), 1e-5)
+    close(population.train(runs, splits, wide=True), one_by_one(runs, splits), 1e-5)
+
+
+@pytest.mark.parametrize("batch_norm", ["none", "after"])
+def test_eight_devices_give_the_bits_of_one(splits, batch_norm):
+    assert jax.device_count() == 8
+    model = dataclasses.replace(MODEL, batch_norm=batch_norm, dropout=0.2)
+    runs = [Run(jax.random.key(seed), model, FAST) for seed in range(11)]  # not a multiple of 8
+    on_one = population.train(runs, splits, devices=jax.devices()[:1])
+    for a, b in zip(on_one, population.train(runs, splits), strict=True):
+        assert same_bits(a, b)
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_a_minibatch_shared_by_devices(splits, devices):
+    model = dataclasses.replace(MODEL, hidden=(32, 32), batch_norm="after", dropout=0.2)
+    config = dataclasses.replace(FAST, batch_size=40, optimizer="adam", learning_rate=1e-3)
+    runs = [Run(jax.random.key(seed), model, config) for seed in range(3)]
+    shared = population.train(runs, splits, data_parallel=devices)
+    for a, b in zip(shared, one_by_one(runs, splits), strict=True):
+        np.testing.assert_allclose(a.history.loss, b.history.loss, rtol=1e-4)
+        np.testing.assert_allclose(a.history.validation_accuracy, b.history.validation_accuracy, atol=0.02)
+        assert not same_bits(a, b)  # other sums: the work was shared indeed
+
+
+def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
+    rates = (0.02, 1e6, 0.01)
+    runs = settings(learning_rate=rates)
+    for wide in (False, True):
+        together = population.train(runs, splits, wide=wide, devices=jax.devices()[:1])
+        assert [result.status for result in together] == ["finished", "diverged", "finished"] * 2
+        alone = one_by_one(runs, splits)
+        if not wide:
+            assert all(same_bits(a, b) for a, b in zip(together, alone, strict=True))
+        close([r for r in together if r.status == "finished"], [r for r in alone if r.status == "finished"], 1e-5)
+
+
+def test_a_mixed_list_keeps_its_order(splits):
+    """Shapes, lengths and sources differ; runs of one shape are one program."""
+    runs = [
+        Run(jax.random.key(0), MODEL, FAST),
+        Run(jax.random.key(1), dataclasses.replace(MODEL, hidden=(8, 8)), FAST),
+        Run(jax.random.key(1), MODEL, dataclasses.replace(FAST, learning_rate=0.03)),
+        Run(jax.random.key(0), MODEL, dataclasses.replace(FAST, steps=20)),
+        Run(jax.random.key(2), MODEL, dataclasses.replace(FAST, gradient="autodiff")),
+    ]
+    for a, b in zip(population.train(runs, splits), one_by_one(runs, splits), strict=True):
+        assert same_bits(a, b)
+
+
+def test_chunks_give_the_same_results(splits, monkeypatch):
+    runs = settings(learning_rate=(0.01, 0.02, 0.03))
+    sizes = []
+    original = population._Population.__init__
+
+    def counted(self, runs, blocks, *rest):
+        sizes.append(len(blocks))
+        original(self, runs, blocks, *rest)
+
+    monkeypatch.setattr(population._Population, "__init__", counted)
+    whole = population.train(runs, splits, devices=jax.devices()[:1])
+    fixed, block = memory.footprint(MODEL, FAST, data.Splits(*splits), 1)
+    small = population.train(runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=jax.devices()[:1])
+    assert sizes == [6, 2, 2, 2]
+    for a, b in zip(whole, small, strict=True):
+        assert same_bits(a, b)
+
+
+def test_a_network_that_does_not_fit_is_refused_before_training(splits):
+    model = dataclasses.replace(MODEL, hidden=(100_000,))
+    with pytest.raises(UserError, match=r"need about .* GB on a device.*max_memory_gb") as caught:
+        population.train([Run(jax.random.key(0), model, FAST)], splits, max_memory_gb=0.1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hidden", [(50,), (400, 400, 400)])
+@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
+    """Never below what XLA's program takes, and not many times as much."""
+    model, config = (
+        dataclasses.replace(MODEL, hidden=hidden),
+        dataclasses.replace(FAST, optimizer=optimizer),
+    )
+    mesh = programs.mesh_of(jax.devices()[:1])
+    runs = [Run(jax.random.key(seed), model, config) for seed in range(4)]
+    member = population._Population(runs, [[0], [1], [2], [3]], *train.program(model, config), mesh)
+    program = member.lowered(splits).compile().memory_analysis()
+    assert program is not None
+    taken = program.argument_size_in_bytes + program.output_size_in_bytes + program.temp_size_in_bytes
+    fixed, block = memory.footprint(model, config, splits, 1)
+    assert taken - program.alias_size_in_bytes <= fixed + 4 * block <= 4 * taken
+
+
+def test_one_program_for_one_shape(splits, monkeypatch):
+    traces = []
+    original = train.train_step
+
+    def counted(*arguments, **options):
+        traces.append(0)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(train, "train_step", counted)
+    model = dataclasses.replace(MODEL, hidden=(19,), dropout=0.3)  # no other test has compiled this
+    runs = [
+        Run(jax.random.key(0), dataclasses.replace(model, dropout=rate, init_scale=scale), FAST)
+        for rate in (0.1, 0.3)
+        for scale in (0.5, 1.0)
+    ]
+    population.train(runs, splits)
+    assert len(traces) == 1
+
+
+def test_progress_of_every_run(splits):
+    seen = []
+    runs = settings(learning_rate=(0.02, 1e6))
+    population.train(runs, splits, on_epoch=lambda *report: seen.append(report))
+    assert [report[:2] for report in seen] == [(0, 1), (2, 1), (0, 2), (2, 2)]
+    assert seen[0][2].loss.shape == (17,)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data_parallel": 3}, "data_parallel 3 does not divide the number of devices, 8"),
+        ({"data_parallel": 4}, "data_parallel 4 does not divide batch_size 50"),
+        ({"data_parallel": 0}, "data_parallel must be a whole number of at least 1"),
+        ({"max_memory_gb": 0.0}, "max_memory_gb must be a number"),
+        ({"max_memory_gb": float("nan")}, "max_memory_gb must be a number"),
+    ],
+)
+def test_options_out_of_range(splits, options, words):
+    with pytest.raises(UserError, match=words):
+        population.train([Run(jax.random.key(0), MODEL, FAST)], splits, **options)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_lower_precision_learns_and_differs(splits, precision):
+    plain_run = train.train(jax.random.key(0), splits, MODEL, FAST)
+    for source in ("manual", "autodiff"):
+        model = dataclasses.replace(MODEL, precision=precision)
+        run = train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
+        assert not np.array_equal(run.history.loss, plain_run.history.loss)
+        np.testing.assert_allclose(run.history.loss, plain_run.history.loss, rtol=5e-2)
