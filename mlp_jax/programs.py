@@ -80,10 +80,8 @@ def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, An
 
     sharded = functools.partial(jax.shard_map, mesh=mesh, axis_names={"runs"}, check_vma=False)
     shared = (everywhere,) * 4
-    # random numbers take longer to compile than to draw
-    quick = {"xla_backend_optimization_level": 0} if one_by_one else None
     return (
-        jax.jit(sharded(start, in_specs=(runs, runs), out_specs=runs), compiler_options=quick),
+        jax.jit(sharded(start, in_specs=(runs, runs), out_specs=runs)),
         jax.jit(epoch_and_share, donate_argnums=0),
     )
 
