@@ -1,5 +1,6 @@
 """Loss and accuracy on a whole split, the last partial batch included."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -22,13 +23,18 @@ class Evaluation(NamedTuple):
 
 
 def on_device(split: Split, model: MLPConfig) -> Split:
-    """The split in the model's dtype, as device arrays. Raises UserError if a label is not one of its classes."""
-    labels = np.asarray(split.y)
-    if labels.size and not 0 <= labels.min() <= labels.max() < model.classes:
-        raise UserError(
-            f"labels go from {labels.min()} to {labels.max()}: this network takes 0 to {model.classes - 1}"
-        )
+    """The split in the model's dtype, as device arrays. Raises UserError as `check_labels` does."""
+    check_labels([split], model)
     return Split(jnp.asarray(split.x, model.dtype), jnp.asarray(split.y))
+
+
+def check_labels(splits: Iterable[Split], model: MLPConfig) -> None:
+    """Raises UserError if a label is not one of the model's classes."""
+    for labels in (np.asarray(split.y) for split in splits):
+        if labels.size and not 0 <= labels.min() <= labels.max() < model.classes:
+            raise UserError(
+                f"labels go from {labels.min()} to {labels.max()}: this network takes 0 to {model.classes - 1}"
+            )
 
 
 def evaluate(

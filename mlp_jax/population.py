@@ -21,7 +21,7 @@ from jaxtyping import PRNGKeyArray
 from mlp_jax import memory
 from mlp_jax.data import Split, Splits
 from mlp_jax.errors import UserError, in_range, whole_number
-from mlp_jax.evaluation import Evaluation, Sums, on_device
+from mlp_jax.evaluation import Evaluation, Sums, check_labels, on_device
 from mlp_jax.model import MLPConfig
 from mlp_jax.programs import SPECS, compiled, mesh_of
 from mlp_jax.train import (
@@ -79,19 +79,23 @@ def train(
         _check_normalization(splits.validation, run.model, run.config)
         length = (run.config.epochs, run.config.steps)
         groups.setdefault((*program(run.model, run.config), length), []).append(number)
-    results: dict[int, Result] = {}
+    wide = jax.default_backend() != "cpu" if wide is None else wide
+    bound = memory.available() if max_memory_gb is None else max_memory_gb * 1e9
+    everything = jax.devices() if devices is None else devices
+    plans: list[list[_Population]] = []
     for (model, config, _), numbers in groups.items():
-        wide_here = jax.default_backend() != "cpu" if wide is None else wide
-        grid = _grid(jax.devices() if devices is None else devices, data_parallel, config)
-        blocks = _blocks(runs, numbers, len(grid), wide_here)
+        grid = _grid(everything, data_parallel, config)
+        blocks = _blocks(runs, numbers, len(grid), wide)
         mesh = mesh_of(grid[: len(blocks)])
-        data = Splits(*(on_device(split, model) for split in splits))
-        bound = memory.available() if max_memory_gb is None else max_memory_gb * 1e9
-        at_once = memory.blocks_at_once(model, config, data, len(blocks[0]), bound) * mesh.shape["runs"]
-        train_split, validation = (_place(part, NamedSharding(mesh, SPECS[1])) for part in data[:2])
-        for start in range(0, len(blocks), at_once):
-            population = _Population(runs, blocks[start : start + at_once], model, config, mesh)
-            results |= population.train(train_split, validation, on_epoch)
+        check_labels(splits, model)
+        at_once = memory.blocks_at_once(model, config, splits, len(blocks[0]), bound) * mesh.shape["runs"]
+        chunks = [blocks[start : start + at_once] for start in range(0, len(blocks), at_once)]
+        plans.append([_Population(runs, chunk, model, config, mesh) for chunk in chunks])
+    results: dict[int, Result] = {}
+    for plan in plans:  # after all that can be refused: a mistake in the last run costs no training
+        data, validation = (plan[0].everywhere_on_device(part) for part in splits[:2])
+        for population in plan:
+            results |= population.train(data, validation, on_epoch)
     return [results[number] for number in range(len(runs))]
 
 
@@ -197,6 +201,10 @@ class _Population:
         data, validation = (on_device(split, model) for split in splits[:2])
         lowered: jax.stages.Lowered = self.epoch.lower(state, alive, hyper, np.int32(0), None, data, validation)
         return lowered
+
+    def everywhere_on_device(self, part: Split) -> Split:
+        """The whole of a split on every device of the mesh."""
+        return Split(*_place(on_device(part, self.runs[self.blocks[0][0]].model), self.everywhere))
 
     def _keys(self) -> Any:
         return self._each(lambda run: _key_data(run.key))

@@ -27,6 +27,8 @@ from pathlib import Path  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from mlp_jax import train  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -35,6 +37,20 @@ jax.config.update("jax_num_cpu_devices", 8)
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """Grows by one whenever `train_step` is traced."""
+    seen = []
+    original = train.train_step
+
+    def counted(*arguments, **options):
+        seen.append(0)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(train, "train_step", counted)
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -153,10 +153,12 @@ def test_chunks_give_the_same_results(splits, monkeypatch):
         assert same_bits(a, b)
 
 
-def test_a_network_that_does_not_fit_is_refused_before_training(splits):
-    model = dataclasses.replace(MODEL, hidden=(100_000,))
+def test_a_network_that_does_not_fit_is_refused_before_training(splits, monkeypatch):
+    """Also if it is the last of a list whose others do fit."""
+    monkeypatch.setattr(population._Population, "train", lambda *a: pytest.fail("trained"))
+    runs = [Run(jax.random.key(0), dataclasses.replace(MODEL, hidden=(width,)), FAST) for width in (16, 100_000)]
     with pytest.raises(UserError, match=r"need about .* GB on a device.*max_memory_gb") as caught:
-        population.train([Run(jax.random.key(0), model, FAST)], splits, max_memory_gb=0.1)
+        population.train(runs, splits, max_memory_gb=0.1)
     assert "\n" not in str(caught.value)
 
 
@@ -178,15 +180,7 @@ def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     assert taken - program.alias_size_in_bytes <= fixed + 4 * block <= 4 * taken
 
 
-def test_one_program_for_one_shape(splits, monkeypatch):
-    traces = []
-    original = train.train_step
-
-    def counted(*arguments, **options):
-        traces.append(0)
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(train, "train_step", counted)
+def test_one_program_for_one_shape(splits, traces):
     model = dataclasses.replace(MODEL, hidden=(19,), dropout=0.3)  # no other test has compiled this
     runs = [
         Run(jax.random.key(0), dataclasses.replace(model, dropout=rate, init_scale=scale), FAST)

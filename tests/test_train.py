@@ -11,7 +11,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.evaluation import evaluate, evaluate_in_training_mode
 from mlp_jax.losses import accuracy, cross_entropy
 from mlp_jax.model import Layer, MLPConfig, forward, init, init_stats
-from mlp_jax.train import TrainConfig, init_state, learning_rate, minibatches, run_epoch
+from mlp_jax.train import TrainConfig, init_state, learning_rate, run_epoch
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
@@ -94,15 +94,7 @@ def test_relu_networks_train_bit_for_bit_the_same_with_both_sources(splits, opti
     assert same(outcome(a), outcome(b))
 
 
-def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, monkeypatch):
-    traces = []
-    original = train.train_step
-
-    def counted(*arguments, **options):
-        traces.append(0)
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(train, "train_step", counted)
+def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, traces):
     model = dataclasses.replace(MODEL, hidden=(17,))  # no other test has compiled this
     for rate, l2, epochs in [(0.01, 0.0, 3), (0.02, 0.1, 2)]:
         config = dataclasses.replace(FAST, learning_rate=rate, l2=l2, epochs=epochs)
@@ -112,10 +104,23 @@ def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, monkeypatch):
     assert len(traces) == 2
 
 
-def test_an_epoch_visits_every_example_at_most_once():
-    seen = [np.asarray(minibatches(jax.random.key(0), epoch, 870, 60)) for epoch in range(2)]  # 870 = 14 * 60 + 30
-    assert [order.shape for order in seen] == [(14, 60)] * 2
-    assert [len(np.unique(order)) for order in seen] == [840, 840]
+def test_an_epoch_visits_every_example_at_most_once(monkeypatch):
+    config = dataclasses.replace(FAST, batch_size=60)  # 870 = 14 * 60 + 30
+    seen: list[list[np.ndarray]] = [[], []]
+
+    def record(state, batch, hyper, **options):
+        epoch = state.step // 14
+        jax.debug.callback(lambda epoch, rows: seen[int(epoch)].append(np.asarray(rows)), epoch, batch.x[:, 0])
+        return state._replace(step=state.step + 1), train.Metrics(batch.x.sum(), batch.x.sum())
+
+    monkeypatch.setattr(train, "train_step", record)
+    split = Split(np.arange(870.0, dtype=np.float32)[:, None], np.zeros(870, np.int32))
+    state = init_state(jax.random.key(0), MODEL, config)
+    for _ in range(2):
+        state, _ = run_epoch(state, split, train.hyper_from(config), model=MODEL, config=config)
+    jax.effects_barrier()
+    assert [np.shape(epoch) for epoch in seen] == [(14, 60)] * 2
+    assert [len(np.unique(epoch)) for epoch in seen] == [840, 840]
     assert not np.array_equal(*seen)
 
 
