@@ -6,7 +6,7 @@ all 10,000 test images used once per run.
 
   TFDS_DATA_DIR=... python -m experiments.depth_study --dataset=cifar10 --seeds=3 [--protocol=published]
 
-Takes 2 to 5 minutes on two cores under either protocol; expected figures: the README's table. On the digits, the
+Takes 1 to 4 minutes on two cores under either protocol; expected figures: the README's table. On the digits, the
 default, it takes about 20 seconds and every depth ends above 95 % on test.
 """
 
