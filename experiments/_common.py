@@ -19,9 +19,11 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
+from experiments import _compilation
 from mlp_jax import data, results
-from mlp_jax.errors import UserError, one_of, user_path, whole_number
+from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
+from mlp_jax.products import PRECISIONS
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
 
@@ -82,6 +84,24 @@ class Common:
         return jax.random.key(self.seed + number)
 
 
+@dataclass(frozen=True)
+class Training(Common):
+    """The options of every experiment that trains: where and how exactly."""
+
+    precision: str = option("float32", "of matrix products: float32, tf32 or bf16")
+    max_memory_gb: float | None = option(
+        None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
+    )
+    data_parallel: int = option(1, "number of devices that share each minibatch")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("precision", self.precision, PRECISIONS)
+        whole_number("data_parallel", self.data_parallel, 1)
+        if self.max_memory_gb is not None:
+            in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
+
+
 def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
     """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low`."""
     if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text):
@@ -118,7 +138,7 @@ class Study:
 
     def _options(self) -> dict[str, Any]:
         """What the numbers depend on: not where they are read from or written to."""
-        left_out = ("results_dir", "resume", "data_dir", "archive")
+        left_out = ("results_dir", "resume", "data_dir", "archive", "max_memory_gb")
         return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in left_out}
 
     def _kept(self) -> list[results.Row]:
@@ -149,6 +169,7 @@ class Study:
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
+        environment["compilation"] = _compilation.programs()
         return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
@@ -202,9 +223,8 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
-    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
-    jax.config.update("jax_default_matmul_precision", "float32")
+    _compilation.set_up()
     app.run(main, flags_parser=_parse)
 
 
