@@ -1,4 +1,4 @@
-"""The benchmark's peers on NumPy: the report's equations with arrays in place, and scikit-learn's MLPClassifier."""
+"""The benchmark's peers on NumPy: the report's equations in place, and scikit-learn's MLPClassifier."""
 
 import time
 from typing import Any
@@ -30,7 +30,7 @@ class Network:
 
     def penalty(self) -> float:
         """Of J~; not needed to train."""
-        return self.l2 / 2 * float(sum(np.vdot(w, w) for w, *_ in self.layers))
+        return self.l2 / 2 * sum(float(np.vdot(w, w)) for w, *_ in self.layers)
 
     def step(self, x: np.ndarray, y: np.ndarray) -> float:
         """One update; the loss before it, without the penalty."""
@@ -208,7 +208,9 @@ class Sklearn(Sequential):
         )  # fmt: skip
         # it draws its own parameters at its first step: they are replaced, and its optimiser forgets that step
         model.partial_fit(self.x[:batch], self.y[:batch], classes=np.arange(net.model["classes"]))
-        for mine, given in zip((*model.coefs_, *model.intercepts_), (*net.start[::2], *net.start[1::2]), strict=True):
+        for mine, given in zip(
+            (*model.coefs_, *model.intercepts_), (*net.start[::2], *net.start[1::2]), strict=True
+        ):
             mine[...] = given
         del model._optimizer
         return model

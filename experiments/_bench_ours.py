@@ -56,7 +56,7 @@ class _Group:
 
 
 class Contender:
-    """The networks of a workload as one population, gradients from the source that the contender is named after."""
+    """The networks of a workload as one population; the contender is named after its source of gradients."""
 
     def __init__(self, contender: str, start: Start) -> None:
         runs = []
@@ -88,8 +88,11 @@ class Contender:
         return time.perf_counter() - begun
 
 
-def cannot(contender: str, start: Start) -> None:
-    """There is no workload that this package cannot do."""
+def cannot(contender: str, start: Start) -> str | None:
+    """Why a workload is not tried."""
+    if jax.default_backend() == "cpu" and any(net.model["precision"] != "float32" for net in start.nets):
+        return "needs a GPU"
+    return None
 
 
 def _tuples(options: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +134,6 @@ def _seconds(call: Any) -> float:
         jax.block_until_ready(call())
         times.append(time.perf_counter() - begun)
     return min(times)
-
 
 
 CONTENDERS = {"manual": Contender, "autodiff": Contender}

@@ -11,7 +11,7 @@ Parameters = list[np.ndarray]  # w, b, [scale, shift,] w, b, ...: the leaves of 
 
 
 class Net(NamedTuple):
-    """One network: its options as `Network` has them, its initial parameters, the order of its first minibatches."""
+    """One network: its options as `Network` has them, initial parameters, order of its first minibatches."""
 
     model: dict[str, Any]
     train: dict[str, Any]

@@ -120,7 +120,9 @@ class Functional:
     def __init__(self, nets: list[Net], shared: bool = True) -> None:
         net = nets[0]
         self.stacked = len(nets) > 1
-        leaves = [np.stack(leaf) if self.stacked else leaf[0] for leaf in zip(*(n.start for n in nets), strict=True)]
+        leaves = [
+            np.stack(leaf) if self.stacked else leaf[0] for leaf in zip(*(n.start for n in nets), strict=True)
+        ]
         self.params = [torch.from_numpy(leaf).clone().to(DEVICE) for leaf in leaves]
         self.layers, self.adam = net.layers, net.train["optimizer"] == "adam"
         self.slope = 0.0 if net.model["activation"] == "relu" else 0.1
@@ -164,7 +166,9 @@ class Functional:
             for running, found in zip(self.running, statistics, strict=False):
                 for old, new in zip(running, found, strict=True):
                     old.lerp_(new, MOMENTUM)
-            grads = [g if d is None else g + d * p for g, d, p in zip(grads, self.decays, self.params, strict=True)]
+            grads = [
+                g if d is None else g + d * p for g, d, p in zip(grads, self.decays, self.params, strict=True)
+            ]
             if not self.adam:
                 for p, g, rate in zip(self.params, grads, self.rates, strict=True):
                     p.sub_(rate * g)
@@ -241,11 +245,12 @@ class Contender:
 
 def cannot(contender: str, start: Start) -> str | None:
     """Why a workload is beyond this contender, or is not tried."""
-    if contender == "torch-graphs" and DEVICE.type != "cuda":
+    half = start.nets[0].model["precision"] != "float32"
+    if DEVICE.type != "cuda" and (half or contender == "torch-graphs"):
         return "needs a GPU"
     if contender == "torch-vmap" and (len(start.nets) == 1 or start.nets[0].model["batch_norm"] != "none"):
         return "is for populations without batch normalisation"
-    if contender in ("torch-vmap", "torch-compile") and start.nets[0].model["precision"] != "float32":
+    if half and contender in ("torch-vmap", "torch-compile"):
         return "is written for float32"
     return None
 

@@ -28,8 +28,7 @@ MODULES = {
     "torch-vmap": "_bench_torch",
     "torch-graphs": "_bench_torch",
 }
-NEEDS = {"sklearn": "scikit-learn", "torch": "torch", "torch-compile": "torch", "torch-vmap": "torch"}
-NEEDS |= {"torch-graphs": "torch"}
+# as a user installs them: as Python imports them
 PACKAGES = {"torch": "torch", "scikit-learn": "sklearn"}
 
 

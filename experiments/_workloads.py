@@ -1,4 +1,4 @@
-"""What the benchmark trains, what one step of it costs by hand count, and the files from which all contenders start.
+"""What the benchmark trains, what a step of it costs by hand count, and the files that all contenders start from.
 
 A workload is one network or a population. A *step* of a workload is one minibatch for each of its networks, so
 that milliseconds per step, and networks x steps per second, are defined for populations too.
@@ -23,7 +23,8 @@ FIRST_STEPS = 20
 """Steps whose losses are compared, before anything is timed."""
 
 SINGLE = ("default", "best", "deep", "normalized")
-NAMES = (*SINGLE, "grid", "table1", "large")
+USUAL = (*SINGLE, "grid", "table1")
+NAMES = (*USUAL, "large")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def step_flops(sizes: tuple[int, ...], batch: int) -> int:
 
 
 def step_bytes(sizes: tuple[int, ...], batch: int, optimizer: str) -> int:
-    """Bytes that one step cannot avoid in float32: minibatch read, weights and optimiser state read and written."""
+    """Bytes that a step must move in float32: minibatch read, weights and optimiser state read and written."""
     weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
     copies = {"sgd": 1, "momentum": 2, "adam": 3}[optimizer]
     return 4 * (batch * sizes[0] + 2 * copies * weights)
@@ -96,7 +97,7 @@ def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
     at the report's 1e-4 they would not show whether two contenders do the same work.
     """
 
-    def network(number: int = 0, **options: Any) -> Network:
+    def network(number: int = 0, /, **options: Any) -> Network:
         fields = {field.name for field in dataclasses.fields(MLPConfig)}
         model = {k: v for k, v in options.items() if k in fields}
         train = {k: v for k, v in options.items() if k not in fields}
@@ -108,17 +109,15 @@ def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
         return Workload(name, tuple(network(learning_rate=rate, l2=1e-3) for rate in rates))
     if name not in NAMES:
         raise UserError(f"unknown workload {name!r}: choose from {', '.join(NAMES)}, population-N")
-    adam = {"optimizer": "adam", "learning_rate": 1e-3}
-    wide = {"hidden": (400,) * 3, "activation": "leaky_relu", "batch_norm": "after"}
+    adam: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e-3}
+    wide: dict[str, Any] = {"hidden": (400,) * 3, "activation": "leaky_relu", "batch_norm": "after"}
     grid = itertools.product((50, 100, 200), (64, 128, 200), (1e-3, 1e-2), (1e-3, 1e-2))
-    networks = {
+    networks: list[Network] = {
         "default": lambda: [network(l2=0.25)],
         "best": lambda: [network(hidden=(200,), l2=1e-2)],
         "deep": lambda: [network(hidden=(50,) * 4, **adam)],
         "normalized": lambda: [network(**wide, **adam)],
-        "grid": lambda: [
-            network(hidden=(h,), batch_size=b, l2=l2, learning_rate=rate) for h, b, l2, rate in grid
-        ],
+        "grid": lambda: [network(hidden=(h,), batch_size=b, l2=l2, learning_rate=rate) for h, b, l2, rate in grid],
         "table1": lambda: [network(s, hidden=(50,) * h, **adam) for h in (1, 2, 3, 4) for s in range(16)],
         "large": lambda: [network(hidden=(4096, 4096), batch_size=4096, precision="bf16")],
     }[name]()
