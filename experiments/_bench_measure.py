@@ -1,5 +1,6 @@
 """The benchmark's side of its workers: starts them, compares their work, times them in turns, makes rows."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -52,7 +53,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise Refused(f"failed: the worker ended with status {self.process.wait()}")
+            raise self._ended()
         found: Row = json.loads(line)
         if "missing" in found:
             name = next((p for p, module in PACKAGES.items() if module == found["missing"]), found["missing"])
@@ -71,14 +72,18 @@ class Worker:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Refused(f"failed: the worker ended with status {self.process.wait()}") from None
+            raise self._ended() from None
         return self._read()
+
+    def _ended(self) -> Refused:
+        self.close()
+        return Refused(f"failed: the worker ended with status {self.process.returncode}")
 
     def close(self) -> None:
         """Ends the process."""
         for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]  # both are pipes
         self.process.wait()
 
 

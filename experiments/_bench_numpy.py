@@ -16,7 +16,8 @@ class Network:
     """One network in float32: products and updates go to arrays that are made once."""
 
     def __init__(self, net: Net) -> None:
-        self.l2, self.rate = 2 * net.train["l2"], net.train["learning_rate"]
+        self.l2: float = 2 * net.train["l2"]
+        self.rate: float = net.train["learning_rate"]
         self.slope = {"relu": 0.0, "leaky_relu": 0.1}[net.model["activation"]]
         self.params = [leaf.copy() for leaf in net.start]
         self.layers = [self.params[where] for where in net.layers]

@@ -1,13 +1,14 @@
 """The benchmark's contenders of this package: what `population.train` runs, epoch by epoch, without evaluation."""
 
-import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _bench_start
 from experiments._bench_start import Start
 from mlp_jax import population
 from mlp_jax.data import Split, Splits
@@ -15,13 +16,6 @@ from mlp_jax.model import MLPConfig
 from mlp_jax.train import TrainConfig, TrainState, steps_per_epoch
 
 VERSION = f"jax {jax.__version__}"
-
-
-def before_start(contender: str) -> None:
-    """Settings that must be made before jax starts its backend: as `_common.launch` makes them."""
-    jax.config.update("jax_default_matmul_precision", "float32")
-    if contender != "peak":  # a product alone is fastest as one device with all cores
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 class _Group:
@@ -104,36 +98,18 @@ def peak_bytes() -> int | None:
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
-class Peak:
-    """The machine's matrix rates, and its memory's, as this library reaches them."""
+def rates() -> dict[str, float]:
+    """`_bench_start.rates` of jax."""
+    gpu = jax.default_backend() != "cpu"
+    long = jnp.ones(2**28 if gpu else 2**25, jnp.float32)
+    product, triad = jax.jit(lambda a, b: a @ b), jax.jit(lambda a, b: a + 2 * b)
 
-    def __init__(self) -> None:
-        gpu = jax.default_backend() != "cpu"
-        self.sizes = (4096, 8192) if gpu else (512, 1024, 2048)
-        self.types = ("float32", "bfloat16") if gpu else ("float32",)
-        self.product = jax.jit(lambda a, b: a @ b)
-        self.triad = jax.jit(lambda a, b: a + 2 * b)
-        self.long = jnp.ones(2**28 if gpu else 2**25, jnp.float32)
+    def one(n: int, kind: str) -> Callable[[], Any]:
+        a = jnp.ones((n, n), kind)
+        return lambda: product(a, a).block_until_ready()
 
-    def rates(self) -> dict[str, float]:
-        """FLOP/s by type of the operands, the best over sizes; bytes/s of a + 2 b."""
-        found = {}
-        for kind in self.types:
-            pairs = [(n, jnp.ones((n, n), kind)) for n in self.sizes]
-            found[kind] = max(2 * n**3 / _seconds(lambda a=a: self.product(a, a)) for n, a in pairs)
-        seconds = _seconds(lambda: self.triad(self.long, self.long[::-1]))
-        return {**found, "bytes": 3 * self.long.nbytes / seconds}
-
-
-def _seconds(call: Any) -> float:
-    """Of one call, the best of three after a first that compiles."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - begun)
-    return min(times)
+    other = long + 1
+    return _bench_start.rates(one, lambda: triad(long, other).block_until_ready(), long.size, gpu)
 
 
 CONTENDERS = {"manual": Contender, "autodiff": Contender}

@@ -1,7 +1,8 @@
 """What a worker reads at its start, without jax: a peer that imported jax would pay for it in time and memory."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,3 +58,26 @@ def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:
     while True:
         order = rng.permutation(examples)
         yield from order[: examples // batch * batch].reshape(-1, batch)
+
+
+def rates(
+    one: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
+) -> dict[str, float]:
+    """The machine as a library reaches it: FLOP/s by type of operands, best over sizes; bytes/s of a + 2 b.
+
+    one(n, type) makes a call that multiplies two n x n matrices and waits; triad() works on so many floats.
+    """
+    sizes, types = ((4096, 8192), ("float32", "bfloat16")) if gpu else ((512, 1024, 2048), ("float32",))
+    found = {kind: max(2 * n**3 / _seconds(one(n, kind)) for n in sizes) for kind in types}
+    return {**found, "bytes": 12 * floats / _seconds(triad)}
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """Of one call, the best of three after a first that compiles."""
+    call()
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return min(times)

@@ -1,13 +1,14 @@
 """The benchmark's peers on PyTorch: eager with fused optimisers, torch.compile, torch.func.vmap, CUDA graphs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from experiments import _bench_start
 from experiments._bench_start import Net, Start
 
 VERSION = f"torch {torch.__version__}"
@@ -26,7 +27,7 @@ def _minibatches(net: Net, examples: int) -> Iterator[torch.Tensor]:
         yield from order[: examples // batch * batch].view(-1, batch)
 
 
-def _wait() -> None:
+def _wait(_: Any = None) -> None:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
@@ -248,8 +249,8 @@ def cannot(contender: str, start: Start) -> str | None:
     half = start.nets[0].model["precision"] != "float32"
     if DEVICE.type != "cuda" and (half or contender == "torch-graphs"):
         return "needs a GPU"
-    if contender == "torch-vmap" and (len(start.nets) == 1 or start.nets[0].model["batch_norm"] != "none"):
-        return "is for populations without batch normalisation"
+    if contender == "torch-vmap" and len(start.nets) == 1:
+        return "is for populations"
     if half and contender in ("torch-vmap", "torch-compile"):
         return "is written for float32"
     return None
@@ -260,37 +261,16 @@ def peak_bytes() -> int | None:
     return int(torch.cuda.max_memory_allocated()) if DEVICE.type == "cuda" else None
 
 
-class Peak:
-    """The machine's matrix rates, and its memory's, as this library reaches them."""
+def rates() -> dict[str, float]:
+    """`_bench_start.rates` of PyTorch."""
+    gpu = DEVICE.type == "cuda"
+    a, b, c = (torch.ones(2**28 if gpu else 2**25, device=DEVICE) for _ in range(3))
 
-    def __init__(self) -> None:
-        gpu = DEVICE.type == "cuda"
-        self.sizes = (4096, 8192) if gpu else (512, 1024, 2048)
-        self.types = ("float32", "bfloat16") if gpu else ("float32",)
-        self.long = [torch.ones(2**28 if gpu else 2**25, device=DEVICE) for _ in range(3)]
+    def one(n: int, kind: str) -> Callable[[], Any]:
+        square = torch.ones((n, n), dtype=getattr(torch, kind), device=DEVICE)
+        return lambda: _wait(torch.mm(square, square))
 
-    def rates(self) -> dict[str, float]:
-        """FLOP/s by type of the operands, the best over sizes; bytes/s of a + 2 b."""
-        found = {}
-        for kind in self.types:
-            pairs = [(n, torch.ones((n, n), dtype=getattr(torch, kind), device=DEVICE)) for n in self.sizes]
-            found[kind] = max(2 * n**3 / _seconds(lambda a=a: a @ a) for n, a in pairs)
-        a, b, c = self.long
-        seconds = _seconds(lambda: torch.add(a, b, alpha=2, out=c))
-        return {**found, "bytes": 3 * a.nbytes / seconds}
-
-
-def _seconds(call: Any) -> float:
-    """Of one call, the best of three after a first."""
-    call()
-    _wait()
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        call()
-        _wait()
-        times.append(time.perf_counter() - begun)
-    return min(times)
+    return _bench_start.rates(one, lambda: _wait(torch.add(a, b, alpha=2, out=c)), a.numel(), gpu)
 
 
 CONTENDERS = dict.fromkeys(("torch", "torch-compile", "torch-vmap", "torch-graphs"), Contender)

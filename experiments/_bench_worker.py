@@ -33,16 +33,25 @@ PACKAGES = {"torch": "torch", "scikit-learn": "sklearn"}
 
 
 def contender_of(name: str, workload: str, folder: Path) -> Any:
-    """The contender, or the reason why there is none."""
+    """The contender's module, and the contender, or the reason why there is none."""
     module = importlib.import_module(f"experiments.{MODULES[name]}")
-    if module.__name__.endswith("_ours"):
-        module.before_start("peak" if workload == "peak" else name)
     if workload == "peak":
-        return module, module.Peak()
+        return module, module
     start = _bench_start.read(folder, workload)
     if reason := module.cannot(name, start):
         return module, str(reason)
     return module, module.CONTENDERS[name](name, start)
+
+
+def settings(name: str, workload: str) -> None:
+    """What must be set before jax starts its backend, as `_common.launch` does for users."""
+    if MODULES[name] != "_bench_ours":
+        return
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", "float32")
+    if workload != "peak":  # a product alone is fastest on one device with all cores
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:
@@ -54,7 +63,16 @@ def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:
     if "rates" in request:
         return contender.rates()
     on_device = module.peak_bytes()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if on_device is None else on_device
+    return peak_bytes() if on_device is None else on_device
+
+
+def peak_bytes() -> int:
+    """Of this process. Not ru_maxrss where there is a choice: on Linux a process inherits its parent's."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
@@ -69,6 +87,7 @@ def main() -> None:
 
     name, workload, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     try:
+        settings(name, workload)
         module, contender = contender_of(name, workload, folder)
         if isinstance(contender, str):
             say({"cannot": contender})
