@@ -9,11 +9,11 @@ Every contender is a process of its own and trains the same networks from the sa
 minibatches in float32; one whose first losses differ is refused. Then they take turns. A contender without
 populations trains the networks one after the other: one network of each shape is timed and multiplied. Peers do
 not compute the penalty's value while they are timed, this package does. Peers that are not installed are named.
-The table has medians over repeats; its ratios are the medians of each repeat's, with the least and the largest.
+The table has medians over repeats; ratios are medians of each repeat's, with the least and the largest.
 
-Exit status 1 if a contender does different work or fails. The machine must be otherwise idle: PyTorch's threads wait
-for each other in a loop, and beside other processes a step takes it up to fifty times as long; a note under the
-table tells. results.json says how long a run took, on what; torch.compile is most of it.
+Exit status 1 if a contender does different work or fails. The machine must be otherwise idle: PyTorch's threads
+wait for each other in a loop, and beside other processes a step takes it up to fifty times as long; a note under
+the table tells. results.json says how long a run took, and on what.
 """
 
 import math
