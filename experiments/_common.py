@@ -33,7 +33,7 @@ BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
 
-C = TypeVar("C", bound="Common")
+C = TypeVar("C", bound="Basic")
 
 
 def option(default: Any, help: str) -> Any:
@@ -42,27 +42,18 @@ def option(default: Any, help: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Common:
-    """The options of every experiment. Raises UserError for a value out of range."""
+class Basic:
+    """The options of everything that reads data and writes results. Raises UserError for a value out of range."""
 
     dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic")
     data_dir: str | None = option(None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own")
     archive: str | None = option(None, "cifar-10-binary.tar.gz, a file or URL to prepare cifar10 from")
     results_dir: str = option("results", "results go to RESULTS_DIR/NAME/results.json")
-    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
-    seeds: int = option(3, "number of seeds")
     seed: int = option(0, "the first seed")
-    protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
-    resume: bool = option(False, "keep what an interrupted run of the same options has finished")
 
     def __post_init__(self) -> None:
         one_of("dataset", self.dataset, data.DATASETS)
-        one_of("gradient", self.gradient, SOURCES)
-        one_of("protocol", self.protocol, PROTOCOLS)
-        whole_number("seeds", self.seeds, 1)
         whole_number("seed", self.seed, 0)
-        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
-            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""
@@ -71,6 +62,24 @@ class Common:
     def load(self) -> data.Dataset:
         """The dataset that the options name."""
         return data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+
+
+@dataclass(frozen=True)
+class Common(Basic):
+    """The options of every study. Raises UserError for a value out of range."""
+
+    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
+    seeds: int = option(3, "number of seeds")
+    protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
+    resume: bool = option(False, "keep what an interrupted run of the same options has finished")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("gradient", self.gradient, SOURCES)
+        one_of("protocol", self.protocol, PROTOCOLS)
+        whole_number("seeds", self.seeds, 1)
+        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
+            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
@@ -123,14 +132,14 @@ def real_numbers(what: str, text: str) -> tuple[float, ...]:
 class Study:
     """One run of an experiment: times it, and writes its results file at the end, or says what was kept."""
 
-    def __init__(self, name: str, config: Common) -> None:
+    def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
         self.folder = config.folder(name)
         self.fingerprint = ""
         self.earlier_seconds = 0.0
         if (self.folder / "results.json").is_dir():
             raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
-        self.rows: list[results.Row] = self._kept() if config.resume else []
+        self.rows: list[results.Row] = self._kept() if getattr(config, "resume", False) else []
 
     @property
     def _partial(self) -> Path:
