@@ -32,7 +32,7 @@ FIRST_LOSSES = 20
 
 
 @dataclass(frozen=True)
-class Config(_common.Common):
+class Config(_common.Training):
     """Options of the depth study; None takes the protocol's value."""
 
     layers: str = option("2,3,4,5", "depths to compare: hidden layers + 1, with commas")

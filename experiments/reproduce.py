@@ -7,16 +7,15 @@ Writes each study's results.json and RESULTS_DIR/reproduce/report.md. Expected: 
 digits every depth ends above 95 % on test. Exit status 1 if a gradient fails or a run diverges.
 """
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from experiments import _common, depth_study, gradient_check
 from mlp_jax import results
 
 
 @dataclass(frozen=True)
-class Config(_common.Common):
-    """Options of the main job: the common ones, handed to every study."""
+class Config(_common.Training):
+    """Options of the main job: each is handed to every study that has it."""
 
 
 STUDIES = {"gradient_check": gradient_check, "depth_study": depth_study}
@@ -26,10 +25,11 @@ def run(config: Config) -> bool:
     """Runs the studies, then writes the report from their results files; True if all of them succeeded."""
     study = _common.Study("reproduce", config)
     study.rows = []
-    options = dataclasses.asdict(config)  # with --resume, each study keeps its own rows
+    options = asdict(config)  # with --resume, each study keeps its own rows
     for name, module in STUDIES.items():
         print(f"== {name}")
-        study.add({"study": name, "status": "passed" if module.run(module.Config(**options)) else "failed"})
+        own = {field.name: options[field.name] for field in fields(module.Config) if field.name in options}
+        study.add({"study": name, "status": "passed" if module.run(module.Config(**own)) else "failed"})
     root = study.folder.parent
     report = study.folder / "report.md"
     results.write_text(

@@ -1,8 +1,11 @@
 """How much memory a population takes on a device, estimated before it is trained."""
 
 import os
+from collections.abc import Sequence
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from mlp_jax.data import Splits
 from mlp_jax.errors import UserError
@@ -13,8 +16,18 @@ OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2}  # of the parameters, in
 EVALUATED_AT_ONCE = 1000  # examples, by `evaluation.sums`
 
 
-def available() -> float:
-    """Bytes per local device: three quarters of a GPU's or TPU's memory; on a CPU its share of the free memory."""
+def available(devices: Sequence[jax.Device]) -> float:
+    """Bytes per device: three quarters of a GPU's or TPU's memory; on a CPU its share of the free memory.
+
+    The least over all processes, if `devices` belong to several, which must then all ask.
+    """
+    own = _available()
+    if all(device.process_index == jax.process_index() for device in devices):
+        return own
+    return float(multihost_utils.process_allgather(np.float32(own)).min())
+
+
+def _available() -> float:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return 0.75 * float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
