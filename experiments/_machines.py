@@ -179,7 +179,9 @@ def job(config: Flags, options: Mapping[str, Any]) -> Iterator[None]:
     except KeyboardInterrupt:
         _job.fail("interrupted", LOST, own=130)
     except Exception as error:
-        time.sleep(GRACE)  # a lost process shows as an error of a collective first: the watching thread knows which
+        time.sleep(
+            GRACE
+        )  # a lost process shows as an error of a collective first: the watching thread knows which
         traceback.print_exc()
         _job.fail(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], LOST, own=1, told=True)
     _job.finish()

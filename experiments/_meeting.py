@@ -91,7 +91,9 @@ def _receive_all(place: Place, mine: dict[str, Any], timeout: float) -> tuple[in
         ) from error
     with server:
         while len(lines) < place.processes - 1:
-            ready = wait([server, *(line.connection for line in lines.values())], max(0.0, limit - time.monotonic()))
+            ready = wait(
+                [server, *(line.connection for line in lines.values())], max(0.0, limit - time.monotonic())
+            )
             for number in [n for n, line in lines.items() if line.connection in ready]:
                 del lines[number]  # it says nothing before the job starts: it has gone
             if server in ready:

@@ -85,5 +85,7 @@ GIVE = "give --coordinator=HOST:PORT, --num_processes and --process_id"
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise UserError(f"--coordinator must be HOST:PORT, process 0's machine and a free port there, not {text!r}")
+        raise UserError(
+            f"--coordinator must be HOST:PORT, process 0's machine and a free port there, not {text!r}"
+        )
     return host.strip("[]"), int(port)

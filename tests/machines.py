@@ -1,6 +1,6 @@
 """One process of a job of several, for test_machines: populations on all devices, and the digest of their bits.
 
-  python -m tests.machines COORDINATOR PROCESSES PROCESS
+python -m tests.machines COORDINATOR PROCESSES PROCESS
 """
 
 import hashlib
@@ -39,14 +39,17 @@ def digest(result):
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
 
-def results():
+def results(devices=None):
     """Seven runs, of which one diverges, in chunks that the process with the least memory dictates."""
     splits = data.normalize(data.split(data.synthetic(), validation=130), "standardize")
     runs = [Run(jax.random.key(seed), MODEL, FAST) for seed in range(6)]
     runs.append(Run(jax.random.key(6), MODEL, replace(FAST, learning_rate=1e6)))
-    whole = [digest(result) for result in population.train(runs, splits)]
+    whole = [digest(result) for result in population.train(runs, splits, devices=devices)]
     shared = {
-        number: [r.history.loss.tolist() for r in population.train(runs[:3], splits, data_parallel=number)]
+        str(number): [
+            result.history.loss.tolist()
+            for result in population.train(runs[:3], splits, data_parallel=number, devices=devices)
+        ]
         for number in (2, 4)
     }
     return whole, shared, memory.available(jax.devices())
