@@ -20,10 +20,11 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from experiments import _machines, _place
+from experiments import _compilation, _machines, _place
 from mlp_jax import data, results
-from mlp_jax.errors import UserError, one_of, user_path, whole_number
+from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
+from mlp_jax.products import PRECISIONS
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
 
@@ -88,6 +89,11 @@ class Common:
 class Training(Common):
     """The options of every experiment that trains: where and how exactly."""
 
+    precision: str = option("float32", "of matrix products: float32, tf32 or bf16")
+    max_memory_gb: float | None = option(
+        None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
+    )
+    data_parallel: int = option(1, "number of devices that share each minibatch")
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
     coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
     num_processes: int | None = option(None, "number of processes")
@@ -96,13 +102,19 @@ class Training(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("precision", self.precision, PRECISIONS)
+        whole_number("data_parallel", self.data_parallel, 1)
+        if self.max_memory_gb is not None:
+            in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
         _place.check(self)
+
+
+PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 
 def of_result(config: Common) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = ("results_dir", "resume", "data_dir", "archive")
-    left_out += ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
+    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
 
 
@@ -177,6 +189,7 @@ class Study:
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
+        environment["compilation"] = _compilation.programs()
         return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
@@ -240,9 +253,8 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
-    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
-    jax.config.update("jax_default_matmul_precision", "float32")
+    _compilation.set_up()
     app.run(main, flags_parser=_parse)
 
 

@@ -10,7 +10,6 @@ Exit statuses: 2 if the job cannot start or a user's mistake ends it, 3 if a pro
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import socket
 import sys
@@ -19,13 +18,16 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 
 from experiments._meeting import Line, connect, meet
-from experiments._place import Flags, Place, place_of
+from experiments._place import Place, place_of
 from mlp_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments._common import Training
 
 MISTAKE, LOST = 2, 3
 BEAT = 1.0  # seconds between signs of life
@@ -155,7 +157,7 @@ def agree(what: str, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def job(config: Flags, options: Mapping[str, Any]) -> Iterator[None]:
+def job(config: "Training", options: Mapping[str, Any]) -> Iterator[None]:
     """Makes this process part of the job that the flags describe, until the block ends; without --distributed,
     nothing.
 
@@ -242,7 +244,7 @@ def _quiet(writer: bool) -> None:
     sys.stdout.flush()
     nothing = os.open(os.devnull, os.O_WRONLY)
     if writer:
-        sys.stdout = open(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+        sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     os.dup2(nothing, 1)
 
 

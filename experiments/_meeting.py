@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import socket
 import threading
@@ -86,8 +87,8 @@ def _receive_all(place: Place, mine: dict[str, Any], timeout: float) -> tuple[in
         server = socket.create_server(("127.0.0.1" if place.local else "", place.port))
     except OSError as error:
         raise UserError(
-            f"cannot listen at port {place.port}: {error.strerror}: does another job use it? Choose another in "
-            "--coordinator"
+            f"cannot listen at port {place.port}: {os.strerror(error.errno or 0)}: does another job use it? Choose "
+            "another in --coordinator"
         ) from error
     with server:
         while len(lines) < place.processes - 1:
@@ -122,11 +123,8 @@ def _admit(connection: socket.socket, place: Place, mine: dict[str, Any], lines:
     if theirs.get("hello") != PROGRAM:
         return  # a stranger
     number = theirs["process"]
-    other = [
-        f"{name}={theirs['options'].get(name)!r} there, {value!r} on process 0"
-        for name, value in [*mine["options"].items(), ("num_processes", mine["processes"])]
-        if {**theirs["options"], "num_processes": theirs["processes"]}.get(name) != value
-    ]
+    ours, others = ({**side["options"], "num_processes": side["processes"]} for side in (mine, theirs))
+    other = [f"{k}={others.get(k)!r} there, {v!r} on process 0" for k, v in ours.items() if others.get(k) != v]
     if other:
         _refuse({**lines, -1: line}, f"process {number} has other options: {'; '.join(other)}: give all the same")
     if number in lines:  # the job goes on without the second

@@ -2,21 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from jax._src.clusters import ClusterEnv  # detection is not public, and jax.distributed.initialize waits for all
 
 from mlp_jax.errors import UserError, whole_number
 
-
-class Flags(Protocol):
-    """The options that say it."""
-
-    distributed: bool
-    coordinator: str | None
-    num_processes: int | None
-    process_id: int | None
-    start_timeout: int
+if TYPE_CHECKING:
+    from experiments._common import Training
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class Place:
         return f"process {number} of {self.processes}"
 
 
-def check(flags: Flags) -> None:
+def check(flags: "Training") -> None:
     """Raises UserError if the flags contradict each other or are out of range."""
     given = {name: getattr(flags, name) for name in ("coordinator", "num_processes", "process_id")}
     missing = [f"--{name}" for name, value in given.items() if value is None]
@@ -62,7 +55,7 @@ def check(flags: Flags) -> None:
         )
 
 
-def place_of(flags: Flags) -> Place | None:
+def place_of(flags: "Training") -> Place | None:
     """This process's place; None without --distributed. Raises UserError if neither flags nor a cluster say it."""
     if not flags.distributed:
         return None

@@ -13,16 +13,18 @@ default, it takes about 20 seconds and every depth ends above 95 % on test.
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiments import _common
 from experiments._common import option
-from mlp_jax import data, results
+from mlp_jax import data, population, results
+from mlp_jax.data import Splits
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.evaluation import Evaluation, evaluate, on_device
 from mlp_jax.model import MLPConfig
-from mlp_jax.train import Metrics, TrainConfig, TrainState, steps_per_epoch, train
+from mlp_jax.train import Metrics, Result, TrainConfig, TrainState, steps_per_epoch
 
 # Table 1 of the report: layers -> (validation, test), as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
@@ -71,6 +73,7 @@ def network(config: Config, layers: int, dataset: data.Dataset) -> MLPConfig:
         dropout=config.dropout,
         init=config.init,
         init_std=1e-3 if config.init_std is None else config.init_std,
+        precision=config.precision,
         inputs=int(dataset.train_images[0].size),
         classes=len(dataset.classes),
     )
@@ -114,7 +117,7 @@ def run(config: Config) -> bool:
     steps_per_epoch(splits.train, recipes[0])
     done = {row["layers"] for row in study.rows}
     runs = (len(recipes) - 1 + config.seeds) * len(models.keys() - done)
-    splits = data.Splits(*(on_device(split, next(iter(models.values()))) for split in splits))
+    splits = Splits(*(on_device(split, next(iter(models.values()))) for split in splits))
     with _common.progress(runs * recipes[0].epochs, "epoch") as bar:
         for layers, model in models.items():
             if layers not in done:
@@ -144,8 +147,8 @@ def _check(config: Config) -> None:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run: validation accuracy as a fraction; mean loss of the last epoch, first losses, in nats."""
+class Outcome:
+    """Of one run: validation accuracy as a fraction; mean loss of the last epoch and first losses, in nats."""
 
     state: TrainState
     status: str
@@ -154,36 +157,53 @@ class Run:
     first_losses: list[float | None]
 
 
-def _run(config: Config, seed: int, model: MLPConfig, recipe: TrainConfig, splits: data.Splits, bar: Any) -> Run:
-    bar.set_description(
-        f"{len(model.hidden) + 1} layers, rate {recipe.learning_rate:g}, seed {config.seed + seed}"
-    )
+def _train(
+    config: Config,
+    seeds: Sequence[int],
+    recipes: Sequence[TrainConfig],
+    model: MLPConfig,
+    splits: Splits,
+    bar: Any,
+) -> list[Outcome]:
+    """The runs of all seeds with all recipes, as one population: seed by seed."""
+    runs = [population.Run(config.key(seed), model, recipe) for seed in seeds for recipe in recipes]
 
-    def on_epoch(epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+    def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+        seed, rate = config.seed + seeds[number // len(recipes)], runs[number].config.learning_rate
+        bar.set_description(f"{len(model.hidden) + 1} layers, rate {rate:g}, seed {seed}")
         bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
         bar.update()
 
-    result = train(config.key(seed), splits, model, recipe, on_epoch=on_epoch)
+    found = population.train(
+        runs, splits, max_memory_gb=config.max_memory_gb, data_parallel=config.data_parallel, on_epoch=on_epoch
+    )
+    # the epochs that diverged runs left out
+    bar.update(sum(recipes[0].epochs - len(result.history.validation_accuracy) for result in found))
+    return [_outcome(result, run, splits) for result, run in zip(found, runs, strict=True)]
+
+
+def _outcome(result: Result, run: population.Run, splits: Splits) -> Outcome:
     history = result.history
-    bar.update(recipe.epochs - len(history.validation_accuracy))  # the epochs that a diverged run left out
     if len(history.validation_accuracy):
         validation = float(history.validation_accuracy[-1])
     else:
-        validation = evaluate(result.state.params, result.state.stats, splits.validation, model).accuracy
-    last = history.loss[-steps_per_epoch(splits.train, recipe) :]
+        validation = evaluate(result.state.params, result.state.stats, splits.validation, run.model).accuracy
+    last = history.loss[-steps_per_epoch(splits.train, run.config) :]
     first = [float(v) if math.isfinite(v) else None for v in history.loss[:FIRST_LOSSES]]
-    return Run(result.state, result.status, validation, float(last.mean()) if last.size else math.nan, first)
+    return Outcome(result.state, result.status, validation, float(last.mean()) if last.size else math.nan, first)
 
 
 def _depth(
-    config: Config, layers: int, model: MLPConfig, recipes: list[TrainConfig], splits: data.Splits, bar: Any
+    config: Config, layers: int, model: MLPConfig, recipes: list[TrainConfig], splits: Splits, bar: Any
 ) -> results.Row:
     """Chooses the learning rate on the first seed's validation accuracy, then trains the other seeds with it."""
     started = time.monotonic()
-    tried = [_run(config, 0, model, r, splits, bar) for r in recipes]
+    first = range(config.seeds if len(recipes) == 1 else 1)
+    found = _train(config, first, recipes, model, splits, bar)
+    tried = found[: len(recipes)]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", tried[i].validation))
-    others = (_run(config, seed, model, recipes[best], splits, bar) for seed in range(1, config.seeds))
-    runs = [tried[best], *others]
+    rest = range(len(first), config.seeds)
+    runs = [tried[best], *found[len(tried) :], *_train(config, rest, [recipes[best]], model, splits, bar)]
     finished = [r for r in runs if r.status == "finished"]
     tests = [evaluate(r.state.params, r.state.stats, splits.test, model).accuracy for r in finished]
     report = REPORT.get(layers) if (config.dataset, config.hidden) == ("cifar10", 50) else None

@@ -16,22 +16,19 @@ OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2}  # of the parameters, in
 EVALUATED_AT_ONCE = 1000  # examples, by `evaluation.sums`
 
 
-def available(devices: Sequence[jax.Device]) -> float:
-    """Bytes per device: three quarters of a GPU's or TPU's memory; on a CPU its share of the free memory.
-
-    The least over all processes, if `devices` belong to several, which must then all ask.
-    """
-    own = _available()
-    if all(device.process_index == jax.process_index() for device in devices):
-        return own
-    return float(multihost_utils.process_allgather(np.float32(own)).min())
-
-
-def _available() -> float:
+def available() -> float:
+    """Bytes per local device: three quarters of a GPU's or TPU's memory; on a CPU its share of the free memory."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return 0.75 * float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     return 0.75 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / len(jax.local_devices())
+
+
+def least(own: float, devices: Sequence[jax.Device]) -> float:
+    """The least `own` of the processes that `devices` belong to, which must all ask: they lay out runs alike."""
+    if all(device.process_index == jax.process_index() for device in devices):
+        return own
+    return float(multihost_utils.process_allgather(np.float32(own)).min())
 
 
 def parameters(model: MLPConfig) -> int:

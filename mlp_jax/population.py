@@ -81,7 +81,7 @@ def train(
         groups.setdefault((*program(run.model, run.config), length), []).append(number)
     wide = jax.default_backend() != "cpu" if wide is None else wide
     everything = jax.devices() if devices is None else devices
-    bound = memory.available(everything) if max_memory_gb is None else max_memory_gb * 1e9
+    bound = memory.least(memory.available() if max_memory_gb is None else max_memory_gb * 1e9, everything)
     plans: list[list[_Population]] = []
     for (model, config, _), numbers in groups.items():
         grid = _grid(everything, data_parallel, config)

@@ -52,14 +52,14 @@ def results(devices=None):
         ]
         for number in (2, 4)
     }
-    return whole, shared, memory.available(jax.devices())
+    return whole, shared, memory.least(memory.available(), jax.devices())
 
 
 if __name__ == "__main__":
     flags = Flags(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     with _machines.job(flags, {}):
         fixed, block = memory.footprint(MODEL, FAST, data.split(data.synthetic(), validation=130), 1)
-        memory._available = lambda: fixed + (1.5 if flags.process_id else 100) * block
+        memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
         print(f"{jax.process_count()} processes, {jax.device_count()} devices")
         found = results()
         if _machines.is_writer():

@@ -88,6 +88,12 @@ MISTAKES = [
     ("--results_dir=~nobody-of-this-name/x", "names a home directory that is not known"),
     ("--datset=digits", "Unknown command line flag 'datset'. Did you mean: dataset"),
     ("digits", "unexpected argument 'digits': options are written --name=value"),
+    ("--precision=half", "unknown precision 'half': choose one of float32, tf32, bf16"),
+    ("--max_memory_gb=0", "max_memory_gb must be a number in (0, inf), not 0"),
+    ("--max_memory_gb=0.0001", "raise --max_memory_gb, or choose a smaller network or batch"),
+    ("--data_parallel=0", "data_parallel must be a whole number of at least 1, not 0"),
+    ("--data_parallel=3", "data_parallel 3 does not divide the number of devices, 8"),
+    ("--data_parallel=8", "data_parallel 8 does not divide batch_size 20"),
     ("--results_dir=/dev/null/x", "cannot write results to /dev/null/x/depth_study: Not a directory"),
 ]
 
@@ -171,11 +177,59 @@ def test_manual_and_autodiff_and_a_repetition(monkeypatch, tmp_path):
     for name, source in {"a": "manual", "b": "manual", "c": "autodiff"}.items():
         folder = tmp_path / name
         assert start(monkeypatch, "depth_study", *FAST, f"--gradient={source}", f"--results_dir={folder}") == 0
-        rows[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder)]
+        rows[name] = without_times(rows_of(folder))
     assert rows["a"] == rows["b"]
     for a, c in zip(rows["a"], rows["c"], strict=True):
         np.testing.assert_allclose(a["first_losses"], c["first_losses"], atol=1e-4)
         assert abs(a["test_accuracy"]["mean"] - c["test_accuracy"]["mean"]) <= 0.005
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_path):
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    line = [sys.executable, "-m", "experiments.depth_study", *FAST]
+    rows, compiled = [], []
+    for turn in range(3):
+        folder = tmp_path / str(turn)
+        done = subprocess.run(
+            [*line, f"--results_dir={folder}"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        rows.append(without_times(rows_of(folder)))
+        content = json.loads((folder / "depth_study" / "results.json").read_text())
+        compiled.append(content["environment"]["compilation"])
+        entries = list(cache.glob("mlp_jax/xla-*/*-cache"))
+        if turn == 1:
+            for entry in entries:
+                entry.write_bytes(entry.read_bytes()[:-20])
+    programs = compiled[0]["programs"]
+    assert len(entries) == compiled[0]["compiled_anew"] > 10
+    assert compiled[1] == {"programs": programs, "compiled_anew": 0}
+    assert compiled[2] == {"programs": programs, "compiled_anew": programs}
+    assert rows[0] == rows[1] == rows[2]
+
+
+def test_precision_memory_and_devices(monkeypatch, tmp_path):
+    arguments = {
+        "plain": (),
+        "bounded": ("--max_memory_gb=0.03",),
+        "shared": ("--data_parallel=4",),
+        "bf16": ("--precision=bf16",),
+    }
+    rows = {}
+    for name, more in arguments.items():
+        assert start(monkeypatch, "depth_study", *FAST, *more, f"--results_dir={tmp_path / name}") == 0
+        rows[name] = without_times(rows_of(tmp_path / name))
+    assert rows["bounded"] == rows["plain"]
+    for name, tolerance in {"shared": 1e-4, "bf16": 0.05}.items():
+        for other, row in zip(rows[name], rows["plain"], strict=True):
+            assert other["first_losses"] != row["first_losses"]
+            np.testing.assert_allclose(other["first_losses"], row["first_losses"], rtol=tolerance)
 
 
 def test_diverged_runs_keep_their_row_and_fail_the_job(monkeypatch, capsys, tmp_path):
@@ -271,12 +325,14 @@ def test_reproduce_writes_one_report(monkeypatch, capsys, tmp_path):
     few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
     monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
     monkeypatch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
-    config = reproduce.Config(dataset="synthetic", seeds=1, results_dir=str(tmp_path))
+    config = reproduce.Config(dataset="synthetic", seeds=1, precision="tf32", results_dir=str(tmp_path))
     assert reproduce.run(config)
     report = (tmp_path / "reproduce" / "report.md").read_text()
     assert "0 failed" in report
     assert depth_study.table(rows_of(tmp_path)) in report
     assert [row["status"] for row in rows_of(tmp_path, "reproduce")] == ["passed", "passed"]
+    content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
+    assert content["config"]["precision"] == "tf32"  # handed on to every study that trains
 
 
 def test_all_scripts_can_be_imported_in_one_process():

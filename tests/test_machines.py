@@ -115,7 +115,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
 def test_a_lost_process_ends_the_job_and_resume_continues(tmp_path):
     """One that hangs, one that is killed, and process 0 killed: each time a row more is kept."""
     partial = tmp_path / "depth_study" / "partial.json"
-    kept = []
+    kept: list[dict[str, object]] = []
     for lost, by, words in [
         (1, signal.SIGSTOP, "process 1 of 2 has not been heard of for 8 s: what was finished is kept"),
         (1, signal.SIGKILL, "process 1 of 2 ended before the job did: what was finished is kept"),

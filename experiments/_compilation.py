@@ -1,0 +1,56 @@
+"""How jax is set up for every experiment: devices, precision, and compiled programs kept for the next start.
+
+jax's own variables go before ours: JAX_NUM_CPU_DEVICES, JAX_COMPILATION_CACHE_DIR.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import jax
+from jax import monitoring
+
+MOST_CPU_DEVICES = 8
+_seen: Counter[str] = Counter()
+
+
+def set_up() -> None:
+    """Sets jax's options, before its first use."""
+    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
+    jax.config.update("jax_default_matmul_precision", "float32")
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    # a cache that cannot be written or read costs time, no more: a full disk or a damaged file is no news here
+    warnings.filterwarnings("ignore", message=r"Error (reading|writing) persistent compilation cache")
+    if not _seen:
+        monitoring.register_event_listener(lambda event, **_: _seen.update([event]))
+        _seen["listening"] = 1
+    chosen = jax.config.values["jax_num_cpu_devices"] > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
+    if not chosen:
+        # one per core: a population trains a network on each, which keeps them busier than sharing every product
+        with contextlib.suppress(RuntimeError):  # too late: a program that uses jax already calls a study
+            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, MOST_CPU_DEVICES))
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/mlp_jax/xla-..., else below ~/.cache; of this kind of processor, since homes are shared."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlp_jax"
+    return folder / f"xla-{hashlib.sha256(processor.encode()).hexdigest()[:8]}"
+
+
+def programs() -> dict[str, int]:
+    """How many programs this process has asked for so far, and how many of them were compiled anew."""
+    asked, found = (
+        _seen[f"/jax/compilation_cache/{event}"] for event in ("compile_requests_use_cache", "cache_hits")
+    )
+    return {"programs": asked, "compiled_anew": asked - found}
