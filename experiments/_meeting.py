@@ -87,8 +87,8 @@ def _receive_all(place: Place, mine: dict[str, Any], timeout: float) -> tuple[in
         server = socket.create_server(("127.0.0.1" if place.local else "", place.port))
     except OSError as error:
         raise UserError(
-            f"cannot listen at port {place.port}: {os.strerror(error.errno or 0)}: does another job use it? Choose "
-            "another in --coordinator"
+            f"cannot listen at port {place.port}: {os.strerror(error.errno or 0)}: does another job use it? "
+            "Choose another in --coordinator"
         ) from error
     with server:
         while len(lines) < place.processes - 1:

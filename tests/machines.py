@@ -17,8 +17,8 @@ from mlp_jax.model import MLPConfig
 from mlp_jax.population import Run
 from mlp_jax.train import TrainConfig
 
-MODEL = MLPConfig(hidden=(16,), inputs=192, dropout=0.2, batch_norm="after")
-FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2, l2=1e-3)
+MODEL = MLPConfig(hidden=(16,), inputs=192)
+FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2)
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,15 @@ def digest(result):
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
 
-def results(devices=None):
-    """Seven runs, of which one diverges, in chunks that the process with the least memory dictates."""
-    splits = data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+def seven_runs():
+    """Of which one diverges."""
     runs = [Run(jax.random.key(seed), MODEL, FAST) for seed in range(6)]
-    runs.append(Run(jax.random.key(6), MODEL, replace(FAST, learning_rate=1e6)))
-    whole = [digest(result) for result in population.train(runs, splits, devices=devices)]
-    shared = {
-        str(number): [
-            result.history.loss.tolist()
-            for result in population.train(runs[:3], splits, data_parallel=number, devices=devices)
-        ]
-        for number in (2, 4)
-    }
-    return whole, shared, memory.least(memory.available(), jax.devices())
+    return [*runs, Run(jax.random.key(6), MODEL, replace(FAST, learning_rate=1e30))]
+
+
+def splits():
+    """The data."""
+    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
 
 
 if __name__ == "__main__":
@@ -61,7 +56,14 @@ if __name__ == "__main__":
         fixed, block = memory.footprint(MODEL, FAST, data.split(data.synthetic(), validation=130), 1)
         memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
         print(f"{jax.process_count()} processes, {jax.device_count()} devices")
-        found = results()
+        found = {
+            # in chunks that the process with the least memory dictates
+            "digests": [digest(result) for result in population.train(seven_runs(), splits())],
+            "memory": memory.least(memory.available(), jax.devices()),
+        }
+        for number in (2, 4):  # inside a process, and across
+            shared = population.train(seven_runs()[:3], splits(), data_parallel=number)
+            found[f"shared by {number}"] = [result.history.loss.tolist() for result in shared]
+        _machines.agree("results", found)
         if _machines.is_writer():
-            sys.stderr.write(json.dumps(found))
-        _machines.agree("results", json.loads(json.dumps(found)))
+            print(json.dumps(found))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from experiments import _meeting, depth_study
 from experiments._place import Place
+from mlp_jax import population
 from mlp_jax.errors import UserError
 from tests import machines
 from tests.test_experiments import ROOT, rows_of, start
@@ -32,6 +32,8 @@ data.load = other
 runpy.run_module("experiments.depth_study", run_name="__main__", alter_sys=True)
 """
 PLAIN = "return data.synthetic()"
+HANG = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
 def free_port():
@@ -64,14 +66,19 @@ def pair(folder, layers, *more, data=(PLAIN, PLAIN)):
     ]
 
 
-def ended(processes):
-    """(status, stdout, stderr) of each."""
+def ended(processes, *, hanging=False):
+    """(status, stdout, stderr) of each; if the last is `hanging`, it is killed when the first has ended."""
+    found = []
     try:
-        told = [p.communicate(timeout=200) for p in processes]
+        for p in processes:
+            out, err = p.communicate(timeout=200)
+            found.append((p.returncode, out, err))
+            if hanging:
+                processes[-1].kill()
     finally:
         for p in processes:
             p.kill()
-    return [(p.returncode, *texts) for p, texts in zip(processes, told, strict=True)]
+    return found
 
 
 def without_times(rows):
@@ -85,25 +92,29 @@ def alone(folder, layers):
 
 def test_populations_on_two_processes_of_two_devices():
     """The bits of one process; a minibatch shared inside a process, and by both."""
-    port = free_port()
-    jobs = [process("-m", "tests.machines", f"localhost:{port}", "2", str(i), devices=2) for i in (0, 1)]
-    whole, shared, memory = machines.results(jax.devices()[:4])
+    place = (f"localhost:{free_port()}", "2")
+    jobs = [process("-m", "tests.machines", *place, str(i), devices=2) for i in (0, 1)]
+    here = population.train(machines.seven_runs(), machines.splits(), devices=jax.devices()[:1])
+    assert [result.status for result in here] == ["finished"] * 6 + ["diverged"]
     (status, out, err), other = ended(jobs)
-    assert (status, out, other) == (0, "2 processes, 4 devices\n", (0, "", "")), err
-    theirs = json.loads(err)
-    assert theirs[0] == whole
-    for number in ("2", "4"):
-        np.testing.assert_allclose(theirs[1][number], shared[number], rtol=1e-4)
-    assert theirs[2] < memory  # process 1 has less, and both keep to it
+    assert (status, err, other) == (0, "", (0, "", ""))
+    told, found = out.splitlines()
+    assert told == "2 processes, 4 devices"
+    found = json.loads(found)
+    assert found["digests"] == [machines.digest(result) for result in here]
+    for number in (2, 4):
+        losses = [result.history.loss for result in here[:3]]
+        np.testing.assert_allclose(found[f"shared by {number}"], losses, rtol=1e-4)
+    assert found["memory"] < 1e7  # process 1's
 
 
 def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     """And `jax` finds out about Slurm by itself."""
     slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "4"}
     slurm |= {"SLURM_STEP_NUM_NODES": "1", "JAX_COORDINATOR_PORT": str(free_port())}
-    command = ["-m", "experiments.depth_study", *study(tmp_path / "four", "1,2", "--distributed")]
+    command = ["-m", "experiments.depth_study", *study(tmp_path / "four", "2", "--distributed")]
     jobs = [process(*command, SLURM_PROCID=str(i), SLURM_LOCALID=str(i), **slurm) for i in range(4)]
-    expected = alone(tmp_path / "one", "1,2")
+    expected = alone(tmp_path / "one", "2")
     (status, out, err), *others = ended(jobs)
     assert (status, err) == (0, "")
     assert others == [(0, "", "")] * 3
@@ -112,35 +123,29 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     assert os.listdir(tmp_path / "four" / "depth_study") == ["results.json"]
 
 
-def test_a_lost_process_ends_the_job_and_resume_continues(tmp_path):
-    """One that hangs, one that is killed, and process 0 killed: each time a row more is kept."""
+def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
+    """Each time a row more is kept; the last ones come from one process alone."""
     partial = tmp_path / "depth_study" / "partial.json"
     kept: list[dict[str, object]] = []
-    for lost, by, words in [
-        (1, signal.SIGSTOP, "process 1 of 2 has not been heard of for 8 s: what was finished is kept"),
-        (1, signal.SIGKILL, "process 1 of 2 ended before the job did: what was finished is kept"),
-        (0, signal.SIGKILL, "process 0 of 2 ended before the job did, and it alone writes results: what was"),
+    for lost, words in [
+        (1, "process 1 of 2 ended before the job did: what was finished is kept"),
+        (0, "process 0 of 2 ended before the job did, and it alone writes results: what was finished is kept"),
     ]:
-        jobs = pair(tmp_path, "1,2,3,4,5,6", "--resume")
+        jobs = pair(tmp_path, "1,2,3,4", "--resume")
         while all(p.poll() is None for p in jobs):
             if partial.exists() and len(json.loads(partial.read_text())["rows"]) > len(kept):
                 break
             time.sleep(0.01)
-        jobs[lost].send_signal(by)
-        status, out, err = ended([jobs[1 - lost]])[0]
         jobs[lost].kill()
-        jobs[lost].communicate()
-        assert (status, out) == (3, "")
-        assert err.startswith(f"error: {words}")
-        assert err.endswith("--resume continues\n")
-        assert err.count("\n") == 1
+        found = ended(jobs)[1 - lost]
+        assert found == (3, "", f"error: {words}, and --resume continues\n")
         rows = json.loads(partial.read_text())["rows"]
         assert rows[: len(kept)] == kept
         kept = rows
-    assert [status for status, *_ in ended(pair(tmp_path, "1,2,3,4,5,6", "--resume"))] == [0, 0]
+    depth_study.run(depth_study.Config(**STUDY, layers="1,2,3,4", results_dir=str(tmp_path), resume=True))
     rows = rows_of(tmp_path)
     assert rows[: len(kept)] == kept
-    assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4,5,6")
+    assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4")
 
 
 @pytest.mark.parametrize(
@@ -149,17 +154,19 @@ def test_a_lost_process_ends_the_job_and_resume_continues(tmp_path):
         # a mistake is told by process 0 alone
         ((PLAIN, "return data.synthetic(train=900)"), [2, 2], ["process 1 of 2 has another dataset", ""]),
         ((PLAIN, "raise KeyError('x')"), [3, 1], ["process 1 of 2: KeyError: 'x'\n", "Traceback"]),
+        ((PLAIN, HANG), [3, -9], ["process 1 of 2 has not been heard of for 8 s: what was finished is kept", ""]),
+        ((KILLED, PLAIN), [-9, 3], ["", "error: process 0 of 2 ended before the job did"]),
     ],
-    ids=["other data", "error"],
+    ids=["other data", "error", "hangs", "killed"],
 )
 def test_a_process_that_fails_ends_the_others(data, statuses, errors, tmp_path):
-    found = ended(pair(tmp_path, "1", data=data))
+    found = ended(pair(tmp_path, "1", data=data), hanging=HANG in data)
     assert [status for status, *_ in found] == statuses
     assert [out for _, out, _ in found] == ["", ""]
-    assert errors[0] in found[0][2]
-    assert found[0][2].count("\n") == 1
-    assert found[1][2].startswith(errors[1])
-    assert bool(found[1][2]) == bool(errors[1])
+    for (_, _, err), words in zip(found, errors, strict=True):
+        assert words in err
+        assert bool(err) == bool(words)
+        assert "Traceback" in err or err.count("\n") == bool(err)
 
 
 def test_a_process_that_is_missing(tmp_path):
