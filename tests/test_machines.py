@@ -25,7 +25,7 @@ IMPATIENT = """
 import runpy, sys
 from experiments import _machines
 from mlp_jax import data
-_machines.SILENCE = 8.0
+_machines.SILENCE = 5.0
 def other(*arguments, **options):
     {data}
 data.load = other
@@ -154,7 +154,7 @@ def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
         # a mistake is told by process 0 alone
         ((PLAIN, "return data.synthetic(train=900)"), [2, 2], ["process 1 of 2 has another dataset", ""]),
         ((PLAIN, "raise KeyError('x')"), [3, 1], ["process 1 of 2: KeyError: 'x'\n", "Traceback"]),
-        ((PLAIN, HANG), [3, -9], ["process 1 of 2 has not been heard of for 8 s: what was finished is kept", ""]),
+        ((PLAIN, HANG), [3, -9], ["process 1 of 2 has not been heard of for 5 s: what was finished is kept", ""]),
         ((KILLED, PLAIN), [-9, 3], ["", "error: process 0 of 2 ended before the job did"]),
     ],
     ids=["other data", "error", "hangs", "killed"],
@@ -174,10 +174,10 @@ def test_a_process_that_is_missing(tmp_path):
     place = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=3"]
     command = ["-m", "experiments.depth_study", *study(tmp_path, "1", *place)]
     patient = process(*command, "--process_id=1", "--start_timeout=200")
-    found = ended([patient, process(*command, "--process_id=0", "--start_timeout=8")])
+    found = ended([patient, process(*command, "--process_id=0", "--start_timeout=5")])
     for status, out, err in found:
         assert (status, out) == (2, "")
-        assert err.startswith("error: process 2 of 3 did not start within 8 s: start all")
+        assert err.startswith("error: process 2 of 3 did not start within 5 s: start all")
         assert err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
