@@ -70,8 +70,13 @@ class Common:
         return results.prepare_folder(user_path(self.results_dir) / study)
 
     def load(self) -> data.Dataset:
-        """The dataset that the options name."""
-        return data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+        """The dataset that the options name; process 0 first, which may have to prepare and to decode it."""
+        if not _machines.is_writer():
+            _machines.share(None)
+        dataset = data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+        if _machines.is_writer():
+            _machines.share(None)
+        return dataset
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""

@@ -1,7 +1,7 @@
 """What a step costs on several processes, against the model of BUILD_NOTES.md: `python -m experiments._scaling`.
 
-Starts one process, then two, on this machine, each with one device and one core of its own. One or two minutes on
-two cores; they must be idle, because a sum waits until the scheduler runs both processes.
+Starts one process, then two, on this machine, each with one device and one core of its own. About three minutes
+on two cores; they should be idle, because a sum waits until the scheduler runs both processes.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +20,14 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from experiments import _common, _machines
-from mlp_jax import memory, population, programs
+from mlp_jax import memory, population
 from mlp_jax.data import Split, Splits
-from mlp_jax.model import MLPConfig
+from mlp_jax.model import MLPConfig, init
 from mlp_jax.results import table
-from mlp_jax.train import TrainConfig, program
+from mlp_jax.train import TrainConfig
 
-WIDTHS, RUNS, BATCH, STEPS = (50, 400), (2, 4), 200, 10
-RECIPE = TrainConfig(batch_size=BATCH, epochs=12)
+WIDTHS, RUNS, BATCH, STEPS = (50, 400), (2, 4), 200, 4
+RECIPE = TrainConfig(batch_size=BATCH, epochs=60)
 BYTES = (4, 2**16, 2**20, 2**23)
 Times = dict[str, float]
 
@@ -56,28 +57,23 @@ def step(width: int, runs: int, batch: int, shared: int) -> float:
     return min(b - a for a, b in itertools.pairwise(ends)) / STEPS
 
 
-def reduction(size: int) -> float:
-    """Seconds to sum that many bytes over all devices."""
-    mesh, times, repeats = Mesh(np.array(jax.devices()), ("d",)), [], 50
+def reduction(arrays: Any) -> float:
+    """Seconds to sum such arrays over all devices."""
+    mesh, times, repeats = Mesh(np.array(jax.devices()), ("d",)), [], 5
 
-    def sums(x: jax.Array) -> jax.Array:
-        return jnp.asarray(jax.lax.fori_loop(0, repeats, lambda _, y: jax.lax.psum(y, "d") / 2, x))
+    def sums(x: Any) -> Any:
+        def halves(_: Any, y: Any) -> Any:
+            return jax.tree.map(lambda v: v / 2, jax.lax.psum(y, "d"))
+
+        return jax.lax.fori_loop(0, repeats, halves, x)
 
     everywhere = PartitionSpec()
     compiled = jax.jit(jax.shard_map(sums, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False))
-    for _ in range(6):
+    for _ in range(60):
         start = time.perf_counter()
-        jax.block_until_ready(compiled(jnp.ones(size // 4)))
+        jax.block_until_ready(compiled(arrays))
         times.append((time.perf_counter() - start) / repeats)
     return min(times[1:])
-
-
-def reductions(width: int) -> int:
-    """All-reduces in the program of an epoch that shares its minibatches."""
-    mesh = programs.mesh_of(np.array(jax.devices()).reshape(1, -1))
-    runs = [population.Run(jax.random.key(0), network(width), RECIPE)]
-    lowered = population._Population(runs, [[0]], *program(runs[0].model, RECIPE), mesh).lowered(fake(BATCH))
-    return str(lowered.compile().as_text()).count(" all-reduce(")
 
 
 def measure(processes: int) -> Times:
@@ -90,9 +86,9 @@ def measure(processes: int) -> Times:
         shared = (BATCH // 2, 1) if processes == 1 else (BATCH, processes)
         found[f"half {width}"] = step(width, 1, *shared)
         if processes > 1:
-            found[f"reductions {width}"] = reductions(width)
+            found[f"sum {width}"] = reduction(init(jax.random.key(0), network(width)))
     if processes > 1:
-        found |= {f"bytes {size}": reduction(size) for size in BYTES}
+        found |= {f"bytes {size}": reduction(jnp.ones(size // 4)) for size in BYTES}
     return found
 
 
@@ -114,8 +110,6 @@ def start(processes: int) -> Times:
 
 def report(one: Times, two: Times) -> str:
     """Measured beside the model, in ms per step."""
-    latency = two[f"bytes {BYTES[0]}"]
-    per_byte = (two[f"bytes {BYTES[-1]}"] - latency) / BYTES[-1]
     rows = []
     for width in WIDTHS:
         for runs in RUNS:
@@ -127,15 +121,19 @@ def report(one: Times, two: Times) -> str:
                     f"step {width} {runs}",
                 )
             )
-        size, count = 4 * memory.parameters(network(width)), two[f"reductions {width}"]
-        model = one[f"half {width}"] + count * latency + size * per_byte
-        rows.append(
-            (width, f"1 run, minibatch shared: {count} sum(s), {size / 1e6:.2f} MB", model, f"half {width}")
+        size = f"{4e-6 * memory.parameters(network(width)):.2f} MB"
+        model = one[f"half {width}"] + two[f"sum {width}"]
+        alone = (
+            f"half of the minibatch alone {1e3 * one[f'half {width}']:.2f}, sums {1e3 * two[f'sum {width}']:.2f}"
         )
+        rows.append((width, f"1 run, minibatch shared, {size} ({alone})", model, f"half {width}"))
     cells = [[str(w), what, f"{1e3 * model:.2f}", f"{1e3 * two[key]:.2f}"] for w, what, model, key in rows]
-    alone = [[str(w), "1 run on one process", "", f"{1e3 * one[f'step {w} 1']:.2f}"] for w in WIDTHS]
+    single = [[str(w), "1 run on one process", "", f"{1e3 * one[f'step {w} 1']:.2f}"] for w in WIDTHS]
     links = ", ".join(f"{size} bytes {1e3 * two[f'bytes {size}']:.3f} ms" for size in BYTES)
-    return table(["width", "work", "model", "measured"], alone + cells) + f"\n\nsums over two processes: {links}"
+    return (
+        table(["width", "work", "model", "measured"], single + cells)
+        + f"\n\nsum of one array over two processes: {links}"
+    )
 
 
 if __name__ == "__main__":
