@@ -42,7 +42,7 @@ class _Job:
     def __init__(self, place: Place, lines: dict[int, Line]) -> None:
         self.place, self.lines = place, lines
         self.leaving = False
-        self._ending = threading.Lock()
+        self._ending, self._over = threading.Lock(), threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def tell(self, **message: Any) -> None:
@@ -89,6 +89,7 @@ class _Job:
 
     def end(self, message: str, status: int, *, own: int | None = None, told: bool = False) -> NoReturn:
         """Ends the job: tells it here, unless it was `told`, and from process 0 to all others."""
+        self._over.set()
         self._ending.acquire()  # for good: one thread alone ends the process
         if not told:
             _say(message)
@@ -102,6 +103,7 @@ class _Job:
         _exit(status if own is None else own)
 
     def _leave(self, message: str | None, status: int) -> NoReturn:
+        self._over.set()
         self._ending.acquire()
         if message is not None:
             _say(message)
@@ -112,10 +114,13 @@ class _Job:
         if self.place.process == 0:
             prefix = "" if status == MISTAKE else f"{self.place.name(0)}: "
             self.end(prefix + message, status, own=own, told=told)
-        self.tell(failed=message, status=status)
         if told:
-            _exit(own or status)
-        time.sleep(2 * GRACE)  # process 0 ends the job
+            self._ending.acquire()  # the status is this process's own
+        self.tell(failed=message, status=status)
+        self._over.wait(2 * GRACE)  # process 0 ends the job
+        if told:
+            _exit(status if own is None else own)
+        time.sleep(GRACE)  # the watching thread is about to end this process
         self._leave(message, status)
 
     def finish(self) -> None:
@@ -179,7 +184,7 @@ def job(config: "Training", options: Mapping[str, Any]) -> Iterator[None]:
     except UserError as error:
         _job.fail(" ".join(str(error).split()), MISTAKE)
     except KeyboardInterrupt:
-        _job.fail("interrupted", LOST, own=130)
+        _job.fail("interrupted", LOST)
     except Exception as error:
         time.sleep(
             GRACE
