@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -19,7 +20,7 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from experiments import _compilation
+from experiments import _compilation, _machines, _place
 from mlp_jax import data, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
@@ -60,8 +61,13 @@ class Basic:
         return results.prepare_folder(user_path(self.results_dir) / study)
 
     def load(self) -> data.Dataset:
-        """The dataset that the options name."""
-        return data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+        """The dataset that the options name; process 0 first, which may have to prepare and to decode it."""
+        if not _machines.is_writer():
+            _machines.share(None)
+        dataset = data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+        if _machines.is_writer():
+            _machines.share(None)
+        return dataset
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,11 @@ class Training(Common):
         None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
     )
     data_parallel: int = option(1, "number of devices that share each minibatch")
+    distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
+    coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
+    num_processes: int | None = option(None, "number of processes")
+    process_id: int | None = option(None, "which of them this is, from 0")
+    start_timeout: int = option(60, "seconds in which all processes must have started")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,6 +120,16 @@ class Training(Common):
         whole_number("data_parallel", self.data_parallel, 1)
         if self.max_memory_gb is not None:
             in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
+        _place.check(self)
+
+
+PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
+
+
+def of_result(config: Basic) -> dict[str, Any]:
+    """What the numbers depend on: not where they are read from or written to, nor who computes them."""
+    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", *PROCESSES}
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
 
 
 def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
@@ -134,21 +155,21 @@ class Study:
 
     def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
-        self.folder = config.folder(name)
+        self.writes = _machines.is_writer()
+        self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
         self.fingerprint = ""
         self.earlier_seconds = 0.0
-        if (self.folder / "results.json").is_dir():
+        if self.writes and (self.folder / "results.json").is_dir():
             raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
-        self.rows: list[results.Row] = self._kept() if getattr(config, "resume", False) else []
+        self.rows: list[results.Row] = self._kept() if getattr(config, "resume", False) and self.writes else []
+        self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
 
     @property
     def _partial(self) -> Path:
         return self.folder / "partial.json"
 
     def _options(self) -> dict[str, Any]:
-        """What the numbers depend on: not where they are read from or written to."""
-        left_out = ("results_dir", "resume", "data_dir", "archive", "max_memory_gb")
-        return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in left_out}
+        return of_result(self.config)
 
     def _kept(self) -> list[results.Row]:
         """The finished rows of an interrupted run of the same options."""
@@ -168,7 +189,11 @@ class Study:
         return list(sealed["rows"])
 
     def use(self, dataset: data.Dataset) -> None:
-        """States which data the rows come from. Raises UserError if resumed rows come from other data."""
+        """States which data the rows come from.
+
+        Raises UserError if resumed rows come from other data, or another process has others.
+        """
+        _machines.agree("dataset", dataset.fingerprint)
         if self.rows and self.fingerprint != dataset.fingerprint:
             raise UserError(f"cannot resume the run in {self.folder}: its dataset was another; drop --resume")
         self.fingerprint = dataset.fingerprint
@@ -190,14 +215,21 @@ class Study:
             ) from error
 
     def add(self, row: results.Row) -> None:
-        """Appends a finished row and saves all rows for --resume."""
+        """Appends a finished row; process 0 saves all rows for --resume."""
         self.rows.append(row)
+        if not self.writes:
+            return
         content = self._content()
         self._write(self._partial, {**content, "seal": _seal(content)})
 
     def finish(self, **more: Any) -> Path:
-        """Writes results.json, with `more` beside the rows, in place of an earlier one, and returns its path."""
+        """Writes results.json, with `more` beside the rows, in place of an earlier one, and returns its path.
+
+        Process 0 does; the rows of the others have other times.
+        """
         path = self.folder / "results.json"
+        if not self.writes:
+            return path
         self._write(path, {**self._content(), **more})
         self._partial.unlink(missing_ok=True)
         return path
@@ -209,8 +241,9 @@ def _seal(content: dict[str, Any]) -> str:
 
 
 def progress(total: int, unit: str) -> Any:
-    """A progress bar on standard error when that is a terminal, else nothing."""
-    return tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False)
+    """A progress bar on standard error when that is a terminal, else nothing; process 0 alone shows it."""
+    hidden = None if _machines.is_writer() else True
+    return tqdm(total=total, unit=unit, disable=hidden, dynamic_ncols=True, leave=False)
 
 
 def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
@@ -226,7 +259,9 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
             if arguments[1:]:
                 raise UserError(f"unexpected argument {arguments[1]!r}: options are written --name=value")
             values = {f.name: flags.FLAGS[f.name].value for f in dataclasses.fields(config_class)}
-            ok = run(config_class(**values))
+            config = config_class(**values)
+            with _machines.job(config, of_result(config)) if isinstance(config, Training) else nullcontext():
+                ok = run(config)
         except UserError as error:
             _fail(str(error))
         sys.exit(0 if ok else 1)

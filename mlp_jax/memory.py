@@ -1,8 +1,11 @@
 """How much memory a population takes on a device, estimated before it is trained."""
 
 import os
+from collections.abc import Sequence
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from mlp_jax.data import Splits
 from mlp_jax.errors import UserError
@@ -19,6 +22,13 @@ def available() -> float:
     if "bytes_limit" in stats:
         return 0.75 * float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     return 0.75 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / len(jax.local_devices())
+
+
+def least(own: float, devices: Sequence[jax.Device]) -> float:
+    """The least `own` of the processes that `devices` belong to, which must all ask: they lay out runs alike."""
+    if all(device.process_index == jax.process_index() for device in devices):
+        return own
+    return float(multihost_utils.process_allgather(np.float32(own)).min())
 
 
 def parameters(model: MLPConfig) -> int:

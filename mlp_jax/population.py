@@ -101,8 +101,8 @@ def plan(
         length = (run.config.epochs, run.config.steps)
         groups.setdefault((*program(run.model, run.config), length), []).append(number)
     wide = jax.default_backend() != "cpu" if wide is None else wide
-    bound = memory.available() if max_memory_gb is None else max_memory_gb * 1e9
     everything = jax.devices() if devices is None else devices
+    bound = memory.least(memory.available() if max_memory_gb is None else max_memory_gb * 1e9, everything)
     plans: list[list[_Population]] = []
     for (model, config, _), numbers in groups.items():
         grid = _grid(everything, data_parallel, config)

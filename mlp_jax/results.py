@@ -44,6 +44,7 @@ def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint
             "platform": device.platform,
             "kind": device.device_kind,
             "count": jax.device_count(),
+            "processes": jax.process_count(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
         },

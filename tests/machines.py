@@ -1,0 +1,69 @@
+"""One process of a job of several, for test_machines: populations on all devices, and the digest of their bits.
+
+python -m tests.machines COORDINATOR PROCESSES PROCESS
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from experiments import _machines
+from mlp_jax import data, memory, population
+from mlp_jax.model import MLPConfig
+from mlp_jax.population import Run
+from mlp_jax.train import TrainConfig
+
+MODEL = MLPConfig(hidden=(16,), inputs=192)
+FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What `_machines.job` asks for."""
+
+    coordinator: str
+    num_processes: int
+    process_id: int
+    distributed: bool = True
+    start_timeout: int = 100
+
+
+def digest(result):
+    """Of all bits of a result."""
+    keys = {name: jax.random.key_data(getattr(result.state, name)) for name in ("order_key", "dropout_key")}
+    leaves = jax.tree.leaves((result.state._replace(**keys), result.history))
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
+
+
+def seven_runs():
+    """Of which one diverges."""
+    runs = [Run(jax.random.key(seed), MODEL, FAST) for seed in range(6)]
+    return [*runs, Run(jax.random.key(6), MODEL, replace(FAST, learning_rate=1e30))]
+
+
+def splits():
+    """The data."""
+    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+
+
+if __name__ == "__main__":
+    flags = Flags(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    with _machines.job(flags, {}):
+        fixed, block = memory.footprint(MODEL, FAST, data.split(data.synthetic(), validation=130), 1)
+        memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
+        print(f"{jax.process_count()} processes, {jax.device_count()} devices")
+        found = {
+            # in chunks that the process with the least memory dictates
+            "digests": [digest(result) for result in population.train(seven_runs(), splits())],
+            "memory": memory.least(memory.available(), jax.devices()),
+        }
+        for number in (2, 4):  # inside a process, and across
+            shared = population.train(seven_runs()[:3], splits(), data_parallel=number)
+            found[f"shared by {number}"] = [result.history.loss.tolist() for result in shared]
+        _machines.agree("results", found)
+        if _machines.is_writer():
+            print(json.dumps(found))
