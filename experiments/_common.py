@@ -34,7 +34,7 @@ BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
 
-C = TypeVar("C", bound="Common")
+C = TypeVar("C", bound="Basic")
 
 
 def option(default: Any, help: str) -> Any:
@@ -43,27 +43,18 @@ def option(default: Any, help: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Common:
-    """The options of every experiment. Raises UserError for a value out of range."""
+class Basic:
+    """The options of everything that reads data and writes results. Raises UserError for a value out of range."""
 
     dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic")
     data_dir: str | None = option(None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own")
     archive: str | None = option(None, "cifar-10-binary.tar.gz, a file or URL to prepare cifar10 from")
     results_dir: str = option("results", "results go to RESULTS_DIR/NAME/results.json")
-    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
-    seeds: int = option(3, "number of seeds")
     seed: int = option(0, "the first seed")
-    protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
-    resume: bool = option(False, "keep what an interrupted run of the same options has finished")
 
     def __post_init__(self) -> None:
         one_of("dataset", self.dataset, data.DATASETS)
-        one_of("gradient", self.gradient, SOURCES)
-        one_of("protocol", self.protocol, PROTOCOLS)
-        whole_number("seeds", self.seeds, 1)
         whole_number("seed", self.seed, 0)
-        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
-            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""
@@ -77,6 +68,24 @@ class Common:
         if _machines.is_writer():
             _machines.share(None)
         return dataset
+
+
+@dataclass(frozen=True)
+class Common(Basic):
+    """The options of every study. Raises UserError for a value out of range."""
+
+    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
+    seeds: int = option(3, "number of seeds")
+    protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
+    resume: bool = option(False, "keep what an interrupted run of the same options has finished")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("gradient", self.gradient, SOURCES)
+        one_of("protocol", self.protocol, PROTOCOLS)
+        whole_number("seeds", self.seeds, 1)
+        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
+            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
@@ -117,7 +126,7 @@ class Training(Common):
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 
-def of_result(config: Common) -> dict[str, Any]:
+def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
     left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
@@ -144,7 +153,7 @@ def real_numbers(what: str, text: str) -> tuple[float, ...]:
 class Study:
     """One run of an experiment: times it, and writes its results file at the end, or says what was kept."""
 
-    def __init__(self, name: str, config: Common) -> None:
+    def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
         self.writes = _machines.is_writer()
         self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
@@ -152,7 +161,8 @@ class Study:
         self.earlier_seconds = 0.0
         if self.writes and (self.folder / "results.json").is_dir():
             raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
-        self.rows: list[results.Row] = self._kept() if config.resume and self.writes else []
+        resume = self.writes and getattr(config, "resume", False)
+        self.rows: list[results.Row] = self._kept() if resume else []
         self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
 
     @property

@@ -71,6 +71,27 @@ def train(
     model, if batch normalisation would meet a batch of 1, if one run alone does not fit the memory, or if
     data_parallel does not divide the number of devices and the batch size.
     """
+    plans = plan(
+        runs, splits, max_memory_gb=max_memory_gb, data_parallel=data_parallel, wide=wide, devices=devices
+    )
+    results: dict[int, Result] = {}
+    for chunks in plans:  # after all that can be refused: a mistake in the last run costs no training
+        data, validation = (chunks[0].everywhere_on_device(part) for part in splits[:2])
+        for population in chunks:
+            results |= population.train(data, validation, on_epoch)
+    return [results[number] for number in range(len(runs))]
+
+
+def plan(
+    runs: Sequence[Run],
+    splits: Splits,
+    *,
+    max_memory_gb: float | None = None,
+    data_parallel: int = 1,
+    wide: bool | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> list[list["_Population"]]:
+    """What `train` trains, for each shape of runs the populations that are trained one after the other."""
     if max_memory_gb is not None:
         in_range("max_memory_gb", max_memory_gb, 0, open_low=True)
     groups: dict[Any, list[int]] = {}
@@ -91,12 +112,7 @@ def train(
         at_once = memory.blocks_at_once(model, config, splits, len(blocks[0]), bound) * mesh.shape["runs"]
         chunks = [blocks[start : start + at_once] for start in range(0, len(blocks), at_once)]
         plans.append([_Population(runs, chunk, model, config, mesh) for chunk in chunks])
-    results: dict[int, Result] = {}
-    for plan in plans:  # after all that can be refused: a mistake in the last run costs no training
-        data, validation = (plan[0].everywhere_on_device(part) for part in splits[:2])
-        for population in plan:
-            results |= population.train(data, validation, on_epoch)
-    return [results[number] for number in range(len(runs))]
+    return plans
 
 
 def _check_normalization(validation: Split, model: MLPConfig, config: TrainConfig) -> None:

@@ -67,7 +67,7 @@ def one_by_one(runs, splits):
         {"learning_rate": (0.01, 0.02, 0.05)},
         {"l2": (0.0, 1e-3, 1e-1)},
         {"momentum": (0.0, 0.5, 0.9)},
-        {"weight_decay": (0.0, 1e-2)},
+        {"weight_decay": (0.0, 1e-3, 1e-2)},
         {"dropout": (0.1, 0.5, 0.7)},
         {"init_scale": (0.1, 1.0, 2.0)},
     ],
@@ -88,22 +88,20 @@ def test_wide_blocks_agree_to_rounding(splits):
     close(population.train(runs, splits, wide=True), one_by_one(runs, splits), 1e-5)
 
 
-@pytest.mark.parametrize("batch_norm", ["none", "after"])
-def test_eight_devices_give_the_bits_of_one(splits, batch_norm):
+def test_eight_devices_give_the_bits_of_one(splits):
     assert jax.device_count() == 8
-    model = dataclasses.replace(MODEL, batch_norm=batch_norm, dropout=0.2)
+    model = dataclasses.replace(MODEL, batch_norm="after", dropout=0.2)
     runs = [Run(jax.random.key(seed), model, FAST) for seed in range(11)]  # not a multiple of 8
     on_one = population.train(runs, splits, devices=jax.devices()[:1])
     for a, b in zip(on_one, population.train(runs, splits), strict=True):
         assert same_bits(a, b)
 
 
-@pytest.mark.parametrize("devices", [2, 8])
-def test_a_minibatch_shared_by_devices(splits, devices):
+def test_a_minibatch_shared_by_four_devices_of_eight(splits):
     model = dataclasses.replace(MODEL, hidden=(32, 32), batch_norm="after", dropout=0.2)
     config = dataclasses.replace(FAST, batch_size=40, optimizer="adam", learning_rate=1e-3)
     runs = [Run(jax.random.key(seed), model, config) for seed in range(3)]
-    shared = population.train(runs, splits, data_parallel=devices)
+    shared = population.train(runs, splits, data_parallel=4)
     for a, b in zip(shared, one_by_one(runs, splits), strict=True):
         np.testing.assert_allclose(a.history.loss, b.history.loss, rtol=1e-4)
         np.testing.assert_allclose(a.history.validation_accuracy, b.history.validation_accuracy, atol=0.02)
@@ -162,8 +160,7 @@ def test_a_network_that_does_not_fit_is_refused_before_training(splits, monkeypa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("hidden", [(50,), (400, 400, 400)])
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+@pytest.mark.parametrize(("hidden", "optimizer"), [((50,), "sgd"), ((50,), "adam"), ((400, 400, 400), "momentum")])
 def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     """Never below what XLA's program takes, and not many times as much."""
     model, config = (
@@ -214,10 +211,9 @@ def test_options_out_of_range(splits, options, words):
         population.train([Run(jax.random.key(0), MODEL, FAST)], splits, **options)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_a_lower_precision_learns_and_differs(splits, precision):
+def test_a_lower_precision_learns_and_differs(splits):
     plain_run = train.train(jax.random.key(0), splits, MODEL, FAST)
-    for source in ("manual", "autodiff"):
+    for precision, source in (("tf32", "manual"), ("bf16", "manual"), ("bf16", "autodiff")):
         model = dataclasses.replace(MODEL, precision=precision)
         run = train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
         assert not np.array_equal(run.history.loss, plain_run.history.loss)

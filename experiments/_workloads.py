@@ -1,0 +1,161 @@
+"""What the benchmark trains, what a step of it costs by hand count, and the files that all contenders start from.
+
+A workload is one network or a population. A *step* of a workload is one minibatch for each of its networks, so
+that milliseconds per step, and networks x steps per second, are defined for populations too.
+"""
+
+import dataclasses
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.data import Split
+from mlp_jax.errors import UserError, whole_number
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig, hyper_from, init_state, minibatches
+
+FIRST_STEPS = 20
+"""Steps whose losses are compared, before anything is timed."""
+
+SINGLE = ("default", "best", "deep", "normalized")
+USUAL = (*SINGLE, "grid", "table1")
+NAMES = (*USUAL, "large")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a workload; networks of one seed share initial draws and minibatches."""
+
+    seed: int
+    model: MLPConfig
+    train: TrainConfig
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What a step's time depends on: networks of one shape differ in seed, rates and penalty only."""
+        train = (self.train.batch_size, self.train.optimizer)
+        return (self.model.sizes, self.model.activation, self.model.batch_norm, self.model.precision, *train)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The networks that are trained side by side."""
+
+    name: str
+    networks: tuple[Network, ...]
+
+    @property
+    def shapes(self) -> dict[tuple[Any, ...], list[int]]:
+        """Numbers of the networks by shape."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for number, network in enumerate(self.networks):
+            groups.setdefault(network.shape, []).append(number)
+        return groups
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """The first network of each shape: a contender without populations times these, and no others."""
+        return tuple(numbers[0] for numbers in self.shapes.values())
+
+    @property
+    def flops(self) -> int:
+        """Of one step, all networks."""
+        return sum(step_flops(n.model.sizes, n.train.batch_size) for n in self.networks)
+
+    @property
+    def bytes(self) -> int:
+        """That one step must move at least, all networks."""
+        return sum(step_bytes(n.model.sizes, n.train.batch_size, n.train.optimizer) for n in self.networks)
+
+
+def step_flops(sizes: tuple[int, ...], batch: int) -> int:
+    """Floating-point operations of one step, matrix products only, a multiplication and an addition being two.
+
+    A layer of D inputs and H outputs takes 2 B D H each for its product (forward), for its weights' gradient, and
+    for the delta of the layer below; the first layer has no layer below. Element-wise work is not counted.
+    """
+    products = [2 * batch * fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes)]
+    return 3 * sum(products) - products[0]
+
+
+def step_bytes(sizes: tuple[int, ...], batch: int, optimizer: str) -> int:
+    """Bytes that a step must move in float32: minibatch read, weights and optimiser state read and written."""
+    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
+    copies = {"sgd": 1, "momentum": 2, "adam": 3}[optimizer]
+    return 4 * (batch * sizes[0] + 2 * copies * weights)
+
+
+def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
+    """The workload of this name: one of NAMES, or population-N. Raises UserError for another name.
+
+    The report's shapes, optimisers and penalties. Rates are chosen so that FIRST_STEPS steps move the loss:
+    at the report's 1e-4 they would not show whether two contenders do the same work.
+    """
+
+    def network(number: int = 0, /, **options: Any) -> Network:
+        fields = {field.name for field in dataclasses.fields(MLPConfig)}
+        model = {k: v for k, v in options.items() if k in fields}
+        train = {k: v for k, v in options.items() if k not in fields}
+        recipe = TrainConfig(**{"optimizer": "sgd", "learning_rate": 1e-2, "decay": 1.0, **train})
+        return Network(seed + number, MLPConfig(inputs=inputs, classes=classes, **model), recipe)
+
+    if name.startswith("population-"):
+        rates = np.geomspace(1e-3, 1e-2, size_of(name)).tolist()
+        return Workload(name, tuple(network(learning_rate=rate, l2=1e-3) for rate in rates))
+    if name not in NAMES:
+        raise UserError(f"unknown workload {name!r}: choose from {', '.join(NAMES)}, population-N")
+    adam: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e-3}
+    wide: dict[str, Any] = {"hidden": (400,) * 3, "activation": "leaky_relu", "batch_norm": "after"}
+    grid = itertools.product((50, 100, 200), (64, 128, 200), (1e-3, 1e-2), (1e-3, 1e-2))
+    networks: list[Network] = {
+        "default": lambda: [network(l2=0.25)],
+        "best": lambda: [network(hidden=(200,), l2=1e-2)],
+        "deep": lambda: [network(hidden=(50,) * 4, **adam)],
+        "normalized": lambda: [network(**wide, **adam)],
+        "grid": lambda: [network(hidden=(h,), batch_size=b, l2=l2, learning_rate=rate) for h, b, l2, rate in grid],
+        "table1": lambda: [network(s, hidden=(50,) * h, **adam) for h in (1, 2, 3, 4) for s in range(16)],
+        "large": lambda: [network(hidden=(4096, 4096), batch_size=4096, precision="bf16")],
+    }[name]()
+    return Workload(name, tuple(networks))
+
+
+def size_of(name: str) -> int:
+    """32 of population-32. Raises UserError if it is no such name."""
+    digits = name.removeprefix("population-")
+    if not digits.isdecimal() or len(digits) > 6:
+        raise UserError(f"unknown workload {name!r}: a population is written population-32")
+    whole_number("a population's size", int(digits), 1)
+    return int(digits)
+
+
+def write_data(folder: Path, split: Split) -> None:
+    """The training images, in float32 rows, and labels for every worker."""
+    np.save(folder / "x.npy", np.asarray(split.x, np.float32))
+    np.save(folder / "y.npy", np.asarray(split.y, np.int64))
+
+
+def write_start(folder: Path, load: Workload, examples: int) -> None:
+    """The description of a workload, and the start of each network as `train.init_state` draws it.
+
+    Contenders on other libraries read their initial parameters and the order of the first minibatches from here.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for number, net in enumerate(load.networks):
+        state = init_state(jax.random.key(net.seed), net.model, net.train, hyper_from(net.train, net.model))
+        for i, leaf in enumerate(jax.tree.leaves(state.params)):
+            arrays[f"{number}.{i}"] = np.asarray(leaf)
+        steps = examples // net.train.batch_size
+        name = f"order.{net.seed}.{net.train.batch_size}"
+        if name not in arrays:
+            epochs = range(-(-FIRST_STEPS // steps))
+            orders = [minibatches(state.order_key, epoch, examples, net.train.batch_size) for epoch in epochs]
+            arrays[name] = np.concatenate(orders).astype(np.int64)
+    np.savez(folder / f"{load.name}.npz", **arrays)  # type: ignore[arg-type]  # of its keyword allow_pickle
+    networks = [dataclasses.asdict(net) for net in load.networks]
+    text = json.dumps({"networks": networks, "shapes": list(load.shapes.values())})
+    (folder / f"{load.name}.json").write_text(text, encoding="utf-8")

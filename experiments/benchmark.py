@@ -1,0 +1,192 @@
+"""How fast is this package beside NumPy, PyTorch and scikit-learn, for one network and for many?
+
+Hypothesis: on small networks the loop on the device beats step-by-step calls from Python, most of all for
+populations; hand-written gradients cost what autodiff's do.
+
+  TFDS_DATA_DIR=... python -m experiments.benchmark --dataset=cifar10
+
+Every contender is a process of its own and trains the same networks from the same initial parameters on the same
+minibatches in float32; one whose first losses differ is refused. Then they take turns. A contender without
+populations trains the networks one after the other: one network of each shape is timed and multiplied. Peers do
+not compute the penalty's value while they are timed, this package does. Peers that are not installed are named.
+The table has medians over repeats; ratios are medians of each repeat's, with the least and the largest.
+
+Exit status 1 if a contender does different work or fails. The machine must be otherwise idle: PyTorch's threads
+wait for each other in a loop, and beside other processes a step takes it up to fifty times as long; a note under
+the table tells. results.json says how long a run took, and on what.
+"""
+
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import _bench_measure, _common, _workloads
+from experiments._bench_worker import MODULES
+from experiments._common import option
+from mlp_jax import data, plots, results
+from mlp_jax.errors import UserError, in_range, one_of, whole_number
+
+VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
+STUDY = "benchmark"
+
+
+@dataclass(frozen=True)
+class Config(_common.Basic):
+    """Options of the benchmark."""
+
+    workloads: str = option(
+        ",".join(_workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none"
+    )
+    population_sizes: str = option(
+        "1,2,4,8,16,32", "numbers of default networks, as more workloads; empty for none"
+    )
+    contenders: str = option(
+        ",".join(MODULES), "who trains, with commas; the first is whom others must agree with"
+    )
+    repeats: int = option(5, "how often each contender is timed, in turns")
+    seconds: float = option(1.0, "time of one measurement; its number of steps is found by trial")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number("repeats", self.repeats, 1)
+        in_range("seconds", self.seconds, 0, 3600, open_low=True)
+        for name in self.names("contenders"):
+            one_of("contender", name, tuple(MODULES))
+        for name in self.names("workloads"):
+            _workloads.workload(name, 1, 2, self.seed)
+        if not self.all_workloads or not self.names("contenders"):
+            raise UserError("there is nothing to measure: name at least one workload and one contender")
+
+    def names(self, field: str) -> tuple[str, ...]:
+        """The comma-separated names of an option. Raises UserError if one of them comes twice."""
+        text = getattr(self, field)
+        names = tuple(text.split(",")) if text else ()
+        if len(set(names)) < len(names):
+            raise UserError(f"--{field}={text} names one twice: leave one out")
+        return names
+
+    @property
+    def all_workloads(self) -> tuple[str, ...]:
+        """Of both options, each once."""
+        text = self.population_sizes
+        sizes = _common.whole_numbers("--population_sizes", text, 1) if text else ()
+        return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
+
+
+def run(config: Config) -> bool:
+    """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
+    study = _common.Study(STUDY, config)
+    # several processes share a GPU's memory
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    dataset = config.load()
+    study.use(dataset)
+    splits = data.normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
+    examples, inputs = splits.train.x.shape
+    loads = [_workloads.workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
+    largest = max(network.train.batch_size for load in loads for network in load.networks)
+    if largest > examples:
+        raise UserError(
+            f"a workload has batches of {largest}, and {config.dataset} only {examples} images: leave it out"
+        )
+    contenders = config.names("contenders")
+    with tempfile.TemporaryDirectory() as name, _common.progress(len(loads), "workload") as bar:
+        folder = Path(name)
+        _workloads.write_data(folder, splits.train)
+        machine, busy = _bench_measure.peaks(contenders, folder, config.repeats)
+        for load in loads:
+            bar.set_description(load.name)
+            _workloads.write_start(folder, load, examples)
+            for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
+                study.add(with_peak(row, load, machine))
+            bar.update()
+    path = study.finish(machine=machine)
+    for figure, text in figures(study.rows, machine).items():
+        results.write_text(study.folder / f"{figure}.svg", text)
+    print(table(study.rows))
+    print(sentences(config, study.rows, machine, busy))
+    print(f"{config.dataset}, {config.repeats} repeats; {path}")
+    return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
+
+
+def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row) -> results.Row:
+    """The row with its share of the measured matrix peak, of the type of its operands."""
+    half = all(network.model.precision == "bf16" for network in load.networks)
+    peak = machine.get("bfloat16" if half else "float32")
+    share = None if row["gflops"] is None or peak is None else 1e9 * row["gflops"] / peak["median"]
+    return {**row, "fraction_of_peak": share}
+
+
+def figures(rows: list[results.Row], machine: results.Row) -> dict[str, str]:
+    """SVG by name, from the content of results.json; no figure without a measured row."""
+    if all(row["gflops"] is None for row in rows):
+        return {}
+    single = [row for row in rows if not row["workload"].startswith("population-")]
+    roof = machine["float32"]["median"], machine["bytes"]["median"]
+    return {"roofline": plots.roofline(single, *roof), "throughput": plots.throughput(rows)}
+
+
+def table(rows: list[results.Row]) -> str:
+    """A line per workload and contender."""
+    header = [
+        "workload",
+        "contender",
+        "ms per step",
+        "networks x steps/s",
+        "GFLOP/s",
+        "of peak",
+        "faster than torch",
+    ]
+    return results.table(
+        [*header, "memory [MB]", "compile [s]", "start [s]", "status"], [_cells(row) for row in rows]
+    )
+
+
+def _cells(row: results.Row) -> list[str]:
+    ratio = (row["faster_than"] or {}).get("torch")
+    if row["contender"] == "torch" and row["faster_than"] is not None:
+        ratio = {"median": 1, "min": 1, "max": 1}
+    against = "-" if ratio is None else f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+    step = row["milliseconds_per_step"]
+    share = row["fraction_of_peak"]
+    return [
+        row["workload"],
+        row["contender"],
+        _number(step and step["median"]),
+        _number(row["networks_steps_per_second"]),
+        _number(row["gflops"]),
+        "-" if share is None else f"{100 * share:.0f} %",
+        against,
+        *(_number(row[name]) for name in ("peak_memory_mb", "compile_seconds", "start_seconds")),
+        row["status"],
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def sentences(config: Config, rows: list[results.Row], machine: results.Row, busy: list[float]) -> str:
+    """The machine's rates; how hand-written gradients compare; a warning if others used the machine."""
+    rates = ", ".join(f"{name} {1e-9 * rate['median']:.4g}" for name, rate in machine.items())
+    lines = [f"machine, GFLOP/s and GB/s: {rates} (the larger of jax's and torch's medians)"]
+    pairs: list[tuple[str, Any]] = [
+        (row["workload"], row["faster_than"]["autodiff"])
+        for row in rows
+        if row["contender"] == "manual" and "autodiff" in (row["faster_than"] or {})
+    ]
+    if pairs:
+        costs = (f"{name} {1 / p['median']:.3f} ({1 / p['max']:.3f} to {1 / p['min']:.3f})" for name, p in pairs)
+        lines.append(f"time per step, hand-written / autodiff: {', '.join(costs)}")
+    others = [*busy, *(row["others_busy_cores"] for row in rows if row["others_busy_cores"] is not None)]
+    if others and max(others) > 0.2:
+        lines.append(f"note: other processes kept up to {max(others):.1f} cores busy: do not trust these times")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    _common.launch(Config, run)
