@@ -161,7 +161,8 @@ class Study:
         self.earlier_seconds = 0.0
         if self.writes and (self.folder / "results.json").is_dir():
             raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
-        self.rows: list[results.Row] = self._kept() if getattr(config, "resume", False) and self.writes else []
+        resume = self.writes and getattr(config, "resume", False)
+        self.rows: list[results.Row] = self._kept() if resume else []
         self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
 
     @property
