@@ -148,15 +148,16 @@ def measure(load: Workload, contenders: Sequence[str], folder: Path, repeats: in
         try:
             worker = Worker(name, load.name, folder)
             first = worker.ask(losses=FIRST_STEPS)
-            again = [worker.ask(train=FIRST_STEPS)["wall"] for _ in range(2)]
+            second = worker.ask(losses=FIRST_STEPS)
+            trial = worker.ask(train=FIRST_STEPS)
         except Refused as refused:
             rows[name]["status"] = str(refused)
             continue
         workers[name], losses[name] = worker, first["answer"]
-        compiled = max(0.0, first["wall"] - min(again))
+        compiled = max(0.0, first["wall"] - second["wall"])
         rows[name] |= {"start_seconds": round(worker.start_seconds, 3), "compile_seconds": round(compiled, 3)}
         rows[name] |= {"version": worker.version, "networks_timed": len(losses[name])}
-        steps[name] = max(1, round(FIRST_STEPS * seconds / max(min(again), 1e-6)))
+        steps[name] = max(1, round(FIRST_STEPS * seconds / max(min(trial["wall"], trial["answer"]), 1e-6)))
     for name in _different(load, losses, rows):
         workers.pop(name).close()
     times, busy = _in_turns(workers, steps, repeats, rows)

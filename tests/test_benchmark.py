@@ -158,7 +158,7 @@ def test_ratios_are_medians_of_each_repeats(monkeypatch):
     class Clock(Liar):
         def __init__(self, contender, load, folder):
             super().__init__(contender, load, folder)
-            self.factor, self.left = 1.0, [1.0, 1.0, *times[contender]]
+            self.factor, self.left = 1.0, [1.0, *times[contender]]
 
         def ask(self, **request):
             return {"answer": self.left.pop(0), "wall": 1.0} if "train" in request else super().ask(**request)
