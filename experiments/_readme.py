@@ -1,6 +1,7 @@
 """Rewrites the generated parts of README.md: `python -m experiments._readme`.
 
-Table 1 comes from the committed results files, the table of seeded mistakes from running the checker on them.
+Table 1 and the benchmark's come from the committed results files, the table of seeded mistakes from running the
+checker on them.
 
 A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds the README against these functions.
 """
@@ -38,12 +39,58 @@ def table_1() -> str:
 
 
 def _source(content: dict[str, Any]) -> str:
+    return f"- {content['config']['protocol']}: {_made_by(content)}"
+
+
+def _made_by(content: dict[str, Any]) -> str:
     environment = content["environment"]
     device, jax_version = environment["device"], environment["versions"]["jax"]
     where = f"{device['cores']} {device['processor']} {device['kind']} cores, jax {jax_version}"
     minutes = f"{environment['wall_seconds'] / 60:.1f} minutes"
-    seeds = f"{content['config']['seeds']} seeds"
-    return f"- {content['config']['protocol']}: `{environment['command']}`, {seeds}, {minutes} on {where}."
+    seeds = f"{content['config']['seeds']} seeds, " if "seeds" in content["config"] else ""
+    return f"`{environment['command']}`, {seeds}{minutes} on {where}."
+
+
+WORKLOADS = {
+    "default": "3072-50-10",
+    "best": "3072-200-10",
+    "deep": "5 layers of 50, Adam",
+    "normalized": "400, 400, 400, normalisation, Adam",
+    "grid": "the grid of Question 3, 36 networks",
+    "table1": "Table 1 x 16 seeds, 64 networks",
+}
+
+
+def benchmark() -> str:
+    """Times of this package and how often faster it is than each peer: medians, with their range over repeats."""
+    content = results.read_json(RESULTS / "benchmark" / "results.json")
+    peers = [
+        name for name in ("torch", "torch-compile", "torch-vmap", "numpy", "sklearn") if _timed(content, name)
+    ]
+    header = ["training", "ms per step", "networks x steps/s", "of peak", *(f"x {name}" for name in peers)]
+    lines = []
+    for row in content["rows"]:
+        if row["contender"] != "manual" or row["gflops"] is None:
+            continue
+        name = row["workload"]
+        label = WORKLOADS.get(name, f"{name.removeprefix('population-')} of 3072-50-10, one seed")
+        numbers = (row["milliseconds_per_step"]["median"], row["networks_steps_per_second"])
+        share = f"{100 * row['fraction_of_peak']:.0f} %"
+        ratios = [_ratio(row["faster_than"].get(peer)) for peer in peers]
+        lines.append([label, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", share, *ratios])
+    peak = content["machine"]["float32"]
+    measured = (
+        f"Matrix peak {peak['median'] / 1e9:.0f} GFLOP/s ({peak['by']}); {content['config']['repeats']} repeats."
+    )
+    return f"{results.table(header, lines)}\n\n{measured} {_made_by(content)}"
+
+
+def _timed(content: dict[str, Any], contender: str) -> bool:
+    return any(row["contender"] == contender and row["gflops"] is not None for row in content["rows"])
+
+
+def _ratio(found: dict[str, float] | None) -> str:
+    return "-" if found is None else f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
 
 
 def seeded_mistakes() -> str:
@@ -51,7 +98,7 @@ def seeded_mistakes() -> str:
     return _mutants.mutation_table(list(_mutants.mutation_rows()))
 
 
-PARTS = {"table 1": table_1, "seeded mistakes": seeded_mistakes}
+PARTS = {"table 1": table_1, "benchmark": benchmark, "seeded mistakes": seeded_mistakes}
 
 
 def updated(text: str) -> str:
