@@ -239,6 +239,8 @@ def cannot(contender: str, start: Start) -> str | None:
         return "has no bfloat16"
     if contender == "sklearn" and any(model["batch_norm"] != "none" for model in models):
         return "has neither batch normalisation nor LeakyReLU"
+    if contender == "sklearn" and any(net.train["optimizer"] == "adam" for net in start.nets):
+        return "adds Adam's epsilon before its bias correction, which is other work"
     return None
 
 

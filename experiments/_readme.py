@@ -61,32 +61,31 @@ WORKLOADS = {
 }
 
 
+RACES = ("benchmark", "table1_x_16/benchmark", "populations/benchmark")
+"""Results files of the benchmark; a later one's workloads replace an earlier one's (BUILD_NOTES.md says why)."""
+
+
 def benchmark() -> str:
     """Times of this package and how often faster it is than each peer: medians, with their range over repeats."""
-    content = results.read_json(RESULTS / "benchmark" / "results.json")
-    peers = [
-        name for name in ("torch", "torch-compile", "torch-vmap", "numpy", "sklearn") if _timed(content, name)
-    ]
+    contents = [results.read_json(RESULTS / name / "results.json") for name in RACES]
+    rows = {
+        row["workload"]: row for content in contents for row in content["rows"] if row["contender"] == "manual"
+    }
+    peers = ("torch", "torch-compile", "torch-vmap", "numpy", "sklearn")
     header = ["training", "ms per step", "networks x steps/s", "of peak", *(f"x {name}" for name in peers)]
     lines = []
-    for row in content["rows"]:
-        if row["contender"] != "manual" or row["gflops"] is None:
-            continue
-        name = row["workload"]
+    for name, row in rows.items():
         label = WORKLOADS.get(name, f"{name.removeprefix('population-')} of 3072-50-10, one seed")
         numbers = (row["milliseconds_per_step"]["median"], row["networks_steps_per_second"])
         share = f"{100 * row['fraction_of_peak']:.0f} %"
         ratios = [_ratio(row["faster_than"].get(peer)) for peer in peers]
         lines.append([label, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", share, *ratios])
-    peak = content["machine"]["float32"]
-    measured = (
-        f"Matrix peak {peak['median'] / 1e9:.0f} GFLOP/s ({peak['by']}); {content['config']['repeats']} repeats."
-    )
-    return f"{results.table(header, lines)}\n\n{measured} {_made_by(content)}"
+    return "\n\n".join([results.table(header, lines), "\n".join(_raced(content) for content in contents)])
 
 
-def _timed(content: dict[str, Any], contender: str) -> bool:
-    return any(row["contender"] == contender and row["gflops"] is not None for row in content["rows"])
+def _raced(content: dict[str, Any]) -> str:
+    peak = f"{content['machine']['float32']['median'] / 1e9:.0f} GFLOP/s"
+    return f"- {_made_by(content)} Matrix peak: {peak}; {content['config']['repeats']} repeats."
 
 
 def _ratio(found: dict[str, float] | None) -> str:

@@ -79,3 +79,18 @@ def test_the_repository_keeps_its_shape():
     for name in files:
         if name.startswith("experiments/results/"):
             assert (ROOT / name).stat().st_size < 200_000
+
+
+def test_the_committed_benchmark_holds_what_the_notes_say():
+    rows = {}
+    for name in _readme.RACES:
+        content = _readme.results.read_json(_readme.RESULTS / name / "results.json")
+        assert content["environment"]["dirty"] is False
+        assert content["config"]["repeats"] >= 5
+        rows |= {row["workload"]: row for row in content["rows"] if row["contender"] == "manual"}
+    for load in ("default", "best", "deep", "normalized"):
+        assert rows[load]["faster_than"]["numpy"]["median"] >= 1.1
+        assert rows[load]["faster_than"]["torch"]["median"] >= 1.2
+    for load in _readme.WORKLOADS:
+        assert 1 / rows[load]["faster_than"]["autodiff"]["median"] <= 1.02
+    assert rows["population-32"]["fraction_of_peak"] >= 0.55
