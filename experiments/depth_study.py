@@ -6,8 +6,8 @@ all 10,000 test images used once per run.
 
   TFDS_DATA_DIR=... python -m experiments.depth_study --dataset=cifar10 --seeds=5 [--protocol=published]
 
-Takes 1 to 2 minutes on two cores under either protocol, also with 5 seeds; expected figures: the README's table. On
-the digits, the default, it takes about 20 seconds and every depth ends above 95 % on test.
+Takes 1 to 2 minutes on two cores under either protocol, also with 5 seeds; expected figures: the README's table.
+On the digits, the default, it takes about 20 seconds and every depth ends above 95 % on test.
 """
 
 import dataclasses

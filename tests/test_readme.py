@@ -82,7 +82,7 @@ def test_the_repository_keeps_its_shape():
 
 
 def test_the_committed_benchmark_holds_what_the_notes_say():
-    rows = {}
+    rows: dict[str, _readme.results.Row] = {}
     for name in _readme.RACES:
         content = _readme.results.read_json(_readme.RESULTS / name / "results.json")
         assert content["environment"]["dirty"] is False
