@@ -42,6 +42,7 @@ class Worker:
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TORCHINDUCTOR_CACHE_DIR": str(cache),
         }
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         command = [sys.executable, "-m", "experiments._bench_worker", contender, workload, str(folder)]
         begun = time.perf_counter()
         self.process = subprocess.Popen(

@@ -47,11 +47,10 @@ def settings(name: str, workload: str) -> None:
     """What must be set before jax starts its backend, as `_common.launch` does for users."""
     if MODULES[name] != "_bench_ours":
         return
-    import jax
+    from experiments import _compilation
 
-    jax.config.update("jax_default_matmul_precision", "float32")
-    if workload != "peak":  # a product alone is fastest on one device with all cores
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    # a product alone is fastest on one device with all cores
+    _compilation.set_up_devices(1 if workload == "peak" else _compilation.MOST_CPU_DEVICES)
 
 
 def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:

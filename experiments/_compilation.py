@@ -20,8 +20,7 @@ _seen: Counter[str] = Counter()
 
 def set_up() -> None:
     """Sets jax's options, before its first use."""
-    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
-    jax.config.update("jax_default_matmul_precision", "float32")
+    set_up_devices()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -30,11 +29,17 @@ def set_up() -> None:
     if not _seen:
         monitoring.register_event_listener(lambda event, **_: _seen.update([event]))
         _seen["listening"] = 1
+
+
+def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
+    """Precision, and how many devices a CPU counts as: one per core, but at most `most`."""
+    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
+    jax.config.update("jax_default_matmul_precision", "float32")
     chosen = jax.config.values["jax_num_cpu_devices"] > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen:
-        # one per core: a population trains a network on each, which keeps them busier than sharing every product
+        # a population trains a network on each, which keeps them busier than sharing every product
         with contextlib.suppress(RuntimeError):  # too late: a program that uses jax already calls a study
-            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, MOST_CPU_DEVICES))
+            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, most))
 
 
 def cache_folder() -> Path:

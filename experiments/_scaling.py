@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from experiments import _common, _machines
+from experiments import _common, _compilation, _machines
 from mlp_jax import memory, population
 from mlp_jax.data import Split, Splits
 from mlp_jax.model import MLPConfig, init
@@ -137,7 +137,7 @@ def report(one: Times, two: Times) -> str:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_default_matmul_precision", "float32")
+    _compilation.set_up_devices()
     if sys.argv[1:]:
         port, processes, process = map(int, sys.argv[1:])
         cores = sorted(os.sched_getaffinity(0))

@@ -17,7 +17,7 @@ from experiments._place import Place
 from mlp_jax import population
 from mlp_jax.errors import UserError
 from tests import machines
-from tests.test_experiments import ROOT, rows_of, start
+from tests.test_experiments import ROOT, rows_of, start, without_times
 
 STUDY = {"dataset": "synthetic", "hidden": 4, "epochs": 1, "seeds": 2, "learning_rate": 0.02}
 # the same command line, where a process counts as lost sooner, and the data may be what `data` says
@@ -79,10 +79,6 @@ def ended(processes, *, hanging=False):
         for p in processes:
             p.kill()
     return found
-
-
-def without_times(rows):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
 def alone(folder, layers):
