@@ -5,16 +5,19 @@ it as plain data; `launch` turns the dataclass into command-line flags.
 """
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
 from absl import app, flags, logging
@@ -64,10 +67,16 @@ class Basic:
         """The dataset that the options name; process 0 first, which may have to prepare and to decode it."""
         if not _machines.is_writer():
             _machines.share(None)
-        dataset = data.load(self.dataset, data_dir=self.data_dir, archive=self.archive)
+        dataset = _dataset(self.dataset, self.data_dir, self.archive)
         if _machines.is_writer():
             _machines.share(None)
         return dataset
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(name: str, data_dir: str | None, archive: str | None) -> data.Dataset:
+    """Read once for all studies of a process."""
+    return data.load(name, data_dir=data_dir, archive=archive)
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,13 @@ def real_numbers(what: str, text: str) -> tuple[float, ...]:
         raise UserError(f"{what} must be numbers with commas between them, not {text!r}") from None
 
 
+class Figure(NamedTuple):
+    """SVG text or the bytes of a PNG, and a caption that says what to see."""
+
+    content: str | bytes
+    caption: str
+
+
 class Study:
     """One run of an experiment: times it, and writes its results file at the end, or says what was kept."""
 
@@ -176,9 +192,15 @@ class Study:
         """The finished rows of an interrupted run of the same options."""
         if not self._partial.exists():
             return []
-        sealed = results.read_json(self._partial)
-        if sealed.pop("seal", None) != _seal(sealed) or sealed["study"] != self.name:
-            raise UserError(f"{self._partial} is altered: move it away and run again")
+        try:
+            sealed = results.read_json(self._partial)
+            if sealed.pop("seal", None) != _seal(sealed) or sealed["study"] != self.name:
+                raise UserError(f"{self._partial} is altered")
+            if (why := results.foreign(sealed)) is not None:
+                raise UserError(f"{self._partial} was {why}")
+        except UserError as error:
+            set_aside(self._partial, str(error))
+            return []
         now, then = self._options(), sealed["config"]
         changed = [f"{k}={then.get(k)!r} then, {v!r} now" for k, v in now.items() if then.get(k) != v]
         if changed:
@@ -208,8 +230,11 @@ class Study:
         return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
+        self._write_file(path, results.as_json(content))
+
+    def _write_file(self, path: Path, content: str | bytes) -> None:
         try:
-            results.write_json(path, content)
+            results.write(path, content)
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
@@ -223,17 +248,30 @@ class Study:
         content = self._content()
         self._write(self._partial, {**content, "seal": _seal(content)})
 
-    def finish(self, **more: Any) -> Path:
-        """Writes results.json, with `more` beside the rows, in place of an earlier one, and returns its path.
+    def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
+        """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
 
-        Process 0 does; the rows of the others have other times.
+        Process 0 does; the rows of the others have other times. `results.json` lists the figures, name and
+        caption, so that a report can show them.
         """
         path = self.folder / "results.json"
         if not self.writes:
             return path
+        for name, figure in figures.items():
+            self._write_file(self.folder / name, figure.content)
+        if figures:
+            more["figures"] = [{"file": name, "caption": figure.caption} for name, figure in figures.items()]
         self._write(path, {**self._content(), **more})
         self._partial.unlink(missing_ok=True)
         return path
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Gives a file that cannot be used a free name, and says so: nothing is lost, nor mistaken for good."""
+    numbers = (path.with_name(f"{path.stem}.unusable-{n}{path.suffix}") for n in itertools.count(1))
+    free = next(name for name in numbers if not name.exists())
+    path.rename(free)
+    print(f"note: {' '.join(why.split())}; it is kept as {free.name}, and the study runs again", file=sys.stderr)
 
 
 def _seal(content: dict[str, Any]) -> str:

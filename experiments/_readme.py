@@ -114,4 +114,4 @@ def updated(text: str) -> str:
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    results.write_text(readme, updated(readme.read_text(encoding="utf-8")))
+    results.write(readme, updated(readme.read_text(encoding="utf-8")))

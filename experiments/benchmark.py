@@ -27,8 +27,9 @@ from typing import Any
 from experiments import _bench_measure, _common, _workloads
 from experiments._bench_worker import MODULES
 from experiments._common import option
-from mlp_jax import data, plots, results
+from mlp_jax import data, results
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
@@ -103,9 +104,7 @@ def run(config: Config) -> bool:
             for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
                 study.add(with_peak(row, load, machine))
             bar.update()
-    path = study.finish(machine=machine)
-    for figure, text in figures(study.rows, machine).items():
-        results.write_text(study.folder / f"{figure}.svg", text)
+    path = study.finish(figures(study.rows, machine), machine=machine)
     print(table(study.rows))
     print(sentences(config, study.rows, machine, busy))
     print(f"{config.dataset}, {config.repeats} repeats; {path}")
@@ -120,13 +119,16 @@ def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row)
     return {**row, "fraction_of_peak": share}
 
 
-def figures(rows: list[results.Row], machine: results.Row) -> dict[str, str]:
-    """SVG by name, from the content of results.json; no figure without a measured row."""
+def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _common.Figure]:
+    """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
-    return {"roofline": plots.roofline(single, *roof), "throughput": plots.throughput(rows)}
+    return {
+        "roofline.svg": _common.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": _common.Figure(plots.throughput(rows), "Speed against the number of networks."),
+    }
 
 
 def table(rows: list[results.Row]) -> str:

@@ -33,7 +33,7 @@ def run(config: Config) -> bool:
     root = study.folder.parent
     report = study.folder / "report.md"
     if study.writes:
-        results.write_text(
+        results.write(
             report, markdown({name: results.read_json(root / name / "results.json") for name in STUDIES})
         )
     path = study.finish()

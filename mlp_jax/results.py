@@ -1,7 +1,6 @@
-"""Records of finished runs: statistics over seeds, the environment, files, tables."""
+"""Records of finished runs: the environment, files, tables."""
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from mlp_jax.errors import UserError
 
@@ -22,17 +20,6 @@ PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
 Row = dict[str, Any]
-
-
-def measured(values: Sequence[float]) -> Row:
-    """{"mean", "std", "n", "values"} of one quantity over seeds; std is the sample one (n - 1), null for n < 2.
-
-    A value that is not finite is left out of all four: `n` tells how many are left; the mean of none is null.
-    """
-    finite = [float(v) for v in values if math.isfinite(v)]
-    mean = float(np.mean(finite)) if finite else None
-    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
-    return {"mean": mean, "std": std, "n": len(finite), "values": finite}
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
@@ -94,12 +81,12 @@ def prepare_folder(folder: Path) -> Path:
     return folder
 
 
-def write_text(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Writes a file all at once: to a temporary name in the same folder, flushed, then renamed."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -109,9 +96,9 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_text` of strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+def as_json(content: Mapping[str, Any]) -> str:
+    """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _no_constant(name: str) -> None:
@@ -129,6 +116,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
         raise UserError(f"{path} is not a results file of this project: move it away and run again")
     return content
+
+
+def foreign(content: Mapping[str, Any]) -> str | None:
+    """Why rows of this file cannot stand beside ours: it was written by another version of this package."""
+    now = _version("mlp_jax")
+    then = content["environment"].get("versions", {}).get("mlp_jax")
+    return None if then == now else f"written by version {then} of mlp_jax, and this is {now}"
 
 
 def percent(quantity: Mapping[str, Any]) -> str:

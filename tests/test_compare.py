@@ -129,7 +129,7 @@ def test_parting_where_a_curve_is_not_finite_or_ends():
 
 def test_rows_of_a_relu_network(relu, tmp_path):
     assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2 + ["step"]
-    results.write_json(tmp_path / "rows.json", {"rows": relu})
+    results.write(tmp_path / "rows.json", results.as_json({"rows": relu}))
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == relu
     for when in ("start", "end"):
         found = errors(relu, when)
@@ -252,7 +252,7 @@ def test_a_broken_derivative_shows_in_its_leaves_and_parts_the_curves(splits, mo
 def test_a_diverged_run_keeps_its_row(splits, tmp_path):
     config, wild = dataclasses.replace(CONFIG, seeds=1), dataclasses.replace(RECIPE, learning_rate=1e8)
     rows = compare_untimed(config, splits, MODEL, wild, PAIR)
-    results.write_json(tmp_path / "rows.json", {"rows": rows})
+    results.write(tmp_path / "rows.json", results.as_json({"rows": rows}))
     (row,) = of_kind(rows, "training")
     assert row["status"] == "diverged"
     assert row["validation_accuracy"] == {"autodiff": None, "manual": None}

@@ -261,18 +261,26 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     capsys.readouterr()
     assert start(monkeypatch, "depth_study", *arguments, "--resume", "--l2=0.5") == 2
     assert "l2=None then, 0.5 now" in capsys.readouterr().err
-    for damaged, words in [
-        ("{cut", "not a whole JSON file"),
-        ("[" * 100_000, "not a whole JSON file"),
-        (sealed.replace('"layers": 1', '"layers": 9'), "is altered"),
-        (json.dumps({**json.loads(sealed), "rows": None}), "is altered"),
-        (json.dumps(content), "is altered"),
-    ]:
+    other = {**part, "environment": {**part["environment"], "versions": {"mlp_jax": "0.0.1"}}}
+    for number, (damaged, words) in enumerate(
+        [
+            ("{cut", "not a whole JSON file"),
+            ("[" * 100_000, "not a whole JSON file"),
+            (sealed.replace('"layers": 1', '"layers": 9'), "is altered"),
+            (json.dumps({**json.loads(sealed), "rows": None}), "is altered"),
+            (json.dumps(content), "is altered"),
+            (json.dumps({**other, "seal": _common._seal(other)}), "written by version 0.0.1 of mlp_jax"),
+        ],
+        start=1,
+    ):
         (folder / "partial.json").write_text(damaged)
-        assert start(monkeypatch, "depth_study", *arguments, "--resume") == 2
+        assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
         err = capsys.readouterr().err
         assert words in err
+        assert f"it is kept as partial.unusable-{number}.json, and the study runs again" in err
         assert err.count("\n") == 1
+        assert (folder / f"partial.unusable-{number}.json").read_text() == damaged
+        assert rows_of(tmp_path)[1]["test_accuracy"] == whole[1]["test_accuracy"]
 
 
 def test_resume_after_a_real_kill(tmp_path):

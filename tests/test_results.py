@@ -6,39 +6,39 @@ import sys
 import numpy as np
 import pytest
 
-from mlp_jax import results
+from mlp_jax import results, statistics
 from mlp_jax.errors import UserError
 
 
 def test_measured_by_hand():
-    assert results.measured([0.5, 0.7]) == {
+    assert statistics.measured([0.5, 0.7]) == {
         "mean": 0.6,
         "std": pytest.approx(0.02**0.5),  # sqrt((0.1^2 + 0.1^2) / (2 - 1))
         "n": 2,
         "values": [0.5, 0.7],
     }
-    assert results.measured([0.5]) == {"mean": 0.5, "std": None, "n": 1, "values": [0.5]}
+    assert statistics.measured([0.5]) == {"mean": 0.5, "std": None, "n": 1, "values": [0.5]}
 
 
 def test_what_is_not_finite_never_enters_a_mean():
-    assert results.measured([float("nan"), 0.5, float("inf")])["mean"] == 0.5
-    assert results.measured([float("nan")]) == {"mean": None, "std": None, "n": 0, "values": []}
+    assert statistics.measured([float("nan"), 0.5, float("inf")])["mean"] == 0.5
+    assert statistics.measured([float("nan")]) == {"mean": None, "std": None, "n": 0, "values": []}
     with pytest.raises(ValueError, match="JSON"):
         json.dumps(float("nan"), allow_nan=False)
 
 
 def test_percent_and_table():
-    assert results.percent(results.measured([0.5, 0.7])) == "60.0 ± 14.1"
-    assert results.percent(results.measured([0.5])) == "50.0"
-    assert results.percent(results.measured([])) == "-"
+    assert results.percent(statistics.measured([0.5, 0.7])) == "60.0 ± 14.1"
+    assert results.percent(statistics.measured([0.5])) == "50.0"
+    assert results.percent(statistics.measured([])) == "-"
     assert results.table(["a", "long"], [["xyz", "1"]]) == "| a   | long |\n|-----|------|\n| xyz | 1    |"
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "results.json"
-    results.write_json(path, {"study": "s", "config": {}, "environment": {}, "rows": [1]})
+    results.write(path, results.as_json({"study": "s", "config": {}, "environment": {}, "rows": [1]}))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        results.write_json(path, {"rows": [float("nan")]})
+        results.write(path, results.as_json({"rows": [float("nan")]}))
     assert results.read_json(path)["rows"] == [1]
     assert os.listdir(tmp_path) == ["results.json"]
 

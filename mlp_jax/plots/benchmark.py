@@ -1,33 +1,13 @@
-"""Figures as pure functions of result rows: SVG text, the same bytes for the same rows."""
+"""Figures of the benchmark: a roofline, and throughput against the number of networks."""
 
-import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib
-from matplotlib.figure import Figure
-
-Row = Mapping[str, Any]
-
-# Okabe and Ito's colours, which the colour-blind can tell apart; a marker of its own for prints in grey
-STYLES = [
-    ("#000000", "o"), ("#D55E00", "s"), ("#0072B2", "^"), ("#009E73", "D"),
-    ("#CC79A7", "v"), ("#E69F00", "P"), ("#56B4E9", "X"), ("#999999", "*"),
-]  # fmt: skip
-
-
-def svg(figure: Figure) -> str:
-    """The figure as SVG, without date and with fixed names, so that equal figures are equal files."""
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "mlp_jax", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+from mlp_jax.plots.style import STYLES, Row, canvas, svg
 
 
 def roofline(rows: Sequence[Row], peak_flops: float, peak_bytes: float) -> str:
     """GFLOP/s against FLOP per byte of every measured row, under the machine's roof (in FLOP/s and bytes/s)."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = canvas(1)
     measured = [row for row in rows if row["gflops"] is not None]
     places = sorted(
         {row["flops_per_step"] / row["bytes_per_step"] for row in measured} | {peak_flops / peak_bytes}
@@ -41,15 +21,13 @@ def roofline(rows: Sequence[Row], peak_flops: float, peak_bytes: float) -> str:
         y = [row["gflops"] for row in mine]
         axes.plot(x, y, linestyle="", color=color, marker=marker, alpha=0.8, label=name)
     axes.set(xscale="log", yscale="log", xlabel="intensity [FLOP per byte that must be moved]", ylabel="GFLOP/s")
-    axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return svg(figure)
 
 
 def throughput(rows: Sequence[Row]) -> str:
     """Networks x steps per second against the number of networks, whiskers from slowest to fastest repeat."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = canvas(1)
     measured = [row for row in rows if row["workload"].startswith("population-") and row["gflops"] is not None]
     for (name, (color, marker)), mine in _by_contender(measured):
         mine = sorted(mine, key=lambda row: row["networks"])
@@ -72,7 +50,6 @@ def throughput(rows: Sequence[Row]) -> str:
     sizes = sorted({row["networks"] for row in measured})
     axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
     if measured:
         axes.legend(fontsize="small")
     return svg(figure)

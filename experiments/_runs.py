@@ -1,0 +1,174 @@
+"""What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import _common
+from mlp_jax import data, population, results, statistics
+from mlp_jax.data import Splits
+from mlp_jax.evaluation import Evaluation, evaluate, on_device
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import Metrics, Result, TrainConfig, steps_per_epoch
+
+FIRST_LOSSES = 20
+
+
+class Setting(NamedTuple):
+    """One row of a study.
+
+    label: what sets it apart from the study's other settings; the row starts with it.
+    recipes: what to choose from on validation (first seed), usually learning rates; equally long. The first of
+      equally good ones is taken.
+    report: what the report states of this setting, if it does, by the names of the row's quantities.
+    """
+
+    label: dict[str, Any]
+    model: MLPConfig
+    recipes: tuple[TrainConfig, ...]
+    report: dict[str, float] | None = None
+
+    def title(self) -> str:
+        """For the progress bar."""
+        return ", ".join(str(value) for value in self.label.values())
+
+    def epochs(self, examples: int) -> int:
+        """Epochs of one run, the last one perhaps in part."""
+        recipe = self.recipes[0]
+        if recipe.steps is None:
+            return recipe.epochs
+        return math.ceil(recipe.steps / (examples // recipe.batch_size))
+
+
+def ready(config: _common.Common, study: _common.Study, normalization: str) -> Splits:
+    """The protocol's splits, normalised and on the devices; the study states which data they are."""
+    dataset = config.load()
+    study.use(dataset)
+    splits = data.normalize(config.split(dataset), normalization)
+    model = MLPConfig(inputs=splits.train.x.shape[1], classes=len(dataset.classes))
+    return Splits(*(on_device(split, model) for split in splits))
+
+
+def run_settings(
+    config: _common.Training, study: _common.Study, settings: Sequence[Setting], splits: Splits
+) -> None:
+    """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
+    missing = [s for s in settings if find(study.rows, s.label) is None]
+    for setting in missing:
+        for recipe in setting.recipes:
+            steps_per_epoch(splits.train, recipe)
+    examples = len(splits.train.y)
+    total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
+    with _common.progress(total, "epoch") as bar:
+        for setting in missing:
+            row, _ = measure(config, setting, splits, bar)
+            study.add(row)
+
+
+def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
+    """The row with this label, if there is one."""
+    return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
+
+
+def measure(
+    config: _common.Training, setting: Setting, splits: Splits, bar: Any
+) -> tuple[results.Row, list[Result]]:
+    """The row of a setting, and its runs' results, seed by seed, diverged ones too.
+
+    The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
+    row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
+    has the runs that finished.
+    """
+    started = time.monotonic()
+    recipes = setting.recipes
+    first = range(config.seeds if len(recipes) == 1 else 1)
+    found = _train(config, first, recipes, setting, splits, bar)
+    tried = found[: len(recipes)]
+    scores = [_validation(result, setting.model, splits) for result in tried]
+    best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
+    rest = range(len(first), config.seeds)
+    runs = [tried[best], *found[len(tried) :], *_train(config, rest, [recipes[best]], setting, splits, bar)]
+    row = {
+        **setting.label,
+        "protocol": config.protocol,
+        "recipe": dataclasses.asdict(recipes[best]),
+        **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipes[best])),
+        "report": setting.report,
+        "choice": [
+            {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
+            for recipe, result, score in zip(recipes, tried, scores, strict=True)
+        ],
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return row, runs
+
+
+def _train(
+    config: _common.Training,
+    seeds: Sequence[int],
+    recipes: Sequence[TrainConfig],
+    setting: Setting,
+    splits: Splits,
+    bar: Any,
+) -> list[Result]:
+    """The runs of all seeds with all recipes, as one population: seed by seed."""
+    runs = [population.Run(config.key(seed), setting.model, recipe) for seed in seeds for recipe in recipes]
+
+    def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+        seed, rate = config.seed + seeds[number // len(recipes)], runs[number].config.learning_rate
+        bar.set_description(f"{setting.title()}, rate {rate:g}, seed {seed}")
+        bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
+        bar.update()
+
+    found = population.train(
+        runs, splits, max_memory_gb=config.max_memory_gb, data_parallel=config.data_parallel, on_epoch=on_epoch
+    )
+    # the epochs that diverged runs left out
+    epochs = setting.epochs(len(splits.train.y))
+    bar.update(sum(epochs - len(result.history.validation_accuracy) for result in found))
+    return found
+
+
+def _validation(result: Result, model: MLPConfig, splits: Splits) -> float:
+    """Accuracy after the last epoch; of the initial network if there was none."""
+    if len(result.history.validation_accuracy):
+        return float(result.history.validation_accuracy[-1])
+    return evaluate(result.state.params, result.state.stats, splits.validation, model).accuracy
+
+
+def _measured(
+    config: _common.Training, runs: Sequence[Result], model: MLPConfig, splits: Splits, per_epoch: int
+) -> dict[str, Any]:
+    """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
+    finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
+    curves = [epoch_means(run, per_epoch) for run in finished.values()]
+    tests = [evaluate(r.state.params, r.state.stats, splits.test, model).accuracy for r in finished.values()]
+    first = runs[0].history.loss[:FIRST_LOSSES]
+    return {
+        "status": "finished" if len(finished) == len(runs) else "diverged",
+        "diverged": len(runs) - len(finished),
+        "seeds": list(finished),
+        "validation_accuracy": statistics.measured([_validation(r, model, splits) for r in finished.values()]),
+        "test_accuracy": statistics.measured(tests),
+        "train_loss": statistics.measured([curve["loss"][-1] for curve in curves if curve["loss"]]),
+        "images": {name: len(split.y) for name, split in zip(splits._fields, splits, strict=True)},
+        "curves": {name: [curve[name] for curve in curves] for name in CURVES},
+        "first_losses": [float(v) if math.isfinite(v) else None for v in first],
+    }
+
+
+CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+
+
+def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
+    """Epoch by epoch: mean loss (with the L2 term) and accuracy of its minibatches, and the validation split's."""
+    curves: dict[str, list[float]] = {}
+    for name in CURVES:
+        values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
+        parts = [values[start : start + width] for start in range(0, len(values), width)]
+        curves[name] = [round(float(np.mean(part)), 6) for part in parts]
+    return curves

@@ -1,0 +1,111 @@
+"""Statistics over seeds: summaries, intervals, paired comparisons, and the verdict on a claim.
+
+Everything takes and gives fractions. A run's seed fixes its initial weights, minibatches and dropout masks, so two
+settings that were run with the same seeds are compared seed by seed. Source of the tests: `scipy.stats`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Row = dict[str, Any]
+LEVEL = 0.95
+
+REPRODUCED, NOT_REPRODUCED, WITHIN_NOISE = "reproduced", "not reproduced", "within noise, n too small"
+
+RULE = (
+    "A number is reproduced if the 95 % interval of our mean (Student's t over seeds) lies within one standard "
+    "error of the report's own figure, sqrt(p (1 - p) / N) for an accuracy p on N images; it is not reproduced if "
+    "the two differ by more than 2 standard errors of the difference, which has three parts: the report's images, "
+    "ours, and our seeds. A comparison is made seed by seed: it is reproduced if the 95 % interval of the mean "
+    "difference lies on the claimed side of 0, and not reproduced if it lies on the other. Whatever is left is "
+    "within noise."
+)
+
+
+def measured(values: Sequence[float]) -> Row:
+    """{"mean", "std", "n", "values"} of one quantity over seeds; std is the sample one (n - 1), null for n < 2.
+
+    A value that is not finite is left out of all four: `n` tells how many are left; the mean of none is null.
+    """
+    finite = [float(v) for v in values if math.isfinite(v)]
+    mean = float(np.mean(finite)) if finite else None
+    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
+    return {"mean": mean, "std": std, "n": len(finite), "values": finite}
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of the mean, Student's t with n - 1 degrees of freedom; infinite for n < 2."""
+    if len(values) < 2:
+        return math.inf
+    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+
+
+def accuracy_error(accuracy: float, images: int) -> float:
+    """Standard error of an accuracy that was counted on so many images: sqrt(p (1 - p) / N)."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
+    """ours - base, seed by seed, of a `measured` quantity of two rows, whose `seeds` say whose the values are.
+
+    {"mean", "low", "high" (95 % interval), "n", "values", "p_t" (paired t), "p_wilcoxon" (signed ranks, exact
+    where it can be)}, null where n or a spread of 0 does not allow them. Seeds that only one of the two has (the
+    other diverged) are left out.
+    """
+    theirs = dict(zip(base["seeds"], base[quantity]["values"], strict=True))
+    mine = zip(ours["seeds"], ours[quantity]["values"], strict=True)
+    differences = [value - theirs[seed] for seed, value in mine if seed in theirs]
+    mean, width = (float(np.mean(differences)) if differences else math.nan), half_width(differences)
+    told = math.isfinite(width)
+    return {
+        "mean": mean if differences else None,
+        "low": mean - width if told else None,
+        "high": mean + width if told else None,
+        "n": len(differences),
+        "values": differences,
+        "p_t": _p(lambda d: stats.ttest_1samp(d, 0.0), differences),
+        "p_wilcoxon": _p(stats.wilcoxon, differences),
+    }
+
+
+def _p(test: Any, differences: list[float]) -> float | None:
+    """Of a mean (or median) difference of 0; equal differences have no spread to judge by."""
+    if len(differences) < 2 or np.ptp(differences) == 0:
+        return None
+    return float(test(differences).pvalue)
+
+
+def judge_number(ours: Row, images: int, report: float, report_images: int) -> str:
+    """The verdict on an accuracy that the report states: `RULE`. `images` is what ours was counted on."""
+    if ours["mean"] is None:
+        return NOT_REPRODUCED  # no run finished
+    difference, width = abs(ours["mean"] - report), half_width(ours["values"])
+    theirs = accuracy_error(report, report_images)
+    if difference + width <= theirs:
+        return REPRODUCED
+    seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
+    spread = math.hypot(theirs, accuracy_error(ours["mean"], images), seeds)
+    return NOT_REPRODUCED if difference > 2 * spread else WITHIN_NOISE
+
+
+def judge_difference(difference: Row, claim: str = "greater") -> str:
+    """The verdict on "greater" or "not greater", of a `paired` difference: `RULE`."""
+    low, high = difference["low"], difference["high"]
+    if low is None or low <= 0 <= high:
+        return WITHIN_NOISE
+    return REPRODUCED if (low > 0) == (claim == "greater") else NOT_REPRODUCED
+
+
+def judge_best(differences: Sequence[Row]) -> str:
+    """The verdict on "better than each of the others", of the `paired` differences to all of them.
+
+    Reproduced if it is greater than every other, not reproduced if one other is greater.
+    """
+    verdicts = {judge_difference(difference) for difference in differences}
+    if NOT_REPRODUCED in verdicts:
+        return NOT_REPRODUCED
+    return REPRODUCED if verdicts == {REPRODUCED} else WITHIN_NOISE
