@@ -74,7 +74,7 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
 
 def _p(test: Any, differences: list[float]) -> float | None:
     """Of a mean (or median) difference of 0; equal differences have no spread to judge by."""
-    if len(differences) < 2 or np.ptp(differences) == 0:
+    if len(differences) < 2 or np.ptp(differences) < 1e-12:
         return None
     return float(test(differences).pvalue)
 
