@@ -188,6 +188,7 @@ def without_times(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
+@pytest.mark.optimized
 def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_path):
     cache = tmp_path / "cache"
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
@@ -214,6 +215,7 @@ def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_pa
     assert rows[0] == rows[1] == rows[2]
 
 
+@pytest.mark.optimized
 def test_precision_memory_and_devices(monkeypatch, tmp_path):
     arguments = {
         "plain": (),

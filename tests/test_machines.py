@@ -86,6 +86,7 @@ def alone(folder, layers):
     return without_times(rows_of(folder))
 
 
+@pytest.mark.optimized
 def test_populations_on_two_processes_of_two_devices():
     """The bits of one process; a minibatch shared inside a process, and by both."""
     place = (f"localhost:{free_port()}", "2")
@@ -104,6 +105,7 @@ def test_populations_on_two_processes_of_two_devices():
     assert found["memory"] < 1e7  # process 1's
 
 
+@pytest.mark.optimized
 def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     """And `jax` finds out about Slurm by itself."""
     slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "4"}
@@ -119,6 +121,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     assert os.listdir(tmp_path / "four" / "depth_study") == ["results.json"]
 
 
+@pytest.mark.optimized
 def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
     """Each time a row more is kept; the last ones come from one process alone."""
     partial = tmp_path / "depth_study" / "partial.json"
