@@ -57,7 +57,6 @@ def test_toy_case_100_full_batch_losses(toy, source):
     assert abs(losses[-1] - 0.01563498761185671) < 1e-10
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
 def test_learns_and_repeats_bit_for_bit(splits, optimizer):
     rate = {"sgd": 0.1, "momentum": 0.02, "adam": 0.003}[optimizer]
