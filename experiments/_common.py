@@ -38,6 +38,8 @@ VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
 
 C = TypeVar("C", bound="Basic")
+SEVERAL = tuple[str, ...]
+"""The type of an option that may be given several times: `--name=a --name=b`, also `--name a b`."""
 
 
 def option(default: Any, help: str) -> Any:
@@ -139,7 +141,7 @@ PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start
 
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", *PROCESSES}
+    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", "predict", "model", *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
 
 
@@ -298,10 +300,7 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
 
     def main(arguments: Sequence[str]) -> None:
         try:
-            if arguments[1:]:
-                raise UserError(f"unexpected argument {arguments[1]!r}: options are written --name=value")
-            values = {f.name: flags.FLAGS[f.name].value for f in dataclasses.fields(config_class)}
-            config = config_class(**values)
+            config = config_class(**_values(config_class, arguments[1:]))
             with _machines.job(config, of_result(config)) if isinstance(config, Training) else nullcontext():
                 ok = run(config)
         except UserError as error:
@@ -316,11 +315,28 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
 
 def _define(field: "dataclasses.Field[Any]") -> None:
     kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    if field.type == SEVERAL:
+        flags.DEFINE_multi_string(field.name, [], field.metadata["help"])
+        return
     kind = next((k for k in kinds if field.type in (k, k | None)), str)
     kinds.get(kind, flags.DEFINE_string)(field.name, field.default, field.metadata["help"])
 
 
+def _values(config_class: type[Basic], others: Sequence[str]) -> dict[str, Any]:
+    """The options by name; arguments that are no flags go to the option that takes several and was given."""
+    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(config_class)}
+    several = [field.name for field in dataclasses.fields(config_class) if field.type == SEVERAL]
+    values |= {name: tuple(values[name]) for name in several}
+    taking = next((name for name in several if values[name]), None)
+    if others and taking is None:
+        raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
+    if taking is not None:
+        values[taking] = (*values[taking], *others)
+    return values
+
+
 def _parse(arguments: Sequence[str]) -> list[str]:
+    flags.FLAGS.set_gnu_getopt()  # flags may follow other arguments
     try:
         return list(flags.FLAGS(list(arguments)))
     except flags.Error as error:

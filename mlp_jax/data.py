@@ -204,30 +204,43 @@ def normalize(splits: Splits, how: str, *, dtype: DTypeLike = np.float32) -> Spl
     Raises:
         UserError: `how` is not in `NORMALIZATIONS`, or the images are not uint8 (normalised already, say).
     """
-    one_of("normalization", how, NORMALIZATIONS)
     for name, part in zip(splits._fields, splits, strict=True):
         _check_images(f"{name}.x", part.x)
-    images = splits.train.x
+    found = scaling(splits.train.x, how)
+    return Splits(*(Split(rows(part.x, found, dtype=dtype), part.y) for part in splits))
+
+
+class Scaling(NamedTuple):
+    """How pixels become network inputs: (pixels - shift) / scale; `how` is a name of `NORMALIZATIONS`."""
+
+    how: str
+    shift: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+
+def scaling(images: Images, how: str) -> Scaling:
+    """The shift and scale that `normalize` takes from these training images.
+
+    Shapes: (height, width, channels) and (1,) for `mean_image`, (1,) for `unit_range`, (channels,) for
+    `standardize`.
+    """
+    one_of("normalization", how, NORMALIZATIONS)
     if how == "mean_image":
-        shift, scale = images.mean(axis=0, dtype=np.float64), np.ones(1)
-    elif how == "standardize":
-        shift, scale = _channel_statistics(images)
-    else:
-        shift, scale = np.full(1, 127.5), np.full(1, 127.5)
-    return Splits(*(Split(_rows(part.x, how, shift, scale, dtype), part.y) for part in splits))
+        return Scaling(how, images.mean(axis=0, dtype=np.float64), np.ones(1))
+    if how == "standardize":
+        return Scaling(how, *_channel_statistics(images))
+    return Scaling(how, np.full(1, 127.5), np.full(1, 127.5))
 
 
-def _rows(
-    images: Images, how: str, shift: NDArray[np.float64], scale: NDArray[np.float64], dtype: DTypeLike
-) -> NDArray[Any]:
-    """(images - shift) / scale as rows, with one float copy of the images and no more."""
-    if how == "unit_range":
+def rows(images: Images, by: Scaling, *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Images (N, height, width, channels) as rows, with one float copy of the images and no more."""
+    if by.how == "unit_range":
         images = images.transpose(0, 3, 1, 2)
-    rows = images.astype(dtype, order="C").reshape(len(images), -1)
+    values = images.astype(dtype, order="C").reshape(len(images), -1)
     # Stretched to whole rows, because broadcasting over a last axis of 3 channels takes six times as long.
-    rows -= np.broadcast_to(shift, images.shape[1:]).ravel().astype(dtype)
-    rows /= np.broadcast_to(scale, images.shape[1:]).ravel().astype(dtype)
-    return rows
+    values -= np.broadcast_to(by.shift, images.shape[1:]).ravel().astype(dtype)
+    values /= np.broadcast_to(by.scale, images.shape[1:]).ravel().astype(dtype)
+    return values
 
 
 def _channel_statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from scipy import stats
 
 from experiments import _common, _mutants, _own_gradients, depth_study, gradient_check, reproduce
-from mlp_jax import activations, data
+from mlp_jax import activations, data, statistics
 from mlp_jax.activations import Activation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +51,8 @@ MISTAKES = [
     ("--protocol=publish", "unknown protocol 'publish': choose one of published, clean"),
     ("--gradient=numeric", "unknown gradient 'numeric': choose one of manual, autodiff"),
     ("--init=xavier", "unknown init 'xavier'"),
+    ("--init=he,norml", "unknown init 'norml'"),
+    ("--init=he,normal,he", "names an initialisation twice"),
     ("--batch_norm=both", "unknown batch_norm 'both'"),
     ("--hidden=0", "--hidden must be a whole number of at least 1, not 0"),
     ("--hidden=-5", "--hidden must be a whole number of at least 1, not -5"),
@@ -148,7 +151,7 @@ def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
     arguments = (*SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}", f"--results_dir={tmp_path}")
     assert start(monkeypatch, "depth_study", *arguments) == 0
     content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
-    assert content.keys() == {"study", "config", "environment", "rows"}
+    assert content.keys() == {"study", "config", "environment", "rows", "comparisons", "figures"}
     assert content["environment"].keys() >= {"versions", "device", "commit", "dirty", "wall_seconds"}
     assert [row["layers"] for row in content["rows"]] == [1, 2]
     for row in content["rows"]:
@@ -162,6 +165,70 @@ def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
         assert len(row["first_losses"]) == 20
         assert row["recipe"]["learning_rate"] in [choice["learning_rate"] for choice in row["choice"]]
     assert capsys.readouterr().out.count("finished") == 2
+
+
+def test_the_comparisons_of_depths_and_initialisations(monkeypatch, capsys, tmp_path):
+    """And a network that the handed-out initialisation kills is a result, not a failure."""
+    arguments = (
+        "--dataset=synthetic", "--layers=3,1,2", "--hidden=8", "--epochs=1", "--seeds=3", "--learning_rate=0.02",
+        "--init=uniform_fan_in,normal", "--init_std=1e-6", f"--results_dir={tmp_path}",
+    )  # fmt: skip
+    assert start(monkeypatch, "depth_study", *arguments) == 0
+    content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
+    rows = {(row["init"], row["layers"]): row for row in content["rows"]}
+    assert rows.keys() == {(init, layers) for init in ("uniform_fan_in", "normal") for layers in (1, 2, 3)}
+    compared = content["comparisons"]
+    assert [(c["deeper"], c["shallower"]) for c in compared] == [(2, 1), (3, 2), (3, 1)] * 4
+    for found in compared:
+        deeper, shallower = (rows[found["init"], found[end]] for end in ("deeper", "shallower"))
+        x, y = (row[found["quantity"]]["values"] for row in (deeper, shallower))
+        assert found["mean"] == pytest.approx(np.mean(x) - np.mean(y))
+        if found["p_t"] is not None:
+            test = stats.ttest_rel(x, y)
+            assert found["p_t"] == pytest.approx(test.pvalue)
+            interval = test.confidence_interval(0.95)
+            assert (found["low"], found["high"]) == pytest.approx(tuple(interval))
+            noise = interval.low <= 0 <= interval.high
+            sure = "reproduced" if interval.low > 0 else "not reproduced"
+            assert found["verdict"] == ("within noise, n too small" if noise else sure)
+    assert sum(found["p_t"] is not None for found in compared) >= 8
+    dead = rows["normal", 3]
+    assert dead["status"] == "finished"
+    assert dead["test_accuracy"]["mean"] < 0.15  # of 10 classes
+    svg = (tmp_path / "depth_study" / "accuracy.svg").read_text()
+    assert all(words in svg for words in ("uniform_fan_in", "normal", "test accuracy [%]", "validation"))
+    assert ">report<" not in svg
+    assert "deeper is better" in capsys.readouterr().out
+
+
+def depth_row(layers, tests, init="uniform_fan_in", report=None):
+    quantity = statistics.measured(tests)
+    seeds = list(range(len(tests)))
+    return {
+        "layers": layers, "init": init, "seeds": seeds, "test_accuracy": quantity,
+        "validation_accuracy": quantity, "report": report,
+    }  # fmt: skip
+
+
+def test_the_finding_and_the_figure_of_the_depth_study():
+    reported = {"validation_accuracy": 0.504, "test_accuracy": 0.511}
+    rows = [
+        depth_row(2, [0.50, 0.51, 0.52], report=reported),
+        depth_row(3, [0.52, 0.53, 0.541]),
+        depth_row(5, [0.40, 0.41, 0.421]),
+        depth_row(2, [], "normal"),
+    ]
+    content = {"rows": rows, "comparisons": depth_study.comparisons(rows)}
+    assert depth_study.finding(content) == (
+        "With uniform_fan_in, test accuracy is 51.0 % with 2 layers, 53.0 % with 3 layers, 41.0 % with 5 layers "
+        "(3 layers do best); of 3 seed-by-seed comparisons that test 'deeper is better', 1 are in favour, 2 "
+        "against and 0 within noise. With normal, every run diverged."
+    )
+    svg, caption = depth_study.figures(content)["accuracy.svg"]
+    assert ">report<" in svg
+    assert "Table 1" in caption
+    one = {"rows": rows[:1], "comparisons": []}
+    assert depth_study.finding(one) == "With uniform_fan_in, test accuracy is 51.0 % with 2 layers."
 
 
 def test_the_learning_rate_is_the_best_on_validation(monkeypatch, tmp_path):
@@ -255,7 +322,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     resumed = rows_of(tmp_path)
     assert resumed[0] == whole[0]
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
-    assert os.listdir(folder) == ["results.json"]
+    assert sorted(os.listdir(folder)) == ["accuracy.svg", "results.json"]
 
     (folder / "partial.json").write_text(sealed)
     capsys.readouterr()

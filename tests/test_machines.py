@@ -116,7 +116,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     assert others == [(0, "", "")] * 3
     assert out.startswith("| layers |")
     assert without_times(rows_of(tmp_path / "four")) == expected
-    assert os.listdir(tmp_path / "four" / "depth_study") == ["results.json"]
+    assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == ["accuracy.svg", "results.json"]
 
 
 def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):

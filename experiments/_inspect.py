@@ -1,0 +1,86 @@
+"""What the best model has learned, as numbers and pictures: confusion, mistakes, first-layer weights."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from experiments._common import Figure
+from mlp_jax import data
+from mlp_jax.export import Model
+from mlp_jax.plots import best_model as plots
+from mlp_jax.train import TrainConfig, init_state
+
+if TYPE_CHECKING:
+    from experiments.best_model import Config
+
+MOST_MISTAKES = 20
+
+
+def shown(config: "Config", model: Model, seed: int) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """For results.json: classes, confusion counts, the most confident mistakes; and the figures made of pixels."""
+    dataset = config.load()
+    probabilities = model.probabilities(dataset.test_images)
+    mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
+    counts = confusion(probabilities.argmax(axis=1), dataset.test_labels, len(model.classes))
+    more = {
+        "classes": list(model.classes),
+        "confusion": {"of": "test images: a row per true class, a column per predicted one", "counts": counts},
+        "mistakes": mistakes,
+    }
+    figures = {"first_layer.png": first_layer(model, seed)} if model.config.hidden else {}
+    if mistakes:
+        figures["mistakes.png"] = mistakes_figure(model, dataset, mistakes)
+    return more, figures
+
+
+def confusion(predicted: data.Labels, labels: data.Labels, classes: int) -> list[list[int]]:
+    """counts[true][predicted]."""
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (labels, predicted), 1)
+    return [[int(count) for count in line] for line in counts]
+
+
+def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dict[str, Any]]:
+    """The wrong answers of the largest probability, largest first; `index` counts the test images from 0."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    return [
+        {
+            "index": int(i),
+            "true": int(labels[i]),
+            "predicted": int(predicted[i]),
+            "probability": round(float(confidence[i]), 6),
+            "probability_of_true": round(float(probabilities[i, labels[i]]), 6),
+        }
+        for i in order
+    ]
+
+
+def first_layer(model: Model, seed: int) -> Figure:
+    """The first layer's largest units as pictures, beside what they were before training."""
+    start = init_state(jax.random.key(seed), model.config, TrainConfig()).params
+    before, after = (np.asarray(params[0].w) for params in (start, model.params))
+    units = plots.largest_units(after)
+    channels_first = model.scaling.how == "unit_range"
+    png = plots.first_layer(before[:, units], after[:, units], model.image_shape, channels_first=channels_first)
+    return Figure(
+        png,
+        f"First-layer weights as pictures: the {len(units)} units (of {after.shape[1]}) whose weights are largest "
+        f"after training, the same units on both sides. 0 is grey, and each has its own scale. Seed {seed}.",
+    )
+
+
+def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> Figure:
+    """The test images that the network got wrong with most confidence."""
+    titles = [
+        f"is {model.classes[m['true']]}\ntaken for {model.classes[m['predicted']]}\n{100 * m['probability']:.1f} %"
+        for m in mistakes
+    ]
+    pictures = dataset.test_images[[m["index"] for m in mistakes]]
+    return Figure(
+        plots.mistakes(pictures, titles),
+        f"The {len(mistakes)} most confident mistakes on {len(dataset.test_labels):,} test images: true class, "
+        "predicted class, and the probability that the network gives it.",
+    )

@@ -1,0 +1,86 @@
+"""What a search of hyperparameters tries: every point of a grid, some of its points, or points drawn at random."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+
+NEAR = 0.1
+"""Share of a range, in logarithms, that counts as its edge."""
+
+
+class Point(NamedTuple):
+    """One configuration."""
+
+    hidden: int
+    batch_size: int
+    l2: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """The values of each dimension; with `ranges`, of l2 and learning_rate the ends of a range."""
+
+    hidden: tuple[int, ...]
+    batch_size: tuple[int, ...]
+    l2: tuple[float, ...]
+    learning_rate: tuple[float, ...]
+    ranges: bool = False
+
+    def grid(self) -> list[Point]:
+        """All points, the last dimension varying fastest."""
+        return list(itertools.starmap(Point, itertools.product(*(getattr(self, name) for name in Point._fields))))
+
+    def subset(self, number: int, seed: int) -> list[Point]:
+        """So many different points of the grid, drawn at random, in the grid's order.
+
+        Raises UserError if it has fewer.
+        """
+        points = self.grid()
+        if number > len(points):
+            raise UserError(
+                f"--trials={number} is more than the {len(points)} points of the grid: choose at most "
+                f"{len(points)}, list more values, or draw from ranges with --search=random"
+            )
+        chosen = np.random.default_rng(seed).choice(len(points), number, replace=False)
+        return [points[i] for i in sorted(chosen)]
+
+    def draw(self, number: int, seed: int) -> list[Point]:
+        """So many points, log-uniform in the ranges; more of them begin with the same ones.
+
+        Rounded to 4 digits, so that a table shows what was run.
+        """
+        rng = np.random.default_rng(seed)
+
+        def between(low: float, high: float) -> float:
+            return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.4g}")
+
+        return [
+            Point(
+                int(rng.choice(self.hidden)),
+                int(rng.choice(self.batch_size)),
+                between(*self.l2),
+                between(*self.learning_rate),
+            )
+            for _ in range(number)
+        ]
+
+    def edges(self, best: Point) -> list[dict[str, Any]]:
+        """Where the best point lies at the end of what was tried, so that a better one may lie beyond."""
+        found = []
+        for name, value in best._asdict().items():
+            low, high = min(getattr(self, name)), max(getattr(self, name))
+            margin = NEAR * math.log(high / low) if self.ranges and name in ("l2", "learning_rate") else 0.0
+            ends = {
+                "smallest": value <= low * math.exp(margin),
+                "largest": value >= high / math.exp(margin),
+            }
+            if low < high and any(ends.values()):
+                end = next(name for name, there in ends.items() if there)
+                found.append({"name": name, "value": value, "end": end, "low": low, "high": high})
+        return found
