@@ -72,9 +72,9 @@ def _elsewhere(content: Row) -> bool:
 
 
 def tally(claims: Sequence[Row], protocol: str) -> dict[str, int]:
-    """How many claims have each verdict, those that were judged first."""
+    """How many claims have each verdict, those that were judged first; remarks are none."""
     order = (statistics.REPRODUCED, statistics.WITHIN_NOISE, statistics.NOT_REPRODUCED)
-    counts = Counter(claim[protocol]["verdict"] for claim in claims)
+    counts = Counter(claim[protocol]["verdict"] for claim in claims if claim[protocol]["verdict"] != REMARK)
     return {name: counts[name] for name in dict.fromkeys((*order, *counts)) if counts[name]}
 
 
@@ -354,7 +354,24 @@ def best_model(name: str, report: float, images: int) -> Judge:
     return judge
 
 
+def handed_out_dies(content: Row) -> Row:
+    """Do networks of 3 layers not learn, under Adam, from the handed-out initialisation?"""
+    row = one(content, init="normal_1e-3", optimizer="adam", layers=3)
+    runs = len(row["seeds"]) + row["diverged"]
+    first = next(
+        found["layers"]
+        for found in content["dies"]
+        if (found["optimizer"], found["init"]) == ("adam", "normal_1e-3")
+    )
+    deepest = max(row["layers"] for row in content["rows"])
+    where = f"none learns from {first} layers on" if first else f"no depth up to {deepest} fails in every run"
+    text = f"{row['dead']} of {runs} runs with 3 layers do not learn; {where}"
+    return {"text": text, "verdict": statistics.judge_event(row["dead"], runs)}
+
+
 CLAIMS += [
+    Claim("init", Q4, "With more than 2 layers the handed-out initialisation, N(0, 0.001), does not learn", "in words",
+          "init_study", handed_out_dies),
     Claim("dropout", Q4, "Dropout gives no improvement, test", "in words", "activation_study",
           factor("dropout", "dropout")),
     Claim("factors", Q4, "LeakyReLU(0.1) with batch normalisation after it is best, test", "in words",

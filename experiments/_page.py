@@ -19,12 +19,13 @@ from mlp_jax import results, statistics
 
 MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
 """Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
-PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "One job, no protocol"}
+PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
 TYPES = {".svg": "svg+xml", ".png": "png"}
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
     statistics.WITHIN_NOISE: ("open", "≈"),
+    _claims.REMARK: ("none", "i"),
 }
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?±.*| ?%| \[.*\])?|-|")
 
@@ -53,7 +54,7 @@ def page(
             for protocol in _claims.PROTOCOLS
         ],
         "groups": _grouped(content["claims"]),
-        "rule": statistics.RULE,
+        "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
         "studies": [
             {
                 "name": name,

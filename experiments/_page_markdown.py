@@ -21,7 +21,8 @@ def _blocks(page: Page, folder: Path) -> Iterator[str]:
     yield f"{page['summary']} {page['scale'].capitalize()} scale, {page['seeds']} seeds."
     yield "## Every claim"
     yield from claim_tables([claim for group in page["groups"] for claim in group["claims"]])
-    yield f"The rule: {page['rule']}"
+    yield "The rule:"
+    yield "\n".join(f"- {sentence}" for sentence in page["rule"])
     for study in page["studies"]:
         yield f"## {study['title']}"
         yield study["question"]

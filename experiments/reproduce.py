@@ -23,14 +23,29 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from experiments import _claims, _common, _keep, _machines, _page, _page_markdown, depth_study, gradient_check
+from experiments import (
+    _claims,
+    _common,
+    _keep,
+    _machines,
+    _page,
+    _page_markdown,
+    activation_study,
+    best_model,
+    depth_study,
+    gradient_check,
+    grid_search,
+)
 from experiments._common import option
 from mlp_jax import results
 from mlp_jax.errors import UserError, one_of
 
 STUDIES = {
     "gradient_check": gradient_check,
+    "grid_search": grid_search,
     "depth_study": depth_study,
+    "activation_study": activation_study,
+    "best_model": best_model,
 }
 
 # Options by scale and kind of data: "*" for all studies, then those of one, then of one under one protocol.
@@ -39,23 +54,56 @@ Options = Mapping[str, Mapping[str, Any]]
 SCALES: dict[str, dict[str, Options]] = {
     "smoke": {
         "cifar10": {
-            "*": {"seeds": 1, "epochs": 1},
-            "depth_study": {"layers": "2,3"},
+            "*": {"seeds": 1},
+            "grid_search": {"trials": 2},
+            "grid_search/published": {"steps": "50,100"},
+            "grid_search/clean": {"epochs": 1},
+            "depth_study": {"layers": "2,3", "epochs": 1},
+            "activation_study": {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 1},
+            "init_study": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "epochs": 1},
+            "best_model": {"epochs": 1},
         },
         "else": {
-            "*": {"seeds": 2, "epochs": 3},
-            "depth_study": {"layers": "2,3"},
+            "*": {"seeds": 2},
+            "grid_search": {"trials": 3, "hidden": "20", "batch_size": "20"},
+            "grid_search/published": {"steps": "100,200"},
+            "grid_search/clean": {"epochs": 3},
+            "depth_study": {"layers": "2,3", "epochs": 3},
+            "activation_study": {
+                "activations": "relu", "batch_norms": "none", "dropouts": "0.2", "widths": "50", "epochs": 3,
+            },
+            "activation_study/clean": {"learning_rate": 0.002},
+            "init_study": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "optimizers": "adam", "epochs": 3},
+            "best_model": {"hidden": "50,50", "epochs": 3},
         },
     },
     "standard": {
         "cifar10": {"*": {"seeds": 3}},
-        "else": {"*": {"seeds": 3}},
+        "else": {
+            "*": {"seeds": 3},
+            "grid_search": {"hidden": "10,40", "batch_size": "20"},
+            "grid_search/clean": {"trials": 12},
+            "activation_study": {"activations": "relu,leaky_relu,tanh,gelu", "dropouts": "0,0.2", "widths": "50"},
+            "activation_study/clean": {"learning_rate": 0.002},
+            "init_study": {"layers": "2,3,5,8", "inits": "normal_1e-3,he,uniform_fan_in"},
+            "best_model": {"hidden": "100,100,100"},
+        },
     },
     "full": {
-        "cifar10": {"*": {"seeds": 10}},
-        "else": {"*": {"seeds": 10}},
+        "cifar10": {
+            "*": {"seeds": 10},
+            "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
+            "activation_study": {"full": True},
+            "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
+        },
+        "else": {
+            "*": {"seeds": 10},
+            "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
+            "activation_study": {"full": True},
+            "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
+        },
     },
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mlp_jax.plots.style import STYLES, Row, canvas, legend, svg
+from mlp_jax.plots.style import STYLES, Row, canvas, svg
 
 SMALLEST = 1e-17  # where an error of exactly 0 is drawn
 
@@ -13,19 +13,20 @@ def errors(rows: Sequence[Row]) -> str:
     A leaf whose error is not a number is drawn at 1, as a large one.
     """
     cases = list(dict.fromkeys(row["case"] for row in rows))
-    figure, (axes,) = canvas(height=1.2 + 0.2 * len(cases))
+    figure, (axes,) = canvas(height=1.4 + 0.2 * len(cases))
     for number, dtype in enumerate(sorted({row["dtype"] for row in rows}, reverse=True)):
         color, marker = STYLES[2 - number]
         mine = [row for row in rows if row["dtype"] == dtype]
         worst = [max(_error(row) for row in mine if row["case"] == case) for case in cases]
-        axes.plot(worst, range(len(cases)), linestyle="", color=color, marker=marker, markersize=5, label=dtype)
+        places = [place + 0.16 * (2 * number - 1) for place in range(len(cases))]
+        axes.plot(worst, places, linestyle="", color=color, marker=marker, markersize=4, label=dtype)
         axes.axvline(
             max(row["tolerance"] for row in mine), color=color, linestyle="--", linewidth=1, label=f"{dtype}: limit"
         )
-    axes.set(xscale="log", xlabel="relative error of the worst leaf (0 is drawn at 1e-17)")
+    axes.set(xscale="log", xlabel="relative error of the worst leaf (0 shown at 1e-17)")
     axes.set_yticks(range(len(cases)), cases, fontsize="small")
     axes.invert_yaxis()
-    legend(axes, loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4)
+    figure.legend(loc="outside upper center", ncols=4, fontsize="small", frameon=False)
     return svg(figure)
 
 
