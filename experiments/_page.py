@@ -170,10 +170,10 @@ def blocks(text: str) -> Iterator[Page]:
 
 
 def _table(lines: list[list[str]]) -> Page:
-    """Columns of numbers are told apart, to be set flush right; those without a header and any cell are left out."""
+    """Columns of numbers are told apart, to be set flush right; those that say nothing are left out."""
     header, *rows = lines
     columns = [column for column in zip(*lines, strict=True)]
-    kept = [i for i, column in enumerate(columns) if any(column)]
+    kept = [i for i, column in enumerate(columns) if not rows or set(column[1:]) - {"", "-"}]
     numeric = [bool(rows) and all(NUMBER.fullmatch(cell) for cell in columns[i][1:]) for i in kept]
     return {
         "header": [header[i] for i in kept],

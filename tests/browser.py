@@ -127,9 +127,11 @@ class Browser:
         asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
         return [url[:100] for url in asked if not url.startswith("data:")]
 
-    def picture(self, file: Path) -> None:
-        """The whole page as PNG."""
+    def picture(self, file: Path, top: int = 0, most: int = 8000) -> bool:
+        """The page from `top` on as PNG, at most so much of it, which the browser can draw; whether more follows."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        height = min(most, size["height"] - top)
+        clip = {"x": 0, "y": top, "width": size["width"], "height": height, "scale": 1}
         shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
+        return bool(top + height < size["height"])
