@@ -40,6 +40,26 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
+def pytest_collection_modifyitems(items):
+    """One change of the compiler's options is enough: first what does not need its optimisation."""
+    items.sort(key=is_optimized)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before any fixture: how this test's programs are compiled, also those of the processes that it starts."""
+    little = not is_optimized(item)
+    if jax.config.values["jax_disable_most_optimizations"] != little:
+        jax.config.update("jax_disable_most_optimizations", little)
+        jax.clear_caches()  # jax would find programs compiled the other way
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(little))
+
+
+def is_optimized(item):
+    """Bits of two programs, and what the compiler says of one, are claims about programs as users get them."""
+    return item.get_closest_marker("optimized") is not None
+
+
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):

@@ -127,6 +127,7 @@ def test_parting_where_a_curve_is_not_finite_or_ends():
     assert set(_compare.parting(curve, curve[:5])["parted_at"].values()) == {5}
 
 
+@pytest.mark.optimized
 def test_rows_of_a_relu_network(relu, tmp_path):
     assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2 + ["step"]
     results.write(tmp_path / "rows.json", results.as_json({"rows": relu}))
@@ -137,6 +138,7 @@ def test_rows_of_a_relu_network(relu, tmp_path):
         assert max(found.values()) < 1e-6
 
 
+@pytest.mark.optimized
 def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
     start = train.init_state(jax.random.key(5), MODEL, RECIPE)
     states = {"start": start, "end": train.train(jax.random.key(5), splits, MODEL, RECIPE).state}
@@ -149,6 +151,7 @@ def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
             assert row["values"] == pytest.approx(dict.fromkeys(PAIR, float(leaf[tuple(row["index"])])), rel=1e-4)
 
 
+@pytest.mark.optimized
 def test_a_relu_network_never_parts(relu, splits):
     for row, seed in zip(of_kind(relu, "training"), (5, 6), strict=True):
         result = train.train(jax.random.key(seed), splits, MODEL, RECIPE)
@@ -161,6 +164,7 @@ def test_a_relu_network_never_parts(relu, splits):
             assert row["validation_accuracy"][name] == result.history.validation_accuracy[-1]
 
 
+@pytest.mark.optimized
 def test_a_step_is_timed_and_counted(splits, monkeypatch):
     readings = (float(number**2) for number in itertools.count())
     monkeypatch.setattr(_compare, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
@@ -202,6 +206,7 @@ def test_counts_of_one_program_in_a_list():
     assert counts["temporary bytes"] == {"a": 8, "b": 8, "ratio": 1}
 
 
+@pytest.mark.optimized
 def test_the_tables_say_that_a_relu_network_never_parts(relu):
     text = _compare.tables(relu)
     assert f"are the same bit for bit through all {STEPS} steps, for 2 of 2 seeds" in text
@@ -211,6 +216,7 @@ def test_the_tables_say_that_a_relu_network_never_parts(relu):
     assert f"{last:.8g}" in text
 
 
+@pytest.mark.optimized
 def test_tables_of_what_is_null(relu):
     rows = json.loads(json.dumps(relu))
     rows[0]["relative_error"] = rows[-1]["step"]["flops"]["ratio"] = None
@@ -221,6 +227,7 @@ def test_tables_of_what_is_null(relu):
     assert re.search(r"^\| 6 +\| 0\.\d+ +\| - ", text, re.MULTILINE)
 
 
+@pytest.mark.optimized
 def test_a_normalised_tanh_network_parts(splits):
     model = dataclasses.replace(MODEL, activation="tanh", batch_norm="after")
     config = dataclasses.replace(CONFIG, seeds=1)

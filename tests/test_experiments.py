@@ -259,7 +259,7 @@ def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_pa
     cache = tmp_path / "cache"
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     del environment["JAX_COMPILATION_CACHE_DIR"]
-    line = [sys.executable, "-m", "experiments.depth_study", *FAST]
+    line = [sys.executable, "-m", "experiments.depth_study", *FAST, "--layers=2"]
     rows, compiled = [], []
     for turn in range(3):
         folder = tmp_path / str(turn)
@@ -281,6 +281,7 @@ def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_pa
     assert rows[0] == rows[1] == rows[2]
 
 
+@pytest.mark.optimized
 def test_precision_memory_and_devices(monkeypatch, tmp_path):
     arguments = {
         "plain": (),
@@ -351,7 +352,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
 
 
 def test_resume_after_a_real_kill(tmp_path):
-    line = [sys.executable, "-m", "experiments.depth_study", *FAST[:1], *FAST[2:], "--layers=1,2,3,4,5,6"]
+    line = [sys.executable, "-m", "experiments.depth_study", *FAST[:1], *FAST[2:], "--layers=1,2,3,4"]
     line.append(f"--results_dir={tmp_path}")
     killed = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
     partial = tmp_path / "depth_study" / "partial.json"
@@ -363,7 +364,7 @@ def test_resume_after_a_real_kill(tmp_path):
     subprocess.run([*line, "--resume"], cwd=ROOT, check=True, capture_output=True, timeout=120)
     resumed = rows_of(tmp_path)
     assert resumed[: len(kept)] == kept
-    assert [row["layers"] for row in resumed] == [1, 2, 3, 4, 5, 6]
+    assert [row["layers"] for row in resumed] == [1, 2, 3, 4]
 
 
 def test_gradient_check_passes(monkeypatch, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Several processes as one job: true ones, over gloo on loopback, and how they meet."""
 
+import itertools
 import json
 import os
 import socket
@@ -36,9 +37,17 @@ HANG = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
 KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
+given: set[int] = set()
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """None twice: one that its process has not opened yet is still free."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        if port not in given:
+            given.add(port)
+            return port
 
 
 def process(*command, devices=1, **variables):
@@ -86,6 +95,7 @@ def alone(folder, layers):
     return without_times(rows_of(folder))
 
 
+@pytest.mark.optimized
 def test_populations_on_two_processes_of_two_devices():
     """The bits of one process; a minibatch shared inside a process, and by both."""
     place = (f"localhost:{free_port()}", "2")
@@ -104,6 +114,7 @@ def test_populations_on_two_processes_of_two_devices():
     assert found["memory"] < 1e7  # process 1's
 
 
+@pytest.mark.optimized
 def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     """And `jax` finds out about Slurm by itself."""
     slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "4"}
@@ -119,6 +130,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == ["accuracy.svg", "results.json"]
 
 
+@pytest.mark.optimized
 def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
     """Each time a row more is kept; the last ones come from one process alone."""
     partial = tmp_path / "depth_study" / "partial.json"
@@ -144,25 +156,34 @@ def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
     assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4")
 
 
-@pytest.mark.parametrize(
-    ("data", "statuses", "errors"),
-    [
-        # a mistake is told by process 0 alone
-        ((PLAIN, "return data.synthetic(train=900)"), [2, 2], ["process 1 of 2 has another dataset", ""]),
-        ((PLAIN, "raise KeyError('x')"), [3, 1], ["process 1 of 2: KeyError: 'x'\n", "Traceback"]),
-        ((PLAIN, HANG), [3, -9], ["process 1 of 2 has not been heard of for 5 s: what was finished is kept", ""]),
-        ((KILLED, PLAIN), [-9, 3], ["", "error: process 0 of 2 ended before the job did"]),
-    ],
-    ids=["other data", "error", "hangs", "killed"],
-)
-def test_a_process_that_fails_ends_the_others(data, statuses, errors, tmp_path):
-    found = ended(pair(tmp_path, "1", data=data), hanging=HANG in data)
-    assert [status for status, *_ in found] == statuses
-    assert [out for _, out, _ in found] == ["", ""]
-    for (_, _, err), words in zip(found, errors, strict=True):
-        assert words in err
-        assert bool(err) == bool(words)
-        assert "Traceback" in err or err.count("\n") == bool(err)
+FAILURES = {
+    # a mistake is told by process 0 alone
+    "other data": (
+        (PLAIN, "return data.synthetic(train=900)"), [2, 2], ["process 1 of 2 has another dataset", ""]
+    ),
+    "error": ((PLAIN, "raise KeyError('x')"), [3, 1], ["process 1 of 2: KeyError: 'x'\n", "Traceback"]),
+    "hangs": (
+        (PLAIN, HANG), [3, -9], ["process 1 of 2 has not been heard of for 5 s: what was finished is kept", ""]
+    ),
+    "killed": ((KILLED, PLAIN), [-9, 3], ["", "error: process 0 of 2 ended before the job did"]),
+}  # fmt: skip
+
+
+def test_a_process_that_fails_ends_the_others(tmp_path):
+    """Four jobs at the same time: most of it is waiting."""
+    jobs = {name: pair(tmp_path / name, "1", data=data) for name, (data, _, _) in FAILURES.items()}
+    try:
+        found = {name: ended(job, hanging=name == "hangs") for name, job in jobs.items()}
+    finally:
+        for p in itertools.chain(*jobs.values()):
+            p.kill()
+    for name, (_, statuses, errors) in FAILURES.items():
+        assert [status for status, *_ in found[name]] == statuses, name
+        assert [out for _, out, _ in found[name]] == ["", ""], name
+        for (_, _, err), words in zip(found[name], errors, strict=True):
+            assert words in err, name
+            assert bool(err) == bool(words), name
+            assert "Traceback" in err or err.count("\n") == bool(err), name
 
 
 def test_a_process_that_is_missing(tmp_path):

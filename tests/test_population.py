@@ -61,6 +61,7 @@ def one_by_one(runs, splits):
     return [train.train(run.key, splits, run.model, run.config) for run in runs]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "varied",
     [
@@ -88,6 +89,7 @@ def test_wide_blocks_agree_to_rounding(splits):
     close(population.train(runs, splits, wide=True), one_by_one(runs, splits), 1e-5)
 
 
+@pytest.mark.optimized
 def test_eight_devices_give_the_bits_of_one(splits):
     assert jax.device_count() == 8
     model = dataclasses.replace(MODEL, batch_norm="after", dropout=0.2)
@@ -108,6 +110,7 @@ def test_a_minibatch_shared_by_four_devices_of_eight(splits):
         assert not same_bits(a, b)  # other sums: the work was shared indeed
 
 
+@pytest.mark.optimized
 def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
     rates = (0.02, 1e6, 0.01)
     runs = settings(learning_rate=rates)
@@ -120,6 +123,7 @@ def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
         close([r for r in together if r.status == "finished"], [r for r in alone if r.status == "finished"], 1e-5)
 
 
+@pytest.mark.optimized
 def test_a_mixed_list_keeps_its_order(splits):
     """Shapes, lengths and sources differ; runs of one shape are one program."""
     runs = [
@@ -133,6 +137,7 @@ def test_a_mixed_list_keeps_its_order(splits):
         assert same_bits(a, b)
 
 
+@pytest.mark.optimized
 def test_chunks_give_the_same_results(splits, monkeypatch):
     runs = settings(learning_rate=(0.01, 0.02, 0.03))
     sizes = []
@@ -160,6 +165,7 @@ def test_a_network_that_does_not_fit_is_refused_before_training(splits, monkeypa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(("hidden", "optimizer"), [((50,), "sgd"), ((50,), "adam"), ((400, 400, 400), "momentum")])
 def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     """Never below what XLA's program takes, and not many times as much."""

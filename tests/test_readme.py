@@ -21,6 +21,7 @@ def block(name, language):
     return README.split(f"<!-- {name} -->\n```{language}\n")[1].split("\n```")[0]
 
 
+@pytest.mark.optimized
 def test_the_example_prints_what_it_says():
     code = block("example", "python")
     expected = README.split(code)[1].split("```text\n")[1].split("\n```")[0]

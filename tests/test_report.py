@@ -16,6 +16,7 @@ def dataset(real):
     return data.load("cifar10", **real)
 
 
+@pytest.mark.optimized
 def test_question_3_best_configuration(dataset):
     """REPORT: validation 0.533, loss falling to about 0.95. One seed; N(0, 1e-4), raw pixels minus mean."""
     train_size, validation_size = data.SPLITS["49000/1000"]
@@ -33,6 +34,7 @@ def test_question_3_best_configuration(dataset):
     assert result.history.validation_accuracy[-1] >= 0.50
 
 
+@pytest.mark.optimized
 def test_both_sources_of_gradients_on_the_clean_protocol(dataset):
     splits = data.normalize(data.split(dataset, validation=5000), "standardize")
     model = MLPConfig(hidden=(50, 50))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import gradient_check
+from experiments import _compare, gradient_check
 from experiments._mutants import CLASS, FUNCTION
 from mlp_jax.errors import UserError
 
@@ -149,7 +149,8 @@ def test_an_earlier_result_survives_a_target_that_cannot_be_used(tmp_path):
     assert file.read_text() == before
 
 
-def test_compare(tmp_path, capsys):
+def test_compare(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_compare, "REPEATS", 2)
     config = gradient_check.Config(
         dataset="synthetic", compare="manual,autodiff", hidden="8", seeds=1, results_dir=str(tmp_path)
     )

@@ -82,6 +82,7 @@ def test_both_sources_of_gradients_train_alike(splits, batch_norm):
     assert abs(a - b) <= 0.02  # of 130 images
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
 def test_relu_networks_train_bit_for_bit_the_same_with_both_sources(splits, optimizer):
     """A last bit that differs would grow until accuracies differ by more than the differences of interest."""
@@ -124,6 +125,7 @@ def test_an_epoch_visits_every_example_at_most_once(monkeypatch):
     assert not np.array_equal(*seen)
 
 
+@pytest.mark.optimized
 def test_steps_end_inside_an_epoch(splits):
     whole = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=2))
     part = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=20))
@@ -135,6 +137,7 @@ def test_steps_end_inside_an_epoch(splits):
     np.testing.assert_array_equal(shorter.history.loss, whole.history.loss[:3])
 
 
+@pytest.mark.optimized
 def test_no_epochs_is_the_initial_network(splits):
     result = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=0))
     assert result.history.loss.shape == result.history.validation_accuracy.shape == (0,)
@@ -215,6 +218,7 @@ def test_evaluation_counts_every_example_once(splits):
         assert found.accuracy * 130 == pytest.approx(round(found.accuracy * 130))
 
 
+@pytest.mark.optimized
 def test_validation_in_training_mode_moves_the_statistics(splits):
     model = dataclasses.replace(MODEL, batch_norm="after")
     params, stats = init(jax.random.key(0), model), init_stats(model)
