@@ -64,7 +64,10 @@ def read(job: Job, path: Path) -> results.Row:
         dict(content["config"])
         job.module.table(content["rows"])
         job.module.finding(content)
-        missing = [f["file"] for f in content.get("figures", []) if not (job.folder / f["file"]).is_file()]
+        figures = {figure["file"]: str(figure["caption"]) for figure in content.get("figures", [])}
+        if any(Path(name).name != name for name in figures):
+            raise ValueError("a figure in another folder")
+        missing = [name for name in figures if not (job.folder / name).is_file()]
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from experiments import _claims
+from experiments import _claim, _claims
 from experiments._keep import Job
 from mlp_jax import results, statistics
 
@@ -25,7 +26,7 @@ BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
     statistics.WITHIN_NOISE: ("open", "≈"),
-    _claims.REMARK: ("none", "i"),
+    _claim.REMARK: ("none", "i"),
 }
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?±.*| ?%| \[.*\])?|-|")
 
@@ -51,7 +52,7 @@ def page(
                 "title": PROTOCOL_NAMES[protocol],
                 "counts": list(_claims.tally(content["claims"], protocol).items()),
             }
-            for protocol in _claims.PROTOCOLS
+            for protocol in _claim.PROTOCOLS
         ],
         "groups": _grouped(content["claims"]),
         "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
@@ -82,7 +83,10 @@ def _grouped(claims: Sequence[results.Row]) -> list[Page]:
     groups: dict[str, list[results.Row]] = {}
     for claim in claims:
         groups.setdefault(claim["part"], []).append(claim)
-    return [{"title": title, "claims": rows} for title, rows in groups.items()]
+    return [
+        {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
+        for title, rows in groups.items()
+    ]
 
 
 def _part(job: Job, row: results.Row, content: results.Row) -> Page:
@@ -106,14 +110,21 @@ def _figure(folder: Path, figure: Mapping[str, str]) -> Page:
     path = folder / Path(figure["file"]).name
     data = path.read_bytes()
     kind = TYPES.get(path.suffix, "png")
-    width = re.search(rb'<svg[^>]* width="([\d.]+)pt"', data)
     return {
         "path": path,
         "caption": figure["caption"],
         "vector": kind == "svg+xml",
         "data": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-        "width": round(float(width[1]) * 4 / 3) if width else 640,
+        "width": _width(data),
     }
+
+
+def _width(figure: bytes) -> int:
+    """Of an SVG (in points there) or a PNG, in CSS pixels."""
+    if figure.startswith(b"\x89PNG"):
+        return int.from_bytes(figure[16:20])
+    points = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', figure)
+    return round(float(points[1]) * 4 / 3) if points else 640
 
 
 def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
@@ -146,7 +157,7 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def _commit(environment: Mapping[str, Any]) -> str:
     if environment["commit"] is None:
         return "unknown"
-    return environment["commit"][:10] + (" with changes" if environment["dirty"] else "")
+    return f"{environment['commit'][:10]}{' with changes' if environment['dirty'] else ''}"
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -156,11 +167,10 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def blocks(text: str) -> Iterator[Page]:
     """A study's table as it prints it, in parts: tables with header and rows of cells, and lines of text."""
-    lines: list[list[str]] = []
+    lines: list[str] = []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
-            if not re.fullmatch(r"[|\-: ]+", line):
-                lines.append([cell.strip() for cell in line.strip()[1:-1].split(" | ")])
+            lines.append(line)
             continue
         if lines:
             yield _table(lines)
@@ -169,16 +179,16 @@ def blocks(text: str) -> Iterator[Page]:
             yield {"text": line.strip()}
 
 
-def _table(lines: list[list[str]]) -> Page:
+def _table(lines: list[str]) -> Page:
     """Columns of numbers are told apart, to be set flush right; those that say nothing are left out."""
-    header, *rows = lines
-    columns = [column for column in zip(*lines, strict=True)]
-    kept = [i for i, column in enumerate(columns) if not rows or set(column[1:]) - {"", "-"}]
-    numeric = [bool(rows) and all(NUMBER.fullmatch(cell) for cell in columns[i][1:]) for i in kept]
+    cuts = [place for place, sign in enumerate(lines[1]) if sign == "|"]  # a cell may have one of its own
+    header, _, *rows = [[line[a + 1 : b].strip() for a, b in pairwise(cuts)] for line in lines]
+    columns = list(zip(*rows, strict=True))
+    kept = [i for i, column in enumerate(columns) if set(column) - {"", "-"}]
     return {
         "header": [header[i] for i in kept],
         "rows": [[row[i] for i in kept] for row in rows],
-        "numeric": numeric,
+        "numeric": [all(NUMBER.fullmatch(cell) for cell in columns[i]) for i in kept],
     }
 
 
@@ -189,7 +199,7 @@ def code(text: str) -> list[tuple[bool, str]]:
 
 def badge(verdict: str) -> tuple[str, str]:
     """A verdict's class and sign; colour is never the only one."""
-    return BADGES.get(verdict, ("none", "–"))
+    return BADGES.get(verdict, ("none", "○"))
 
 
 def html(content: Page) -> str:

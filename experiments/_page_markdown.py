@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments import _claims
+from experiments import _claim
 from mlp_jax import results
 
 Page = dict[str, Any]
@@ -53,14 +53,12 @@ def claim_tables(claims: list[results.Row]) -> Iterator[str]:
     """The claims, part by part of the report, with a verdict under each protocol."""
     header = ["claim", "report", "published protocol", "", "clean protocol", ""]
     for title in dict.fromkeys(claim["part"] for claim in claims):
-        rows = [
-            [claim["claim"], claim["report"], *_cells(claim)] for claim in claims if claim["part"] == title
-        ]
+        rows = [[claim["claim"], claim["report"], *_cells(claim)] for claim in claims if claim["part"] == title]
         yield f"**{title}**"
         yield results.table(header, rows)
 
 
 def _cells(claim: results.Row) -> list[str]:
     return [
-        cell for protocol in _claims.PROTOCOLS for cell in (claim[protocol]["text"], claim[protocol]["verdict"])
+        cell for protocol in _claim.PROTOCOLS for cell in (claim[protocol]["text"], claim[protocol]["verdict"])
     ]

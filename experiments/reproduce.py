@@ -3,22 +3,22 @@
   python -m experiments.reproduce                                   digits, under 3 minutes on two cores
   TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10 [--scale=full]
 
-Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and best_model
-(Question 4). The benchmark is not part of it: it needs a machine that does nothing else.
+Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and
+best_model (Question 4). The benchmark is not part of it: it needs a machine that does nothing else.
 
 Writes RESULTS_DIR/reproduce/report.html (one file, nothing to fetch), report.md and results.json; the first table
-judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, and to RESULTS_DIR/published/NAME
-for the published protocol. A study whose results match its options is kept, one that was interrupted continues.
+judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, under the published protocol to
+RESULTS_DIR/published/NAME. A study whose results match its options is kept, one that was interrupted continues.
 
 --scale=smoke only shows that everything works; standard is what the studies do by themselves; full has 10 seeds,
-deeper networks and every combination of activation, normalisation and dropout. SCALES has the options of each.
+deeper networks and every combination of activation, normalisation and dropout. _scales.py has the options of each.
 
 Expected: every gradient passes; on the digits every depth ends above 95 % on test. Exit status 1 if a gradient
 fails or a study did not do what was asked, 2 for a mistake in the options.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,8 +37,9 @@ from experiments import (
     grid_search,
 )
 from experiments._common import option
+from experiments._scales import SCALES, Options
 from mlp_jax import results
-from mlp_jax.errors import UserError, one_of
+from mlp_jax.errors import one_of
 
 STUDIES = {
     "gradient_check": gradient_check,
@@ -47,63 +48,6 @@ STUDIES = {
     "activation_study": activation_study,
     "best_model": best_model,
 }
-
-# Options by scale and kind of data: "*" for all studies, then those of one, then of one under one protocol.
-# A study is only given what it has.
-Options = Mapping[str, Mapping[str, Any]]
-SCALES: dict[str, dict[str, Options]] = {
-    "smoke": {
-        "cifar10": {
-            "*": {"seeds": 1},
-            "grid_search": {"trials": 2},
-            "grid_search/published": {"steps": "50,100"},
-            "grid_search/clean": {"epochs": 1},
-            "depth_study": {"layers": "2,3", "epochs": 1},
-            "activation_study": {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 1},
-            "init_study": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "epochs": 1},
-            "best_model": {"epochs": 1},
-        },
-        "else": {
-            "*": {"seeds": 2},
-            "grid_search": {"trials": 3, "hidden": "20", "batch_size": "20"},
-            "grid_search/published": {"steps": "100,200"},
-            "grid_search/clean": {"epochs": 3},
-            "depth_study": {"layers": "2,3", "epochs": 3},
-            "activation_study": {
-                "activations": "relu", "batch_norms": "none", "dropouts": "0.2", "widths": "50", "epochs": 3,
-            },
-            "activation_study/clean": {"learning_rate": 0.002},
-            "init_study": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "optimizers": "adam", "epochs": 3},
-            "best_model": {"hidden": "50,50", "epochs": 3},
-        },
-    },
-    "standard": {
-        "cifar10": {"*": {"seeds": 3}},
-        "else": {
-            "*": {"seeds": 3},
-            "grid_search": {"hidden": "10,40", "batch_size": "20"},
-            "grid_search/clean": {"trials": 12},
-            "activation_study": {"activations": "relu,leaky_relu,tanh,gelu", "dropouts": "0,0.2", "widths": "50"},
-            "activation_study/clean": {"learning_rate": 0.002},
-            "init_study": {"layers": "2,3,5,8", "inits": "normal_1e-3,he,uniform_fan_in"},
-            "best_model": {"hidden": "100,100,100"},
-        },
-    },
-    "full": {
-        "cifar10": {
-            "*": {"seeds": 10},
-            "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
-            "activation_study": {"full": True},
-            "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
-        },
-        "else": {
-            "*": {"seeds": 10},
-            "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
-            "activation_study": {"full": True},
-            "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
-        },
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,7 +101,7 @@ def jobs(config: Config) -> Iterator[_keep.Job]:
 def own_config(config: Config, name: str, protocol: str) -> Any:
     """A study's options: its own defaults, then the scale's, then what the user gave."""
     scale, kind = config.options, STUDIES[name].Config
-    values = {}
+    values: dict[str, Any] = {}
     for level in ("*", f"*/{protocol}", name, f"{name}/{protocol}"):
         values |= scale.get(level, {})
     folder = Path(config.results_dir) / "published" if protocol == "published" else Path(config.results_dir)
@@ -186,7 +130,10 @@ def standing(config: Config, todo: Sequence[_keep.Job]) -> Iterator[results.Row]
     fingerprint = ""
     if not _machines.share(all(keeping)):
         fingerprint = config.load().fingerprint
-        keeping = [c if c and not _keep.other_data(c, j, fingerprint) else None for c, j in zip(keeping, todo)]
+        keeping = [
+            c if c and not _keep.other_data(c, j, fingerprint) else None
+            for c, j in zip(keeping, todo, strict=True)
+        ]
     answers = [c and _outcome(c) for c in keeping]
     for number, (job, answer) in enumerate(zip(todo, _machines.share(answers), strict=True), start=1):
         head = f"== {job} ({number} of {len(todo)})"
@@ -227,7 +174,10 @@ def _write_report(study: _common.Study, todo: Sequence[_keep.Job]) -> None:
     claims = _claims.judged(contents)
     path = study.finish(claims=claims)
     page = _page.page(results.read_json(path), todo, contents)
-    for name, text in (("report.html", _page.html(page)), ("report.md", _page_markdown.markdown(page, study.folder))):
+    for name, text in (
+        ("report.html", _page.html(page)),
+        ("report.md", _page_markdown.markdown(page, study.folder)),
+    ):
         study.write_file(study.folder / name, text)
     print(_claims.summary(claims))
     print(f"{study.folder / 'report.html'}; report.md and results.json beside it")

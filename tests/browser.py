@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Chromium reads commands from descriptor 3 and answers on 4
 START = """
@@ -42,9 +44,31 @@ MEASURE = """(async () => {
 })()"""
 
 
+VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+"""Desktop and phone, by day and by night."""
+
+
 def find() -> str | None:
     """The browser's path, if there is one."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+needed = pytest.mark.skipif(
+    find() is None,
+    reason=f"NOT TESTED in a browser: install one of {', '.join(NAMES)} (Debian: apt install chromium)",
+)
+
+
+def check(shown: dict[str, Any], figures: int) -> None:
+    """Every figure has loaded, nothing is wider than the window, the console is empty, nothing was fetched."""
+    assert len(shown["images"]) == figures
+    assert all(complete and width > 0 for complete, width in shown["images"])
+    assert all(shown["alts"])
+    assert shown["scroll"] <= shown["inner"]
+    assert shown["wide"] == []
+    assert shown["console"] == []
+    assert len(shown["fetched"]) == 1  # the page itself
+    assert shown["scripts"] == 0
 
 
 class Browser:
@@ -124,11 +148,13 @@ class Browser:
         return [json.dumps(event) for event in self.events if event.get("method") in kinds]
 
     def _fetched(self) -> list[str]:
-        asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        asked = [
+            e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"
+        ]
         return [url[:100] for url in asked if not url.startswith("data:")]
 
     def picture(self, file: Path, top: int = 0, most: int = 8000) -> bool:
-        """The page from `top` on as PNG, at most so much of it, which the browser can draw; whether more follows."""
+        """The page from `top` on as PNG, at most as much as the browser can draw; whether more follows."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         height = min(most, size["height"] - top)
         clip = {"x": 0, "y": top, "width": size["width"], "height": height, "scale": 1}

@@ -21,7 +21,11 @@ def errors(rows: Sequence[Row]) -> str:
         places = [place + 0.16 * (2 * number - 1) for place in range(len(cases))]
         axes.plot(worst, places, linestyle="", color=color, marker=marker, markersize=4, label=dtype)
         axes.axvline(
-            max(row["tolerance"] for row in mine), color=color, linestyle="--", linewidth=1, label=f"{dtype}: limit"
+            max(row["tolerance"] for row in mine),
+            color=color,
+            linestyle="--",
+            linewidth=1,
+            label=f"{dtype}: limit",
         )
     axes.set(xscale="log", xlabel="relative error of the worst leaf (0 shown at 1e-17)")
     axes.set_yticks(range(len(cases)), cases, fontsize="small")
