@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import jax
 from absl import app, flags, logging
@@ -85,6 +85,8 @@ def _dataset(name: str, data_dir: str | None, archive: str | None) -> data.Datas
 class Common(Basic):
     """The options of every study. Raises UserError for a value out of range."""
 
+    PROTOCOLS: ClassVar[Sequence[str]] = PROTOCOLS
+
     gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
     seeds: int = option(3, "number of seeds")
     protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
@@ -93,7 +95,7 @@ class Common(Basic):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("gradient", self.gradient, SOURCES)
-        one_of("protocol", self.protocol, PROTOCOLS)
+        one_of("protocol", self.protocol, self.PROTOCOLS)
         whole_number("seeds", self.seeds, 1)
         if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
             raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
@@ -232,9 +234,10 @@ class Study:
         return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
-        self._write_file(path, results.as_json(content))
+        self.write_file(path, results.as_json(content))
 
-    def _write_file(self, path: Path, content: str | bytes) -> None:
+    def write_file(self, path: Path, content: str | bytes) -> None:
+        """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
         try:
             results.write(path, content)
         except OSError as error:
@@ -260,7 +263,7 @@ class Study:
         if not self.writes:
             return path
         for name, figure in figures.items():
-            self._write_file(self.folder / name, figure.content)
+            self.write_file(self.folder / name, figure.content)
         if figures:
             more["figures"] = [{"file": name, "caption": figure.caption} for name, figure in figures.items()]
         self._write(path, {**self._content(), **more})

@@ -9,7 +9,7 @@ A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds t
 from pathlib import Path
 from typing import Any
 
-from experiments import _mutants
+from experiments import _claims, _mutants, _page_markdown
 from mlp_jax import results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +101,14 @@ def _ratio(found: dict[str, float] | None) -> str:
 def seeded_mistakes() -> str:
     """Every mistake that the checker names, seeded into a right gradient, and what it found."""
     return _mutants.mutation_table(list(_mutants.mutation_rows()))
+
+
+def claims() -> str:
+    """Every claim of the report with ours beside it, on CIFAR-10."""
+    content = results.read_json(RESULTS / "reproduce" / "results.json")
+    summary = _claims.summary(content["claims"])
+    tables = _page_markdown.claim_tables(content["claims"])
+    return "\n\n".join([summary, *tables, f"- {_made_by(content)}"])
 
 
 PARTS = {"table 1": table_1, "benchmark": benchmark, "seeded mistakes": seeded_mistakes}

@@ -1,72 +1,191 @@
-"""The main job: are the gradients right, and does depth help? Runs every study in order and writes one report.
+"""The main job: every study of the report, in order, under both protocols, and one page that holds it all.
 
-  python -m experiments.reproduce                                   digits, about a minute on two cores
-  TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10
+  python -m experiments.reproduce                                   digits, under 3 minutes on two cores
+  TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10 [--scale=full]
 
-Writes each study's results.json and RESULTS_DIR/reproduce/report.md. Expected: every gradient passes; on the
-digits every depth ends above 95 % on test. Exit status 1 if a gradient fails or a run diverges.
+Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and
+best_model (Question 4). The benchmark is not part of it: it needs a machine that does nothing else.
+
+Writes RESULTS_DIR/reproduce/report.html (one file, nothing to fetch), report.md and results.json; the first table
+judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, under the published protocol to
+RESULTS_DIR/published/NAME. A study whose results match its options is kept, one that was interrupted continues.
+
+--scale=smoke only shows that everything works; standard is what the studies do by themselves; full has 10 seeds,
+deeper networks and every combination of activation, normalisation and dropout. _scales.py has the options of each.
+
+Expected: every gradient passes; on the digits every depth ends above 95 % on test. Exit status 1 if a gradient
+fails or a study did not do what was asked, 2 for a mistake in the options.
 """
 
-from dataclasses import asdict, dataclass, fields
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
-from experiments import _common, depth_study, gradient_check
+from experiments import (
+    _claims,
+    _common,
+    _keep,
+    _machines,
+    _page,
+    _page_markdown,
+    activation_study,
+    best_model,
+    depth_study,
+    gradient_check,
+    grid_search,
+)
+from experiments._common import option
+from experiments._scales import SCALES, Options
 from mlp_jax import results
+from mlp_jax.errors import one_of
+
+STUDIES = {
+    "gradient_check": gradient_check,
+    "grid_search": grid_search,
+    "depth_study": depth_study,
+    "activation_study": activation_study,
+    "best_model": best_model,
+}
 
 
 @dataclass(frozen=True)
 class Config(_common.Training):
     """Options of the main job: each is handed to every study that has it."""
 
+    PROTOCOLS: ClassVar[Sequence[str]] = ("both", *_common.PROTOCOLS)
 
-STUDIES = {"gradient_check": gradient_check, "depth_study": depth_study}
+    protocol: str = option("both", "clean, published (the report's scripts bug for bug), or both")
+    seeds: int = option(None, "number of seeds; default: the scale's, 2 (1 on cifar10), 3 or 10")
+    resume: bool = option(True, "continue a study that was interrupted; --noresume starts it anew")
+    scale: str = option("standard", "smoke (does everything work?), standard, or full (more seeds and settings)")
+    studies: str | None = option(None, f"which of {','.join(STUDIES)}; default all")
+    force: bool = option(False, "run every study again, also where its results match its options")
+
+    def __post_init__(self) -> None:
+        one_of("scale", self.scale, SCALES)
+        if self.seeds is None:
+            object.__setattr__(self, "seeds", self.options["*"]["seeds"])
+        super().__post_init__()
+        self.chosen()
+
+    @property
+    def options(self) -> Options:
+        """What the scale says about the dataset."""
+        return SCALES[self.scale]["cifar10" if self.dataset == "cifar10" else "else"]
+
+    def chosen(self) -> list[str]:
+        """The studies to run, in the order of the report."""
+        names = list(STUDIES) if self.studies is None else self.studies.split(",")
+        for name in names:
+            one_of("study", name, STUDIES)
+        return [name for name in STUDIES if name in names]
+
+
+OWN = ("scale", "studies", "force")
+"""Options of this job alone; a study may have others of the same name."""
+
+
+def jobs(config: Config) -> Iterator[_keep.Job]:
+    """Every study under every protocol that is asked for, the published one first."""
+    protocols = _common.PROTOCOLS if config.protocol == "both" else (config.protocol,)
+    for name in config.chosen():
+        if name == "gradient_check":
+            yield _keep.Job(name, None, STUDIES[name], own_config(config, name, "clean"))
+            continue
+        for protocol in protocols:
+            yield _keep.Job(name, protocol, STUDIES[name], own_config(config, name, protocol))
+
+
+def own_config(config: Config, name: str, protocol: str) -> Any:
+    """A study's options: its own defaults, then the scale's, then what the user gave."""
+    scale, kind = config.options, STUDIES[name].Config
+    values: dict[str, Any] = {}
+    for level in ("*", f"*/{protocol}", name, f"{name}/{protocol}"):
+        values |= scale.get(level, {})
+    folder = Path(config.results_dir) / "published" if protocol == "published" else Path(config.results_dir)
+    resume = config.resume and not config.force
+    given = {name: value for name, value in asdict(config).items() if name not in OWN}
+    values |= given | {"protocol": protocol, "results_dir": str(folder), "resume": resume}
+    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
 
 
 def run(config: Config) -> bool:
-    """Runs the studies, then writes the report from their results files; True if all of them succeeded."""
-    study = _common.Study("reproduce", config)
-    study.rows = []
-    options = asdict(config)  # with --resume, each study keeps its own rows
-    for name, module in STUDIES.items():
-        print(f"== {name}")
-        own = {field.name: options[field.name] for field in fields(module.Config) if field.name in options}
-        study.add({"study": name, "status": "passed" if module.run(module.Config(**own)) else "failed"})
-    root = study.folder.parent
-    report = study.folder / "report.md"
+    """Runs what is not there yet, then writes the page from the results files; True if all studies succeeded."""
+    # interrupted, it has nothing of its own to continue
+    study = _common.Study("reproduce", replace(config, resume=False))
+    todo = list(jobs(config))
+    for job, done in zip(todo, standing(config, todo), strict=True):
+        study.add(_row(job, done))
     if study.writes:
-        results.write(
-            report, markdown({name: results.read_json(root / name / "results.json") for name in STUDIES})
-        )
-    path = study.finish()
-    print(f"report: {report}; {path}")
-    return all(row["status"] == "passed" for row in study.rows)
+        _write_report(study, todo)
+    ok: bool = _machines.share(all(row["status"] != "failed" for row in study.rows))
+    return ok
 
 
-def markdown(files: dict[str, results.Row]) -> str:
-    """The report, as a pure function of the studies' results files."""
-    checks, depth = files["gradient_check"], files["depth_study"]
-    leaves = [row for row in checks["rows"] if "leaf" in row]
-    failed = sum(row["verdict"] == "FAIL" for row in leaves)
-    verdict = f"{len(leaves)} leaves checked, {failed} failed."
-    environment = depth["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    config = depth["config"]
-    return f"""# mlp_jax: {config["dataset"]}, {config["protocol"]} protocol, {config["seeds"]} seeds
+def standing(config: Config, todo: Sequence[_keep.Job]) -> Iterator[results.Row]:
+    """What became of each job: {"status", "seconds"}; kept, or run now."""
+    keeping = [None] * len(todo) if config.force or not _machines.is_writer() else [_keep.kept(j) for j in todo]
+    fingerprint = ""
+    if not _machines.share(all(keeping)):
+        fingerprint = config.load().fingerprint
+        keeping = [
+            c if c and not _keep.other_data(c, j, fingerprint) else None
+            for c, j in zip(keeping, todo, strict=True)
+        ]
+    answers = [c and _outcome(c) for c in keeping]
+    for number, (job, answer) in enumerate(zip(todo, _machines.share(answers), strict=True), start=1):
+        head = f"== {job} ({number} of {len(todo)})"
+        if answer:
+            _print(f"{head}: kept, {job.folder / 'results.json'}")
+            yield answer
+            continue
+        _print(head)
+        yield _run(job, fingerprint)
 
-## Hand-written gradients against jax.grad
 
-{verdict} Relative error of the worst leaf:
+def _outcome(content: results.Row) -> results.Row:
+    """Of a study that is kept; one that failed has failed still."""
+    failed = not content.get("passed", all(row.get("verdict") != "FAIL" for row in content["rows"]))
+    return {"status": "failed" if failed else "kept", "seconds": content["environment"]["wall_seconds"]}
 
-{gradient_check.own_tables(checks["rows"])}
 
-## Depth (Table 1 of the report)
+def _run(job: _keep.Job, fingerprint: str) -> results.Row:
+    started = time.monotonic()
+    if _machines.is_writer():
+        _keep.clear_partial(job, fingerprint)
+    passed = bool(job.module.run(job.config))
+    path = job.folder / "results.json"
+    if _machines.is_writer():  # so that keeping it cannot turn a failure into a success
+        results.write(path, results.as_json({**results.read_json(path), "passed": passed}))
+    return {
+        "status": "passed" if passed else "failed",
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
-Accuracy in %, mean ± standard deviation over seeds.
 
-{depth_study.table(depth["rows"])}
+def _row(job: _keep.Job, done: results.Row) -> results.Row:
+    return {"study": job.name, "protocol": job.protocol, **done}
 
-Made by `{environment["command"]}` on {environment["device"]["kind"]} ({environment["device"]["cores"]} cores) with
-{versions}; commit {environment["commit"]}, data {environment["data_fingerprint"][:12]}.
-"""
+
+def _write_report(study: _common.Study, todo: Sequence[_keep.Job]) -> None:
+    contents = {(job.protocol, job.name): _keep.read(job, job.folder / "results.json") for job in todo}
+    claims = _claims.judged(contents)
+    path = study.finish(claims=claims)
+    page = _page.page(results.read_json(path), todo, contents)
+    for name, text in (
+        ("report.html", _page.html(page)),
+        ("report.md", _page_markdown.markdown(page, study.folder)),
+    ):
+        study.write_file(study.folder / name, text)
+    print(_claims.summary(claims))
+    print(f"{study.folder / 'report.html'}; report.md and results.json beside it")
+
+
+def _print(line: str) -> None:
+    if _machines.is_writer():
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

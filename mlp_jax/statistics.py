@@ -21,8 +21,13 @@ RULE = (
     "error of the report's own figure, sqrt(p (1 - p) / N) for an accuracy p on N images; it is not reproduced if "
     "the two differ by more than 2 standard errors of the difference, which has three parts: the report's images, "
     "ours, and our seeds. A comparison is made seed by seed: it is reproduced if the 95 % interval of the mean "
-    "difference lies on the claimed side of 0, and not reproduced if it lies on the other. Whatever is left is "
-    "within noise."
+    "difference lies on the claimed side of 0, and not reproduced if it lies on the other. 'Best' is such a "
+    "comparison with every other. The best of a grid that was run once is reproduced if it is ours too, and not "
+    "reproduced if it trails our best by more than 2 standard errors of a difference. 'Above x' is decided by 2 "
+    "standard errors of our images and seeds. A loss is reproduced to half a unit of its last digit, or to 5 % "
+    "where it is 'about' so much, and not reproduced beyond twice that. What happens to runs, such as that they "
+    "do not learn, is reproduced if it happens to all seeds, not reproduced if to none. An equation is reproduced "
+    "if it agrees with jax.grad on every case. Whatever is left is within noise."
 )
 
 
@@ -90,6 +95,42 @@ def judge_number(ours: Row, images: int, report: float, report_images: int) -> s
     seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
     spread = math.hypot(theirs, accuracy_error(ours["mean"], images), seeds)
     return NOT_REPRODUCED if difference > 2 * spread else WITHIN_NOISE
+
+
+def judge_above(ours: Row, images: int, bar: float) -> str:
+    """The verdict on "above the bar", of an accuracy: `RULE`."""
+    if ours["mean"] is None:
+        return NOT_REPRODUCED
+    seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
+    margin = 2 * math.hypot(accuracy_error(ours["mean"], images), seeds)
+    if abs(ours["mean"] - bar) <= margin:
+        return WITHIN_NOISE
+    return REPRODUCED if ours["mean"] > bar else NOT_REPRODUCED
+
+
+def judge_loss(ours: Row, report: float, tolerance: float) -> str:
+    """The verdict on a loss that the report states, or shows, to within `tolerance`: `RULE`."""
+    if ours["mean"] is None:
+        return NOT_REPRODUCED
+    difference = abs(ours["mean"] - report)
+    if difference <= tolerance:
+        return REPRODUCED
+    return NOT_REPRODUCED if difference > 2 * tolerance else WITHIN_NOISE
+
+
+def judge_tried_best(claimed: float, best: float, images: int) -> str:
+    """The verdict on "this configuration is the best of the grid", of accuracies of one run each: `RULE`."""
+    if claimed >= best:
+        return REPRODUCED
+    spread = math.hypot(accuracy_error(claimed, images), accuracy_error(best, images))
+    return NOT_REPRODUCED if best - claimed > 2 * spread else WITHIN_NOISE
+
+
+def judge_event(happened: int, runs: int) -> str:
+    """The verdict on "this happens", which it did in so many of the runs: `RULE`."""
+    if happened == runs > 0:
+        return REPRODUCED
+    return NOT_REPRODUCED if happened == 0 else WITHIN_NOISE
 
 
 def judge_difference(difference: Row, claim: str = "greater") -> str:

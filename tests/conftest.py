@@ -87,6 +87,15 @@ def toy():
 
 
 @pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """One browser for all pages; tests that ask for it are marked `browser.needed`."""
+    from tests import browser
+
+    with browser.Browser(browser.find(), tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
 def real(tmp_path_factory):
     """Keyword arguments of `cifar10.load` for the true CIFAR-10, decoded once."""
     data_dir = os.environ.get("TFDS_DATA_DIR", "")

@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _common, _mutants, _own_gradients, depth_study, gradient_check, reproduce
+from experiments import _common, _mutants, _own_gradients, depth_study, gradient_check
 from mlp_jax import activations, data, statistics
 from mlp_jax.activations import Activation
 
@@ -395,20 +395,6 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
     assert wrong == {"layer1.w", "layer1.b"}
     assert "FAIL" in capsys.readouterr().out
     assert gradient_check.run(gradient_check.Config(gradient="autodiff", **arguments))
-
-
-def test_reproduce_writes_one_report(monkeypatch, capsys, tmp_path):
-    few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
-    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
-    monkeypatch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
-    config = reproduce.Config(dataset="synthetic", seeds=1, precision="tf32", results_dir=str(tmp_path))
-    assert reproduce.run(config)
-    report = (tmp_path / "reproduce" / "report.md").read_text()
-    assert "0 failed" in report
-    assert depth_study.table(rows_of(tmp_path)) in report
-    assert [row["status"] for row in rows_of(tmp_path, "reproduce")] == ["passed", "passed"]
-    content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
-    assert content["config"]["precision"] == "tf32"  # handed on to every study that trains
 
 
 def test_all_scripts_can_be_imported_in_one_process():

@@ -1,0 +1,111 @@
+"""Which results of an earlier start still stand, and what becomes of those that do not."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from experiments import _common
+from mlp_jax import results
+from mlp_jax.errors import UserError, user_path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One study under one protocol; None where it has none."""
+
+    name: str
+    protocol: str | None
+    module: ModuleType
+    config: _common.Common
+
+    @property
+    def folder(self) -> Path:
+        """Where its results go."""
+        return user_path(self.config.results_dir) / self.name
+
+    def __str__(self) -> str:
+        return self.name if self.protocol is None else f"{self.name}, {self.protocol} protocol"
+
+
+def kept(job: Job) -> results.Row | None:
+    """What the study's results file holds if it need not run again; else None, after a line that says why not.
+
+    A file that is cut, another version's or not this study's is set aside; one of other options stays until the
+    study writes its own in its place.
+    """
+    path = job.folder / "results.json"
+    if not path.is_file():
+        return None
+    try:
+        content = read(job, path)
+    except UserError as error:
+        _common.set_aside(path, str(error))
+        return None
+    if changed := _changed(content["config"], job.config):
+        _say(f"{path} has other options ({changed}): the study runs again")
+        return None
+    return content
+
+
+def read(job: Job, path: Path) -> results.Row:
+    """The content of the study's results file. Raises UserError if it cannot stand beside ours."""
+    content = results.read_json(path)
+    if content["study"] != job.name:
+        raise UserError(f"{path} is of another study, {content['study']}")
+    try:
+        if (why := results.foreign(content)) is not None:
+            raise UserError(f"{path} was {why}")
+        if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
+            raise KeyError("rows")
+        dict(content["config"])
+        job.module.table(content["rows"])
+        job.module.finding(content)
+        figures = {figure["file"]: str(figure["caption"]) for figure in content.get("figures", [])}
+        if any(Path(name).name != name for name in figures):
+            raise ValueError("a figure in another folder")
+        missing = [name for name in figures if not (job.folder / name).is_file()]
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{path} does not hold what {job.name} writes ({error!r})") from error
+    if missing:
+        raise UserError(f"{path} lacks its figure {missing[0]}")
+    return content
+
+
+def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
+    """Whether the results come from other data than `fingerprint`; if so, a line says that they are not kept."""
+    if content["environment"]["data_fingerprint"] == fingerprint:
+        return False
+    _say(f"{job.folder / 'results.json'} comes from another copy of the data: the study runs again")
+    return True
+
+
+def clear_partial(job: Job, fingerprint: str) -> None:
+    """Sets finished rows of other options or data aside, which --resume would refuse."""
+    path = job.folder / "partial.json"
+    if not path.is_file():
+        return
+    try:
+        content = results.read_json(path)
+        changed = _changed(content["config"], job.config)
+        other = content["environment"]["data_fingerprint"] != fingerprint
+    except (UserError, KeyError, TypeError, AttributeError):
+        return  # the study says so itself
+    if changed or other:
+        _common.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+
+
+def _changed(then: Mapping[str, Any], config: _common.Common) -> str:
+    """Which options differ, in words; empty if none does."""
+    now = json.loads(json.dumps(_common.of_result(config)))
+    names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+    return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
+
+
+def _say(what: str) -> None:
+    print(f"note: {' '.join(what.split())}", file=sys.stderr)

@@ -1,0 +1,212 @@
+"""The report page, as pure functions of results files (and of the figures beside them): HTML and Markdown.
+
+Whatever came from a file is escaped; figures stand in the page as data: images, so that nothing in them runs.
+"""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from experiments import _claim, _claims
+from experiments._keep import Job
+from mlp_jax import results, statistics
+
+MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
+"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
+PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
+TYPES = {".svg": "svg+xml", ".png": "png"}
+BADGES = {
+    statistics.REPRODUCED: ("good", "✓"),
+    statistics.NOT_REPRODUCED: ("bad", "✗"),
+    statistics.WITHIN_NOISE: ("open", "≈"),
+    _claim.REMARK: ("none", "i"),
+}
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?±.*| ?%| \[.*\])?|-|")
+
+Page = dict[str, Any]
+
+
+def page(
+    content: results.Row, jobs: Sequence[Job], contents: Mapping[tuple[str | None, str], results.Row]
+) -> Page:
+    """Everything that the page shows, from reproduce's own results and the studies'."""
+    own = content["environment"]
+    by_study: dict[str, list[Page]] = {}
+    for job, row in zip(jobs, content["rows"], strict=True):
+        by_study.setdefault(job.name, []).append(_part(job, row, contents[job.protocol, job.name]))
+    modules = {job.name: job.module for job in jobs}
+    return {
+        "dataset": dataset_name(content["config"]["dataset"], next(iter(contents.values()))),
+        "scale": content["config"]["scale"],
+        "seeds": content["config"]["seeds"],
+        "summary": _claims.summary(content["claims"]),
+        "tallies": [
+            {
+                "title": PROTOCOL_NAMES[protocol],
+                "counts": list(_claims.tally(content["claims"], protocol).items()),
+            }
+            for protocol in _claim.PROTOCOLS
+        ],
+        "groups": _grouped(content["claims"]),
+        "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
+        "studies": [
+            {
+                "name": name,
+                "title": modules[name].TITLE,
+                "question": (modules[name].__doc__ or "").strip().split("\n\n")[0],
+                "caveat": modules[name].CAVEAT,
+                "parts": parts,
+            }
+            for name, parts in by_study.items()
+        ],
+        "environment": [*_environment(own), ("wall time of this start", minutes(own["wall_seconds"]))],
+        "command": own["command"],
+    }
+
+
+def dataset_name(name: str, content: results.Row) -> str:
+    """As a number's origin is stated."""
+    if name != "cifar10":
+        return {"digits": "the embedded digits", "synthetic": "synthetic images"}[name]
+    mirror = content["environment"]["data_fingerprint"] == MIRROR
+    return "CIFAR-10 (JPEG mirror)" if mirror else "CIFAR-10"
+
+
+def _grouped(claims: Sequence[results.Row]) -> list[Page]:
+    groups: dict[str, list[results.Row]] = {}
+    for claim in claims:
+        groups.setdefault(claim["part"], []).append(claim)
+    return [
+        {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
+        for title, rows in groups.items()
+    ]
+
+
+def _part(job: Job, row: results.Row, content: results.Row) -> Page:
+    """One study under one protocol."""
+    environment = content["environment"]
+    return {
+        "id": job.name if job.protocol is None else f"{job.name}-{job.protocol}",
+        "title": PROTOCOL_NAMES[job.protocol],
+        "status": row["status"],
+        "finding": job.module.finding(content),
+        "figures": [_figure(job.folder, figure) for figure in content.get("figures", [])],
+        "blocks": list(blocks(job.module.table(content["rows"]))),
+        "command": command(job.name, job.module.Config, content["config"], job.config.results_dir),
+        "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
+        f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
+        "dataset": dataset_name(content["config"]["dataset"], content),
+    }
+
+
+def _figure(folder: Path, figure: Mapping[str, str]) -> Page:
+    path = folder / Path(figure["file"]).name
+    data = path.read_bytes()
+    kind = TYPES.get(path.suffix, "png")
+    return {
+        "path": path,
+        "caption": figure["caption"],
+        "vector": kind == "svg+xml",
+        "data": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+        "width": _width(data),
+    }
+
+
+def _width(figure: bytes) -> int:
+    """Of an SVG (in points there) or a PNG, in CSS pixels."""
+    if figure.startswith(b"\x89PNG"):
+        return int.from_bytes(figure[16:20])
+    points = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', figure)
+    return round(float(points[1]) * 4 / 3) if points else 640
+
+
+def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
+    """The command line that runs the study with these options, those at their defaults left out."""
+    words = [f"python -m experiments.{name}"]
+    for field in fields(kind):
+        default = field.default if field.default is not MISSING else None
+        value = results_dir if field.name == "results_dir" else config.get(field.name, default)
+        if value == default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{field.name}" if value else f"--no{field.name}")
+        else:
+            words.append(f"--{field.name}={value}")
+    return " ".join(words)
+
+
+def minutes(seconds: float) -> str:
+    """A time as people say it."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    device = environment["device"]
+    if device["platform"] == "cpu":
+        return f"{device['cores']} {device['processor']} cores"
+    return f"{device['count']} x {device['kind']}"
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    if environment["commit"] is None:
+        return "unknown"
+    return f"{environment['commit'][:10]}{' with changes' if environment['dirty'] else ''}"
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    return [("machine", _machine(environment)), ("versions", versions), ("commit", _commit(environment))]
+
+
+def blocks(text: str) -> Iterator[Page]:
+    """A study's table as it prints it, in parts: tables with header and rows of cells, and lines of text."""
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            lines.append(line)
+            continue
+        if lines:
+            yield _table(lines)
+            lines = []
+        if line.strip():
+            yield {"text": line.strip()}
+
+
+def _table(lines: list[str]) -> Page:
+    """Columns of numbers are told apart, to be set flush right; those that say nothing are left out."""
+    cuts = [place for place, sign in enumerate(lines[1]) if sign == "|"]  # a cell may have one of its own
+    header, _, *rows = [[line[a + 1 : b].strip() for a, b in pairwise(cuts)] for line in lines]
+    columns = list(zip(*rows, strict=True))
+    kept = [i for i, column in enumerate(columns) if set(column) - {"", "-"}]
+    return {
+        "header": [header[i] for i in kept],
+        "rows": [[row[i] for i in kept] for row in rows],
+        "numeric": [all(NUMBER.fullmatch(cell) for cell in columns[i]) for i in kept],
+    }
+
+
+def code(text: str) -> list[tuple[bool, str]]:
+    """The text in pieces, with True where a piece stood between backticks."""
+    return [(number % 2 == 1, piece) for number, piece in enumerate(str(text).split("`")) if piece]
+
+
+def badge(verdict: str) -> tuple[str, str]:
+    """A verdict's class and sign; colour is never the only one."""
+    return BADGES.get(verdict, ("none", "○"))
+
+
+def html(content: Page) -> str:
+    """The page in one file, which fetches nothing."""
+    loader = jinja2.FunctionLoader(lambda name: (files("experiments") / name).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"code": code, "badge": badge}
+    return environment.get_template("page.html.jinja").render(content)

@@ -1,0 +1,63 @@
+"""What the main job gives its studies at each scale."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Options = Mapping[str, Mapping[str, Any]]
+
+SCALES: dict[str, dict[str, Options]] = {
+    "smoke": {
+        "cifar10": {
+            "*": {"seeds": 1},
+            "grid_search": {"trials": 2},
+            "grid_search/published": {"steps": "50,100"},
+            "grid_search/clean": {"epochs": 1},
+            "depth_study": {"layers": "2,3", "epochs": 1},
+            "activation_study": {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 1},
+            "init_study": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "epochs": 1},
+            "best_model": {"epochs": 1},
+        },
+        "else": {
+            "*": {"seeds": 2},
+            "grid_search": {"trials": 3, "hidden": "20", "batch_size": "20"},
+            "grid_search/published": {"steps": "100,200"},
+            "grid_search/clean": {"epochs": 3},
+            "depth_study": {"layers": "2,3", "epochs": 3},
+            "activation_study": {
+                "activations": "relu", "batch_norms": "none", "dropouts": "0.2", "widths": "50", "epochs": 3,
+            },
+            "activation_study/clean": {"learning_rate": 0.002},
+            "init_study": {
+                "layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "optimizers": "adam", "epochs": 3,
+            },
+            "best_model": {"hidden": "50,50", "epochs": 3},
+        },
+    },
+    "standard": {
+        "cifar10": {"*": {"seeds": 3}},
+        "else": {
+            "*": {"seeds": 3},
+            "grid_search": {"hidden": "10,40", "batch_size": "20"},
+            "grid_search/clean": {"trials": 12},
+            "activation_study": {"activations": "relu,leaky_relu,tanh,gelu", "dropouts": "0,0.2", "widths": "50"},
+            "activation_study/clean": {"learning_rate": 0.002},
+            "init_study": {"layers": "2,3,5,8", "inits": "normal_1e-3,he,uniform_fan_in"},
+            "best_model": {"hidden": "100,100,100"},
+        },
+    },
+    "full": {
+        "cifar10": {
+            "*": {"seeds": 10},
+            "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
+            "activation_study": {"full": True},
+            "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
+        },
+        "else": {
+            "*": {"seeds": 10},
+            "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
+            "activation_study": {"full": True},
+            "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
+        },
+    },
+}  # fmt: skip
+"""By scale and kind of data: options of all studies ("*"), of one, of one under one protocol; the last win."""

@@ -1,0 +1,176 @@
+"""The report page: what it says, that nothing in a results file can act in it, and how it looks in a browser."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from experiments import _claims, _keep, _page, _page_markdown, _readme, depth_study
+from experiments._claims_made import CLAIMS
+from mlp_jax import data, results
+from mlp_jax.plots import style
+from tests import browser
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+ENVIRONMENT = {
+    "versions": {"python": "3.11", "mlp_jax": "9"},
+    "device": {"platform": "cpu", "kind": "cpu", "count": 2, "processor": "x86_64", "cores": 2},
+    "commit": "abcdef0123456789", "dirty": True, "command": f"python -m experiments.reproduce {EVIL}",
+    "data_fingerprint": "0" * 64, "wall_seconds": 100.0,
+}  # fmt: skip
+
+
+def a_figure(panels):
+    figure, axes = style.canvas(panels)
+    for one in axes:
+        one.plot([1, 2, 3], [1, 4, 9])
+    return figure
+
+
+def study(name, table, finding):
+    return SimpleNamespace(
+        __doc__=f"Is `{name}` right?\n\nMore.", Config=depth_study.Config, TITLE=f"Title of {name}: more",
+        CAVEAT="A caveat.", table=lambda rows: table, finding=lambda content: finding,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A page as large and as nasty as they come: (its content, the folder)."""
+    root = tmp_path_factory.mktemp("page")
+    wide = results.table(
+        [f"a long column {n}" for n in range(20)], [[f"{n}.5 ± 0.{m}" for n in range(20)] for m in range(30)]
+    )
+    table = f"{wide}\n\nA note with `code` in it.\n\n{results.table(['name', ''], [[EVIL, ''], ['x' * 300, '']])}"
+    jobs, contents = [], {}
+    for name, protocol in (("wide", "published"), ("wide", "clean"), ("evil", None)):
+        folder = root / (protocol or "none")
+        config = depth_study.Config(results_dir=str(folder), protocol=protocol or "clean")
+        finding = f"It is {EVIL} {'long' * 100} `code`."
+        jobs.append(_keep.Job(name, protocol, study(name, table, finding), config))
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.svg").write_text(style.svg(a_figure(1)))
+        (folder / name / "3.svg").write_text(
+            style.svg(a_figure(3)).replace("</svg>", f"{EVIL.split('<img')[0]}</svg>")
+        )
+        (folder / name / "p.png").write_bytes(style.png(a_figure(2)))
+        contents[protocol, name] = {
+            "study": name, "config": {"dataset": "digits", "layers": EVIL}, "environment": ENVIRONMENT,
+            "rows": [{}],
+            "figures": [{"file": f, "caption": f'{EVIL}" [x](y) {f}'} for f in ("1.svg", "3.svg", "p.png")],
+        }  # fmt: skip
+    statuses = ("passed", "failed", "kept")
+    content = {
+        "config": {"dataset": "digits", "scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT,
+        "rows": [{"status": status} for status in statuses],
+        "claims": _claims.judged({(None, "gradient_check"): {"config": {"dataset": "digits"}, "rows": []}}),
+    }  # fmt: skip
+    page = _page.page(content, jobs, contents)
+    (root / "report.html").write_text(_page.html(page))
+    return page, root
+
+
+def test_what_came_from_files_is_escaped(made):
+    text = (made[1] / "report.html").read_text()
+    assert "<script" not in text
+    assert "onerror" in text
+    assert "<img src=x" not in text
+    assert "&lt;script&gt;" in text
+    assert set(re.findall(r'(?:src|href)="([^"]{1,5})', text)) == {
+        "#clai",
+        "#rule",
+        "#wide",
+        "#evil",
+        "#made",
+        "data:",
+    }
+    assert "default-src 'none'" in text
+    assert len(text) < 2_000_000
+
+
+def test_every_study_has_what_it_needs(made):
+    text = (made[1] / "report.html").read_text()
+    assert text.count("<figure") == 9
+    assert text.count("<strong>Caveat.</strong> A caveat.") == 2
+    assert text.count('class="finding"') == 3
+    assert text.count("did not do what was asked") == 1
+    assert f"python -m experiments.wide --results_dir={made[1]}/clean" in text
+    assert "Is <code>wide</code> right?" in text
+    assert "1.7 minutes on 2 x86_64 cores, commit abcdef0123 with changes" in text
+    for claim in CLAIMS:
+        assert f'id="claim-{claim.id}"' in text
+
+
+def test_markdown_has_the_same(made):
+    text = _page_markdown.markdown(made[0], made[1])
+    assert "](<clean/wide/1.svg>)" in text
+    for claim in CLAIMS:
+        assert f"| {claim.claim}" in text
+    assert text.count("Caveat: A caveat.") == 2
+    assert "long column 19" in text
+    assert made[0]["summary"] in text
+
+
+@browser.needed
+@pytest.mark.parametrize(("width", "scheme"), browser.VIEWS)
+def test_in_a_browser(width, scheme, made, chromium):
+    shown = chromium.show(made[1] / "report.html", width, scheme)
+    browser.check(shown, figures=9)
+    assert (shown["background"] == "rgb(252, 252, 250)") == (scheme == "light")
+    assert "Title of evil" in shown["text"]
+
+
+@browser.needed
+def test_the_browser_check_can_fail(tmp_path, chromium):
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<!doctype html><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<img alt="x" src="data:image/png;base64,AAAA"><div style="width: 2000px">x</div>'
+        '<script>console.log("told")</script>'
+    )
+    shown = chromium.show(page, 390, "light")
+    assert shown["images"] == [[True, 0]]
+    assert shown["scroll"] > shown["inner"]
+    assert any("2000px" in element for element in shown["wide"])
+    assert len(shown["console"]) == 1
+
+
+def test_blocks():
+    table = results.table(["a", "b", "gone", "-"], [["1.5 ± 0.2", "x | y", "", "-"], ["-", "z", "", "-"]])
+    first, second, third = _page.blocks(f"above\n{table}\n\n  below\n")
+    assert (first, third) == ({"text": "above"}, {"text": "below"})
+    assert second["header"] == ["a", "b"]
+    assert second["numeric"] == [True, False]
+
+
+def test_commands_leave_defaults_out():
+    config = depth_study.Config(dataset="cifar10", protocol="published", seeds=5, learning_rate=0.1)
+    content = {**{k: v for k, v in vars(config).items() if k != "results_dir"}, "distributed": True}
+    assert _page.command("depth_study", depth_study.Config, content, "results/published") == (
+        "python -m experiments.depth_study --dataset=cifar10 --results_dir=results/published --seeds=5 "
+        "--protocol=published --distributed --learning_rate=0.1"
+    )
+
+
+def test_the_mirror_is_told_by_its_fingerprint(real):
+    dataset = data.load("cifar10", **real)
+    content = {"environment": {"data_fingerprint": dataset.fingerprint}}
+    assert _page.dataset_name("cifar10", content) == "CIFAR-10 (JPEG mirror)"
+
+
+def test_other_copies_are_not_the_mirror():
+    assert _page.dataset_name("cifar10", {"environment": {"data_fingerprint": "0" * 64}}) == "CIFAR-10"
+
+
+def test_the_readmes_claims(tmp_path, monkeypatch):
+    claims = _claims.judged({})
+    content = {"study": "reproduce", "config": {"seeds": 3}, "environment": {
+        **ENVIRONMENT, "versions": {"jax": "1"}, "command": "python -m x"},
+        "rows": [], "claims": claims}  # fmt: skip
+    (tmp_path / "reproduce").mkdir()
+    results.write(tmp_path / "reproduce" / "results.json", results.as_json(content))
+    monkeypatch.setattr(_readme, "RESULTS", Path(tmp_path))
+    text = _readme.claims()
+    assert "**Question 3: the two-layer network**" in text
+    assert "`python -m x`, 3 seeds, 1.7 minutes" in text

@@ -1,0 +1,287 @@
+"""The main job: what it keeps, runs again, sets aside, and writes; mostly with a study that takes no time."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from experiments import _common, _keep, _mutants, _own_gradients, depth_study, gradient_check, reproduce
+from experiments._common import Figure, option
+from mlp_jax import data, results
+from mlp_jax.errors import UserError
+from tests import browser
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class FakeConfig(_common.Common):
+    knob: int = option(1, "what it writes")
+
+
+def fake(name, ran, passes=True):
+    """A study that writes its knob, and notes that it ran."""
+
+    def run(config):
+        study = _common.Study(name, config)
+        study.use(config.load())
+        ran.append((name, config.protocol, len(study.rows)))
+        study.add({"knob": config.knob, "protocol": config.protocol})
+        study.finish({"a.svg": Figure('<svg width="72pt" xmlns="http://www.w3.org/2000/svg"/>', "a figure")})
+        return passes
+
+    def table(rows):
+        return results.table(["knob"], [[str(row["knob"])] for row in rows])
+
+    return SimpleNamespace(
+        __doc__="A question?\n\nMore.", Config=FakeConfig, run=run, table=table, TITLE=f"Title of {name}",
+        CAVEAT="A caveat.", finding=lambda content: f"The knob is {content['rows'][0]['knob']}.",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Two fake studies; which of them ran, under which protocol, with how many rows at hand."""
+    seen: list[tuple[str, str, int]] = []
+    monkeypatch.setattr(reproduce, "STUDIES", {name: fake(name, seen) for name in ("first", "second")})
+    return seen
+
+
+def start(folder, **options):
+    return reproduce.run(reproduce.Config(dataset="synthetic", results_dir=str(folder), **options))
+
+
+def own(folder):
+    return results.read_json(folder / "reproduce" / "results.json")
+
+
+ALL = [("first", "published", 0), ("first", "clean", 0), ("second", "published", 0), ("second", "clean", 0)]
+
+
+def test_both_protocols_run_once_and_are_kept(ran, tmp_path, capsys):
+    assert start(tmp_path)
+    assert ran == ALL
+    assert [row["status"] for row in own(tmp_path)["rows"]] == ["passed"] * 4
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("results.json")} == {
+        "first/results.json", "second/results.json", "published/first/results.json",
+        "published/second/results.json", "reproduce/results.json",
+    }  # fmt: skip
+    capsys.readouterr()
+    assert start(tmp_path)
+    assert ran == ALL
+    assert [row["status"] for row in own(tmp_path)["rows"]] == ["kept"] * 4
+    out, err = capsys.readouterr()
+    assert f"== second, clean protocol (4 of 4): kept, {tmp_path}/second/results.json" in out
+    assert err == ""
+    assert start(tmp_path, force=True)
+    assert ran == ALL * 2
+
+
+def test_what_is_kept_needs_no_data(ran, tmp_path, monkeypatch):
+    assert start(tmp_path)
+    monkeypatch.setattr(_common, "_dataset", lambda *a: pytest.fail("loaded"))
+    assert start(tmp_path)
+
+
+def test_some_studies_under_one_protocol(ran, tmp_path):
+    assert start(tmp_path, studies="second", protocol="clean")
+    assert ran == [("second", "clean", 0)]
+    page = (tmp_path / "reproduce" / "report.html").read_text()
+    assert "Title of second" in page
+    assert "Title of first" not in page
+
+
+def test_other_options_run_again_and_say_so(ran, tmp_path, capsys):
+    assert start(tmp_path, protocol="clean")
+    assert start(tmp_path, protocol="clean", seeds=5)
+    assert len(ran) == 4
+    err = capsys.readouterr().err
+    assert (
+        f"note: {tmp_path}/first/results.json has other options (seeds=3 then, 5 now): the study runs again" in err
+    )
+    assert err.count("\n") == 2
+    assert sorted(p.name for p in (tmp_path / "first").iterdir()) == ["a.svg", "results.json"]
+
+
+def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
+    assert start(tmp_path, protocol="clean")
+    path = tmp_path / "first" / "results.json"
+    path.write_text(path.read_text().replace(results.read_json(path)["environment"]["data_fingerprint"], "0" * 64))
+    (tmp_path / "second" / "results.json").unlink()  # else nothing runs, and no data are looked at
+    assert start(tmp_path, protocol="clean")
+    assert ran[2:] == [("first", "clean", 0), ("second", "clean", 0)]
+    assert (
+        "first/results.json comes from another copy of the data: the study runs again" in capsys.readouterr().err
+    )
+
+
+def change(path, **values):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **values}))
+
+
+def version(path):
+    content = json.loads(path.read_text())
+    content["environment"]["versions"]["mlp_jax"] = "0.0.1"
+    path.write_text(json.dumps(content))
+
+
+DAMAGES = {
+    "cut": (lambda path: path.write_text(path.read_text()[:200]), "not a whole JSON file"),
+    "empty": (lambda path: path.write_text(""), "not a whole JSON file"),
+    "foreign": (lambda path: path.write_text("[1]"), "not a results file of this project"),
+    "another study's": (lambda path: change(path, study="other"), "is of another study, other"),
+    "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
+    "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
+    "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
+    "wrong environment": (lambda path: change(path, environment=[]), "does not hold what first writes"),
+    "wrong options": (lambda path: change(path, config=3), "does not hold what first writes"),
+    "a figure lost": (lambda path: (path.parent / "a.svg").unlink(), "lacks its figure a.svg"),
+    "a figure elsewhere": (
+        lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": ""}]),
+        "does not hold what first writes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_file_is_set_aside_and_its_study_runs_again(name, ran, tmp_path, capsys):
+    damage, words = DAMAGES[name]
+    (tmp_path / "secret.svg").write_text("<svg/>")
+    folder = tmp_path / "results"
+    assert start(folder, protocol="clean")
+    path = folder / "first" / "results.json"
+    damage(path)
+    damaged = path.read_text()
+    capsys.readouterr()
+    assert start(folder, protocol="clean")
+    assert ran[2:] == [("first", "clean", 0)]
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert words in err
+    assert "it is kept as results.unusable-1.json, and the study runs again" in err
+    assert (path.parent / "results.unusable-1.json").read_text() == damaged
+    assert results.read_json(path)["rows"] == [{"knob": 1, "protocol": "clean"}]
+
+
+def interrupted(folder, **options):
+    """Leaves the first study as an interruption after its first row does."""
+    job = next(reproduce.jobs(reproduce.Config(
+        dataset="synthetic", results_dir=str(folder), protocol="clean", **options)))  # fmt: skip
+    study = _common.Study(job.name, job.config)
+    study.use(job.config.load())
+    study.add({"knob": 1, "protocol": "clean"})
+
+
+def test_an_interrupted_study_continues(ran, tmp_path, capsys):
+    interrupted(tmp_path)
+    assert start(tmp_path, protocol="clean")
+    assert ran[0] == ("first", "clean", 1)
+    interrupted(tmp_path)
+    (tmp_path / "first" / "results.json").unlink()
+    assert start(tmp_path, protocol="clean", resume=False)
+    assert ran[2] == ("first", "clean", 0)
+    assert capsys.readouterr().err == ""
+
+
+def test_rows_of_other_options_are_set_aside(ran, tmp_path, capsys):
+    interrupted(tmp_path)
+    assert start(tmp_path, protocol="clean", seeds=5)
+    assert ran[0] == ("first", "clean", 0)
+    err = capsys.readouterr().err
+    assert "partial.json has other options (seeds=3 then, 5 now); it is kept as partial.unusable-1.json" in err
+    assert err.count("\n") == 1
+
+
+def test_a_failed_study_fails_the_job_also_when_it_is_kept(ran, tmp_path, monkeypatch):
+    monkeypatch.setitem(reproduce.STUDIES, "first", fake("first", ran, passes=False))
+    assert not start(tmp_path, protocol="clean")
+    assert [row["status"] for row in own(tmp_path)["rows"]] == ["failed", "passed"]
+    assert not start(tmp_path, protocol="clean")
+    assert len(ran) == 2
+    assert [row["status"] for row in own(tmp_path)["rows"]] == ["failed", "kept"]
+    assert "did not do what was asked" in (tmp_path / "reproduce" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("dataset", data.DATASETS)
+@pytest.mark.parametrize("scale", reproduce.SCALES)
+def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
+    config = reproduce.Config(dataset=dataset, scale=scale)
+    listed = {name.split("/")[0] for name in config.options}
+    assert listed <= {"*", *reproduce.STUDIES}
+    for name, options in config.options.items():
+        if name != "*":
+            fields = reproduce.STUDIES[name.split("/")[0]].Config.__dataclass_fields__
+            assert options.keys() <= fields.keys()
+    for job in reproduce.jobs(config):
+        assert job.config.seeds == config.seeds == config.options["*"]["seeds"]
+        check = getattr(job.module, "_check", None)
+        if check is not None:
+            check(job.config)
+    assert reproduce.Config(dataset=dataset, scale=scale, seeds=7).seeds == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"studies": "dept_study"}, "unknown study 'dept_study': choose one of .* Did you mean 'depth_study'?"),
+        ({"studies": ""}, "unknown study ''"),
+        ({"scale": "big"}, "unknown scale 'big': choose one of smoke, standard, full"),
+        ({"protocol": "neither"}, "unknown protocol 'neither': choose one of both, published, clean"),
+        ({"seeds": 0}, "seeds must be a whole number of at least 1"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(UserError, match=message):
+        reproduce.Config(**options)
+
+
+def test_a_mistake_is_one_line_and_status_2(tmp_path):
+    line = [sys.executable, "-m", "experiments.reproduce", "--studies=depth_stduy", f"--results_dir={tmp_path}/r"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: unknown study 'depth_stduy'")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+REAL = {"studies": "gradient_check,depth_study", "scale": "smoke", "protocol": "clean", "precision": "tf32"}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The folder of two true studies, few of whose gradients are checked."""
+    folder = tmp_path_factory.mktemp("real")
+    few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
+        patch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
+        assert start(folder, **REAL)
+    return folder
+
+
+def test_real_studies(real):
+    report = (real / "reproduce" / "report.md").read_text()
+    content = results.read_json(real / "depth_study" / "results.json")
+    assert content["config"]["precision"] == "tf32"  # handed on to every study that trains
+    assert content["config"]["layers"] == "2,3"
+    assert gradient_check.finding(results.read_json(real / "gradient_check" / "results.json")) in report
+    assert depth_study.finding(content) in report
+    assert "](<../depth_study/accuracy.svg>)" in report
+    claims = {claim["id"]: claim for claim in own(real)["claims"]}
+    assert claims["eq13"]["clean"]["verdict"] == "reproduced"
+    assert claims["deeper-3"]["clean"]["n"] == 2
+    assert claims["deeper-3"]["published"]["verdict"] == "not run"
+    jobs = reproduce.jobs(reproduce.Config(dataset="synthetic", results_dir=str(real), **REAL))
+    assert all(_keep.kept(job) is not None for job in jobs)
+
+
+@browser.needed
+@pytest.mark.parametrize(("width", "scheme"), browser.VIEWS)
+def test_the_real_page_in_a_browser(width, scheme, real, chromium):
+    shown = chromium.show(real / "reproduce" / "report.html", width, scheme)
+    browser.check(shown, figures=2)
