@@ -29,7 +29,7 @@ from experiments._best_told import REPORT, figures, finding, table
 from experiments._common import option
 from mlp_jax import data, export, results, statistics
 from mlp_jax.data import Splits
-from mlp_jax.errors import UserError, user_path, whole_number
+from mlp_jax.errors import UserError, one_of, user_path, whole_number
 from mlp_jax.evaluation import evaluate, on_device
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import Result, TrainConfig
@@ -41,7 +41,6 @@ CAVEAT = (
     "its pictures say nothing about other seeds."
 )
 NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
-OPTIMIZER = {"published": "adam", "clean": "momentum"}
 RATES = {"adam": (3e-4, 1e-3, 3e-3), "momentum": (0.01, 0.03, 0.1), "sgd": (0.03, 0.1, 0.3)}
 FILE = "model.safetensors"
 
@@ -52,12 +51,12 @@ class Config(_common.Training):
 
     hidden: str = option("400,400,400", "width of each hidden layer, with commas")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
-    optimizer: str | None = option(None, "sgd, momentum or adam; default adam if published, momentum if clean")
+    optimizer: str = option("adam", "sgd, momentum or adam")
     learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: str | None = option(
         None, "clean: the candidates to choose from on validation; default three, by optimizer"
     )
-    l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.003 if clean")
+    l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.001 if clean")
     epochs: int | None = option(None, "epochs of each run; default 10 if published, 12 if clean")
     decay: float | None = option(
         None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
@@ -103,9 +102,9 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     """How the protocol trains."""
     published = config.protocol == "published"
     return TrainConfig(
-        optimizer=config.optimizer or OPTIMIZER[config.protocol],
+        optimizer=config.optimizer,
         learning_rate=learning_rate,
-        l2=config.l2 if config.l2 is not None else 0.0 if published else 3e-3,
+        l2=config.l2 if config.l2 is not None else 0.0 if published else 1e-3,
         weight_decay=1e-3 if published else 0.0,
         batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
         epochs=config.epochs if config.epochs is not None else 10 if published else 12,
@@ -123,7 +122,7 @@ def candidates(config: Config) -> tuple[float, ...]:
         return (1e-3,)
     if config.learning_rates is not None:
         return _common.real_numbers("--learning_rates", config.learning_rates)
-    return RATES[config.optimizer or OPTIMIZER[config.protocol]]
+    return RATES[config.optimizer]
 
 
 def run(config: Config) -> bool:
@@ -148,6 +147,8 @@ def run(config: Config) -> bool:
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     if row["model"] is not None:
         print(f"model: {study.folder / FILE}; --predict PICTURE... classifies with it")
+    else:
+        print("no model is saved: no run finished")
     return bool(row["status"] == "finished")
 
 
@@ -159,6 +160,7 @@ def _check(config: Config) -> None:
         raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 2)  # batch normalisation needs two
+    one_of("optimizer", config.optimizer, RATES)
     export.check_size(network(config))
 
 

@@ -2,8 +2,8 @@
 
 Tensors: layer1.w (inputs, outputs), layer1.b, with batch normalisation layer1.scale, layer1.shift,
 layer1.running_mean and layer1.running_var, and so on to the output layer; input.shift and input.scale, which turn
-pixels into inputs. Metadata, each value JSON: `METADATA`. A file is untrusted: nothing in it is run (no pickle),
-and whatever does not fit is refused.
+pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS`. A file is untrusted: nothing in it is
+run (no pickle), and whatever does not fit is refused.
 """
 
 import json
@@ -25,7 +25,8 @@ from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.model import Layer, MLPConfig, NormLayer, Params, RunningStats, Stats, forward
 
 FORMAT = "mlp_jax model 1"
-METADATA = ("format", "config", "normalization", "image_shape", "classes", "about")
+FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
+ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
 MOST_NAME = 100
 MOST = 2**32
@@ -118,7 +119,7 @@ def as_bytes(model: Model) -> bytes:
         "about": asdict(model.about),
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    return safetensors_bytes(contiguous, {name: json.dumps(value) for name, value in metadata.items()})
+    return safetensors_bytes(contiguous, {ENTRY: json.dumps(metadata)})  # one entry: several have no fixed order
 
 
 def save(path: Path, model: Model) -> bytes:
@@ -176,14 +177,14 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    if set(texts) != set(METADATA):
-        raise ValueError(f"its metadata are not {', '.join(METADATA)}")
-    found = {}
-    for name, text in texts.items():
-        try:
-            found[name] = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"its metadata {name!r} are not JSON ({error})") from error
+    if set(texts) != {ENTRY}:
+        raise ValueError(f"its metadata are not one entry named {ENTRY}")
+    try:
+        found = json.loads(texts[ENTRY], parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its metadata are not JSON ({error})") from error
+    if not isinstance(found, dict) or set(found) != set(FIELDS):
+        raise ValueError(f"its metadata are not {', '.join(FIELDS)}")
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {str(found['format'])[:MOST_NAME]!r}, and this is {FORMAT!r}")
     return found
@@ -224,7 +225,7 @@ def _fields(kind: type[MLPConfig] | type[About], values: Any) -> dict[str, Any]:
     for name, of in names.items():
         if not _fits(values[name], of):
             raise ValueError(f"its {name} is of a wrong type or out of range")
-    return values
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _fits(value: Any, of: Any) -> bool:
