@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,7 +29,7 @@ def training_curves(row: Row) -> str:
             seeds = [[factor * value for value in curve] for curve in curves[prefix + name]]
             style.band(axes, epochs, seeds, number, label)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.set_ylabel("loss (nats)")
     accuracies.set_ylabel("accuracy (%)")
     if row["report"] is not None:
