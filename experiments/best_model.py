@@ -135,13 +135,14 @@ def run(config: Config) -> bool:
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     label = {"hidden": list(widths(config)), "activation": "leaky_relu", "batch_norm": "after"}
     setting = _runs.Setting(label, network(config, splits.train.x.shape[1]), recipes, report(config))
+    dataset = config.load()  # every process, as they wait for one another
     if not _kept(study):
-        _train(config, study, setting, splits)
+        _train(config, study, setting, splits, dataset)
     row = study.rows[0]
     shown: dict[str, _common.Figure] = {}
     more: dict[str, Any] = {}
     if study.writes and row["model"] is not None:
-        more, shown = _inspect.shown(config, export.load(study.folder / FILE), row["model"]["seed"])
+        more, shown = _inspect.shown(dataset, export.load(study.folder / FILE))
     path = study.finish(figures({"rows": study.rows, **more}) | shown, **more)
     print(table(study.rows))
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -186,18 +187,20 @@ def _kept(study: _common.Study) -> bool:
     return kept
 
 
-def _train(config: Config, study: _common.Study, setting: _runs.Setting, splits: Splits) -> None:
+def _train(
+    config: Config, study: _common.Study, setting: _runs.Setting, splits: Splits, dataset: data.Dataset
+) -> None:
     """The study's one row, and the best seed's network as a file."""
     epochs = setting.epochs(len(splits.train.y))
     with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
         row, runs = _runs.measure(config, setting, splits, bar)
     if config.protocol == "published":
-        row |= in_evaluation_mode(config, row, runs, setting.model, splits)
+        row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
     row["model"] = None
     if row["seeds"]:
         values = row["validation_accuracy"]["values"]
         seed = row["seeds"][values.index(max(values))]
-        model = _model(config, setting.model, runs[seed - config.seed], seed)
+        model = _model(config, setting.model, runs[seed - config.seed], seed, dataset)
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if study.writes:
             content = _save(study.folder / FILE, model)
@@ -213,10 +216,14 @@ def _save(path: Path, model: export.Model) -> bytes:
 
 
 def in_evaluation_mode(
-    config: Config, row: results.Row, runs: list[Result], model: MLPConfig, splits: Splits
+    config: Config,
+    row: results.Row,
+    runs: list[Result],
+    model: MLPConfig,
+    splits: Splits,
+    dataset: data.Dataset,
 ) -> results.Row:
     """What the report's script does not measure: validation in evaluation mode, and all test images."""
-    dataset = config.load()
     scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
     test = on_device(data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels), model)
     states = [runs[seed - config.seed].state for seed in row["seeds"]]
@@ -228,9 +235,8 @@ def in_evaluation_mode(
     return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
 
 
-def _model(config: Config, network: MLPConfig, result: Result, seed: int) -> export.Model:
+def _model(config: Config, network: MLPConfig, result: Result, seed: int, dataset: data.Dataset) -> export.Model:
     """A run's network, and its accuracy on all test images."""
-    dataset = config.load()
     scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
     about = export.About(
         dataset=dataset.name,

@@ -21,7 +21,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mlp_jax import results
 from mlp_jax.data import NORMALIZATIONS, Images, Scaling, rows
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.model import Layer, MLPConfig, NormLayer, Params, RunningStats, Stats, forward
 
 FORMAT = "mlp_jax model 1"
@@ -137,28 +137,37 @@ def load(path: Path) -> Model:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return _model(_metadata(header.get("__metadata__", {})), tensors)
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): make it anew") from error
+        raise UserError(
+            f"{path} is not a whole safetensors file ({printable(str(error))[:200]}): make it anew"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be used as a model: {error}") from error
 
 
+def printable(text: str) -> str:
+    """A file name, say, that does nothing to a terminal or a table: control characters and | are escaped."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(shown).replace("|", "\\|")
+
+
 def read_bounded(path: Path, most: int) -> bytes:
     """The content of a regular file of at most so many bytes. Raises UserError if it is not one."""
+    shown = printable(str(path))
     try:
         if path.is_dir():
-            raise UserError(f"{path} is a folder, not a file")
+            raise UserError(f"{shown} is a folder, not a file")
         if path.exists() and not path.is_file():  # a pipe would never end
-            raise UserError(f"{path} is not a regular file")
+            raise UserError(f"{shown} is not a regular file")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > most:
-        raise UserError(f"{path} is larger than {most / 2**20:g} MiB")
+        raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
     if not content:
-        raise UserError(f"{path} is empty")
+        raise UserError(f"{shown} is empty")
     return content
 
 
@@ -201,7 +210,8 @@ def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
         raise ValueError(f"the network takes {config.inputs} inputs, but the pictures have {math.prod(shape)}")
     if not _list_of(classes, _is_name) or len(set(classes)) != len(classes) or len(classes) != config.classes:
         raise ValueError(f"classes must be {config.classes} different printable names")
-    one_of("normalization", how, NORMALIZATIONS)
+    if how not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}")
     height, width, channels = shape
     _check_tensors(tensors, config, how, (height, width, channels))
     scaling = Scaling(how, tensors["input.shift"], tensors["input.scale"])
