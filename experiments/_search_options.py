@@ -29,11 +29,11 @@ class Config(_common.Training):
     batch_size: str | None = option(None, "batch sizes to try, with commas; default 64,128,200 on cifar10")
     l2: str | None = option(None, "grid: lambdas to try, with commas; default 0.001,0.01 on cifar10")
     learning_rate: str | None = option(
-        None, "grid: learning rates to try, with commas; published default 0.001,0.01 on cifar10"
+        None, "grid: learning rates to try, with commas; on cifar10 default 0.001,0.01 if published"
     )
-    l2_range: str | None = option(None, "random: least and greatest lambda; clean default 0.0003,0.03")
+    l2_range: str | None = option(None, "random: least and greatest lambda; default 0.0003,0.03 if clean")
     learning_rate_range: str | None = option(
-        None, "random: least and greatest learning rate; clean default 0.003,0.3"
+        None, "random: least and greatest learning rate; default on cifar10 0.001,0.1 if clean"
     )
     steps: str | None = option(None, "published: lengths of the runs, with commas; default 3000,5000 on cifar10")
     epochs: int | None = option(None, "clean: length of the runs; default 12")
@@ -60,12 +60,14 @@ _REPORT = {
 }
 DEFAULTS = {"cifar10": _REPORT, "digits": _SMALL, "synthetic": _SMALL}
 # momentum and standardised pixels take rates of their own
-CLEAN = {
+_CLEAN_REPORT = {
     "l2": "0.001,0.01",
-    "learning_rate": "0.02,0.08",
+    "learning_rate": "0.005,0.02",
     "l2_range": "0.0003,0.03",
-    "learning_rate_range": "0.003,0.3",
+    "learning_rate_range": "0.001,0.1",
 }
+_CLEAN_SMALL = _CLEAN_REPORT | {"learning_rate": "0.02,0.08", "learning_rate_range": "0.003,0.3"}
+CLEAN = {"cifar10": _CLEAN_REPORT, "digits": _CLEAN_SMALL, "synthetic": _CLEAN_SMALL}
 TRIALS = {"cifar10": 24, "digits": 12, "synthetic": 12}
 
 
@@ -90,7 +92,7 @@ def space(config: Config) -> Space:
 def _text(config: Config, name: str) -> str:
     """What the user gave, or the default."""
     given: str | None = getattr(config, name)
-    defaults = DEFAULTS[config.dataset] | (CLEAN if config.protocol == "clean" else {})
+    defaults = DEFAULTS[config.dataset] | (CLEAN[config.dataset] if config.protocol == "clean" else {})
     return defaults[name] if given is None else given
 
 

@@ -6,9 +6,13 @@ validation after 5,000 steps, and more than after 3,000; the handed-out default 
 Published protocol: the report's grid with plain SGD on raw pixels minus the mean image, one run of each
 configuration (first seed), the best and the default over all seeds, 49,000/1,000 split, first 1,000 test images.
 Clean protocol: random search over ranges, momentum SGD, standardised pixels, chosen on 5,000 validation images
-(first seed), the best over all seeds, tested on all test images. Only the best and the default are ever tested.
+(first seed), the best over all seeds, tested on all test images. Only the best and the default show test accuracy.
 
-  TFDS_DATA_DIR=... python -m experiments.grid_search --dataset=cifar10 --seeds=5 --protocol=published
+  TFDS_DATA_DIR=... python -m experiments.grid_search --dataset=cifar10 --seeds=5 [--protocol=published]
+
+On CIFAR-10, two cores and 5 seeds, about 6 minutes under the published protocol (the grid takes 2 to 3 of them for
+5,000 steps, 1 to 2 for 3,000) and 5 under the clean one; a learning rate of 0.01 on raw pixels diverges everywhere.
+On the digits, the default, 10 to 40 seconds, and the best ends above 95 % on validation.
 """
 
 import dataclasses
@@ -90,8 +94,10 @@ def _search(config: Config, study: _common.Study, tried: Sequence[Point], splits
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
     with _common.progress(total, "epoch") as bar:
         for group in groups.values():
-            for row, _ in _runs.measure_together(first, group, splits, bar):
-                study.add({name: value for name, value in row.items() if name not in LEFT_OUT})
+            measured = _runs.measure_together(first, group, splits, bar)
+            rows = [{k: v for k, v in row.items() if k not in LEFT_OUT} for row, _ in measured]
+            study.rows.extend(rows[:-1])  # saved once, with the last
+            study.add(rows[-1])
 
 
 def choose(rows: Sequence[results.Row]) -> Point | None:

@@ -96,7 +96,7 @@ def _map(
         text = "x" if math.isnan(cells[y, x]) else f"{cells[y, x]:.1f}"
         color = "white" if cells[y, x] > middle else "black"
         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=8, color=color)
-    limits = {"vmin": middle - 0.7 * span, "vmax": middle + 0.8 * span}
+    limits: dict[str, Any] = {"vmin": middle - 0.7 * span, "vmax": middle + 0.8 * span}
     axes.pcolormesh(cells, cmap="Greys", edgecolors="#bbbbbb", linewidth=0.5, **limits)
     axes.grid(False)
     axes.set_xticks([i + 0.5 for i in range(len(across))], [f"{rate:g}\n{l2:g}" for rate, l2 in across], size=8)
