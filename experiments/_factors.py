@@ -5,6 +5,7 @@ Everything is a function of a study's rows, the centre first. A setting's label 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from experiments import _runs
@@ -88,7 +89,7 @@ def comparisons(rows: Sequence[Row]) -> list[Row]:
     centre, found = rows[0], []
     pairs = [(row, centre, factor(row, centre)) for row in rows[1:]]
     steps = list(path_rows(rows).values())
-    pairs += [(after, before, PATH) for before, after in zip(steps[:-1], steps[1:], strict=True)]
+    pairs += [(after, before, PATH) for before, after in pairwise(steps)]
     for ours, base, name in pairs:
         for quantity in QUANTITIES:
             of = {"setting": label(ours), "base": label(base), "factor": name, "quantity": quantity}
@@ -126,7 +127,7 @@ def _joint(parts: Iterable[Row]) -> str:
 
 
 def _numbers(centre: Row) -> list[Row]:
-    """The verdicts on the accuracies that the report states; its test images were 1,000, its validation's 5,000."""
+    """The verdicts on the accuracies that the report states, on 1,000 test and 5,000 validation images."""
     found = []
     for quantity, value in (centre["report"] or {}).items():
         split = quantity.split("_")[0]

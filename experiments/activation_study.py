@@ -1,21 +1,23 @@
 """Which of activation, batch normalisation, dropout and width make the report's best network (Question 4)?
 
-The report goes from plain networks of ReLU units to [400, 400, 400] units of LeakyReLU(0.1), each followed by batch
-normalisation, 56.4 % on test, and says that dropout "didn't give any improvement". Hypothesis: most of the gain is
-batch normalisation's; other smooth or leaky activations do as well; dropout costs accuracy in runs this short.
+The report goes from plain networks of ReLU units to [400, 400, 400] units of LeakyReLU(0.1), each followed by
+batch normalisation, 56.4 % on test, and says that dropout "didn't give any improvement". Hypothesis: most of the
+gain is batch normalisation's; other smooth or leaky activations do as well; dropout costs accuracy in runs this
+short.
 
 From that best network, the centre, one factor at a time is changed (all combinations with --full): the activation,
 batch normalisation (none, before, after the activation), dropout (0, 0.2, 0.5), the width; and the steps
 from the best plain network to it are shown. Differences are taken seed by seed.
 
-Published protocol: Adam at 1e-3, 10 epochs, coupled weight decay, 45,000/5,000 images, the first 1,000 test images.
-Clean protocol: Adam, the learning rate chosen for each setting on validation (first seed), all 10,000 test images.
+Published protocol: Adam at 1e-3, 10 epochs, coupled weight decay, 45,000/5,000 images, the first 1,000 test
+images. Clean protocol: Adam, the learning rate chosen for each setting on validation (first seed), all 10,000 test
+images.
 
   TFDS_DATA_DIR=... python -m experiments.activation_study --dataset=cifar10 [--protocol=published]
 """
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from experiments import _common, _factors, _runs
@@ -284,13 +286,13 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
         f"{name} - centre": {k: statistics.paired(row, rows[0]) for k, row in sweep.items() if row is not rows[0]}
         for name, sweep in sweeps.items()
     }
-    along = {k: statistics.paired(steps[k], steps[b]) for b, k in zip(order[:-1], order[1:], strict=True)}
+    along = {k: statistics.paired(steps[k], steps[b]) for b, k in pairwise(order)}
     stated = (rows[0]["report"] or {}).get("test_accuracy")
     return {
         "accuracies.svg": Figure(
             plots.accuracies({"from plain to best": steps, **sweeps}, rows[0], stated),
-            "Test accuracy, mean and standard deviation over seeds (dots: seeds). Filled: the centre, the report's "
-            "best network, from which each group changes one factor.",
+            "Test accuracy, mean and standard deviation over seeds (dots: seeds). Filled: the centre, the "
+            "report's best network, from which each group changes one factor.",
         ),
         "differences.svg": Figure(
             plots.differences({"each step - the one before": along, **paired}),
