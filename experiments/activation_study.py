@@ -43,6 +43,7 @@ REPORT = {
 }
 NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 RATES = (0.0005, 0.001, 0.002, 0.004)
+SMALL_RATES = (0.002, 0.008)
 LAST = 1 / 32  # of the learning rate is left in the last epoch, clean
 # (hidden layers, width of the centre, widths)
 SHAPES = {"cifar10": (3, 400, "50,200,400"), "digits": (2, 50, "20,50,100"), "synthetic": (2, 50, "20,50,100")}
@@ -63,7 +64,9 @@ class Config(_common.Training):
     full: bool = option(False, "every combination instead of one factor at a time")
     learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: str | None = option(
-        None, "clean: the candidates to choose from on validation; default 0.0005,0.001,0.002,0.004"
+        None,
+        "clean: the candidates to choose from on validation; default 0.0005,0.001,0.002,0.004 on cifar10, "
+        "else 0.002,0.008",
     )
     weight_decay: float | None = option(
         None, "times each parameter, added to its gradient; default 0.001 if published, 0 if clean"
@@ -82,22 +85,28 @@ class Config(_common.Training):
         return data.split(dataset, validation=data.SPLITS["45000/5000"][1], test=test)
 
 
+def shape(config: Config) -> tuple[int, int, str]:
+    """Number of hidden layers, width of the centre, widths to compare."""
+    given = (config.hidden_layers, config.width, config.widths)
+    layers, width, widths = SHAPES[config.dataset]
+    return given[0] or layers, given[1] or width, widths if given[2] is None else given[2]
+
+
 def labels(config: Config) -> list[dict[str, Any]]:
     """What is trained, the centre first, each once."""
-    layers, width, widths = SHAPES[config.dataset]
-    layers = layers if config.hidden_layers is None else config.hidden_layers
+    layers, width, widths = shape(config)
 
     def hidden(units: int) -> str:
         return ",".join([str(units)] * layers)
 
     values: dict[str, list[Any]] = {
-        "hidden": [hidden(n) for n in _common.whole_numbers("--widths", config.widths or widths, 1)],
+        "hidden": [hidden(n) for n in _common.whole_numbers("--widths", widths, 1)],
         "activation": config.activations.split(","),
         "batch_norm": config.batch_norms.split(","),
         "dropout": list(_common.real_numbers("--dropouts", config.dropouts)),
     }
     centre = {
-        "hidden": hidden(width if config.width is None else config.width),
+        "hidden": hidden(width),
         "activation": "leaky_relu",
         "batch_norm": "after",
         "dropout": 0.0,
@@ -144,7 +153,9 @@ def candidates(config: Config) -> tuple[float, ...]:
     if config.protocol == "published":
         return (1e-3,)
     given = config.learning_rates
-    return RATES if given is None else _common.real_numbers("--learning_rates", given)
+    if given is None:
+        return RATES if config.dataset == "cifar10" else SMALL_RATES
+    return _common.real_numbers("--learning_rates", given)
 
 
 def run(config: Config) -> bool:
@@ -197,12 +208,12 @@ def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
 
 
 def notes(rows: list[results.Row]) -> list[str]:
-    """A line for each setting whose best learning rate is the smallest or the largest that was tried."""
+    """A line for each setting whose best learning rate is the smallest or the largest of three or more."""
     found = []
     for row in rows:
         rates = [choice["learning_rate"] for choice in row["choice"]]
         best = row["recipe"]["learning_rate"]
-        if len(rates) > 1 and best in (min(rates), max(rates)):
+        if len(rates) > 2 and best in (min(rates), max(rates)):
             name = ", ".join(str(row[key]) for key in _factors.LABEL)
             found.append(f"note: {name} did best at the edge of --learning_rates: try beyond {best:g}")
     return found
