@@ -75,18 +75,23 @@ def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | No
 
 
 def measure(
-    config: _common.Training, setting: Setting, splits: Splits, bar: Any
+    config: _common.Training,
+    setting: Setting,
+    splits: Splits,
+    bar: Any,
+    on_params: population.OnParams | None = None,
 ) -> tuple[results.Row, list[Result]]:
     """The row of a setting, and its runs' results, seed by seed, diverged ones too.
 
     The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
-    has the runs that finished.
+    has the runs that finished. `on_params`, of a setting with one recipe: as `population.train` has it.
     """
     started = time.monotonic()
     recipes = setting.recipes
     first = range(config.seeds if len(recipes) == 1 else 1)
-    found = _train(config, [_Job(setting, recipe, seed) for seed in first for recipe in recipes], splits, bar)
+    jobs = [_Job(setting, recipe, seed) for seed in first for recipe in recipes]
+    found = _train(config, jobs, splits, bar, on_params)
     tried = found[: len(recipes)]
     scores = [_validation(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
@@ -129,7 +134,13 @@ class _Job(NamedTuple):
     seed: int
 
 
-def _train(config: _common.Training, jobs: Sequence[_Job], splits: Splits, bar: Any) -> list[Result]:
+def _train(
+    config: _common.Training,
+    jobs: Sequence[_Job],
+    splits: Splits,
+    bar: Any,
+    on_params: population.OnParams | None = None,
+) -> list[Result]:
     """The jobs' runs, as one population."""
     runs = [population.Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
 
@@ -140,7 +151,12 @@ def _train(config: _common.Training, jobs: Sequence[_Job], splits: Splits, bar: 
         bar.update()
 
     found = population.train(
-        runs, splits, max_memory_gb=config.max_memory_gb, data_parallel=config.data_parallel, on_epoch=on_epoch
+        runs,
+        splits,
+        max_memory_gb=config.max_memory_gb,
+        data_parallel=config.data_parallel,
+        on_epoch=on_epoch,
+        on_params=on_params,
     )
     # the epochs that diverged runs left out
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)

@@ -22,7 +22,7 @@ from mlp_jax import memory
 from mlp_jax.data import Split, Splits
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.evaluation import Evaluation, Sums, check_labels, on_device
-from mlp_jax.model import MLPConfig
+from mlp_jax.model import MLPConfig, Params
 from mlp_jax.programs import SPECS, compiled, mesh_of
 from mlp_jax.train import (
     History,
@@ -37,6 +37,7 @@ from mlp_jax.train import (
 )
 
 OnEpoch = Callable[[int, int, Metrics, Evaluation], None]
+OnParams = Callable[[int, int, Params], None]
 
 
 class Run(NamedTuple):
@@ -56,6 +57,7 @@ def train(
     wide: bool | None = None,
     devices: Sequence[jax.Device] | None = None,
     on_epoch: OnEpoch | None = None,
+    on_params: OnParams | None = None,
 ) -> list[Result]:
     """Trains all runs; results in their order, each as `train.train` gives it.
 
@@ -63,7 +65,8 @@ def train(
     order. A run that diverges ends there, and no other run notices. `wide=None` is False on a CPU.
 
     After each epoch `on_epoch(number of the run, epochs so far, Metrics of shape (steps,), validation)` is called
-    for every run that has not diverged. max_memory_gb, per device, limits how many runs are trained at once
+    for every run that has not diverged; `on_params(number of the run, epochs so far, its parameters on the host)`
+    too, and before the first epoch as well. Without it they stay on the devices. max_memory_gb, per device, limits how many runs are trained at once
     (default: `memory.available`). data_parallel: number of devices that share each minibatch. devices: all, if not
     given.
 
@@ -78,7 +81,7 @@ def train(
     for chunks in plans:  # after all that can be refused: a mistake in the last run costs no training
         data, validation = (chunks[0].everywhere_on_device(part) for part in splits[:2])
         for population in chunks:
-            results |= population.train(data, validation, on_epoch)
+            results |= population.train(data, validation, on_epoch, on_params)
     return [results[number] for number in range(len(runs))]
 
 
@@ -192,7 +195,9 @@ class _Population:
         shape = (len(rows), len(rows[0]))
         return _place(jax.tree.map(lambda a: a.reshape(shape + a.shape[1:]), stacked), self.over_runs)
 
-    def train(self, data: Split, validation: Split, on_epoch: OnEpoch | None) -> dict[int, Result]:
+    def train(
+        self, data: Split, validation: Split, on_epoch: OnEpoch | None, on_params: OnParams | None
+    ) -> dict[int, Result]:
         """The results by the number of the run; a repetition's are its original's."""
         per_epoch = steps_per_epoch(data, self.config)
         total = self.config.epochs * per_epoch if self.config.steps is None else self.config.steps
@@ -201,10 +206,12 @@ class _Population:
         hyper = self._hyper()
         state = self.start(self._keys(), hyper)
         books = {number: _Book() for block in self.blocks for number in block}
+        self._hand_out(books, 0, state, on_params)
         for epoch in range(math.ceil(total / per_epoch)):
             alive = self._each(lambda run: np.bool_(True)) if epoch == 0 else self._alive(books)
             state, *found = self.epoch(state, alive, hyper, np.int32(epoch), stop, data, validation)
             self._record(books, epoch, total - epoch * per_epoch, found, len(validation.y), on_epoch)
+            self._hand_out(books, epoch + 1, state, on_params)
             if all(book.diverged for book in books.values()):
                 break
         return self._results(state, books)
@@ -250,6 +257,22 @@ class _Population:
                 if on_epoch is not None and not books[number].diverged:
                     on_epoch(number, epoch + 1, taken, books[number].evaluations[-1])
 
+    def _hand_out(
+        self, books: dict[int, "_Book"], epoch: int, state: TrainState, on_params: OnParams | None
+    ) -> None:
+        if on_params is None:
+            return
+        params = self._on_host(state.params)
+        for number, (b, m) in self._places().items():
+            if not books[number].diverged:
+                on_params(number, epoch, jax.tree.map(lambda values, b=b, m=m: values[b, m], params))
+
+    def _on_host(self, tree: Any) -> Any:
+        """The whole of it as host arrays, in every process."""
+        if not self.everywhere.is_fully_addressable:
+            tree = jax.jit(lambda tree: tree, out_shardings=self.everywhere)(tree)
+        return jax.device_get(tree)
+
     def _places(self) -> dict[int, tuple[int, int]]:
         """Where each run stands, without the repetitions."""
         return {n: (b, m) for b, block in enumerate(self.blocks) for m, n in enumerate(block)}
@@ -257,7 +280,7 @@ class _Population:
     def _results(self, state: TrainState, books: dict[int, "_Book"]) -> dict[int, Result]:
         keys = [jax.random.key_data(key) for key in (state.order_key, state.dropout_key)]
         bare = state._replace(order_key=keys[0], dropout_key=keys[1])
-        host = jax.device_get(jax.jit(lambda tree: tree, out_shardings=self.everywhere)(bare))
+        host = self._on_host(bare)
         results = {}
         for number, (b, m) in self._places().items():
             leaves = jax.tree.map(lambda values, b=b, m=m: jnp.asarray(values[b, m]), host)

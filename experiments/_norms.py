@@ -1,0 +1,99 @@
+"""How large activations and gradients are, layer by layer: root mean squares on one batch, over epochs and seeds."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.data import Split
+from mlp_jax.gradients import SOURCES
+from mlp_jax.model import MLPConfig, Params
+
+
+class Norms(NamedTuple):
+    """Root mean squares, each of shape (layers,), first layer first.
+
+    activation: of a layer's output, the logits for the last one. gradient: of the cross-entropy by the weights,
+    without penalty or weight decay.
+    """
+
+    activation: np.ndarray
+    gradient: np.ndarray
+
+
+def root_mean_square(values: jax.Array) -> jax.Array:
+    """sqrt(mean of squares), scaled by the largest value, since the square of 1e-23 is 0 in float32."""
+    largest = jnp.abs(values).max()
+    scaled = values / jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.square(scaled).mean())
+
+
+def norms(params: Params, batch: Split, model: MLPConfig, gradient: str = "manual") -> Norms:
+    """Of a network on one batch."""
+    network = replace(model, init="uniform_fan_in", init_std=1.0)  # one program for all initialisations
+    return Norms(*map(np.asarray, _norms(params, batch, network, gradient)))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _norms(params: Params, batch: Split, model: MLPConfig, gradient: str) -> tuple[jax.Array, jax.Array]:
+    (_, traced), grads = SOURCES[gradient](params, batch.x, batch.y, model)
+    outputs = [*(hidden.inputs for hidden in traced.hidden[1:]), traced.inputs, traced.logits]
+    outputs = outputs[-len(params) :]  # without hidden layers, `traced.inputs` are the images
+    return (
+        jnp.stack([root_mean_square(values) for values in outputs]),
+        jnp.stack([root_mean_square(layer.w) for layer in grads]),
+    )
+
+
+class Recorder:
+    """Collects the norms of every run of a setting: `on_params` of `population.train`."""
+
+    def __init__(self, batch: Split, model: MLPConfig, gradient: str) -> None:
+        self.batch, self.model, self.gradient = batch, model, gradient
+        self.norms: dict[int, list[Norms]] = defaultdict(list)
+        self.first: dict[int, Params] = {}
+        self.last: dict[int, Params] = {}
+
+    def __call__(self, number: int, epoch: int, params: Params) -> None:
+        """Run `number` has these parameters after so many epochs."""
+        self.norms[number].append(norms(params, self.batch, self.model, self.gradient))
+        self.first.setdefault(number, params)
+        self.last[number] = params
+
+    def summary(self, runs: Sequence[int]) -> dict[str, Any]:
+        """Over these runs: of each norm the geometric mean by epoch (0 is the start) and layer, and its spread.
+
+        spread: the geometric standard deviation (a factor) by layer, at the start and at the end. moved: how far
+        training took each layer's weights, relative to their size at the start.
+        """
+        if not runs:
+            return {"activation": None, "gradient": None, "moved": None}
+        found: dict[str, Any] = {}
+        for name in Norms._fields:
+            values = np.array([[getattr(n, name) for n in self.norms[run]] for run in runs], float)
+            with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0: its mean is 0 again
+                logs = np.log(values)
+                spread = np.exp(logs[:, [0, -1]].std(axis=0, ddof=1)) if len(runs) > 1 else None
+            found[name] = {
+                "mean": _short(np.exp(logs.mean(axis=0))),
+                "spread": None if spread is None else _short(np.nan_to_num(spread, nan=1.0)),
+            }
+        moved = [_moved(self.first[run], self.last[run]) for run in runs]
+        return {**found, "moved": _short(np.mean(moved, axis=0))}
+
+
+def _moved(first: Params, last: Params) -> list[float]:
+    pairs = [(np.asarray(a.w, float), np.asarray(b.w, float)) for a, b in zip(first, last, strict=True)]
+    return [float(np.linalg.norm(b - a) / np.linalg.norm(a)) for a, b in pairs]
+
+
+def _short(values: np.ndarray) -> Any:
+    """As lists, of 4 significant digits: they are for tables and figures."""
+    if values.ndim:
+        return [_short(part) for part in values]
+    return float(f"{float(values):.4g}")

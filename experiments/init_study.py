@@ -1,0 +1,283 @@
+"""Why did "more than 2 layers not update the weights"? Initialisations against depth (a remark in Question 4).
+
+Hypothesis: a layer with weights N(0, s^2) scales what passes it by about s * sqrt(width), forward and backward, so
+the gradient of small weights shrinks by orders of magnitude with every further layer; SGD then stands still, and
+Adam, which divides by the gradient's size, does so later, where the gradient meets its eps of 1e-8. He's and the
+framework's default (uniform_fan_in) keep the scale, or nearly so. `normal_1e-3` is the handed-out one of Question 4
+(standard deviation 0.001), `normal_1e-4` that of Question 3.
+
+For each initialisation, optimiser and depth: the root mean square of every layer's activations and weight gradient on
+the first 200 training images, at the start and after every epoch; accuracy; and whether learning died, which is: after
+the last epoch, validation accuracy is not above that of always answering the commonest class by more than 2 of its
+standard errors.
+
+Published protocol: inputs in [-1, 1], coupled weight decay 0.001, plain SGD or Adam. Clean protocol: standardised
+inputs, no weight decay, momentum SGD or Adam. A learning rate per optimiser, the same for all initialisations and depths.
+
+  TFDS_DATA_DIR=... python -m experiments.init_study --dataset=cifar10 [--protocol=published]
+
+WALL
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments import _common, _norms, _runs
+from experiments._common import Figure, option
+from mlp_jax import results, statistics
+from mlp_jax.data import Split, Splits
+from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.model import INITS, MLPConfig
+from mlp_jax.plots import init_study as plots
+from mlp_jax.train import TrainConfig
+
+TITLE = "Initialisation: at which depth does learning die?"
+CAVEAT = (
+    "The learning rate of each optimiser is fixed over initialisations and depths, and training is short: a rate tuned "
+    "for each setting, or more epochs, could wake some of the networks that are called dead here."
+)
+OPTIMIZERS = {"published": {"sgd": "sgd", "adam": "adam"}, "clean": {"sgd": "momentum", "adam": "adam"}}
+RATES = {"published": {"sgd": 0.1, "adam": 1e-3}, "clean": {"sgd": 0.02, "adam": 1e-3}}
+NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
+DECAY = {"published": 0.95, "clean": 1.0}
+EPOCHS = {"cifar10": 3, "digits": 8, "synthetic": 8}
+NORM_IMAGES = 200
+NAMED = tuple(name for name in INITS if name != "normal")
+LEFT_OUT = ("curves", "first_losses", "choice", "report")
+"""Of a row: what this study, of many settings, does not show."""
+
+
+@dataclass(frozen=True)
+class Config(_common.Training):
+    """Options of the initialisation study; None takes the protocol's value."""
+
+    layers: str = option("2,3,4,5,6,7,8", "depths to compare: hidden layers + 1, with commas")
+    inits: str = option(
+        "normal_1e-4,normal_1e-3,he,uniform_fan_in",
+        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
+    )
+    optimizers: str = option("sgd,adam", "sgd (plain if published, with momentum if clean), adam, or both")
+    sgd_learning_rate: float | None = option(None, "default 0.1 if published, 0.02 if clean")
+    adam_learning_rate: float | None = option(None, "default 0.001")
+    hidden: int = option(50, "width of each hidden layer")
+    activation: str = option("relu", "activation function")
+    epochs: int | None = option(None, "epochs of each run; default 3 on cifar10, else 8")
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
+
+
+def run(config: Config) -> bool:
+    """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
+    _check(config)
+    study = _common.Study("init_study", config)
+    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
+    settings = _settings(config, splits)
+    missing = [s for s in settings if _runs.find(study.rows, s.label) is None]
+    with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
+        for setting in missing:
+            study.add(_row(config, setting, splits, bar))
+    content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
+    path = study.finish(figures(content), dies=content["dies"])
+    print(table(study.rows))
+    print(f"\n{finding(content)}")
+    print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
+    return True
+
+
+def depths(config: Config) -> tuple[int, ...]:
+    """The depths that --layers lists."""
+    return _common.whole_numbers("--layers", config.layers, 1)
+
+
+def network(config: Config, init: str, layers: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
+    """The network of one setting. Raises UserError for an initialisation that does not exist."""
+    name, _, deviation = init.partition("_")
+    if name == "normal" and deviation:
+        (std,) = _common.real_numbers("the standard deviation in --inits=normal_S", deviation)
+        in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
+    else:
+        one_of("init", init, ("normal_S", *NAMED))
+        if init == "normal_S":
+            raise UserError("in --inits=normal_S, S must be a standard deviation, such as normal_1e-3")
+    return MLPConfig(
+        hidden=(config.hidden,) * (layers - 1),
+        activation=config.activation,
+        init="normal" if name == "normal" else init,
+        init_std=std if name == "normal" else 1e-3,
+        precision=config.precision,
+        inputs=inputs,
+        classes=classes,
+    )
+
+
+def recipe(config: Config, optimizer: str) -> TrainConfig:
+    """How the protocol trains with this optimiser."""
+    one_of("optimizer", optimizer, OPTIMIZERS[config.protocol])
+    given = config.sgd_learning_rate if optimizer == "sgd" else config.adam_learning_rate
+    published = config.protocol == "published"
+    return TrainConfig(
+        optimizer=OPTIMIZERS[config.protocol][optimizer],
+        learning_rate=RATES[config.protocol][optimizer] if given is None else given,
+        weight_decay=1e-3 if published else 0.0,
+        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        epochs=EPOCHS[config.dataset] if config.epochs is None else config.epochs,
+        decay=DECAY[config.protocol],
+        validate_in_training_mode=published,
+        gradient=config.gradient,
+    )
+
+
+def _settings(config: Config, splits: Splits) -> list[_runs.Setting]:
+    inputs = splits.train.x.shape[1]
+    return [
+        _runs.Setting(
+            {"init": init, "optimizer": optimizer, "layers": layers},
+            network(config, init, layers, inputs),
+            (recipe(config, optimizer),),
+        )
+        for optimizer in config.optimizers.split(",")
+        for init in config.inits.split(",")
+        for layers in depths(config)
+    ]
+
+
+def _check(config: Config) -> None:
+    """Every option, before anything is loaded; one that would be ignored is a mistake too."""
+    whole_number("--hidden", config.hidden, 1)
+    if config.batch_size is not None:
+        whole_number("--batch_size", config.batch_size, 1)
+    lists = {"layers": list(map(str, depths(config)))}
+    lists |= {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
+    for name, entries in lists.items():
+        if len(set(entries)) < len(entries):
+            raise UserError(f"--{name}={','.join(entries)} names one of them twice: leave one out")
+    for init in lists["inits"]:
+        for layers in depths(config):
+            network(config, init, layers)
+    for optimizer in lists["optimizers"]:
+        recipe(config, optimizer)
+    if config.epochs is not None:
+        whole_number("--epochs", config.epochs, 1)
+    for optimizer in ("sgd", "adam"):
+        if optimizer not in lists["optimizers"] and getattr(config, f"{optimizer}_learning_rate") is not None:
+            raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
+
+
+def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
+    """Accuracy and norms of one setting."""
+    batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
+    recorder = _norms.Recorder(batch, setting.model, config.gradient)
+    row, runs = _runs.measure(config, setting, splits, bar, recorder)
+    finished = [number for number, found in enumerate(runs) if found.status == "finished"]
+    chance = majority(splits.validation)
+    kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
+    accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
+    return {
+        **kept,
+        "chance": chance,
+        "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
+        "norms": recorder.summary(finished),
+    }
+
+
+def majority(split: Split) -> float:
+    """Accuracy of always answering the split's commonest class: what a network that sees nothing can reach."""
+    return float(np.bincount(np.asarray(split.y)).max() / len(split.y))
+
+
+def is_dead(accuracy: float, chance: float, images: int) -> bool:
+    """Whether an accuracy, counted on so many images, is not clearly above chance: by 2 standard errors."""
+    return accuracy <= chance + 2 * statistics.accuracy_error(chance, images)
+
+
+def dies(rows: Sequence[results.Row]) -> list[results.Row]:
+    """For each optimiser and initialisation: the depth from which on every run is dead, None if there is none."""
+    found = []
+    for optimizer, init in dict.fromkeys((row["optimizer"], row["init"]) for row in rows):
+        own = [row for row in rows if (row["optimizer"], row["init"]) == (optimizer, init)]
+        first = None
+        for row in sorted(own, key=lambda row: int(row["layers"]), reverse=True):
+            if row["diverged"] or row["dead"] < len(row["seeds"]):
+                break
+            first = row["layers"]
+        found.append({"optimizer": optimizer, "init": init, "layers": first})
+    return found
+
+
+def shrinkage(rows: Sequence[results.Row], init: str) -> float | None:
+    """By what each further layer divides the first layer's gradient at the start: a geometric mean over depths."""
+    own = [row for row in rows if row["init"] == init and row["norms"]["gradient"]]
+    sizes = {row["layers"]: row["norms"]["gradient"]["mean"][0][0] for row in own}
+    first, last = min(sizes, default=0), max(sizes, default=0)
+    if first == last or not sizes[last]:
+        return None
+    return float((sizes[first] / sizes[last]) ** (1 / (last - first)))
+
+
+def table(rows: Sequence[results.Row]) -> str:
+    """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
+    header = ["optimizer", "init", "layers", "validation %", "test %", "dead", "first gradient", "moved", "status"]
+    return results.table(header, [_cells(row) for row in rows])
+
+
+def _cells(row: results.Row) -> list[str]:
+    accuracies = [results.percent(row[f"{split}_accuracy"]) for split in ("validation", "test")]
+    norms, runs = row["norms"], len(row["seeds"]) + row["diverged"]
+    sizes = [f"{norms['gradient']['mean'][0][0]:.1e}", f"{norms['moved'][0]:.2g}"] if norms["moved"] else ["-"] * 2
+    status = row["status"] if row["status"] == "finished" else f"{row['diverged']} diverged"
+    dead = f"{row['dead']} of {runs}"
+    return [row["optimizer"], row["init"], str(row["layers"]), *accuracies, dead, *sizes, status]
+
+
+def finding(content: dict[str, Any]) -> str:
+    """Where learning dies, and what a layer does to the gradient."""
+    rows = content["rows"]
+    deepest = max(row["layers"] for row in rows)
+    parts = []
+    for optimizer in dict.fromkeys(found["optimizer"] for found in content["dies"]):
+        own = {found["init"]: found["layers"] for found in content["dies"] if found["optimizer"] == optimizer}
+        told = [f"{init} from {layers} layers on" for init, layers in own.items() if layers is not None]
+        alive = [init for init, layers in own.items() if layers is None]
+        if alive:
+            told.append(f"{' and '.join(alive)} at no depth up to {deepest}")
+        parts.append(f"under {NAMES[optimizer]}: {', '.join(told)}")
+    factors = {init: shrinkage(rows, init) for init in dict.fromkeys(row["init"] for row in rows)}
+    shrinks = ", ".join(f"{factor:.3g} ({init})" for init, factor in factors.items() if factor is not None)
+    sentence = f"Learning dies {'; '.join(parts)}."
+    if not shrinks:
+        return sentence
+    return f"{sentence} At the start, each further layer divides the first layer's gradient by {shrinks}."
+
+
+NAMES = {"sgd": "SGD", "adam": "Adam"}
+
+
+def figures(content: dict[str, Any]) -> dict[str, Figure]:
+    """Accuracy and the first layer's gradient against depth; norms layer by layer for the deepest network and 5."""
+    rows = content["rows"]
+    epochs = rows[0]["recipe"]["epochs"]
+    found = {
+        "accuracy.svg": Figure(
+            plots.accuracy(rows),
+            "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard deviation. "
+            "Dashed: the accuracy of always answering the commonest class.",
+        ),
+        "first_gradient.svg": Figure(
+            plots.first_gradient(rows),
+            "Root mean square of the first layer's weight gradient at the start against depth, on a logarithmic scale.",
+        ),
+    }
+    for layers in sorted({5, max(row["layers"] for row in rows)} & {row["layers"] for row in rows}):
+        found[f"norms_{layers}_layers.svg"] = Figure(
+            plots.norms(rows, layers),
+            f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at the "
+            f"start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation over "
+            "seeds. A value of 0 has no marker.",
+        )
+    return found
+
+
+if __name__ == "__main__":
+    _common.launch(Config, run)
