@@ -1,6 +1,6 @@
 """One claim of the report, and how an answer to it is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,20 +48,29 @@ def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Ro
     return {"text": f"{scale * ours['mean']:.{digits}f}{spread} ({ours['n']})", "verdict": verdict, **numbers}
 
 
-def points(difference: Row) -> str:
-    """A paired difference in percentage points with its interval."""
-    if difference["mean"] is None:
-        return "no run to compare"
-    if difference["low"] is None:
-        return f"{100 * difference['mean']:+.1f} ({difference['n']})"
-    ends = f"{100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}"
-    return f"{100 * difference['mean']:+.1f} ({difference['n']}; 95 %: {ends})"
-
-
 def compared(difference: Row, verdict: str) -> Row:
-    """A paired difference as an answer."""
+    """A paired difference as an answer: in percentage points, with its interval."""
     values = statistics.measured(difference["values"])
-    return {"text": points(difference), "verdict": verdict, **{k: values[k] for k in ("mean", "std", "n")}}
+    text = points(values)
+    if difference["low"] is not None:
+        text += f", 95 %: {100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}"
+    return {"text": text, "verdict": verdict, **{name: values[name] for name in ("mean", "std", "n")}}
+
+
+def several(differences: Mapping[str, Row], verdict: str) -> Row:
+    """Paired differences, by what they are differences to, as one answer."""
+    parts = {name: statistics.measured(difference["values"]) for name, difference in differences.items()}
+    text = "; ".join(f"{points(values)} {name}" for name, values in parts.items())
+    numbers = [{"what": name, **{k: v[k] for k in ("mean", "std", "n")}} for name, v in parts.items()]
+    return {"text": text, "verdict": verdict, "parts": numbers}
+
+
+def points(values: Row) -> str:
+    """Measured differences in percentage points, "+1.2 ± 0.3 (5)"."""
+    if values["mean"] is None:
+        return "no run to compare"
+    spread = "" if values["std"] is None else f" ± {100 * values['std']:.1f}"
+    return f"{100 * values['mean']:+.1f}{spread} ({values['n']})"
 
 
 def accuracy(report: float, images: int, name: str = "validation_accuracy", **label: Any) -> Judge:

@@ -64,7 +64,11 @@ def summary(claims: Sequence[Row]) -> str:
         )
         if total := yes + no + open_:
             said.append(
-                f"{yes} of the {total} claims that could be judged under the {protocol} protocol are reproduced, "
-                f"{no} are not, and {open_} cannot be told from noise."
+                f"Under the {protocol} protocol {yes} of the {total} claims that could be judged {_are(yes)} "
+                f"reproduced, {no} {_are(no)} not, and {open_} cannot be told from noise."
             )
     return " ".join(said) or "No claim was judged: the studies that could were not run."
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

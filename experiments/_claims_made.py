@@ -5,7 +5,7 @@ claim is about were not run.
 """
 
 from experiments import depth_study
-from experiments._claim import REMARK, Claim, Judge, Missing, accuracy, compared, one, quantity
+from experiments._claim import REMARK, Claim, Judge, Missing, accuracy, compared, one, quantity, several
 from mlp_jax import statistics
 from mlp_jax.results import Row
 
@@ -184,13 +184,8 @@ def deeper(layers: int) -> Judge:
 def three_are_best(content: Row) -> Row:
     """Are 3 layers better than 2, 4 and 5, on test?"""
     ours, *others = (one(content, layers=n, init="uniform_fan_in") for n in (3, 2, 4, 5))
-    differences = [statistics.paired(ours, other) for other in others]
-    text = ", ".join(
-        f"{100 * d['mean']:+.1f} over {row['layers']}"
-        for d, row in zip(differences, others, strict=True)
-        if d["mean"] is not None
-    )
-    return {"text": text, "verdict": statistics.judge_best(differences)}
+    differences = {f"over {row['layers']}": statistics.paired(ours, row) for row in others}
+    return several(differences, statistics.judge_best(list(differences.values())))
 
 
 for layers, numbers in depth_study.REPORT.items():
@@ -220,12 +215,12 @@ def factor(name: str, *factors: str) -> Judge:
         verdict = next((row["verdict"] for row in content["verdicts"] if row["claim"].startswith(name)), None)
         if verdict is None:
             raise Missing(name)
-        changes = [
-            f"{100 * row['mean']:+.1f} with {row['setting'][KEYS[row['factor']]]}"
+        changes = {
+            f"with {row['setting'][KEYS[row['factor']]]}": row
             for row in content["comparisons"]
-            if row["factor"] in factors and row["quantity"] == "test_accuracy" and row["mean"] is not None
-        ]
-        return {"text": ", ".join(changes), "verdict": verdict}
+            if row["factor"] in factors and row["quantity"] == "test_accuracy"
+        }
+        return several(changes, verdict)
 
     return judge
 

@@ -35,6 +35,7 @@ from experiments import (
     depth_study,
     gradient_check,
     grid_search,
+    init_study,
 )
 from experiments._common import option
 from experiments._scales import SCALES, Options
@@ -46,6 +47,7 @@ STUDIES = {
     "grid_search": grid_search,
     "depth_study": depth_study,
     "activation_study": activation_study,
+    "init_study": init_study,
     "best_model": best_model,
 }
 

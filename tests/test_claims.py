@@ -77,7 +77,7 @@ def test_numbers_are_cifar10s_alone_but_comparisons_are_judged_everywhere():
     # differences 2, 2, 2.5 points: sd 0.289, t(0.975, 2) = 4.303, so 2.17 +- 0.72
     deeper = answer("deeper-3", "depth_study", found)
     assert deeper["verdict"] == REPRODUCED
-    assert deeper["text"] == "+2.2 (3; 95 %: +1.4 to +2.9)"
+    assert deeper["text"] == "+2.2 ± 0.3 (3), 95 %: +1.4 to +2.9"
     assert answer("deeper-4", "depth_study", found) == {"text": "-", "verdict": _claims.NOT_RUN}
     assert answer("table1-4-test", "depth_study", found)["verdict"] == _claims.CIFAR_ONLY
 
@@ -86,7 +86,10 @@ def test_three_layers_are_best():
     worse, better = (0.50, 0.51, 0.52), (0.52, 0.531, 0.541)
     found = content(*depth(layers_2=worse, layers_3=better, layers_4=worse, layers_5=worse))
     assert answer("three-best", "depth_study", found)["verdict"] == REPRODUCED
-    assert answer("three-best", "depth_study", found)["text"] == "+2.1 over 2, +2.1 over 4, +2.1 over 5"
+    assert (
+        answer("three-best", "depth_study", found)["text"]
+        == "+2.1 ± 0.1 (3) over 2; +2.1 ± 0.1 (3) over 4; +2.1 ± 0.1 (3) over 5"
+    )
     found = content(*depth(layers_2=worse, layers_3=worse, layers_4=better, layers_5=worse))
     assert answer("three-best", "depth_study", found)["verdict"] == NOT_REPRODUCED
 
@@ -172,12 +175,14 @@ def test_the_handed_out_initialisation(dead, verdict):
 def test_activation_study_and_best_model():
     setting = {"activation": "leaky_relu", "batch_norm": "after", "dropout": 0.5}
     comparisons = [
-        {"setting": setting, "factor": "dropout", "quantity": "test_accuracy", "mean": -0.031},
-        {"setting": setting, "factor": "dropout", "quantity": "validation_accuracy", "mean": 0.9},
+        {"setting": setting, "factor": "dropout", "quantity": "test_accuracy", "values": [-0.03, -0.032]},
+        {"setting": setting, "factor": "dropout", "quantity": "validation_accuracy", "values": [0.9]},
     ]
     verdicts = [{"claim": "dropout did not give any improvement", "verdict": REPRODUCED}]
     found = content(comparisons=comparisons, verdicts=verdicts)
-    assert answer("dropout", "activation_study", found) == {"text": "-3.1 with 0.5", "verdict": REPRODUCED}
+    dropout = answer("dropout", "activation_study", found)
+    assert (dropout["text"], dropout["verdict"]) == ("-3.1 ± 0.1 (2) with 0.5", REPRODUCED)
+    assert dropout["parts"][0]["mean"] == pytest.approx(-0.031)
     assert answer("factors", "activation_study", found)["verdict"] == _claims.NOT_RUN
     best = content(row((0.545, 0.546, 0.547), validation=(0.50, 0.501, 0.502)))
     assert answer("best-test", "best_model", best)["verdict"] == WITHIN_NOISE  # 1.8 off, whose error is 2.2
@@ -191,8 +196,8 @@ def test_summary_and_tally():
         REPRODUCED: 2, WITHIN_NOISE: 1, NOT_REPRODUCED: 1, _claims.NOT_RUN: 1,
     }  # fmt: skip
     assert _claims.summary(claims) == (
-        "2 of the 4 claims that could be judged under the published protocol are reproduced, 1 are not, and 1 "
-        "cannot be told from noise."
+        "Under the published protocol 2 of the 4 claims that could be judged are reproduced, 1 is not, and 1 cannot "
+        "be told from noise."
     )
 
 
