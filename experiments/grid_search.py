@@ -10,8 +10,9 @@ Clean protocol: random search over ranges, momentum SGD, standardised pixels, ch
 
   TFDS_DATA_DIR=... python -m experiments.grid_search --dataset=cifar10 --seeds=5 [--protocol=published]
 
-On CIFAR-10, two cores and 5 seeds, about 6 minutes under the published protocol (the grid takes 2 to 3 of them for
-5,000 steps, 1 to 2 for 3,000) and 5 under the clean one; a learning rate of 0.01 on raw pixels diverges everywhere.
+On CIFAR-10, two cores and 5 seeds, about 6 minutes under the published protocol (the grid takes 2 to 3 of them
+for 5,000 steps, 1 to 2 for 3,000) and 5 under the clean one; a learning rate of 0.01 on raw pixels diverges
+everywhere.
 On the digits, the default, 10 to 40 seconds, and the best ends above 95 % on validation.
 """
 
