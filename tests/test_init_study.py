@@ -21,7 +21,7 @@ from mlp_jax.train import TrainConfig
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
     "dataset": "synthetic", "layers": "2,3", "hidden": 8, "epochs": 2, "seeds": 2, "optimizers": "adam",
-    "inits": "normal_1e-9,he", "adam_learning_rate": 0.01,
+    "inits": "normal_1e-15,he", "adam_learning_rate": 0.01,
 }  # fmt: skip
 
 
@@ -45,14 +45,14 @@ def synthetic():
 
 def test_the_rows_of_a_small_study(content):
     labels = [(row["optimizer"], row["init"], row["layers"]) for row in content["rows"]]
-    assert labels == [("adam", name, layers) for name in ("normal_1e-9", "he") for layers in (2, 3)]
+    assert labels == [("adam", name, layers) for name in ("normal_1e-15", "he") for layers in (2, 3)]
     for row in content["rows"]:
         assert row["status"] == "finished"
         for name in ("activation", "gradient"):
             assert np.shape(row["norms"][name]["mean"]) == (3, row["layers"])  # the start and 2 epochs
             assert np.shape(row["norms"][name]["spread"]) == (2, row["layers"])
     dead = {(row["init"], row["layers"]): row["dead"] for row in content["rows"]}
-    assert dead["normal_1e-9", 3] == 2
+    assert dead["normal_1e-15", 3] == 2
     assert dead["he", 2] == 0
     assert {found["init"]: found["layers"] for found in content["dies"]}["he"] is None
 
@@ -101,7 +101,8 @@ def test_parameters_are_handed_out_after_every_epoch():
     """And training takes no notice."""
     splits = synthetic()
     model = MLPConfig(hidden=(8,), inputs=splits.train.x.shape[1], init="he")
-    runs = [population.Run(jax.random.key(n), model, TrainConfig(batch_size=20, epochs=2)) for n in (0, 1)]
+    recipe = TrainConfig(optimizer="adam", batch_size=20, epochs=2, decay=1.0)
+    runs = [population.Run(jax.random.key(n), model, recipe) for n in (0, 1)]
     seen = {}
 
     def on_params(number, epoch, params):
@@ -214,9 +215,9 @@ def test_the_true_command(tmp_path):
         return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     small = [f"--{name}={value}" for name, value in SMALL.items()]
-    done = command(*small, "--layers=2", "--inits=he", "--protocol=published", "--seeds=1")
+    done = command(*small, "--layers=1", "--inits=he", "--protocol=published", "--seeds=1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Learning dies under Adam: he at no depth up to 2." in done.stdout
+    assert "Learning dies under Adam: he at no depth up to 1." in done.stdout
     done = command("--inits=xavier")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: unknown init 'xavier'")
