@@ -35,7 +35,7 @@ def width(data: bytes) -> int:
 
 
 def slim(svg: bytes) -> bytes:
-    """The same picture in fewer bytes: places to a hundredth of a point, no indents, no metadata, short font lists.
+    """The same picture in fewer bytes: rounded places, no indents, no metadata, short lists of fonts.
 
     matplotlib lists ten fonts, or for a formula one, which a phone has not.
     """
