@@ -4,14 +4,14 @@ Everything is a function of a study's rows, the centre first. A setting's label 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from experiments import _runs
 from mlp_jax import statistics
 from mlp_jax.model import BATCH_NORMS
 from mlp_jax.results import Row
-from mlp_jax.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE
 
 LABEL = ("hidden", "activation", "batch_norm", "dropout")
 FACTORS = {
@@ -88,7 +88,7 @@ def comparisons(rows: Sequence[Row]) -> list[Row]:
     centre, found = rows[0], []
     pairs = [(row, centre, factor(row, centre)) for row in rows[1:]]
     steps = list(path_rows(rows).values())
-    pairs += [(after, before, PATH) for before, after in zip(steps[:-1], steps[1:], strict=True)]
+    pairs += [(after, before, PATH) for before, after in pairwise(steps)]
     for ours, base, name in pairs:
         for quantity in QUANTITIES:
             of = {"setting": label(ours), "base": label(base), "factor": name, "quantity": quantity}
@@ -103,30 +103,22 @@ def verdicts(rows: Sequence[Row]) -> list[Row]:
     """
     others = [row for row in rows if factor(row, rows[0]) in ("activation", "batch normalisation")]
     dropped = [row for row in rows if factor(row, rows[0]) == "dropout"]
-    judged = [
-        (DROPOUT, [_less(row, rows[0]) for row in dropped]),
-        (BEST, [_less(row, rows[0]) for row in others]),
-    ]
-    found = [{"claim": claim, "verdict": _joint(parts), "parts": parts} for claim, parts in judged if parts]
+    found = [_better(claim, rows[0], others) for claim, others in ((DROPOUT, dropped), (BEST, others)) if others]
     return found + _numbers(rows[0])
 
 
-def _less(row: Row, centre: Row) -> Row:
-    """The claim that the centre is better than this setting."""
-    difference = statistics.paired(row, centre)
-    return {"setting": label(row), "verdict": statistics.judge_difference(difference, "not greater")}
-
-
-def _joint(parts: Iterable[Row]) -> str:
-    """Of a claim that is made of every part."""
-    found = {part["verdict"] for part in parts}
-    if NOT_REPRODUCED in found:
-        return NOT_REPRODUCED
-    return REPRODUCED if found == {REPRODUCED} else WITHIN_NOISE
+def _better(claim: str, centre: Row, others: Sequence[Row]) -> Row:
+    """The verdict on a claim which says that the centre is better than each of the others."""
+    differences = [statistics.paired(centre, row) for row in others]
+    parts = [
+        {"setting": label(row), "verdict": statistics.judge_difference(difference)}
+        for row, difference in zip(others, differences, strict=True)
+    ]
+    return {"claim": claim, "verdict": statistics.judge_best(differences), "parts": parts}
 
 
 def _numbers(centre: Row) -> list[Row]:
-    """The verdicts on the accuracies that the report states; its test images were 1,000, its validation's 5,000."""
+    """The verdicts on the accuracies that the report states, on 1,000 test and 5,000 validation images."""
     found = []
     for quantity, value in (centre["report"] or {}).items():
         split = quantity.split("_")[0]

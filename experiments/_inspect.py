@@ -1,6 +1,6 @@
 """What the best model has learned, as numbers and pictures: confusion, mistakes, first-layer weights."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,15 +11,11 @@ from mlp_jax.export import Model
 from mlp_jax.plots import best_model as plots
 from mlp_jax.train import TrainConfig, init_state
 
-if TYPE_CHECKING:
-    from experiments.best_model import Config
-
 MOST_MISTAKES = 20
 
 
-def shown(config: "Config", model: Model, seed: int) -> tuple[dict[str, Any], dict[str, Figure]]:
+def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str, Figure]]:
     """For results.json: classes, confusion counts, the most confident mistakes; and the figures made of pixels."""
-    dataset = config.load()
     probabilities = model.probabilities(dataset.test_images)
     mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
     counts = confusion(probabilities.argmax(axis=1), dataset.test_labels, len(model.classes))
@@ -28,7 +24,7 @@ def shown(config: "Config", model: Model, seed: int) -> tuple[dict[str, Any], di
         "confusion": {"of": "test images: a row per true class, a column per predicted one", "counts": counts},
         "mistakes": mistakes,
     }
-    figures = {"first_layer.png": first_layer(model, seed)} if model.config.hidden else {}
+    figures = {"first_layer.png": first_layer(model)} if model.config.hidden else {}
     if mistakes:
         figures["mistakes.png"] = mistakes_figure(model, dataset, mistakes)
     return more, figures
@@ -58,9 +54,9 @@ def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dic
     ]
 
 
-def first_layer(model: Model, seed: int) -> Figure:
+def first_layer(model: Model) -> Figure:
     """The first layer's largest units as pictures, beside what they were before training."""
-    start = init_state(jax.random.key(seed), model.config, TrainConfig()).params
+    start = init_state(jax.random.key(model.about.seed), model.config, TrainConfig()).params
     before, after = (np.asarray(params[0].w) for params in (start, model.params))
     units = plots.largest_units(after)
     channels_first = model.scaling.how == "unit_range"
@@ -68,7 +64,8 @@ def first_layer(model: Model, seed: int) -> Figure:
     return Figure(
         png,
         f"First-layer weights as pictures: the {len(units)} units (of {after.shape[1]}) whose weights are largest "
-        f"after training, the same units on both sides. 0 is grey, and each has its own scale. Seed {seed}.",
+        f"after training, the same units on both sides. 0 is grey, and each has its own scale. "
+        f"Seed {model.about.seed}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How large activations and gradients are, layer by layer: root mean squares on one batch, over epochs and seeds."""
+"""How large activations and gradients are, layer by layer: root mean squares on one batch, by epoch and seed."""
 
 import functools
 from collections import defaultdict

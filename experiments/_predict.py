@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from experiments import _common
 from mlp_jax import export, results
 from mlp_jax.data import Images
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.export import printable
 
 if TYPE_CHECKING:
     from experiments.best_model import Config
@@ -26,6 +28,7 @@ WITH_PREDICT = ("predict", "model", "dataset", "results_dir")
 
 def run(config: "Config", path: Path) -> bool:
     """Classifies the pictures with the model at `path`; prints a table, writes predictions.json."""
+    started = time.monotonic()
     _check(config)
     names = pictures_named(config.predict)
     model = load_model(config, path)
@@ -34,7 +37,7 @@ def run(config: "Config", path: Path) -> bool:
     rows = predictions(model, names, images)
     print(table(rows))
     target = folder / "predictions.json"
-    _write(target, config, model, rows)
+    _write(target, config, model, rows, started)
     about = model.about
     print(
         f"model: {path}, trained on {about.dataset}; {100 * about.test_accuracy:.1f} % right on its "
@@ -74,19 +77,10 @@ def load_model(config: "Config", path: Path) -> export.Model:
     return model
 
 
-def printable(name: str) -> str:
-    """A file name that does nothing to a terminal or a table: control characters and | are escaped."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
-    return "".join(shown).replace("|", "\\|")
-
-
 def read_picture(name: str, shape: tuple[int, int, int]) -> Images:
     """A picture file as uint8 pixels of this shape. Raises UserError, one line, if it cannot be one."""
     shown = printable(name)
-    try:
-        content = export.read_bounded(user_path(name), MOST_BYTES)
-    except UserError as error:
-        raise UserError(printable(str(error))) from error
+    content = export.read_bounded(user_path(name), MOST_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow about odd files
@@ -179,9 +173,11 @@ def _percent(probability: float) -> str:
     return f"{100 * probability:.1f}"
 
 
-def _write(path: Path, config: "Config", model: export.Model, rows: list[results.Row]) -> None:
+def _write(path: Path, config: "Config", model: export.Model, rows: list[results.Row], started: float) -> None:
     environment = results.environment(
-        wall_seconds=0.0, command=results.command_line(), fingerprint=model.about.data_fingerprint
+        wall_seconds=time.monotonic() - started,
+        command=results.command_line(),
+        fingerprint=model.about.data_fingerprint,
     )
     content = {
         "study": "best_model_predictions",

@@ -34,9 +34,11 @@ SCALES: dict[str, dict[str, Options]] = {
         },
     },
     "standard": {
-        "cifar10": {"*": {"seeds": 3}},
+        # two cores train an even number of runs side by side: a fourth costs no more than a third
+        "cifar10": {"*": {"seeds": 4}, "depth_study": {"init": "uniform_fan_in,normal"}},
         "else": {
             "*": {"seeds": 3},
+            "depth_study": {"init": "uniform_fan_in,normal"},
             "grid_search": {"hidden": "10,40", "batch_size": "20"},
             "grid_search/clean": {"trials": 12},
             "activation_study": {"activations": "relu,leaky_relu,tanh,gelu", "dropouts": "0,0.2", "widths": "50"},

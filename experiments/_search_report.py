@@ -94,7 +94,8 @@ def finding(content: Mapping[str, Any]) -> str:
     text = f"The best of {counted} was {_named(last)}: {_accuracy(last)} after {last['steps']} steps"
     if last["test_accuracy"]["mean"] is not None:
         text += f", {results.percent(last['test_accuracy'])} % on {last['images']['test']} test images"
-    text += "".join(_gain(comparison) for comparison in content["comparisons"][:1])
+    if content["comparisons"]:
+        text += _gain(content["comparisons"][0], rows[0]["steps"])
     others = [
         diverged,
         *(f"the default reached {_accuracy(r)}" for r in content["rows"] if r["kind"] == "default"),
@@ -116,11 +117,11 @@ def _accuracy(row: Row) -> str:
     return f"{text} (report: {100 * theirs:.1f} %: {statistics.judge_number(quantity, images, theirs, images)})"
 
 
-def _gain(comparison: Row) -> str:
+def _gain(comparison: Row, steps: int) -> str:
     if comparison["mean"] is None:
         return ""
     points = 100 * comparison["mean"]
-    text = f", {abs(points):.1f} points {'more' if points >= 0 else 'less'} than {comparison['base']}"
+    text = f", {abs(points):.1f} points {'more' if points >= 0 else 'less'} than after {steps}"
     if comparison["low"] is None:
         return text
     return f"{text} (95 % interval {100 * comparison['low']:+.1f} to {100 * comparison['high']:+.1f})"

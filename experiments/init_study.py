@@ -3,16 +3,16 @@
 Hypothesis: a layer with weights N(0, s^2) scales what passes it by about s * sqrt(width), forward and backward, so
 the gradient of small weights shrinks by orders of magnitude with every further layer; SGD then stands still, and
 Adam, which divides by the gradient's size, does so later, where the gradient meets its eps of 1e-8. He's and the
-framework's default (uniform_fan_in) keep the scale, or nearly so. `normal_1e-3` is the handed-out one of Question 4
-(standard deviation 0.001), `normal_1e-4` that of Question 3.
+framework's default (uniform_fan_in) keep the scale, or nearly so. `normal_1e-3` is the handed-out initialisation
+of Question 4 (standard deviation 0.001), `normal_1e-4` that of Question 3.
 
-For each initialisation, optimiser and depth: the root mean square of every layer's activations and weight gradient on
-the first 200 training images, at the start and after every epoch; accuracy; and whether learning died, which is: after
-the last epoch, validation accuracy is not above that of always answering the commonest class by more than 2 of its
-standard errors.
+For each initialisation, optimiser and depth: the root mean square of every layer's activations and weight gradient
+on the first 200 training images, at the start and after every epoch; accuracy; and whether learning died, which
+is: after the last epoch, validation accuracy is not above that of always answering the commonest class by more
+than 2 of its standard errors.
 
 Published protocol: inputs in [-1, 1], coupled weight decay 0.001, plain SGD or Adam. Clean protocol: standardised
-inputs, no weight decay, momentum SGD or Adam. A learning rate per optimiser, the same for all initialisations and depths.
+inputs, no weight decay, momentum SGD or Adam. One learning rate per optimiser, for all initialisations and depths.
 
   TFDS_DATA_DIR=... python -m experiments.init_study --dataset=cifar10 [--protocol=published]
 
@@ -36,8 +36,8 @@ from mlp_jax.train import TrainConfig
 
 TITLE = "Initialisation: at which depth does learning die?"
 CAVEAT = (
-    "The learning rate of each optimiser is fixed over initialisations and depths, and training is short: a rate tuned "
-    "for each setting, or more epochs, could wake some of the networks that are called dead here."
+    "The learning rate of each optimiser is fixed over initialisations and depths, and training is short: a rate "
+    "tuned for each setting, or more epochs, could wake some of the networks that are called dead here."
 )
 OPTIMIZERS = {"published": {"sgd": "sgd", "adam": "adam"}, "clean": {"sgd": "momentum", "adam": "adam"}}
 RATES = {"published": {"sgd": 0.1, "adam": 1e-3}, "clean": {"sgd": 0.02, "adam": 1e-3}}
@@ -54,7 +54,9 @@ LEFT_OUT = ("curves", "first_losses", "choice", "report")
 class Config(_common.Training):
     """Options of the initialisation study; None takes the protocol's value."""
 
-    layers: str = option("2,3,4,5,6,7,8", "depths to compare: hidden layers + 1, with commas")
+    layers: str | None = option(
+        None, "depths to compare: hidden layers + 1, with commas; default 2,3,4,5,6,7,8 on cifar10, else 2,3,4,5"
+    )
     inits: str = option(
         "normal_1e-4,normal_1e-3,he,uniform_fan_in",
         "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
@@ -88,24 +90,32 @@ def run(config: Config) -> bool:
 
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists."""
-    return _common.whole_numbers("--layers", config.layers, 1)
+    default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
+    return _common.whole_numbers("--layers", default if config.layers is None else config.layers, 1)
+
+
+def deviation(init: str) -> float | None:
+    """The S of normal_S; None for the others. Raises UserError for an initialisation that does not exist."""
+    name, _, text = init.partition("normal_")
+    if name or not text:
+        one_of("init", init, ("normal_S", *NAMED))
+        return None
+    try:
+        std = float(text)
+    except ValueError:
+        raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
+    in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
+    return std
 
 
 def network(config: Config, init: str, layers: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
     """The network of one setting. Raises UserError for an initialisation that does not exist."""
-    name, _, deviation = init.partition("_")
-    if name == "normal" and deviation:
-        (std,) = _common.real_numbers("the standard deviation in --inits=normal_S", deviation)
-        in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
-    else:
-        one_of("init", init, ("normal_S", *NAMED))
-        if init == "normal_S":
-            raise UserError("in --inits=normal_S, S must be a standard deviation, such as normal_1e-3")
+    std = deviation(init)
     return MLPConfig(
         hidden=(config.hidden,) * (layers - 1),
         activation=config.activation,
-        init="normal" if name == "normal" else init,
-        init_std=std if name == "normal" else 1e-3,
+        init=init if std is None else "normal",
+        init_std=MLPConfig.init_std if std is None else std,
         precision=config.precision,
         inputs=inputs,
         classes=classes,
@@ -255,26 +265,26 @@ NAMES = {"sgd": "SGD", "adam": "Adam"}
 
 
 def figures(content: dict[str, Any]) -> dict[str, Figure]:
-    """Accuracy and the first layer's gradient against depth; norms layer by layer for the deepest network and 5."""
+    """Accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = content["rows"]
     epochs = rows[0]["recipe"]["epochs"]
     found = {
         "accuracy.svg": Figure(
             plots.accuracy(rows),
-            "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard deviation. "
-            "Dashed: the accuracy of always answering the commonest class.",
+            "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard "
+            "deviation. Dashed: the accuracy of always answering the commonest class.",
         ),
         "first_gradient.svg": Figure(
             plots.first_gradient(rows),
-            "Root mean square of the first layer's weight gradient at the start against depth, on a logarithmic scale.",
+            "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
     }
     for layers in sorted({5, max(row["layers"] for row in rows)} & {row["layers"] for row in rows}):
         found[f"norms_{layers}_layers.svg"] = Figure(
             plots.norms(rows, layers),
-            f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at the "
-            f"start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation over "
-            "seeds. A value of 0 has no marker.",
+            f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
+            f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
+            "over seeds. A value of 0 has no marker.",
         )
     return found
 

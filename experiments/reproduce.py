@@ -59,7 +59,7 @@ class Config(_common.Training):
     PROTOCOLS: ClassVar[Sequence[str]] = ("both", *_common.PROTOCOLS)
 
     protocol: str = option("both", "clean, published (the report's scripts bug for bug), or both")
-    seeds: int = option(None, "number of seeds; default: the scale's, 2 (1 on cifar10), 3 or 10")
+    seeds: int = option(None, "number of seeds; default: as many as _scales.py has")
     resume: bool = option(True, "continue a study that was interrupted; --noresume starts it anew")
     scale: str = option("standard", "smoke (does everything work?), standard, or full (more seeds and settings)")
     studies: str | None = option(None, f"which of {','.join(STUDIES)}; default all")

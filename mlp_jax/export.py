@@ -2,8 +2,8 @@
 
 Tensors: layer1.w (inputs, outputs), layer1.b, with batch normalisation layer1.scale, layer1.shift,
 layer1.running_mean and layer1.running_var, and so on to the output layer; input.shift and input.scale, which turn
-pixels into inputs. Metadata, each value JSON: `METADATA`. A file is untrusted: nothing in it is run (no pickle),
-and whatever does not fit is refused.
+pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS`. A file is untrusted: nothing in it is
+run (no pickle), and whatever does not fit is refused.
 """
 
 import json
@@ -21,11 +21,12 @@ from safetensors.numpy import save as safetensors_bytes
 
 from mlp_jax import results
 from mlp_jax.data import NORMALIZATIONS, Images, Scaling, rows
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.model import Layer, MLPConfig, NormLayer, Params, RunningStats, Stats, forward
 
 FORMAT = "mlp_jax model 1"
-METADATA = ("format", "config", "normalization", "image_shape", "classes", "about")
+FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
+ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
 MOST_NAME = 100
 MOST = 2**32
@@ -118,7 +119,7 @@ def as_bytes(model: Model) -> bytes:
         "about": asdict(model.about),
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    return safetensors_bytes(contiguous, {name: json.dumps(value) for name, value in metadata.items()})
+    return safetensors_bytes(contiguous, {ENTRY: json.dumps(metadata)})  # one entry: several have no fixed order
 
 
 def save(path: Path, model: Model) -> bytes:
@@ -136,28 +137,37 @@ def load(path: Path) -> Model:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return _model(_metadata(header.get("__metadata__", {})), tensors)
     except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): make it anew") from error
+        raise UserError(
+            f"{path} is not a whole safetensors file ({printable(str(error))[:200]}): make it anew"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be used as a model: {error}") from error
 
 
+def printable(text: str) -> str:
+    """A file name, say, that does nothing to a terminal or a table: control characters and | are escaped."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(shown).replace("|", "\\|")
+
+
 def read_bounded(path: Path, most: int) -> bytes:
     """The content of a regular file of at most so many bytes. Raises UserError if it is not one."""
+    shown = printable(str(path))
     try:
         if path.is_dir():
-            raise UserError(f"{path} is a folder, not a file")
+            raise UserError(f"{shown} is a folder, not a file")
         if path.exists() and not path.is_file():  # a pipe would never end
-            raise UserError(f"{path} is not a regular file")
+            raise UserError(f"{shown} is not a regular file")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > most:
-        raise UserError(f"{path} is larger than {most / 2**20:g} MiB")
+        raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
     if not content:
-        raise UserError(f"{path} is empty")
+        raise UserError(f"{shown} is empty")
     return content
 
 
@@ -176,14 +186,14 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    if set(texts) != set(METADATA):
-        raise ValueError(f"its metadata are not {', '.join(METADATA)}")
-    found = {}
-    for name, text in texts.items():
-        try:
-            found[name] = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"its metadata {name!r} are not JSON ({error})") from error
+    if set(texts) != {ENTRY}:
+        raise ValueError(f"its metadata are not one entry named {ENTRY}")
+    try:
+        found = json.loads(texts[ENTRY], parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its metadata are not JSON ({error})") from error
+    if not isinstance(found, dict) or set(found) != set(FIELDS):
+        raise ValueError(f"its metadata are not {', '.join(FIELDS)}")
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {str(found['format'])[:MOST_NAME]!r}, and this is {FORMAT!r}")
     return found
@@ -200,7 +210,8 @@ def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
         raise ValueError(f"the network takes {config.inputs} inputs, but the pictures have {math.prod(shape)}")
     if not _list_of(classes, _is_name) or len(set(classes)) != len(classes) or len(classes) != config.classes:
         raise ValueError(f"classes must be {config.classes} different printable names")
-    one_of("normalization", how, NORMALIZATIONS)
+    if how not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}")
     height, width, channels = shape
     _check_tensors(tensors, config, how, (height, width, channels))
     scaling = Scaling(how, tensors["input.shift"], tensors["input.scale"])
@@ -224,7 +235,7 @@ def _fields(kind: type[MLPConfig] | type[About], values: Any) -> dict[str, Any]:
     for name, of in names.items():
         if not _fits(values[name], of):
             raise ValueError(f"its {name} is of a wrong type or out of range")
-    return values
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _fits(value: Any, of: Any) -> bool:

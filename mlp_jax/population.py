@@ -66,9 +66,10 @@ def train(
 
     After each epoch `on_epoch(number of the run, epochs so far, Metrics of shape (steps,), validation)` is called
     for every run that has not diverged; `on_params(number of the run, epochs so far, its parameters on the host)`
-    too, and before the first epoch as well. Without it they stay on the devices. max_memory_gb, per device, limits how many runs are trained at once
-    (default: `memory.available`). data_parallel: number of devices that share each minibatch. devices: all, if not
-    given.
+    too, and before the first epoch as well. Without it they stay on the devices.
+
+    max_memory_gb, per device, limits how many runs are trained at once (default: `memory.available`).
+    data_parallel: number of devices that share each minibatch. devices: all, if not given.
 
     Raises UserError, before any training, if a batch is larger than the training split, if the data do not fit a
     model, if batch normalisation would meet a batch of 1, if one run alone does not fit the memory, or if

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,8 +12,17 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data import Split
 from mlp_jax.evaluation import Sums, sums, sums_in_training_mode
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import Hyper, Metrics, TrainConfig, TrainState, init_state, minibatches, run_epoch
+from mlp_jax.model import MLPConfig, Params
+from mlp_jax.train import (
+    Hyper,
+    Metrics,
+    TrainConfig,
+    TrainState,
+    init_params,
+    init_state,
+    minibatches,
+    run_epoch,
+)
 
 SPECS = PartitionSpec("runs"), PartitionSpec()
 """Where an array with runs as leading axis lies, and one that is everywhere the same."""
@@ -32,22 +42,25 @@ def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, An
     epoch(state, alive, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums), where
     members that are not alive stay as they are. All but the last four have the leading axes (block, member).
     """
-    runs, everywhere = SPECS
-    one_by_one = mesh.devices.flat[0].platform == "cpu"
-    batch = functools.partial(_shard_batch, mesh=mesh)
+    runs, _ = SPECS
 
-    def mapped(block: Callable[..., Any]) -> Callable[..., Any]:
-        """Over the device's blocks: vmap would make thin batched products, for which CPU code is slow."""
-        return (lambda *trees: jax.lax.map(lambda tree: block(*tree), trees)) if one_by_one else jax.vmap(block)
-
-    def start_block(keys: jax.Array, hyper: Hyper) -> TrainState:
-        def one(key: jax.Array, hyper: Hyper) -> TrainState:
-            return init_state(jax.random.wrap_key_data(key), model, config, hyper)
-
-        return TrainState(*_members(one)(keys, hyper))
+    def start_one(key: jax.Array, hyper: Hyper, params: Params) -> TrainState:
+        return init_state(jax.random.wrap_key_data(key), model, config, hyper, params)
 
     def start(keys: jax.Array, hyper: Hyper) -> TrainState:
-        return TrainState(*mapped(start_block)(keys, hyper))
+        return TrainState(*started(keys, hyper, _drawn(model, mesh)(keys, hyper)))
+
+    block = _mapped(_members(start_one), mesh=mesh)
+    started = jax.jit(_sharded(block, mesh, in_specs=(runs,) * 3))
+    # which initialisation it was does not matter any more: all share one epoch
+    return start, _epoch(replace(model, init=MLPConfig.init), config, mesh)
+
+
+@functools.lru_cache(maxsize=32)
+def _epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
+    runs, everywhere = SPECS
+    mapped = functools.partial(_mapped, mesh=mesh)
+    batch = functools.partial(_shard_batch, mesh=mesh)
 
     def epoch(
         state: TrainState, alive: Any, hyper: Hyper, number: Any, stop: Any, data: Split, validation: Split
@@ -73,17 +86,35 @@ def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, An
 
     def epoch_and_share(*arguments: Any) -> tuple[TrainState, Metrics, Sums]:
         """Every process reads what was recorded."""
-        state, metrics, evaluated = sharded(epoch, in_specs=(runs, runs, runs, *shared), out_specs=runs)(
-            *arguments
-        )
+        in_specs = (runs,) * 3 + (everywhere,) * 4
+        state, metrics, evaluated = _sharded(epoch, mesh, in_specs=in_specs)(*arguments)
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, everywhere))
 
-    sharded = functools.partial(jax.shard_map, mesh=mesh, axis_names={"runs"}, check_vma=False)
-    shared = (everywhere,) * 4
-    return (
-        jax.jit(sharded(start, in_specs=(runs, runs), out_specs=runs)),
-        jax.jit(epoch_and_share, donate_argnums=0),
-    )
+    return jax.jit(epoch_and_share, donate_argnums=0)
+
+
+@functools.lru_cache(maxsize=32)
+def _drawn(model: MLPConfig, mesh: Mesh) -> Any:
+    """(keys, hyper) -> initial parameters; apart, since it takes long to compile and serves all optimisers."""
+
+    def one(key: jax.Array, hyper: Hyper) -> Params:
+        return init_params(jax.random.wrap_key_data(key), model, hyper)
+
+    runs, _ = SPECS
+    return jax.jit(_sharded(_mapped(_members(one), mesh=mesh), mesh, in_specs=(runs, runs)))
+
+
+def _sharded(block: Callable[..., Any], mesh: Mesh, in_specs: tuple[PartitionSpec, ...]) -> Callable[..., Any]:
+    runs, _ = SPECS
+    options: dict[str, Any] = {"axis_names": {"runs"}, "check_vma": False}
+    return jax.shard_map(block, mesh=mesh, in_specs=in_specs, out_specs=runs, **options)
+
+
+def _mapped(block: Callable[..., Any], *, mesh: Mesh) -> Callable[..., Any]:
+    """Over the device's blocks: vmap would make thin batched products, for which CPU code is slow."""
+    if mesh.devices.flat[0].platform == "cpu":
+        return lambda *trees: jax.lax.map(lambda tree: block(*tree), trees)
+    return jax.vmap(block)
 
 
 def _members(one: Callable[..., Any]) -> Callable[..., Any]:

@@ -160,13 +160,28 @@ def learning_rate(
     return rate * jnp.asarray(factor(count))
 
 
-def init_state(key: PRNGKeyArray, model: MLPConfig, config: TrainConfig, hyper: Hyper | None = None) -> TrainState:
-    """State before the first step; the key is split once, into initialisation, minibatch order and dropout."""
-    init_key, order_key, dropout_key = jax.random.split(key, 3)
+def init_state(
+    key: PRNGKeyArray,
+    model: MLPConfig,
+    config: TrainConfig,
+    hyper: Hyper | None = None,
+    params: Params | None = None,
+) -> TrainState:
+    """State before the first step; the key is split once, into initialisation, minibatch order and dropout.
+
+    params: what `init_params` gives for the key, if that is at hand.
+    """
+    _, order_key, dropout_key = jax.random.split(key, 3)
     traced = hyper_from(config) if hyper is None else hyper
-    params = init(init_key, model, scale=traced.init_scale)
+    if params is None:
+        params = init_params(key, model, traced)
     opt_state = _optimizer(config, traced, traced.learning_rate).init(params)
     return TrainState(params, opt_state, init_stats(model), order_key, dropout_key, jnp.zeros((), jnp.int32))
+
+
+def init_params(key: PRNGKeyArray, model: MLPConfig, hyper: Hyper) -> Params:
+    """The initial parameters of the run with this key."""
+    return init(jax.random.split(key, 3)[0], model, scale=hyper.init_scale)
 
 
 def train_step(

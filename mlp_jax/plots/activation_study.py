@@ -1,4 +1,4 @@
-"""Figures of the activation study: one line per setting, grouped by factor, so that they read on a narrow screen."""
+"""Figures of the activation study: one line per setting, grouped by factor, to read on a narrow screen."""
 
 from collections.abc import Mapping
 
@@ -49,9 +49,9 @@ def differences(groups: Groups) -> str:
     return style.svg(figure)
 
 
-def _lines(groups: Groups) -> tuple[Figure, Axes, list[tuple[float, int, Row]]]:
+def _lines(groups: Groups) -> tuple[Figure, Axes, list[tuple[int, int, Row]]]:
     """An empty figure with a labelled line per setting; each line's height, the number of its group, its row."""
-    ticks: list[tuple[float, str, bool]] = []
+    ticks: list[tuple[int, str, bool]] = []
     lines = []
     for number, (heading, members) in enumerate((k, v) for k, v in groups.items() if v):
         ticks.append((-len(ticks), heading, True))
@@ -61,11 +61,11 @@ def _lines(groups: Groups) -> tuple[Figure, Axes, list[tuple[float, int, Row]]]:
     figure, (axes,) = style.canvas(height=0.8 + 0.24 * len(ticks))
     axes.set_yticks([y for y, _, _ in ticks], [name for _, name, _ in ticks])
     axes.set_ylim(-len(ticks) + 0.4, 0.6)
-    for tick, (_, _, heading) in zip(axes.get_yticklabels(), ticks, strict=True):
-        tick.set_fontweight("bold" if heading else "normal")
+    for tick, (_, _, bold) in zip(axes.get_yticklabels(), ticks, strict=True):
+        tick.set_fontweight("bold" if bold else "normal")
     axes.tick_params(axis="y", length=0)
     return figure, axes, lines
 
 
-def _no_value(axes: Axes, y: float) -> None:
+def _no_value(axes: Axes, y: int) -> None:
     axes.annotate("diverged", (0.5, y), xycoords=("axes fraction", "data"), va="center", fontsize="small")

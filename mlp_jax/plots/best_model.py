@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,6 +29,7 @@ def training_curves(row: Row) -> str:
             seeds = [[factor * value for value in curve] for curve in curves[prefix + name]]
             style.band(axes, epochs, seeds, number, label)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.set_ylabel("loss (nats)")
     accuracies.set_ylabel("accuracy (%)")
     if row["report"] is not None:
@@ -69,10 +71,14 @@ def first_layer(
     channels_first: bool,
 ) -> bytes:
     """The same units' weights, (inputs, units), before and after training, each unit as a picture of its own."""
-    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
-    panels = [figure.add_subplot(1, 2, number) for number in (1, 2)]
-    for axes, w, title in zip(panels, (before, after), ("before training", "after training"), strict=True):
-        _show(axes, mosaic(weight_pictures(w, image_shape, channels_first=channels_first)))
+    sides = [mosaic(weight_pictures(w, image_shape, channels_first=channels_first)) for w in (before, after)]
+    height, width = sides[0].shape[:2]
+    figure = Figure(figsize=(9.6, 0.4 + 4.7 * height / width), layout="constrained")
+    for number, (side, title) in enumerate(
+        zip(sides, ("before training", "after training"), strict=True), start=1
+    ):
+        axes = figure.add_subplot(1, 2, number)
+        _show(axes, side)
         axes.set_title(title, fontsize="medium")
     return _small(figure)
 
@@ -104,10 +110,10 @@ def mosaic(pictures: Images) -> Images:
 
 def mistakes(pictures: Images, titles: Sequence[str]) -> bytes:
     """Pictures with a title of up to three lines each, five in a row."""
-    down = max(1, -(-len(pictures) // 5))
-    figure = Figure(figsize=(8, 2.2 * down), layout="constrained")
+    across, down = min(5, len(pictures)), -(-len(pictures) // 5)
+    figure = Figure(figsize=(1.6 * across, 2.2 * down), layout="constrained")
     for number, (picture, title) in enumerate(zip(pictures, titles, strict=True), start=1):
-        axes = figure.add_subplot(down, 5, number)
+        axes = figure.add_subplot(down, across, number)
         _show(axes, picture)
         axes.set_title(title, fontsize="small")
     return _small(figure)

@@ -54,11 +54,11 @@ def grid(rows: Sequence[Row], best: Mapping[str, Any] | None) -> str:
     across = sorted({_across(row) for row in searched})
     steps = sorted({row["steps"] for row in searched}) if not _by_epochs(searched) else [None]
     figure, panels = canvas(len(steps), height=max(2.8, 1.2 + 0.36 * len(down)))
-    values = [row["validation_accuracy"]["mean"] for row in searched]
-    top = 100 * max((v for v in values if v is not None), default=1.0)
+    values = [100 * row["validation_accuracy"]["mean"] for row in searched if row["status"] == "finished"]
+    ends = (min(values, default=0.0), max(values, default=100.0))
     for axes, taken in zip(panels, steps, strict=True):
         shown = [row for row in searched if taken in (None, row["steps"])]
-        _map(axes, shown, down, across, top)
+        _map(axes, shown, down, across, ends)
         if best is not None:
             place = (across.index(_across(best)), down.index(_down(best)))
             axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5))
@@ -80,20 +80,24 @@ def _across(row: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _map(
-    axes: Axes, rows: Sequence[Row], down: list[tuple[int, int]], across: list[tuple[float, float]], top: float
+    axes: Axes,
+    rows: Sequence[Row],
+    down: list[tuple[int, int]],
+    across: list[tuple[float, float]],
+    ends: tuple[float, float],
 ) -> None:
-    """Light grey is bad and dark is good, so that print shows it; the number stands in its cell."""
+    """Light grey is the least of `ends`, dark the greatest, so that print shows it; the number is in its cell."""
     cells = np.full((len(down), len(across)), math.nan)
+    middle, span = sum(ends) / 2, max(ends[1] - ends[0], 1.0)
     for row in rows:
-        value = row["validation_accuracy"]["mean"]
         y, x = down.index(_down(row)), across.index(_across(row))
-        cells[y, x] = math.nan if value is None else 100 * value
-        text, dark = (
-            ("×" if value is None else f"{100 * value:.1f}"),
-            value is not None and 100 * value > 0.6 * top,
-        )
-        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=8, color="white" if dark else "black")
-    axes.pcolormesh(cells, cmap="Greys", vmin=0, vmax=1.15 * top, edgecolors="#bbbbbb", linewidth=0.5)
+        if row["status"] == "finished":
+            cells[y, x] = 100 * row["validation_accuracy"]["mean"]
+        text = "x" if math.isnan(cells[y, x]) else f"{cells[y, x]:.1f}"
+        color = "white" if cells[y, x] > middle else "black"
+        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=8, color=color)
+    limits: dict[str, Any] = {"vmin": middle - 0.7 * span, "vmax": middle + 0.8 * span}
+    axes.pcolormesh(cells, cmap="Greys", edgecolors="#bbbbbb", linewidth=0.5, **limits)
     axes.grid(False)
     axes.set_xticks([i + 0.5 for i in range(len(across))], [f"{rate:g}\n{l2:g}" for rate, l2 in across], size=8)
     axes.set_yticks([i + 0.5 for i in range(len(down))], [f"{h}, {b}" for h, b in down], size=8)

@@ -33,12 +33,13 @@ def accuracy(rows: Sequence[Row]) -> str:
 def first_gradient(rows: Sequence[Row]) -> str:
     """The first layer's gradient at the start against layers; the optimiser does not matter yet."""
     figure, (axes,) = canvas(1)
+    axes.set_yscale("log")
     for number, init in enumerate(_inits(rows)):
         mine = [row for row in _of(rows, rows[0]["optimizer"], init) if row["norms"]["gradient"]]
         middle = np.array([row["norms"]["gradient"]["mean"][0][0] for row in mine])
         spread = np.array([(row["norms"]["gradient"]["spread"] or [[1.0]])[0][0] for row in mine])
         _line(axes, [row["layers"] for row in mine], middle, middle / spread, middle * spread, number, init)
-    axes.set(yscale="log", xlabel="layers (hidden layers + 1)", ylabel="RMS of the first layer's weight gradient")
+    axes.set(xlabel="layers (hidden layers + 1)", ylabel="RMS of the first layer's weight gradient")
     axes.set_xticks(sorted({row["layers"] for row in rows}))
     legend(axes)
     return svg(figure)
@@ -55,8 +56,8 @@ def norms(rows: Sequence[Row], layers: int) -> str:
     for row_number, (quantity, words) in enumerate(QUANTITIES.items()):
         for column, (title, optimizer, when) in enumerate(columns):
             axes = panels[row_number * len(columns) + column]
-            _norms(axes, rows, optimizer, quantity, when)
             axes.set(yscale="log", title=title, xlabel="layer")
+            _norms(axes, rows, optimizer, quantity, when)
             axes.set_xticks(range(1, layers + 1))
             if column == 0:
                 axes.set_ylabel(words)
@@ -86,6 +87,8 @@ def _line(
     label: str,
 ) -> None:
     color, marker = STYLES[number % len(STYLES)]
+    if axes.get_yscale() == "log":  # which has no place for 0
+        middle, low, high = (np.where(values > 0, values, np.nan) for values in (middle, low, high))
     axes.plot(x, middle, color=color, marker=marker, markersize=4, label=label)
     axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 

@@ -1,0 +1,197 @@
+"""The grid search's options, and the configurations and recipes that they name."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import _common, _runs
+from experiments._common import option
+from experiments._space import Point, Space
+from mlp_jax.data import Splits
+from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig, steps_per_epoch
+
+DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
+DEFAULT_STEPS = 1000
+REPORT_BEST, REPORT_DEFAULT = 0.533, 0.29  # of validation, after 5,000 and 1,000 steps
+SEARCHES = ("grid", "random")
+
+
+@dataclass(frozen=True)
+class Config(_common.Training):
+    """Options of the search; None takes the value of the protocol and the dataset."""
+
+    search: str | None = option(None, "grid or random; default grid if published, random if clean")
+    trials: int | None = option(
+        None, "random: number of draws, default 24 on cifar10, else 12; grid: that many of its points, default all"
+    )
+    hidden: str | None = option(None, "hidden widths to try, with commas; default 50,100,200 on cifar10")
+    batch_size: str | None = option(None, "batch sizes to try, with commas; default 64,128,200 on cifar10")
+    l2: str | None = option(None, "grid: lambdas to try, with commas; default 0.001,0.01 on cifar10")
+    learning_rate: str | None = option(
+        None, "grid: learning rates to try, with commas; on cifar10 default 0.001,0.01 if published"
+    )
+    l2_range: str | None = option(None, "random: least and greatest lambda; default 0.0003,0.03 if clean")
+    learning_rate_range: str | None = option(
+        None, "random: least and greatest learning rate; default on cifar10 0.001,0.1 if clean"
+    )
+    steps: str | None = option(None, "published: lengths of the runs, with commas; default 3000,5000 on cifar10")
+    epochs: int | None = option(None, "clean: length of the runs; default 12")
+
+
+# lists and ranges of each dataset; the digits' and the synthetic images have fewer pixels, and fewer of them
+_SMALL = {
+    "hidden": "10,20,40",
+    "batch_size": "20,40,60",
+    "steps": "300,500",
+    "l2": "0.01,0.1",
+    "learning_rate": "0.001,0.01",
+    "l2_range": "0.001,0.1",
+    "learning_rate_range": "0.0003,0.03",
+}
+_REPORT = {
+    "hidden": "50,100,200",
+    "batch_size": "64,128,200",
+    "steps": "3000,5000",
+    "l2": "0.001,0.01",
+    "learning_rate": "0.001,0.01",
+    "l2_range": "0.0001,0.1",
+    "learning_rate_range": "0.0001,0.01",
+}
+DEFAULTS = {"cifar10": _REPORT, "digits": _SMALL, "synthetic": _SMALL}
+# momentum and standardised pixels take rates of their own
+_CLEAN_REPORT = {
+    "l2": "0.001,0.01",
+    "learning_rate": "0.005,0.02",
+    "l2_range": "0.0003,0.03",
+    "learning_rate_range": "0.001,0.1",
+}
+_CLEAN_SMALL = _CLEAN_REPORT | {"learning_rate": "0.02,0.08", "learning_rate_range": "0.003,0.3"}
+CLEAN = {"cifar10": _CLEAN_REPORT, "digits": _CLEAN_SMALL, "synthetic": _CLEAN_SMALL}
+TRIALS = {"cifar10": 24, "digits": 12, "synthetic": 12}
+
+
+def kind_of_search(config: Config) -> str:
+    """Grid or random."""
+    return config.search or ("grid" if config.protocol == "published" else "random")
+
+
+def space(config: Config) -> Space:
+    """What --hidden ... --learning_rate, or their ranges, list. Raises UserError."""
+    ranges = kind_of_search(config) == "random"
+    end = "_range" if ranges else ""
+    return Space(
+        _wholes(config, "hidden"),
+        _wholes(config, "batch_size"),
+        _reals(config, f"l2{end}"),
+        _reals(config, f"learning_rate{end}"),
+        ranges,
+    )
+
+
+def _text(config: Config, name: str) -> str:
+    """What the user gave, or the default."""
+    given: str | None = getattr(config, name)
+    defaults = DEFAULTS[config.dataset] | (CLEAN[config.dataset] if config.protocol == "clean" else {})
+    return defaults[name] if given is None else given
+
+
+def _wholes(config: Config, name: str) -> tuple[int, ...]:
+    return _distinct(name, _common.whole_numbers(f"--{name}", _text(config, name), 1))
+
+
+def _reals(config: Config, name: str) -> tuple[float, ...]:
+    """The values of a list, or the two ends of a range."""
+    text = _text(config, name)
+    values = _common.real_numbers(f"--{name}", text)
+    if not name.endswith("_range"):
+        for value in values:
+            in_range(f"--{name}", value, 0, open_low=name == "learning_rate")
+        return _distinct(name, values)
+    if not (len(values) == 2 and 0 < values[0] < values[1] < float("inf")):
+        raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {text!r}")
+    return values
+
+
+def _distinct(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise UserError(f"--{name} names a value twice: leave one out")
+    return values
+
+
+def points(config: Config) -> list[Point]:
+    """The configurations to try, each with the first seed."""
+    if kind_of_search(config) == "random":
+        return space(config).draw(config.trials or TRIALS[config.dataset], config.seed)
+    grid = space(config)
+    return grid.grid() if config.trials is None else grid.subset(config.trials, config.seed)
+
+
+def lengths(config: Config) -> tuple[int | None, ...]:
+    """Steps of the runs, shortest first; None if epochs say how long they are."""
+    if config.protocol == "clean":
+        return (None,)
+    return tuple(sorted(_wholes(config, "steps")))
+
+
+def recipe(config: Config, point: Point, steps: int | None) -> TrainConfig:
+    """How the protocol trains a configuration."""
+    published = config.protocol == "published"
+    return TrainConfig(
+        optimizer="sgd" if published else "momentum",
+        learning_rate=point.learning_rate,
+        l2=point.l2,
+        batch_size=point.batch_size,
+        epochs=12 if config.epochs is None else config.epochs,
+        steps=steps,
+        decay=0.95 if published else 0.75,
+        decay_after_first_step=published,
+        gradient=config.gradient,
+    )
+
+
+def network(config: Config, hidden: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
+    """The two-layer network; the published start is N(0, 1e-4) with zero biases."""
+    start: dict[str, Any] = {"init": "normal", "init_std": 1e-4} if config.protocol == "published" else {}
+    return MLPConfig(hidden=(hidden,), precision=config.precision, inputs=inputs, classes=classes, **start)
+
+
+def setting(config: Config, splits: Splits, kind: str, point: Point, steps: int | None) -> _runs.Setting:
+    """A row to be: `kind` is grid, trial, best or default. Raises UserError for too large a batch."""
+    trained = recipe(config, point, steps)
+    per_epoch = steps_per_epoch(splits.train, trained)
+    taken = trained.epochs * per_epoch if steps is None else steps
+    model = network(config, point.hidden, splits.train.x.shape[1])
+    label = {"kind": kind, **point._asdict(), "steps": taken}
+    return _runs.Setting(label, model, (trained,), _report(config, kind, taken))
+
+
+def _report(config: Config, kind: str, steps: int) -> dict[str, float] | None:
+    """What the report has of the best and of the default, on validation."""
+    if (config.dataset, config.protocol) != ("cifar10", "published"):
+        return None
+    stated = {("best", 5000): REPORT_BEST, ("default", DEFAULT_STEPS): REPORT_DEFAULT}
+    value = stated.get((kind, steps))
+    return None if value is None else {"validation_accuracy": value}
+
+
+def check(config: Config) -> None:
+    """Every option, before anything is loaded; one that would be ignored is a mistake too."""
+    if config.search is not None:
+        one_of("search", config.search, SEARCHES)
+    kind = kind_of_search(config)
+    other = ("l2", "learning_rate") if kind == "random" else ("l2_range", "learning_rate_range")
+    for name in other:
+        if getattr(config, name) is not None:
+            raise UserError(f"--{name} is not for --search={kind}: leave it out, or change --search")
+    ignored = "epochs" if config.protocol == "published" else "steps"
+    if getattr(config, ignored) is not None:
+        raise UserError(f"--{ignored} is not for --protocol={config.protocol}: leave it out, or change --protocol")
+    if config.trials is not None:
+        whole_number("--trials", config.trials, 1)
+    if config.epochs is not None:
+        whole_number("--epochs", config.epochs, 1)
+    for point in points(config):
+        network(config, point.hidden)
+        for steps in lengths(config):
+            recipe(config, point, steps)

@@ -1,0 +1,261 @@
+"""The activation study: what is trained, a run against an independent one, comparisons, words and figures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import _factors, activation_study
+from experiments.activation_study import Config, labels, recipe
+from mlp_jax import data, population, statistics
+from mlp_jax.errors import UserError
+from mlp_jax.evaluation import evaluate
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+FEW = {
+    "dataset": "synthetic",
+    "activations": "leaky_relu",
+    "batch_norms": "after",
+    "dropouts": "0,0.5",
+    "widths": "8",
+    "width": 8,
+    "hidden_layers": 1,
+}
+CENTRE = {"hidden": "400,400,400", "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
+
+
+def content_of(folder):
+    return json.loads((folder / "activation_study" / "results.json").read_text())
+
+
+def row(values, *, seeds=None, report=None, **changes):
+    """A finished row with these test accuracies; validation is 0.01 more."""
+    seeds = list(range(len(values))) if seeds is None else seeds
+    return {
+        **CENTRE,
+        **changes,
+        "recipe": {"learning_rate": 0.001},
+        "status": "finished" if values else "diverged",
+        "diverged": 0 if values else 3,
+        "seeds": seeds,
+        "test_accuracy": statistics.measured(values),
+        "validation_accuracy": statistics.measured([v + 0.01 for v in values]),
+        "images": {"train": 45_000, "validation": 5_000, "test": 10_000},
+        "report": report,
+        "choice": [{"learning_rate": 0.001}],
+    }
+
+
+def content(rows):
+    return {"rows": rows, "comparisons": _factors.comparisons(rows), "verdicts": _factors.verdicts(rows)}
+
+
+REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
+ROWS = [
+    row([0.54, 0.55, 0.545], report=REPORT),
+    row([0.50, 0.51, 0.505], batch_norm="none"),
+    row([0.49, 0.50, 0.496], batch_norm="none", activation="relu"),
+    row([0.48, 0.49, 0.485], hidden="8", batch_norm="none", activation="relu"),
+    row([0.545, 0.545, 0.54], activation="gelu"),
+    row([], activation="softplus"),
+    row([0.53, 0.54, 0.5351], dropout=0.2),
+    row([0.50, 0.51, 0.5051], dropout=0.5),
+    row([0.50, 0.51, 0.506], hidden="50,50,50"),
+]
+
+
+def test_what_is_trained_on_cifar10():
+    found = labels(Config(dataset="cifar10"))
+    assert found[0] == CENTRE
+    assert len(found) == 19  # the centre, 3 of the path, 10 activations, 1 more norm, 2 dropouts, 2 widths
+    assert {**CENTRE, "hidden": "200,200,200"} in found
+    assert {"hidden": "8", "activation": "relu", "batch_norm": "none", "dropout": 0.0} in found
+    assert len(labels(Config(dataset="cifar10", full=True))) == 11 * 3 * 3 * 3 + 1
+    assert [activation_study.report(Config(dataset="cifar10"), label) for label in found].count(None) == 18
+    plain = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
+    stated = activation_study.report(Config(dataset="cifar10"), plain)
+    assert stated == {"validation_accuracy": 0.525, "test_accuracy": 0.528}
+    assert activation_study.report(Config(), CENTRE) is None
+
+
+@pytest.mark.parametrize("protocol", ["published", "clean"])
+def test_both_protocols_have_5000_validation_images_on_cifar10(protocol):
+    images, labels = np.zeros((50_000, 1, 1, 1), np.uint8), np.zeros(50_000, np.int32)
+    dataset = data.Dataset("cifar10", images, labels, images[:10_000], labels[:10_000], ("a", "b"), "x")
+    sizes = [len(part.y) for part in Config(dataset="cifar10", protocol=protocol).split(dataset)]
+    assert sizes == [45_000, 5_000, 1_000 if protocol == "published" else 10_000]
+
+
+def test_the_clean_rate_ends_at_a_32nd():
+    for epochs in (2, 6, 9):
+        found = recipe(Config(epochs=epochs), 1.0)
+        assert found.decay ** (epochs - 1) == pytest.approx(1 / 32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_plain():
+    """The path starts at the shape of the others, which are compiled anyway."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_factors.PLAIN, "hidden", "8")
+        yield
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    config = Config(**FEW, protocol="published", epochs=2, seeds=2, results_dir=str(folder))
+    assert activation_study.run(config)
+    return folder / "activation_study", content_of(folder)
+
+
+def test_a_row_is_what_an_independent_run_gives(published):
+    centre = published[1]["rows"][0]
+    splits = data.normalize(Config(**FEW, protocol="published").split(data.load("synthetic")), "unit_range")
+    model = MLPConfig(hidden=(8,), activation="leaky_relu", batch_norm="after", inputs=splits.train.x.shape[1])
+    how = TrainConfig("adam", 1e-3, weight_decay=1e-3, batch_size=20, epochs=2, validate_in_training_mode=True)
+    _, result = population.train([population.Run(jax.random.key(seed), model, how) for seed in (0, 1)], splits)
+    assert centre["seeds"] == [0, 1]
+    assert centre["validation_accuracy"]["values"][1] == result.history.validation_accuracy[-1]
+    tested = evaluate(result.state.params, result.state.stats, splits.test, model)
+    assert centre["test_accuracy"]["values"][1] == tested.accuracy
+
+
+def test_the_results_file(published):
+    folder, found = published
+    assert [_factors.label(r) for r in found["rows"]] == labels(Config(**FEW))
+    assert {file["file"] for file in found["figures"]} == {"accuracies.svg", "differences.svg"}
+    (dropped,) = (r for r in found["rows"] if r["dropout"] == 0.5)
+    compared = [c for c in found["comparisons"] if c["setting"]["dropout"] == 0.5]
+    assert [c["quantity"] for c in compared] == ["test_accuracy", "validation_accuracy"]
+    ours, base = (r["test_accuracy"]["values"] for r in (dropped, found["rows"][0]))
+    assert compared[0]["values"] == pytest.approx(np.subtract(ours, base))
+    assert all(dropped["recipe"][k] == v for k, v in {"learning_rate": 1e-3, "weight_decay": 1e-3}.items())
+    assert "dropout" in (folder / "accuracies.svg").read_text()
+
+
+def test_every_combination_and_a_choice_of_rates(tmp_path):
+    config = Config(**{**FEW, "widths": "4,8"}, full=True, epochs=0, seeds=1, results_dir=str(tmp_path))
+    assert activation_study.run(config)
+    rows = content_of(tmp_path)["rows"]
+    assert {(r["hidden"], r["dropout"]) for r in rows if r["batch_norm"] == "after"} == {
+        (hidden, dropout) for hidden in ("4", "8") for dropout in (0.0, 0.5)
+    }
+    for found in rows:
+        assert [c["learning_rate"] for c in found["choice"]] == list(activation_study.SMALL_RATES)
+
+
+def test_factors_and_the_path():
+    expected = [None, "batch normalisation", "several", "several", *["activation"] * 2, *["dropout"] * 2, "width"]
+    assert [_factors.factor(r, ROWS[0]) for r in ROWS] == expected
+    assert list(_factors.sweep(ROWS, "width")) == ["50,50,50", "400,400,400"]
+    assert list(_factors.sweep(ROWS, "activation")) == ["leaky_relu", "gelu", "softplus"]
+    assert list(_factors.path_rows(ROWS)) == ["8 relu", "+ 400,400,400", "+ leaky_relu", "+ norm after"]
+    steps = [c for c in _factors.comparisons(ROWS) if (c["factor"], c["quantity"]) == ("path", "test_accuracy")]
+    assert [round(step["mean"], 4) for step in steps] == [0.0103, 0.0097, 0.04]
+
+
+def test_verdicts_by_hand():
+    dropout, best, *numbers = _factors.verdicts(ROWS)
+    assert [part["verdict"] for part in dropout["parts"]] == [statistics.REPRODUCED] * 2
+    assert dropout["verdict"] == statistics.REPRODUCED
+    assert {p["setting"]["activation"]: p["verdict"] for p in best["parts"][1:]} == {
+        "gelu": statistics.WITHIN_NOISE,
+        "softplus": statistics.WITHIN_NOISE,  # nothing to compare
+    }
+    assert best["verdict"] == statistics.WITHIN_NOISE
+    assert [n["claim"] for n in numbers] == ["validation accuracy 56.1 %", "test accuracy 56.4 %"]
+    better = row([0.56, 0.5701, 0.565], activation="elu")
+    worse = row([0.55, 0.5601, 0.555], dropout=0.2)
+    assert _factors.verdicts([*ROWS, better])[1]["verdict"] == statistics.NOT_REPRODUCED
+    assert _factors.verdicts([ROWS[0], worse, ROWS[7]])[0]["verdict"] == statistics.NOT_REPRODUCED
+    assert _factors.verdicts([row([0.5])]) == []
+
+
+def test_words():
+    found = activation_study.finding(content(ROWS))
+    assert (
+        "[400,400,400], reaches 54.5 ± 0.5 % on test (plain [8] of relu: 48.5 ± 0.5 %); dropout changes it by -1.0 (0.2) and -4.0 (0.5)"
+        in found
+    )
+    assert "Of the activations leaky_relu is first with 54.5 ± 0.5 %" in found
+    assert "by -4.0 (none) points" in found
+    assert f"improvement': {statistics.REPRODUCED})" in found
+    one = [row([0.5]), row([0.4], dropout=0.5), row([], dropout=0.2), row([], activation="relu")]
+    assert "- (0.2, diverged) and -10.0 (0.5)" in activation_study.finding(content(one))
+    assert "reaches - % on test" in activation_study.finding(content([row([]), row([0.4], dropout=0.5)]))
+    assert "dropout" not in activation_study.finding(content([row([0.5])]))
+
+
+def test_table_and_notes():
+    lines = activation_study.table(ROWS).splitlines()
+    assert len(lines) == 2 + len(ROWS)
+    assert "| 54.5 ± 0.5 | -  " in lines[2]
+    assert "56.4" in lines[2]
+    assert "-4.0 [-4.0, -4.0]" in lines[3]
+    assert "3 diverged" in lines[7]
+    edge = {**ROWS[0], "choice": [{"learning_rate": rate} for rate in (0.001, 0.002, 0.004)]}
+    (note,) = activation_study.notes([edge, *ROWS])
+    assert "leaky_relu, after, 0.0 did best at the edge" in note
+
+
+def test_figures():
+    found = activation_study.figures(content(ROWS))
+    accuracies, differences = (found[name].content for name in ("accuracies.svg", "differences.svg"))
+    for word in ("batch normalisation", "gelu", "report", "diverged", "from plain to best", "0.2"):
+        assert f">{word}</text>" in accuracies
+    assert "minus" not in accuracies
+    assert ">+ norm after</text>" in differences
+    assert ">leaky_relu</text>" not in differences  # the centre minus itself
+    assert len(accuracies) < 100_000
+    alone = activation_study.figures(content([row([0.5])]))
+    assert ">report</text>" not in alone["accuracies.svg"].content
+
+
+MISTAKES = [
+    ({"activations": "relu,swish"}, "unknown activation 'swish'"),
+    ({"activations": ""}, "unknown activation ''"),
+    ({"activations": "relu,relu"}, "--activations=relu,relu names a value twice"),
+    ({"batch_norms": "both"}, "unknown batch_norm 'both'"),
+    ({"dropouts": "0,1"}, "--dropouts must be a number in [0, 1), not 1.0"),
+    ({"dropouts": "half"}, "--dropouts must be numbers"),
+    ({"widths": "50,0"}, "--widths must be a whole number of at least 1"),
+    ({"widths": ""}, "--widths must be whole numbers"),
+    ({"width": 0}, "--width must be a whole number of at least 1"),
+    ({"hidden_layers": 0}, "--hidden_layers must be a whole number of at least 1"),
+    ({"batch_size": 0}, "--batch_size must be a whole number of at least 1"),
+    ({"epochs": -1}, "epochs must be a whole number"),
+    ({"decay": 0.0}, "decay must be a number in (0, 1]"),
+    ({"weight_decay": -1.0}, "weight_decay must be a number"),
+    ({"learning_rates": "0.1,x"}, "--learning_rates must be numbers"),
+    ({"learning_rates": "0.1", "protocol": "published"}, "--learning_rates is for the clean protocol"),
+    ({"learning_rates": "0.1", "learning_rate": 0.1}, "--learning_rates is for the clean protocol"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
+def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(UserError) as raised:
+        activation_study.run(Config(**options, results_dir=str(tmp_path)))
+    assert message in str(raised.value)
+
+
+def test_the_command_line(tmp_path):
+    def command(*arguments):
+        line = [sys.executable, "-m", "experiments.activation_study", f"--results_dir={tmp_path}", *arguments]
+        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    few = [f"--{name}={value}" for name, value in FEW.items()]
+    done = command(*few, "--dropouts=0", "--epochs=0", "--seeds=1", "--learning_rate=0.002")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert activation_study.table(content_of(tmp_path)["rows"]) in done.stdout
+    done = command("--batch_norms=after,befor")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: unknown batch_norm 'befor'")
+    assert done.stderr.count("\n") == 1

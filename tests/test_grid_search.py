@@ -1,0 +1,379 @@
+"""The grid search: what is tried, what is chosen, what is said of it, and the published recipe against numpy."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import _common, _runs, grid_search
+from experiments._search_options import DEFAULT, DEFAULT_STEPS, check, lengths, points, recipe, setting
+from experiments._space import Point, Space
+from mlp_jax import data
+from mlp_jax.errors import UserError
+from mlp_jax.train import init_state, minibatches
+from tests.test_experiments import ROOT
+
+# as many seeds as configurations: what is tried and what is measured then share their programs
+SMALL = {"dataset": "synthetic", "hidden": "4", "batch_size": "20", "seeds": 3}
+RATES = (0.003, 0.01, 100.0)  # the last one diverges
+PUBLISHED = {
+    **SMALL,
+    "protocol": "published",
+    "l2": "0.01",
+    "learning_rate": ",".join(map(str, RATES)),
+    "steps": "60,20",
+}
+
+SHORT = Point(hidden=4, batch_size=20, l2=0.25, learning_rate=1e-4)
+
+
+def content_of(folder):
+    return json.loads((folder / "grid_search" / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A whole run: its exit status as a bool, the content and the folder of its results."""
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch:  # so that the default needs no program of its own
+        patch.setattr(grid_search, "DEFAULT", SHORT)
+        patch.setattr(grid_search, "DEFAULT_STEPS", 20)
+        ok = grid_search.run(grid_search.Config(**PUBLISHED, results_dir=str(folder)))
+    return ok, content_of(folder), folder / "grid_search"
+
+
+def of_kind(content, kind):
+    return [row for row in content["rows"] if row["kind"] == kind]
+
+
+def test_every_configuration_is_tried_once_and_the_best_over_all_seeds(published):
+    ok, content, _ = published
+    assert ok  # a corner of the grid may diverge
+    tried = of_kind(content, "grid")
+    assert [(r["steps"], r["learning_rate"]) for r in tried] == [(s, rate) for s in (20, 60) for rate in RATES]
+    assert [r["status"] for r in tried] == ["finished", "finished", "diverged"] * 2
+    assert all(r["seeds"] == ([0] if r["status"] == "finished" else []) for r in tried)
+    assert not any("test_accuracy" in r for r in tried)
+    long = [r for r in tried if r["steps"] == 60 and r["status"] == "finished"]
+    best = max(long, key=lambda row: row["validation_accuracy"]["mean"])
+    assert content["best"] == {name: best[name] for name in Point._fields}
+    measured = of_kind(content, "best")
+    assert [(r["steps"], r["seeds"]) for r in measured] == [(20, [0, 1, 2]), (60, [0, 1, 2])]
+    # the run that was chosen is one of the best's runs: trained together or alone, it is the same
+    assert measured[1]["validation_accuracy"]["values"][0] == best["validation_accuracy"]["mean"]
+    (default,) = of_kind(content, "default")
+    assert Point(*(default[name] for name in Point._fields)) == SHORT
+    assert (default["steps"], default["seeds"]) == (20, [0, 1, 2])
+
+
+def numpy_run(key, rate, l2, steps):
+    """The report's script for a network of 4 units: losses, accuracy on each minibatch, on validation."""
+    dataset = data.synthetic()
+    pixels = dataset.train_images.reshape(len(dataset.train_images), -1).astype(np.float64)
+    x, y = pixels[:-200], dataset.train_labels[:-200]
+    validation, labels = pixels[-200:] - x.mean(axis=0), dataset.train_labels[-200:]
+    x = x - x.mean(axis=0)
+    splits = data.Splits(*[data.Split(x, y)] * 3)
+    one = setting(grid_search.Config(**PUBLISHED), splits, "grid", Point(4, 20, l2, rate), steps)
+    state = init_state(key, one.model, one.recipes[0])
+    (w1, b1), (w2, b2) = (tuple(np.asarray(a, np.float64) for a in layer) for layer in state.params)
+    assert w1.std() == pytest.approx(1e-4, rel=0.1)
+    assert not b1.any()
+    losses, accuracies = [], []
+    for step in range(steps):
+        epoch, place = divmod(step, len(y) // 20)
+        if place == 0:
+            order = np.asarray(minibatches(state.order_key, epoch, len(y), 20))
+        rows = order[place]
+        a, t = x[rows], np.eye(10)[y[rows]]
+        z = np.maximum(a @ w1 + b1, 0)
+        scores = z @ w2 + b2
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        losses.append(-np.log((p * t).sum(axis=1)).mean() + l2 * ((w1**2).sum() + (w2**2).sum()))
+        accuracies.append((scores.argmax(axis=1) == y[rows]).mean())
+        delta = (p - t) / len(rows)
+        back = (delta @ w2.T) * (z > 0)
+        # one decay after the very first step, then one after each epoch
+        now = rate * 0.95 ** (epoch + (1 if place else 0))
+        w2, b2 = w2 - now * (z.T @ delta + 2 * l2 * w2), b2 - now * delta.sum(axis=0)
+        w1, b1 = w1 - now * (a.T @ back + 2 * l2 * w1), b1 - now * back.sum(axis=0)
+    scores = np.maximum(validation @ w1 + b1, 0) @ w2 + b2
+    return losses, accuracies, (scores.argmax(axis=1) == labels).mean()
+
+
+def test_the_published_recipe_is_the_scripts(published):
+    _, content, _ = published
+    row = of_kind(content, "best")[1]
+    for seed in (0, 2):
+        losses, accuracies, validation = numpy_run(jax.random.key(seed), row["learning_rate"], row["l2"], 60)
+        thin = [np.mean(losses[start : start + 25]) for start in (0, 25, 50)]
+        np.testing.assert_allclose(row["figure_1"][seed]["loss"], thin, rtol=1e-3)
+        shown = row["figure_1"][seed]["batch_accuracy"]
+        assert shown == pytest.approx([accuracies[39], accuracies[59]], abs=1e-5)
+        # an image of 200 may stand on the boundary
+        assert row["validation_accuracy"]["values"][seed] == pytest.approx(validation, abs=0.0051)
+
+
+def test_the_comparison_is_paired_by_seed(published):
+    _, content, _ = published
+    short, long = (row["validation_accuracy"]["values"] for row in of_kind(content, "best"))
+    (comparison,) = content["comparisons"]
+    assert comparison["values"] == pytest.approx(np.subtract(long, short))
+    assert (comparison["ours"], comparison["base"]) == ("best, 60 steps", "best, 20 steps")
+
+
+def test_figures_and_table_show_what_diverged(published):
+    _, content, folder = published
+    assert [figure["file"] for figure in content["figures"]] == ["figure1.svg", "grid.svg"]
+    grid = (folder / "grid.svg").read_text()
+    assert grid.count(">x<") == 2
+    for row in of_kind(content, "grid"):
+        if row["status"] == "finished":
+            assert f">{100 * row['validation_accuracy']['mean']:.1f}<" in grid
+    assert "after 20 steps" in grid
+    curves = (folder / "figure1.svg").read_text()
+    assert "training: current minibatch" in curves
+    assert "report" not in curves  # that is about CIFAR-10
+    assert grid_search.table(content["rows"]).count("| diverged") == 1
+    assert grid_search.finding(content).startswith("The best of 3 configurations was hidden 4, batch 20, lambda ")
+    assert " 1 of 3 configurations diverged" in " " + grid_search.finding(content)
+
+
+def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    options = {**PUBLISHED, "results_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        patch.setattr(_runs, "measure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            grid_search.run(grid_search.Config(**options))
+    monkeypatch.setattr(grid_search, "DEFAULT", SHORT)
+    monkeypatch.setattr(grid_search, "DEFAULT_STEPS", 20)
+    monkeypatch.setattr(_runs, "measure_together", lambda *a: pytest.fail("trained again"))
+    assert grid_search.run(grid_search.Config(**options, resume=True))
+    untimed = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in content["rows"]]
+        for content in (content_of(tmp_path), published[1])
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path):
+    options = {**SMALL, "trials": 3, "epochs": 1, "learning_rate_range": "0.01,0.02", "results_dir": tmp_path}
+    line = [sys.executable, "-m", "experiments.grid_search", *(f"--{k}={v}" for k, v in options.items())]
+    # as many devices as here, so that both find one another's programs
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    content = content_of(tmp_path)
+    assert [row["kind"] for row in content["rows"]] == ["trial"] * 3 + ["best"]
+    drawn = points(grid_search.Config(**{**options, "results_dir": "."}))
+    assert [Point(*(row[name] for name in Point._fields)) for row in of_kind(content, "trial")] == drawn
+    assert all(0.01 <= point.learning_rate <= 0.02 for point in drawn)
+    assert {row["recipe"]["optimizer"] for row in content["rows"]} == {"momentum"}
+    assert {row["steps"] for row in content["rows"]} == {40}
+    best = of_kind(content, "best")[0]
+    assert best["validation_accuracy"]["values"][0] == max(
+        row["validation_accuracy"]["mean"] for row in of_kind(content, "trial")
+    )
+    assert best["images"]["test"] == 200
+    assert [figure["file"] for figure in content["figures"]] == ["figure1.svg", "trials.svg"]
+    assert "The best of 3 random trials" in grid_search.finding(content)
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2():
+    line = [sys.executable, "-m", "experiments.grid_search", "--search=grid", "--trials=37"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: --trials=37 is more than the 36 points of the grid: choose at most 36")
+
+
+MISTAKES = [
+    ({"search": "gird"}, "unknown search 'gird': choose one of grid, random. Did you mean 'grid'?"),
+    ({"trials": 0}, "--trials must be a whole number of at least 1, not 0"),
+    ({"hidden": "5;6"}, "--hidden must be whole numbers with commas between them"),
+    ({"hidden": ""}, "--hidden must be whole numbers"),
+    ({"hidden": "0"}, "--hidden must be a whole number of at least 1, not 0"),
+    ({"hidden": "5,5"}, "--hidden names a value twice"),
+    ({"batch_size": "20,0"}, "--batch_size must be a whole number of at least 1, not 0"),
+    ({"protocol": "published", "l2": "0.001,1e-3"}, "--l2 names a value twice"),
+    ({"protocol": "published", "l2": "-1"}, r"--l2 must be a number in \[0, inf\), not -1"),
+    ({"protocol": "published", "learning_rate": "0,1"}, r"--learning_rate must be a number in \(0, inf\), not 0"),
+    ({"protocol": "published", "learning_rate": "nan"}, "--learning_rate must be a number"),
+    ({"protocol": "published", "learning_rate": "0.1 0.2"}, "--learning_rate must be numbers with commas"),
+    ({"protocol": "published", "steps": "0"}, "--steps must be a whole number of at least 1, not 0"),
+    ({"protocol": "published", "steps": "9,9"}, "--steps names a value twice"),
+    ({"protocol": "published", "epochs": 3}, "--epochs is not for --protocol=published: leave it out"),
+    ({"steps": "300"}, "--steps is not for --protocol=clean: leave it out"),
+    ({"epochs": 0}, "--epochs must be a whole number of at least 1, not 0"),
+    ({"l2": "0.1"}, "--l2 is not for --search=random: leave it out"),
+    ({"search": "grid", "l2_range": "0.1,1"}, "--l2_range is not for --search=grid: leave it out"),
+    ({"l2_range": "0.1"}, "--l2_range must be two numbers, 0 < least < greatest, not '0.1'"),
+    ({"l2_range": "0,0.1"}, "--l2_range must be two numbers"),
+    ({"learning_rate_range": "0.2,0.1"}, "--learning_rate_range must be two numbers"),
+    ({"learning_rate_range": "0.2,inf"}, "--learning_rate_range must be two numbers"),
+    ({"search": "grid", "hidden": "5", "trials": 13}, "more than the 12 points of the grid: choose at most 12"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
+def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
+    with pytest.raises(UserError, match=message):
+        grid_search.run(grid_search.Config(**options))
+
+
+def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(monkeypatch, tmp_path):
+    monkeypatch.setattr(_runs, "measure_together", lambda *a: pytest.fail("trained"))
+    config = grid_search.Config(**{**PUBLISHED, "batch_size": "20,900"}, results_dir=str(tmp_path))
+    with pytest.raises(UserError, match="batch_size 900 is larger than the training split of 800"):
+        grid_search.run(config)
+
+
+@pytest.mark.parametrize("dataset", data.DATASETS)
+@pytest.mark.parametrize("protocol", _common.PROTOCOLS)
+@pytest.mark.parametrize("search", ["grid", "random"])
+def test_the_defaults_are_a_search(dataset, protocol, search):
+    config = grid_search.Config(dataset=dataset, protocol=protocol, search=search)
+    check(config)
+    number = {"grid": 36, "random": 24 if dataset == "cifar10" else 12}[search]
+    assert len(set(points(config))) == number
+
+
+def test_the_report_s_grid():
+    config = grid_search.Config(dataset="cifar10", protocol="published")
+    assert {tuple(point) for point in points(config)} == {
+        (h, b, l2, rate)
+        for h in (50, 100, 200)
+        for b in (64, 128, 200)
+        for l2 in (1e-3, 1e-2)
+        for rate in (1e-3, 1e-2)
+    }
+    assert lengths(config) == (3000, 5000)
+    assert tuple(DEFAULT) == (50, 200, 0.25, 1e-4)
+    assert DEFAULT_STEPS == 1000
+    trained = recipe(config, DEFAULT, 1000)
+    assert (trained.optimizer, trained.decay, trained.decay_after_first_step) == ("sgd", 0.95, True)
+
+
+SPACE = Space((5, 10), (20,), (0.1, 0.2), (1.0, 2.0, 3.0))
+
+
+def test_a_subset_is_of_different_points_in_the_grid_s_order():
+    grid = SPACE.grid()
+    assert len(grid) == 12
+    chosen = SPACE.subset(5, seed=3)
+    assert len(set(chosen)) == 5
+    assert [grid.index(point) for point in chosen] == sorted(grid.index(point) for point in chosen)
+    assert SPACE.subset(12, seed=3) == grid
+    assert SPACE.subset(5, seed=3) == chosen != SPACE.subset(5, seed=4)
+
+
+def test_draws_are_log_uniform_and_more_of_them_begin_with_the_same():
+    ranges = Space((5, 10), (20, 40), (1e-4, 1e-2), (1e-3, 1e-1), ranges=True)
+    drawn = ranges.draw(400, seed=0)
+    assert drawn[:7] == ranges.draw(7, seed=0) != ranges.draw(7, seed=1)
+    for values, low in (([p.l2 for p in drawn], 1e-4), ([p.learning_rate for p in drawn], 1e-3)):
+        assert low <= min(values) < max(values) <= 100 * low
+        assert np.mean(np.array(values) < 10 * low) == pytest.approx(0.5, abs=0.1)  # half of the decades
+    assert {(p.hidden, p.batch_size) for p in drawn} == {(5, 20), (5, 40), (10, 20), (10, 40)}
+
+
+@pytest.mark.parametrize(
+    ("best", "ends"),
+    [
+        (Point(5, 20, 0.1, 2.0), {"hidden": "smallest", "l2": "smallest"}),
+        (Point(10, 20, 0.2, 3.0), {"hidden": "largest", "l2": "largest", "learning_rate": "largest"}),
+    ],
+)
+def test_edges_of_a_grid(best, ends):
+    assert {edge["name"]: edge["end"] for edge in SPACE.edges(best)} == ends
+
+
+@pytest.mark.parametrize(
+    ("rate", "end"),
+    [(0.0012, "smallest"), (0.0015, "smallest"), (0.0017, None), (0.055, None), (0.07, "largest")],
+)
+def test_edges_of_a_range_are_a_tenth_of_it(rate, end):
+    ranges = Space((5,), (20,), (1e-4, 1e-2), (1e-3, 1e-1), ranges=True)
+    found = {edge["name"]: edge["end"] for edge in ranges.edges(Point(5, 20, 1e-3, rate))}
+    assert found == ({} if end is None else {"learning_rate": end})
+
+
+def quantity(*values):
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "n": len(values),
+        "values": list(values),
+    }
+
+
+def made(kind, steps, *values, rate=0.001, **more):
+    """A row by hand; without values every run diverged."""
+    row = {"kind": kind, "hidden": 200, "batch_size": 200, "l2": 0.01, "learning_rate": rate, "steps": steps}
+    row |= {"recipe": {"steps": steps}, "status": "finished" if values else "diverged", "diverged": not values}
+    row |= {"validation_accuracy": quantity(*values), "seeds": list(range(len(values))), "report": None}
+    if kind in ("best", "default"):
+        row |= {"test_accuracy": quantity(*values), "images": {"train": 49000, "validation": 1000, "test": 1000}}
+        row["curves"] = {"validation_accuracy": [[0.4, v] for v in values]}
+        row["figure_1"] = [{"loss": [2.3, 1.0], "batch_accuracy": [0.4, 0.5]} for _ in values]
+    return row | more
+
+
+def content_by_hand():
+    best = [
+        made("best", 300, 0.50, 0.51, 0.52),
+        made("best", 490, 0.53, 0.53, 0.56, report={"validation_accuracy": 0.533}),
+    ]
+    rows = [made("grid", 490, 0.53), made("grid", 490, rate=0.01), *best]
+    rows.append(made("default", 1000, 0.2, 0.21, report={"validation_accuracy": 0.29}))
+    point = {"hidden": 200, "batch_size": 200, "l2": 0.01, "learning_rate": 0.001}
+    return {"rows": rows, "best": point, "edges": [], "comparisons": grid_search.comparisons(rows)}
+
+
+def test_the_finding_states_report_verdict_gain_and_what_diverged():
+    assert grid_search.finding(content_by_hand()) == (
+        "The best of 2 configurations was hidden 200, batch 200, lambda 0.01, learning rate 0.001: validation "
+        "54.0 ± 1.7 % over 3 seeds (report: 53.3 %: within noise, n too small) after 490 steps, 54.0 ± 1.7 % on "
+        "1000 test images, 3.0 points more than after 300 (95 % interval +0.5 to +5.5). 1 of 2 configurations "
+        "diverged; the default reached validation 20.5 ± 0.7 % over 2 seeds (report: 29.0 %: not reproduced)."
+    )
+
+
+def test_the_choice_is_of_the_longest_runs_that_finished_and_ties_go_to_the_first():
+    rows = [made("grid", 300, 0.9, rate=5.0), made("grid", 490, rate=4.0)]
+    rows += [made("grid", 490, 0.5, rate=3.0), made("grid", 490, 0.6, rate=2.0), made("grid", 490, 0.6, rate=1.0)]
+    assert grid_search.choose(rows) == Point(200, 200, 0.01, 2.0)
+    assert grid_search.choose(rows[:2]) is None
+
+
+def test_words_and_figures_when_nothing_finished_or_one_seed_ran():
+    nothing = {"rows": [made("grid", 490)], "best": None, "edges": [], "comparisons": []}
+    assert grid_search.finding(nothing) == "None of 1 configurations finished, so there is no best one."
+    assert list(grid_search.figures(nothing)) == ["grid.svg"]
+    rows = [made("grid", 490, 0.5), made("best", 300, 0.4), made("best", 490, 0.5)]
+    single = {**content_by_hand(), "rows": rows, "comparisons": grid_search.comparisons(rows)}
+    assert "validation 50.0 % over 1 seed after 490 steps" in grid_search.finding(single)
+    assert "10.0 points more than after 300." in grid_search.finding(single)
+    lost = [made("grid", 490, 0.5), made("best", 300), made("best", 490)]
+    gone = {**single, "rows": lost, "comparisons": grid_search.comparisons(lost)}
+    assert "no accuracy, since every run diverged" in grid_search.finding(gone)
+    assert list(grid_search.figures(gone)) == ["grid.svg"]
+
+
+def test_figures_show_the_report_s_values_and_random_trials():
+    figures = grid_search.figures(content_by_hand())
+    assert "report: 53.3 %" in figures["figure1.svg"].content
+    assert "report: ends near 0.95" in figures["figure1.svg"].content
+    assert "200 images, as in the report" in figures["figure1.svg"].caption
+    rows = [made("trial", 490, 0.5), made("trial", 490, 0.4, rate=0.1, hidden=50), made("trial", 490, rate=1.0)]
+    figure = grid_search.figures({**content_by_hand(), "rows": rows})["trials.svg"].content
+    for word in ("hidden 50", "hidden 200", "diverged", "best", "learning rate", "lambda"):
+        assert word in figure
