@@ -3,25 +3,23 @@
 Whatever came from a file is escaped; figures stand in the page as data: images, so that nothing in them runs.
 """
 
-import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib.resources import files
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from experiments import _claim, _claims
 from experiments._keep import Job
+from experiments._page_figures import figure
 from mlp_jax import results, statistics
 
 MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
 """Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
 PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
-TYPES = {".svg": "svg+xml", ".png": "png"}
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
@@ -97,34 +95,13 @@ def _part(job: Job, row: results.Row, content: results.Row) -> Page:
         "title": PROTOCOL_NAMES[job.protocol],
         "status": row["status"],
         "finding": job.module.finding(content),
-        "figures": [_figure(job.folder, figure) for figure in content.get("figures", [])],
+        "figures": [figure(job.folder, named) for named in content.get("figures", [])],
         "blocks": list(blocks(job.module.table(content["rows"]))),
         "command": command(job.name, job.module.Config, content["config"], job.config.results_dir),
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
         "dataset": dataset_name(content["config"]["dataset"], content),
     }
-
-
-def _figure(folder: Path, figure: Mapping[str, str]) -> Page:
-    path = folder / Path(figure["file"]).name
-    data = path.read_bytes()
-    kind = TYPES.get(path.suffix, "png")
-    return {
-        "path": path,
-        "caption": figure["caption"],
-        "vector": kind == "svg+xml",
-        "data": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-        "width": _width(data),
-    }
-
-
-def _width(figure: bytes) -> int:
-    """Of an SVG (in points there) or a PNG, in CSS pixels."""
-    if figure.startswith(b"\x89PNG"):
-        return int.from_bytes(figure[16:20])
-    points = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', figure)
-    return round(float(points[1]) * 4 / 3) if points else 640
 
 
 def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:

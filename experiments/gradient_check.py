@@ -149,7 +149,7 @@ def finding(content: dict[str, Any]) -> str:
     failed = [row for row in leaves if row["verdict"] != "PASS"]
     told = "all agree with jax.grad" if not failed else f"{len(failed)} do not agree with jax.grad"
     worst = " and ".join(
-        f"{max(row['relative_error'] or 0.0 for row in leaves if row['dtype'] == dtype):.0e} in {dtype}"
+        f"{_largest([row for row in leaves if row['dtype'] == dtype])} in {dtype}"
         for dtype in sorted({row["dtype"] for row in leaves}, reverse=True)
     )
     found = sum(row["verdict"] == "PASS" for row in seeded)
@@ -158,6 +158,11 @@ def finding(content: dict[str, Any]) -> str:
         f"largest relative error is {worst}. Of {len(seeded)} changes seeded into a right gradient the checker "
         f"named {'all' if found == len(seeded) else found}."
     )
+
+
+def _largest(leaves: list[results.Row]) -> str:
+    errors = [row["relative_error"] for row in leaves]
+    return "not finite" if None in errors else f"{max(errors):.0e}"
 
 
 def figures(content: dict[str, Any]) -> dict[str, Figure]:

@@ -27,7 +27,7 @@ MEASURE = """(async () => {
   const images = [...document.images];
   await Promise.all(images.map(image => image.decode().catch(() => null)));
   const wide = [...document.querySelectorAll('body *')].filter(e => {
-    if (e.closest('.scroll, .frame, .command') && !e.matches('.scroll, .frame, .command')) return false;
+    if (e.closest('.scroll, .frame') && !e.matches('.scroll, .frame')) return false;
     const box = e.getBoundingClientRect();
     return box.width > 0 && (box.right > innerWidth + 0.5 || box.left < -0.5);
   }).map(e => e.outerHTML.slice(0, 120));

@@ -196,8 +196,8 @@ def test_summary_and_tally():
         REPRODUCED: 2, WITHIN_NOISE: 1, NOT_REPRODUCED: 1, _claims.NOT_RUN: 1,
     }  # fmt: skip
     assert _claims.summary(claims) == (
-        "Under the published protocol 2 of the 4 claims that could be judged are reproduced, 1 is not, and 1 cannot "
-        "be told from noise."
+        "Under the published protocol 2 of the 4 claims that could be judged are reproduced, 1 is not, and 1 "
+        "cannot be told from noise."
     )
 
 

@@ -3,15 +3,17 @@
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
-from experiments import _claims, _keep, _page, _page_markdown, _readme, depth_study
+from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _readme, depth_study
 from experiments._claims_made import CLAIMS
 from mlp_jax import data, results
 from mlp_jax.plots import style
 from tests import browser
 
+SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 ENVIRONMENT = {
     "versions": {"python": "3.11", "mlp_jax": "9"},
@@ -142,6 +144,22 @@ def test_blocks():
     assert (first, third) == ({"text": "above"}, {"text": "below"})
     assert second["header"] == ["a", "b"]
     assert second["numeric"] == [True, False]
+
+
+def test_a_slim_figure_says_the_same():
+    figure, (axes,) = style.canvas()
+    axes.set_title("0.123456789 of it")
+    axes.plot([0.111111, 0.222222, 0.333333], [1, 4, 9], marker="o")
+    whole = style.svg(figure).encode()
+    slim = _page_figures.slim(whole)
+    assert len(slim) < 0.7 * len(whole)
+    texts, fewer = (
+        ["".join(e.itertext()) for e in ElementTree.fromstring(text).iter(f"{SVG}text")] for text in (whole, slim)
+    )
+    assert texts == fewer
+    assert "0.123456789 of it" in texts
+    assert _page_figures.width(slim) == _page_figures.width(whole) == 614  # 6.4 inches of 96 pixels
+    assert _page_figures.width(style.png(figure)) == 704  # of 110
 
 
 def test_commands_leave_defaults_out():
