@@ -10,18 +10,6 @@ from mlp_jax import results, statistics
 from mlp_jax.plots import activation_study as plots
 
 
-def notes(rows: list[results.Row]) -> list[str]:
-    """A line for each setting whose best learning rate is the smallest or the largest of three or more."""
-    found = []
-    for row in rows:
-        rates = [choice["learning_rate"] for choice in row["choice"]]
-        best = row["recipe"]["learning_rate"]
-        if len(rates) > 2 and best in (min(rates), max(rates)):
-            name = ", ".join(str(row[key]) for key in _factors.LABEL)
-            found.append(f"note: {name} did best at the edge of --learning_rates: try beyond {best:g}")
-    return found
-
-
 def table(rows: list[results.Row]) -> str:
     """A line per setting: what differs from the centre (the first line), accuracies in %, and by how much."""
     header = [

@@ -136,6 +136,30 @@ class Training(Common):
         _place.check(self)
 
 
+@dataclass(frozen=True)
+class Tuned(Training):
+    """The options of a study that chooses a learning rate for each of its settings.
+
+    Raises UserError for candidates that would be ignored.
+    """
+
+    learning_rate: float | None = option(None, "fixes the learning rate")
+    learning_rates: str | None = option(None, "clean: the candidates to choose from on validation, with commas")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rates is not None and (self.protocol == "published" or self.learning_rate is not None):
+            raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
+
+    def candidates(self, usual: tuple[float, ...]) -> tuple[float, ...]:
+        """Learning rates to choose from: one if it is fixed, or published (Question 4: 0.001), else `usual`."""
+        if self.learning_rate is not None:
+            return (self.learning_rate,)
+        if self.protocol == "published":
+            return (1e-3,)
+        return usual if self.learning_rates is None else real_numbers("--learning_rates", self.learning_rates)
+
+
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 

@@ -35,6 +35,11 @@ def label(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in LABEL}
 
 
+def name(row: Mapping[str, Any]) -> str:
+    """The label in words."""
+    return ", ".join(str(row[key]) for key in LABEL)
+
+
 def path(centre: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Labels from the best plain network to the centre: wider and deeper, then its activation, then all of it."""
     wide = {**PLAIN, "hidden": centre["hidden"]}

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,6 +203,21 @@ def _measured(
         "curves": {name: [curve[name] for curve in curves] for name in CURVES},
         "first_losses": [float(v) if math.isfinite(v) else None for v in first],
     }
+
+
+def edge_notes(rows: Iterable[results.Row], name: Callable[[results.Row], str]) -> list[str]:
+    """A line for each row whose best learning rate is the smallest or the largest of three or more.
+
+    None where all rates did equally well: a network that does not learn shows no direction.
+    """
+    notes = []
+    for row in rows:
+        rates = [choice["learning_rate"] for choice in row["choice"]]
+        best = row["recipe"]["learning_rate"]
+        told = len({choice["validation_accuracy"] for choice in row["choice"]}) > 1
+        if len(rates) > 2 and told and best in (min(rates), max(rates)):
+            notes.append(f"note: {name(row)} did best at the edge of --learning_rates: try beyond {best:g}")
+    return notes
 
 
 CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")

@@ -24,7 +24,7 @@ from itertools import product
 from typing import Any
 
 from experiments import _common, _factors, _runs
-from experiments._activation_words import figures, finding, notes, table
+from experiments._activation_words import figures, finding, table
 from experiments._common import option
 from mlp_jax import data
 from mlp_jax.activations import ACTIVATIONS
@@ -54,7 +54,7 @@ SHAPES = {"cifar10": (3, 400, "50,200,400"), "digits": (2, 50, "20,50,100"), "sy
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(_common.Tuned):
     """Options of the activation study; None takes the protocol's or the dataset's value."""
 
     activations: str = option(",".join(ACTIVATIONS), "activations to compare, with commas")
@@ -66,7 +66,6 @@ class Config(_common.Training):
     width: int | None = option(None, "the width while others are varied; default 400 on cifar10, else 50")
     hidden_layers: int | None = option(None, "number of hidden layers; default 3 on cifar10, else 2")
     full: bool = option(False, "every combination instead of one factor at a time")
-    learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: str | None = option(
         None,
         "clean: the candidates to choose from on validation; default 0.0005,0.001,0.002,0.004 on cifar10, "
@@ -150,22 +149,11 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     )
 
 
-def candidates(config: Config) -> tuple[float, ...]:
-    """Learning rates to choose from: one if it is fixed, or published."""
-    if config.learning_rate is not None:
-        return (config.learning_rate,)
-    if config.protocol == "published":
-        return (1e-3,)
-    given = config.learning_rates
-    if given is None:
-        return RATES if config.dataset == "cifar10" else SMALL_RATES
-    return _common.real_numbers("--learning_rates", given)
-
-
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
     _check(config)
-    recipes = tuple(recipe(config, rate) for rate in candidates(config))
+    usual = RATES if config.dataset == "cifar10" else SMALL_RATES
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(usual))
     study = _common.Study("activation_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
@@ -178,7 +166,7 @@ def run(config: Config) -> bool:
     content = {"config": _common.of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
-    for note in notes(study.rows):
+    for note in _runs.edge_notes(study.rows, _factors.name):
         print(note)
     print(finding(content))
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -187,8 +175,6 @@ def run(config: Config) -> bool:
 
 def _check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    if config.learning_rates is not None and (config.protocol == "published" or config.learning_rate is not None):
-        raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
     lists = {"activations": ACTIVATIONS, "batch_norms": BATCH_NORMS, "dropouts": None, "widths": None}
     for name, valid in lists.items():
         parts = (getattr(config, name) or "").split(",")

@@ -50,13 +50,12 @@ FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(_common.Tuned):
     """Options of the best model; None takes the protocol's value."""
 
     hidden: str = option("400,400,400", "width of each hidden layer, with commas")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "sgd, momentum or adam")
-    learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: str | None = option(
         None, "clean: the candidates to choose from on validation; default three, by optimizer"
     )
@@ -118,23 +117,13 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     )
 
 
-def candidates(config: Config) -> tuple[float, ...]:
-    """Learning rates to choose from: one if it is fixed, or published."""
-    if config.learning_rate is not None:
-        return (config.learning_rate,)
-    if config.protocol == "published":
-        return (1e-3,)
-    if config.learning_rates is not None:
-        return _common.real_numbers("--learning_rates", config.learning_rates)
-    return RATES[config.optimizer]
-
-
 def run(config: Config) -> bool:
     """Trains, shows and saves the model, or with --predict classifies pictures; True if no run diverged."""
     if config.predict:
         return _predict.run(config, model_file(config))
     _check(config)
-    recipes = tuple(recipe(config, rate) for rate in candidates(config))
+    usual = RATES[config.optimizer or "adam"]
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(usual))
     study = _common.Study("best_model", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     label = {"hidden": list(widths(config)), "activation": "leaky_relu", "batch_norm": "after"}
@@ -149,6 +138,8 @@ def run(config: Config) -> bool:
         more, shown = _inspect.shown(dataset, export.load(study.folder / FILE))
     path = study.finish(figures({"rows": study.rows, **more}) | shown, **more)
     print(table(study.rows))
+    for note in _runs.edge_notes(study.rows, lambda row: "the best model"):
+        print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     if row["model"] is not None:
         print(f"model: {study.folder / FILE}; --predict PICTURE... classifies with it")
@@ -161,8 +152,6 @@ def _check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
     if config.model is not None:
         raise UserError("--model is for --predict: give pictures to classify, or leave it out")
-    if config.learning_rates is not None and (config.protocol == "published" or config.learning_rate is not None):
-        raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 2)  # batch normalisation needs two
     one_of("optimizer", config.optimizer, RATES)

@@ -42,7 +42,7 @@ __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(_common.Tuned):
     """Options of the depth study; None takes the protocol's value."""
 
     layers: str = option("2,3,4,5", "depths to compare: hidden layers + 1, with commas")
@@ -56,7 +56,6 @@ class Config(_common.Training):
     )
     init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
     optimizer: str | None = option(None, "sgd, momentum or adam; default adam if published, momentum if clean")
-    learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: str | None = option(
         None, "clean: the candidates to choose from on validation; default 0.02,0.04,0.08,0.16"
     )
@@ -113,20 +112,10 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     )
 
 
-def candidates(config: Config) -> tuple[float, ...]:
-    """Learning rates to choose from: one if it is fixed, or published."""
-    if config.learning_rate is not None:
-        return (config.learning_rate,)
-    if config.protocol == "published":
-        return (1e-3,)
-    given = config.learning_rates
-    return RATES if given is None else _common.real_numbers("--learning_rates", given)
-
-
 def run(config: Config) -> bool:
     """Trains every depth, prints the table, writes results.json; True if no run diverged."""
     _check(config)
-    recipes = tuple(recipe(config, rate) for rate in candidates(config))
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
     study = _common.Study("depth_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
@@ -146,7 +135,7 @@ def run(config: Config) -> bool:
     print(table(study.rows))
     if compared:
         print(f"\n{comparison_table(compared)}\n")
-    for note in edge_notes(study.rows):
+    for note in _runs.edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     return all(row["status"] == "finished" for row in study.rows)
@@ -154,8 +143,6 @@ def run(config: Config) -> bool:
 
 def _check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    if config.learning_rates is not None and (config.protocol == "published" or config.learning_rate is not None):
-        raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
     if len(set(inits(config))) < len(inits(config)):
         raise UserError(f"--init={config.init} names an initialisation twice: leave one out")
     if config.init_std is not None and "normal" not in inits(config):
@@ -174,24 +161,6 @@ def report(config: Config, init: str, layers: int) -> dict[str, float] | None:
     if layers not in REPORT or (config.dataset, config.hidden, init) != ("cifar10", 50, "uniform_fan_in"):
         return None
     return dict(zip(("validation_accuracy", "test_accuracy"), REPORT[layers], strict=True))
-
-
-def edge_notes(rows: list[results.Row]) -> list[str]:
-    """A line for each row whose best learning rate is the smallest or the largest that was tried.
-
-    None where all rates did equally well: a network that does not learn shows no direction.
-    """
-    notes = []
-    for row in rows:
-        rates = [choice["learning_rate"] for choice in row["choice"]]
-        best = row["recipe"]["learning_rate"]
-        told = len({choice["validation_accuracy"] for choice in row["choice"]}) > 1
-        if told and best in (min(rates), max(rates)):
-            notes.append(
-                f"note: {row['layers']} layers ({row['init']}) did best at the edge of --learning_rates: "
-                f"try beyond {best:g}"
-            )
-    return notes
 
 
 def figures(content: dict[str, Any]) -> dict[str, Figure]:

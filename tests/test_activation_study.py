@@ -190,16 +190,13 @@ def test_words():
     assert "dropout" not in activation_study.finding(content([row([0.5])]))
 
 
-def test_table_and_notes():
+def test_table():
     lines = activation_study.table(ROWS).splitlines()
     assert len(lines) == 2 + len(ROWS)
     assert "| 54.5 ± 0.5 | -  " in lines[2]
     assert "56.4" in lines[2]
     assert "-4.0 [-4.0, -4.0]" in lines[3]
     assert "3 diverged" in lines[7]
-    edge = {**ROWS[0], "choice": [{"learning_rate": rate} for rate in (0.001, 0.002, 0.004)]}
-    (note,) = activation_study.notes([edge, *ROWS])
-    assert "leaky_relu, after, 0.0 did best at the edge" in note
 
 
 def test_figures():
