@@ -215,7 +215,7 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
             plots.norms(rows, layers),
             f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
             f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
-            "over seeds. A value of 0 has no marker.",
+            "over seeds. There is no point where a seed's value is exactly 0, which does not fit the scale.",
         )
     return found
 
