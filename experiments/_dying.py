@@ -73,7 +73,7 @@ def finding(content: dict[str, Any]) -> str:
         parts.append(f"under {NAMES[optimizer]}: {', '.join(told)}")
     factors = {init: shrinkage(rows, init) for init in dict.fromkeys(row["init"] for row in rows)}
     shrinks = ", ".join(
-        f"{factor:.{0 if factor >= 100 else 2}f} ({init})"
+        f"{factor:.0f} ({init})" if factor > 99 else f"{factor:.2g} ({init})"
         for init, factor in factors.items()
         if factor is not None
     )
