@@ -289,9 +289,9 @@ def test_what_the_gradient_check_finds():
     rows += [leaf("float32", "FAIL", error, 1e-4) for error in (0.5, None)]
     rows += [{"seeded": "x", "verdict": "PASS"}, {"seeded": "y", "verdict": "FAIL"}]
     assert gradient_check.finding({"rows": rows}) == (
-        "Of 3 gradients (equations 1 to 13, and each parameter of every architecture) 2 do not agree with jax.grad; "
-        "the largest relative error is 2e-16 in float64 and not finite in float32. Of 2 changes seeded into a right "
-        "gradient the checker named 1."
+        "Of 3 gradients (equations 1 to 13, and each parameter of every architecture) 2 do not agree with "
+        "jax.grad; the largest relative error is 2e-16 in float64 and not finite in float32. Of 2 changes seeded "
+        "into a right gradient the checker named 1."
     )
     figure = gradient_check.figures({"rows": rows})["errors.svg"].content
     for words in ("float64: limit", "float32: limit", "relative error"):
