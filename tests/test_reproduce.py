@@ -218,7 +218,8 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
             fields = reproduce.STUDIES[name.split("/")[0]].Config.__dataclass_fields__
             assert options.keys() <= fields.keys()
     for job in reproduce.jobs(config):
-        assert job.config.seeds == config.seeds == config.options["*"]["seeds"]
+        assert config.seeds == config.options["*"]["seeds"]
+        assert job.config.seeds == (min(config.seeds, 2) if job.name == "gradient_check" else config.seeds)
         check = getattr(job.module, "_check", None)
         if check is not None:
             check(job.config)
