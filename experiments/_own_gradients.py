@@ -1,17 +1,19 @@
 """The check of this package's own gradients: equations 1 to 13, and the general backward pass."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import jax
 import numpy as np
 
-from experiments import _common
+from experiments import _ahead, _common
 from mlp_jax import activations, data, gradcheck, losses, results
 from mlp_jax.gradcheck import LeafCheck
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import DTYPES, MLPConfig, Params
 
+EQUATIONS = "equations 1 to 13"
 EXAMPLES = 16
 L2 = 0.05
 EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": "9"}
@@ -65,28 +67,36 @@ def check_architecture(
 def all_checks(
     config: _common.Common, batch: data.Split, classes: int
 ) -> Iterator[tuple[str, str, list[LeafCheck]]]:
-    """(case, dtype, its leaves) for the equations and for every architecture, for each seed."""
+    """(case, dtype, its leaves) for the equations and for every architecture, all seeds together."""
     seeds = range(config.seed, config.seed + config.seeds)
-    for dtype in DTYPES:
-        cases = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-        for checks in gradcheck.check_equations(*cases):
-            yield "equations 1 to 13", dtype, checks
-        for name, model in architectures(batch.x.shape[1], classes).items():
-            for checks in check_architecture(replace(model, dtype=dtype), batch, config.gradient, seeds):
-                yield name, dtype, checks
+    work = [(name, dtype) for dtype in DTYPES for name in (EQUATIONS, *architectures(1, 2))]
+    networks = architectures(batch.x.shape[1], classes)
+
+    def check(case: tuple[str, str]) -> list[LeafCheck]:
+        name, dtype = case
+        with jax.enable_x64(True):  # a thread's own
+            if name == EQUATIONS:
+                drawn = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+                found = gradcheck.check_equations(*drawn)
+            else:
+                found = check_architecture(replace(networks[name], dtype=dtype), batch, config.gradient, seeds)
+            return [leaf for leaves in found for leaf in leaves]
+
+    with ThreadPoolExecutor(_ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
+        for (name, dtype), checks in zip(work, pool.map(check, work), strict=True):
+            yield name, dtype, checks
 
 
 def check_all(config: _common.Common, dataset: data.Dataset) -> list[results.Row]:
     """One row per leaf of every case and dtype, on examples of the dataset."""
     splits = data.normalize(config.split(dataset), "standardize", dtype=np.float64)
     batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
-    cases: dict[tuple[str, str], list[LeafCheck]] = {}
-    count = config.seeds * len(DTYPES) * (1 + len(architectures(1, 2)))
-    with jax.enable_x64(True), _common.progress(count, "case") as bar:
+    rows: list[results.Row] = []
+    with _common.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
         for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
-            cases.setdefault((name, dtype), []).extend(checks)
+            rows += [_row(name, dtype, check) for check in checks]
             bar.update()
-    return [_row(name, dtype, check) for (name, dtype), checks in cases.items() for check in checks]
+    return rows
 
 
 def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:

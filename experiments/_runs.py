@@ -1,20 +1,22 @@
 """What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from experiments import _common
+from experiments import _ahead, _common
 from mlp_jax import data, population, results, statistics
 from mlp_jax.data import Splits
 from mlp_jax.evaluation import Evaluation, evaluate, on_device
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import Metrics, Result, TrainConfig, steps_per_epoch
 
+T = TypeVar("T")
 FIRST_LOSSES = 20
 
 
@@ -64,9 +66,37 @@ def run_settings(
     examples = len(splits.train.y)
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
     with _common.progress(total, "epoch") as bar:
-        for setting in missing:
+        for setting in compiled(config, missing, splits):
             row, _ = measure(config, setting, splits, bar)
             study.add(row)
+
+
+def compiled(config: _common.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:
+    """The settings, each when the programs that `measure` needs for it are compiled."""
+
+    def batches(setting: Setting) -> list[list[_Job]]:
+        return [_jobs(config, setting), _rest(config, setting, setting.recipes[0])]
+
+    return _compiled(config, settings, batches, splits)
+
+
+def compiled_together(
+    config: _common.Training, groups: Sequence[Sequence[Setting]], splits: Splits
+) -> Iterator[Sequence[Setting]]:
+    """The groups of settings, each when the programs that `measure_together` needs for it are compiled."""
+    return _compiled(config, groups, lambda group: [_all_jobs(config, group)], splits)
+
+
+def _compiled(
+    config: _common.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
+) -> Iterator[T]:
+    def tasks(item: T) -> list[Callable[[], None]]:
+        populations = [_population(config, jobs) for jobs in batches(item) if jobs]
+        return [
+            functools.partial(population.compile_ahead, runs, splits, **_devices(config)) for runs in populations
+        ]
+
+    return _ahead.prepared(items, tasks)
 
 
 def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
@@ -89,13 +119,11 @@ def measure(
     """
     started = time.monotonic()
     recipes = setting.recipes
-    first = range(config.seeds if len(recipes) == 1 else 1)
-    jobs = [_Job(setting, recipe, seed) for seed in first for recipe in recipes]
-    found = _train(config, jobs, splits, bar, on_params)
+    found = _train(config, _jobs(config, setting), splits, bar, on_params)
     tried = found[: len(recipes)]
     scores = [_validation(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
-    rest = [_Job(setting, recipes[best], seed) for seed in range(len(first), config.seeds)]
+    rest = _rest(config, setting, recipes[best])
     runs = [tried[best], *found[len(tried) :], *_train(config, rest, splits, bar)]
     row = {
         **_row(config, setting, recipes[best], runs, splits),
@@ -116,8 +144,7 @@ def measure_together(
     Much faster than one by one where few seeds leave devices idle, and settings differ in what is not compiled.
     """
     started = time.monotonic()
-    jobs = [_Job(setting, setting.recipes[0], seed) for setting in settings for seed in range(config.seeds)]
-    found = _train(config, jobs, splits, bar)
+    found = _train(config, _all_jobs(config, settings), splits, bar)
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
@@ -134,6 +161,30 @@ class _Job(NamedTuple):
     seed: int
 
 
+def _jobs(config: _common.Training, setting: Setting) -> list[_Job]:
+    """All seeds, or if there is a recipe to choose, the first seed with each."""
+    seeds = range(config.seeds if len(setting.recipes) == 1 else 1)
+    return [_Job(setting, recipe, seed) for seed in seeds for recipe in setting.recipes]
+
+
+def _rest(config: _common.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
+    """The other seeds, with the recipe that was chosen."""
+    return [_Job(setting, recipe, seed) for seed in range(1, config.seeds if len(setting.recipes) > 1 else 1)]
+
+
+def _all_jobs(config: _common.Training, settings: Sequence[Setting]) -> list[_Job]:
+    """Every setting with its one recipe, seed by seed."""
+    return [_Job(setting, setting.recipes[0], seed) for setting in settings for seed in range(config.seeds)]
+
+
+def _population(config: _common.Training, jobs: Sequence[_Job]) -> list[population.Run]:
+    return [population.Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
+
+
+def _devices(config: _common.Training) -> dict[str, Any]:
+    return {"max_memory_gb": config.max_memory_gb, "data_parallel": config.data_parallel}
+
+
 def _train(
     config: _common.Training,
     jobs: Sequence[_Job],
@@ -142,7 +193,6 @@ def _train(
     on_params: population.OnParams | None = None,
 ) -> list[Result]:
     """The jobs' runs, as one population."""
-    runs = [population.Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
 
     def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
         setting, recipe, seed = jobs[number]
@@ -150,14 +200,8 @@ def _train(
         bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
         bar.update()
 
-    found = population.train(
-        runs,
-        splits,
-        max_memory_gb=config.max_memory_gb,
-        data_parallel=config.data_parallel,
-        on_epoch=on_epoch,
-        on_params=on_params,
-    )
+    runs = _population(config, jobs)
+    found = population.train(runs, splits, **_devices(config), on_epoch=on_epoch, on_params=on_params)
     # the epochs that diverged runs left out
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
     bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))

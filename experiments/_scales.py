@@ -37,15 +37,17 @@ SCALES: dict[str, dict[str, Options]] = {
         # two cores train an even number of runs side by side: a fourth costs no more than a third
         "cifar10": {"*": {"seeds": 4}, "depth_study": {"init": "uniform_fan_in,normal"}},
         "else": {
-            # within three minutes on two cores, nearly all of them compilation
+            # within three minutes on two cores, nearly all of them compilation: the choice of a learning rate from
+            # two and the other two seeds are populations of one size, so one program
             "*": {"seeds": 3},
             "grid_search": {"hidden": "10,40", "batch_size": "20"},
             "grid_search/clean": {"trials": 8},
             "depth_study": {"init": "uniform_fan_in,normal"},
+            "depth_study/clean": {"learning_rates": "0.04,0.08"},
             "activation_study": {"activations": "relu,leaky_relu,tanh", "dropouts": "0,0.2", "widths": "50"},
-            "activation_study/clean": {"learning_rate": 0.002},
             "init_study": {"layers": "2,3,5", "inits": "normal_1e-3,he,uniform_fan_in"},
             "best_model": {"hidden": "100,100,100"},
+            "best_model/clean": {"learning_rates": "0.001,0.003"},
         },
     },
     "full": {

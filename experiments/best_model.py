@@ -186,7 +186,8 @@ def _train(
     """The study's one row, and the best seed's network as a file."""
     epochs = setting.epochs(len(splits.train.y))
     with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
-        row, runs = _runs.measure(config, setting, splits, bar)
+        for one in _runs.compiled(config, [setting], splits):
+            row, runs = _runs.measure(config, one, splits, bar)
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
     row["model"] = None

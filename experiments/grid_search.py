@@ -94,7 +94,7 @@ def _search(config: Config, study: _common.Study, tried: Sequence[Point], splits
             groups.setdefault(shape, []).append(one)
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
     with _common.progress(total, "epoch") as bar:
-        for group in groups.values():
+        for group in _runs.compiled_together(first, list(groups.values()), splits):
             measured = _runs.measure_together(first, group, splits, bar)
             rows = [{k: v for k, v in row.items() if k not in LEFT_OUT} for row, _ in measured]
             study.rows.extend(rows[:-1])  # saved once, with the last
@@ -118,7 +118,7 @@ def _measure_best(config: Config, study: _common.Study, best: Point, splits: Spl
     missing = [one for one in settings if _runs.find(study.rows, one.label) is None]
     total = config.seeds * sum(one.epochs(len(splits.train.y)) for one in missing)
     with _common.progress(total, "epoch") as bar:
-        for one in missing:
+        for one in _runs.compiled(config, missing, splits):
             row, runs = _runs.measure(config, one, splits, bar)
             per_epoch = steps_per_epoch(splits.train, one.recipes[0])
             finished = [result for result in runs if result.status == "finished"]

@@ -81,7 +81,7 @@ def run(config: Config) -> bool:
     settings = _settings(config, splits)
     missing = [s for s in settings if _runs.find(study.rows, s.label) is None]
     with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
-        for setting in missing:
+        for setting in _runs.compiled(config, missing, splits):
             study.add(_row(config, setting, splits, bar))
     content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
     path = study.finish(figures(content), dies=content["dies"])

@@ -86,6 +86,18 @@ def train(
     return [results[number] for number in range(len(runs))]
 
 
+def compile_ahead(
+    runs: Sequence[Run], splits: Splits, *, max_memory_gb: float | None = None, data_parallel: int = 1
+) -> None:
+    """Compiles what `train` with these arguments runs, and trains nothing; for another thread than `train`'s.
+
+    Raises UserError as `train` does.
+    """
+    for chunks in plan(runs, splits, max_memory_gb=max_memory_gb, data_parallel=data_parallel):
+        for population in chunks:
+            population.lowered(splits).compile()
+
+
 def plan(
     runs: Sequence[Run],
     splits: Splits,
@@ -201,9 +213,7 @@ class _Population:
     ) -> dict[int, Result]:
         """The results by the number of the run; a repetition's are its original's."""
         per_epoch = steps_per_epoch(data, self.config)
-        total = self.config.epochs * per_epoch if self.config.steps is None else self.config.steps
-        # a run that ends inside an epoch: one program for its whole epochs and for the last
-        stop = None if total % per_epoch == 0 else total
+        total, stop = self._length(data)
         hyper = self._hyper()
         state = self.start(self._keys(), hyper)
         books = {number: _Book() for block in self.blocks for number in block}
@@ -218,13 +228,29 @@ class _Population:
         return self._results(state, books)
 
     def lowered(self, splits: Splits) -> jax.stages.Lowered:
-        """The epoch's program before it is compiled."""
+        """The epoch's program before it is compiled; once it is, `train` finds it."""
         hyper, alive = self._hyper(), self._each(lambda run: np.bool_(True))
-        state = jax.eval_shape(self.start, self._keys(), hyper)
-        model = self.runs[self.blocks[0][0]].model
-        data, validation = (on_device(split, model) for split in splits[:2])
-        lowered: jax.stages.Lowered = self.epoch.lower(state, alive, hyper, np.int32(0), None, data, validation)
+        data, validation = (self._shape(part) for part in splits[:2])
+        stop = self._length(splits.train)[1]
+        state = self.start(self._keys(), hyper)
+        lowered: jax.stages.Lowered = self.epoch.lower(state, alive, hyper, np.int32(0), stop, data, validation)
         return lowered
+
+    def _shape(self, part: Split) -> Split:
+        """What `everywhere_on_device` gives, without the values."""
+        dtypes = Split(self.runs[self.blocks[0][0]].model.dtype, "int32")
+        return Split(
+            *(
+                jax.ShapeDtypeStruct(values.shape, dtype, sharding=self.everywhere)
+                for values, dtype in zip(part, dtypes, strict=True)
+            )
+        )
+
+    def _length(self, data: Split) -> tuple[int, int | None]:
+        """Steps in all; and the same again, if the run ends inside an epoch: one program for all its epochs."""
+        per_epoch = steps_per_epoch(data, self.config)
+        total = self.config.epochs * per_epoch if self.config.steps is None else self.config.steps
+        return total, None if total % per_epoch == 0 else total
 
     def everywhere_on_device(self, part: Split) -> Split:
         """The whole of a split on every device of the mesh."""
