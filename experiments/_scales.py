@@ -5,6 +5,8 @@ from typing import Any
 
 Options = Mapping[str, Mapping[str, Any]]
 
+# rounding errors do not vary much, and a results file should stay small
+GRADIENTS: Options = {"gradient_check": {"seeds": 2}}
 SCALES: dict[str, dict[str, Options]] = {
     "smoke": {
         "cifar10": {
@@ -34,12 +36,19 @@ SCALES: dict[str, dict[str, Options]] = {
         },
     },
     "standard": {
-        # two cores train an even number of runs side by side: a fourth costs no more than a third
-        "cifar10": {"*": {"seeds": 4}, "depth_study": {"init": "uniform_fan_in,normal"}},
+        # two cores train an even number of runs side by side: a fourth costs no more than a third, but where a
+        # learning rate is chosen from four (first seed), the fourth would
+        "cifar10": {
+            "*": {"seeds": 4},
+            **GRADIENTS,
+            "depth_study": {"init": "uniform_fan_in,normal"},
+            "activation_study/clean": {"seeds": 3},
+        },
         "else": {
             # within three minutes on two cores, nearly all of them compilation: the choice of a learning rate from
             # two and the other two seeds are populations of one size, so one program
             "*": {"seeds": 3},
+            **GRADIENTS,
             "grid_search": {"hidden": "10,40", "batch_size": "20"},
             "grid_search/clean": {"trials": 8},
             "depth_study": {"init": "uniform_fan_in,normal"},
@@ -53,12 +62,14 @@ SCALES: dict[str, dict[str, Options]] = {
     "full": {
         "cifar10": {
             "*": {"seeds": 10},
+            **GRADIENTS,
             "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
             "activation_study": {"full": True},
             "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
         },
         "else": {
             "*": {"seeds": 10},
+            **GRADIENTS,
             "depth_study": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
             "activation_study": {"full": True},
             "init_study": {"layers": "2,3,4,5,6,7,8,12,16"},
