@@ -100,12 +100,12 @@ def best_configuration(content: Row) -> Row:
     theirs = [row for row in longest if all(row[name] == value for name, value in REPORT_BEST.items())]
     if not theirs:
         raise Missing("not in the grid")
-    best = max(longest, key=_reached)
+    best, images = max(longest, key=_reached), _best_row(content)["images"]["validation"]
     claimed, top = max(map(_reached, theirs)), _reached(best)
     text = f"hidden {best['hidden']}, rate {best['learning_rate']:g}, λ {best['l2']:g}: {100 * top:.1f}"
     if claimed < top:
         text += f"; the report's choice: {100 * claimed:.1f}"
-    return {"text": text, "verdict": statistics.judge_tried_best(claimed, top, best["images"]["validation"])}
+    return {"text": text, "verdict": statistics.judge_tried_best(claimed, top, images)}
 
 
 def best_validation(report: float) -> Judge:

@@ -9,8 +9,8 @@ A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds t
 from pathlib import Path
 from typing import Any
 
-from experiments import _claims, _mutants, _page_markdown
-from mlp_jax import results
+from experiments import _claim, _claims, _mutants, _page_markdown, reproduce
+from mlp_jax import results, statistics
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results" / "cifar10"
@@ -18,9 +18,7 @@ RESULTS = ROOT / "experiments" / "results" / "cifar10"
 
 def table_1() -> str:
     """Table 1: the report's figures beside ours under both protocols, in %."""
-    published, clean = (
-        results.read_json(RESULTS / name / "depth_study" / "results.json") for name in ("published", "clean")
-    )
+    published, clean = depth_studies()
     header = [
         "layers",
         "report: val.",
@@ -31,14 +29,21 @@ def table_1() -> str:
         "clean: test",
     ]
     lines = []
-    for ours, other in zip(_of_table_1(published), _of_table_1(clean), strict=True):
+    for ours, other in zip(of_table_1(published), of_table_1(clean), strict=True):
         report = [f"{100 * ours['report'][name]:.1f}" for name in ("validation_accuracy", "test_accuracy")]
         measured = [results.percent(row[f"{s}_accuracy"]) for row in (ours, other) for s in ("validation", "test")]
         lines.append([str(ours["layers"]), *report, *measured])
     return f"{results.table(header, lines)}\n\n{_source(published)}\n{_source(clean)}"
 
 
-def _of_table_1(content: dict[str, Any]) -> list[results.Row]:
+def depth_studies() -> list[dict[str, Any]]:
+    """The committed results of the depth study, published and clean."""
+    return [
+        results.read_json(folder / "depth_study" / "results.json") for folder in (RESULTS / "published", RESULTS)
+    ]
+
+
+def of_table_1(content: dict[str, Any]) -> list[results.Row]:
     """The depths and the initialisation that the report's table has."""
     rows: list[results.Row] = content["rows"]
     return [row for row in rows if row["report"] and row.get("init", "uniform_fan_in") == "uniform_fan_in"]
@@ -48,11 +53,11 @@ def _source(content: dict[str, Any]) -> str:
     return f"- {content['config']['protocol']}: {_made_by(content)}"
 
 
-def _made_by(content: dict[str, Any]) -> str:
+def _made_by(content: dict[str, Any], seconds: float | None = None) -> str:
     environment = content["environment"]
     device, jax_version = environment["device"], environment["versions"]["jax"]
     where = f"{device['cores']} {device['processor']} {device['kind']} cores, jax {jax_version}"
-    minutes = f"{environment['wall_seconds'] / 60:.1f} minutes"
+    minutes = f"{(seconds or environment['wall_seconds']) / 60:.1f} minutes"
     seeds = f"{content['config']['seeds']} seeds, " if "seeds" in content["config"] else ""
     return f"`{environment['command']}`, {seeds}{minutes} on {where}."
 
@@ -104,14 +109,23 @@ def seeded_mistakes() -> str:
 
 
 def claims() -> str:
-    """Every claim of the report with ours beside it, on CIFAR-10."""
-    content = results.read_json(RESULTS / "reproduce" / "results.json")
-    summary = _claims.summary(content["claims"])
-    tables = _page_markdown.claim_tables(content["claims"])
-    return "\n\n".join([summary, *tables, f"- {_made_by(content)}"])
+    """The claims of Questions 3 and 4 with ours beside them, judged anew from the studies' results."""
+    jobs = reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS)))
+    judged = _claims.judged({(j.protocol, j.name): results.read_json(j.folder / "results.json") for j in jobs})
+    equations = [c["clean"]["verdict"] for c in judged if c["once"] and c["clean"]["verdict"] != _claim.REMARK]
+    right = equations.count(statistics.REPRODUCED)
+    made = results.read_json(RESULTS / "reproduce" / "results.json")
+    return "\n\n".join(
+        [
+            f"{_claims.summary(judged)} That includes Question 2: {right} of its {len(equations)} equations agree "
+            "with `jax.grad`.",
+            *_page_markdown.claim_tables([claim for claim in judged if not claim["once"]]),
+            f"- {_made_by(made, sum(row['seconds'] for row in made['rows']))}",
+        ]
+    )
 
 
-PARTS = {"table 1": table_1, "benchmark": benchmark, "seeded mistakes": seeded_mistakes}
+PARTS = {"claims": claims, "table 1": table_1, "benchmark": benchmark, "seeded mistakes": seeded_mistakes}
 
 
 def updated(text: str) -> str:
