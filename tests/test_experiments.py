@@ -145,8 +145,7 @@ def test_true_processes(tmp_path):
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("protocol", _common.PROTOCOLS)
-@pytest.mark.parametrize("batch_norm", ["none", "after"])
+@pytest.mark.parametrize(("protocol", "batch_norm"), [("published", "after"), ("clean", "none")])
 def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
     arguments = (*SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}", f"--results_dir={tmp_path}")
     assert start(monkeypatch, "depth_study", *arguments) == 0

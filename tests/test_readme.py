@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments import _readme, depth_study, reproduce
+from experiments import _claims, _common, _readme, depth_study, reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,18 +49,28 @@ def test_the_tables_come_from_the_committed_results():
 
 
 def test_the_committed_results_hold_their_figures():
-    published, clean = (
-        _readme.results.read_json(_readme.RESULTS / name / "depth_study" / "results.json")
-        for name in ("published", "clean")
-    )
-    rows = _readme._of_table_1(published)
-    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in rows)
+    published, clean = _readme.depth_studies()
+    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in _readme.of_table_1(published))
     assert max(row["test_accuracy"]["mean"] for row in clean["rows"]) >= 0.51
     for content in (published, clean):
-        assert content["environment"]["dirty"] is False
-        assert content["config"]["dataset"] == "cifar10"
-        assert [row["layers"] for row in _readme._of_table_1(content)] == sorted(depth_study.REPORT)
+        assert [row["layers"] for row in _readme.of_table_1(content)] == sorted(depth_study.REPORT)
         assert all(row["test_accuracy"]["n"] >= 3 for row in content["rows"])
+
+
+def test_the_committed_page_is_of_the_committed_results():
+    main = _readme.results.read_json(_readme.RESULTS / "reproduce" / "results.json")
+    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(_readme.RESULTS))))
+    files = {(job.protocol, job.name): _readme.results.read_json(job.folder / "results.json") for job in jobs}
+    assert json.loads(json.dumps(_claims.judged(files))) == main["claims"]
+    page = (_readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
+    for job in jobs:
+        content = files[job.protocol, job.name]
+        assert content["config"] == json.loads(json.dumps(_common.of_result(job.config)))
+        assert content["environment"]["dirty"] is False
+        assert job.module.finding(content) in page
+        assert all((job.folder / figure["file"]).exists() for figure in content["figures"])
+    best = files["published", "grid_search"]["rows"]
+    assert {row["validation_accuracy"]["n"] for row in best if row["kind"] == "best"} >= {4}
 
 
 def test_the_commands_name_what_exists():
