@@ -241,17 +241,18 @@ def best_model(name: str, report: float, images: int) -> Judge:
 
 
 def handed_out_dies(content: Row) -> Row:
-    """Do networks of 3 layers not learn, under Adam, from the handed-out initialisation?"""
+    """Do networks of 3 layers not learn from the handed-out initialisation, under Adam? Tells of SGD too."""
     row = one(content, init="normal_1e-3", optimizer="adam", layers=3)
     runs = len(row["seeds"]) + row["diverged"]
-    first = next(
-        found["layers"]
-        for found in content["dies"]
-        if (found["optimizer"], found["init"]) == ("adam", "normal_1e-3")
-    )
+    first = {found["optimizer"]: found["layers"] for found in content["dies"] if found["init"] == "normal_1e-3"}
     deepest = max(row["layers"] for row in content["rows"])
-    where = f"none learns from {first} layers on" if first else f"no depth up to {deepest} fails in every run"
-    text = f"{row['dead']} of {runs} runs with 3 layers do not learn; {where}"
+    where = (
+        f"none learns from {layers} layers on" if layers else f"no depth up to {deepest} fails in every run"
+        for layers in (first["adam"], first.get("sgd"))
+    )
+    text = f"Adam: {row['dead']} of {runs} runs with 3 layers do not learn; {next(where)}"
+    if "sgd" in first:
+        text += f". SGD: {next(where)}"
     return {"text": text, "verdict": statistics.judge_event(row["dead"], runs)}
 
 

@@ -10,9 +10,9 @@ all 10,000 test images used once per run.
 
   TFDS_DATA_DIR=... python -m experiments.best_model --dataset=cifar10 --seeds=5 [--protocol=published]
 
-A run takes 2.3 s of one core per epoch, two run at a time: by that, 1 to 2 minutes with 5 seeds (published) or
-2 to 3 (clean) on two free cores. Expected: about 54 % on all test images (published),
-56 to 57 % on validation (clean). On the digits, the default, it takes 10 to 20 seconds, with 98 to 99 % on test.
+With 4 seeds it takes 1 minute (published) or 2 (clean) on two cores. Expected: about 54 % on all test images
+(published), 55 to 56 % on validation and test (clean). On the digits, the default, it takes 10 to 20 seconds, with
+98 to 99 % on test.
 
 The seed with the best validation accuracy is shown (training curves, confusion matrix, first-layer weights, the
 most confident mistakes) and saved as RESULTS_DIR/best_model/model.safetensors. It then classifies your own

@@ -17,7 +17,7 @@ inputs, no weight decay, momentum SGD or Adam. One learning rate per optimiser, 
   TFDS_DATA_DIR=... python -m experiments.init_study --dataset=cifar10 [--protocol=published]
 
 On the digits, the default (2 to 5 layers), about a CPU minute at the first start and half of it when nothing is to
-be compiled; on CIFAR-10 (2 to 8) about 6 CPU minutes, which two cores share. Expected figures: on the digits
+be compiled; on CIFAR-10 (2 to 8) about 3 minutes on two cores. Expected figures: on the digits
 normal_1e-3 and normal_1e-4 die under SGD from 3 layers on and under Adam from 4 or 5, he and uniform_fan_in at no
 depth; each further layer divides the first gradient by about 200, 2000, 1 and 2.6. "moved" in the table tells two
 deaths apart: near 0 the weights stood still; near 1, under Adam with coupled weight decay, they decayed to 0.

@@ -167,9 +167,13 @@ def test_the_handed_out_initialisation(dead, verdict):
     rows = [{**row((0.1, 0.1, 0.1), layers=3, **label), "dead": dead}, {**row((), layers=8, **label), "dead": 0}]
     found = answer("init", "init_study", content(*rows, dies=[{**label, "layers": 5}]))
     assert found["verdict"] == verdict
-    assert found["text"] == f"{dead} of 3 runs with 3 layers do not learn; none learns from 5 layers on"
+    assert found["text"] == f"Adam: {dead} of 3 runs with 3 layers do not learn; none learns from 5 layers on"
     never = answer("init", "init_study", content(*rows, dies=[{**label, "layers": None}]))
     assert never["text"].endswith("no depth up to 8 fails in every run")
+    both = [{**label, "layers": None}, {**label, "optimizer": "sgd", "layers": 3}]
+    told = answer("init", "init_study", content(*rows, dies=both))
+    assert told["text"].endswith("no depth up to 8 fails in every run. SGD: none learns from 3 layers on")
+    assert told["verdict"] == verdict  # the report's Table 1 was trained with Adam
 
 
 def test_activation_study_and_best_model():
