@@ -1,13 +1,12 @@
 """The report page: what it says, that nothing in a results file can act in it, and how it looks in a browser."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
-from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _readme, depth_study
+from experiments import _claims, _keep, _page, _page_figures, _page_markdown, depth_study
 from experiments._claims_made import CLAIMS
 from mlp_jax import data, results
 from mlp_jax.plots import style
@@ -179,16 +178,3 @@ def test_the_mirror_is_told_by_its_fingerprint(real):
 
 def test_other_copies_are_not_the_mirror():
     assert _page.dataset_name("cifar10", {"environment": {"data_fingerprint": "0" * 64}}) == "CIFAR-10"
-
-
-def test_the_readmes_claims(tmp_path, monkeypatch):
-    claims = _claims.judged({})
-    content = {"study": "reproduce", "config": {"seeds": 3}, "environment": {
-        **ENVIRONMENT, "versions": {"jax": "1"}, "command": "python -m x"},
-        "rows": [], "claims": claims}  # fmt: skip
-    (tmp_path / "reproduce").mkdir()
-    results.write(tmp_path / "reproduce" / "results.json", results.as_json(content))
-    monkeypatch.setattr(_readme, "RESULTS", Path(tmp_path))
-    text = _readme.claims()
-    assert "**Question 3: the two-layer network**" in text
-    assert "`python -m x`, 3 seeds, 1.7 minutes" in text
