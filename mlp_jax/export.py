@@ -133,7 +133,9 @@ def load(path: Path) -> Model:
     """The model in a file. Raises UserError, one line, if it is missing, too large, damaged or not one of ours."""
     content = read_bounded(path, MOST_BYTES)
     try:
-        tensors = {name: _array(name, entry) for name, entry in _deserialize(content)}
+        # by name: the library's order is random, and so would be which of two mistakes is told
+        found = sorted(_deserialize(content), key=lambda entry: entry[0])
+        tensors = {name: _array(name, entry) for name, entry in found}
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return _model(_metadata(header.get("__metadata__", {})), tensors)
     except SafetensorError as error:
