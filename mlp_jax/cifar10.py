@@ -22,6 +22,7 @@ from tqdm import tqdm
 from mlp_jax.cifar10_archive import one_line, prepare
 from mlp_jax.data import Dataset, Images, Labels
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import open_regular
 
 VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
@@ -73,7 +74,7 @@ def _digests(directory: Path) -> Sources:
     sources: Sources = {}
     try:
         for path in sorted(path for pattern in (*_METADATA, "cifar10-*") for path in directory.glob(pattern)):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 sources[path.name] = [file.tell(), digest]
     except OSError as error:
@@ -165,20 +166,24 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
         UserError: the cache is cut or altered, or the data set is not the one that it was decoded from.
     """
     try:
-        with cache.open("rb") as file:
+        with open_regular(cache) as file:
             header = file.read(_HEADER_BYTES)
             if header != _digest_line(file):
                 raise UserError(f"the cache {cache} is cut or altered: delete it and it will be rebuilt")
             file.seek(_HEADER_BYTES)
             record = json.loads(file.readline())
+            _check_sources(record["sources"], sources, directory, cache)
             arrays = [np.load(file, allow_pickle=False) for _ in range(4)]
+        classes, fingerprint = tuple(map(str, record["classes"])), str(record["fingerprint"])
+        return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    except OSError as error:
-        raise UserError(f"cannot read the cache {cache} ({error}): delete it and it will be rebuilt") from error
-    _check_sources(record["sources"], sources, directory, cache)
-    classes, fingerprint = tuple(record["classes"]), record["fingerprint"]
-    return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
+    except UserError:
+        raise
+    except Exception as error:  # a right digest, but not what `_write_cache` writes: numpy raises many types
+        raise UserError(
+            f"cannot read the cache {cache} ({one_line(error)}): delete it and it will be rebuilt"
+        ) from error
 
 
 def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) -> None:
