@@ -10,7 +10,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,7 +121,9 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    size = len(source)
+    size, held = len(source), _records(builder.info.splits[split].filepaths)
+    if size != held:  # too small a number would leave records out
+        raise ValueError(f"dataset_info.json tells of {size} records of {split}, and there are {held}")
     images, labels = np.empty((size, *_SHAPE), np.uint8), np.full(size, -1, np.int32)
     row_of = {f"{split}_{row:05d}".encode(): row for row in range(size)}
     with tqdm(total=size, desc=f"Decoding CIFAR-10 {split}", leave=False, disable=None) as progress:
@@ -133,6 +135,16 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
                 images[row], labels[row] = _pixels(example["image"]), example["label"]
                 progress.update()
     return images, labels
+
+
+def _records(paths: Sequence[Any]) -> int:
+    from array_record.python.array_record_module import ArrayRecordReader  # comes with tfds
+
+    readers = [ArrayRecordReader(os.fspath(path)) for path in paths]
+    counts = [reader.num_records() for reader in readers]
+    for reader in readers:
+        reader.close()
+    return sum(counts)
 
 
 def _pixels(encoded: bytes) -> Images:

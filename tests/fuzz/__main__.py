@@ -83,8 +83,8 @@ class Run:
         return "\n".join(
             [
                 *lines,
-                f"{self.target}: {self.examples} examples ({dict(kinds)}), {len(self.outcomes)} distinct outcomes, "
-                f"{len(self.findings)} findings; at most {self.slowest:.1f} s and {self.largest:.0f} MB",
+                f"{self.target}: {self.examples} examples ({dict(kinds)}), {len(self.outcomes)} distinct "
+                f"outcomes, {len(self.findings)} findings; at most {self.slowest:.1f} s and {self.largest:.0f} MB",
             ]
         )
 

@@ -72,8 +72,9 @@ DEEP: Any = []
 for _ in range(500):
     DEEP = [DEEP]
 SPECIAL_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 0.5, 1e308, -1e-320, 10**30, 2**31, 2**63, float("nan"), float("inf"), "", "x", "0",
-    "x" * 5000, "\ud800", "\x1b[31m\n|", "../../x", "<script>", [], {}, [[]], [None], {"mean": None}, [0, 1], DEEP,
+    None, True, False, 0, -1, 1, 0.5, 1e308, -1e-320, 10**30, 2**31, 2**63, float("nan"), float("inf"), "", "x",
+    "0", "x" * 5000, "\ud800", "\x1b[31m\n|", "../../x", "<script>", [], {}, [[]], [None], {"mean": None},
+    [0, 1], DEEP,
 )  # fmt: skip
 JSON_EDITS = st.lists(
     st.tuples(
@@ -120,7 +121,7 @@ def edited_json(content: Any, edits: Any) -> Any:
             case "add" | "twice" if isinstance(parent, list):
                 parent.insert(int(key or 0), node)
             case "swap":
-                other = list(parent)[0] if isinstance(parent, dict) else 0
+                other = next(iter(parent)) if isinstance(parent, dict) else 0
                 parent[key], parent[other] = parent[other], parent[key]
     return content
 

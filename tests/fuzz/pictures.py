@@ -104,8 +104,8 @@ def examples() -> Any:
 
 
 NAMES = (
-    "good", "good,good", "good,", ",", "", "~/x", "~nobody/x", "a\0b", "a\nb", "\udcff", "x" * 300, ".", "/", "good/x",
-    "\x1b[2J", "a|b", "/dev/zero", "/dev/null", "/proc/self/mem", "/proc/self/status", "none",
+    "good", "good,good", "good,", ",", "", "~/x", "~nobody/x", "a\0b", "a\nb", "\udcff", "x" * 300, ".", "/",
+    "good/x", "\x1b[2J", "a|b", "/dev/zero", "/dev/null", "/proc/self/mem", "/proc/self/status", "none",
 )  # fmt: skip
 
 
