@@ -36,6 +36,8 @@ PROTOCOLS = ("published", "clean")
 BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
+MOST_RUNS, MOST_LAYERS = 10_000, 1000
+"""Of seeds or trials, and of a network: a mistyped number shall not fill the memory with what is to be done."""
 
 C = TypeVar("C", bound="Basic")
 SEVERAL = tuple[str, ...]
@@ -96,7 +98,7 @@ class Common(Basic):
         super().__post_init__()
         one_of("gradient", self.gradient, SOURCES)
         one_of("protocol", self.protocol, self.PROTOCOLS)
-        whole_number("seeds", self.seeds, 1)
+        whole_number("seeds", self.seeds, 1, MOST_RUNS)
         if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
             raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
 
@@ -169,13 +171,13 @@ def of_result(config: Basic) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
 
 
-def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
-    """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low`."""
+def whole_numbers(what: str, text: str, low: int, high: int | None = None) -> tuple[int, ...]:
+    """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low` or over `high`."""
     if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text):
         raise UserError(f"{what} must be whole numbers with commas between them, not {text!r}")
     numbers = tuple(int(part) for part in text.split(","))
     for number in numbers:
-        whole_number(what, number, low)
+        whole_number(what, number, low, high)
     return numbers
 
 
@@ -363,7 +365,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     flags.FLAGS.set_gnu_getopt()  # flags may follow other arguments
     try:
         return list(flags.FLAGS(list(arguments)))
-    except flags.Error as error:
+    except (flags.Error, ValueError, OSError) as error:  # absl's own flags, and what --flagfile names
         _fail(f"{error} (--help lists the options)")
     except SystemExit as ended:
         # absl ends --help with status 1, although it did what was asked

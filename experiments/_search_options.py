@@ -188,7 +188,7 @@ def check(config: Config) -> None:
     if getattr(config, ignored) is not None:
         raise UserError(f"--{ignored} is not for --protocol={config.protocol}: leave it out, or change --protocol")
     if config.trials is not None:
-        whole_number("--trials", config.trials, 1)
+        whole_number("--trials", config.trials, 1, _common.MOST_RUNS)
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for point in points(config):

@@ -185,9 +185,9 @@ def _check(config: Config) -> None:
             raise UserError(f"--{name}={getattr(config, name)} names a value twice: leave one out")
     for rate in _common.real_numbers("--dropouts", config.dropouts):
         in_range("--dropouts", rate, 0, 1, open_high=True)
-    for name in ("width", "hidden_layers", "batch_size"):
+    for name, most in {"width": None, "hidden_layers": _common.MOST_LAYERS, "batch_size": None}.items():
         if getattr(config, name) is not None:
-            whole_number(f"--{name}", getattr(config, name), 1)
+            whole_number(f"--{name}", getattr(config, name), 1, most)
     for label in labels(config):
         network(config, label)
 

@@ -74,7 +74,7 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1) if text else ()
+        sizes = _common.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
 

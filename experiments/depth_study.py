@@ -70,7 +70,7 @@ class Config(_common.Tuned):
 
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists, each at least 1 (softmax regression)."""
-    return _common.whole_numbers("--layers", config.layers, 1)
+    return _common.whole_numbers("--layers", config.layers, 1, _common.MOST_LAYERS)
 
 
 def inits(config: Config) -> tuple[str, ...]:

@@ -45,10 +45,12 @@ def in_range(
     raise UserError(f"{what} must be a number in {left}{low:g}, {high:g}{right}, not {value!r}")
 
 
-def whole_number(what: str, value: object, low: int) -> None:
-    """Raises UserError unless `value` is an int of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-        raise UserError(f"{what} must be a whole number of at least {low}, not {value!r}")
+def whole_number(what: str, value: object, low: int, high: int | None = None) -> None:
+    """Raises UserError unless `value` is an int of at least `low`, and at most `high` if that is given."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
+        most = "" if high is None else f" and at most {high}"
+        raise UserError(f"{what} must be a whole number of at least {low}{most}, not {value!r}")
 
 
 def user_path(path: str | Path) -> Path:

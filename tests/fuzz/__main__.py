@@ -44,11 +44,10 @@ class Run:
             try:
                 self._batch(seed, known)
             except (Finding, hypothesis.errors.Flaky, BaseExceptionGroup) as error:
-                new = set(self.findings) - known
-                print(f"finding: {', '.join(new) or repr(error)}", flush=True)
-                for where in new:
-                    example, outcome = self.findings[where]
-                    print(f"  example {example!r}\n  {outcome.text}", flush=True)
+                print(f"finding: {error!r}", flush=True)
+            for where in set(self.findings) - known:
+                example, outcome = self.findings[where]
+                print(f"  {where}: example {example!r}\n  {outcome.text}", flush=True)
             seed += 1
 
     def _batch(self, seed: int, known: set[str]) -> None:
@@ -65,7 +64,8 @@ class Run:
             self._count(outcome)
             if outcome.kind == FAILED and outcome.where not in known:
                 self.findings[outcome.where] = example, outcome
-                raise Finding(outcome.where)
+                if outcome.where != "hang":  # to make it smaller would take hours
+                    raise Finding(outcome.where)
 
         holds()
 
