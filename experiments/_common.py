@@ -27,6 +27,7 @@ from experiments import _compilation, _machines, _place
 from mlp_jax import data, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
+from mlp_jax.population import MOST_GB
 from mlp_jax.products import PRECISIONS
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
@@ -134,7 +135,7 @@ class Training(Common):
         one_of("precision", self.precision, PRECISIONS)
         whole_number("data_parallel", self.data_parallel, 1)
         if self.max_memory_gb is not None:
-            in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
+            in_range("max_memory_gb", self.max_memory_gb, 0, MOST_GB, open_low=True)
         _place.check(self)
 
 
@@ -373,5 +374,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    # a file's name, say, shall do nothing to the terminal
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    print(f"error: {line}", file=sys.stderr)
     sys.exit(2)

@@ -36,6 +36,8 @@ from mlp_jax.train import (
     steps_per_epoch,
 )
 
+MOST_GB = 1e6  # that a device may be said to have
+
 OnEpoch = Callable[[int, int, Metrics, Evaluation], None]
 OnParams = Callable[[int, int, Params], None]
 
@@ -109,7 +111,7 @@ def plan(
 ) -> list[list["_Population"]]:
     """What `train` trains, for each shape of runs the populations that are trained one after the other."""
     if max_memory_gb is not None:
-        in_range("max_memory_gb", max_memory_gb, 0, open_low=True)
+        in_range("max_memory_gb", max_memory_gb, 0, MOST_GB, open_low=True)
     groups: dict[Any, list[int]] = {}
     for number, run in enumerate(runs):
         steps_per_epoch(splits.train, run.config)

@@ -190,6 +190,7 @@ def _told(status: int | str, said: str) -> str:
         lines = said.splitlines()
         assert len(lines) == 1, f"not one line: {said!r}"
         assert lines[0].startswith("error: "), said
+        assert lines[0].isprintable(), said
         raise UserError(lines[0].removeprefix("error: "))
     assert status in (0, 1, "load", "train", "meet", "time"), f"status {status}: {said}"
     return f"accepted, {status}"
