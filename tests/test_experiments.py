@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _mutants, _own_gradients, depth_study, gradient_check
+from experiments import _mutants, _own_gradients, _study, depth_study, gradient_check
 from mlp_jax import activations, data, statistics
 from mlp_jax.activations import Activation
 
