@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments import _common
+from experiments import _common, _study
 from mlp_jax import results
 from mlp_jax.errors import UserError, user_path
 
@@ -43,7 +43,7 @@ def kept(job: Job) -> results.Row | None:
     try:
         content = read(job, path)
     except UserError as error:
-        _common.set_aside(path, str(error))
+        _study.set_aside(path, str(error))
         return None
     if changed := _changed(content["config"], job.config):
         _say(f"{path} has other options ({changed}): the study runs again")
@@ -97,7 +97,7 @@ def clear_partial(job: Job, fingerprint: str) -> None:
     except (UserError, KeyError, TypeError, AttributeError):
         return  # the study says so itself
     if changed or other:
-        _common.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+        _study.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
 
 
 def _changed(then: Mapping[str, Any], config: _common.Common) -> str:

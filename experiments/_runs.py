@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from experiments import _ahead, _common
+from experiments import _ahead, _common, _study
 from mlp_jax import data, population, results, statistics
 from mlp_jax.data import Splits
 from mlp_jax.evaluation import Evaluation, evaluate, on_device
@@ -46,7 +46,7 @@ class Setting(NamedTuple):
         return math.ceil(recipe.steps / (examples // recipe.batch_size))
 
 
-def ready(config: _common.Common, study: _common.Study, normalization: str) -> Splits:
+def ready(config: _common.Common, study: _study.Study, normalization: str) -> Splits:
     """The protocol's splits, normalised and on the devices; the study states which data they are."""
     dataset = config.load()
     study.use(dataset)
@@ -56,7 +56,7 @@ def ready(config: _common.Common, study: _common.Study, normalization: str) -> S
 
 
 def run_settings(
-    config: _common.Training, study: _common.Study, settings: Sequence[Setting], splits: Splits
+    config: _common.Training, study: _study.Study, settings: Sequence[Setting], splits: Splits
 ) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
     missing = [s for s in settings if find(study.rows, s.label) is None]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from experiments import _common, _factors, _runs
+from experiments import _common, _factors, _runs, _study
 from experiments._activation_words import figures, finding, table
 from experiments._common import option
 from mlp_jax import data
@@ -155,7 +155,7 @@ def run(config: Config) -> bool:
     _check(config)
     usual = RATES if config.dataset == "cifar10" else SMALL_RATES
     recipes = tuple(recipe(config, rate) for rate in config.candidates(usual))
-    study = _common.Study("activation_study", config)
+    study = _study.Study("activation_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_measure, _common, _workloads
+from experiments import _bench_measure, _common, _study, _workloads
 from experiments._bench_worker import MODULES
 from experiments._common import option
 from mlp_jax import data, results
@@ -80,7 +80,7 @@ class Config(_common.Basic):
 
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
-    study = _common.Study(STUDY, config)
+    study = _study.Study(STUDY, config)
     # several processes share a GPU's memory
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     dataset = config.load()
@@ -119,15 +119,15 @@ def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row)
     return {**row, "fraction_of_peak": share}
 
 
-def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _common.Figure]:
+def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _study.Figure]:
     """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
     return {
-        "roofline.svg": _common.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": _common.Figure(plots.throughput(rows), "Speed against the number of networks."),
+        "roofline.svg": _study.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": _study.Figure(plots.throughput(rows), "Speed against the number of networks."),
     }
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _common, _runs
+from experiments import _common, _runs, _study
 from experiments._search_options import (
     DEFAULT,
     DEFAULT_STEPS,
@@ -60,7 +60,7 @@ def run(config: Config) -> bool:
     """
     check(config)
     tried = points(config)
-    study = _common.Study("grid_search", config)
+    study = _study.Study("grid_search", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     _search(config, study, tried, splits)
     best = choose(study.rows)
@@ -82,7 +82,7 @@ def run(config: Config) -> bool:
     return best is not None and all(row["status"] == "finished" for row in study.rows if row["kind"] not in TRIED)
 
 
-def _search(config: Config, study: _common.Study, tried: Sequence[Point], splits: Splits) -> None:
+def _search(config: Config, study: _study.Study, tried: Sequence[Point], splits: Splits) -> None:
     """A row for every configuration and length; those of one shape are trained together."""
     first = dataclasses.replace(config, seeds=1)
     kind = "grid" if kind_of_search(config) == "grid" else "trial"
@@ -112,7 +112,7 @@ def choose(rows: Sequence[results.Row]) -> Point | None:
     return Point(*(best[name] for name in Point._fields))
 
 
-def _measure_best(config: Config, study: _common.Study, best: Point, splits: Splits) -> None:
+def _measure_best(config: Config, study: _study.Study, best: Point, splits: Splits) -> None:
     """The chosen configuration over all seeds, at every length, with what Figure 1 shows."""
     settings = [setting(config, splits, "best", best, steps) for steps in lengths(config)]
     missing = [one for one in settings if _runs.find(study.rows, one.label) is None]

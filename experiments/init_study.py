@@ -26,9 +26,10 @@ deaths apart: near 0 the weights stood still; near 1, under Adam with coupled we
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _norms, _runs
-from experiments._common import Figure, option
+from experiments import _common, _norms, _runs, _study
+from experiments._common import option
 from experiments._dying import dies, finding, is_dead, majority, table
+from experiments._study import Figure
 from mlp_jax import results
 from mlp_jax.data import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
@@ -76,7 +77,7 @@ class Config(_common.Training):
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
     _check(config)
-    study = _common.Study("init_study", config)
+    study = _study.Study("init_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
     missing = [s for s in settings if _runs.find(study.rows, s.label) is None]

@@ -30,6 +30,7 @@ from experiments import (
     _machines,
     _page,
     _page_markdown,
+    _study,
     activation_study,
     best_model,
     depth_study,
@@ -118,7 +119,7 @@ def own_config(config: Config, name: str, protocol: str) -> Any:
 def run(config: Config) -> bool:
     """Runs what is not there yet, then writes the page from the results files; True if all studies succeeded."""
     # interrupted, it has nothing of its own to continue
-    study = _common.Study("reproduce", replace(config, resume=False))
+    study = _study.Study("reproduce", replace(config, resume=False))
     todo = list(jobs(config))
     for job, done in zip(todo, standing(config, todo), strict=True):
         study.add(_row(job, done))
@@ -173,7 +174,7 @@ def _row(job: _keep.Job, done: results.Row) -> results.Row:
     return {"study": job.name, "protocol": job.protocol, **done}
 
 
-def _write_report(study: _common.Study, todo: Sequence[_keep.Job]) -> None:
+def _write_report(study: _study.Study, todo: Sequence[_keep.Job]) -> None:
     contents = {(job.protocol, job.name): _keep.read(job, job.folder / "results.json") for job in todo}
     claims = _claims.judged(contents)
     path = study.finish(claims=claims)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import _common, _keep, _mutants, _own_gradients, depth_study, gradient_check, reproduce
-from experiments._common import Figure, option
+from experiments import _common, _keep, _mutants, _own_gradients, _study, depth_study, gradient_check, reproduce
+from experiments._common import option
+from experiments._study import Figure
 from mlp_jax import data, results
 from mlp_jax.errors import UserError
 from tests import browser
@@ -27,7 +28,7 @@ def fake(name, ran, passes=True):
     """A study that writes its knob, and notes that it ran."""
 
     def run(config):
-        study = _common.Study(name, config)
+        study = _study.Study(name, config)
         study.use(config.load())
         ran.append((name, config.protocol, len(study.rows)))
         study.add({"knob": config.knob, "protocol": config.protocol})
@@ -172,7 +173,7 @@ def interrupted(folder, **options):
     """Leaves the first study as an interruption after its first row does."""
     job = next(reproduce.jobs(reproduce.Config(
         dataset="synthetic", results_dir=str(folder), protocol="clean", **options)))  # fmt: skip
-    study = _common.Study(job.name, job.config)
+    study = _study.Study(job.name, job.config)
     study.use(job.config.load())
     study.add({"knob": 1, "protocol": "clean"})
 
