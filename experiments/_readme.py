@@ -39,7 +39,7 @@ def table_1() -> str:
 def depth_studies() -> list[dict[str, Any]]:
     """The committed results of the depth study, published and clean."""
     return [
-        results.read_json(folder / "depth_study" / "results.json") for folder in (RESULTS / "published", RESULTS)
+        results.read_sealed(folder / "depth_study" / "results.json") for folder in (RESULTS / "published", RESULTS)
     ]
 
 
@@ -78,7 +78,7 @@ RACES = ("benchmark", "table1_x_16/benchmark", "populations/benchmark")
 
 def benchmark() -> str:
     """Times of this package and how often faster it is than each peer: medians, with their range over repeats."""
-    contents = [results.read_json(RESULTS / name / "results.json") for name in RACES]
+    contents = [results.read_sealed(RESULTS / name / "results.json") for name in RACES]
     rows = {
         row["workload"]: row for content in contents for row in content["rows"] if row["contender"] == "manual"
     }
@@ -111,10 +111,10 @@ def seeded_mistakes() -> str:
 def claims() -> str:
     """The claims of Questions 3 and 4 with ours beside them, judged anew from the studies' results."""
     jobs = reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS)))
-    judged = _claims.judged({(j.protocol, j.name): results.read_json(j.folder / "results.json") for j in jobs})
+    judged = _claims.judged({(j.protocol, j.name): results.read_sealed(j.folder / "results.json") for j in jobs})
     equations = [c["clean"]["verdict"] for c in judged if c["once"] and c["clean"]["verdict"] != _claim.REMARK]
     right = equations.count(statistics.REPRODUCED)
-    made = results.read_json(RESULTS / "reproduce" / "results.json")
+    made = results.read_sealed(RESULTS / "reproduce" / "results.json")
     return "\n\n".join(
         [
             f"{_claims.summary(judged)} That includes Question 2: {right} of its {len(equations)} equations agree "

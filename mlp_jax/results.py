@@ -1,5 +1,6 @@
 """Records of finished runs: the environment, files, tables."""
 
+import hashlib
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 
 from mlp_jax.errors import UserError
+from mlp_jax.files import open_regular
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 
@@ -96,9 +98,35 @@ def write(path: Path, content: str | bytes) -> None:
         raise
 
 
+def sha256(content: str | bytes) -> str:
+    """The digest of what `write` writes."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
 def as_json(content: Mapping[str, Any]) -> str:
     """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def sealed(content: Mapping[str, Any]) -> Row:
+    """The content with a digest of itself, for files that are trusted when they are read again."""
+    return {**content, "seal": _seal(content)}
+
+
+def unsealed(content: Mapping[str, Any]) -> Row:
+    """What `sealed` was given. Raises UserError if it was altered."""
+    if not isinstance(content, dict) or content.get("seal") != _seal(
+        {k: v for k, v in content.items() if k != "seal"}
+    ):
+        raise UserError("it is altered")
+    return {k: v for k, v in content.items() if k != "seal"}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    try:
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    except RecursionError as error:  # it could just be read
+        raise UserError("it is nested too deeply") from error
 
 
 def _no_constant(name: str) -> None:
@@ -108,7 +136,8 @@ def _no_constant(name: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a results file. Raises UserError if it is missing, cut, or not one of ours."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        with open_regular(path) as file:
+            content = json.loads(file.read().decode(), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
     except (ValueError, RecursionError) as error:
@@ -116,6 +145,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
         raise UserError(f"{path} is not a results file of this project: move it away and run again")
     return content
+
+
+def read_sealed(path: Path) -> Row:
+    """As `read_json`, of a file that was sealed. Raises UserError if it was altered, too."""
+    content = read_json(path)
+    try:
+        return unsealed(content)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used, {error}: move it away and run again") from error
 
 
 def foreign(content: Mapping[str, Any]) -> str | None:

@@ -111,7 +111,7 @@ def test_other_options_run_again_and_say_so(ran, tmp_path, capsys):
 def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
     assert start(tmp_path, protocol="clean")
     path = tmp_path / "first" / "results.json"
-    path.write_text(path.read_text().replace(results.read_json(path)["environment"]["data_fingerprint"], "0" * 64))
+    change(path, environment={**results.read_json(path)["environment"], "data_fingerprint": "0" * 64})
     (tmp_path / "second" / "results.json").unlink()  # else nothing runs, and no data are looked at
     assert start(tmp_path, protocol="clean")
     assert ran[2:] == [("first", "clean", 0), ("second", "clean", 0)]
@@ -121,8 +121,9 @@ def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
 
 
 def change(path, **values):
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **values}))
+    """As if the study itself had written it so: with a right seal."""
+    content = results.unsealed(json.loads(path.read_text()))
+    path.write_text(json.dumps(results.sealed({**content, **values})))
 
 
 def version(path):
@@ -137,13 +138,21 @@ DAMAGES = {
     "foreign": (lambda path: path.write_text("[1]"), "not a results file of this project"),
     "another study's": (lambda path: change(path, study="other"), "is of another study, other"),
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
+    "another number": (
+        lambda path: path.write_text(path.read_text().replace('"knob": 1', '"knob": 2')),
+        "it is altered",
+    ),
+    "another figure": (
+        lambda path: (path.parent / "a.svg").write_text("<svg/>"),
+        "lacks its figure a.svg, or has",
+    ),
     "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
     "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
     "wrong environment": (lambda path: change(path, environment=[]), "does not hold what first writes"),
     "wrong options": (lambda path: change(path, config=3), "does not hold what first writes"),
     "a figure lost": (lambda path: (path.parent / "a.svg").unlink(), "lacks its figure a.svg"),
     "a figure elsewhere": (
-        lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": ""}]),
+        lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": "", "sha256": ""}]),
         "does not hold what first writes",
     ),
 }

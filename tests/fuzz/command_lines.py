@@ -65,13 +65,17 @@ GOOD = {
     "batch_norm": ("none", "before", "after"), "batch_norms": ("none", "none,after"),
     "init": ("he", "normal,he"), "inits": ("he", "normal_0.1", "normal_1e-46,he"),
     "optimizer": ("sgd", "momentum", "adam"), "optimizers": ("sgd", "sgd,adam"), "search": ("grid", "random"),
-    "scale": ("smoke", "standard", "full", "1", "10", "1e-6"), "studies": ("depth_study", "gradient_check,best_model"),
+    "scale": ("smoke", "standard", "full", "1", "10", "1e-6"),
+    "studies": ("depth_study", "gradient_check,best_model"),
     "contenders": ("manual", "manual,numpy"), "workloads": ("default", "", "grid,table1"),
-    "population_sizes": ("", "1", "3,4", "1000000"), "l2_convention": ("auto", "half"), "arrays": ("auto", "numpy"),
-    "compare": ("autodiff,manual",), "hidden": (*_WIDTHS, "50"), "layers": ("1", "2,3", "200", "1000000", "999999999"),
+    "population_sizes": ("", "1", "3,4", "1000000"), "l2_convention": ("auto", "half"),
+    "arrays": ("auto", "numpy"),
+    "compare": ("autodiff,manual",), "hidden": (*_WIDTHS, "50"),
+    "layers": ("1", "2,3", "200", "1000000", "999999999"),
     "widths": _WIDTHS, "batch_size": ("2", "5,20", "1"), "steps": ("3", "3,5", "999999999"), "l2_range": _RATES,
     "learning_rate_range": _RATES, "learning_rates": _RATES, "learning_rate": ("0.1", "1e-3", "1e30"),
-    "dropouts": ("0", "0,0.5"), "results_dir": ("r", "r/s", "in the way"), "coordinator": ("localhost:1", "x:65535"),
+    "dropouts": ("0", "0,0.5"), "results_dir": ("r", "r/s", "in the way"),
+    "coordinator": ("localhost:1", "x:65535"),
 }  # fmt: skip
 TEXT = st.one_of(
     st.text(st.characters(exclude_characters="\0"), max_size=12),
@@ -259,4 +263,12 @@ def _cut(far: str) -> Iterator[None]:
     yield
 
 
-KEPT: tuple[Any, ...] = ()
+KEPT: tuple[Any, ...] = (
+    ("gradient_check", ["--stderrthreshold=x"], "load"),
+    ("gradient_check", ["--flagfile=."], "load"),
+    ("activation_study", ["--hidden_layers=99999999999999999999"], "load"),
+    ("activation_study", ["--hidden_layers=1000000000"], "load"),
+    ("grid_search", ["--trials=1000000000"], "load"),
+    ("activation_study", ["--max_memory_gb=1e308"], "train"),
+    ("best_model", ["--predict=\x1b[2J"], "load"),
+)

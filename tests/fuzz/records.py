@@ -147,4 +147,9 @@ def entry(kind: bytes, name: str, link: str, size: int, content: bytes) -> bytes
     return head + content + bytes(-len(content) % 512)
 
 
-KEPT: tuple[Any, ...] = ()
+KEPT: tuple[Any, ...] = (
+    ("bomb", tarfile.REGTYPE, "x", 40),
+    ("bomb", tarfile.XHDTYPE, "x", 40),
+    ("odd archive", "pipe"),
+    ("odd", 0, "pipe"),
+)
