@@ -81,10 +81,11 @@ TEXT = st.one_of(
     st.text(st.characters(exclude_characters="\0"), max_size=12),
     st.sampled_from(("%s", "{x}", "--", "'", "\x1b[")),
 )
+# not those for a debugger, which waits for somebody at a terminal
 ABSL = (
     "help", "helpshort", "helpfull", "helpxml", "version", "flagfile", "undefok", "only_check_args", "verbosity",
-    "v", "logger_levels", "log_dir", "stderrthreshold", "alsologtostderr", "showprefixforinfo", "run_with_pdb",
-    "run_with_profiling", "profile_file", "use_cprofile_for_profiling", "pdb_post_mortem", "jax_platforms", "x",
+    "v", "logger_levels", "log_dir", "stderrthreshold", "alsologtostderr", "showprefixforinfo", 
+    "run_with_profiling", "profile_file", "use_cprofile_for_profiling", "jax_platforms", "x",
 )  # fmt: skip
 
 
