@@ -84,7 +84,7 @@ TEXT = st.one_of(
 # not those for a debugger, which waits for somebody at a terminal
 ABSL = (
     "help", "helpshort", "helpfull", "helpxml", "version", "flagfile", "undefok", "only_check_args", "verbosity",
-    "v", "logger_levels", "log_dir", "stderrthreshold", "alsologtostderr", "showprefixforinfo", 
+    "v", "logger_levels", "log_dir", "stderrthreshold", "alsologtostderr", "showprefixforinfo",
     "run_with_profiling", "profile_file", "use_cprofile_for_profiling", "jax_platforms", "x",
 )  # fmt: skip
 
