@@ -18,7 +18,7 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from experiments import _compilation, _machines, _place
+from experiments import _compilation, _machines, _place, _stop
 from mlp_jax import data, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
@@ -115,6 +115,7 @@ class Training(Common):
     max_memory_gb: float | None = option(
         None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
     )
+    checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch")
     data_parallel: int = option(1, "number of devices that share each minibatch")
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
     coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
@@ -126,6 +127,7 @@ class Training(Common):
         super().__post_init__()
         one_of("precision", self.precision, PRECISIONS)
         whole_number("data_parallel", self.data_parallel, 1)
+        in_range("checkpoint_minutes", self.checkpoint_minutes, 0)
         if self.max_memory_gb is not None:
             in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
         _place.check(self)
@@ -155,13 +157,20 @@ class Tuned(Training):
         return usual if self.learning_rates is None else real_numbers("--learning_rates", self.learning_rates)
 
 
+DEVICES = ("max_memory_gb", "data_parallel", "checkpoint_minutes")
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", "predict", "model", *PROCESSES}
+    left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *DEVICES, *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+
+
+def of_job(config: Training) -> dict[str, Any]:
+    """What all processes of a job must have alike."""
+    alike = ("data_parallel", "checkpoint_minutes", "resume")
+    return {**of_result(config), **{name: getattr(config, name) for name in alike}}
 
 
 def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
@@ -199,16 +208,29 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
     def main(arguments: Sequence[str]) -> None:
         try:
             config = config_class(**_values(config_class, arguments[1:]))
-            with _machines.job(config, of_result(config)) if isinstance(config, Training) else nullcontext():
+            with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
                 ok = run(config)
         except UserError as error:
             _fail(str(error))
+        except _stop.Stopped as stop:
+            print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
+            sys.exit(stop.status)
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
     _compilation.set_up()
+    _stop.listen()
     app.run(main, flags_parser=_parse)
+
+
+def _how_to_go_on(config: Basic) -> str:
+    if not isinstance(config, Training):
+        return ""
+    more = "" if config.resume else " with --resume"
+    return (
+        f": what is done is kept in {user_path(config.results_dir)}, and the same command{more} goes on from there"
+    )
 
 
 def _define(field: "dataclasses.Field[Any]") -> None:

@@ -187,7 +187,7 @@ def _train(
     epochs = setting.epochs(len(splits.train.y))
     with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
         for one in _runs.compiled(config, [setting], splits):
-            row, runs = _runs.measure(config, one, splits, bar)
+            row, runs = _runs.measure(config, study, one, splits, bar)
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
     row["model"] = None

@@ -95,7 +95,7 @@ def _search(config: Config, study: _study.Study, tried: Sequence[Point], splits:
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
     with _common.progress(total, "epoch") as bar:
         for group in _runs.compiled_together(first, list(groups.values()), splits):
-            measured = _runs.measure_together(first, group, splits, bar)
+            measured = _runs.measure_together(first, study, group, splits, bar)
             rows = [{k: v for k, v in row.items() if k not in LEFT_OUT} for row, _ in measured]
             study.rows.extend(rows[:-1])  # saved once, with the last
             study.add(rows[-1])
@@ -119,7 +119,7 @@ def _measure_best(config: Config, study: _study.Study, best: Point, splits: Spli
     total = config.seeds * sum(one.epochs(len(splits.train.y)) for one in missing)
     with _common.progress(total, "epoch") as bar:
         for one in _runs.compiled(config, missing, splits):
-            row, runs = _runs.measure(config, one, splits, bar)
+            row, runs = _runs.measure(config, study, one, splits, bar)
             per_epoch = steps_per_epoch(splits.train, one.recipes[0])
             finished = [result for result in runs if result.status == "finished"]
             study.add({**row, "figure_1": [_figure_1(result.history, per_epoch) for result in finished]})

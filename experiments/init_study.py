@@ -83,7 +83,7 @@ def run(config: Config) -> bool:
     missing = [s for s in settings if _runs.find(study.rows, s.label) is None]
     with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for setting in _runs.compiled(config, missing, splits):
-            study.add(_row(config, setting, splits, bar))
+            study.add(_row(config, study, setting, splits, bar))
     content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
     path = study.finish(figures(content), dies=content["dies"])
     print(table(study.rows))
@@ -179,12 +179,12 @@ def _check(config: Config) -> None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
-def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
+def _row(config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
-    recorder = _norms.Recorder(batch, setting.model, config.gradient)
-    row, runs = _runs.measure(config, setting, splits, bar, recorder)
-    finished = [number for number, found in enumerate(runs) if found.status == "finished"]
+    observe = _norms.observer(batch, setting.model, config.gradient)
+    row, runs = _runs.measure(config, study, setting, splits, bar, observe)
+    finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
     accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
@@ -192,7 +192,7 @@ def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> re
         **kept,
         "chance": chance,
         "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": recorder.summary(finished),
+        "norms": _norms.summary(finished),
     }
 
 

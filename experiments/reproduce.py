@@ -159,7 +159,7 @@ def _outcome(content: results.Row) -> results.Row:
 def _run(job: _keep.Job, fingerprint: str) -> results.Row:
     started = time.monotonic()
     if _machines.is_writer():
-        _keep.clear_partial(job, fingerprint)
+        _keep.clear_unfinished(job, fingerprint)
     passed = bool(job.module.run(job.config))
     path = job.folder / "results.json"
     if _machines.is_writer():  # so that keeping it cannot turn a failure into a success

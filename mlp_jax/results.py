@@ -1,5 +1,6 @@
 """Records of finished runs: the environment, files, tables."""
 
+import hashlib
 import json
 import os
 import platform
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.train import Result
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 
@@ -66,6 +69,46 @@ def _git(*arguments: str) -> str | None:
     return answer.strip()
 
 
+BITS = ("versions", "device", "commit", "dirty", "settings")
+"""The parts of an environment that can change the bits of a result."""
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two environments that can change a result, in words; empty if nothing does."""
+    pairs = [
+        (name, then.get(part), now.get(part))
+        if not isinstance(now.get(part), dict)
+        else (name, (then.get(part) or {}).get(name), now[part].get(name))
+        for part in BITS
+        for name in (now[part] if isinstance(now.get(part), dict) else [part])
+    ]
+    return "; ".join(f"{name} {a!r} then, {b!r} now" for name, a, b in pairs if a != b)
+
+
+def digest(tree: Any) -> str:
+    """The sha256 of all numbers in a tree, in the order of jax's leaves, with their types and shapes."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def of_run(result: Result) -> Row:
+    """What a record says of a run: how it ended, after how long, losses in nats, accuracies as fractions."""
+    history = result.history
+    last = {
+        "last_loss": history.loss[-1:],
+        "validation_loss": history.validation_loss[-1:],
+        "validation_accuracy": history.validation_accuracy[-1:],
+    }
+    numbers = {
+        name: float(values[0]) if len(values) and np.isfinite(values[0]) else None for name, values in last.items()
+    }
+    epochs = len(history.validation_loss)
+    return {"status": result.status, "epochs": epochs, "steps": len(history.loss), **numbers}
+
+
 def prepare_folder(folder: Path) -> Path:
     """Makes the folder, and proves that a file can be written there. Raises UserError if not."""
     try:
@@ -99,6 +142,24 @@ def write(path: Path, content: str | bytes) -> None:
 def as_json(content: Mapping[str, Any]) -> str:
     """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def sealed(content: Mapping[str, Any]) -> Row:
+    """The content with a digest of itself, for files that are trusted when they are read again."""
+    return {**content, "seal": _seal(content)}
+
+
+def unsealed(content: Mapping[str, Any]) -> Row:
+    """What `sealed` was given. Raises UserError if it was altered."""
+    if not isinstance(content, dict) or content.get("seal") != _seal(
+        {k: v for k, v in content.items() if k != "seal"}
+    ):
+        raise UserError("it is altered")
+    return {k: v for k, v in content.items() if k != "seal"}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _no_constant(name: str) -> None:

@@ -14,8 +14,8 @@ import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _mutants, _own_gradients, _study, depth_study, gradient_check
-from mlp_jax import activations, data, statistics
+from experiments import _mutants, _own_gradients, depth_study, gradient_check
+from mlp_jax import activations, data, results, statistics
 from mlp_jax.activations import Activation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -315,14 +315,14 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     folder = tmp_path / "depth_study"
     content = json.loads((folder / "results.json").read_text())
     part = {**content, "rows": content["rows"][:1]}
-    sealed = json.dumps({**part, "seal": _study._seal(part)})
+    sealed = json.dumps(results.sealed(part))
     (folder / "partial.json").write_text(sealed)
     (folder / "results.json").unlink()
     assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
     resumed = rows_of(tmp_path)
     assert resumed[0] == whole[0]
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
-    assert sorted(os.listdir(folder)) == ["accuracy.svg", "results.json"]
+    assert sorted(os.listdir(folder)) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
 
     (folder / "partial.json").write_text(sealed)
     capsys.readouterr()
@@ -336,7 +336,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
             (sealed.replace('"layers": 1', '"layers": 9'), "is altered"),
             (json.dumps({**json.loads(sealed), "rows": None}), "is altered"),
             (json.dumps(content), "is altered"),
-            (json.dumps({**other, "seal": _study._seal(other)}), "written by version 0.0.1 of mlp_jax"),
+            (json.dumps(results.sealed(other)), "written by version 0.0.1 of mlp_jax"),
         ],
         start=1,
     ):

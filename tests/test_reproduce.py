@@ -186,7 +186,9 @@ def test_an_interrupted_study_continues(ran, tmp_path, capsys):
     (tmp_path / "first" / "results.json").unlink()
     assert start(tmp_path, protocol="clean", resume=False)
     assert ran[2] == ("first", "clean", 0)
-    assert capsys.readouterr().err == ""
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "which --resume would have continued; it is kept as partial.earlier-1.json" in err
 
 
 def test_rows_of_other_options_are_set_aside(ran, tmp_path, capsys):
