@@ -18,11 +18,13 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from experiments import _compilation, _machines, _place, _stop
-from mlp_jax import data, results
+from experiments import _compilation, _machines, _output, _place, _stop
+from mlp_jax import data, population, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
+from mlp_jax.model import MLPConfig
 from mlp_jax.products import PRECISIONS
+from mlp_jax.train import TrainConfig
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
 
@@ -31,6 +33,8 @@ PROTOCOLS = ("published", "clean")
 BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
+MOST_SEEDS = 10_000
+MOST_LAYERS = 1000
 
 C = TypeVar("C", bound="Basic")
 SEVERAL = tuple[str, ...]
@@ -55,6 +59,25 @@ class Basic:
     def __post_init__(self) -> None:
         one_of("dataset", self.dataset, data.DATASETS)
         whole_number("seed", self.seed, 0)
+        self._check_seeds(1)
+        for name in ("data_dir", "archive", "results_dir"):
+            self._check_path(name)
+
+    def _check_seeds(self, seeds: int) -> None:
+        if self.seed + seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
+            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
+
+    def _check_path(self, name: str) -> None:
+        path = getattr(self, name)
+        if path is None:
+            return
+        if not path:
+            raise UserError(f"--{name} is empty: write a path, or leave it out")
+        user_path(path)
+        if name != "results_dir" and self.dataset != "cifar10":
+            raise UserError(
+                f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
+            )
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""
@@ -92,8 +115,8 @@ class Common(Basic):
         one_of("gradient", self.gradient, SOURCES)
         one_of("protocol", self.protocol, self.PROTOCOLS)
         whole_number("seeds", self.seeds, 1)
-        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
-            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
+        self._check_seeds(self.seeds)
+        whole_number("seeds", self.seeds, 1, MOST_SEEDS)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
@@ -132,6 +155,10 @@ class Training(Common):
             in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
         _place.check(self)
 
+    def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
+        """Raises UserError if the minibatches are too small for the network, or not to be shared."""
+        population.check_batch(model, recipe, self.data_parallel)
+
 
 @dataclass(frozen=True)
 class Tuned(Training):
@@ -154,7 +181,9 @@ class Tuned(Training):
             return (self.learning_rate,)
         if self.protocol == "published":
             return (1e-3,)
-        return usual if self.learning_rates is None else real_numbers("--learning_rates", self.learning_rates)
+        if self.learning_rates is None:
+            return usual
+        return distinct("--learning_rates", real_numbers("--learning_rates", self.learning_rates))
 
 
 DEVICES = ("max_memory_gb", "data_parallel", "checkpoint_minutes")
@@ -173,20 +202,37 @@ def of_job(config: Training) -> dict[str, Any]:
     return {**of_result(config), **{name: getattr(config, name) for name in alike}}
 
 
-def whole_numbers(what: str, text: str, low: int) -> tuple[int, ...]:
-    """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low`."""
+def whole_numbers(what: str, text: str, low: int, high: int | None = None) -> tuple[int, ...]:
+    """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low` or over `high`."""
     if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text):
         raise UserError(f"{what} must be whole numbers with commas between them, not {text!r}")
     numbers = tuple(int(part) for part in text.split(","))
     for number in numbers:
-        whole_number(what, number, low)
+        whole_number(what, number, low, high)
     return numbers
+
+
+V = TypeVar("V")
+
+
+def distinct(what: str, values: tuple[V, ...]) -> tuple[V, ...]:
+    """The values. Raises UserError if one of them comes twice."""
+    if len(set(values)) < len(values):
+        raise UserError(f"{what} names a value twice: leave one out")
+    return values
+
+
+def plain_number(text: str) -> str:
+    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
+    if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
+        raise ValueError(f"{text!r} is not a number in plain digits")
+    return text
 
 
 def real_numbers(what: str, text: str) -> tuple[float, ...]:
     """(0.1, 0.3) from "0.1,0.3". Raises UserError for anything else."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(float(plain_number(part)) for part in text.split(","))
     except ValueError:
         raise UserError(f"{what} must be numbers with commas between them, not {text!r}") from None
 
@@ -209,6 +255,9 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
         try:
             config = config_class(**_values(config_class, arguments[1:]))
             with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
+                devices = _compilation.devices()
+                if isinstance(config, Training):
+                    population.check_devices(devices, config.data_parallel)
                 ok = run(config)
         except UserError as error:
             _fail(str(error))
@@ -218,10 +267,13 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
-    _compilation.set_up()
-    _stop.listen()
-    app.run(main, flags_parser=_parse)
+    try:
+        with _output.kept():
+            _compilation.set_up()
+            _stop.listen()
+            app.run(main, flags_parser=_parse)
+    except UserError as error:
+        _fail(str(error))
 
 
 def _how_to_go_on(config: Basic) -> str:
@@ -234,12 +286,27 @@ def _how_to_go_on(config: Basic) -> str:
 
 
 def _define(field: "dataclasses.Field[Any]") -> None:
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    kinds = {bool: flags.DEFINE_boolean, int: _define_integer, float: _define_float}
     if field.type == SEVERAL:
         flags.DEFINE_multi_string(field.name, [], field.metadata["help"])
         return
     kind = next((k for k in kinds if field.type in (k, k | None)), str)
     kinds.get(kind, flags.DEFINE_string)(field.name, field.default, field.metadata["help"])
+
+
+def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
+    """The parser, which takes numbers in plain digits alone."""
+    convert = parser.convert
+    parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
+    return parser
+
+
+def _define_integer(name: str, default: int | None, help: str) -> None:
+    flags.DEFINE(_plain(flags.IntegerParser()), name, default, help, serializer=flags.ArgumentSerializer())
+
+
+def _define_float(name: str, default: float | None, help: str) -> None:
+    flags.DEFINE(_plain(flags.FloatParser()), name, default, help, serializer=flags.ArgumentSerializer())
 
 
 def _values(config_class: type[Basic], others: Sequence[str]) -> dict[str, Any]:
@@ -259,7 +326,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     flags.FLAGS.set_gnu_getopt()  # flags may follow other arguments
     try:
         return list(flags.FLAGS(list(arguments)))
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # absl lets some of the latter through
         _fail(f"{error} (--help lists the options)")
     except SystemExit as ended:
         # absl ends --help with status 1, although it did what was asked

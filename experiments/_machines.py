@@ -21,12 +21,13 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import jax
 import numpy as np
 
 from experiments._meeting import Line, connect, meet
+from experiments._output import Output
 from experiments._place import Place, place_of
 from experiments._stop import Stopped
 from mlp_jax.errors import UserError
@@ -283,7 +284,8 @@ def _quiet(writer: bool) -> None:
     sys.stdout.flush()
     nothing = os.open(os.devnull, os.O_WRONLY)
     if writer:
-        sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+        own = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+        sys.stdout = cast(TextIO, Output(own))
     os.dup2(nothing, 1)
 
 

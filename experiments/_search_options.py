@@ -15,6 +15,7 @@ DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
 DEFAULT_STEPS = 1000
 REPORT_BEST, REPORT_DEFAULT = 0.533, 0.29  # of validation, after 5,000 and 1,000 steps
 SEARCHES = ("grid", "random")
+MOST_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _text(config: Config, name: str) -> str:
 
 
 def _wholes(config: Config, name: str) -> tuple[int, ...]:
-    return _distinct(name, _common.whole_numbers(f"--{name}", _text(config, name), 1))
+    return _common.distinct(f"--{name}", _common.whole_numbers(f"--{name}", _text(config, name), 1))
 
 
 def _reals(config: Config, name: str) -> tuple[float, ...]:
@@ -107,15 +108,9 @@ def _reals(config: Config, name: str) -> tuple[float, ...]:
     if not name.endswith("_range"):
         for value in values:
             in_range(f"--{name}", value, 0, open_low=name == "learning_rate")
-        return _distinct(name, values)
+        return _common.distinct(f"--{name}", values)
     if not (len(values) == 2 and 0 < values[0] < values[1] < float("inf")):
         raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {text!r}")
-    return values
-
-
-def _distinct(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) < len(values):
-        raise UserError(f"--{name} names a value twice: leave one out")
     return values
 
 
@@ -188,10 +183,9 @@ def check(config: Config) -> None:
     if getattr(config, ignored) is not None:
         raise UserError(f"--{ignored} is not for --protocol={config.protocol}: leave it out, or change --protocol")
     if config.trials is not None:
-        whole_number("--trials", config.trials, 1)
+        whole_number("--trials", config.trials, 1, MOST_TRIALS)
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for point in points(config):
-        network(config, point.hidden)
         for steps in lengths(config):
-            recipe(config, point, steps)
+            config.check_batch(network(config, point.hidden), recipe(config, point, steps))

@@ -33,6 +33,7 @@ from mlp_jax.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
+MOST_REPEATS, MOST_NETWORKS = 10_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Config(_common.Basic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("repeats", self.repeats, 1)
+        whole_number("repeats", self.repeats, 1, MOST_REPEATS)
         in_range("seconds", self.seconds, 0, 3600, open_low=True)
         for name in self.names("contenders"):
             one_of("contender", name, tuple(MODULES))
@@ -74,7 +75,8 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1) if text else ()
+        sizes = _common.whole_numbers("--population_sizes", text, 1, MOST_NETWORKS) if text else ()
+        _common.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
 

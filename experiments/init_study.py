@@ -24,6 +24,7 @@ deaths apart: near 0 the weights stood still; near 1, under Adam with coupled we
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from experiments import _common, _norms, _runs, _study
@@ -76,7 +77,7 @@ class Config(_common.Training):
 
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
-    _check(config)
+    check(config)
     study = _study.Study("init_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
@@ -95,7 +96,9 @@ def run(config: Config) -> bool:
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists."""
     default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
-    return _common.whole_numbers("--layers", default if config.layers is None else config.layers, 1)
+    return _common.whole_numbers(
+        "--layers", default if config.layers is None else config.layers, 1, _common.MOST_LAYERS
+    )
 
 
 def deviation(init: str) -> float | None:
@@ -105,7 +108,7 @@ def deviation(init: str) -> float | None:
         one_of("init", init, ("normal_S", *NAMED))
         return None
     try:
-        std = float(text)
+        std = float(_common.plain_number(text))
     except ValueError:
         raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
     in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
@@ -157,21 +160,18 @@ def _settings(config: Config, splits: Splits) -> list[_runs.Setting]:
     ]
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
     whole_number("--hidden", config.hidden, 1)
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 1)
-    lists = {"layers": list(map(str, depths(config)))}
-    lists |= {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
-    for name, entries in lists.items():
+    lists = {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
+    different = {"layers": depths(config), "inits": [deviation(init) or init for init in lists["inits"]]}
+    for name, entries in (lists | different).items():
         if len(set(entries)) < len(entries):
-            raise UserError(f"--{name}={','.join(entries)} names one of them twice: leave one out")
-    for init in lists["inits"]:
-        for layers in depths(config):
-            network(config, init, layers)
-    for optimizer in lists["optimizers"]:
-        recipe(config, optimizer)
+            raise UserError(f"--{name}={getattr(config, name)} names one of them twice: leave one out")
+    for init, layers, optimizer in product(lists["inits"], depths(config), lists["optimizers"]):
+        config.check_batch(network(config, init, layers), recipe(config, optimizer))
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for optimizer in ("sgd", "adam"):

@@ -83,6 +83,7 @@ class Config(_common.Training):
         names = list(STUDIES) if self.studies is None else self.studies.split(",")
         for name in names:
             one_of("study", name, STUDIES)
+        _common.distinct("--studies", tuple(names))
         return [name for name in STUDIES if name in names]
 
 
@@ -118,9 +119,12 @@ def own_config(config: Config, name: str, protocol: str) -> Any:
 
 def run(config: Config) -> bool:
     """Runs what is not there yet, then writes the page from the results files; True if all studies succeeded."""
+    todo = list(jobs(config))
+    for job in todo:
+        if (check := getattr(job.module, "check", None)) is not None:
+            check(job.config)
     # interrupted, it has nothing of its own to continue
     study = _study.Study("reproduce", replace(config, resume=False))
-    todo = list(jobs(config))
     for job, done in zip(todo, standing(config, todo), strict=True):
         study.add(_row(job, done))
     if study.writes:

@@ -127,10 +127,13 @@ def plan(
     """
     if max_memory_gb is not None:
         in_range("max_memory_gb", max_memory_gb, 0, open_low=True)
+    everything = jax.devices() if devices is None else devices
+    check_devices(everything, data_parallel)
     groups: dict[Any, list[int]] = {}
     for number, run in enumerate(runs):
         steps_per_epoch(splits.train, run.config)
-        _check_normalization(splits.validation, run.model, run.config)
+        check_batch(run.model, run.config, data_parallel)
+        _check_validation(splits.validation, run.model, run.config)
         length = (run.config.epochs, run.config.steps)
         if number not in reached:
             groups.setdefault((*program(run.model, run.config), length, 0), []).append(number)
@@ -138,11 +141,10 @@ def plan(
             epochs = len(reached[number].history.validation_loss)
             groups.setdefault((*program(run.model, run.config), length, epochs), []).append(number)
     wide = jax.default_backend() != "cpu" if wide is None else wide
-    everything = jax.devices() if devices is None else devices
     bound = memory.least(memory.available() if max_memory_gb is None else max_memory_gb * 1e9, everything)
     plans: list[list[Blocks]] = []
     for (model, config, *_), numbers in groups.items():
-        grid = _grid(everything, data_parallel, config)
+        grid = np.array(everything).reshape(-1, data_parallel)
         blocks = _blocks(runs, numbers, len(grid), wide)
         mesh = mesh_of(grid[: len(blocks)])
         check_labels(splits, model)
@@ -152,26 +154,29 @@ def plan(
     return plans
 
 
-def _check_normalization(validation: Split, model: MLPConfig, config: TrainConfig) -> None:
+def check_batch(model: MLPConfig, config: TrainConfig, data_parallel: int) -> None:
+    """Raises UserError if minibatches of this size cannot be normalised, or shared among so many devices."""
+    if model.normalized and model.hidden and config.batch_size == 1:
+        raise UserError("batch normalisation cannot train on batch_size 1: its variance is 0; choose 2 or more")
+    if config.batch_size % data_parallel:
+        raise UserError(f"data_parallel {data_parallel} does not divide batch_size {config.batch_size}")
+
+
+def check_devices(devices: Sequence[jax.Device], data_parallel: int) -> None:
+    """Raises UserError if the devices are not whole groups of so many."""
+    whole_number("data_parallel", data_parallel, 1)
+    if len(devices) % data_parallel:
+        raise UserError(f"data_parallel {data_parallel} does not divide the number of devices, {len(devices)}")
+
+
+def _check_validation(validation: Split, model: MLPConfig, config: TrainConfig) -> None:
     if not (model.normalized and model.hidden):
         return
-    if config.batch_size == 1:
-        raise UserError("batch normalisation cannot train on batch_size 1: its variance is 0; choose 2 or more")
     if config.validate_in_training_mode and len(validation.y) % config.batch_size == 1:
         raise UserError(
             f"batch_size {config.batch_size} leaves 1 of {len(validation.y)} validation images to normalise in "
             "training mode: choose another batch_size"
         )
-
-
-def _grid(devices: Sequence[jax.Device], data_parallel: int, config: TrainConfig) -> np.ndarray:
-    """The devices as (runs, data_parallel)."""
-    whole_number("data_parallel", data_parallel, 1)
-    if len(devices) % data_parallel:
-        raise UserError(f"data_parallel {data_parallel} does not divide the number of devices, {len(devices)}")
-    if config.batch_size % data_parallel:
-        raise UserError(f"data_parallel {data_parallel} does not divide batch_size {config.batch_size}")
-    return np.array(devices).reshape(-1, data_parallel)
 
 
 def _blocks(runs: Sequence[Run], numbers: Sequence[int], devices: int, wide: bool) -> list[list[int]]:

@@ -15,13 +15,14 @@ from jaxtyping import Integer, PRNGKeyArray
 
 from mlp_jax.activations import Array
 from mlp_jax.data import Split, Splits
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.evaluation import Evaluation
 from mlp_jax.gradients import SOURCES
 from mlp_jax.losses import correct
 from mlp_jax.model import MLPConfig, Params, Stats, init, init_stats, update_stats
 
 OPTIMIZERS = ("sgd", "momentum", "adam")
+MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class TrainConfig:
         in_range("weight_decay", self.weight_decay, 0)
         in_range("decay", self.decay, 0, 1, open_low=True)
         whole_number("batch_size", self.batch_size, 1)
-        whole_number("epochs", self.epochs, 0)
+        whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
         if self.steps is not None:
-            whole_number("steps", self.steps, 0)
+            whole_number("steps", self.steps, 0, MOST_STEPS)
+        for name in ("learning_rate", "l2", "weight_decay"):
+            float32(name, getattr(self, name))
 
 
 class Hyper(NamedTuple):

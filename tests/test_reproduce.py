@@ -223,7 +223,7 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     for job in reproduce.jobs(config):
         names = ("*", job.name, f"{job.name}/{job.protocol}")
         assert job.config.seeds == [o["seeds"] for n in names if "seeds" in (o := config.options.get(n, {}))][-1]
-        check = getattr(job.module, "_check", None)
+        check = getattr(job.module, "check", None)
         if check is not None:
             check(job.config)
     mine = reproduce.Config(dataset=dataset, scale=scale, seeds=7)
