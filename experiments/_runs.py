@@ -222,6 +222,7 @@ def _row(
     return {
         **setting.label,
         "protocol": config.protocol,
+        "data_fingerprint": config.fingerprint,
         "recipe": dataclasses.asdict(recipe),
         **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe)),
         "report": setting.report,

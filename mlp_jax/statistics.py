@@ -60,7 +60,13 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
     {"mean", "low", "high" (95 % interval), "n", "values", "p_t" (paired t), "p_wilcoxon" (signed ranks, exact
     where it can be)}, null where n or a spread of 0 does not allow them. Seeds that only one of the two has (the
     other diverged) are left out.
+
+    Raises ValueError if the rows come from different data or protocols.
     """
+    for name in ("data_fingerprint", "protocol"):
+        first, second = ours.get(name), base.get(name)
+        if first and second and first != second:
+            raise ValueError(f"rows of {name} {first} and {second} cannot be compared")
     theirs = dict(zip(base["seeds"], base[quantity]["values"], strict=True))
     mine = zip(ours["seeds"], ours[quantity]["values"], strict=True)
     differences = [value - theirs[seed] for seed, value in mine if seed in theirs]

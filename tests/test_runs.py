@@ -1,4 +1,5 @@
-from experiments import _runs
+from experiments import _runs, depth_study, init_study
+from mlp_jax import data, results
 
 
 def row(best, *tried):
@@ -19,3 +20,14 @@ def test_a_best_rate_at_the_edge_is_noted():
         "note: x did best at the edge of --learning_rates: try beyond 0.1",
         "note: x did best at the edge of --learning_rates: try beyond 0.4",
     ]
+
+
+def test_every_row_tells_its_data_and_protocol(tmp_path):
+    common = {"dataset": "synthetic", "seeds": 1, "layers": "1", "epochs": 1, "results_dir": str(tmp_path)}
+    depth_study.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
+    init_study.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
+    ours = data.synthetic().fingerprint
+    for study in ("depth_study", "init_study"):
+        content = results.read_json(tmp_path / study / "results.json")
+        assert {row["data_fingerprint"] for row in content["rows"]} == {ours}
+        assert {row["protocol"] for row in content["rows"]} == {"published"}

@@ -89,3 +89,10 @@ def test_a_difference_is_judged_by_the_side_of_its_interval():
     assert statistics.judge_best([up, open_]) == WITHIN_NOISE
     assert statistics.judge_best([up, open_, down]) == NOT_REPRODUCED
     assert statistics.judge_best([]) == WITHIN_NOISE
+
+
+@pytest.mark.parametrize("name", ["protocol", "data_fingerprint"])
+def test_rows_of_different_origin_are_not_compared(name):
+    with pytest.raises(ValueError, match=f"rows of {name} a and b cannot be compared"):
+        statistics.paired({**row([0.5]), name: "a"}, {**row([0.25]), name: "b"})
+    assert statistics.paired({**row([0.5]), name: "a"}, row([0.25]))["mean"] == 0.25
