@@ -92,6 +92,11 @@ class Basic:
             _machines.share(None)
         return dataset
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset, once this process has loaded it: where rows come from."""
+        return _dataset(self.dataset, self.data_dir, self.archive).fingerprint
+
 
 @functools.lru_cache(maxsize=1)
 def _dataset(name: str, data_dir: str | None, archive: str | None) -> data.Dataset:

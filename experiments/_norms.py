@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax import statistics
 from mlp_jax.data import Split
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import MLPConfig, Params
@@ -71,6 +72,7 @@ def summary(runs: Sequence[Result]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place, name in enumerate(Norms._fields):
         values = np.array([[epoch[place] for epoch in run.observed] for run in runs], float)
+        statistics.finite(values.ravel())
         with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0: its mean is 0 again
             logs = np.log(values)
             spread = np.exp(logs[:, [0, -1]].std(axis=0, ddof=1)) if len(runs) > 1 else None

@@ -244,6 +244,7 @@ def _row(
     return {
         **setting.label,
         "protocol": config.protocol,
+        "data_fingerprint": config.fingerprint,
         "recipe": dataclasses.asdict(recipe),
         **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe)),
         "report": setting.report,
@@ -296,5 +297,10 @@ def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
     for name in CURVES:
         values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
         parts = [values[start : start + width] for start in range(0, len(values), width)]
-        curves[name] = [round(float(np.mean(part)), 6) for part in parts]
+        curves[name] = [round(mean(part), 6) for part in parts]
     return curves
+
+
+def mean(values: np.ndarray) -> float:
+    """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
+    return float(np.mean(statistics.finite(values)))

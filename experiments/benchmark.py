@@ -104,7 +104,7 @@ def run(config: Config) -> bool:
             bar.set_description(load.name)
             _workloads.write_start(folder, load, examples)
             for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
-                study.add(with_peak(row, load, machine))
+                study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
     path = study.finish(figures(study.rows, machine), machine=machine)
     print(table(study.rows))

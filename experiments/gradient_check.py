@@ -127,7 +127,8 @@ def run_compare(config: Config, names: str) -> bool:
     study.use(dataset)
     splits = data.normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    study.rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
     path = study.finish()
     print(f"{_compare.tables(study.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in study.rows)

@@ -20,8 +20,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from experiments import _common, _runs, _study
 from experiments._search_options import (
     DEFAULT,
@@ -127,7 +125,7 @@ def _measure_best(config: Config, study: _study.Study, best: Point, splits: Spli
 
 def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
     """Of one run: the loss in means over THIN steps; accuracy of the last minibatch of each epoch."""
-    losses = [float(np.mean(history.loss[start : start + THIN])) for start in range(0, len(history.loss), THIN)]
+    losses = [_runs.mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
     ends = [*range(per_epoch, len(history.accuracy), per_epoch), len(history.accuracy)]
     return {
         "loss": [round(loss, 5) for loss in losses],

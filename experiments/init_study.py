@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from experiments import _common, _norms, _runs, _study
 from experiments._common import option
 from experiments._dying import dies, finding, is_dead, majority, table
@@ -111,7 +113,8 @@ def deviation(init: str) -> float | None:
         std = float(_common.plain_number(text))
     except ValueError:
         raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
-    in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
+    # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
+    in_range("the standard deviation in --inits=normal_S", std, float(np.finfo(np.float32).tiny))
     return std
 
 

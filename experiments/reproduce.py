@@ -179,7 +179,10 @@ def _row(job: _keep.Job, done: results.Row) -> results.Row:
 
 
 def _write_report(study: _study.Study, todo: Sequence[_keep.Job]) -> None:
-    contents = {(job.protocol, job.name): _keep.read(job, job.folder / "results.json") for job in todo}
+    files = {job.folder / "results.json": job for job in todo}
+    read = {path: _keep.read(job, path) for path, job in files.items()}
+    results.unmixed(read, ["data_fingerprint"])
+    contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = _claims.judged(contents)
     path = study.finish(claims=claims)
     page = _page.page(results.read_json(path), todo, contents)

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,12 @@ from mlp_jax.train import Result
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
+
+ORIGIN = ("data_fingerprint", "protocol")
+"""What rows of one table have in common."""
+
+PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
+"""What every results file has."""
 
 Row = dict[str, Any]
 
@@ -166,17 +172,51 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a results file. Raises UserError if it is missing, cut, or not one of ours."""
+def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
+    """The content of a results file, all of one origin (`unmixed`), of this protocol if one is asked for.
+
+    Raises UserError if it is missing, cut, not one of ours, or mixed.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
-    if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
+    if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):
         raise UserError(f"{path} is not a results file of this project: move it away and run again")
+    unmixed({path: content})
+    if protocol is not None and content["config"].get("protocol") != protocol:
+        found = content["config"].get("protocol")
+        raise UserError(f"{path} has protocol {found!r} where {protocol!r} belongs: move it away and run again")
     return content
+
+
+def unmixed(files: Mapping[Path, Row], what: Sequence[str] = ORIGIN) -> None:
+    """Raises UserError if rows of one file, or of files that are shown together, differ in their origin.
+
+    Every results file goes through here before anything is made of it. `what`: see ORIGIN; files of both
+    protocols, each in columns of its own, share the data alone. Rows that do not tell have their file's origin.
+    """
+    first: dict[str, tuple[Path, Any]] = {}
+    for path, content in files.items():
+        for name, value in _origins(content):
+            where, known = first.setdefault(name, (path, value))
+            if name in what and value != known:
+                place = "in the same file" if where == path else f"in {where}"
+                raise UserError(
+                    f"{path} has {name} {value!r}, and {known!r} {place}: their rows do not belong in one table; "
+                    "move one away and run again"
+                )
+
+
+def _origins(content: Row) -> Iterator[tuple[str, Any]]:
+    """What the file and each of its rows say of their origin; not the protocol of a file that has both."""
+    both = content["config"].get("protocol") == "both"
+    for part in (content["environment"], content["config"], *content["rows"]):
+        for name in ORIGIN:
+            if isinstance(part, dict) and part.get(name) and not (both and name == "protocol"):
+                yield name, part[name]
 
 
 def foreign(content: Mapping[str, Any]) -> str | None:

@@ -378,6 +378,7 @@ def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
     rows = [row for row in rows if "leaf" in row]
     assert {row["leaf"] for row in rows if row["case"].startswith("equations")} == {f"eq{n}" for n in range(1, 14)}
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
+    assert {row["data_fingerprint"] for row in rows} == {data.synthetic().fingerprint}
     assert re.search(r"^PASS: manual gradients", capsys.readouterr().out, re.MULTILINE)
 
 

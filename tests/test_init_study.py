@@ -179,7 +179,8 @@ def test_the_finding_tells_where_learning_dies_and_how_gradients_shrink():
 MISTAKES = [
     ({"inits": "normal"}, "choose one of normal_S, uniform_fan_in"),
     ({"inits": "normal_S"}, "S must be a standard deviation"),
-    ({"inits": "normal_0"}, r"must be a number in \(0, inf\)"),
+    ({"inits": "normal_0"}, r"must be a number in \[1.17549e-38, inf\)"),
+    ({"inits": "normal_1e-50"}, r"must be a number in \[1.17549e-38, inf\)"),
     ({"inits": "he,hee"}, "Did you mean 'he'"),
     ({"inits": "he,he"}, "--inits=he,he names one of them twice"),
     ({"layers": "2,2"}, "twice"),

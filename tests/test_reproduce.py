@@ -120,6 +120,29 @@ def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
     )
 
 
+def test_kept_results_of_different_data_make_no_page(ran, tmp_path):
+    assert start(tmp_path)
+    page = tmp_path / "reproduce" / "report.html"
+    before = page.read_bytes()
+    path = tmp_path / "published" / "second" / "results.json"
+    ours = results.read_json(path)["environment"]["data_fingerprint"]
+    path.write_text(path.read_text().replace(ours, "0" * 64))
+    with pytest.raises(UserError, match=rf"data_fingerprint '{'0' * 64}', and '{ours}' in .*first/results.json"):
+        start(tmp_path)
+    assert page.read_bytes() == before
+
+
+def test_results_merged_by_hand_are_set_aside(ran, tmp_path, capsys):
+    assert start(tmp_path)
+    mine, other = (tmp_path / folder / "first" / "results.json" for folder in (".", "published"))
+    change(mine, rows=[*results.read_json(mine)["rows"], *results.read_json(other)["rows"]])
+    assert start(tmp_path)
+    assert ran[4:] == [("first", "clean", 0)]
+    err = capsys.readouterr().err
+    assert "first/results.json has protocol 'published', and 'clean' in the same file" in err
+    assert (tmp_path / "first" / "results.unusable-1.json").exists()
+
+
 def change(path, **values):
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **values}))
@@ -139,8 +162,8 @@ DAMAGES = {
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
     "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
     "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
-    "wrong environment": (lambda path: change(path, environment=[]), "does not hold what first writes"),
-    "wrong options": (lambda path: change(path, config=3), "does not hold what first writes"),
+    "wrong environment": (lambda path: change(path, environment=[]), "not a results file of this project"),
+    "wrong options": (lambda path: change(path, config=3), "not a results file of this project"),
     "a figure lost": (lambda path: (path.parent / "a.svg").unlink(), "lacks its figure a.svg"),
     "a figure elsewhere": (
         lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": ""}]),

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlp_jax.statistics import finite
+
 Row = Mapping[str, Any]
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; a marker of its own for prints in grey
@@ -35,13 +37,15 @@ def band(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], numbe
     """The mean over seeds as a line with markers, and one standard deviation (n - 1) as a band around it.
 
     seeds: for each of them, the values at x. number: which colour and marker. One seed has no band.
+
+    Raises ValueError for a value that is not finite.
     """
     color, marker = STYLES[number % len(STYLES)]
     dash = DASHES[number // len(STYLES) % len(DASHES)]
     values = np.asarray(seeds, float)
     if values.size == 0:
         return
-    middle = values.mean(axis=0)
+    middle = np.array(finite(values.ravel())).reshape(values.shape).mean(axis=0)
     every = max(1, len(x) // 12)
     axes.plot(x, middle, dash, color=color, marker=marker, markersize=4, markevery=every, label=label)
     if len(values) > 1:
