@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are imported when they are first named: `stats` takes longer than jax
 
 Row = dict[str, Any]
 LEVEL = 0.95
@@ -55,7 +55,7 @@ def half_width(values: Sequence[float]) -> float:
     """Half of the 95 % interval of the mean, Student's t with n - 1 degrees of freedom; infinite for n < 2."""
     if len(values) < 2:
         return math.inf
-    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(finite(values)))
+    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * scipy.stats.sem(finite(values)))
 
 
 def accuracy_error(accuracy: float, images: int) -> float:
@@ -88,8 +88,8 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
         "high": mean + width if told else None,
         "n": len(differences),
         "values": differences,
-        "p_t": _p(lambda d: stats.ttest_1samp(d, 0.0), differences),
-        "p_wilcoxon": _p(stats.wilcoxon, differences),
+        "p_t": _p(lambda d: scipy.stats.ttest_1samp(d, 0.0), differences),
+        "p_wilcoxon": _p(scipy.stats.wilcoxon, differences),
     }
 
 
@@ -108,7 +108,7 @@ def judge_number(ours: Row, images: int, report: float, report_images: int) -> s
     theirs = accuracy_error(report, report_images)
     if difference + width <= theirs:
         return REPRODUCED
-    seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
+    seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
     spread = math.hypot(theirs, accuracy_error(ours["mean"], images), seeds)
     return NOT_REPRODUCED if difference > 2 * spread else WITHIN_NOISE
 
@@ -117,7 +117,7 @@ def judge_above(ours: Row, images: int, bar: float) -> str:
     """The verdict on "above the bar", of an accuracy: `RULE`."""
     if ours["mean"] is None:
         return NOT_REPRODUCED
-    seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
+    seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
     margin = 2 * math.hypot(accuracy_error(ours["mean"], images), seeds)
     if abs(ours["mean"] - bar) <= margin:
         return WITHIN_NOISE

@@ -128,8 +128,8 @@ def test_cifar10_that_is_not_there(monkeypatch, capsys, tmp_path):
 def test_true_processes(tmp_path):
     """Success, a user's mistake and --help, through the real command line."""
 
-    def command(name, *arguments):
-        line = [sys.executable, "-m", f"experiments.{name}", *arguments]
+    def command(name, *arguments, python=()):
+        line = [sys.executable, *python, "-m", f"experiments.{name}", *arguments]
         return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     done = command("depth_study", *FAST, f"--results_dir={tmp_path}")
@@ -139,10 +139,13 @@ def test_true_processes(tmp_path):
     done = command("depth_study", "--optimizer=x")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
-    done = command("reproduce", "--help")
+    done = command("reproduce", "--help", python=("-X", "importtime"))
     assert "--dataset" in done.stdout
     assert "--layers" not in done.stdout
     assert done.returncode == 0
+    imported = {line.split()[-1] for line in done.stderr.splitlines()}
+    assert "jax" in imported
+    assert not imported & {"matplotlib", "scipy.stats"}  # each would make every start half as long again
 
 
 @pytest.mark.parametrize(("protocol", "batch_norm"), [("published", "after"), ("clean", "none")])
