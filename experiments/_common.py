@@ -23,6 +23,7 @@ from mlp_jax import data, population, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import MLPConfig
+from mlp_jax.population import MOST_GB
 from mlp_jax.products import PRECISIONS
 from mlp_jax.train import TrainConfig
 
@@ -33,8 +34,8 @@ PROTOCOLS = ("published", "clean")
 BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
-MOST_SEEDS = 10_000
-MOST_LAYERS = 1000
+MOST_RUNS, MOST_LAYERS = 10_000, 1000
+"""Of seeds or trials, and of a network: a mistyped number shall not fill the memory with what is to be done."""
 
 C = TypeVar("C", bound="Basic")
 SEVERAL = tuple[str, ...]
@@ -119,9 +120,8 @@ class Common(Basic):
         super().__post_init__()
         one_of("gradient", self.gradient, SOURCES)
         one_of("protocol", self.protocol, self.PROTOCOLS)
-        whole_number("seeds", self.seeds, 1)
+        whole_number("seeds", self.seeds, 1, MOST_RUNS)
         self._check_seeds(self.seeds)
-        whole_number("seeds", self.seeds, 1, MOST_SEEDS)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
@@ -157,7 +157,7 @@ class Training(Common):
         whole_number("data_parallel", self.data_parallel, 1)
         in_range("checkpoint_minutes", self.checkpoint_minutes, 0)
         if self.max_memory_gb is not None:
-            in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
+            in_range("max_memory_gb", self.max_memory_gb, 0, MOST_GB, open_low=True)
         _place.check(self)
 
     def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
@@ -331,7 +331,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     flags.FLAGS.set_gnu_getopt()  # flags may follow other arguments
     try:
         return list(flags.FLAGS(list(arguments)))
-    except (flags.Error, ValueError) as error:  # absl lets some of the latter through
+    except (flags.Error, ValueError, OSError) as error:  # absl's own flags, and what --flagfile names
         _fail(f"{error} (--help lists the options)")
     except SystemExit as ended:
         # absl ends --help with status 1, although it did what was asked
@@ -339,5 +339,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    # a file's name, say, shall do nothing to the terminal
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    print(f"error: {line}", file=sys.stderr)
     sys.exit(2)

@@ -33,7 +33,7 @@ from mlp_jax.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
-MOST_REPEATS, MOST_NETWORKS = 10_000, 10_000
+MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1, MOST_NETWORKS) if text else ()
+        sizes = _common.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
         _common.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 

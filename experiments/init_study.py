@@ -98,9 +98,8 @@ def run(config: Config) -> bool:
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists."""
     default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
-    return _common.whole_numbers(
-        "--layers", default if config.layers is None else config.layers, 1, _common.MOST_LAYERS
-    )
+    text = default if config.layers is None else config.layers
+    return _common.whole_numbers("--layers", text, 1, _common.MOST_LAYERS)
 
 
 def deviation(init: str) -> float | None:

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from mlp_jax.cifar10_archive import one_line, prepare
 from mlp_jax.cifar10_files import Sources, changed, damaged, verified
 from mlp_jax.data import Dataset, Images, Labels
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import open_regular
 
 VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
@@ -96,7 +97,9 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    size = len(source)
+    size, held = len(source), _records(builder.info.splits[split].filepaths)
+    if size != held:  # too small a number would leave records out
+        raise ValueError(f"dataset_info.json tells of {size} records of {split}, and there are {held}")
     images, labels = np.empty((size, *_SHAPE), np.uint8), np.full(size, -1, np.int32)
     row_of = {f"{split}_{row:05d}".encode(): row for row in range(size)}
     with tqdm(total=size, desc=f"Decoding CIFAR-10 {split}", leave=False, disable=None) as progress:
@@ -108,6 +111,16 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
                 images[row], labels[row] = _pixels(example["image"]), example["label"]
                 progress.update()
     return images, labels
+
+
+def _records(paths: Sequence[Any]) -> int:
+    from array_record.python.array_record_module import ArrayRecordReader  # comes with tfds
+
+    readers = [ArrayRecordReader(os.fspath(path)) for path in paths]
+    counts = [reader.num_records() for reader in readers]
+    for reader in readers:
+        reader.close()
+    return sum(counts)
 
 
 def _pixels(encoded: bytes) -> Images:
@@ -141,20 +154,24 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
         UserError: the cache is cut or altered, or the data set is not the one that it was decoded from.
     """
     try:
-        with cache.open("rb") as file:
+        with open_regular(cache) as file:
             header = file.read(_HEADER_BYTES)
             if header != _digest_line(file):
                 raise UserError(f"the cache {cache} is cut or altered: delete it and it will be rebuilt")
             file.seek(_HEADER_BYTES)
             record = json.loads(file.readline())
+            _check_sources(record["sources"], sources, directory, cache)
             arrays = [np.load(file, allow_pickle=False) for _ in range(4)]
+        classes, fingerprint = tuple(map(str, record["classes"])), str(record["fingerprint"])
+        return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    except OSError as error:
-        raise UserError(f"cannot read the cache {cache} ({error}): delete it and it will be rebuilt") from error
-    _check_sources(record["sources"], sources, directory, cache)
-    classes, fingerprint = tuple(record["classes"]), record["fingerprint"]
-    return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
+    except UserError:
+        raise
+    except Exception as error:  # a right digest, but not what `_write_cache` writes: numpy raises many types
+        raise UserError(
+            f"cannot read the cache {cache} ({one_line(error)}): delete it and it will be rebuilt"
+        ) from error
 
 
 def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) -> None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from mlp_jax import cifar10_files
 from mlp_jax.data import Images
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import open_regular
 
 CONNECT_SECONDS = 5
 STALL_SECONDS = 30
@@ -32,6 +33,7 @@ STALL_SECONDS = 30
 
 _RECORD = 1 + 3072  # the binary archive: a label byte, then 32x32 red, green and blue
 _MOST_RECORDS = 10_000  # in a batch; the same as in the official archive
+_MOST_BYTES = 2**28  # unpacked; the official archive has 184 million
 _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
@@ -93,7 +95,7 @@ def _open_archive(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
     tfds' own download manager is not used: it retries for minutes, without a timeout on any of its reads.
     """
     if not source.startswith(("http://", "https://")):
-        with user_path(source).open("rb") as file:
+        with open_regular(user_path(source)) as file:
             yield file
         return
     with _connect(source) as response:
@@ -153,8 +155,9 @@ def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
     """
     wanted = {_FOLDER + name for name in (*_BATCHES["train"], *_BATCHES["test"], _META)}
     members = {}
-    with gzip.open(file) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+    with gzip.open(file) as unpacked:
+        stream = _Bounded(unpacked)
+        with tarfile.open(fileobj=cast(io.BufferedIOBase, stream), mode="r|") as tar:
             for member in tar:
                 if member.name in wanted and member.isfile():
                     content = cast(io.BufferedIOBase, tar.extractfile(member))
@@ -162,6 +165,20 @@ def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
         while stream.read(1 << 20):
             pass  # the checksum of the compressed stream stands at its end
     return members
+
+
+class _Bounded:
+    """A stream that raises ValueError after `_MOST_BYTES`: a small archive can unpack to any size."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream, self._left = stream, _MOST_BYTES
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+        return content
 
 
 def _parse(members: dict[str, bytes]) -> tuple[list[str], dict[str, Images]]:

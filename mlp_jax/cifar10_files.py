@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from mlp_jax.errors import UserError
+from mlp_jax.files import open_regular
 
 CHECKSUMS = "checksums.json"
 METADATA = ("dataset_info.json", "features.json", "label.labels.txt")
@@ -35,7 +36,7 @@ def digests(directory: Path) -> Sources:
     sources: Sources = {}
     try:
         for path in sorted(path for pattern in (*METADATA, "cifar10-*") for path in directory.glob(pattern)):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 sources[path.name] = [file.tell(), digest]
     except OSError as error:

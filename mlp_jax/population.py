@@ -25,7 +25,9 @@ from mlp_jax.model import MLPConfig, Params
 from mlp_jax.programs import mesh_of
 from mlp_jax.train import Metrics, Observed, Result, TrainConfig, program, steps_per_epoch
 
-__all__ = ["Run", "compile_ahead", "plan", "train"]
+__all__ = ["MOST_GB", "Run", "compile_ahead", "plan", "train"]
+
+MOST_GB = 1e6  # that a device may be said to have
 
 
 def train(
@@ -126,7 +128,7 @@ def plan(
     Runs that stand after different numbers of epochs are apart; those that have ended are left out.
     """
     if max_memory_gb is not None:
-        in_range("max_memory_gb", max_memory_gb, 0, open_low=True)
+        in_range("max_memory_gb", max_memory_gb, 0, MOST_GB, open_low=True)
     everything = jax.devices() if devices is None else devices
     check_devices(everything, data_parallel)
     groups: dict[Any, list[int]] = {}

@@ -359,7 +359,7 @@ def test_flipped_records(copy, offset):
 @pytest.mark.parametrize(
     ("name", "old", "new", "words"),
     [
-        ("dataset_info.json", '"100"', '"99"', "is not one of 99"),
+        ("dataset_info.json", '"100"', '"99"', "tells of 99 records of train, and there are 100"),
         ("dataset_info.json", '"100"', '"101"', "damaged"),
         ("dataset_info.json", '"train"', '"tain"', "damaged"),
         ("dataset_info.json", "{", "", "ParseError"),

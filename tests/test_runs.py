@@ -60,10 +60,9 @@ def test_figures_and_norms_of_finite_numbers_only():
     _, (axes,) = style.canvas()
     with pytest.raises(ValueError, match="not finite"):
         style.band(axes, [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0, "loss")
-    recorder = _norms.Recorder(None, None, "manual")
-    recorder.norms[0] = [_norms.Norms(np.ones(2), np.array([1, np.inf]))] * 2
+    run = SimpleNamespace(observed=((np.ones(2), np.array([1, np.inf])),) * 2)
     with pytest.raises(ValueError, match="not finite"):
-        recorder.summary([0])
+        _norms.summary([run])  # type: ignore[list-item]
 
 
 def test_times_of_the_comparison_are_finite(monkeypatch):
