@@ -18,12 +18,14 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from experiments import _compilation, _machines, _place
-from mlp_jax import data, results
+from experiments import _compilation, _machines, _output, _place, _stop
+from mlp_jax import data, population, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
+from mlp_jax.model import MLPConfig
 from mlp_jax.population import MOST_GB
 from mlp_jax.products import PRECISIONS
+from mlp_jax.train import TrainConfig
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
 
@@ -58,6 +60,25 @@ class Basic:
     def __post_init__(self) -> None:
         one_of("dataset", self.dataset, data.DATASETS)
         whole_number("seed", self.seed, 0)
+        self._check_seeds(1)
+        for name in ("data_dir", "archive", "results_dir"):
+            self._check_path(name)
+
+    def _check_seeds(self, seeds: int) -> None:
+        if self.seed + seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
+            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
+
+    def _check_path(self, name: str) -> None:
+        path = getattr(self, name)
+        if path is None:
+            return
+        if not path:
+            raise UserError(f"--{name} is empty: write a path, or leave it out")
+        user_path(path)
+        if name != "results_dir" and self.dataset != "cifar10":
+            raise UserError(
+                f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
+            )
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""
@@ -71,6 +92,11 @@ class Basic:
         if _machines.is_writer():
             _machines.share(None)
         return dataset
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset, once this process has loaded it: where rows come from."""
+        return _dataset(self.dataset, self.data_dir, self.archive).fingerprint
 
 
 @functools.lru_cache(maxsize=1)
@@ -95,8 +121,7 @@ class Common(Basic):
         one_of("gradient", self.gradient, SOURCES)
         one_of("protocol", self.protocol, self.PROTOCOLS)
         whole_number("seeds", self.seeds, 1, MOST_RUNS)
-        if self.seed + self.seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
-            raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
+        self._check_seeds(self.seeds)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
@@ -118,6 +143,7 @@ class Training(Common):
     max_memory_gb: float | None = option(
         None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
     )
+    checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch")
     data_parallel: int = option(1, "number of devices that share each minibatch")
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
     coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
@@ -129,9 +155,14 @@ class Training(Common):
         super().__post_init__()
         one_of("precision", self.precision, PRECISIONS)
         whole_number("data_parallel", self.data_parallel, 1)
+        in_range("checkpoint_minutes", self.checkpoint_minutes, 0)
         if self.max_memory_gb is not None:
             in_range("max_memory_gb", self.max_memory_gb, 0, MOST_GB, open_low=True)
         _place.check(self)
+
+    def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
+        """Raises UserError if the minibatches are too small for the network, or not to be shared."""
+        population.check_batch(model, recipe, self.data_parallel)
 
 
 @dataclass(frozen=True)
@@ -155,16 +186,25 @@ class Tuned(Training):
             return (self.learning_rate,)
         if self.protocol == "published":
             return (1e-3,)
-        return usual if self.learning_rates is None else real_numbers("--learning_rates", self.learning_rates)
+        if self.learning_rates is None:
+            return usual
+        return distinct("--learning_rates", real_numbers("--learning_rates", self.learning_rates))
 
 
+DEVICES = ("max_memory_gb", "data_parallel", "checkpoint_minutes")
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", "predict", "model", *PROCESSES}
+    left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *DEVICES, *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+
+
+def of_job(config: Training) -> dict[str, Any]:
+    """What all processes of a job must have alike."""
+    alike = ("data_parallel", "checkpoint_minutes", "resume")
+    return {**of_result(config), **{name: getattr(config, name) for name in alike}}
 
 
 def whole_numbers(what: str, text: str, low: int, high: int | None = None) -> tuple[int, ...]:
@@ -177,10 +217,27 @@ def whole_numbers(what: str, text: str, low: int, high: int | None = None) -> tu
     return numbers
 
 
+V = TypeVar("V")
+
+
+def distinct(what: str, values: tuple[V, ...]) -> tuple[V, ...]:
+    """The values. Raises UserError if one of them comes twice."""
+    if len(set(values)) < len(values):
+        raise UserError(f"{what} names a value twice: leave one out")
+    return values
+
+
+def plain_number(text: str) -> str:
+    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
+    if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
+        raise ValueError(f"{text!r} is not a number in plain digits")
+    return text
+
+
 def real_numbers(what: str, text: str) -> tuple[float, ...]:
     """(0.1, 0.3) from "0.1,0.3". Raises UserError for anything else."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(float(plain_number(part)) for part in text.split(","))
     except ValueError:
         raise UserError(f"{what} must be numbers with commas between them, not {text!r}") from None
 
@@ -202,25 +259,59 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
     def main(arguments: Sequence[str]) -> None:
         try:
             config = config_class(**_values(config_class, arguments[1:]))
-            with _machines.job(config, of_result(config)) if isinstance(config, Training) else nullcontext():
+            with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
+                devices = _compilation.devices()
+                if isinstance(config, Training):
+                    population.check_devices(devices, config.data_parallel)
                 ok = run(config)
         except UserError as error:
             _fail(str(error))
+        except _stop.Stopped as stop:
+            print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
+            sys.exit(stop.status)
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be UTF-8
-    _compilation.set_up()
-    app.run(main, flags_parser=_parse)
+    try:
+        with _output.kept():
+            _compilation.set_up()
+            _stop.listen()
+            app.run(main, flags_parser=_parse)
+    except UserError as error:
+        _fail(str(error))
+
+
+def _how_to_go_on(config: Basic) -> str:
+    if not isinstance(config, Training):
+        return ""
+    more = "" if config.resume else " with --resume"
+    return (
+        f": what is done is kept in {user_path(config.results_dir)}, and the same command{more} goes on from there"
+    )
 
 
 def _define(field: "dataclasses.Field[Any]") -> None:
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    kinds = {bool: flags.DEFINE_boolean, int: _define_integer, float: _define_float}
     if field.type == SEVERAL:
         flags.DEFINE_multi_string(field.name, [], field.metadata["help"])
         return
     kind = next((k for k in kinds if field.type in (k, k | None)), str)
     kinds.get(kind, flags.DEFINE_string)(field.name, field.default, field.metadata["help"])
+
+
+def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
+    """The parser, which takes numbers in plain digits alone."""
+    convert = parser.convert
+    parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
+    return parser
+
+
+def _define_integer(name: str, default: int | None, help: str) -> None:
+    flags.DEFINE(_plain(flags.IntegerParser()), name, default, help, serializer=flags.ArgumentSerializer())
+
+
+def _define_float(name: str, default: float | None, help: str) -> None:
+    flags.DEFINE(_plain(flags.FloatParser()), name, default, help, serializer=flags.ArgumentSerializer())
 
 
 def _values(config_class: type[Basic], others: Sequence[str]) -> dict[str, Any]:

@@ -7,12 +7,16 @@ import contextlib
 import hashlib
 import os
 import platform
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from pathlib import Path
 
 import jax
 from jax import monitoring
+
+from mlp_jax.errors import UserError
 
 MOST_CPU_DEVICES = 8
 _seen: Counter[str] = Counter()
@@ -40,6 +44,31 @@ def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
         # a population trains a network on each, which keeps them busier than sharing every product
         with contextlib.suppress(RuntimeError):  # too late: a program that uses jax already calls a study
             jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, most))
+
+
+def devices() -> list[jax.Device]:
+    """jax's devices. Raises UserError if jax cannot start, mostly for what variables of the environment say."""
+    _check_xla_flags()
+    try:
+        return jax.devices()
+    except Exception as error:  # a RuntimeError if jax says what is wrong, an AssertionError without CUDA, others
+        chosen = os.environ.get("JAX_PLATFORMS")
+        hint = (
+            f"correct JAX_PLATFORMS={chosen}" if chosen else "correct the installation, or set JAX_PLATFORMS=cpu"
+        )
+        raise UserError(f"jax cannot start ({str(error)[:300] or type(error).__name__}): {hint}") from error
+
+
+def _check_xla_flags() -> None:
+    """XLA ends a process whose XLA_FLAGS it cannot use, after pages of help: another process tries first."""
+    if not os.environ.get("XLA_FLAGS"):
+        return
+    line = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"]
+    tried = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
+    if tried.returncode:
+        told = next((line for line in tried.stderr.splitlines() if "XLA_FLAGS" in line), "").rpartition("] ")[2]
+        told = told and f" ({told})"
+        raise UserError(f"XLA cannot use XLA_FLAGS={os.environ['XLA_FLAGS']!r}{told}: correct or unset it")
 
 
 def cache_folder() -> Path:

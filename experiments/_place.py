@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from experiments._common import Training
 
 
+LONGEST_START = 24 * 3600
+"""Seconds."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One process of a job; local_devices: the accelerators that it takes, or None for all that it sees."""
@@ -36,10 +40,12 @@ def check(flags: "Training") -> None:
     """Raises UserError if the flags contradict each other or are out of range."""
     given = {name: getattr(flags, name) for name in ("coordinator", "num_processes", "process_id")}
     missing = [f"--{name}" for name, value in given.items() if value is None]
-    whole_number("--start_timeout", flags.start_timeout, 1)
+    whole_number("--start_timeout", flags.start_timeout, 1, LONGEST_START)
     if not flags.distributed:
         if len(missing) < 3:
             raise UserError("--coordinator, --num_processes and --process_id are for --distributed: add it")
+        if flags.start_timeout != type(flags).__dataclass_fields__["start_timeout"].default:
+            raise UserError("--start_timeout is for --distributed: add it, or leave --start_timeout out")
         return
     if len(missing) == 3:
         return

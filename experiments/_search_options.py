@@ -97,7 +97,7 @@ def _text(config: Config, name: str) -> str:
 
 
 def _wholes(config: Config, name: str) -> tuple[int, ...]:
-    return _distinct(name, _common.whole_numbers(f"--{name}", _text(config, name), 1))
+    return _common.distinct(f"--{name}", _common.whole_numbers(f"--{name}", _text(config, name), 1))
 
 
 def _reals(config: Config, name: str) -> tuple[float, ...]:
@@ -107,15 +107,9 @@ def _reals(config: Config, name: str) -> tuple[float, ...]:
     if not name.endswith("_range"):
         for value in values:
             in_range(f"--{name}", value, 0, open_low=name == "learning_rate")
-        return _distinct(name, values)
+        return _common.distinct(f"--{name}", values)
     if not (len(values) == 2 and 0 < values[0] < values[1] < float("inf")):
         raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {text!r}")
-    return values
-
-
-def _distinct(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) < len(values):
-        raise UserError(f"--{name} names a value twice: leave one out")
     return values
 
 
@@ -192,6 +186,5 @@ def check(config: Config) -> None:
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for point in points(config):
-        network(config, point.hidden)
         for steps in lengths(config):
-            recipe(config, point, steps)
+            config.check_batch(network(config, point.hidden), recipe(config, point, steps))

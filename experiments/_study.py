@@ -1,8 +1,8 @@
 """A study's results folder: finished rows, figures, what an interrupted run has left there."""
 
-import hashlib
 import itertools
 import json
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -10,10 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from experiments import _compilation, _machines
+from experiments import _compilation, _lock, _machines
 from experiments._common import Basic, of_result
+from experiments._records import Records
+from experiments._unfinished import Unfinished
 from mlp_jax import data, results
+from mlp_jax.blocks import Run
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.train import Result
 
 
 class Figure(NamedTuple):
@@ -24,7 +28,11 @@ class Figure(NamedTuple):
 
 
 class Study:
-    """One run of an experiment: times it, and writes its results file at the end, or says what was kept."""
+    """One run of an experiment: times it, and writes its results file at the end, or says what was kept.
+
+    Until then the folder holds `partial.json`, the finished rows, and `checkpoints`, where the runs of the row in
+    work stand: --resume goes on from both. `runs.jsonl` has a line for every run that ever ended there.
+    """
 
     def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
@@ -32,11 +40,28 @@ class Study:
         self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
         self.fingerprint = ""
         self.earlier_seconds = 0.0
-        if self.writes and (self.folder / "results.json").is_dir():
-            raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
-        resume = self.writes and getattr(config, "resume", False)
-        self.rows: list[results.Row] = self._kept() if resume else []
+        minutes = getattr(config, "checkpoint_minutes", 0.0)
+        self.unfinished = Unfinished(self.folder / "checkpoints", minutes, self._header)
+        self.rows: list[results.Row] = []
+        if self.writes:
+            self._take(self.folder)
         self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
+        self.unfinished.share()
+        self._records = Records(self.folder / "runs.jsonl", self._environment) if self.writes else None
+
+    def _take(self, folder: Path) -> None:
+        """Locks the folder, and reads or sets aside what an interrupted run has left."""
+        _lock.take(folder)
+        if (folder / "results.json").is_dir():
+            raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
+        if getattr(self.config, "resume", False):
+            self.rows = self._kept()
+            if (about := self.unfinished.restore()) is not None:
+                self._check(about, self.unfinished.checkpoints.folder)
+            return
+        for left in (self._partial, self.unfinished.checkpoints.folder):
+            if left.exists():
+                set_aside(left, f"{left} is of an interrupted run, which --resume would have continued", "earlier")
 
     @property
     def _partial(self) -> Path:
@@ -50,41 +75,62 @@ class Study:
         if not self._partial.exists():
             return []
         try:
-            sealed = results.read_json(self._partial)
-            if sealed.pop("seal", None) != _seal(sealed) or sealed["study"] != self.name:
-                raise UserError(f"{self._partial} is altered")
-            if (why := results.foreign(sealed)) is not None:
-                raise UserError(f"{self._partial} was {why}")
+            content = results.unsealed(results.read_json(self._partial))
+            if (why := results.foreign(content)) is not None:
+                raise UserError(f"it was {why}")
+            if content["study"] != self.name:
+                raise UserError(f"it is of {content['study']}")
         except UserError as error:
-            set_aside(self._partial, str(error))
+            set_aside(self._partial, f"{self._partial} cannot be used: {error}")
             return []
-        now, then = self._options(), sealed["config"]
-        changed = [f"{k}={then.get(k)!r} then, {v!r} now" for k, v in now.items() if then.get(k) != v]
+        self._check(content, self._partial)
+        return list(content["rows"])
+
+    def _check(self, content: results.Row, path: Path) -> None:
+        """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
+        now, then = json.loads(json.dumps(self._options())), content["config"]
+        names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+        changed = [f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names]
         if changed:
-            raise UserError(
-                f"cannot resume {self._partial}: {'; '.join(changed)}: repeat the options or drop --resume"
-            )
-        self.fingerprint = sealed["environment"]["data_fingerprint"]
-        self.earlier_seconds = sealed["environment"]["wall_seconds"]
-        return list(sealed["rows"])
+            raise UserError(f"cannot resume {path}: {'; '.join(changed)}: repeat the options or drop --resume")
+        environment = content["environment"]
+        if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:
+            raise UserError(f"cannot resume {path}: its dataset is not that of {self._partial}: drop --resume")
+        self.fingerprint = environment["data_fingerprint"]
+        self.earlier_seconds = max(self.earlier_seconds, environment["wall_seconds"])
 
     def use(self, dataset: data.Dataset) -> None:
         """States which data the rows come from.
 
-        Raises UserError if resumed rows come from other data, or another process has others.
+        Raises UserError if what is resumed comes from other data, or another process has others.
         """
         _machines.agree("dataset", dataset.fingerprint)
-        if self.rows and self.fingerprint != dataset.fingerprint:
-            raise UserError(f"cannot resume the run in {self.folder}: its dataset was another; drop --resume")
+        if self.fingerprint and self.fingerprint != dataset.fingerprint:
+            raise UserError(
+                f"cannot resume the run in {self.folder}: its dataset was another ({self.fingerprint[:12]} then, "
+                f"{dataset.fingerprint[:12]} now): give that one, or drop --resume"
+            )
         self.fingerprint = dataset.fingerprint
 
-    def _content(self) -> dict[str, Any]:
+    def _environment(self) -> results.Row:
         seconds = self.earlier_seconds + time.monotonic() - self.started
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
-        environment["compilation"] = _compilation.programs()
-        return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
+        environment["device"]["data_parallel"] = getattr(self.config, "data_parallel", 1)
+        return {**environment, "compilation": _compilation.programs()}
+
+    def _header(self) -> results.Row:
+        """All but the rows."""
+        return {"study": self.name, "config": self._options(), "environment": self._environment()}
+
+    def _content(self) -> results.Row:
+        return {**self._header(), "rows": self.rows}
+
+    def record(self, run: Run, result: Result, **about: Any) -> None:
+        """Notes a run that has ended, at once: `about` and its outcome, a line of runs.jsonl."""
+        if self._records is not None:
+            self._records.add(self.fingerprint, run, result, about)
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         self.write_file(path, results.as_json(content))
@@ -101,10 +147,9 @@ class Study:
     def add(self, row: results.Row) -> None:
         """Appends a finished row; process 0 saves all rows for --resume."""
         self.rows.append(row)
-        if not self.writes:
-            return
-        content = self._content()
-        self._write(self._partial, {**content, "seal": _seal(content)})
+        self.unfinished.forget()
+        if self.writes:
+            self._write(self._partial, results.sealed(self._content()))
 
     def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
         """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
@@ -124,17 +169,14 @@ class Study:
             ]
         self._write(path, results.sealed({**self._content(), **more}))
         self._partial.unlink(missing_ok=True)
+        shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
+        _lock.release(self.folder)
         return path
 
 
-def set_aside(path: Path, why: str) -> None:
-    """Gives a file that cannot be used a free name, and says so: nothing is lost, nor mistaken for good."""
-    numbers = (path.with_name(f"{path.stem}.unusable-{n}{path.suffix}") for n in itertools.count(1))
+def set_aside(path: Path, why: str, what: str = "unusable") -> None:
+    """Gives a file or folder that is not used a free name, and says so: nothing is lost, nor mistaken for good."""
+    numbers = (path.with_name(f"{path.stem}.{what}-{n}{path.suffix}") for n in itertools.count(1))
     free = next(name for name in numbers if not name.exists())
     path.rename(free)
     print(f"note: {' '.join(why.split())}; it is kept as {free.name}, and the study runs again", file=sys.stderr)
-
-
-def _seal(content: dict[str, Any]) -> str:
-    """Digest of what --resume will trust."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

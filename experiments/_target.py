@@ -33,12 +33,19 @@ def find(target: str) -> tuple[str, str]:
         raise UserError(f"target must be path/to/file.py:Name or package.module:Name, not {target!r}")
     if place.endswith(".py") or os.sep in place:
         path = user_path(place)
-        if not path.is_file():
+        if not _is_file(path):
             raise UserError(
                 f"target {place} is not a file: name a Python file, then a colon and the class or function"
             )
         return str(path.absolute()), name
     return place, name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def load(place: str, name: str) -> Any:

@@ -29,7 +29,7 @@ from experiments._activation_words import figures, finding, table
 from experiments._common import option
 from mlp_jax import data
 from mlp_jax.activations import ACTIVATIONS
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import in_range, one_of, whole_number
 from mlp_jax.model import BATCH_NORMS, MLPConfig
 from mlp_jax.train import TrainConfig
 
@@ -133,6 +133,11 @@ def network(config: Config, label: dict[str, Any], inputs: int = 3072) -> MLPCon
     )
 
 
+def usual_rates(config: Config) -> tuple[float, ...]:
+    """The candidates if none are given."""
+    return RATES if config.dataset == "cifar10" else SMALL_RATES
+
+
 def recipe(config: Config, learning_rate: float) -> TrainConfig:
     """How the protocol trains."""
     published = config.protocol == "published"
@@ -152,9 +157,8 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
 
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
-    _check(config)
-    usual = RATES if config.dataset == "cifar10" else SMALL_RATES
-    recipes = tuple(recipe(config, rate) for rate in config.candidates(usual))
+    check(config)
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(usual_rates(config)))
     study = _study.Study("activation_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
@@ -174,22 +178,21 @@ def run(config: Config) -> bool:
     return all(row["status"] == "finished" for row in study.rows)
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    lists = {"activations": ACTIVATIONS, "batch_norms": BATCH_NORMS, "dropouts": None, "widths": None}
-    for name, valid in lists.items():
-        parts = (getattr(config, name) or "").split(",")
-        for part in parts if valid else ():
-            one_of(name[:-1], part, valid or ())
-        if len(set(parts)) < len(parts):
-            raise UserError(f"--{name}={getattr(config, name)} names a value twice: leave one out")
-    for rate in _common.real_numbers("--dropouts", config.dropouts):
+    for name, valid in {"activations": ACTIVATIONS, "batch_norms": BATCH_NORMS}.items():
+        for part in getattr(config, name).split(","):
+            one_of(name[:-1], part, valid)
+        _common.distinct(f"--{name}={getattr(config, name)}", tuple(getattr(config, name).split(",")))
+    for rate in _common.distinct("--dropouts", _common.real_numbers("--dropouts", config.dropouts)):
         in_range("--dropouts", rate, 0, 1, open_high=True)
-    for name, most in {"width": None, "hidden_layers": _common.MOST_LAYERS, "batch_size": None}.items():
+    _common.distinct("--widths", _common.whole_numbers("--widths", shape(config)[2], 1))
+    for name, most in {"width": None, "hidden_layers": _common.MOST_LAYERS - 1, "batch_size": None}.items():
         if getattr(config, name) is not None:
             whole_number(f"--{name}", getattr(config, name), 1, most)
     for label in labels(config):
-        network(config, label)
+        for rate in config.candidates(usual_rates(config)):
+            config.check_batch(network(config, label), recipe(config, rate))
 
 
 def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:

@@ -33,6 +33,7 @@ from mlp_jax.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
+MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Config(_common.Basic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("repeats", self.repeats, 1)
+        whole_number("repeats", self.repeats, 1, MOST_REPEATS)
         in_range("seconds", self.seconds, 0, 3600, open_low=True)
         for name in self.names("contenders"):
             one_of("contender", name, tuple(MODULES))
@@ -75,6 +76,7 @@ class Config(_common.Basic):
         """Of both options, each once."""
         text = self.population_sizes
         sizes = _common.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
+        _common.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
 
@@ -102,7 +104,7 @@ def run(config: Config) -> bool:
             bar.set_description(load.name)
             _workloads.write_start(folder, load, examples)
             for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
-                study.add(with_peak(row, load, machine))
+                study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
     path = study.finish(figures(study.rows, machine), machine=machine)
     print(table(study.rows))

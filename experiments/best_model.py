@@ -121,9 +121,8 @@ def run(config: Config) -> bool:
     """Trains, shows and saves the model, or with --predict classifies pictures; True if no run diverged."""
     if config.predict:
         return _predict.run(config, model_file(config))
-    _check(config)
-    usual = RATES[config.optimizer or "adam"]
-    recipes = tuple(recipe(config, rate) for rate in config.candidates(usual))
+    check(config)
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
     study = _study.Study("best_model", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     label = {"hidden": list(widths(config)), "activation": "leaky_relu", "batch_norm": "after"}
@@ -148,7 +147,7 @@ def run(config: Config) -> bool:
     return bool(row["status"] == "finished")
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
     if config.model is not None:
         raise UserError("--model is for --predict: give pictures to classify, or leave it out")
@@ -156,6 +155,8 @@ def _check(config: Config) -> None:
         whole_number("--batch_size", config.batch_size, 2)  # batch normalisation needs two
     one_of("optimizer", config.optimizer, RATES)
     export.check_size(network(config))
+    for rate in config.candidates(RATES[config.optimizer]):
+        config.check_batch(network(config), recipe(config, rate))
 
 
 def model_file(config: Config) -> Path:
@@ -187,7 +188,7 @@ def _train(
     epochs = setting.epochs(len(splits.train.y))
     with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
         for one in _runs.compiled(config, [setting], splits):
-            row, runs = _runs.measure(config, one, splits, bar)
+            row, runs = _runs.measure(config, study, one, splits, bar)
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
     row["model"] = None

@@ -116,7 +116,7 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
 
 def run(config: Config) -> bool:
     """Trains every depth, prints the table, writes results.json; True if no run diverged."""
-    _check(config)
+    check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
     study = _study.Study("depth_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
@@ -143,7 +143,7 @@ def run(config: Config) -> bool:
     return all(row["status"] == "finished" for row in study.rows)
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
     if len(set(inits(config))) < len(inits(config)):
         raise UserError(f"--init={config.init} names an initialisation twice: leave one out")
@@ -153,7 +153,8 @@ def _check(config: Config) -> None:
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 1)
     for layers in depths(config):
-        network(config, inits(config)[0], layers)
+        for rate in config.candidates(RATES):
+            config.check_batch(network(config, inits(config)[0], layers), recipe(config, rate))
     if len(set(depths(config))) < len(depths(config)):
         raise UserError(f"--layers={config.layers} names a depth twice: leave one out")
 

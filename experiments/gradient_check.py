@@ -36,6 +36,16 @@ CAVEAT = (
 )
 
 
+_NETWORK, _TARGET = ("target", "compare"), ("target",)
+BELONGS = {
+    **dict.fromkeys(("hidden", "activation", "batch_norm", "dropout"), _NETWORK),
+    **dict.fromkeys(("l2_convention", "arrays", "scale", "timeout"), _TARGET),
+    "gradient": ("own check",),
+    **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
+}
+"""Which of the three jobs has an option; the others would ignore it."""
+
+
 @dataclass(frozen=True)
 class Config(_common.Common):
     """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
@@ -68,8 +78,13 @@ class Config(_common.Common):
             _compare.sources(self.compare)
         if self.compare is not None and self.target is not None:
             raise UserError("--target and --compare are two jobs: give one of them")
-        if self.compare is None and self.target is None and self.hidden is not None:
-            raise UserError("--hidden belongs to --target or --compare: the own check has its own networks")
+        if self.target is not None:
+            _target.find(self.target)
+        job = "target" if self.target is not None else "own check" if self.compare is None else "compare"
+        for name, where in BELONGS.items():
+            if job not in where and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                others = " or ".join(f"--{other}" if other != "own check" else f"the {other}" for other in where)
+                raise UserError(f"--{name} belongs to {others}, and would be ignored here: leave it out")
 
     def network(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """The network that the options name, with `hidden` as the default."""
@@ -112,7 +127,8 @@ def run_compare(config: Config, names: str) -> bool:
     study.use(dataset)
     splits = data.normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    study.rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
     path = study.finish()
     print(f"{_compare.tables(study.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in study.rows)

@@ -24,7 +24,10 @@ deaths apart: near 0 the weights stood still; near 1, under Adam with coupled we
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
+
+import numpy as np
 
 from experiments import _common, _norms, _runs, _study
 from experiments._common import option
@@ -76,14 +79,14 @@ class Config(_common.Training):
 
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
-    _check(config)
+    check(config)
     study = _study.Study("init_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
     missing = [s for s in settings if _runs.find(study.rows, s.label) is None]
     with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for setting in _runs.compiled(config, missing, splits):
-            study.add(_row(config, setting, splits, bar))
+            study.add(_row(config, study, setting, splits, bar))
     content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
     path = study.finish(figures(content), dies=content["dies"])
     print(table(study.rows))
@@ -106,10 +109,11 @@ def deviation(init: str) -> float | None:
         one_of("init", init, ("normal_S", *NAMED))
         return None
     try:
-        std = float(text)
+        std = float(_common.plain_number(text))
     except ValueError:
         raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
-    in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
+    # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
+    in_range("the standard deviation in --inits=normal_S", std, float(np.finfo(np.float32).tiny))
     return std
 
 
@@ -158,21 +162,18 @@ def _settings(config: Config, splits: Splits) -> list[_runs.Setting]:
     ]
 
 
-def _check(config: Config) -> None:
+def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
     whole_number("--hidden", config.hidden, 1)
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 1)
-    lists = {"layers": list(map(str, depths(config)))}
-    lists |= {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
-    for name, entries in lists.items():
+    lists = {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
+    different = {"layers": depths(config), "inits": [deviation(init) or init for init in lists["inits"]]}
+    for name, entries in (lists | different).items():
         if len(set(entries)) < len(entries):
-            raise UserError(f"--{name}={','.join(entries)} names one of them twice: leave one out")
-    for init in lists["inits"]:
-        for layers in depths(config):
-            network(config, init, layers)
-    for optimizer in lists["optimizers"]:
-        recipe(config, optimizer)
+            raise UserError(f"--{name}={getattr(config, name)} names one of them twice: leave one out")
+    for init, layers, optimizer in product(lists["inits"], depths(config), lists["optimizers"]):
+        config.check_batch(network(config, init, layers), recipe(config, optimizer))
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for optimizer in ("sgd", "adam"):
@@ -180,12 +181,12 @@ def _check(config: Config) -> None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
-def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
+def _row(config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
-    recorder = _norms.Recorder(batch, setting.model, config.gradient)
-    row, runs = _runs.measure(config, setting, splits, bar, recorder)
-    finished = [number for number, found in enumerate(runs) if found.status == "finished"]
+    observe = _norms.observer(batch, setting.model, config.gradient)
+    row, runs = _runs.measure(config, study, setting, splits, bar, observe)
+    finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
     accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
@@ -193,7 +194,7 @@ def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> re
         **kept,
         "chance": chance,
         "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": recorder.summary(finished),
+        "norms": _norms.summary(finished),
     }
 
 

@@ -83,6 +83,7 @@ class Config(_common.Training):
         names = list(STUDIES) if self.studies is None else self.studies.split(",")
         for name in names:
             one_of("study", name, STUDIES)
+        _common.distinct("--studies", tuple(names))
         return [name for name in STUDIES if name in names]
 
 
@@ -118,9 +119,12 @@ def own_config(config: Config, name: str, protocol: str) -> Any:
 
 def run(config: Config) -> bool:
     """Runs what is not there yet, then writes the page from the results files; True if all studies succeeded."""
+    todo = list(jobs(config))
+    for job in todo:
+        if (check := getattr(job.module, "check", None)) is not None:
+            check(job.config)
     # interrupted, it has nothing of its own to continue
     study = _study.Study("reproduce", replace(config, resume=False))
-    todo = list(jobs(config))
     for job, done in zip(todo, standing(config, todo), strict=True):
         study.add(_row(job, done))
     if study.writes:
@@ -159,7 +163,7 @@ def _outcome(content: results.Row) -> results.Row:
 def _run(job: _keep.Job, fingerprint: str) -> results.Row:
     started = time.monotonic()
     if _machines.is_writer():
-        _keep.clear_partial(job, fingerprint)
+        _keep.clear_unfinished(job, fingerprint)
     passed = bool(job.module.run(job.config))
     path = job.folder / "results.json"
     if _machines.is_writer():  # so that keeping it cannot turn a failure into a success
@@ -175,7 +179,10 @@ def _row(job: _keep.Job, done: results.Row) -> results.Row:
 
 
 def _write_report(study: _study.Study, todo: Sequence[_keep.Job]) -> None:
-    contents = {(job.protocol, job.name): _keep.read(job, job.folder / "results.json") for job in todo}
+    files = {job.folder / "results.json": job for job in todo}
+    read = {path: _keep.read(job, path) for path, job in files.items()}
+    results.unmixed(read, ["data_fingerprint"])
+    contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = _claims.judged(contents)
     path = study.finish(claims=claims)
     page = _page.page(results.read_sealed(path), todo, contents)

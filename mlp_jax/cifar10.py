@@ -1,7 +1,8 @@
 """CIFAR-10 through tensorflow-datasets, without TensorFlow: read, decode once into a cache, prepare if missing.
 
-The prepared data set (`DATA_DIR/cifar10/3.0.2`) is the source of truth; the cache holds its decoded arrays and
-the digests of the files that they came from. Whatever is cut or altered ends in a one-line UserError.
+The prepared data set (`DATA_DIR/cifar10/3.0.2`) is the source of truth, with checksums if it was prepared here.
+The cache holds its decoded arrays and the digests of the files that they came from. Whatever is cut or altered is
+a UserError of one line.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mlp_jax.cifar10_archive import one_line, prepare
+from mlp_jax.cifar10_files import Sources, changed, damaged, verified
 from mlp_jax.data import Dataset, Images, Labels
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import open_regular
@@ -28,12 +30,8 @@ VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
 
 _SHAPE = (32, 32, 3)
-_METADATA = ("dataset_info.json", "features.json", "label.labels.txt")
 _CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
 _CACHE_MAGIC = f"mlp_jax cifar10 cache {_CACHE_FORMAT} ".encode()
-
-Sources = dict[str, list[int | str]]
-"""Size in bytes and sha256 of every file of a prepared data set, by file name."""
 
 
 def load(
@@ -59,7 +57,7 @@ def load(
             cache.unlink()  # decoded from a data set that was here before
     elif archive:
         logging.info("CIFAR-10 is prepared in %s already: %s is not needed", directory, archive)
-    sources = _digests(directory)
+    sources = verified(directory)
     dataset = _read_cache(cache, directory, sources)
     if dataset is None:
         dataset = _decode(directory)
@@ -68,21 +66,6 @@ def load(
 
 
 # The prepared data set
-
-
-def _digests(directory: Path) -> Sources:
-    sources: Sources = {}
-    try:
-        for path in sorted(path for pattern in (*_METADATA, "cifar10-*") for path in directory.glob(pattern)):
-            with open_regular(path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                sources[path.name] = [file.tell(), digest]
-    except OSError as error:
-        raise UserError(f"cannot read the prepared data set: {error}") from error
-    for name in _METADATA:  # tfds would go on without label.labels.txt, and call the classes 0 to 9
-        if name not in sources:
-            raise _damaged(directory, f"{name} is missing")
-    return sources
 
 
 def _decode(directory: Path) -> Dataset:
@@ -102,14 +85,7 @@ def _decode(directory: Path) -> Dataset:
             "give another --data_dir, and CIFAR-10 will be prepared there"
         ) from error
     except Exception as error:  # tfds, protobuf, array_record and Pillow each raise types of their own
-        raise _damaged(directory, one_line(error)) from error
-
-
-def _damaged(directory: Path, reason: str) -> UserError:
-    return UserError(
-        f"the prepared data set {directory} is damaged ({reason}): restore its files, "
-        "or delete that directory and it will be prepared again"
-    )
+        raise damaged(directory, one_line(error)) from error
 
 
 def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
@@ -199,15 +175,12 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
 
 
 def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) -> None:
-    def state(sources: Sources, name: str) -> str:
-        return "{} bytes, sha256 {}".format(*sources[name]) if name in sources else "missing"
-
-    for name in sorted(then.keys() | now.keys()):
-        if then.get(name) != now.get(name):
-            raise UserError(
-                f"{directory / name} changed since it was decoded: it was {state(then, name)}, "
-                f"it is {state(now, name)}; restore it, or if the change is meant, delete the cache {cache}"
-            )
+    if (change := changed(then, now)) is not None:
+        name, states = change
+        raise UserError(
+            f"{directory / name} changed since it was decoded: {states}; restore it, "
+            f"or if the change is meant, delete the cache {cache}"
+        )
 
 
 def _write_cache(cache: Path, dataset: Dataset, sources: Sources) -> None:

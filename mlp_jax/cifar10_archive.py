@@ -22,6 +22,7 @@ from absl import logging
 from PIL import Image
 from tqdm import tqdm
 
+from mlp_jax import cifar10_files
 from mlp_jax.data import Images
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import open_regular
@@ -207,14 +208,20 @@ def _parse_batch(name: str, content: bytes) -> Images:
 
 
 def _write_dataset(directory: Path, classes: list[str], records: dict[str, Images]) -> None:
-    """Let tfds write the prepared data set: under another name, and renamed when all is written."""
+    """Let tfds write the prepared data set: in a folder beside it, and renamed when all has its checksums."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints, which is for a script to decide
-            _builder(directory.parent.parent, classes, records).download_and_prepare()
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix="incomplete.") as name:
+            with contextlib.redirect_stdout(io.StringIO()):  # tfds prints, which is for a script to decide
+                builder = _builder(Path(name), classes, records)
+                builder.download_and_prepare()
+            prepared = Path(builder.data_dir)
+            cifar10_files.record(prepared)
+            prepared.rename(directory)
     except Exception as error:  # as in _decode
         if not directory.exists():  # else another process prepared it meanwhile
             raise UserError(f"cannot prepare CIFAR-10 in {directory}: {one_line(error)}") from error

@@ -46,15 +46,27 @@ def in_range(
 
 
 def whole_number(what: str, value: object, low: int, high: int | None = None) -> None:
-    """Raises UserError unless `value` is an int of at least `low`, and at most `high` if that is given."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
-        most = "" if high is None else f" and at most {high}"
-        raise UserError(f"{what} must be a whole number of at least {low}{most}, not {value!r}")
+    """Raises UserError unless `value` is an int of at least `low`, and of at most `high` if that is given."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+        raise UserError(f"{what} must be a whole number of at least {low}, not {value!r}")
+    if high is not None and int(value) > high:
+        raise UserError(f"{what} must be a whole number of at most {high}, not {value!r}")
+
+
+def float32(what: str, value: float | None) -> None:
+    """Raises UserError if the number becomes 0 or infinity in float32, in which networks are trained."""
+    if value and not LEAST <= abs(value) <= LARGEST:
+        raise UserError(f"{what} {value:g} cannot be held in float32: choose a size of {LEAST:g} to {LARGEST:g}")
+
+
+LEAST, LARGEST = 1.2e-38, 3.4e38
+"""Of the sizes of normal float32 numbers."""
 
 
 def user_path(path: str | Path) -> Path:
     """A path as a user writes it, with ~. Raises UserError if it starts with ~ and a user who does not exist."""
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r} has a NUL byte, which no path can have: take it out")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

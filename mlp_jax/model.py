@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax import activations
 from mlp_jax.activations import Array
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.products import PRECISIONS, affine
 
 BATCH_NORMS = ("none", "before", "after")
@@ -104,12 +105,18 @@ class MLPConfig:
         activations.get(self.activation, self.negative_slope)
         if self.negative_slope is not None:
             in_range("negative_slope", self.negative_slope, -math.inf)
+            float32("negative_slope", self.negative_slope)
         one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         one_of("init", self.init, INITS)
         one_of("dtype", self.dtype, DTYPES)
         one_of("precision", self.precision, PRECISIONS)
         in_range("dropout", self.dropout, 0, 1, open_high=True)
+        if np.float32(self.dropout) == 1:
+            raise UserError(
+                f"dropout {self.dropout!r} is 1 in float32, and would drop every unit: choose a smaller one"
+            )
         in_range("init_std", self.init_std, 0)
+        float32("init_std", self.init_std)
         in_range("init_scale", self.init_scale, 0)
         in_range("norm_eps", self.norm_eps, 0)
         in_range("norm_momentum", self.norm_momentum, 0, 1)

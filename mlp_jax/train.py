@@ -15,13 +15,14 @@ from jaxtyping import Integer, PRNGKeyArray
 
 from mlp_jax.activations import Array
 from mlp_jax.data import Split, Splits
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.evaluation import Evaluation
 from mlp_jax.gradients import SOURCES
 from mlp_jax.losses import correct
 from mlp_jax.model import MLPConfig, Params, Stats, init, init_stats, update_stats
 
 OPTIMIZERS = ("sgd", "momentum", "adam")
+MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class TrainConfig:
         in_range("weight_decay", self.weight_decay, 0)
         in_range("decay", self.decay, 0, 1, open_low=True)
         whole_number("batch_size", self.batch_size, 1)
-        whole_number("epochs", self.epochs, 0)
+        whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
         if self.steps is not None:
-            whole_number("steps", self.steps, 0)
+            whole_number("steps", self.steps, 0, MOST_STEPS)
+        for name in ("learning_rate", "l2", "weight_decay"):
+            float32(name, getattr(self, name))
 
 
 class Hyper(NamedTuple):
@@ -110,12 +113,20 @@ class History(NamedTuple):
     validation_accuracy: np.ndarray
 
 
+Observed = tuple[np.ndarray, ...]
+"""What `population.train`'s `observe` gives for one epoch of one run."""
+
+
 class Result(NamedTuple):
-    """The final state, what was recorded on the way, and "finished" or "diverged"."""
+    """The state that was reached, what was recorded on the way, and "finished", "diverged" or "unfinished".
+
+    An unfinished one stands between two epochs, after `len(history.validation_loss)` of them.
+    """
 
     state: TrainState
     history: History
     status: str
+    observed: tuple[Observed, ...] = ()
 
 
 def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
@@ -177,6 +188,18 @@ def init_state(
         params = init_params(key, model, traced)
     opt_state = _optimizer(config, traced, traced.learning_rate).init(params)
     return TrainState(params, opt_state, init_stats(model), order_key, dropout_key, jnp.zeros((), jnp.int32))
+
+
+def bare(state: TrainState) -> TrainState:
+    """The state with the bits of its keys in their place: plain numbers alone, for the host and for files."""
+    keys = jax.random.key_data(state.order_key), jax.random.key_data(state.dropout_key)
+    return state._replace(order_key=keys[0], dropout_key=keys[1])
+
+
+def with_keys(state: TrainState) -> TrainState:
+    """The inverse of `bare`."""
+    keys = jax.random.wrap_key_data(state.order_key), jax.random.wrap_key_data(state.dropout_key)
+    return state._replace(order_key=keys[0], dropout_key=keys[1])
 
 
 def init_params(key: PRNGKeyArray, model: MLPConfig, hyper: Hyper) -> Params:

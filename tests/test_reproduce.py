@@ -120,6 +120,30 @@ def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
     )
 
 
+def test_kept_results_of_different_data_make_no_page(ran, tmp_path):
+    assert start(tmp_path)
+    page = tmp_path / "reproduce" / "report.html"
+    before = page.read_bytes()
+    path = tmp_path / "published" / "second" / "results.json"
+    environment = results.read_json(path)["environment"]
+    ours = environment["data_fingerprint"]
+    change(path, environment={**environment, "data_fingerprint": "0" * 64})
+    with pytest.raises(UserError, match=rf"data_fingerprint '{'0' * 64}', and '{ours}' in .*first/results.json"):
+        start(tmp_path)
+    assert page.read_bytes() == before
+
+
+def test_results_merged_by_hand_are_set_aside(ran, tmp_path, capsys):
+    assert start(tmp_path)
+    mine, other = (tmp_path / folder / "first" / "results.json" for folder in (".", "published"))
+    change(mine, rows=[*results.read_json(mine)["rows"], *results.read_json(other)["rows"]])
+    assert start(tmp_path)
+    assert ran[4:] == [("first", "clean", 0)]
+    err = capsys.readouterr().err
+    assert "first/results.json has protocol 'published', and 'clean' in the same file" in err
+    assert (tmp_path / "first" / "results.unusable-1.json").exists()
+
+
 def change(path, **values):
     """As if the study itself had written it so: with a right seal."""
     content = results.unsealed(json.loads(path.read_text()))
@@ -148,8 +172,8 @@ DAMAGES = {
     ),
     "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
     "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
-    "wrong environment": (lambda path: change(path, environment=[]), "does not hold what first writes"),
-    "wrong options": (lambda path: change(path, config=3), "does not hold what first writes"),
+    "wrong environment": (lambda path: change(path, environment=[]), "not a results file of this project"),
+    "wrong options": (lambda path: change(path, config=3), "not a results file of this project"),
     "a figure lost": (lambda path: (path.parent / "a.svg").unlink(), "lacks its figure a.svg"),
     "a figure elsewhere": (
         lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": "", "sha256": ""}]),
@@ -195,7 +219,9 @@ def test_an_interrupted_study_continues(ran, tmp_path, capsys):
     (tmp_path / "first" / "results.json").unlink()
     assert start(tmp_path, protocol="clean", resume=False)
     assert ran[2] == ("first", "clean", 0)
-    assert capsys.readouterr().err == ""
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "which --resume would have continued; it is kept as partial.earlier-1.json" in err
 
 
 def test_rows_of_other_options_are_set_aside(ran, tmp_path, capsys):
@@ -230,7 +256,7 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     for job in reproduce.jobs(config):
         names = ("*", job.name, f"{job.name}/{job.protocol}")
         assert job.config.seeds == [o["seeds"] for n in names if "seeds" in (o := config.options.get(n, {}))][-1]
-        check = getattr(job.module, "_check", None)
+        check = getattr(job.module, "check", None)
         if check is not None:
             check(job.config)
     mine = reproduce.Config(dataset=dataset, scale=scale, seeds=7)

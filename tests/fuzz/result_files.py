@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _keep, _readme, _study, depth_study, reproduce
+from experiments import _common, _keep, _readme, _study, depth_study, reproduce
 from mlp_jax import data, results
 from tests.fuzz import mutations
 
@@ -54,12 +54,14 @@ def examples() -> Any:
 
 
 def prepare(folder: Path) -> None:
-    """A copy of the committed results, of this version; finished rows of an interrupted study."""
+    """A copy of the committed results, of this version and its options; rows of an interrupted study."""
     good = folder / "good"
     shutil.copytree(_readme.RESULTS, good)
+    configs = {job.folder / "results.json": _common.of_result(job.config) for job in _jobs(good)}
     for path in good.rglob("results.json"):
         content = results.read_sealed(path)
         content["environment"]["versions"]["mlp_jax"] = results._version("mlp_jax")
+        content["config"] = configs.get(path, content["config"])
         path.write_text(results.as_json(results.sealed(content)))
     study = _study.Study("depth_study", _resuming(folder / "part"))
     study.use(data.synthetic())

@@ -1,0 +1,227 @@
+"""Files as users have them when something went wrong: each function makes one, in a folder, and gives its path.
+
+`test_bad_input` names them in its table: {cut_png} is what `cut_png(folder)` gives.
+"""
+
+import functools
+import io
+import json
+import os
+import struct
+import zlib
+
+import numpy as np
+import safetensors.numpy
+from PIL import Image
+
+from mlp_jax import export
+from mlp_jax.data import Scaling
+from mlp_jax.model import Layer, MLPConfig, NormLayer, RunningStats
+
+
+def _written(path, content):
+    path.write_bytes(content)
+    return path
+
+
+# Pictures
+
+
+def _picture(kind="png", size=(20, 30), mode="RGB"):
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(data, format=kind)
+    return data.getvalue()
+
+
+def _promising(width, height):
+    """A PNG whose header promises so many pixels."""
+    content = bytearray(_picture())
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+def good_png(folder):
+    return _written(folder / "good.png", _picture())
+
+
+def empty_png(folder):
+    return _written(folder / "empty.png", b"")
+
+
+def text_png(folder):
+    return _written(folder / "text.png", b"This is no picture.\n")
+
+
+def cut_png(folder):
+    return _written(folder / "cut.png", _picture()[:200])
+
+
+def cut_jpeg(folder):
+    return _written(folder / "cut.jpg", _picture("jpeg")[:400])
+
+
+def cut_gif(folder):
+    return _written(folder / "cut.gif", _picture("gif", size=(60, 60))[:900])
+
+
+def flipped_png(folder):
+    content = bytearray(_picture())
+    content[60] ^= 0xFF
+    return _written(folder / "flipped.png", bytes(content))
+
+
+def bomb_png(folder):
+    return _written(folder / "bomb.png", _promising(60_000, 60_000))
+
+
+def large_png(folder):
+    return _written(folder / "large.png", _promising(10_000, 7_000))
+
+
+def zero_png(folder):
+    return _written(folder / "zero.png", _promising(0, 0))
+
+
+def long_file(folder):
+    """More than is read, and nothing of it on the disk."""
+    path = _written(folder / "long.png", b"")
+    os.truncate(path, 2**31)
+    return path
+
+
+def float_tiff(folder):
+    Image.new("F", (20, 30), 0.5).save(folder / "float.tiff")
+    return folder / "float.tiff"
+
+
+def wide_tiff(folder):
+    """Grey values of 32 bits."""
+    Image.new("I", (20, 30), 1_000_000).save(folder / "wide.tiff")
+    return folder / "wide.tiff"
+
+
+def cut_animation(folder):
+    """The first of its frames is cut."""
+    frames = [Image.new("RGB", (60, 60), color) for color in ("red", "blue")]
+    data = io.BytesIO()
+    frames[0].save(data, format="gif", save_all=True, append_images=frames[1:])
+    return _written(folder / "cut_animation.gif", data.getvalue()[:60])
+
+
+def postscript(folder):
+    """Pillow would start a program of its own for it."""
+    return _written(folder / "a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+
+
+def folder_png(folder):
+    (folder / "folder.png").mkdir()
+    return folder / "folder.png"
+
+
+def pipe(folder):
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+def loop(folder):
+    """A link to itself."""
+    (folder / "loop").symlink_to("loop")
+    return folder / "loop"
+
+
+def dangling(folder):
+    (folder / "dangling").symlink_to("gone")
+    return folder / "dangling"
+
+
+# Models
+
+
+@functools.cache
+def _model():
+    draw = np.random.default_rng(0).standard_normal
+    config = MLPConfig(hidden=(8,), activation="leaky_relu", batch_norm="after", inputs=192)
+    one, zero = np.ones(8, np.float32), np.zeros(8, np.float32)
+    layers = (
+        NormLayer(draw((192, 8), np.float32), zero, one, zero),
+        Layer(draw((8, 10), np.float32), np.zeros(10, np.float32)),
+    )
+    about = export.About("synthetic", "f" * 64, "clean", 0, 0.5, 200, "0.2.0")
+    scaling = Scaling("standardize", np.full(3, 127.5), np.full(3, 50.0))
+    classes = tuple(f"class {number}" for number in range(10))
+    model = export.Model(config, layers, (RunningStats(zero, one),), scaling, (8, 8, 3), classes, about)
+    return export.as_bytes(model)
+
+
+def _altered(tensors=(), **metadata):
+    """The model with other tensors or metadata; what is None is left out."""
+    content = _model()
+    size = int.from_bytes(content[:8], "little")
+    about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["mlp_jax"])
+    arrays = {k: v for k, v in (safetensors.numpy.load(content) | dict(tensors)).items() if v is not None}
+    about = {k: v for k, v in (about | metadata).items() if v is not None}
+    return safetensors.numpy.save(arrays, {"mlp_jax": json.dumps(about)})
+
+
+def model(folder):
+    """One that is in order."""
+    return _written(folder / "model.safetensors", _model())
+
+
+def empty_model(folder):
+    return _written(folder / "model.safetensors", b"")
+
+
+def cut_model(folder):
+    return _written(folder / "model.safetensors", _model()[:-5])
+
+
+def pickled_model(folder):
+    return _written(folder / "model.safetensors", b"cos\nsystem\n(S'touch hacked'\ntR.")
+
+
+def huge_header_model(folder):
+    return _written(folder / "model.safetensors", struct.pack("<Q", 2**60) + _model()[8:])
+
+
+def nan_model(folder):
+    nan = np.full(8, np.nan, np.float32)
+    return _written(folder / "model.safetensors", _altered({"layer1.b": nan}))
+
+
+def overflowing_model(folder):
+    """Finite numbers whose answer is not."""
+    largest = np.full((8, 10), 3e38, np.float32)
+    return _written(folder / "model.safetensors", _altered({"layer2.w": largest}))
+
+
+def transposed_model(folder):
+    return _written(folder / "model.safetensors", _altered({"layer1.w": np.zeros((8, 192), np.float32)}))
+
+
+def integer_model(folder):
+    return _written(folder / "model.safetensors", _altered({"layer1.b": np.zeros(8, np.int32)}))
+
+
+def foreign_model(folder):
+    """Of another program."""
+    return _written(folder / "model.safetensors", safetensors.numpy.save({"w": np.zeros(3)}, {"format": "pt"}))
+
+
+def future_model(folder):
+    return _written(folder / "model.safetensors", _altered(format="mlp_jax model 9"))
+
+
+def few_classes_model(folder):
+    return _written(folder / "model.safetensors", _altered(classes=["cat", "dog"]))
+
+
+def escaping_model(folder):
+    """A class that would clear the terminal."""
+    return _written(folder / "model.safetensors", _altered(classes=["\x1b[2J", *"abcdefghi"]))
+
+
+def headless_model(folder):
+    return _written(folder / "model.safetensors", _altered({"layer2.b": None}))
