@@ -18,6 +18,7 @@ import numpy as np
 
 from mlp_jax import results
 from mlp_jax.errors import UserError
+from mlp_jax.files import open_regular
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import History, Observed, Result, TrainConfig, bare, init_state, with_keys
 
@@ -74,7 +75,15 @@ class Checkpoints:
         for number in sorted(self._numbers(), reverse=True):
             try:
                 runs, about = self._read(number)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError, UserError) as error:
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+                UserError,
+            ) as error:
                 damaged.append(f"{self._record(number)}: {' '.join(str(error).split())}")
                 continue
             self._whole = [*self._whole, number]
@@ -120,8 +129,8 @@ class Checkpoints:
         ]
 
     def _read(self, number: int) -> tuple[dict[str, Stored], dict[str, Any]]:
-        content = json.loads(self._record(number).read_text(encoding="utf-8"))
-        content = results.unsealed(content)
+        with open_regular(self._record(number)) as file:
+            content = results.unsealed(json.loads(file.read().decode()))
         if content["format"] != FORMAT:
             raise UserError(f"it is {content['format']}, and this version reads {FORMAT}")
         folder = self.folder / str(number)
@@ -130,7 +139,7 @@ class Checkpoints:
                 name for name in {**found, **content["files"]} if found.get(name) != content["files"].get(name)
             )
             raise UserError(f"{names[0]} is altered or missing")
-        return _runs(_read_arrays(folder, content["arrays"]), content["runs"]), content["about"]
+        return _runs(_read_arrays(folder, content["arrays"]), content["runs"]), dict(content["about"])
 
     def _sweep(self) -> None:
         """Removes all but the whole checkpoints."""
