@@ -46,6 +46,7 @@ def examples() -> Any:
     one = st.one_of(
         st.tuples(st.just("bytes"), which, mutations.BYTE_EDITS),
         st.tuples(st.just("odd"), which, st.sampled_from(mutations.ODD_FILES)),
+        st.tuples(st.just("odd record"), newest, st.sampled_from(mutations.ODD_FILES)),
         st.tuples(st.just("record"), newest, mutations.JSON_EDITS),
         st.tuples(st.just("sealed"), newest, mutations.JSON_EDITS),
         st.tuples(st.just("rename"), which, st.sampled_from(NAMES)),
@@ -154,6 +155,9 @@ def _damage(folder: Path, what: str, which: Any, more: Any) -> None:
             path.write_bytes(mutations.edited(path.read_bytes(), more))
         case "odd":
             mutations.put(path, more, path.read_bytes())
+        case "odd record":
+            path = folder / f"{which}.json"
+            mutations.put(path, more, path.read_bytes())
         case "record" | "sealed":
             path = folder / f"{which}.json"
             content = json.loads(path.read_text()) if path.is_file() else {}
@@ -190,6 +194,6 @@ def _begin(place: Path) -> str:
 
 
 KEPT: tuple[Any, ...] = (
-    ([("odd", 160, "pipe"), ("odd", 83, "pipe")], "read"),
+    ([("odd record", 2, "pipe")], "read"),
     ([("sealed", 2, [("replace", [1], 0)])], "read"),
 )
