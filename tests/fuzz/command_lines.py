@@ -266,7 +266,7 @@ def _cut(far: str) -> Iterator[None]:
         "load": [(data, "load"), (_target.Target, "__enter__")],
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (population._Population, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
+            (population.Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
             (_bench_measure, "peaks"),
         ],
     }  # fmt: skip

@@ -30,10 +30,10 @@ _INDENT = {"import": "", "build": "        ", "call": "        "}
 HARMLESS = (
     "pass",
     "print('noise')",
-    "import os; os.write(1, b'noise'); os.write(2, b'noise')",
+    "import contextlib, os\nwith contextlib.suppress(OSError): os.write(1, b'noise'); os.write(2, b'noise')",
     "import sys; sys.stdout.close(); sys.stderr.close()",
     "import sys; sys.stdout = sys.stderr = None",
-    "import os; os.close(1); os.close(2)",
+    "import os; os.closerange(1, 3)",
     "import os; os.environ.clear()",
     "import sys; sys.path.clear()",
     "import sys; sys.argv = []",
@@ -218,7 +218,7 @@ def _run(place: Path, done: Any, returned: str, start: str) -> bool:
     (place / "net.py").write_bytes(source(done, returned).encode("utf-8", "surrogatepass"))
     before = mutations.state(place)
     config = gradient_check.Config(
-        target=f"{place}/net.py:TwoLayerNet", timeout=TIMEOUT, results_dir=str(place / "r"), seeds=1
+        target=f"{place}/net.py:TwoLayerNet", timeout=TIMEOUT, results_dir=str(place / "r")
     )
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -230,6 +230,7 @@ def _run(place: Path, done: Any, returned: str, start: str) -> bool:
 
 
 KEPT: tuple[Any, ...] = (
+    ([("call", "import os; os.closerange(1, 3)")], "(loss, grads)", "fork"),
     ([("import", "import os; os.fork()")], "(loss, grads)", "fork"),
     ([("import", "raise type('E', (Exception,), {'__str__': lambda self: 1})")], "(loss, grads)", "fork"),
 )
