@@ -73,6 +73,8 @@ def _digests(directory: Path) -> Sources:
     sources: Sources = {}
     try:
         for path in sorted(path for pattern in (*_METADATA, "cifar10-*") for path in directory.glob(pattern)):
+            if not path.is_file():  # a pipe would never end
+                raise _damaged(directory, f"{path.name} is not a regular file")
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 sources[path.name] = [file.tell(), digest]

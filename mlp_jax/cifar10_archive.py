@@ -31,6 +31,8 @@ STALL_SECONDS = 30
 
 _RECORD = 1 + 3072  # the binary archive: a label byte, then 32x32 red, green and blue
 _MOST_RECORDS = 10_000  # in a batch; the same as in the official archive
+MOST_UNPACKED = 256 * 2**20
+"""Bytes; the official archive has 184 million."""
 _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
@@ -80,9 +82,9 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
             f"connect to the network, or get {official} and give --archive=PATH, or give the --data_dir "
             "of a prepared copy, or use --dataset=digits"
         ) from error
+    _write_dataset(directory, classes, records)
     if warning:
         logging.warning("%s", warning)
-    _write_dataset(directory, classes, records)
 
 
 @contextlib.contextmanager
@@ -92,7 +94,10 @@ def _open_archive(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
     tfds' own download manager is not used: it retries for minutes, without a timeout on any of its reads.
     """
     if not source.startswith(("http://", "https://")):
-        with user_path(source).open("rb") as file:
+        path = user_path(source)
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
+            raise ValueError("it is not a regular file")
+        with path.open("rb") as file:
             yield file
         return
     with _connect(source) as response:
@@ -145,6 +150,21 @@ def _check_official(file: io.BufferedIOBase, source: str, official: _Archive) ->
     return f"{source} ({found}) is not the official archive, {official}"
 
 
+class _Bounded:
+    """The unpacked stream of an archive, to MOST_UNPACKED bytes. Raises ValueError beyond."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream, self._left = stream, MOST_UNPACKED
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes."""
+        content = self._stream.read(min(size, self._left + 1))
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {MOST_UNPACKED / 2**20:g} MiB")
+        return content
+
+
 def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
     """Read the archive's members that matter, straight from the stream, whatever their order.
 
@@ -153,12 +173,15 @@ def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
     wanted = {_FOLDER + name for name in (*_BATCHES["train"], *_BATCHES["test"], _META)}
     members = {}
     with gzip.open(file) as stream:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+        bounded = cast(
+            io.BufferedIOBase, _Bounded(stream)
+        )  # tarfile keeps headers, whatever they say of their size
+        with tarfile.open(fileobj=bounded, mode="r|") as tar:
             for member in tar:
                 if member.name in wanted and member.isfile():
                     content = cast(io.BufferedIOBase, tar.extractfile(member))
                     members[member.name.removeprefix(_FOLDER)] = content.read(_MOST_RECORDS * _RECORD + 1)
-        while stream.read(1 << 20):
+        while bounded.read(1 << 20):
             pass  # the checksum of the compressed stream stands at its end
     return members
 

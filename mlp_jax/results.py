@@ -108,9 +108,13 @@ def _no_constant(name: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a results file. Raises UserError if it is missing, cut, or not one of ours."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise UserError(f"{path} is not a regular file: move it away and run again")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
     if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
