@@ -20,6 +20,8 @@ PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
 Row = dict[str, Any]
+MOST_BYTES = 2**28
+"""Of a results file; the largest have some megabytes."""
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
@@ -110,6 +112,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file():  # a pipe would never end
             raise UserError(f"{path} is not a regular file: move it away and run again")
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
