@@ -4,8 +4,8 @@ from itertools import pairwise
 from typing import Any
 
 from experiments import _factors
-from experiments._common import Figure
 from experiments._factors import BEST, DROPOUT
+from experiments._study import Figure
 from mlp_jax import results, statistics
 from mlp_jax.plots import activation_study as plots
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments._bench_worker import PACKAGES
 from experiments._workloads import FIRST_STEPS, Workload
+from mlp_jax import statistics
 from mlp_jax.results import Row
 
 EARLY, PLAIN, CHAOTIC = 5, 1e-4, 1e-2
@@ -91,8 +92,8 @@ class Worker:
 
 
 def spread(values: Sequence[float]) -> Row:
-    """{"median", "min", "max", "values"}."""
-    low, median, high = np.quantile(values, (0, 0.5, 1)).tolist()
+    """{"median", "min", "max", "values"}. Raises ValueError if one is not finite."""
+    low, median, high = np.quantile(statistics.finite(values), (0, 0.5, 1)).tolist()
     return {"median": median, "min": low, "max": high, "values": [float(f"{v:.6g}") for v in values]}
 
 
@@ -193,8 +194,8 @@ def _different(load: Workload, losses: dict[str, Row], rows: dict[str, Row]) -> 
     for name, answered in losses.items():
         reference = next(iter(losses.values()))
         pairs = [(np.array(answered[n]), np.array(reference[n])) for n in answered.keys() & reference.keys()]
-        early, gap = (
-            max(float(np.max(np.abs(a[:n] - b[:n])) / np.max(np.abs(b))) for a, b in pairs)
+        early, gap = (  # of numpy's max, since Python's may leave out one that is not a number
+            float(np.max([np.max(np.abs(a[:n] - b[:n])) / np.max(np.abs(b)) for a, b in pairs]))
             for n in (EARLY, FIRST_STEPS)
         )
         rows[name]["loss_difference"] = float(f"{gap:.2g}") if np.isfinite(gap) else None

@@ -1,6 +1,6 @@
 """What `best_model` tells of its results: figures, the finding, the table. Pure functions of results.json."""
 
-from experiments import _common
+from experiments import _study
 from mlp_jax import results, statistics
 from mlp_jax.plots import best_model as plots
 
@@ -9,11 +9,11 @@ REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
 DATA = {"cifar10": "CIFAR-10 (JPEG mirror)", "digits": "the digits", "synthetic": "the synthetic data"}
 
 
-def figures(content: results.Row) -> dict[str, _common.Figure]:
+def figures(content: results.Row) -> dict[str, _study.Figure]:
     """The figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
     found = {
-        "training_curves.svg": _common.Figure(
+        "training_curves.svg": _study.Figure(
             plots.training_curves(row),
             "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
             "deviation. Training is the mean over the epoch's minibatches, before their updates."
@@ -22,7 +22,7 @@ def figures(content: results.Row) -> dict[str, _common.Figure]:
     }
     if "confusion" in content:
         counts = content["confusion"]["counts"]
-        found["confusion_matrix.svg"] = _common.Figure(
+        found["confusion_matrix.svg"] = _study.Figure(
             plots.confusion_matrix(counts, content["classes"]),
             f"Of the test images of each class (all {sum(map(sum, counts)):,}), the percentage that seed "
             f"{row['model']['seed']}'s network takes for each class; right answers are on the diagonal.",

@@ -137,7 +137,7 @@ def longer_is_better(content: Row) -> Row:
 
 def first_loss(content: Row) -> Row:
     """The first minibatch's loss of the best configuration, first seed."""
-    ours = statistics.measured([_best_row(content)["first_losses"][0]])
+    ours = statistics.measured([loss for loss in _best_row(content)["first_losses"][:1] if loss is not None])
     return quantity(ours, statistics.judge_loss(ours, 2.303, 0.0005), scale=1, digits=4)
 
 

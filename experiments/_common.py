@@ -6,28 +6,24 @@ it as plain data; `launch` turns the dataclass into command-line flags.
 
 import dataclasses
 import functools
-import hashlib
-import itertools
-import json
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from experiments import _compilation, _machines, _output, _place
+from experiments import _compilation, _machines, _output, _place, _stop
 from mlp_jax import data, population, results
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import MLPConfig
+from mlp_jax.population import MOST_GB
 from mlp_jax.products import PRECISIONS
 from mlp_jax.train import TrainConfig
 
@@ -38,8 +34,8 @@ PROTOCOLS = ("published", "clean")
 BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
-MOST_SEEDS = 10_000
-MOST_LAYERS = 1000
+MOST_RUNS, MOST_LAYERS = 10_000, 1000
+"""Of seeds or trials, and of a network: a mistyped number shall not fill the memory with what is to be done."""
 
 C = TypeVar("C", bound="Basic")
 SEVERAL = tuple[str, ...]
@@ -97,6 +93,11 @@ class Basic:
             _machines.share(None)
         return dataset
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the dataset, once this process has loaded it: where rows come from."""
+        return _dataset(self.dataset, self.data_dir, self.archive).fingerprint
+
 
 @functools.lru_cache(maxsize=1)
 def _dataset(name: str, data_dir: str | None, archive: str | None) -> data.Dataset:
@@ -119,9 +120,8 @@ class Common(Basic):
         super().__post_init__()
         one_of("gradient", self.gradient, SOURCES)
         one_of("protocol", self.protocol, self.PROTOCOLS)
-        whole_number("seeds", self.seeds, 1)
+        whole_number("seeds", self.seeds, 1, MOST_RUNS)
         self._check_seeds(self.seeds)
-        whole_number("seeds", self.seeds, 1, MOST_SEEDS)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
@@ -143,6 +143,7 @@ class Training(Common):
     max_memory_gb: float | None = option(
         None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
     )
+    checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch")
     data_parallel: int = option(1, "number of devices that share each minibatch")
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
     coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
@@ -154,8 +155,9 @@ class Training(Common):
         super().__post_init__()
         one_of("precision", self.precision, PRECISIONS)
         whole_number("data_parallel", self.data_parallel, 1)
+        in_range("checkpoint_minutes", self.checkpoint_minutes, 0)
         if self.max_memory_gb is not None:
-            in_range("max_memory_gb", self.max_memory_gb, 0, open_low=True)
+            in_range("max_memory_gb", self.max_memory_gb, 0, MOST_GB, open_low=True)
         _place.check(self)
 
     def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
@@ -189,13 +191,20 @@ class Tuned(Training):
         return distinct("--learning_rates", real_numbers("--learning_rates", self.learning_rates))
 
 
+DEVICES = ("max_memory_gb", "data_parallel", "checkpoint_minutes")
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = {"results_dir", "resume", "data_dir", "archive", "max_memory_gb", "predict", "model", *PROCESSES}
+    left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *DEVICES, *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+
+
+def of_job(config: Training) -> dict[str, Any]:
+    """What all processes of a job must have alike."""
+    alike = ("data_parallel", "checkpoint_minutes", "resume")
+    return {**of_result(config), **{name: getattr(config, name) for name in alike}}
 
 
 def whole_numbers(what: str, text: str, low: int, high: int | None = None) -> tuple[int, ...]:
@@ -233,127 +242,6 @@ def real_numbers(what: str, text: str) -> tuple[float, ...]:
         raise UserError(f"{what} must be numbers with commas between them, not {text!r}") from None
 
 
-class Figure(NamedTuple):
-    """SVG text or the bytes of a PNG, and a caption that says what to see."""
-
-    content: str | bytes
-    caption: str
-
-
-class Study:
-    """One run of an experiment: times it, and writes its results file at the end, or says what was kept."""
-
-    def __init__(self, name: str, config: Basic) -> None:
-        self.name, self.config, self.started = name, config, time.monotonic()
-        self.writes = _machines.is_writer()
-        self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
-        self.fingerprint = ""
-        self.earlier_seconds = 0.0
-        if self.writes and (self.folder / "results.json").is_dir():
-            raise UserError(f"{self.folder}/results.json is a folder: move it away, or change --results_dir")
-        resume = self.writes and getattr(config, "resume", False)
-        self.rows: list[results.Row] = self._kept() if resume else []
-        self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
-
-    @property
-    def _partial(self) -> Path:
-        return self.folder / "partial.json"
-
-    def _options(self) -> dict[str, Any]:
-        return of_result(self.config)
-
-    def _kept(self) -> list[results.Row]:
-        """The finished rows of an interrupted run of the same options."""
-        if not self._partial.exists():
-            return []
-        try:
-            sealed = results.read_json(self._partial)
-            if sealed.pop("seal", None) != _seal(sealed) or sealed["study"] != self.name:
-                raise UserError(f"{self._partial} is altered")
-            if (why := results.foreign(sealed)) is not None:
-                raise UserError(f"{self._partial} was {why}")
-        except UserError as error:
-            set_aside(self._partial, str(error))
-            return []
-        now, then = self._options(), sealed["config"]
-        changed = [f"{k}={then.get(k)!r} then, {v!r} now" for k, v in now.items() if then.get(k) != v]
-        if changed:
-            raise UserError(
-                f"cannot resume {self._partial}: {'; '.join(changed)}: repeat the options or drop --resume"
-            )
-        self.fingerprint = sealed["environment"]["data_fingerprint"]
-        self.earlier_seconds = sealed["environment"]["wall_seconds"]
-        return list(sealed["rows"])
-
-    def use(self, dataset: data.Dataset) -> None:
-        """States which data the rows come from.
-
-        Raises UserError if resumed rows come from other data, or another process has others.
-        """
-        _machines.agree("dataset", dataset.fingerprint)
-        if self.rows and self.fingerprint != dataset.fingerprint:
-            raise UserError(f"cannot resume the run in {self.folder}: its dataset was another; drop --resume")
-        self.fingerprint = dataset.fingerprint
-
-    def _content(self) -> dict[str, Any]:
-        seconds = self.earlier_seconds + time.monotonic() - self.started
-        environment = results.environment(
-            wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
-        )
-        environment["compilation"] = _compilation.programs()
-        return {"study": self.name, "config": self._options(), "environment": environment, "rows": self.rows}
-
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
-        self.write_file(path, results.as_json(content))
-
-    def write_file(self, path: Path, content: str | bytes) -> None:
-        """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
-        try:
-            results.write(path, content)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
-            ) from error
-
-    def add(self, row: results.Row) -> None:
-        """Appends a finished row; process 0 saves all rows for --resume."""
-        self.rows.append(row)
-        if not self.writes:
-            return
-        content = self._content()
-        self._write(self._partial, {**content, "seal": _seal(content)})
-
-    def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
-        """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
-
-        Process 0 does; the rows of the others have other times. `results.json` lists the figures, name and
-        caption, so that a report can show them.
-        """
-        path = self.folder / "results.json"
-        if not self.writes:
-            return path
-        for name, figure in figures.items():
-            self.write_file(self.folder / name, figure.content)
-        if figures:
-            more["figures"] = [{"file": name, "caption": figure.caption} for name, figure in figures.items()]
-        self._write(path, {**self._content(), **more})
-        self._partial.unlink(missing_ok=True)
-        return path
-
-
-def set_aside(path: Path, why: str) -> None:
-    """Gives a file that cannot be used a free name, and says so: nothing is lost, nor mistaken for good."""
-    numbers = (path.with_name(f"{path.stem}.unusable-{n}{path.suffix}") for n in itertools.count(1))
-    free = next(name for name in numbers if not name.exists())
-    path.rename(free)
-    print(f"note: {' '.join(why.split())}; it is kept as {free.name}, and the study runs again", file=sys.stderr)
-
-
-def _seal(content: dict[str, Any]) -> str:
-    """Digest of what --resume will trust."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def progress(total: int, unit: str) -> Any:
     """A progress bar on standard error when that is a terminal, else nothing; process 0 alone shows it."""
     hidden = None if _machines.is_writer() else True
@@ -371,22 +259,35 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
     def main(arguments: Sequence[str]) -> None:
         try:
             config = config_class(**_values(config_class, arguments[1:]))
-            with _machines.job(config, of_result(config)) if isinstance(config, Training) else nullcontext():
+            with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
                 devices = _compilation.devices()
                 if isinstance(config, Training):
                     population.check_devices(devices, config.data_parallel)
                 ok = run(config)
         except UserError as error:
             _fail(str(error))
+        except _stop.Stopped as stop:
+            print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
+            sys.exit(stop.status)
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
     try:
         with _output.kept():
             _compilation.set_up()
+            _stop.listen()
             app.run(main, flags_parser=_parse)
     except UserError as error:
         _fail(str(error))
+
+
+def _how_to_go_on(config: Basic) -> str:
+    if not isinstance(config, Training):
+        return ""
+    more = "" if config.resume else " with --resume"
+    return (
+        f": what is done is kept in {user_path(config.results_dir)}, and the same command{more} goes on from there"
+    )
 
 
 def _define(field: "dataclasses.Field[Any]") -> None:
@@ -430,7 +331,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     flags.FLAGS.set_gnu_getopt()  # flags may follow other arguments
     try:
         return list(flags.FLAGS(list(arguments)))
-    except (flags.Error, ValueError) as error:  # absl lets some of the latter through
+    except (flags.Error, ValueError, OSError) as error:  # absl's own flags, and what --flagfile names
         _fail(f"{error} (--help lists the options)")
     except SystemExit as ended:
         # absl ends --help with status 1, although it did what was asked
@@ -438,5 +339,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    # a file's name, say, shall do nothing to the terminal
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    print(f"error: {line}", file=sys.stderr)
     sys.exit(2)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _common
-from mlp_jax import data, gradcheck, results, train
+from mlp_jax import data, gradcheck, results, statistics, train
 from mlp_jax.errors import UserError
 from mlp_jax.evaluation import on_device
 from mlp_jax.gradients import SOURCES
@@ -168,7 +168,7 @@ def _step_row(case: _Case, gradients: Programs) -> Row:
     first, second = seconds.values()
     spreads = {}
     for name, values in {**seconds, "ratio": second / first}.items():
-        low, median, high = np.quantile(values, (0, 0.5, 1)).tolist()
+        low, median, high = np.quantile(statistics.finite(values), (0, 0.5, 1)).tolist()
         spreads[name] = {"median": median, "min": low, "max": high, "values": values.tolist()}
     return {"kind": "step", "seconds": spreads, "step": _counts(steps), "gradient": _counts(gradients)}
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments._common import Figure
+from experiments._study import Figure
 from mlp_jax import data
 from mlp_jax.export import Model
 from mlp_jax.plots import best_model as plots

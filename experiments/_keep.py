@@ -1,15 +1,17 @@
 """Which results of an earlier start still stand, and what becomes of those that do not."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments import _common
+from experiments import _common, _study
 from mlp_jax import results
+from mlp_jax.checkpoint import Checkpoints
 from mlp_jax.errors import UserError, user_path
 
 
@@ -43,7 +45,7 @@ def kept(job: Job) -> results.Row | None:
     try:
         content = read(job, path)
     except UserError as error:
-        _common.set_aside(path, str(error))
+        _study.set_aside(path, str(error))
         return None
     if changed := _changed(content["config"], job.config):
         _say(f"{path} has other options ({changed}): the study runs again")
@@ -85,19 +87,23 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
     return True
 
 
-def clear_partial(job: Job, fingerprint: str) -> None:
-    """Sets finished rows of other options or data aside, which --resume would refuse."""
-    path = job.folder / "partial.json"
-    if not path.is_file():
-        return
-    try:
-        content = results.read_json(path)
-        changed = _changed(content["config"], job.config)
-        other = content["environment"]["data_fingerprint"] != fingerprint
-    except (UserError, KeyError, TypeError, AttributeError):
-        return  # the study says so itself
-    if changed or other:
-        _common.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+def clear_unfinished(job: Job, fingerprint: str) -> None:
+    """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
+    for path, about in _left(job):
+        changed = _changed(about["config"], job.config)
+        if changed or about["environment"]["data_fingerprint"] != fingerprint:
+            _study.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+
+
+def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:
+    """What is there and whole, and what it says of itself; of the rest the study says so."""
+    partial, checkpoints = job.folder / "partial.json", job.folder / "checkpoints"
+    with contextlib.suppress(UserError):
+        if partial.is_file():
+            yield partial, results.unsealed(results.read_json(partial))
+    with contextlib.suppress(UserError):
+        if (newest := Checkpoints(checkpoints).newest()) is not None:
+            yield checkpoints, newest.about
 
 
 def _changed(then: Mapping[str, Any], config: _common.Common) -> str:

@@ -5,11 +5,14 @@ coordinator at a free port. The connections stay: over them goes a sign of life 
 read, and the word that the job is over, or lost. A thread of every process waits for that, because the main one
 may be inside a collective operation that will never end: it prints one line and ends the process.
 
-Exit statuses: 2 if the job cannot start or a user's mistake ends it, 3 if a process was lost on the way.
+Exit statuses: 2 if the job cannot start or a user's mistake ends it, 3 if a process was lost on the way, 128 and
+the signal's number if one ended it.
 """
 
+import base64
 import contextlib
 import importlib.metadata
+import math
 import os
 import socket
 import sys
@@ -21,10 +24,12 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import jax
+import numpy as np
 
 from experiments._meeting import Line, connect, meet
 from experiments._output import Output
 from experiments._place import Place, place_of
+from experiments._stop import Stopped
 from mlp_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ MISTAKE, LOST = 2, 3
 BEAT = 1.0  # seconds between signs of life
 SILENCE = 30.0  # seconds without one after which a process counts as lost
 GRACE = 5.0  # seconds that a process which sees an error waits for the word that another one is lost
+PART = 2**26  # bytes of an array in one message
 NEVER = 10**6  # seconds: jax's own timeouts would abort the process with a stack trace
 
 
@@ -162,6 +168,31 @@ def agree(what: str, value: Any) -> None:
             raise UserError(f"{_job.place.name(number)} has another {what} than process 0: give all the same")
 
 
+def gather(value: Any) -> list[Any]:
+    """Every process's value (JSON), in process 0; elsewhere nothing."""
+    if _job is None:
+        return [value]
+    if not is_writer():
+        _job.tell(value=value)
+        return []
+    return [value, *(line.values.get() for line in _job.lines.values())]
+
+
+def share_array(array: np.ndarray | None) -> np.ndarray:
+    """Process 0's array, in every process."""
+    if _job is None:
+        assert array is not None
+        return array
+    content = None if array is None else array.tobytes()
+    dtype, shape = share(None if array is None else (array.dtype.str, array.shape))
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    received = []
+    for start in range(0, size, PART):
+        part = content and base64.b64encode(content[start : start + PART]).decode()
+        received.append(base64.b64decode(share(part)))
+    return np.frombuffer(b"".join(received), dtype).reshape(shape)
+
+
 @contextlib.contextmanager
 def job(config: "Training", options: Mapping[str, Any]) -> Iterator[None]:
     """Makes this process part of the job that the flags describe, until the block ends; without --distributed,
@@ -184,8 +215,11 @@ def job(config: "Training", options: Mapping[str, Any]) -> Iterator[None]:
         yield
     except UserError as error:
         _job.fail(" ".join(str(error).split()), MISTAKE)
-    except KeyboardInterrupt:
-        _job.fail("interrupted", LOST)
+    except Stopped as stop:
+        if not stop.together:
+            _job.fail(str(stop), stop.status)
+        _job.finish()
+        raise
     except Exception as error:
         time.sleep(
             GRACE

@@ -1,8 +1,7 @@
 """How large activations and gradients are, layer by layer: root mean squares on one batch, by epoch and seed."""
 
 import functools
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax import statistics
 from mlp_jax.data import Split
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import MLPConfig, Params
+from mlp_jax.train import Observed, Result
 
 
 class Norms(NamedTuple):
@@ -50,46 +51,42 @@ def _norms(params: Params, batch: Split, model: MLPConfig, gradient: str) -> tup
     )
 
 
-class Recorder:
-    """Collects the norms of every run of a setting: `on_params` of `population.train`."""
+def observer(batch: Split, model: MLPConfig, gradient: str) -> Callable[[int, int, Params], Observed]:
+    """`observe` of `population.train`: the norms of every epoch, and with the first ones the weights."""
 
-    def __init__(self, batch: Split, model: MLPConfig, gradient: str) -> None:
-        self.batch, self.model, self.gradient = batch, model, gradient
-        self.norms: dict[int, list[Norms]] = defaultdict(list)
-        self.first: dict[int, Params] = {}
-        self.last: dict[int, Params] = {}
+    def observe(number: int, epoch: int, params: Params) -> Observed:
+        found = norms(params, batch, model, gradient)
+        return (*found, *(np.asarray(layer.w) for layer in params)) if epoch == 0 else tuple(found)
 
-    def __call__(self, number: int, epoch: int, params: Params) -> None:
-        """Run `number` has these parameters after so many epochs."""
-        self.norms[number].append(norms(params, self.batch, self.model, self.gradient))
-        self.first.setdefault(number, params)
-        self.last[number] = params
-
-    def summary(self, runs: Sequence[int]) -> dict[str, Any]:
-        """Over these runs: of each norm the geometric mean by epoch (0 is the start) and layer, and its spread.
-
-        spread: the geometric standard deviation (a factor) by layer, at the start and at the end. moved: how far
-        training took each layer's weights, relative to their size at the start.
-        """
-        if not runs:
-            return {"activation": None, "gradient": None, "moved": None}
-        found: dict[str, Any] = {}
-        for name in Norms._fields:
-            values = np.array([[getattr(n, name) for n in self.norms[run]] for run in runs], float)
-            with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0: its mean is 0 again
-                logs = np.log(values)
-                spread = np.exp(logs[:, [0, -1]].std(axis=0, ddof=1)) if len(runs) > 1 else None
-            found[name] = {
-                "mean": _short(np.exp(logs.mean(axis=0))),
-                "spread": None if spread is None else _short(np.nan_to_num(spread, nan=1.0)),
-            }
-        moved = [_moved(self.first[run], self.last[run]) for run in runs]
-        return {**found, "moved": _short(np.mean(moved, axis=0))}
+    return observe
 
 
-def _moved(first: Params, last: Params) -> list[float]:
-    pairs = [(np.asarray(a.w, float), np.asarray(b.w, float)) for a, b in zip(first, last, strict=True)]
-    return [float(np.linalg.norm(b - a) / np.linalg.norm(a)) for a, b in pairs]
+def summary(runs: Sequence[Result]) -> dict[str, Any]:
+    """Over runs with such an `observer`: of each norm the geometric mean by epoch (0 is the start) and layer.
+
+    spread: the geometric standard deviation (a factor) by layer, at the start and at the end. moved: how far
+    training took each layer's weights, relative to their size at the start.
+    """
+    if not runs:
+        return {"activation": None, "gradient": None, "moved": None}
+    found: dict[str, Any] = {}
+    for place, name in enumerate(Norms._fields):
+        values = np.array([[epoch[place] for epoch in run.observed] for run in runs], float)
+        statistics.finite(values.ravel())
+        with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0: its mean is 0 again
+            logs = np.log(values)
+            spread = np.exp(logs[:, [0, -1]].std(axis=0, ddof=1)) if len(runs) > 1 else None
+        found[name] = {
+            "mean": _short(np.exp(logs.mean(axis=0))),
+            "spread": None if spread is None else _short(np.nan_to_num(spread, nan=1.0)),
+        }
+    return {**found, "moved": _short(np.mean([_moved(run) for run in runs], axis=0))}
+
+
+def _moved(run: Result) -> list[float]:
+    first = [np.asarray(w, float) for w in run.observed[0][len(Norms._fields) :]]
+    last = [np.asarray(layer.w, float) for layer in run.state.params]
+    return [float(np.linalg.norm(b - a) / np.linalg.norm(a)) for a, b in zip(first, last, strict=True)]
 
 
 def _short(values: np.ndarray) -> Any:

@@ -18,7 +18,7 @@ from unittest import mock
 
 import jax
 
-from experiments import _common, depth_study
+from experiments import _common, _study, depth_study
 from mlp_jax import data, evaluation, population, programs, results
 
 
@@ -51,7 +51,7 @@ def timed(spent: "defaultdict[str, float]") -> Iterator[None]:
 
 def run(config: depth_study.Config) -> bool:
     """Measures, prints the table; True if the study succeeded."""
-    study = _common.Study("overhead", config)
+    study = _study.Study("overhead", config)
     with contextlib.redirect_stdout(io.StringIO()):
         depth_study.run(config)
         spent: defaultdict[str, float] = defaultdict(float)

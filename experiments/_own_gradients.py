@@ -94,7 +94,7 @@ def check_all(config: _common.Common, dataset: data.Dataset) -> list[results.Row
     rows: list[results.Row] = []
     with _common.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
         for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
-            rows += [_row(name, dtype, check) for check in checks]
+            rows += [{**_row(name, dtype, check), "data_fingerprint": dataset.fingerprint} for check in checks]
             bar.update()
     return rows
 

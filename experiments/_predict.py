@@ -97,6 +97,9 @@ def read_picture(name: str, shape: tuple[int, int, int]) -> Images:
                     raise UserError(
                         f"{shown} has {width} x {height} pixels: make it smaller, at most {MOST_PIXELS:,}"
                     )
+                if picture.format == "PNG":  # Pillow compares the pixels' checksums only when it is told to
+                    with Image.open(io.BytesIO(content), formats=["PNG"]) as again:
+                        again.verify()
                 return pixels(picture, shape)
     except UserError:
         raise

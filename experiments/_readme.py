@@ -6,6 +6,7 @@ checker on them.
 A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds the README against these functions.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,15 @@ def table_1() -> str:
 
 def depth_studies() -> list[dict[str, Any]]:
     """The committed results of the depth study, published and clean."""
-    return [
-        results.read_json(folder / "depth_study" / "results.json") for folder in (RESULTS / "published", RESULTS)
-    ]
+    folders = {RESULTS / "published": "published", RESULTS: "clean"}
+    return _beside({folder / "depth_study": protocol for folder, protocol in folders.items()})
+
+
+def _beside(folders: Mapping[Path, str | None]) -> list[results.Row]:
+    """What the results files hold, each of this protocol, None for any. Raises UserError if the data differ."""
+    files = {path: results.read_json(path / "results.json", protocol) for path, protocol in folders.items()}
+    results.unmixed(files, ["data_fingerprint"])
+    return list(files.values())
 
 
 def of_table_1(content: dict[str, Any]) -> list[results.Row]:
@@ -78,7 +85,7 @@ RACES = ("benchmark", "table1_x_16/benchmark", "populations/benchmark")
 
 def benchmark() -> str:
     """Times of this package and how often faster it is than each peer: medians, with their range over repeats."""
-    contents = [results.read_json(RESULTS / name / "results.json") for name in RACES]
+    contents = _beside(dict.fromkeys(RESULTS / name for name in RACES))
     rows = {
         row["workload"]: row for content in contents for row in content["rows"] if row["contender"] == "manual"
     }
@@ -110,8 +117,9 @@ def seeded_mistakes() -> str:
 
 def claims() -> str:
     """The claims of Questions 3 and 4 with ours beside them, judged anew from the studies' results."""
-    jobs = reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS)))
-    judged = _claims.judged({(j.protocol, j.name): results.read_json(j.folder / "results.json") for j in jobs})
+    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS))))
+    contents = _beside({job.folder: job.protocol for job in jobs})
+    judged = _claims.judged({(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)})
     equations = [c["clean"]["verdict"] for c in judged if c["once"] and c["clean"]["verdict"] != _claim.REMARK]
     right = equations.count(statistics.REPRODUCED)
     made = results.read_json(RESULTS / "reproduce" / "results.json")

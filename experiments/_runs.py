@@ -3,20 +3,20 @@
 import dataclasses
 import functools
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from experiments import _ahead, _common
+from experiments import _ahead, _common, _stop, _study
 from mlp_jax import data, population, results, statistics
 from mlp_jax.data import Splits
 from mlp_jax.evaluation import Evaluation, evaluate, on_device
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import Metrics, Result, TrainConfig, steps_per_epoch
+from mlp_jax.model import MLPConfig, Params
+from mlp_jax.train import Metrics, Observed, Result, TrainConfig, steps_per_epoch
 
 T = TypeVar("T")
+Observe = Callable[[int, int, Params], Observed]
 FIRST_LOSSES = 20
 
 
@@ -46,7 +46,7 @@ class Setting(NamedTuple):
         return math.ceil(recipe.steps / (examples // recipe.batch_size))
 
 
-def ready(config: _common.Common, study: _common.Study, normalization: str) -> Splits:
+def ready(config: _common.Common, study: _study.Study, normalization: str) -> Splits:
     """The protocol's splits, normalised and on the devices; the study states which data they are."""
     dataset = config.load()
     study.use(dataset)
@@ -56,7 +56,7 @@ def ready(config: _common.Common, study: _common.Study, normalization: str) -> S
 
 
 def run_settings(
-    config: _common.Training, study: _common.Study, settings: Sequence[Setting], splits: Splits
+    config: _common.Training, study: _study.Study, settings: Sequence[Setting], splits: Splits
 ) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
     missing = [s for s in settings if find(study.rows, s.label) is None]
@@ -67,7 +67,7 @@ def run_settings(
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
     with _common.progress(total, "epoch") as bar:
         for setting in compiled(config, missing, splits):
-            row, _ = measure(config, setting, splits, bar)
+            row, _ = measure(config, study, setting, splits, bar)
             study.add(row)
 
 
@@ -106,50 +106,51 @@ def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | No
 
 def measure(
     config: _common.Training,
+    study: _study.Study,
     setting: Setting,
     splits: Splits,
     bar: Any,
-    on_params: population.OnParams | None = None,
+    observe: Observe | None = None,
 ) -> tuple[results.Row, list[Result]]:
     """The row of a setting, and its runs' results, seed by seed, diverged ones too.
 
     The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
-    has the runs that finished. `on_params`, of a setting with one recipe: as `population.train` has it.
+    has the runs that finished. `observe`, of a setting with one recipe: as `population.train` has it.
     """
-    started = time.monotonic()
+    study.unfinished.begin()
     recipes = setting.recipes
-    found = _train(config, _jobs(config, setting), splits, bar, on_params)
+    found = _train(config, study, _jobs(config, setting), splits, bar, observe)
     tried = found[: len(recipes)]
     scores = [_validation(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
     rest = _rest(config, setting, recipes[best])
-    runs = [tried[best], *found[len(tried) :], *_train(config, rest, splits, bar)]
+    runs = [tried[best], *found[len(tried) :], *_train(config, study, rest, splits, bar)]
     row = {
         **_row(config, setting, recipes[best], runs, splits),
         "choice": [
             {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
             for recipe, result, score in zip(recipes, tried, scores, strict=True)
         ],
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": study.unfinished.row_seconds(),
     }
     return row, runs
 
 
 def measure_together(
-    config: _common.Training, settings: Sequence[Setting], splits: Splits, bar: Any
+    config: _common.Training, study: _study.Study, settings: Sequence[Setting], splits: Splits, bar: Any
 ) -> list[tuple[results.Row, list[Result]]]:
     """As `measure`, for settings of one recipe each, whose runs of all seeds are one population.
 
     Much faster than one by one where few seeds leave devices idle, and settings differ in what is not compiled.
     """
-    started = time.monotonic()
-    found = _train(config, _all_jobs(config, settings), splits, bar)
+    study.unfinished.begin()
+    found = _train(config, study, _all_jobs(config, settings), splits, bar)
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
         measured.append((_row(config, setting, setting.recipes[0], runs, splits), runs))
-    share = round((time.monotonic() - started) / len(settings), 3)
+    share = round(study.unfinished.row_seconds() / len(settings), 3)
     return [({**row, "seconds": share}, runs) for row, runs in measured]
 
 
@@ -187,12 +188,13 @@ def _devices(config: _common.Training) -> dict[str, Any]:
 
 def _train(
     config: _common.Training,
+    study: _study.Study,
     jobs: Sequence[_Job],
     splits: Splits,
     bar: Any,
-    on_params: population.OnParams | None = None,
+    observe: Observe | None = None,
 ) -> list[Result]:
-    """The jobs' runs, as one population."""
+    """The jobs' runs, as one population, from where an interrupted study has left them."""
 
     def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
         setting, recipe, seed = jobs[number]
@@ -201,7 +203,27 @@ def _train(
         bar.update()
 
     runs = _population(config, jobs)
-    found = population.train(runs, splits, **_devices(config), on_epoch=on_epoch, on_params=on_params)
+
+    def on_end(number: int, result: Result) -> None:
+        setting, recipe, seed = jobs[number]
+        study.unfinished.keep([(runs[number], result)])
+        about = {**setting.label, "learning_rate": recipe.learning_rate, "seed": config.seed + seed}
+        study.record(runs[number], result, **about, protocol=config.protocol)
+
+    reached = study.unfinished.reached(runs)
+    bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
+    with _stop.between_epochs_only():
+        found = population.train(
+            runs,
+            splits,
+            **_devices(config),
+            reached=reached,
+            on_epoch=on_epoch,
+            observe=observe,
+            between_epochs=study.unfinished.between_epochs(runs),
+            on_end=on_end,
+        )
+    study.unfinished.stop_if_asked()
     # the epochs that diverged runs left out
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
     bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))
@@ -222,6 +244,7 @@ def _row(
     return {
         **setting.label,
         "protocol": config.protocol,
+        "data_fingerprint": config.fingerprint,
         "recipe": dataclasses.asdict(recipe),
         **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe)),
         "report": setting.report,
@@ -240,6 +263,7 @@ def _measured(
         "status": "finished" if len(finished) == len(runs) else "diverged",
         "diverged": len(runs) - len(finished),
         "seeds": list(finished),
+        "parameters": [results.digest(run.state.params) for run in finished.values()],
         "validation_accuracy": statistics.measured([_validation(r, model, splits) for r in finished.values()]),
         "test_accuracy": statistics.measured(tests),
         "train_loss": statistics.measured([curve["loss"][-1] for curve in curves if curve["loss"]]),
@@ -273,5 +297,10 @@ def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
     for name in CURVES:
         values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
         parts = [values[start : start + width] for start in range(0, len(values), width)]
-        curves[name] = [round(float(np.mean(part)), 6) for part in parts]
+        curves[name] = [round(mean(part), 6) for part in parts]
     return curves
+
+
+def mean(values: np.ndarray) -> float:
+    """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
+    return float(np.mean(statistics.finite(values)))

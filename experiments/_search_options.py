@@ -15,7 +15,6 @@ DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
 DEFAULT_STEPS = 1000
 REPORT_BEST, REPORT_DEFAULT = 0.533, 0.29  # of validation, after 5,000 and 1,000 steps
 SEARCHES = ("grid", "random")
-MOST_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ def check(config: Config) -> None:
     if getattr(config, ignored) is not None:
         raise UserError(f"--{ignored} is not for --protocol={config.protocol}: leave it out, or change --protocol")
     if config.trials is not None:
-        whole_number("--trials", config.trials, 1, MOST_TRIALS)
+        whole_number("--trials", config.trials, 1, _common.MOST_RUNS)
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for point in points(config):

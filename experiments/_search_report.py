@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments._common import Figure
+from experiments._study import Figure
 from mlp_jax import results, statistics
 from mlp_jax.plots import grid_search as plots
 

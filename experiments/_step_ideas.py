@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments import _common
+from experiments import _common, _study
 from experiments._common import option
 from mlp_jax import data, products, results
 from mlp_jax.errors import whole_number
@@ -211,7 +211,7 @@ def measured(shape: str, repeats: int) -> list[results.Row]:
 def run(config: Config) -> bool:
     """Measures all ideas on all shapes; True if they did the same training."""
     whole_number("--repeats", config.repeats, 1)
-    study = _common.Study("step_ideas", replace(config, resume=False))
+    study = _study.Study("step_ideas", replace(config, resume=False))
     for shape in SHAPES:
         study.rows += measured(shape, config.repeats)
     path = study.finish()

@@ -23,6 +23,7 @@ FIRST_STEPS = 20
 """Steps whose losses are compared, before anything is timed."""
 
 SINGLE = ("default", "best", "deep", "normalized")
+MOST_NETWORKS = 10_000
 USUAL = (*SINGLE, "grid", "table1")
 NAMES = (*USUAL, "large")
 
@@ -129,7 +130,7 @@ def size_of(name: str) -> int:
     digits = name.removeprefix("population-")
     if not digits.isdecimal() or len(digits) > 6:
         raise UserError(f"unknown workload {name!r}: a population is written population-32")
-    whole_number("a population's size", int(digits), 1)
+    whole_number("a population's size", int(digits), 1, MOST_NETWORKS)
     return int(digits)
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from experiments import _common, _factors, _runs
+from experiments import _common, _factors, _runs, _study
 from experiments._activation_words import figures, finding, table
 from experiments._common import option
 from mlp_jax import data
@@ -159,7 +159,7 @@ def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(usual_rates(config)))
-    study = _common.Study("activation_study", config)
+    study = _study.Study("activation_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [

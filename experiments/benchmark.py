@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_measure, _common, _workloads
+from experiments import _bench_measure, _common, _study, _workloads
 from experiments._bench_worker import MODULES
 from experiments._common import option
 from mlp_jax import data, results
@@ -33,7 +33,7 @@ from mlp_jax.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
-MOST_REPEATS, MOST_NETWORKS = 10_000, 10_000
+MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1, MOST_NETWORKS) if text else ()
+        sizes = _common.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
         _common.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
 
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
-    study = _common.Study(STUDY, config)
+    study = _study.Study(STUDY, config)
     # several processes share a GPU's memory
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     dataset = config.load()
@@ -104,7 +104,7 @@ def run(config: Config) -> bool:
             bar.set_description(load.name)
             _workloads.write_start(folder, load, examples)
             for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
-                study.add(with_peak(row, load, machine))
+                study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
     path = study.finish(figures(study.rows, machine), machine=machine)
     print(table(study.rows))
@@ -121,15 +121,15 @@ def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row)
     return {**row, "fraction_of_peak": share}
 
 
-def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _common.Figure]:
+def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _study.Figure]:
     """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
     return {
-        "roofline.svg": _common.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": _common.Figure(plots.throughput(rows), "Speed against the number of networks."),
+        "roofline.svg": _study.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": _study.Figure(plots.throughput(rows), "Speed against the number of networks."),
     }
 
 

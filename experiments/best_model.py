@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from experiments import _common, _inspect, _machines, _predict, _runs
+from experiments import _common, _inspect, _machines, _predict, _runs, _study
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._common import option
 from mlp_jax import data, export, results, statistics
@@ -127,7 +127,7 @@ def run(config: Config) -> bool:
         return _predict.run(config, model_file(config))
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
-    study = _common.Study("best_model", config)
+    study = _study.Study("best_model", config)
     _predict.refuse_folder(study.folder / FILE)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     label = {"hidden": list(widths(config)), "activation": "leaky_relu", "batch_norm": "after"}
@@ -136,7 +136,7 @@ def run(config: Config) -> bool:
     if not _kept(study):
         _train(config, study, setting, splits, dataset)
     row = study.rows[0]
-    shown: dict[str, _common.Figure] = {}
+    shown: dict[str, _study.Figure] = {}
     more: dict[str, Any] = {}
     if study.writes and row["model"] is not None:
         more, shown = _inspect.shown(dataset, export.load(study.folder / FILE))
@@ -171,7 +171,7 @@ def model_file(config: Config) -> Path:
     return user_path(config.results_dir) / "best_model" / FILE
 
 
-def _kept(study: _common.Study) -> bool:
+def _kept(study: _study.Study) -> bool:
     """Whether a resumed study has its row, and the model that belongs to it; a row without it is dropped."""
     kept = bool(study.rows)
     if kept and study.writes and (saved := study.rows[0]["model"]) is not None:
@@ -187,13 +187,13 @@ def _kept(study: _common.Study) -> bool:
 
 
 def _train(
-    config: Config, study: _common.Study, setting: _runs.Setting, splits: Splits, dataset: data.Dataset
+    config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, dataset: data.Dataset
 ) -> None:
     """The study's one row, and the best seed's network as a file."""
     epochs = setting.epochs(len(splits.train.y))
     with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
         for one in _runs.compiled(config, [setting], splits):
-            row, runs = _runs.measure(config, one, splits, bar)
+            row, runs = _runs.measure(config, study, one, splits, bar)
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
     row["model"] = None

@@ -20,9 +20,10 @@ On the digits, the default, it takes about 20 seconds and every depth ends above
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _runs
-from experiments._common import Figure, option
+from experiments import _common, _runs, _study
+from experiments._common import option
 from experiments._depth import comparison_table, comparisons, finding
+from experiments._study import Figure
 from mlp_jax import results
 from mlp_jax.errors import UserError, one_of, whole_number
 from mlp_jax.model import INITS, MLPConfig
@@ -117,7 +118,7 @@ def run(config: Config) -> bool:
     """Trains every depth, prints the table, writes results.json; True if no run diverged."""
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
-    study = _common.Study("depth_study", config)
+    study = _study.Study("depth_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [

@@ -17,8 +17,9 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _compare, _mutants, _own_gradients, _target
-from experiments._common import Figure, option
+from experiments import _common, _compare, _mutants, _own_gradients, _study, _target
+from experiments._common import option
+from experiments._study import Figure
 from mlp_jax import data, gradcheck, results
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.candidates import ARRAYS
@@ -106,7 +107,7 @@ def run(config: Config) -> bool:
 
 def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
-    study = _common.Study("gradient_check", config)
+    study = _study.Study("gradient_check", config)
     network = config.network(7, 4) if config.names_a_network else None
     with _target.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
@@ -121,12 +122,13 @@ def run_target(config: Config, place: str) -> bool:
 
 def run_compare(config: Config, names: str) -> bool:
     """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
-    study = _common.Study("gradient_check", config)
+    study = _study.Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
     splits = data.normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    study.rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
     path = study.finish()
     print(f"{_compare.tables(study.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in study.rows)
@@ -134,7 +136,7 @@ def run_compare(config: Config, names: str) -> bool:
 
 def run_own(config: Config) -> bool:
     """Checks this package's gradients and the checker itself, prints tables, writes results.json."""
-    study = _common.Study("gradient_check", config)
+    study = _study.Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
     study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]

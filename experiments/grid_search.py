@@ -20,9 +20,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from experiments import _common, _runs
+from experiments import _common, _runs, _study
 from experiments._search_options import (
     DEFAULT,
     DEFAULT_STEPS,
@@ -60,7 +58,7 @@ def run(config: Config) -> bool:
     """
     check(config)
     tried = points(config)
-    study = _common.Study("grid_search", config)
+    study = _study.Study("grid_search", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     _search(config, study, tried, splits)
     best = choose(study.rows)
@@ -82,7 +80,7 @@ def run(config: Config) -> bool:
     return best is not None and all(row["status"] == "finished" for row in study.rows if row["kind"] not in TRIED)
 
 
-def _search(config: Config, study: _common.Study, tried: Sequence[Point], splits: Splits) -> None:
+def _search(config: Config, study: _study.Study, tried: Sequence[Point], splits: Splits) -> None:
     """A row for every configuration and length; those of one shape are trained together."""
     first = dataclasses.replace(config, seeds=1)
     kind = "grid" if kind_of_search(config) == "grid" else "trial"
@@ -95,7 +93,7 @@ def _search(config: Config, study: _common.Study, tried: Sequence[Point], splits
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
     with _common.progress(total, "epoch") as bar:
         for group in _runs.compiled_together(first, list(groups.values()), splits):
-            measured = _runs.measure_together(first, group, splits, bar)
+            measured = _runs.measure_together(first, study, group, splits, bar)
             rows = [{k: v for k, v in row.items() if k not in LEFT_OUT} for row, _ in measured]
             study.rows.extend(rows[:-1])  # saved once, with the last
             study.add(rows[-1])
@@ -112,14 +110,14 @@ def choose(rows: Sequence[results.Row]) -> Point | None:
     return Point(*(best[name] for name in Point._fields))
 
 
-def _measure_best(config: Config, study: _common.Study, best: Point, splits: Splits) -> None:
+def _measure_best(config: Config, study: _study.Study, best: Point, splits: Splits) -> None:
     """The chosen configuration over all seeds, at every length, with what Figure 1 shows."""
     settings = [setting(config, splits, "best", best, steps) for steps in lengths(config)]
     missing = [one for one in settings if _runs.find(study.rows, one.label) is None]
     total = config.seeds * sum(one.epochs(len(splits.train.y)) for one in missing)
     with _common.progress(total, "epoch") as bar:
         for one in _runs.compiled(config, missing, splits):
-            row, runs = _runs.measure(config, one, splits, bar)
+            row, runs = _runs.measure(config, study, one, splits, bar)
             per_epoch = steps_per_epoch(splits.train, one.recipes[0])
             finished = [result for result in runs if result.status == "finished"]
             study.add({**row, "figure_1": [_figure_1(result.history, per_epoch) for result in finished]})
@@ -127,7 +125,7 @@ def _measure_best(config: Config, study: _common.Study, best: Point, splits: Spl
 
 def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
     """Of one run: the loss in means over THIN steps; accuracy of the last minibatch of each epoch."""
-    losses = [float(np.mean(history.loss[start : start + THIN])) for start in range(0, len(history.loss), THIN)]
+    losses = [_runs.mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
     ends = [*range(per_epoch, len(history.accuracy), per_epoch), len(history.accuracy)]
     return {
         "loss": [round(loss, 5) for loss in losses],

@@ -27,9 +27,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from experiments import _common, _norms, _runs
-from experiments._common import Figure, option
+import numpy as np
+
+from experiments import _common, _norms, _runs, _study
+from experiments._common import option
 from experiments._dying import dies, finding, is_dead, majority, table
+from experiments._study import Figure
 from mlp_jax import results
 from mlp_jax.data import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
@@ -77,13 +80,13 @@ class Config(_common.Training):
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
     check(config)
-    study = _common.Study("init_study", config)
+    study = _study.Study("init_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
     missing = [s for s in settings if _runs.find(study.rows, s.label) is None]
     with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for setting in _runs.compiled(config, missing, splits):
-            study.add(_row(config, setting, splits, bar))
+            study.add(_row(config, study, setting, splits, bar))
     content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
     path = study.finish(figures(content), dies=content["dies"])
     print(table(study.rows))
@@ -95,9 +98,8 @@ def run(config: Config) -> bool:
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists."""
     default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
-    return _common.whole_numbers(
-        "--layers", default if config.layers is None else config.layers, 1, _common.MOST_LAYERS
-    )
+    text = default if config.layers is None else config.layers
+    return _common.whole_numbers("--layers", text, 1, _common.MOST_LAYERS)
 
 
 def deviation(init: str) -> float | None:
@@ -110,7 +112,8 @@ def deviation(init: str) -> float | None:
         std = float(_common.plain_number(text))
     except ValueError:
         raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
-    in_range("the standard deviation in --inits=normal_S", std, 0, open_low=True)
+    # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
+    in_range("the standard deviation in --inits=normal_S", std, float(np.finfo(np.float32).tiny))
     return std
 
 
@@ -178,12 +181,12 @@ def check(config: Config) -> None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
-def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
+def _row(config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
-    recorder = _norms.Recorder(batch, setting.model, config.gradient)
-    row, runs = _runs.measure(config, setting, splits, bar, recorder)
-    finished = [number for number, found in enumerate(runs) if found.status == "finished"]
+    observe = _norms.observer(batch, setting.model, config.gradient)
+    row, runs = _runs.measure(config, study, setting, splits, bar, observe)
+    finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
     accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
@@ -191,7 +194,7 @@ def _row(config: Config, setting: _runs.Setting, splits: Splits, bar: Any) -> re
         **kept,
         "chance": chance,
         "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": recorder.summary(finished),
+        "norms": _norms.summary(finished),
     }
 
 

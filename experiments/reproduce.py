@@ -30,6 +30,7 @@ from experiments import (
     _machines,
     _page,
     _page_markdown,
+    _study,
     activation_study,
     best_model,
     depth_study,
@@ -123,7 +124,7 @@ def run(config: Config) -> bool:
         if (check := getattr(job.module, "check", None)) is not None:
             check(job.config)
     # interrupted, it has nothing of its own to continue
-    study = _common.Study("reproduce", replace(config, resume=False))
+    study = _study.Study("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
         study.add(_row(job, done))
     if study.writes:
@@ -162,7 +163,7 @@ def _outcome(content: results.Row) -> results.Row:
 def _run(job: _keep.Job, fingerprint: str) -> results.Row:
     started = time.monotonic()
     if _machines.is_writer():
-        _keep.clear_partial(job, fingerprint)
+        _keep.clear_unfinished(job, fingerprint)
     passed = bool(job.module.run(job.config))
     path = job.folder / "results.json"
     if _machines.is_writer():  # so that keeping it cannot turn a failure into a success
@@ -177,8 +178,11 @@ def _row(job: _keep.Job, done: results.Row) -> results.Row:
     return {"study": job.name, "protocol": job.protocol, **done}
 
 
-def _write_report(study: _common.Study, todo: Sequence[_keep.Job]) -> None:
-    contents = {(job.protocol, job.name): _keep.read(job, job.folder / "results.json") for job in todo}
+def _write_report(study: _study.Study, todo: Sequence[_keep.Job]) -> None:
+    files = {job.folder / "results.json": job for job in todo}
+    read = {path: _keep.read(job, path) for path, job in files.items()}
+    results.unmixed(read, ["data_fingerprint"])
+    contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = _claims.judged(contents)
     path = study.finish(claims=claims)
     page = _page.page(results.read_json(path), todo, contents)

@@ -1,7 +1,8 @@
 """CIFAR-10 through tensorflow-datasets, without TensorFlow: read, decode once into a cache, prepare if missing.
 
-The prepared data set (`DATA_DIR/cifar10/3.0.2`) is the source of truth; the cache holds its decoded arrays and
-the digests of the files that they came from. Whatever is cut or altered ends in a one-line UserError.
+The prepared data set (`DATA_DIR/cifar10/3.0.2`) is the source of truth, with checksums if it was prepared here.
+The cache holds its decoded arrays and the digests of the files that they came from. Whatever is cut or altered is
+a UserError of one line.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,20 +21,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from mlp_jax.cifar10_archive import one_line, prepare
+from mlp_jax.cifar10_files import Sources, changed, damaged, verified
 from mlp_jax.data import Dataset, Images, Labels
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import open_regular
 
 VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
 
 _SHAPE = (32, 32, 3)
-_METADATA = ("dataset_info.json", "features.json", "label.labels.txt")
 _TFDS_FEATURES = "tensorflow_datasets.core.features."
 _CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
 _CACHE_MAGIC = f"mlp_jax cifar10 cache {_CACHE_FORMAT} ".encode()
-
-Sources = dict[str, list[int | str]]
-"""Size in bytes and sha256 of every file of a prepared data set, by file name."""
 
 
 def load(
@@ -59,7 +58,7 @@ def load(
             cache.unlink()  # decoded from a data set that was here before
     elif archive:
         logging.info("CIFAR-10 is prepared in %s already: %s is not needed", directory, archive)
-    sources = _digests(directory)
+    sources = verified(directory)
     dataset = _read_cache(cache, directory, sources)
     if dataset is None:
         dataset = _decode(directory)
@@ -68,23 +67,6 @@ def load(
 
 
 # The prepared data set
-
-
-def _digests(directory: Path) -> Sources:
-    sources: Sources = {}
-    try:
-        for path in sorted(path for pattern in (*_METADATA, "cifar10-*") for path in directory.glob(pattern)):
-            if not path.is_file():  # a pipe would never end
-                raise _damaged(directory, f"{path.name} is not a regular file")
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                sources[path.name] = [file.tell(), digest]
-    except OSError as error:
-        raise UserError(f"cannot read the prepared data set: {error}") from error
-    for name in _METADATA:  # tfds would go on without label.labels.txt, and call the classes 0 to 9
-        if name not in sources:
-            raise _damaged(directory, f"{name} is missing")
-    return sources
 
 
 def _decode(directory: Path) -> Dataset:
@@ -106,7 +88,7 @@ def _decode(directory: Path) -> Dataset:
             "give another --data_dir, and CIFAR-10 will be prepared there"
         ) from error
     except Exception as error:  # tfds, protobuf, array_record and Pillow each raise types of their own
-        raise _damaged(directory, one_line(error)) from error
+        raise damaged(directory, one_line(error)) from error
 
 
 def _check_features(entries: list[tuple[str, Any]]) -> None:
@@ -118,13 +100,6 @@ def _check_features(entries: list[tuple[str, Any]]) -> None:
             raise ValueError(f"features.json names {str(value)[:100]!r}, which is no feature of tfds")
 
 
-def _damaged(directory: Path, reason: str) -> UserError:
-    return UserError(
-        f"the prepared data set {directory} is damaged ({reason}): restore its files, "
-        "or delete that directory and it will be prepared again"
-    )
-
-
 def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     """Decode one split into rows sorted by id: `train_00017` is row 17, and every row must come once.
 
@@ -134,7 +109,9 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    size = len(source)
+    size, held = len(source), _records(builder.info.splits[split].filepaths)
+    if size != held:  # too small a number would leave records out
+        raise ValueError(f"dataset_info.json tells of {size} records of {split}, and there are {held}")
     images, labels = np.empty((size, *_SHAPE), np.uint8), np.full(size, -1, np.int32)
     row_of = {f"{split}_{row:05d}".encode(): row for row in range(size)}
     with tqdm(total=size, desc=f"Decoding CIFAR-10 {split}", leave=False, disable=None) as progress:
@@ -146,6 +123,16 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
                 images[row], labels[row] = _pixels(example["image"]), example["label"]
                 progress.update()
     return images, labels
+
+
+def _records(paths: Sequence[Any]) -> int:
+    from array_record.python.array_record_module import ArrayRecordReader  # comes with tfds
+
+    readers = [ArrayRecordReader(os.fspath(path)) for path in paths]
+    counts = [reader.num_records() for reader in readers]
+    for reader in readers:
+        reader.close()
+    return sum(counts)
 
 
 def _pixels(encoded: bytes) -> Images:
@@ -181,32 +168,33 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
         UserError: the cache is cut or altered, or the data set is not the one that it was decoded from.
     """
     try:
-        with cache.open("rb") as file:
+        with open_regular(cache) as file:
             header = file.read(_HEADER_BYTES)
             if header != _digest_line(file):
                 raise UserError(f"the cache {cache} is cut or altered: delete it and it will be rebuilt")
             file.seek(_HEADER_BYTES)
             record = json.loads(file.readline())
+            _check_sources(record["sources"], sources, directory, cache)
             arrays = [np.load(file, allow_pickle=False) for _ in range(4)]
+        classes, fingerprint = tuple(map(str, record["classes"])), str(record["fingerprint"])
+        return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-    except OSError as error:
-        raise UserError(f"cannot read the cache {cache} ({error}): delete it and it will be rebuilt") from error
-    _check_sources(record["sources"], sources, directory, cache)
-    classes, fingerprint = tuple(record["classes"]), record["fingerprint"]
-    return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
+    except UserError:
+        raise
+    except Exception as error:  # a right digest, but not what `_write_cache` writes: numpy raises many types
+        raise UserError(
+            f"cannot read the cache {cache} ({one_line(error)}): delete it and it will be rebuilt"
+        ) from error
 
 
 def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) -> None:
-    def state(sources: Sources, name: str) -> str:
-        return "{} bytes, sha256 {}".format(*sources[name]) if name in sources else "missing"
-
-    for name in sorted(then.keys() | now.keys()):
-        if then.get(name) != now.get(name):
-            raise UserError(
-                f"{directory / name} changed since it was decoded: it was {state(then, name)}, "
-                f"it is {state(now, name)}; restore it, or if the change is meant, delete the cache {cache}"
-            )
+    if (change := changed(then, now)) is not None:
+        name, states = change
+        raise UserError(
+            f"{directory / name} changed since it was decoded: {states}; restore it, "
+            f"or if the change is meant, delete the cache {cache}"
+        )
 
 
 def _write_cache(cache: Path, dataset: Dataset, sources: Sources) -> None:

@@ -22,8 +22,10 @@ from absl import logging
 from PIL import Image
 from tqdm import tqdm
 
+from mlp_jax import cifar10_files
 from mlp_jax.data import Images
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import open_regular
 
 CONNECT_SECONDS = 5
 STALL_SECONDS = 30
@@ -31,8 +33,7 @@ STALL_SECONDS = 30
 
 _RECORD = 1 + 3072  # the binary archive: a label byte, then 32x32 red, green and blue
 _MOST_RECORDS = 10_000  # in a batch; the same as in the official archive
-MOST_UNPACKED = 256 * 2**20
-"""Bytes; the official archive has 184 million."""
+_MOST_BYTES = 2**28  # unpacked; the official archive has 184 million
 _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
@@ -94,10 +95,7 @@ def _open_archive(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
     tfds' own download manager is not used: it retries for minutes, without a timeout on any of its reads.
     """
     if not source.startswith(("http://", "https://")):
-        path = user_path(source)
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
-            raise ValueError("it is not a regular file")
-        with path.open("rb") as file:
+        with open_regular(user_path(source)) as file:
             yield file
         return
     with _connect(source) as response:
@@ -150,21 +148,6 @@ def _check_official(file: io.BufferedIOBase, source: str, official: _Archive) ->
     return f"{source} ({found}) is not the official archive, {official}"
 
 
-class _Bounded:
-    """The unpacked stream of an archive, to MOST_UNPACKED bytes. Raises ValueError beyond."""
-
-    def __init__(self, stream: gzip.GzipFile) -> None:
-        self._stream, self._left = stream, MOST_UNPACKED
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes."""
-        content = self._stream.read(min(size, self._left + 1))
-        self._left -= len(content)
-        if self._left < 0:
-            raise ValueError(f"it unpacks to more than {MOST_UNPACKED / 2**20:g} MiB")
-        return content
-
-
 def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
     """Read the archive's members that matter, straight from the stream, whatever their order.
 
@@ -172,18 +155,30 @@ def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
     """
     wanted = {_FOLDER + name for name in (*_BATCHES["train"], *_BATCHES["test"], _META)}
     members = {}
-    with gzip.open(file) as stream:
-        bounded = cast(
-            io.BufferedIOBase, _Bounded(stream)
-        )  # tarfile keeps headers, whatever they say of their size
-        with tarfile.open(fileobj=bounded, mode="r|") as tar:
+    with gzip.open(file) as unpacked:
+        stream = _Bounded(unpacked)
+        with tarfile.open(fileobj=cast(io.BufferedIOBase, stream), mode="r|") as tar:
             for member in tar:
                 if member.name in wanted and member.isfile():
                     content = cast(io.BufferedIOBase, tar.extractfile(member))
                     members[member.name.removeprefix(_FOLDER)] = content.read(_MOST_RECORDS * _RECORD + 1)
-        while bounded.read(1 << 20):
+        while stream.read(1 << 20):
             pass  # the checksum of the compressed stream stands at its end
     return members
+
+
+class _Bounded:
+    """A stream that raises ValueError after `_MOST_BYTES`: a small archive can unpack to any size."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream, self._left = stream, _MOST_BYTES
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+        return content
 
 
 def _parse(members: dict[str, bytes]) -> tuple[list[str], dict[str, Images]]:
@@ -213,14 +208,20 @@ def _parse_batch(name: str, content: bytes) -> Images:
 
 
 def _write_dataset(directory: Path, classes: list[str], records: dict[str, Images]) -> None:
-    """Let tfds write the prepared data set: under another name, and renamed when all is written."""
+    """Let tfds write the prepared data set: in a folder beside it, and renamed when all has its checksums."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints, which is for a script to decide
-            _builder(directory.parent.parent, classes, records).download_and_prepare()
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix="incomplete.") as name:
+            with contextlib.redirect_stdout(io.StringIO()):  # tfds prints, which is for a script to decide
+                builder = _builder(Path(name), classes, records)
+                builder.download_and_prepare()
+            prepared = Path(builder.data_dir)
+            cifar10_files.record(prepared)
+            prepared.rename(directory)
     except Exception as error:  # as in _decode
         if not directory.exists():  # else another process prepared it meanwhile
             raise UserError(f"cannot prepare CIFAR-10 in {directory}: {one_line(error)}") from error

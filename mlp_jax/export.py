@@ -2,10 +2,11 @@
 
 Tensors: layer1.w (inputs, outputs), layer1.b, with batch normalisation layer1.scale, layer1.shift,
 layer1.running_mean and layer1.running_var, and so on to the output layer; input.shift and input.scale, which turn
-pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS`. A file is untrusted: nothing in it is
-run (no pickle), and whatever does not fit is refused.
+pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS` and a digest of them and the tensors. A
+file is untrusted: nothing in it is run (no pickle), and whatever does not fit is refused.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -24,8 +25,10 @@ from mlp_jax.data import NORMALIZATIONS, Images, Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.model import Layer, MLPConfig, NormLayer, Params, RunningStats, Stats, forward
 
-FORMAT = "mlp_jax model 1"
+FORMAT = "mlp_jax model 2"
 FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
+DIGEST = "sha256"
+FORMATS = {"mlp_jax model 1": FIELDS, FORMAT: (*FIELDS, DIGEST)}  # version 0.2 wrote the first
 ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
 MOST_NAME = 100
@@ -119,7 +122,18 @@ def as_bytes(model: Model) -> bytes:
         "about": asdict(model.about),
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    metadata[DIGEST] = _digest(metadata, contiguous)
     return safetensors_bytes(contiguous, {ENTRY: json.dumps(metadata)})  # one entry: several have no fixed order
+
+
+def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:
+    """Of all that a file says: a damaged weight is a number like any other."""
+    fields = {name: value for name, value in metadata.items() if name != DIGEST}
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def save(path: Path, model: Model) -> bytes:
@@ -137,7 +151,11 @@ def load(path: Path) -> Model:
         found = sorted(_deserialize(content), key=lambda entry: entry[0])
         tensors = {name: _array(name, entry) for name, entry in found}
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return _model(_metadata(header.get("__metadata__", {})), tensors)
+        metadata = _metadata(header.get("__metadata__"))
+        model = _model(metadata, tensors)
+        if metadata.get(DIGEST, digest := _digest(metadata, tensors)) != digest:
+            raise ValueError("it was altered: train it anew, or take another copy")
+        return model
     except SafetensorError as error:
         raise UserError(
             f"{path} is not a whole safetensors file ({printable(str(error))[:200]}): make it anew"
@@ -189,17 +207,19 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    if set(texts) != {ENTRY}:
+def _metadata(texts: Any) -> dict[str, Any]:
+    if not isinstance(texts, dict) or set(texts) != {ENTRY}:
         raise ValueError(f"its metadata are not one entry named {ENTRY}")
     try:
         found = json.loads(texts[ENTRY], parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its metadata are not JSON ({error})") from error
-    if not isinstance(found, dict) or set(found) != set(FIELDS):
+    if not isinstance(found, dict) or "format" not in found:
         raise ValueError(f"its metadata are not {', '.join(FIELDS)}")
-    if found["format"] != FORMAT:
-        raise ValueError(f"its format is {str(found['format'])[:MOST_NAME]!r}, and this is {FORMAT!r}")
+    if (name := str(found["format"])) not in FORMATS:
+        raise ValueError(f"its format is {name[:MOST_NAME]!r}, and this is {FORMAT!r}")
+    if set(found) != set(FORMATS[name]):
+        raise ValueError(f"its metadata are not {', '.join(FORMATS[name])}")
     return found
 
 

@@ -1,23 +1,32 @@
 """Records of finished runs: the environment, files, tables."""
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.train import Result
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
 
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
+
+ORIGIN = ("data_fingerprint", "protocol")
+"""What rows of one table have in common."""
+
+PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
+"""What every results file has."""
 
 Row = dict[str, Any]
 MOST_BYTES = 2**28
@@ -68,6 +77,46 @@ def _git(*arguments: str) -> str | None:
     return answer.strip()
 
 
+BITS = ("versions", "device", "commit", "dirty", "settings")
+"""The parts of an environment that can change the bits of a result."""
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two environments that can change a result, in words; empty if nothing does."""
+    pairs = [
+        (name, then.get(part), now.get(part))
+        if not isinstance(now.get(part), dict)
+        else (name, (then.get(part) or {}).get(name), now[part].get(name))
+        for part in BITS
+        for name in (now[part] if isinstance(now.get(part), dict) else [part])
+    ]
+    return "; ".join(f"{name} {a!r} then, {b!r} now" for name, a, b in pairs if a != b)
+
+
+def digest(tree: Any) -> str:
+    """The sha256 of all numbers in a tree, in the order of jax's leaves, with their types and shapes."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def of_run(result: Result) -> Row:
+    """What a record says of a run: how it ended, after how long, losses in nats, accuracies as fractions."""
+    history = result.history
+    last = {
+        "last_loss": history.loss[-1:],
+        "validation_loss": history.validation_loss[-1:],
+        "validation_accuracy": history.validation_accuracy[-1:],
+    }
+    numbers = {
+        name: float(values[0]) if len(values) and np.isfinite(values[0]) else None for name, values in last.items()
+    }
+    epochs = len(history.validation_loss)
+    return {"status": result.status, "epochs": epochs, "steps": len(history.loss), **numbers}
+
+
 def prepare_folder(folder: Path) -> Path:
     """Makes the folder, and proves that a file can be written there. Raises UserError if not."""
     try:
@@ -103,12 +152,33 @@ def as_json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
+def sealed(content: Mapping[str, Any]) -> Row:
+    """The content with a digest of itself, for files that are trusted when they are read again."""
+    return {**content, "seal": _seal(content)}
+
+
+def unsealed(content: Mapping[str, Any]) -> Row:
+    """What `sealed` was given. Raises UserError if it was altered."""
+    if not isinstance(content, dict) or content.get("seal") != _seal(
+        {k: v for k, v in content.items() if k != "seal"}
+    ):
+        raise UserError("it is altered")
+    return {k: v for k, v in content.items() if k != "seal"}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a results file. Raises UserError if it is missing, cut, or not one of ours."""
+def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
+    """The content of a results file, all of one origin (`unmixed`), of this protocol if one is asked for.
+
+    Raises UserError if it is missing, cut, not one of ours, or mixed.
+    """
     try:
         if path.exists() and not path.is_file():  # a pipe would never end
             raise UserError(f"{path} is not a regular file: move it away and run again")
@@ -121,9 +191,40 @@ def read_json(path: Path) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
-    if not isinstance(content, dict) or not {"study", "config", "environment", "rows"} <= content.keys():
+    if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):
         raise UserError(f"{path} is not a results file of this project: move it away and run again")
+    unmixed({path: content})
+    if protocol is not None and content["config"].get("protocol") != protocol:
+        found = content["config"].get("protocol")
+        raise UserError(f"{path} has protocol {found!r} where {protocol!r} belongs: move it away and run again")
     return content
+
+
+def unmixed(files: Mapping[Path, Row], what: Sequence[str] = ORIGIN) -> None:
+    """Raises UserError if rows of one file, or of files that are shown together, differ in their origin.
+
+    Every results file goes through here before anything is made of it. `what`: see ORIGIN; files of both
+    protocols, each in columns of its own, share the data alone. Rows that do not tell have their file's origin.
+    """
+    first: dict[str, tuple[Path, Any]] = {}
+    for path, content in files.items():
+        for name, value in _origins(content):
+            where, known = first.setdefault(name, (path, value))
+            if name in what and value != known:
+                place = "in the same file" if where == path else f"in {where}"
+                raise UserError(
+                    f"{path} has {name} {value!r}, and {known!r} {place}: their rows do not belong in one table; "
+                    "move one away and run again"
+                )
+
+
+def _origins(content: Row) -> Iterator[tuple[str, Any]]:
+    """What the file and each of its rows say of their origin; not the protocol of a file that has both."""
+    both = content["config"].get("protocol") == "both"
+    for part in (content["environment"], content["config"], *content["rows"]):
+        for name in ORIGIN:
+            if isinstance(part, dict) and part.get(name) and not (both and name == "protocol"):
+                yield name, part[name]
 
 
 def foreign(content: Mapping[str, Any]) -> str | None:

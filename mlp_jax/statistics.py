@@ -1,15 +1,16 @@
 """Statistics over seeds: summaries, intervals, paired comparisons, and the verdict on a claim.
 
-Everything takes and gives fractions. A run's seed fixes its initial weights, minibatches and dropout masks, so two
+Everything takes and gives fractions; what is not finite is a ValueError: whose run that is has diverged, which a
+row tells, and has no number in it. A run's seed fixes its initial weights, minibatches and dropout masks, so two
 settings that were run with the same seeds are compared seed by seed. Source of the tests: `scipy.stats`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are imported when they are first named: `stats` takes longer than jax
 
 Row = dict[str, Any]
 LEVEL = 0.95
@@ -31,26 +32,35 @@ RULE = (
 )
 
 
-def measured(values: Sequence[float]) -> Row:
-    """{"mean", "std", "n", "values"} of one quantity over seeds; std is the sample one (n - 1), null for n < 2.
+def finite(values: Iterable[float]) -> list[float]:
+    """The values. Raises ValueError if one is not finite: it can be no part of a mean, a median or a figure."""
+    numbers = [float(v) for v in values]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"not finite: {numbers}")
+    return numbers
 
-    A value that is not finite is left out of all four: `n` tells how many are left; the mean of none is null.
+
+def measured(values: Sequence[float]) -> Row:
+    """{"mean", "std", "n", "values"} of one quantity over the seeds that finished.
+
+    std is the sample one (n - 1), null for n < 2; the mean of none is null.
     """
-    finite = [float(v) for v in values if math.isfinite(v)]
-    mean = float(np.mean(finite)) if finite else None
-    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
-    return {"mean": mean, "std": std, "n": len(finite), "values": finite}
+    numbers = finite(values)
+    mean = float(np.mean(numbers)) if numbers else None
+    std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+    return {"mean": mean, "std": std, "n": len(numbers), "values": numbers}
 
 
 def half_width(values: Sequence[float]) -> float:
     """Half of the 95 % interval of the mean, Student's t with n - 1 degrees of freedom; infinite for n < 2."""
     if len(values) < 2:
         return math.inf
-    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * scipy.stats.sem(finite(values)))
 
 
 def accuracy_error(accuracy: float, images: int) -> float:
     """Standard error of an accuracy that was counted on so many images: sqrt(p (1 - p) / N)."""
+    finite([accuracy])
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
@@ -60,10 +70,16 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
     {"mean", "low", "high" (95 % interval), "n", "values", "p_t" (paired t), "p_wilcoxon" (signed ranks, exact
     where it can be)}, null where n or a spread of 0 does not allow them. Seeds that only one of the two has (the
     other diverged) are left out.
+
+    Raises ValueError if the rows come from different data or protocols.
     """
+    for name in ("data_fingerprint", "protocol"):
+        first, second = ours.get(name), base.get(name)
+        if first and second and first != second:
+            raise ValueError(f"rows of {name} {first} and {second} cannot be compared")
     theirs = dict(zip(base["seeds"], base[quantity]["values"], strict=True))
     mine = zip(ours["seeds"], ours[quantity]["values"], strict=True)
-    differences = [value - theirs[seed] for seed, value in mine if seed in theirs]
+    differences = finite([value - theirs[seed] for seed, value in mine if seed in theirs])
     mean, width = (float(np.mean(differences)) if differences else math.nan), half_width(differences)
     told = math.isfinite(width)
     return {
@@ -72,8 +88,8 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
         "high": mean + width if told else None,
         "n": len(differences),
         "values": differences,
-        "p_t": _p(lambda d: stats.ttest_1samp(d, 0.0), differences),
-        "p_wilcoxon": _p(stats.wilcoxon, differences),
+        "p_t": _p(lambda d: scipy.stats.ttest_1samp(d, 0.0), differences),
+        "p_wilcoxon": _p(scipy.stats.wilcoxon, differences),
     }
 
 
@@ -92,7 +108,7 @@ def judge_number(ours: Row, images: int, report: float, report_images: int) -> s
     theirs = accuracy_error(report, report_images)
     if difference + width <= theirs:
         return REPRODUCED
-    seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
+    seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
     spread = math.hypot(theirs, accuracy_error(ours["mean"], images), seeds)
     return NOT_REPRODUCED if difference > 2 * spread else WITHIN_NOISE
 
@@ -101,7 +117,7 @@ def judge_above(ours: Row, images: int, bar: float) -> str:
     """The verdict on "above the bar", of an accuracy: `RULE`."""
     if ours["mean"] is None:
         return NOT_REPRODUCED
-    seeds = stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
+    seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
     margin = 2 * math.hypot(accuracy_error(ours["mean"], images), seeds)
     if abs(ours["mean"] - bar) <= margin:
         return WITHIN_NOISE
@@ -112,7 +128,7 @@ def judge_loss(ours: Row, report: float, tolerance: float) -> str:
     """The verdict on a loss that the report states, or shows, to within `tolerance`: `RULE`."""
     if ours["mean"] is None:
         return NOT_REPRODUCED
-    difference = abs(ours["mean"] - report)
+    difference = abs(finite([ours["mean"]])[0] - report)
     if difference <= tolerance:
         return REPRODUCED
     return NOT_REPRODUCED if difference > 2 * tolerance else WITHIN_NOISE
@@ -136,7 +152,10 @@ def judge_event(happened: int, runs: int) -> str:
 def judge_difference(difference: Row, claim: str = "greater") -> str:
     """The verdict on "greater" or "not greater", of a `paired` difference: `RULE`."""
     low, high = difference["low"], difference["high"]
-    if low is None or low <= 0 <= high:
+    if low is None:
+        return WITHIN_NOISE
+    finite([low, high])
+    if low <= 0 <= high:
         return WITHIN_NOISE
     return REPRODUCED if (low > 0) == (claim == "greater") else NOT_REPRODUCED
 

@@ -113,12 +113,20 @@ class History(NamedTuple):
     validation_accuracy: np.ndarray
 
 
+Observed = tuple[np.ndarray, ...]
+"""What `population.train`'s `observe` gives for one epoch of one run."""
+
+
 class Result(NamedTuple):
-    """The final state, what was recorded on the way, and "finished" or "diverged"."""
+    """The state that was reached, what was recorded on the way, and "finished", "diverged" or "unfinished".
+
+    An unfinished one stands between two epochs, after `len(history.validation_loss)` of them.
+    """
 
     state: TrainState
     history: History
     status: str
+    observed: tuple[Observed, ...] = ()
 
 
 def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
@@ -180,6 +188,18 @@ def init_state(
         params = init_params(key, model, traced)
     opt_state = _optimizer(config, traced, traced.learning_rate).init(params)
     return TrainState(params, opt_state, init_stats(model), order_key, dropout_key, jnp.zeros((), jnp.int32))
+
+
+def bare(state: TrainState) -> TrainState:
+    """The state with the bits of its keys in their place: plain numbers alone, for the host and for files."""
+    keys = jax.random.key_data(state.order_key), jax.random.key_data(state.dropout_key)
+    return state._replace(order_key=keys[0], dropout_key=keys[1])
+
+
+def with_keys(state: TrainState) -> TrainState:
+    """The inverse of `bare`."""
+    keys = jax.random.wrap_key_data(state.order_key), jax.random.wrap_key_data(state.dropout_key)
+    return state._replace(order_key=keys[0], dropout_key=keys[1])
 
 
 def init_params(key: PRNGKeyArray, model: MLPConfig, hyper: Hyper) -> Params:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -151,6 +152,20 @@ def test_losses_that_are_not_numbers_are_different_work(monkeypatch):
             self.factor = 1.0 if contender == "manual" else float("nan")
 
     assert measured(monkeypatch, ("manual", "numpy"), Broken)[1]["status"].startswith("different work")
+
+
+def test_one_of_many_networks_that_is_not_a_number_is_different_work():
+    losses = {"manual": {"0": [1.0], "1": [1.0]}, "numpy": {"0": [1.0], "1": [float("nan")]}}
+    for order in (("0", "1"), ("1", "0")):
+        told = {name: {network: found[network] for network in order} for name, found in losses.items()}
+        rows: dict[str, Any] = {"manual": {}, "numpy": {}}
+        assert _bench_measure._different(_workloads.workload("default", 64, 10, 0), told, rows) == ["numpy"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_time_that_is_no_number_has_no_median(value):
+    with pytest.raises(ValueError, match="not finite"):
+        _bench_measure.spread([1.0, value])
 
 
 def test_ratios_are_medians_of_each_repeats(monkeypatch):

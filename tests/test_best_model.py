@@ -21,7 +21,7 @@ from absl import flags
 from PIL import Image
 
 from experiments import _inspect, _predict, best_model
-from mlp_jax import data, export, model
+from mlp_jax import data, export, model, results
 from mlp_jax.errors import UserError
 from mlp_jax.plots import best_model as plots
 
@@ -524,7 +524,7 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(best_model, "figures", lambda content: {})
     monkeypatch.setattr(_inspect, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):
-        (folder / "partial.json").write_text(json.dumps({**partial, "seal": best_model._common._seal(partial)}))
+        (folder / "partial.json").write_text(json.dumps(results.sealed(partial)))
         if other is not None:
             shutil.copy(other / "model.safetensors", folder)
         if other != source:

@@ -6,6 +6,7 @@ between runs.
 
 import contextlib
 import gzip
+import hashlib
 import http.server
 import io
 import json
@@ -123,19 +124,26 @@ def prepared(archive, tmp_path_factory):
 
 
 @pytest.fixture
-def copy(prepared, tmp_path):
+def ours(prepared, tmp_path):
     """Keyword arguments of `load` for a prepared data set of the test's own, not yet cached."""
     shutil.copytree(prepared / "cifar10", tmp_path / "data" / "cifar10")
     return {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+
+
+@pytest.fixture
+def copy(ours):
+    """The same without our checksums, as tfds itself prepares it."""
+    (folder(ours) / "checksums.json").unlink()
+    return ours
 
 
 def folder(options):
     return options["data_dir"] / "cifar10" / "3.0.2"
 
 
-def flip(path, offset):
+def flip(path, offset, bits=0xFF):
     content = bytearray(path.read_bytes())
-    content[offset] ^= 0xFF
+    content[offset] ^= bits
     path.write_bytes(content)
 
 
@@ -351,7 +359,7 @@ def test_flipped_records(copy, offset):
 @pytest.mark.parametrize(
     ("name", "old", "new", "words"),
     [
-        ("dataset_info.json", '"100"', '"99"', "is not one of 99"),
+        ("dataset_info.json", '"100"', '"99"', "tells of 99 records of train, and there are 100"),
         ("dataset_info.json", '"100"', '"101"', "damaged"),
         ("dataset_info.json", '"train"', '"tain"', "damaged"),
         ("dataset_info.json", "{", "", "ParseError"),
@@ -398,6 +406,52 @@ def test_files_that_changed_since_they_were_decoded(copy, name):
         cifar10.load(**copy)
     path.write_bytes(before)
     assert_loaded(cifar10.load(**copy), members())
+
+
+FILES = ("dataset_info.json", "features.json", "label.labels.txt", SHARD.format("train"), SHARD.format("test"))
+
+
+def test_the_checksums_are_those_of_the_files(ours):
+    recorded = json.loads((folder(ours) / "checksums.json").read_text())
+    files = {name: (folder(ours) / name).read_bytes() for name in FILES}
+    assert recorded == {name: [len(f), hashlib.sha256(f).hexdigest()] for name, f in files.items()}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("name", [*FILES, "checksums.json"])
+def test_one_bit_of_a_file_that_we_prepared(ours, name, cached):
+    if cached:
+        cifar10.load(**ours)
+    path = folder(ours) / name
+    size = path.stat().st_size
+    for offset, bit in ((0, 1), (size // 3, 4), (size // 2, 32), (size - 1, 128)):
+        flip(path, offset, bit)
+        with user_error(
+            folder(ours), "damaged", "restore its files", *([] if name == "checksums.json" else [name])
+        ):
+            cifar10.load(**ours)
+        flip(path, offset, bit)
+    assert_loaded(cifar10.load(**ours), members())
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"features.json": 3}', '{"features.json": [1]}', "\x00"])
+def test_a_file_of_checksums_that_is_none(ours, content):
+    (folder(ours) / "checksums.json").write_text(content)
+    with user_error(folder(ours), "damaged"):
+        cifar10.load(**ours)
+
+
+def test_a_file_that_we_did_not_write(ours):
+    shutil.copy(folder(ours) / SHARD.format("test"), folder(ours) / "cifar10-more.array_record-00000-of-00001")
+    with user_error("cifar10-more", "it was missing"):
+        cifar10.load(**ours)
+
+
+def test_one_bit_of_a_record_without_checksums(copy):
+    """What guards a data set that tfds itself prepared: array_record's own hashes, wherever there is data."""
+    flip(folder(copy) / SHARD.format("train"), 200_000, 1)
+    with user_error(folder(copy), "damaged"):
+        cifar10.load(**copy)
 
 
 # The cache

@@ -164,6 +164,8 @@ def test_question_3():
     assert (found["q3-first-loss"]["text"], found["q3-first-loss"]["verdict"]) == ("2.3026 (1)", REPRODUCED)
     assert (found["q3-last-loss"]["text"], found["q3-last-loss"]["verdict"]) == ("0.960 ± 0.014 (2)", REPRODUCED)
     assert found["q3-figure"]["verdict"] == REPRODUCED
+    diverged = content(tried((0.5,), kind="best", first_losses=[None], figure_1=curves))
+    assert answer("q3-first-loss", "grid_search", diverged)["verdict"] == NOT_REPRODUCED
     nothing = {c["id"]: c["published"] for c in _claims.judged({("published", "grid_search"): content(rows[2])})}
     assert nothing["q3-validation"]["verdict"] == _claims.NOT_RUN
 

@@ -14,8 +14,8 @@ import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _common, _mutants, _own_gradients, depth_study, gradient_check
-from mlp_jax import activations, data, statistics
+from experiments import _mutants, _own_gradients, depth_study, gradient_check
+from mlp_jax import activations, data, results, statistics
 from mlp_jax.activations import Activation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,7 +92,7 @@ MISTAKES = [
     ("--datset=digits", "Unknown command line flag 'datset'. Did you mean: dataset"),
     ("digits", "unexpected argument 'digits': options are written --name=value"),
     ("--precision=half", "unknown precision 'half': choose one of float32, tf32, bf16"),
-    ("--max_memory_gb=0", "max_memory_gb must be a number in (0, inf), not 0"),
+    ("--max_memory_gb=0", "max_memory_gb must be a number in (0, 1e+06], not 0"),
     ("--max_memory_gb=0.0001", "raise --max_memory_gb, or choose a smaller network or batch"),
     ("--data_parallel=0", "data_parallel must be a whole number of at least 1, not 0"),
     ("--data_parallel=3", "data_parallel 3 does not divide the number of devices, 8"),
@@ -128,8 +128,8 @@ def test_cifar10_that_is_not_there(monkeypatch, capsys, tmp_path):
 def test_true_processes(tmp_path):
     """Success, a user's mistake and --help, through the real command line."""
 
-    def command(name, *arguments):
-        line = [sys.executable, "-m", f"experiments.{name}", *arguments]
+    def command(name, *arguments, python=()):
+        line = [sys.executable, *python, "-m", f"experiments.{name}", *arguments]
         return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     done = command("depth_study", *FAST, f"--results_dir={tmp_path}")
@@ -139,10 +139,13 @@ def test_true_processes(tmp_path):
     done = command("depth_study", "--optimizer=x")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
-    done = command("reproduce", "--help")
+    done = command("reproduce", "--help", python=("-X", "importtime"))
     assert "--dataset" in done.stdout
     assert "--layers" not in done.stdout
     assert done.returncode == 0
+    imported = {line.split()[-1] for line in done.stderr.splitlines()}
+    assert "jax" in imported
+    assert not imported & {"matplotlib", "scipy.stats"}  # each would make every start half as long again
 
 
 @pytest.mark.parametrize(("protocol", "batch_norm"), [("published", "after"), ("clean", "none")])
@@ -315,14 +318,14 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     folder = tmp_path / "depth_study"
     content = json.loads((folder / "results.json").read_text())
     part = {**content, "rows": content["rows"][:1]}
-    sealed = json.dumps({**part, "seal": _common._seal(part)})
+    sealed = json.dumps(results.sealed(part))
     (folder / "partial.json").write_text(sealed)
     (folder / "results.json").unlink()
     assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
     resumed = rows_of(tmp_path)
     assert resumed[0] == whole[0]
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
-    assert sorted(os.listdir(folder)) == ["accuracy.svg", "results.json"]
+    assert sorted(os.listdir(folder)) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
 
     (folder / "partial.json").write_text(sealed)
     capsys.readouterr()
@@ -336,7 +339,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
             (sealed.replace('"layers": 1', '"layers": 9'), "is altered"),
             (json.dumps({**json.loads(sealed), "rows": None}), "is altered"),
             (json.dumps(content), "is altered"),
-            (json.dumps({**other, "seal": _common._seal(other)}), "written by version 0.0.1 of mlp_jax"),
+            (json.dumps(results.sealed(other)), "written by version 0.0.1 of mlp_jax"),
         ],
         start=1,
     ):
@@ -378,6 +381,7 @@ def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
     rows = [row for row in rows if "leaf" in row]
     assert {row["leaf"] for row in rows if row["case"].startswith("equations")} == {f"eq{n}" for n in range(1, 14)}
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
+    assert {row["data_fingerprint"] for row in rows} == {data.synthetic().fingerprint}
     assert re.search(r"^PASS: manual gradients", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -97,7 +97,7 @@ def test_softmax_regression_has_one_layer():
     np.testing.assert_allclose(found.gradient, [np.sqrt((4 + 1 + 1) / 9 / 3)], rtol=1e-5)
 
 
-def test_parameters_are_handed_out_after_every_epoch():
+def test_parameters_are_observed_after_every_epoch():
     """And training takes no notice."""
     splits = synthetic()
     model = MLPConfig(hidden=(8,), inputs=splits.train.x.shape[1], init="he")
@@ -105,10 +105,11 @@ def test_parameters_are_handed_out_after_every_epoch():
     runs = [population.Run(jax.random.key(n), model, recipe) for n in (0, 1)]
     seen = {}
 
-    def on_params(number, epoch, params):
+    def observe(number, epoch, params):
         seen[number, epoch] = params
+        return (params[0].b,)
 
-    found = population.train(runs, splits, on_params=on_params)
+    found = population.train(runs, splits, observe=observe)
     plain = population.train(runs, splits)
     assert seen.keys() == {(number, epoch) for number in (0, 1) for epoch in (0, 1, 2)}
     for number, (ours, other) in enumerate(zip(found, plain, strict=True)):
@@ -119,6 +120,7 @@ def test_parameters_are_handed_out_after_every_epoch():
             np.testing.assert_array_equal(a, last)
         first = jax.jit(init, static_argnums=1)(jax.random.split(jax.random.key(number), 3)[0], model)
         np.testing.assert_allclose(seen[number, 0][0].w, first[0].w, rtol=1e-5)
+        np.testing.assert_array_equal(ours.observed, [(seen[number, n][0].b,) for n in range(3)])
         after_1 = evaluate(seen[number, 1], (), splits.validation, model)
         assert after_1.accuracy == ours.history.validation_accuracy[0]
 
@@ -177,7 +179,8 @@ def test_the_finding_tells_where_learning_dies_and_how_gradients_shrink():
 MISTAKES = [
     ({"inits": "normal"}, "choose one of normal_S, uniform_fan_in"),
     ({"inits": "normal_S"}, "S must be a standard deviation"),
-    ({"inits": "normal_0"}, r"must be a number in \(0, inf\)"),
+    ({"inits": "normal_0"}, r"must be a number in \[1.17549e-38, inf\)"),
+    ({"inits": "normal_1e-50"}, r"must be a number in \[1.17549e-38, inf\)"),
     ({"inits": "he,hee"}, "Did you mean 'he'"),
     ({"inits": "he,he"}, "--inits=he,he names one of them twice"),
     ({"layers": "2,2"}, "twice"),

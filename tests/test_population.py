@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import data, memory, population, programs, train
+from mlp_jax import blocks, data, memory, population, programs, train
 from mlp_jax.errors import UserError
 from mlp_jax.model import MLPConfig
 from mlp_jax.population import Run
@@ -141,13 +141,13 @@ def test_a_mixed_list_keeps_its_order(splits):
 def test_chunks_give_the_same_results(splits, monkeypatch):
     runs = settings(learning_rate=(0.01, 0.02, 0.03))
     sizes = []
-    original = population._Population.__init__
+    original = blocks.Blocks.__init__
 
-    def counted(self, runs, blocks, *rest):
-        sizes.append(len(blocks))
-        original(self, runs, blocks, *rest)
+    def counted(self, runs, chunk, *rest):
+        sizes.append(len(chunk))
+        original(self, runs, chunk, *rest)
 
-    monkeypatch.setattr(population._Population, "__init__", counted)
+    monkeypatch.setattr(blocks.Blocks, "__init__", counted)
     whole = population.train(runs, splits, devices=jax.devices()[:1])
     fixed, block = memory.footprint(MODEL, FAST, data.Splits(*splits), 1)
     small = population.train(runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=jax.devices()[:1])
@@ -158,7 +158,7 @@ def test_chunks_give_the_same_results(splits, monkeypatch):
 
 def test_a_network_that_does_not_fit_is_refused_before_training(splits, monkeypatch):
     """Also if it is the last of a list whose others do fit."""
-    monkeypatch.setattr(population._Population, "train", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr(blocks.Blocks, "train", lambda *a: pytest.fail("trained"))
     runs = [Run(jax.random.key(0), dataclasses.replace(MODEL, hidden=(width,)), FAST) for width in (16, 100_000)]
     with pytest.raises(UserError, match=r"need about .* GB on a device.*max_memory_gb") as caught:
         population.train(runs, splits, max_memory_gb=0.1)
@@ -175,7 +175,7 @@ def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     )
     mesh = programs.mesh_of(jax.devices()[:1])
     runs = [Run(jax.random.key(seed), model, config) for seed in range(4)]
-    member = population._Population(runs, [[0], [1], [2], [3]], *train.program(model, config), mesh)
+    member = blocks.Blocks(runs, [[0], [1], [2], [3]], *train.program(model, config), mesh)
     program = member.lowered(splits).compile().memory_analysis()
     assert program is not None
     taken = program.argument_size_in_bytes + program.output_size_in_bytes + program.temp_size_in_bytes

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from experiments import _claims, _common, _readme, depth_study, reproduce
+from mlp_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,6 +73,22 @@ def test_the_committed_page_is_of_the_committed_results():
         assert all((job.folder / figure["file"]).exists() for figure in content["figures"])
     best = files["published", "grid_search"]["rows"]
     assert {row["validation_accuracy"]["n"] for row in best if row["kind"] == "best"} >= {4}
+
+
+def test_a_table_takes_no_file_of_the_other_protocol_or_of_other_data(monkeypatch, tmp_path):
+    for folder in ("published", "."):
+        (tmp_path / folder / "depth_study").mkdir(parents=True)
+        shutil.copy(_readme.RESULTS / folder / "depth_study" / "results.json", tmp_path / folder / "depth_study")
+    monkeypatch.setattr(_readme, "RESULTS", tmp_path)
+    assert len(_readme.depth_studies()) == 2
+    mine, other = (tmp_path / folder / "depth_study" / "results.json" for folder in (".", "published"))
+    text = mine.read_text()
+    mine.write_text(other.read_text())
+    with pytest.raises(UserError, match="protocol 'published' where 'clean' belongs"):
+        _readme.depth_studies()
+    mine.write_text(text.replace(json.loads(text)["environment"]["data_fingerprint"], "0" * 64))
+    with pytest.raises(UserError, match=f"data_fingerprint '{'0' * 64}'"):
+        _readme.depth_studies()
 
 
 def test_the_commands_name_what_exists():

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import _common, _keep, _mutants, _own_gradients, depth_study, gradient_check, reproduce
-from experiments._common import Figure, option
+from experiments import _common, _keep, _mutants, _own_gradients, _study, depth_study, gradient_check, reproduce
+from experiments._common import option
+from experiments._study import Figure
 from mlp_jax import data, results
 from mlp_jax.errors import UserError
 from tests import browser
@@ -27,7 +28,7 @@ def fake(name, ran, passes=True):
     """A study that writes its knob, and notes that it ran."""
 
     def run(config):
-        study = _common.Study(name, config)
+        study = _study.Study(name, config)
         study.use(config.load())
         ran.append((name, config.protocol, len(study.rows)))
         study.add({"knob": config.knob, "protocol": config.protocol})
@@ -119,6 +120,29 @@ def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
     )
 
 
+def test_kept_results_of_different_data_make_no_page(ran, tmp_path):
+    assert start(tmp_path)
+    page = tmp_path / "reproduce" / "report.html"
+    before = page.read_bytes()
+    path = tmp_path / "published" / "second" / "results.json"
+    ours = results.read_json(path)["environment"]["data_fingerprint"]
+    path.write_text(path.read_text().replace(ours, "0" * 64))
+    with pytest.raises(UserError, match=rf"data_fingerprint '{'0' * 64}', and '{ours}' in .*first/results.json"):
+        start(tmp_path)
+    assert page.read_bytes() == before
+
+
+def test_results_merged_by_hand_are_set_aside(ran, tmp_path, capsys):
+    assert start(tmp_path)
+    mine, other = (tmp_path / folder / "first" / "results.json" for folder in (".", "published"))
+    change(mine, rows=[*results.read_json(mine)["rows"], *results.read_json(other)["rows"]])
+    assert start(tmp_path)
+    assert ran[4:] == [("first", "clean", 0)]
+    err = capsys.readouterr().err
+    assert "first/results.json has protocol 'published', and 'clean' in the same file" in err
+    assert (tmp_path / "first" / "results.unusable-1.json").exists()
+
+
 def change(path, **values):
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **values}))
@@ -138,8 +162,8 @@ DAMAGES = {
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
     "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
     "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
-    "wrong environment": (lambda path: change(path, environment=[]), "does not hold what first writes"),
-    "wrong options": (lambda path: change(path, config=3), "does not hold what first writes"),
+    "wrong environment": (lambda path: change(path, environment=[]), "not a results file of this project"),
+    "wrong options": (lambda path: change(path, config=3), "not a results file of this project"),
     "a figure lost": (lambda path: (path.parent / "a.svg").unlink(), "lacks its figure a.svg"),
     "a figure elsewhere": (
         lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": ""}]),
@@ -172,7 +196,7 @@ def interrupted(folder, **options):
     """Leaves the first study as an interruption after its first row does."""
     job = next(reproduce.jobs(reproduce.Config(
         dataset="synthetic", results_dir=str(folder), protocol="clean", **options)))  # fmt: skip
-    study = _common.Study(job.name, job.config)
+    study = _study.Study(job.name, job.config)
     study.use(job.config.load())
     study.add({"knob": 1, "protocol": "clean"})
 
@@ -185,7 +209,9 @@ def test_an_interrupted_study_continues(ran, tmp_path, capsys):
     (tmp_path / "first" / "results.json").unlink()
     assert start(tmp_path, protocol="clean", resume=False)
     assert ran[2] == ("first", "clean", 0)
-    assert capsys.readouterr().err == ""
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "which --resume would have continued; it is kept as partial.earlier-1.json" in err
 
 
 def test_rows_of_other_options_are_set_aside(ran, tmp_path, capsys):

@@ -20,9 +20,11 @@ def test_measured_by_hand():
     assert statistics.measured([0.5]) == {"mean": 0.5, "std": None, "n": 1, "values": [0.5]}
 
 
-def test_what_is_not_finite_never_enters_a_mean():
-    assert statistics.measured([float("nan"), 0.5, float("inf")])["mean"] == 0.5
-    assert statistics.measured([float("nan")]) == {"mean": None, "std": None, "n": 0, "values": []}
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_never_enters_a_mean(value):
+    assert statistics.measured([]) == {"mean": None, "std": None, "n": 0, "values": []}
+    with pytest.raises(ValueError, match="not finite"):
+        statistics.measured([0.5, value])
     with pytest.raises(ValueError, match="JSON"):
         json.dumps(float("nan"), allow_nan=False)
 
@@ -72,3 +74,56 @@ def test_command_line_is_what_the_user_typed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--a=1" in done.stdout
+
+
+def a_file(path, rows, fingerprint="a" * 8, protocol="clean", **config):
+    content = {"study": "depth_study", "config": {"protocol": protocol, **config}, "rows": rows}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(results.as_json({**content, "environment": {"data_fingerprint": fingerprint}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"protocol": "clean"}, {"protocol": "published"}], ("protocol 'published'", "'clean' in the same file")),
+        ([{"protocol": "published"}], ("protocol 'published'", "'clean' in the same file")),
+        ([{"data_fingerprint": "a" * 8}, {"data_fingerprint": "b" * 8}], ("'bbbbbbbb'", "'aaaaaaaa' in the same")),
+        ([{"data_fingerprint": "b" * 8}], ("data_fingerprint 'bbbbbbbb'", "'aaaaaaaa' in the same file")),
+    ],
+)
+def test_rows_of_two_origins_are_no_table(tmp_path, rows, words):
+    """As when somebody has merged two files by hand."""
+    path = a_file(tmp_path / "results.json", rows)
+    with pytest.raises(UserError) as caught:
+        results.read_json(path)
+    for word in (str(path), "move one away", *words):
+        assert word in str(caught.value)
+
+
+def test_rows_of_one_origin(tmp_path):
+    told = {"protocol": "clean", "data_fingerprint": "a" * 8}
+    path = a_file(tmp_path / "results.json", [told, {}, told])
+    assert len(results.read_json(path, "clean")["rows"]) == 3
+    with pytest.raises(UserError, match="protocol 'clean' where 'published' belongs"):
+        results.read_json(path, "published")
+    listed = a_file(tmp_path / "both.json", [{"protocol": "clean"}, {"protocol": "published"}], protocol="both")
+    assert len(results.read_json(listed)["rows"]) == 2
+
+
+def test_files_beside_one_another(tmp_path):
+    one, two = a_file(tmp_path / "1.json", [{}]), a_file(tmp_path / "2.json", [{}], protocol="published")
+    other = a_file(tmp_path / "3.json", [{}], fingerprint="b" * 8)
+    results.unmixed({path: results.read_json(path) for path in (one, two)}, ["data_fingerprint"])
+    with pytest.raises(UserError, match=r"2.json has protocol 'published', and 'clean' in .*1.json"):
+        results.unmixed({path: results.read_json(path) for path in (one, two)})
+    with pytest.raises(UserError, match=r"3.json has data_fingerprint 'bbbbbbbb', and 'aaaaaaaa' in .*1.json"):
+        results.unmixed({path: results.read_json(path) for path in (one, other)})
+
+
+@pytest.mark.parametrize("part", ["study", "config", "environment", "rows"])
+def test_a_part_of_another_type_is_no_results_file(tmp_path, part):
+    path = a_file(tmp_path / "results.json", [{}])
+    path.write_text(results.as_json({**results.read_json(path), part: 3}))
+    with pytest.raises(UserError, match="not a results file"):
+        results.read_json(path)

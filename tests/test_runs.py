@@ -1,4 +1,11 @@
-from experiments import _runs
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from experiments import _compare, _norms, _runs, depth_study, grid_search, init_study
+from mlp_jax import data, results, train
+from mlp_jax.plots import style
 
 
 def row(best, *tried):
@@ -19,3 +26,47 @@ def test_a_best_rate_at_the_edge_is_noted():
         "note: x did best at the edge of --learning_rates: try beyond 0.1",
         "note: x did best at the edge of --learning_rates: try beyond 0.4",
     ]
+
+
+def test_every_row_tells_its_data_and_protocol(tmp_path):
+    common = {"dataset": "synthetic", "seeds": 1, "layers": "1", "epochs": 1, "results_dir": str(tmp_path)}
+    depth_study.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
+    init_study.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
+    ours = data.synthetic().fingerprint
+    for study in ("depth_study", "init_study"):
+        content = results.read_json(tmp_path / study / "results.json")
+        assert {row["data_fingerprint"] for row in content["rows"]} == {ours}
+        assert {row["protocol"] for row in content["rows"]} == {"published"}
+
+
+def history(*losses):
+    values = np.array(losses, np.float32)
+    return SimpleNamespace(
+        history=train.History(values, np.ones_like(values), np.ones(1, np.float32), np.ones(1, np.float32))
+    )
+
+
+def test_epoch_means_are_of_finite_numbers_and_finite():
+    assert _runs.epoch_means(history(1, 2, 3), 3)["loss"] == [2.0]
+    assert _runs.epoch_means(history(3e38, 3e38), 2)["loss"] == [pytest.approx(3e38)]  # their sum is no float32
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="not finite"):
+            _runs.epoch_means(history(1, value), 2)
+        with pytest.raises(ValueError, match="not finite"):
+            grid_search._figure_1(history(1, value).history, 2)
+
+
+def test_figures_and_norms_of_finite_numbers_only():
+    _, (axes,) = style.canvas()
+    with pytest.raises(ValueError, match="not finite"):
+        style.band(axes, [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0, "loss")
+    run = SimpleNamespace(observed=((np.ones(2), np.array([1, np.inf])),) * 2)
+    with pytest.raises(ValueError, match="not finite"):
+        _norms.summary([run])  # type: ignore[list-item]
+
+
+def test_times_of_the_comparison_are_finite(monkeypatch):
+    times = {"manual": np.array([1.0, 2.0]), "autodiff": np.array([1.0, np.nan])}
+    monkeypatch.setattr(_compare, "_seconds_per_step", lambda case: times)
+    with pytest.raises(ValueError, match="not finite"):
+        _compare._step_row(SimpleNamespace(recipes={}), {})

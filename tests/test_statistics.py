@@ -89,3 +89,29 @@ def test_a_difference_is_judged_by_the_side_of_its_interval():
     assert statistics.judge_best([up, open_]) == WITHIN_NOISE
     assert statistics.judge_best([up, open_, down]) == NOT_REPRODUCED
     assert statistics.judge_best([]) == WITHIN_NOISE
+
+
+@pytest.mark.parametrize("name", ["protocol", "data_fingerprint"])
+def test_rows_of_different_origin_are_not_compared(name):
+    with pytest.raises(ValueError, match=f"rows of {name} a and b cannot be compared"):
+        statistics.paired({**row([0.5]), name: "a"}, {**row([0.25]), name: "b"})
+    assert statistics.paired({**row([0.5]), name: "a"}, row([0.25]))["mean"] == 0.25
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_verdict_on_what_is_not_finite(value):
+    """A comparison with NaN is false, and would look like an answer."""
+    broken = {"seeds": [0, 1], "test_accuracy": {"values": [0.5, value]}}
+    for call in (
+        lambda: statistics.half_width([0.5, value]),
+        lambda: statistics.paired(broken, row([0.5, 0.5])),
+        lambda: statistics.paired(row([0.5, 0.5]), broken),
+        lambda: statistics.accuracy_error(value, 100),
+        lambda: statistics.judge_loss({"mean": value}, 1.0, 0.1),
+        lambda: statistics.judge_number({"mean": value, "n": 1, "values": [value]}, 100, 0.5, 100),
+        lambda: statistics.judge_above({"mean": value, "n": 1, "values": [value]}, 100, 0.5),
+        lambda: statistics.judge_difference({"low": 0.1, "high": value}),
+        lambda: statistics.judge_difference({"low": value, "high": 0.1}),
+    ):
+        with pytest.raises(ValueError, match="not finite"):
+            call()

@@ -1,12 +1,16 @@
 """Figures of the activation study: one line per setting, grouped by factor, to read on a narrow screen."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mlp_jax.plots import style
 from mlp_jax.plots.style import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Groups = Mapping[str, Mapping[str, Row]]
 """Heading -> name of a line -> row, or paired difference."""

@@ -1,18 +1,21 @@
 """Figures of the best model: curves, confusion matrix, first-layer weights and mistakes as pictures."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
 from mlp_jax.data import Images
 from mlp_jax.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 ACROSS = 8
@@ -20,6 +23,8 @@ ACROSS = 8
 
 def training_curves(row: Row) -> str:
     """Loss and accuracy against epoch: the minibatches' and the validation split's, a band over seeds."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, (losses, accuracies) = style.canvas(columns=2)
     curves = row["curves"]
     epochs = list(range(1, 1 + max((len(curve) for curve in curves["loss"]), default=0)))
@@ -44,7 +49,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     table = np.asarray(counts, float)
     shares = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     size = 2.2 + 0.45 * len(classes)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+    figure = style.blank(size + 0.6, size)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for (true, predicted), share in np.ndenumerate(shares):
@@ -73,7 +78,7 @@ def first_layer(
     """The same units' weights, (inputs, units), before and after training, each unit as a picture of its own."""
     sides = [mosaic(weight_pictures(w, image_shape, channels_first=channels_first)) for w in (before, after)]
     height, width = sides[0].shape[:2]
-    figure = Figure(figsize=(9.6, 0.4 + 4.7 * height / width), layout="constrained")
+    figure = style.blank(9.6, 0.4 + 4.7 * height / width)
     for number, (side, title) in enumerate(
         zip(sides, ("before training", "after training"), strict=True), start=1
     ):
@@ -111,7 +116,7 @@ def mosaic(pictures: Images) -> Images:
 def mistakes(pictures: Images, titles: Sequence[str]) -> bytes:
     """Pictures with a title of up to three lines each, five in a row."""
     across, down = min(5, len(pictures)), -(-len(pictures) // 5)
-    figure = Figure(figsize=(1.6 * across, 2.2 * down), layout="constrained")
+    figure = style.blank(1.6 * across, 2.2 * down)
     for number, (picture, title) in enumerate(zip(pictures, titles, strict=True), start=1):
         axes = figure.add_subplot(down, across, number)
         _show(axes, picture)

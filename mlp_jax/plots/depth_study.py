@@ -1,10 +1,14 @@
 """Figure of the depth study: accuracy against the number of layers."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from matplotlib.axes import Axes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mlp_jax.plots.style import STYLES, Row, canvas, legend, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANELS = {"validation_accuracy": "validation", "test_accuracy": "test"}
 

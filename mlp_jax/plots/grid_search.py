@@ -1,14 +1,17 @@
 """Figures of the grid search: Figure 1 of the report, the grid as a map, random trials as points."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from mlp_jax.plots.style import STYLES, Row, band, canvas, legend, report_line, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 REPORT_LOSS = 0.95  # where the report's Figure 1 ends
 
@@ -49,6 +52,8 @@ def _percent(seeds: Sequence[Sequence[float]]) -> list[list[float]]:
 
 def grid(rows: Sequence[Row], best: Mapping[str, Any] | None) -> str:
     """A map of validation accuracy for each number of steps: network and batch down, lambda and rate across."""
+    from matplotlib.patches import Rectangle
+
     searched = [row for row in rows if row["kind"] == "grid"]
     down = sorted({_down(row) for row in searched})
     across = sorted({_across(row) for row in searched})

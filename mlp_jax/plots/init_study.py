@@ -1,11 +1,16 @@
 """Figures of the initialisation study: accuracy and gradient against depth, norms layer by layer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from mlp_jax.plots.style import STYLES, Row, canvas, legend, report_line, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAMES = {"sgd": "SGD", "adam": "Adam"}
 QUANTITIES = {"activation": "RMS of the layer's activations", "gradient": "RMS of the layer's weight gradient"}

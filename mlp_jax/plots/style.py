@@ -1,13 +1,18 @@
 """What all figures share: colours, axes, a band over seeds, the report's own value as a line, SVG."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+from mlp_jax.statistics import finite
 
 Row = Mapping[str, Any]
 
@@ -20,10 +25,18 @@ DASHES = ("-", "--", "-.", ":")
 """A further sign for lines beyond the number of colours, and for a second property of a line."""
 
 
+def blank(width: float, height: float) -> Figure:
+    """A figure without panels, of so many inches."""
+    # matplotlib takes half as long to import as jax: only what draws waits for it
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """A figure of rows x columns panels with a light grid; `height` of a panel in inches, the width fits."""
     width = 6.4 if columns == 1 else 4.2 * columns
-    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    figure = blank(width, height * rows)
     panels = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
     for axes in panels:
         axes.grid(alpha=0.3)
@@ -35,13 +48,15 @@ def band(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], numbe
     """The mean over seeds as a line with markers, and one standard deviation (n - 1) as a band around it.
 
     seeds: for each of them, the values at x. number: which colour and marker. One seed has no band.
+
+    Raises ValueError for a value that is not finite.
     """
     color, marker = STYLES[number % len(STYLES)]
     dash = DASHES[number // len(STYLES) % len(DASHES)]
     values = np.asarray(seeds, float)
     if values.size == 0:
         return
-    middle = values.mean(axis=0)
+    middle = np.array(finite(values.ravel())).reshape(values.shape).mean(axis=0)
     every = max(1, len(x) // 12)
     axes.plot(x, middle, dash, color=color, marker=marker, markersize=4, markevery=every, label=label)
     if len(values) > 1:
@@ -62,6 +77,8 @@ def legend(axes: Axes, **options: Any) -> None:
 
 def svg(figure: Figure) -> str:
     """The figure as SVG, without date and with fixed names, so that equal figures are equal files."""
+    import matplotlib
+
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "mlp_jax", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None})

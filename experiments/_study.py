@@ -1,0 +1,179 @@
+"""A study's results folder: finished rows, figures, what an interrupted run has left there."""
+
+import itertools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from experiments import _compilation, _lock, _machines
+from experiments._common import Basic, of_result
+from experiments._records import Records
+from experiments._unfinished import Unfinished
+from mlp_jax import data, results
+from mlp_jax.blocks import Run
+from mlp_jax.errors import UserError, user_path
+from mlp_jax.train import Result
+
+
+class Figure(NamedTuple):
+    """SVG text or the bytes of a PNG, and a caption that says what to see."""
+
+    content: str | bytes
+    caption: str
+
+
+class Study:
+    """One run of an experiment: times it, and writes its results file at the end, or says what was kept.
+
+    Until then the folder holds `partial.json`, the finished rows, and `checkpoints`, where the runs of the row in
+    work stand: --resume goes on from both. `runs.jsonl` has a line for every run that ever ended there.
+    """
+
+    def __init__(self, name: str, config: Basic) -> None:
+        self.name, self.config, self.started = name, config, time.monotonic()
+        self.writes = _machines.is_writer()
+        self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
+        self.fingerprint = ""
+        self.earlier_seconds = 0.0
+        minutes = getattr(config, "checkpoint_minutes", 0.0)
+        self.unfinished = Unfinished(self.folder / "checkpoints", minutes, self._header)
+        self.rows: list[results.Row] = []
+        if self.writes:
+            self._take(self.folder)
+        self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
+        self.unfinished.share()
+        self._records = Records(self.folder / "runs.jsonl", self._environment) if self.writes else None
+
+    def _take(self, folder: Path) -> None:
+        """Locks the folder, and reads or sets aside what an interrupted run has left."""
+        _lock.take(folder)
+        if (folder / "results.json").is_dir():
+            raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
+        if getattr(self.config, "resume", False):
+            self.rows = self._kept()
+            if (about := self.unfinished.restore()) is not None:
+                self._check(about, self.unfinished.checkpoints.folder)
+            return
+        for left in (self._partial, self.unfinished.checkpoints.folder):
+            if left.exists():
+                set_aside(left, f"{left} is of an interrupted run, which --resume would have continued", "earlier")
+
+    @property
+    def _partial(self) -> Path:
+        return self.folder / "partial.json"
+
+    def _options(self) -> dict[str, Any]:
+        return of_result(self.config)
+
+    def _kept(self) -> list[results.Row]:
+        """The finished rows of an interrupted run of the same options."""
+        if not self._partial.exists():
+            return []
+        try:
+            content = results.unsealed(results.read_json(self._partial))
+            if (why := results.foreign(content)) is not None:
+                raise UserError(f"it was {why}")
+            if content["study"] != self.name:
+                raise UserError(f"it is of {content['study']}")
+        except UserError as error:
+            set_aside(self._partial, f"{self._partial} cannot be used: {error}")
+            return []
+        self._check(content, self._partial)
+        return list(content["rows"])
+
+    def _check(self, content: results.Row, path: Path) -> None:
+        """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
+        now, then = json.loads(json.dumps(self._options())), content["config"]
+        names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+        changed = [f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names]
+        if changed:
+            raise UserError(f"cannot resume {path}: {'; '.join(changed)}: repeat the options or drop --resume")
+        environment = content["environment"]
+        if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:
+            raise UserError(f"cannot resume {path}: its dataset is not that of {self._partial}: drop --resume")
+        self.fingerprint = environment["data_fingerprint"]
+        self.earlier_seconds = max(self.earlier_seconds, environment["wall_seconds"])
+
+    def use(self, dataset: data.Dataset) -> None:
+        """States which data the rows come from.
+
+        Raises UserError if what is resumed comes from other data, or another process has others.
+        """
+        _machines.agree("dataset", dataset.fingerprint)
+        if self.fingerprint and self.fingerprint != dataset.fingerprint:
+            raise UserError(
+                f"cannot resume the run in {self.folder}: its dataset was another ({self.fingerprint[:12]} then, "
+                f"{dataset.fingerprint[:12]} now): give that one, or drop --resume"
+            )
+        self.fingerprint = dataset.fingerprint
+
+    def _environment(self) -> results.Row:
+        seconds = self.earlier_seconds + time.monotonic() - self.started
+        environment = results.environment(
+            wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
+        )
+        environment["device"]["data_parallel"] = getattr(self.config, "data_parallel", 1)
+        return {**environment, "compilation": _compilation.programs()}
+
+    def _header(self) -> results.Row:
+        """All but the rows."""
+        return {"study": self.name, "config": self._options(), "environment": self._environment()}
+
+    def _content(self) -> results.Row:
+        return {**self._header(), "rows": self.rows}
+
+    def record(self, run: Run, result: Result, **about: Any) -> None:
+        """Notes a run that has ended, at once: `about` and its outcome, a line of runs.jsonl."""
+        if self._records is not None:
+            self._records.add(self.fingerprint, run, result, about)
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        self.write_file(path, results.as_json(content))
+
+    def write_file(self, path: Path, content: str | bytes) -> None:
+        """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
+        try:
+            results.write(path, content)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
+            ) from error
+
+    def add(self, row: results.Row) -> None:
+        """Appends a finished row; process 0 saves all rows for --resume."""
+        self.rows.append(row)
+        self.unfinished.forget()
+        if self.writes:
+            self._write(self._partial, results.sealed(self._content()))
+
+    def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
+        """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
+
+        Process 0 does; the rows of the others have other times. `results.json` lists the figures, name and
+        caption, so that a report can show them.
+        """
+        path = self.folder / "results.json"
+        if not self.writes:
+            return path
+        for name, figure in figures.items():
+            self.write_file(self.folder / name, figure.content)
+        if figures:
+            more["figures"] = [{"file": name, "caption": figure.caption} for name, figure in figures.items()]
+        self._write(path, {**self._content(), **more})
+        self._partial.unlink(missing_ok=True)
+        shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
+        _lock.release(self.folder)
+        return path
+
+
+def set_aside(path: Path, why: str, what: str = "unusable") -> None:
+    """Gives a file or folder that is not used a free name, and says so: nothing is lost, nor mistaken for good."""
+    numbers = (path.with_name(f"{path.stem}.{what}-{n}{path.suffix}") for n in itertools.count(1))
+    free = next(name for name in numbers if not name.exists())
+    path.rename(free)
+    print(f"note: {' '.join(why.split())}; it is kept as {free.name}, and the study runs again", file=sys.stderr)

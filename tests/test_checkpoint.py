@@ -1,0 +1,195 @@
+"""Where runs stand, on disk: the same bits as if they had never been stopped, or a word on what is damaged."""
+
+import dataclasses
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mlp_jax import checkpoint, data, population
+from mlp_jax.checkpoint import Checkpoints
+from mlp_jax.errors import UserError
+from mlp_jax.model import MLPConfig
+from mlp_jax.population import Run
+from mlp_jax.train import TrainConfig, bare
+
+PLAIN = MLPConfig(hidden=(16,), inputs=192)
+NORMALIZED = dataclasses.replace(PLAIN, batch_norm="before", dropout=0.2)
+ADAM = TrainConfig(optimizer="adam", learning_rate=0.02, batch_size=50, epochs=4, l2=1e-3)
+RUNS = {
+    "a": Run(jax.random.key(0), NORMALIZED, ADAM),
+    "b": Run(jax.random.key(1), NORMALIZED, dataclasses.replace(ADAM, learning_rate=0.01)),
+    "diverging": Run(jax.random.key(2), NORMALIZED, dataclasses.replace(ADAM, learning_rate=1e38)),
+    "inside an epoch": Run(jax.random.key(0), PLAIN, TrainConfig(batch_size=50, steps=60)),
+}
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+
+
+def observe(number, epoch, params):
+    first = (np.asarray(params[0].w),) if epoch == 0 else ()
+    return (np.asarray(params[-1].b), *first)
+
+
+def train(splits, **options):
+    found = population.train(list(RUNS.values()), splits, observe=observe, **options)
+    return dict(zip(RUNS, found, strict=True))
+
+
+def bits(result):
+    leaves = jax.tree.leaves((bare(result.state), result.history, result.observed))
+    return result.status, [(np.asarray(leaf).dtype, np.asarray(leaf).tobytes()) for leaf in leaves]
+
+
+def stopped(splits, folder, pauses):
+    """Trains, saving between all epochs, until the pause of that number."""
+    seen: list[int] = []
+
+    def pause(collect):
+        names = list(RUNS)
+        checkpoints.save({names[number]: result for number, result in collect().items()}, {"pause": len(seen)})
+        seen.append(0)
+        if len(seen) == pauses:
+            raise Killed
+
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(Killed):
+        train(splits, between_epochs=pause)
+
+
+@pytest.fixture(scope="module")
+def saved(splits, tmp_path_factory):
+    """After three epochs of the first runs, one of which has diverged; nothing of the last."""
+    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+    stopped(splits, folder, 3)
+    return folder
+
+
+def reached(folder):
+    names = list(RUNS)
+    return {
+        names.index(name): checkpoint.result(run, RUNS[name].model, RUNS[name].config)
+        for name, run in newest(folder).runs.items()
+    }
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("pauses", [3, 5])
+def test_resumed_runs_have_the_bits_of_undisturbed_ones(splits, tmp_path, pauses):
+    """On one device and on eight; stopped in the first shape of runs, and in the second."""
+    whole = train(splits)
+    assert [whole[name].status for name in RUNS] == ["finished", "finished", "diverged", "finished"]
+    stopped(splits, tmp_path / "saved", pauses)
+    start = reached(tmp_path / "saved")
+    assert [start[number].status for number in sorted(start)][:3] == [
+        *(["unfinished"] * 2 if pauses == 3 else ["finished"] * 2),
+        "diverged",
+    ]
+    for devices in (jax.devices(), jax.devices()[:1]):
+        ended: dict[int, str] = {}
+        end = partial(lambda ended, number, result: ended.update({number: result.status}), ended)
+        resumed = train(splits, reached=start, devices=devices, on_end=end)
+        assert {name: bits(run) for name, run in resumed.items()} == {n: bits(run) for n, run in whole.items()}
+        assert [ended[number] for number in range(4)] == [run.status for run in whole.values()]
+
+
+def test_no_epoch_is_trained_twice(splits, saved):
+    epochs = []
+    train(splits, reached=reached(saved), on_epoch=lambda number, epoch, *rest: epochs.append((number, epoch)))
+    assert [entry for entry in epochs if entry[0] < 3] == [(0, 4), (1, 4)]
+
+
+def test_the_last_two_are_kept(saved):
+    assert sorted(path.name for path in saved.iterdir()) == ["2", "2.json", "3", "3.json"]
+    assert newest(saved).about == {"pause": 2}
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_damaged_newest_falls_back_to_the_one_before(saved, tmp_path):
+    """Whichever of its files has a bit altered, is cut or gone, or if there is one too many."""
+    names = [saved / "3.json", *(path for path in (saved / "3").rglob("*") if path.is_file())]
+    names = [path.relative_to(saved) for path in names]
+    damages = [(name, damage) for name in names for damage in (flip, cut, remove)]
+    damages = [(name, damage) for name, damage in damages if damage is remove or (saved / name).stat().st_size]
+    damages.remove((Path("3.json"), remove))  # it was never finished
+    assert len(damages) > 10
+    for number, (name, damage) in enumerate([*damages, (Path("3") / "stranger", Path.touch)]):
+        folder = tmp_path / str(number)
+        shutil.copytree(saved, folder)
+        damage(folder / name)
+        found = newest(folder)
+        assert found.about == {"pause": 1}, name
+        assert len(found.damaged) == 1
+        assert found.damaged[0].startswith(f"{folder / '3.json'}: ")
+
+
+def test_one_that_was_never_finished_is_not_spoken_of(copy):
+    remove(copy / "3.json")
+    assert (newest(copy).about, newest(copy).damaged) == ({"pause": 1}, [])
+
+
+def newest(folder):
+    found = Checkpoints(folder).newest()
+    assert found is not None
+    return found
+
+
+def remove(path):
+    path.unlink()
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_after_a_damaged_one_two_whole_ones_are_kept_again(copy):
+    flip(copy / "3.json")
+    checkpoints = Checkpoints(copy)
+    found = checkpoints.newest()
+    assert found is not None
+    run = checkpoint.result(found.runs["a"], *RUNS["a"][1:])
+    checkpoints.save({"a": run}, {"pause": 9})
+    assert sorted(path.name for path in copy.iterdir()) == ["2", "2.json", "4", "4.json"]
+    assert newest(copy).about == {"pause": 9}
+
+
+def test_where_all_are_damaged_it_is_said(copy, tmp_path):
+    assert Checkpoints(tmp_path / "none").newest() is None
+    (copy / "2.json").write_text("[" * 100_000)
+    content = json.loads((copy / "3.json").read_text())
+    (copy / "3.json").write_text(json.dumps({**content, "about": {"pause": 7}}))
+    with pytest.raises(UserError, match=r"^no checkpoint in .* is whole \(.*3.json: it is altered; .*2.json: "):
+        Checkpoints(copy).newest()
+
+
+def test_a_run_of_another_network_is_refused(saved):
+    run = newest(saved).runs["a"]
+    for model, config in [
+        (dataclasses.replace(NORMALIZED, hidden=(17,)), ADAM),
+        (PLAIN, ADAM),
+        (NORMALIZED, dataclasses.replace(ADAM, optimizer="sgd")),
+    ]:
+        with pytest.raises(UserError, match="is of another network"):
+            checkpoint.result(run, model, config)
