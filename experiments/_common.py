@@ -61,8 +61,12 @@ class Basic:
         one_of("dataset", self.dataset, data.DATASETS)
         whole_number("seed", self.seed, 0)
         self._check_seeds(1)
-        for name in ("data_dir", "archive", "results_dir"):
+        for name in ("results_dir", "data_dir", "archive"):
             self._check_path(name)
+            if getattr(self, name) is not None and name != "results_dir" and self.dataset != "cifar10":
+                raise UserError(
+                    f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
+                )
 
     def _check_seeds(self, seeds: int) -> None:
         if self.seed + seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
@@ -75,10 +79,6 @@ class Basic:
         if not path:
             raise UserError(f"--{name} is empty: write a path, or leave it out")
         user_path(path)
-        if name != "results_dir" and self.dataset != "cifar10":
-            raise UserError(
-                f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
-            )
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""

@@ -29,6 +29,8 @@ PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
 """What every results file has."""
 
 Row = dict[str, Any]
+MOST_BYTES = 2**28
+"""Of a results file; the largest have some megabytes."""
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
@@ -178,9 +180,15 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
     Raises UserError if it is missing, cut, not one of ours, or mixed.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise UserError(f"{path} is not a regular file: move it away and run again")
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
     if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):

@@ -1,6 +1,6 @@
 """What users get wrong: tables of a command line after `python -m experiments.`, and the essence of the message.
 
-{name} is a file that `bad_files.name` makes in the command's folder, or one of WORDS.
+{name} is a file that a function of `bad_files` or `bad_data` makes in the command's folder, or one of WORDS.
 """
 
 WORDS = {"long_name": "x" * 300, "joined": "--distributed --num_processes=2 --process_id=0"}
@@ -29,6 +29,8 @@ FLAGS = [
     ("depth_study --nolayers", "nolayers"),
     ("depth_study --stderrthreshold=loud", "loud"),
     ("depth_study --flagfile=none", "none"),
+    ("depth_study --flagfile={binary_flags}", "codec can't decode"),
+    ("depth_study --flagfile={nul_flags}", "has a NUL byte, which no path can have"),
     # whole numbers
     ("depth_study --seed=-1", "seed must be a whole number of at least 0, not -1"),
     ("depth_study --seed=", "flag --seed="),
@@ -173,6 +175,9 @@ FLAGS = [
     ("gradient_check --target=none.py:Net", "target none.py is not a file"),
     ("gradient_check --target=/:Net", "target / is not a file"),
     ("gradient_check --target={long_name}.py:Net", "is not a file"),
+    ("gradient_check --target={folder_target}:Net", "net.py is not a file"),
+    ("gradient_check --target={text_target}:Net", "net.txt is not a Python file"),
+    ("gradient_check --target={pipe}:Net", "pipe is not a file"),
     # what would be ignored
     ("depth_study --protocol=published --learning_rates=0.1", "--learning_rates is for the clean protocol"),
     ("best_model --learning_rate=0.1 --learning_rates=0.1", "--learning_rates is for the clean protocol without"),
@@ -229,4 +234,132 @@ FLAGS = [
     ("reproduce --results_dir=/dev/null/x", "cannot write results to /dev/null/x/reproduce: Not a directory"),
     ("benchmark --results_dir=/proc/x", "cannot write results to /proc/x/benchmark"),
     ("init_study --results_dir={long_name}", "File name too long"),
+]  # fmt: skip
+
+PREDICT = "best_model --model={model} --predict="
+CIFAR10 = "depth_study --dataset=cifar10 --data_dir="
+
+# A file that the command reads is wrong, or one is where it wants to write.
+FILES = [
+    # pictures
+    (PREDICT + "none.png", "cannot read none.png: No such file or directory"),
+    (PREDICT + "{long_name}", "File name too long"),
+    (PREDICT + "~nobody-of-this-name/a.png", "names a home directory that is not known"),
+    (PREDICT + "{empty_png}", "empty.png is empty"),
+    (PREDICT + "{text_png}", "text.png is not a picture of a known format"),
+    (PREDICT + "{postscript}", "a.eps is not a picture of a known format"),
+    (PREDICT + "{cut_png}", "cut.png cannot be decoded"),
+    (PREDICT + "{cut_jpeg}", "cut.jpg cannot be decoded"),
+    (PREDICT + "{cut_gif}", "cut.gif cannot be decoded"),
+    (PREDICT + "{cut_animation}", "cut_animation.gif cannot be decoded"),
+    (PREDICT + "{flipped_png}", "flipped.png cannot be decoded"),
+    (PREDICT + "{bomb_png}", "bomb.png has too many pixels: make it smaller, at most 64,000,000"),
+    (PREDICT + "{large_png}", "large.png has 10000 x 7000 pixels: make it smaller"),
+    (PREDICT + "{zero_png}", "zero.png"),
+    (PREDICT + "{long_file}", "long.png is larger than 64 MiB"),
+    (PREDICT + "{float_tiff}", "its values are not whole numbers"),
+    (PREDICT + "{wide_tiff}", "its grey values are not of 8 or 16 bits"),
+    (PREDICT + "{folder_png}", "folder.png is a folder, not a file"),
+    (PREDICT + "{pipe}", "pipe is not a regular file"),
+    (PREDICT + "{loop}", "Too many levels of symbolic links"),
+    (PREDICT + "{dangling}", "cannot read"),
+    (PREDICT + "/dev/zero", "/dev/zero is not a regular file"),
+    (PREDICT + "{good_png},{cut_png}", "cut.png cannot be decoded"),
+    (PREDICT + "{good_png} {text_png}", "text.png is not a picture of a known format"),
+    # models
+    ("best_model --predict={good_png}", "there is no trained model at results/best_model/model.safetensors"),
+    ("best_model --predict={good_png} --model=none", "cannot read none: No such file or directory"),
+    ("best_model --predict={good_png} --model=", "--model is empty"),
+    ("best_model --predict={good_png} --model={folder_png}", "is a folder, not a file"),
+    ("best_model --predict={good_png} --model={pipe}", "pipe is not a regular file"),
+    ("best_model --predict={good_png} --model={long_file}", "is larger than 1024 MiB"),
+    ("best_model --predict={good_png} --model={text_png}", "is not a whole safetensors file"),
+    ("best_model --predict={good_png} --model={empty_model}", "model.safetensors is empty"),
+    ("best_model --predict={good_png} --model={cut_model}", "is not a whole safetensors file"),
+    ("best_model --predict={good_png} --model={pickled_model}", "is not a whole safetensors file"),
+    ("best_model --predict={good_png} --model={huge_header_model}", "is not a whole safetensors file"),
+    ("best_model --predict={good_png} --model={nan_model}", "'layer1.b' has values that are not finite"),
+    ("best_model --predict={good_png} --model={overflowing_model}", "the model's answer is not finite"),
+    ("best_model --predict={good_png} --model={transposed_model}", "has shape (8, 192), not (192, 8)"),
+    ("best_model --predict={good_png} --model={integer_model}", "'layer1.b' is of type I32"),
+    ("best_model --predict={good_png} --model={foreign_model}", "cannot be used as a model"),
+    ("best_model --predict={good_png} --model={future_model}", "its format is 'mlp_jax model 9'"),
+    ("best_model --predict={good_png} --model={few_classes_model}", "classes must be 10 different printable"),
+    ("best_model --predict={good_png} --model={escaping_model}", "classes must be 10 different printable"),
+    ("best_model --predict={good_png} --model={headless_model}", "tensor 'layer2.b' is missing"),
+    ("best_model --dataset=cifar10 --predict={good_png} --model={model}", "was trained on synthetic, not cifar10"),
+    # CIFAR-10: archives
+    (CIFAR10 + "d --archive=none.tar.gz", "none.tar.gz cannot be used (FileNotFoundError"),
+    (CIFAR10 + "d --archive={folder_png}", "folder.png cannot be used (IsADirectoryError"),
+    (CIFAR10 + "d --archive={pipe}", "pipe cannot be used"),
+    (CIFAR10 + "d --archive=/dev/zero", "/dev/zero cannot be used"),
+    (CIFAR10 + "d --archive={long_name}", "cannot be used (OSError"),
+    (CIFAR10 + "d --archive=ftp://localhost/cifar", "cannot be used"),
+    (CIFAR10 + "d --archive=http://localhost:1/cifar", "cannot be used (URLError"),
+    (CIFAR10 + "d --archive=http://", "cannot be used"),
+    (CIFAR10 + "d --archive={empty_archive}", "cannot be used"),
+    (CIFAR10 + "d --archive={html_archive}", "BadGzipFile"),
+    (CIFAR10 + "d --archive={cut_archive}", "EOFError"),
+    (CIFAR10 + "d --archive={flipped_archive}", "cannot be used"),
+    (CIFAR10 + "d --archive={no_tar_archive}", "ReadError"),
+    (CIFAR10 + "d --archive={poor_archive}", "it has no file cifar-10-batches-bin/data_batch_1.bin"),
+    (CIFAR10 + "d --archive={linking_archive}", "it has no file cifar-10-batches-bin/test_batch.bin"),
+    (CIFAR10 + "d --archive={two_class_archive}", "names 2 classes, not 10"),
+    (CIFAR10 + "d --archive={short_record_archive}", "data_batch_2.bin is not 1 to 10000 whole records"),
+    (CIFAR10 + "d --archive={label_archive}", "the label of record 0 in test_batch.bin is 10, not 0 to 9"),
+    (CIFAR10 + "d --archive={bomb_archive}", "it unpacks to more than"),
+    (CIFAR10 + "{text_png} --archive={archive}", "cannot prepare CIFAR-10 in"),
+    (CIFAR10 + "/dev/null/x --archive={archive}", "cannot prepare CIFAR-10 in /dev/null/x"),
+    # CIFAR-10: prepared, and decoded
+    (CIFAR10 + "{cut_data}", "is damaged"),
+    (CIFAR10 + "{flipped_data}", "is damaged"),
+    (CIFAR10 + "{nameless_data}", "label.labels.txt is missing"),
+    (CIFAR10 + "{cut_info_data}", "is damaged"),
+    (CIFAR10 + "{shardless_data}", "is damaged"),
+    (CIFAR10 + "{eleven_class_data}", "features.json does not describe CIFAR-10"),
+    (CIFAR10 + "{piped_data}", "is not a regular file"),
+    (CIFAR10 + "{changed_data}", "changed since it was decoded"),
+    (CIFAR10 + "{cut_cache_data}", "is cut or altered: delete it and it will be rebuilt"),
+    (CIFAR10 + "{flipped_cache_data}", "is cut or altered: delete it and it will be rebuilt"),
+    (CIFAR10 + "{folder_cache_data}", "delete it and it will be rebuilt"),
+    ("reproduce --studies=init_study --dataset=cifar10 --data_dir={cut_data}", "is damaged"),
+    ("benchmark --dataset=cifar10 --data_dir={flipped_data}", "is damaged"),
+    ("gradient_check --dataset=cifar10 --data_dir={nameless_data}", "label.labels.txt is missing"),
+    # too few examples for what the flags say
+    ("depth_study --batch_size=9223372036854775808", "is larger than the training split of 1297"),
+    ("grid_search --batch_size=20,100000", "is larger than the training split of 1297: choose at most 1297"),
+    ("activation_study --dataset=synthetic --batch_size=801", "is larger than the training split of 800"),
+    ("init_study --batch_size=100000", "is larger than the training split of 1297"),
+    ("best_model --batch_size=100000", "is larger than the training split of 1297"),
+    ("benchmark --workloads=large --population_sizes=", "batches of 4096, and digits only 1297"),
+    # results
+    ("depth_study --results_dir={text_png}", "cannot write results to"),
+    ("depth_study --results_dir={good_png}/a/b", "cannot write results to"),
+    ("grid_search --results_dir={loop}", "cannot write results to"),
+    ("depth_study --results_dir={folder_results}", "results.json is a folder: move it away"),
+    ("benchmark --results_dir={folder_results}", "results.json is a folder: move it away"),
+    ("gradient_check --target=a:b --results_dir={folder_results}", "results.json is a folder: move it away"),
+    ("best_model --dataset=synthetic --results_dir={folder_model}", "model.safetensors is a folder: move"),
+    (PREDICT + "{good_png} --results_dir={folder_predictions}", "predictions.json is a folder: move it away"),
+    ("depth_study --dataset=synthetic --resume --results_dir={other_options}", "l2=0.25 then, None now"),
+    ("depth_study --dataset=synthetic --resume --results_dir={other_data}", "its dataset was another"),
+    # somebody's gradient
+    ("gradient_check --target={cut_target}:Net", "net.py:2: SyntaxError"),
+    ("gradient_check --target={signature_target}:f", "net.py"),
+    # other processes
+    ("depth_study {joined} --process_id=1 --coordinator=localhost:1 --start_timeout=1", "did not start within"),
+    ("depth_study {joined} --coordinator=localhost:29317 --start_timeout=1", "did not start within 1 s"),
+    ("depth_study {joined} --process_id=1 --coordinator=h.invalid:1 --start_timeout=1", "nothing answers at"),
+]  # fmt: skip
+
+# Variables of the environment. True: jax reads it when it is imported, so that a whole new process is needed.
+VARIABLES = [
+    ("XLA_FLAGS=--xla_nonsense=3", "Unknown flag in XLA_FLAGS: --xla_nonsense=3", False),
+    ("XLA_FLAGS=nonsense", 'Could not open file "nonsense"', False),
+    ("XLA_FLAGS=--xla_force_host_platform_device_count=-1", "XLA cannot use XLA_FLAGS=", False),
+    ("TFDS_DATA_DIR=~nobody-of-this-name/x", "names a home directory that is not known", False),
+    ("TFDS_DATA_DIR=/dev/null", "CIFAR-10 is not prepared in /dev/null/cifar10/3.0.2", False),
+    ("XDG_CACHE_HOME=~nobody-of-this-name/x", "names a home directory that is not known", True),
+    ("JAX_PLATFORMS=nonsense", "correct JAX_PLATFORMS=nonsense", True),
+    ("JAX_ENABLE_X64=maybe", "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'", True),
 ]  # fmt: skip
