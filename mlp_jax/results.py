@@ -13,9 +13,10 @@ from typing import Any
 
 import jax
 
+from mlp_jax import machine
 from mlp_jax.errors import UserError
 
-PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
+PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
 
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
@@ -29,7 +30,7 @@ Row = dict[str, Any]
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
-    """What a result depends on: versions, device, commit of the code, whether it was changed, time taken."""
+    """What a result depends on: versions, device, settings, commit of the code, if it was changed, time taken."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -40,7 +41,10 @@ def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint
             "processes": jax.process_count(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            **machine.processor(),
+            "runtime": " ".join(device.client.platform_version.split()),
         },
+        "settings": machine.settings(),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if (changed := _git("status", "--porcelain", *CODE)) is None else bool(changed),
         "command": " ".join(command),
