@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax import machine
 from mlp_jax.errors import UserError
 from mlp_jax.train import Result
 
-PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
+PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
 
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
@@ -34,7 +35,7 @@ MOST_BYTES = 2**28
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
-    """What a result depends on: versions, device, commit of the code, whether it was changed, time taken."""
+    """What a result depends on: versions, device, settings, commit of the code, if it was changed, time taken."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -45,7 +46,10 @@ def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint
             "processes": jax.process_count(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            **machine.processor(),
+            "runtime": " ".join(device.client.platform_version.split()),
         },
+        "settings": machine.settings(),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if (changed := _git("status", "--porcelain", *CODE)) is None else bool(changed),
         "command": " ".join(command),
@@ -75,22 +79,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.strip()
-
-
-BITS = ("versions", "device", "commit", "dirty", "settings")
-"""The parts of an environment that can change the bits of a result."""
-
-
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two environments that can change a result, in words; empty if nothing does."""
-    pairs = [
-        (name, then.get(part), now.get(part))
-        if not isinstance(now.get(part), dict)
-        else (name, (then.get(part) or {}).get(name), now[part].get(name))
-        for part in BITS
-        for name in (now[part] if isinstance(now.get(part), dict) else [part])
-    ]
-    return "; ".join(f"{name} {a!r} then, {b!r} now" for name, a, b in pairs if a != b)
 
 
 def digest(tree: Any) -> str:
