@@ -41,7 +41,8 @@ Factors = list[tuple[tuple[str, ...], list[float]]]
 class Leaf(NamedTuple):
     """One leaf in every situation where the candidate gave it: which situations, and how closely it must fit.
 
-    parameters: what it is the gradient of. factors: what may stand before the data term, with their codes.
+    parameters: what it is the gradient of; sizes: their norms. factors: what may stand before the data term, with
+      their codes.
     """
 
     layer: int
@@ -50,6 +51,7 @@ class Leaf(NamedTuple):
     values: Values
     tolerances: list[float]
     parameters: Values
+    sizes: list[float]
     factors: Factors
 
 
@@ -126,7 +128,8 @@ def _leaf(situations: list[Situation], k: int, field: str, tolerance: float) -> 
         for size, value, error in zip(sizes, values, rounding, strict=True)
     ]
     parameters = [np.asarray(getattr(situations[i].case.params[k], field)) for i in at]
-    return Leaf(k, field, at, values, limits, parameters, list(_factors([situations[i].n for i in at], field)))
+    norms, factors = [_norm(p) for p in parameters], list(_factors([situations[i].n for i in at], field))
+    return Leaf(k, field, at, values, limits, parameters, norms, factors)
 
 
 def _step(situations: list[Situation], k: int, leaves: list[Leaf], above: State, most: int) -> list[State]:
@@ -200,7 +203,7 @@ def _far(leaf: Leaf, term: np.ndarray) -> Callable[[float], bool]:
     1e-12 of its parts.
     """
     value, parameter, tolerance = leaf.values[0], leaf.parameters[0], leaf.tolerances[0]
-    across = parameter / (_norm(parameter) or 1.0)
+    across = parameter / (leaf.sizes[0] or 1.0)
     value, term = (a - float((a * across).sum()) * across for a in (value, term))
     vv, vt, tt = (float((a * b).sum()) for a, b in ((value, value), (value, term), (term, term)))
 
@@ -262,10 +265,9 @@ def _factors(n: list[int], field: str) -> Iterator[tuple[tuple[str, ...], list[f
 def _penalty(situations: list[Situation], leaf: Leaf, term: Term, factors: list[float]) -> tuple[str, ...] | None:
     """What is left of the leaf beside the data term, as a multiple of the parameter, and which mistake that is."""
     coefficients, limits = [], []
-    rows = zip(leaf.values, leaf.parameters, factors, leaf.tolerances, strict=True)
-    for j, (value, parameter, factor, tolerance) in enumerate(rows):
+    rows = zip(leaf.values, leaf.parameters, leaf.sizes, factors, leaf.tolerances, strict=True)
+    for j, (value, parameter, size, factor, tolerance) in enumerate(rows):
         rest = value - factor * term(j)
-        size = _norm(parameter)
         coefficient = float((rest * parameter).sum()) / size**2 if size else 0.0
         if not _norm(rest - coefficient * parameter) <= tolerance * max(1.0, abs(factor)):
             return None

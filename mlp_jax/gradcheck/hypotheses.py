@@ -258,7 +258,7 @@ def _norm_backward(delta: np.ndarray, norm: Any, scale: np.ndarray, what: dict[s
     return np.asarray((d - mean - variance) * norm.inverse_std)
 
 
-_PADDED = 1024
+_PADDED = 8192  # what all situations of a layer have together; a call takes longer than its numbers
 _slopes: dict[tuple[str, float | None], Callable[[np.ndarray], np.ndarray]] = {}
 
 
