@@ -114,10 +114,10 @@ def test_a_minibatch_shared_by_four_devices_of_eight(splits):
 def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
     rates = (0.02, 1e6, 0.01)
     runs = settings(learning_rate=rates)
+    alone = one_by_one(runs, splits)
     for wide in (False, True):
         together = population.train(runs, splits, wide=wide, devices=jax.devices()[:1])
         assert [result.status for result in together] == ["finished", "diverged", "finished"] * 2
-        alone = one_by_one(runs, splits)
         if not wide:
             assert all(same_bits(a, b) for a, b in zip(together, alone, strict=True))
         close([r for r in together if r.status == "finished"], [r for r in alone if r.status == "finished"], 1e-5)
