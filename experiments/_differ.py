@@ -24,7 +24,7 @@ TIMES = frozenset({
 """What is measured with a clock, or depends on what else the machine does."""
 NO_CAUSE = frozenset({"wall_seconds", "command", "compilation"})
 """What an environment tells that no bit depends on."""
-PATHS = frozenset({"figures", "passed"})
+PATHS = frozenset({"figures", "passed", "seal"})
 """Of a file: what is made of the rows."""
 
 

@@ -1,6 +1,7 @@
 """Which results of an earlier start still stand, and what becomes of those that do not."""
 
 import contextlib
+import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from experiments import _common, _study
 from mlp_jax import results
 from mlp_jax.checkpoint import Checkpoints
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,32 @@ def read(job: Job, path: Path) -> results.Row:
         raise UserError(f"{path} is of another study, {content['study']}")
     try:
         if (why := results.foreign(content)) is not None:
-            raise UserError(f"{path} was {why}")
+            raise UserError(f"it was {why}")
+        content = results.unsealed(content)
         if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
             raise KeyError("rows")
         dict(content["config"])
         job.module.table(content["rows"])
         job.module.finding(content)
-        figures = {figure["file"]: str(figure["caption"]) for figure in content.get("figures", [])}
+        figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
         if any(Path(name).name != name for name in figures):
             raise ValueError("a figure in another folder")
-        missing = [name for name in figures if not (job.folder / name).is_file()]
-    except UserError:
-        raise
+        altered = [name for name, digest in figures.items() if _digest(job.folder / name) != digest]
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"{path} does not hold what {job.name} writes ({error!r})") from error
-    if missing:
-        raise UserError(f"{path} lacks its figure {missing[0]}")
+    if altered:
+        raise UserError(f"{path} lacks its figure {altered[0]}, or has another")
     return content
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:

@@ -45,7 +45,7 @@ def depth_studies() -> list[dict[str, Any]]:
 
 def _beside(folders: Mapping[Path, str | None]) -> list[results.Row]:
     """What the results files hold, each of this protocol, None for any. Raises UserError if the data differ."""
-    files = {path: results.read_json(path / "results.json", protocol) for path, protocol in folders.items()}
+    files = {path: results.read_sealed(path / "results.json", protocol) for path, protocol in folders.items()}
     results.unmixed(files, ["data_fingerprint"])
     return list(files.values())
 
@@ -122,7 +122,7 @@ def claims() -> str:
     judged = _claims.judged({(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)})
     equations = [c["clean"]["verdict"] for c in judged if c["once"] and c["clean"]["verdict"] != _claim.REMARK]
     right = equations.count(statistics.REPRODUCED)
-    made = results.read_json(RESULTS / "reproduce" / "results.json")
+    made = results.read_sealed(RESULTS / "reproduce" / "results.json")
     return "\n\n".join(
         [
             f"{_claims.summary(judged)} That includes Question 2: {right} of its {len(equations)} equations agree "

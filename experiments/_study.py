@@ -163,8 +163,11 @@ class Study:
         for name, figure in figures.items():
             self.write_file(self.folder / name, figure.content)
         if figures:
-            more["figures"] = [{"file": name, "caption": figure.caption} for name, figure in figures.items()]
-        self._write(path, {**self._content(), **more})
+            more["figures"] = [
+                {"file": name, "caption": figure.caption, "sha256": results.sha256(figure.content)}
+                for name, figure in figures.items()
+            ]
+        self._write(path, results.sealed({**self._content(), **more}))
         self._partial.unlink(missing_ok=True)
         shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
         _lock.release(self.folder)

@@ -116,6 +116,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     sink = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # also what is written past Python's own streams
         os.dup2(sink, stream)
+    os.register_at_fork(after_in_child=pipe.close)  # a copy of this process must not answer too
     pipe.send("started")
     try:
         asked = InProcess(load(place, name), arrays)

@@ -167,7 +167,7 @@ def _run(job: _keep.Job, fingerprint: str) -> results.Row:
     passed = bool(job.module.run(job.config))
     path = job.folder / "results.json"
     if _machines.is_writer():  # so that keeping it cannot turn a failure into a success
-        results.write(path, results.as_json({**results.read_json(path), "passed": passed}))
+        results.write(path, results.as_json(results.sealed({**results.read_sealed(path), "passed": passed})))
     return {
         "status": "passed" if passed else "failed",
         "seconds": round(time.monotonic() - started, 3),
@@ -185,7 +185,7 @@ def _write_report(study: _study.Study, todo: Sequence[_keep.Job]) -> None:
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = _claims.judged(contents)
     path = study.finish(claims=claims)
-    page = _page.page(results.read_json(path), todo, contents)
+    page = _page.page(results.read_sealed(path), todo, contents)
     for name, text in (
         ("report.html", _page.html(page)),
         ("report.md", _page_markdown.markdown(page, study.folder)),

@@ -22,6 +22,7 @@ from absl import logging
 
 from mlp_jax import results
 from mlp_jax.errors import UserError
+from mlp_jax.files import open_regular
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import History, Observed, Result, TrainConfig, bare, init_state, with_keys
 
@@ -79,7 +80,15 @@ class Checkpoints:
         for number in sorted(self._numbers(), reverse=True):
             try:
                 runs, about = self._read(number)
-            except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError, UserError) as error:
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+                UserError,
+            ) as error:
                 damaged.append(f"{self._record(number)}: {' '.join(str(error).split())}")
                 continue
             self._whole = [*self._whole, number]
@@ -124,8 +133,8 @@ class Checkpoints:
         ]
 
     def _read(self, number: int) -> tuple[dict[str, Stored], dict[str, Any]]:
-        content = json.loads(self._record(number).read_text(encoding="utf-8"))
-        content = results.unsealed(content)
+        with open_regular(self._record(number)) as file:
+            content = results.unsealed(json.loads(file.read().decode()))
         if content["format"] != FORMAT:
             raise UserError(f"it is {content['format']}, and this version reads {FORMAT}")
         folder = self.folder / str(number)
@@ -134,7 +143,7 @@ class Checkpoints:
                 name for name in {**found, **content["files"]} if found.get(name) != content["files"].get(name)
             )
             raise UserError(f"{names[0]} is altered or missing")
-        return _unpacked(_read(folder), content["runs"]), content["about"]
+        return _unpacked(_read(folder), content["runs"]), dict(content["about"])
 
     def _sweep(self) -> None:
         """Removes all but the whole checkpoints."""

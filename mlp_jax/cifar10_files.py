@@ -51,11 +51,12 @@ def record(directory: Path) -> None:
 
 def _recorded(directory: Path) -> Sources | None:
     try:
-        recorded = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
+        with open_regular(directory / CHECKSUMS) as file:
+            recorded = json.loads(file.read().decode())
         return {name: [size, digest] for name, (size, digest) in recorded.items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(directory, f"{CHECKSUMS} cannot be read, {error}") from error
 
 

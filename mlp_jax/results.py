@@ -17,6 +17,7 @@ import numpy as np
 
 from mlp_jax import machine
 from mlp_jax.errors import UserError
+from mlp_jax.files import open_regular
 from mlp_jax.train import Result
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
@@ -135,6 +136,11 @@ def write(path: Path, content: str | bytes) -> None:
         raise
 
 
+def sha256(content: str | bytes) -> str:
+    """The digest of what `write` writes."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
 def as_json(content: Mapping[str, Any]) -> str:
     """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -155,7 +161,10 @@ def unsealed(content: Mapping[str, Any]) -> Row:
 
 
 def _seal(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    try:
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    except RecursionError as error:  # it could just be read
+        raise UserError("it is nested too deeply") from error
 
 
 def _no_constant(name: str) -> None:
@@ -168,11 +177,10 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
     Raises UserError if it is missing, cut, not one of ours, or mixed.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise UserError(f"{path} is not a regular file: move it away and run again")
         if path.exists() and path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        with open_regular(path) as file:
+            content = json.loads(file.read().decode(), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
     except UserError:
@@ -186,6 +194,15 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
         found = content["config"].get("protocol")
         raise UserError(f"{path} has protocol {found!r} where {protocol!r} belongs: move it away and run again")
     return content
+
+
+def read_sealed(path: Path, protocol: str | None = None) -> Row:
+    """As `read_json`, of a file that was sealed. Raises UserError if it was altered, too."""
+    content = read_json(path, protocol)
+    try:
+        return unsealed(content)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used, {error}: move it away and run again") from error
 
 
 def unmixed(files: Mapping[Path, Row], what: Sequence[str] = ORIGIN) -> None:

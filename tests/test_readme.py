@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from experiments import _claims, _common, _readme, depth_study, reproduce
+from mlp_jax import results
 from mlp_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +87,9 @@ def test_a_table_takes_no_file_of_the_other_protocol_or_of_other_data(monkeypatc
     mine.write_text(other.read_text())
     with pytest.raises(UserError, match="protocol 'published' where 'clean' belongs"):
         _readme.depth_studies()
-    mine.write_text(text.replace(json.loads(text)["environment"]["data_fingerprint"], "0" * 64))
+    content = results.unsealed(json.loads(text))
+    content["environment"]["data_fingerprint"] = "0" * 64
+    mine.write_text(json.dumps(results.sealed(content)))
     with pytest.raises(UserError, match=f"data_fingerprint '{'0' * 64}'"):
         _readme.depth_studies()
 

@@ -111,7 +111,7 @@ def test_other_options_run_again_and_say_so(ran, tmp_path, capsys):
 def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):
     assert start(tmp_path, protocol="clean")
     path = tmp_path / "first" / "results.json"
-    path.write_text(path.read_text().replace(results.read_json(path)["environment"]["data_fingerprint"], "0" * 64))
+    change(path, environment={**results.read_json(path)["environment"], "data_fingerprint": "0" * 64})
     (tmp_path / "second" / "results.json").unlink()  # else nothing runs, and no data are looked at
     assert start(tmp_path, protocol="clean")
     assert ran[2:] == [("first", "clean", 0), ("second", "clean", 0)]
@@ -125,8 +125,9 @@ def test_kept_results_of_different_data_make_no_page(ran, tmp_path):
     page = tmp_path / "reproduce" / "report.html"
     before = page.read_bytes()
     path = tmp_path / "published" / "second" / "results.json"
-    ours = results.read_json(path)["environment"]["data_fingerprint"]
-    path.write_text(path.read_text().replace(ours, "0" * 64))
+    environment = results.read_json(path)["environment"]
+    ours = environment["data_fingerprint"]
+    change(path, environment={**environment, "data_fingerprint": "0" * 64})
     with pytest.raises(UserError, match=rf"data_fingerprint '{'0' * 64}', and '{ours}' in .*first/results.json"):
         start(tmp_path)
     assert page.read_bytes() == before
@@ -144,8 +145,9 @@ def test_results_merged_by_hand_are_set_aside(ran, tmp_path, capsys):
 
 
 def change(path, **values):
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **values}))
+    """As if the study itself had written it so: with a right seal."""
+    content = results.unsealed(json.loads(path.read_text()))
+    path.write_text(json.dumps(results.sealed({**content, **values})))
 
 
 def version(path):
@@ -160,13 +162,21 @@ DAMAGES = {
     "foreign": (lambda path: path.write_text("[1]"), "not a results file of this project"),
     "another study's": (lambda path: change(path, study="other"), "is of another study, other"),
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
+    "another number": (
+        lambda path: path.write_text(path.read_text().replace('"knob": 1', '"knob": 2')),
+        "it is altered",
+    ),
+    "another figure": (
+        lambda path: (path.parent / "a.svg").write_text("<svg/>"),
+        "lacks its figure a.svg, or has",
+    ),
     "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
     "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
     "wrong environment": (lambda path: change(path, environment=[]), "not a results file of this project"),
     "wrong options": (lambda path: change(path, config=3), "not a results file of this project"),
     "a figure lost": (lambda path: (path.parent / "a.svg").unlink(), "lacks its figure a.svg"),
     "a figure elsewhere": (
-        lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": ""}]),
+        lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": "", "sha256": ""}]),
         "does not hold what first writes",
     ),
 }

@@ -144,9 +144,9 @@ def _quiet() -> Iterator[None]:
     """What a candidate prints, warns of, or changes in numpy's global state stays its own."""
     state = np.random.get_state()  # noqa: NPY002  # the candidate may use it
     np.random.seed(0)  # noqa: NPY002
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  # the candidate may close what is below it
     try:
         with (
-            open(os.devnull, "w") as nowhere,
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
             np.errstate(all="ignore"),
@@ -156,6 +156,8 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         np.random.set_state(state)  # noqa: NPY002
+        with contextlib.suppress(OSError):
+            nowhere.close()
 
 
 def _converter(arrays: str) -> Callable[[np.ndarray], Any]:

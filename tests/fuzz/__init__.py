@@ -15,4 +15,4 @@ Examples run in processes that `server` forks, so that a crash, an endless loop,
 noticed and hurts nobody.
 """
 
-TARGETS = ("pictures", "caches", "records", "command_lines", "result_files", "gradients")
+TARGETS = ("pictures", "caches", "records", "command_lines", "result_files", "gradients", "checkpoints")

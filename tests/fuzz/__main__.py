@@ -96,6 +96,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     with Client() as client:
         run = Run(options.target, client, options.minutes, options.seed)
         run.go()

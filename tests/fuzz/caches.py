@@ -141,4 +141,10 @@ def _compiled(folder: Path, what: str, number: int, damage: Any) -> str:
     return f"{what}: ran"
 
 
-KEPT: tuple[Any, ...] = ()
+KEPT: tuple[Any, ...] = (
+    ("record", [("replace", [], 0)]),
+    ("record", [("replace", [35, 12], 1000000)]),
+    ("sealed", [("zero", -182, 304)]),
+    ("sealed", [("flip", 0, 0)]),
+    ("odd cache", "pipe"),
+)

@@ -97,10 +97,11 @@ TEXT = st.one_of(
     st.text(st.characters(exclude_characters="\0"), max_size=12),
     st.sampled_from(("%s", "{x}", "--", "'", "\x1b[")),
 )
+# not those for a debugger, which waits for somebody at a terminal
 ABSL = (
     "help", "helpshort", "helpfull", "helpxml", "version", "flagfile", "undefok", "only_check_args", "verbosity",
-    "v", "logger_levels", "log_dir", "stderrthreshold", "alsologtostderr", "showprefixforinfo", "run_with_pdb",
-    "run_with_profiling", "profile_file", "use_cprofile_for_profiling", "pdb_post_mortem", "jax_platforms", "x",
+    "v", "logger_levels", "log_dir", "stderrthreshold", "alsologtostderr", "showprefixforinfo",
+    "run_with_profiling", "profile_file", "use_cprofile_for_profiling", "jax_platforms", "x",
 )  # fmt: skip
 
 
@@ -265,7 +266,7 @@ def _cut(far: str) -> Iterator[None]:
         "load": [(data, "load"), (_target.Target, "__enter__")],
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (population._Population, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
+            (population.Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
             (_bench_measure, "peaks"),
         ],
     }  # fmt: skip
@@ -279,4 +280,12 @@ def _cut(far: str) -> Iterator[None]:
     yield
 
 
-KEPT: tuple[Any, ...] = ()
+KEPT: tuple[Any, ...] = (
+    ("gradient_check", ["--stderrthreshold=x"], "load"),
+    ("gradient_check", ["--flagfile=."], "load"),
+    ("activation_study", ["--hidden_layers=99999999999999999999"], "load"),
+    ("activation_study", ["--hidden_layers=1000000000"], "load"),
+    ("grid_search", ["--trials=1000000000"], "load"),
+    ("activation_study", ["--max_memory_gb=1e308"], "train"),
+    ("best_model", ["--predict=\x1b[2J"], "load"),
+)

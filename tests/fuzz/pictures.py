@@ -206,4 +206,8 @@ def _predict_all(place: Path, good: bytes | None, names: list[str]) -> str:
     return "classified"
 
 
-KEPT: tuple[Any, ...] = ()
+KEPT: tuple[Any, ...] = (
+    ("model", [("flip", -1, 0)]),
+    ("header", [("replace", [0], 0)]),
+    ("picture", "PNG LA", [("zero", -22, 1)], False, 1),
+)

@@ -13,11 +13,12 @@ import tensorflow_datasets
 from hypothesis import strategies as st
 
 from mlp_jax import cifar10
+from mlp_jax.cifar10_files import CHECKSUMS
 from tests.fuzz import mutations
 from tests.test_cifar10 import FOLDER, members, pack
 
 SECONDS, MEGABYTES, FRESH = 30.0, 700.0, False
-FILES = 5  # three of metadata, two shards
+FILES = 6  # three of metadata, two shards, the checksums of these
 NAMES = ("batches.meta.txt", "data_batch_1.bin", "test_batch.bin")
 EVIL = (
     "../evil", "/tmp/evil-fuzz", "evil", FOLDER, FOLDER + "data_batch_1.bin", FOLDER + "../../evil", "x" * 300,
@@ -28,6 +29,7 @@ TYPES = (
     tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE,
     tarfile.XGLTYPE, b"Z",
 )  # fmt: skip
+SHARDS = ("cifar10-train.array_record-00001-of-00002", "x")
 ZEROS = gzip.compress(bytes(2**24))
 """16 MiB in 16 kB; any number of them in a row is a gzip file too."""
 
@@ -36,10 +38,10 @@ def examples() -> Any:
     """A damaged prepared data set, or a damaged or hostile archive."""
     which = st.integers(0, FILES - 1)
     prepared = st.one_of(
-        st.tuples(st.just("file"), which, mutations.BYTE_EDITS),
-        st.tuples(st.just("json"), st.integers(0, 1), mutations.JSON_EDITS),
-        st.tuples(st.just("odd"), which, st.sampled_from(mutations.ODD_FILES)),
-        st.tuples(st.just("copy"), which, st.sampled_from(("cifar10-train.array_record-00001-of-00002", "x"))),
+        st.tuples(st.just("file"), which, mutations.BYTE_EDITS, st.booleans()),
+        st.tuples(st.just("json"), st.integers(0, 2), mutations.JSON_EDITS, st.booleans()),
+        st.tuples(st.just("odd"), which, st.sampled_from(mutations.ODD_FILES), st.booleans()),
+        st.tuples(st.just("copy"), which, st.sampled_from(SHARDS), st.booleans()),
     )
     entry = st.tuples(
         st.sampled_from(TYPES), st.sampled_from(EVIL), st.sampled_from(EVIL), st.sampled_from([0, 5, 2**33, 9219]),
@@ -76,19 +78,23 @@ def _prepared(folder: Path, place: Path, example: Any) -> str:
     shutil.copytree(folder / "data", place / "data")
     directory = place / "data" / "cifar10" / cifar10.VERSION
     paths = sorted(directory.iterdir())
+    *example, own = example
+    if own:  # as tfds prepares it: without checksums
+        (directory / CHECKSUMS).unlink()
+        paths = [path for path in paths if path.name != CHECKSUMS]
     match example:
         case ["file", which, edits]:
-            path = paths[which]
+            path = paths[which % len(paths)]
             path.write_bytes(mutations.edited(path.read_bytes(), edits))
         case ["json", which, edits]:
-            path = [path for path in paths if path.suffix == ".json"][which]
+            path = [path for path in paths if path.suffix == ".json"][which % (3 - own)]
             path.write_bytes(mutations.as_text(mutations.edited_json(json.loads(path.read_bytes()), edits)))
         case ["odd", which, odd]:
-            path = paths[which]
+            path = paths[which % len(paths)]
             mutations.put(path, odd, path.read_bytes())
         case [_, which, name]:
             path = directory / name
-            shutil.copy(paths[which], path)
+            shutil.copy(paths[which % len(paths)], path)
     before = mutations.state(place)
     try:
         found = cifar10.load(data_dir=place / "data", cache_dir=place / "cache")
@@ -96,7 +102,7 @@ def _prepared(folder: Path, place: Path, example: Any) -> str:
         now = mutations.state(place)
         assert {name: now.get(name) for name in before} == before, "the data set was changed"
         assert all(name.startswith("cache") for name in now.keys() - before.keys())
-    _same(folder, found, classes=path.name != "label.labels.txt")
+    _same(folder, found, classes=not (own and path.name == "label.labels.txt"))
     return f"{example[0]}: loaded"
 
 
@@ -147,4 +153,10 @@ def entry(kind: bytes, name: str, link: str, size: int, content: bytes) -> bytes
     return head + content + bytes(-len(content) % 512)
 
 
-KEPT: tuple[Any, ...] = ()
+KEPT: tuple[Any, ...] = (
+    ("bomb", tarfile.REGTYPE, "x", 40),
+    ("bomb", tarfile.XHDTYPE, "x", 40),
+    ("odd archive", "pipe"),
+    ("odd", 1, "pipe", True),
+    ("odd", 0, "pipe", False),
+)

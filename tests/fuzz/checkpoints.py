@@ -1,0 +1,199 @@
+"""Checkpoints: two of them, of two small runs, in the folder of an interrupted study."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from hypothesis import strategies as st
+
+from experiments import _study, depth_study
+from mlp_jax import data, results, train
+from mlp_jax.checkpoint import Checkpoint, Checkpoints, Stored, stored
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig
+from tests.fuzz import mutations
+
+SECONDS, MEGABYTES, FRESH = 60.0, 700.0, False
+NAMES = (
+    "1.json",
+    "2.json",
+    "3.json",
+    "1",
+    "2",
+    "x.json",
+    "-1.json",
+    "\u0661.json",
+    "2/new",
+    "9" * 30 + ".json",
+    "1/d",
+)
+MODEL, RECIPE = MLPConfig(hidden=(3,), inputs=12, batch_norm="after"), TrainConfig(batch_size=10, epochs=2)
+
+
+def examples() -> Any:
+    """Damages to any file of the folder, to a record with and without a right seal, and files that move.
+
+    What has a right seal is believed by a study, which wrote it; but reading it must not end in a traceback.
+    """
+    which = st.integers(0, 200)
+    newest = st.integers(1, 2)
+    one = st.one_of(
+        st.tuples(st.just("bytes"), which, mutations.BYTE_EDITS),
+        st.tuples(st.just("odd"), which, st.sampled_from(mutations.ODD_FILES)),
+        st.tuples(st.just("odd record"), newest, st.sampled_from(mutations.ODD_FILES)),
+        st.tuples(st.just("record"), newest, mutations.JSON_EDITS),
+        st.tuples(st.just("sealed"), newest, mutations.JSON_EDITS),
+        st.tuples(st.just("rename"), which, st.sampled_from(NAMES)),
+        st.tuples(st.just("copy"), which, st.sampled_from(NAMES)),
+        st.tuples(st.just("swap"), which, which),
+    )
+    return st.tuples(
+        st.lists(one, min_size=1, max_size=2), st.sampled_from(["read", "read", "read", "save", "study"])
+    )
+
+
+def _runs() -> list[dict[str, train.Result]]:
+    """Where two runs stand after one epoch, and after two."""
+    splits = data.normalize(data.split(data.synthetic(train=60, test=20, size=2), validation=20), "standardize")
+    keys = {name: jax.random.key(seed) for seed, name in enumerate(("first", "second"))}
+    found = []
+    for epochs in (1, 2):
+        recipe = TrainConfig(batch_size=10, epochs=epochs)
+        runs = {name: train.train(key, splits, MODEL, recipe) for name, key in keys.items()}
+        observed = ((np.arange(3.0), np.zeros((0, 2), np.float32)),) * epochs
+        found.append({name: run._replace(observed=observed) for name, run in runs.items()})
+    return found
+
+
+def prepare(folder: Path) -> None:
+    """The folder, as an interrupted depth study would leave it; and what its checkpoints hold."""
+    place = folder / "good"
+    with contextlib.redirect_stderr(io.StringIO()):
+        study = _study.Study("depth_study", _config(place))
+        study.use(data.synthetic())
+        for number, runs in enumerate(_runs(), 1):
+            study.unfinished.checkpoints.save(runs, {**study._header(), "row_seconds": float(number)})
+    (place / "depth_study" / ".lock").unlink()
+
+
+def _config(place: Path) -> depth_study.Config:
+    return depth_study.Config(dataset="synthetic", resume=True, results_dir=str(place))
+
+
+_good: dict[int, dict[str, Stored]] = {}
+
+
+def check(folder: Path, place: Path, example: Any) -> str:
+    """Reads the newest checkpoint; or also writes one more; or lets the study begin."""
+    if not _good:
+        found = {number: Checkpoints(folder / "good" / "depth_study" / "checkpoints") for number in (1, 2)}
+        _good.update({number: found[number]._read(number)[0] for number in found})
+        for number, runs in enumerate(_runs(), 1):
+            for name, run in runs.items():
+                assert _same(stored(run), _good[number][name])
+    damages, then = example
+    shutil.copytree(folder / "good", place / "r")
+    checkpoints = place / "r" / "depth_study" / "checkpoints"
+    for damage in damages:
+        with contextlib.suppress(OSError, ValueError):  # the damage before has left nothing to damage
+            _damage(checkpoints, *damage)
+    forged = any(damage[0] == "sealed" for damage in damages)
+    if then == "study" and not forged:
+        return _begin(place)
+    before = mutations.state(checkpoints)
+    try:
+        read = Checkpoints(checkpoints)
+        found_now = read.newest()
+    finally:
+        assert mutations.state(checkpoints) == before, "the checkpoints were changed"
+    if found_now is None:
+        return "none"
+    _check(found_now, forged)
+    if then == "save":
+        read.save(_runs()[0], {"more": 1})
+        again = Checkpoints(checkpoints).newest()
+        assert again is not None
+        assert again.about == {"more": 1}
+        assert all(_same(run, _good[1][name]) for name, run in again.runs.items())
+        return f"{_told(found_now)}, and one more"
+    return _told(found_now)
+
+
+def _told(found: Checkpoint) -> str:
+    return f"{found.about.get('row_seconds')} seconds, {len(found.damaged)} damaged"
+
+
+def _check(found: Checkpoint, forged: bool) -> None:
+    assert all("\n" not in line for line in found.damaged)
+    if not forged:
+        good = _good[round(found.about["row_seconds"])]
+        assert found.runs.keys() == good.keys()
+        assert all(_same(found.runs[name], good[name]) for name in good), "an altered checkpoint counts as whole"
+
+
+def _same(one: Stored, other: Stored) -> bool:
+    def leaves(run: Stored) -> list[Any]:
+        return jax.tree.leaves((run.state, run.history, run.observed))
+
+    pairs = zip(leaves(one), leaves(other), strict=True)
+    return one.status == other.status and all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs
+    )
+
+
+def _damage(folder: Path, what: str, which: Any, more: Any) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = files[which % len(files)]
+    match what:
+        case "bytes":
+            path.write_bytes(mutations.edited(path.read_bytes(), more))
+        case "odd":
+            mutations.put(path, more, path.read_bytes())
+        case "odd record":
+            path = folder / f"{which}.json"
+            mutations.put(path, more, path.read_bytes())
+        case "record" | "sealed":
+            path = folder / f"{which}.json"
+            content = json.loads(path.read_text()) if path.is_file() else {}
+            if what == "sealed" and isinstance(content, dict):
+                content = mutations.edited_json({k: v for k, v in content.items() if k != "seal"}, more)
+                content = results.sealed(content) if isinstance(content, dict) else content
+            else:
+                content = mutations.edited_json(content, more)
+            path.write_bytes(mutations.as_text(content))
+        case "rename":
+            os.rename(path, folder / more)
+        case "copy":
+            shutil.copy(path, folder / more)
+        case "swap":
+            other = files[more % len(files)]
+            one, two = path.read_bytes(), other.read_bytes()
+            path.write_bytes(two)
+            other.write_bytes(one)
+
+
+def _begin(place: Path) -> str:
+    """A study that resumes: it says what it cannot use, and goes on."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        study = _study.Study("depth_study", _config(place / "r"))
+    assert all(line.startswith("note: ") for line in said.getvalue().splitlines()), said.getvalue()
+    restored = study.unfinished._restored
+    _study._lock.release(study.folder)
+    if restored:
+        assert any(
+            restored.keys() == good.keys() and all(_same(restored[name], good[name]) for name in good)
+            for good in _good.values()
+        ), "an altered checkpoint counts as whole"
+    return f"the study goes on with {len(restored)} runs"
+
+
+KEPT: tuple[Any, ...] = (
+    ([("odd record", 2, "pipe")], "read"),
+    ([("sealed", 2, [("replace", [1], 0)])], "read"),
+)
