@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments import _common, depth_study
-from mlp_jax import cifar10
+from mlp_jax import cifar10, results
 from tests.test_cifar10 import CLASSES, SHARD, members, pack
 
 
@@ -197,7 +197,7 @@ def _partial(folder, rows=(), **options):
     environment = {"versions": versions, "data_fingerprint": "another", "wall_seconds": 1.0}
     content = {"study": "depth_study", "config": config, "environment": environment, "rows": list(rows)}
     content = json.loads(json.dumps(content))
-    text = json.dumps({**content, "seal": _common._seal(content)})
+    text = json.dumps(results.sealed(content))
     (folder / "results" / "depth_study" / "partial.json").write_text(text)
     return folder / "results"
 

@@ -71,6 +71,7 @@ def test_a_data_set_cannot_name_a_module_to_import(key, tmp_path, monkeypatch):
     (tmp_path / "hacking.py").write_text("raise SystemExit('hacked')\n")
     monkeypatch.syspath_prepend(tmp_path)
     features = bad_data._copied(tmp_path) / "features.json"
+    (features.parent / "checksums.json").unlink()  # as a copy that was prepared elsewhere, by somebody else
     text = features.read_text()
     name = json.loads(text)["pythonClassName"]
     features.write_text(text.replace(f'"pythonClassName": "{name}"', f'"{key}": "hacking.Feature"'))
