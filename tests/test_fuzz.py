@@ -13,7 +13,7 @@ from tests.fuzz import TARGETS
 from tests.fuzz.__main__ import strategy
 from tests.fuzz.server import FAILED, Client
 
-EXAMPLES = {"command_lines": 12, "records": 15, "result_files": 12, "gradients": 1}
+EXAMPLES = {"command_lines": 10, "records": 12, "result_files": 10, "gradients": 2, "checkpoints": 8, "caches": 15}
 KEPT = [
     pytest.param(name, example, id=f"{name} {number}")
     for name in TARGETS
