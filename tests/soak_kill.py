@@ -52,7 +52,7 @@ class Place:
 
     def start(self):
         options = [part for part in studies.STUDY if not part.startswith("--dataset")]
-        options += ["--dataset=cifar10", "--batch_size=20"]
+        options += ["--dataset=cifar10", "--batch_size=20", "--epochs=12", "--seeds=1"]
         place = {"data_dir": "tfds", "archive": "small.tar.gz", "results_dir": "r"}
         options += [f"--{name}={self.folder / path}" for name, path in place.items()]
         return subprocess.Popen(
@@ -100,7 +100,7 @@ class Soak:
 
     def wait(self, process, number):
         """Until a random moment, or one at which something is being written; False if it ended before."""
-        limit = time.monotonic() + self.moments.uniform(0, self.longest)
+        limit = time.monotonic() + self.moments.uniform(0.1, 0.9) * self.longest
         aims = list(IN_WORK)
         aim = aims[number // 2 % len(aims)] if number % 2 else None
         seen = self.moments.choice((1, 1, 5, 20))  # not always the first such file
