@@ -6,9 +6,10 @@ it as plain data; `launch` turns the dataclass into command-line flags.
 
 import dataclasses
 import functools
+import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,12 @@ class Basic:
         one_of("dataset", self.dataset, data.DATASETS)
         whole_number("seed", self.seed, 0)
         self._check_seeds(1)
-        for name in ("data_dir", "archive", "results_dir"):
+        for name in ("results_dir", "data_dir", "archive"):
             self._check_path(name)
+            if getattr(self, name) is not None and name != "results_dir" and self.dataset != "cifar10":
+                raise UserError(
+                    f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
+                )
 
     def _check_seeds(self, seeds: int) -> None:
         if self.seed + seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
@@ -75,10 +80,6 @@ class Basic:
         if not path:
             raise UserError(f"--{name} is empty: write a path, or leave it out")
         user_path(path)
-        if name != "results_dir" and self.dataset != "cifar10":
-            raise UserError(
-                f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
-            )
 
     def folder(self, study: str) -> Path:
         """Where the study's results go; made, and proved to be writable."""
@@ -191,19 +192,30 @@ class Tuned(Training):
         return distinct("--learning_rates", real_numbers("--learning_rates", self.learning_rates))
 
 
-DEVICES = ("max_memory_gb", "data_parallel", "checkpoint_minutes")
+WHILE = ("max_memory_gb", "checkpoint_minutes")
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
 
 
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *DEVICES, *PROCESSES}
+    left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *WHILE, *PROCESSES}
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+
+
+def changed(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:
+    """Which options of a result differ from those now, in words; empty if none does.
+
+    What is `resumed` may go on with another number of devices, whose sums are rounded otherwise.
+    """
+    now = json.loads(json.dumps(of_result(config)))
+    names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+    names = [name for name in names if not (resumed and name == "data_parallel")]
+    return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
 
 
 def of_job(config: Training) -> dict[str, Any]:
     """What all processes of a job must have alike."""
-    alike = ("data_parallel", "checkpoint_minutes", "resume")
+    alike = ("checkpoint_minutes", "resume")
     return {**of_result(config), **{name: getattr(config, name) for name in alike}}
 
 

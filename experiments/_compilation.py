@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 from jax import monitoring
 
-from mlp_jax.errors import UserError
+from mlp_jax.errors import UserError, user_path
 
 MOST_CPU_DEVICES = 8
 _seen: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def cache_folder() -> Path:
         processor = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         processor = platform.processor()
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlp_jax"
+    folder = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax"
     return folder / f"xla-{hashlib.sha256(processor.encode()).hexdigest()[:8]}"
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ def kept(job: Job) -> results.Row | None:
     except UserError as error:
         _study.set_aside(path, str(error))
         return None
-    if changed := _changed(content["config"], job.config):
+    if changed := _common.changed(content["config"], job.config):
         _say(f"{path} has other options ({changed}): the study runs again")
         return None
     return content
@@ -101,7 +100,7 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
 def clear_unfinished(job: Job, fingerprint: str) -> None:
     """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
     for path, about in _left(job):
-        changed = _changed(about["config"], job.config)
+        changed = _common.changed(about["config"], job.config, resumed=True)
         if changed or about["environment"]["data_fingerprint"] != fingerprint:
             _study.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
 
@@ -115,13 +114,6 @@ def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:
     with contextlib.suppress(UserError):
         if (newest := Checkpoints(checkpoints).newest()) is not None:
             yield checkpoints, newest.about
-
-
-def _changed(then: Mapping[str, Any], config: _common.Common) -> str:
-    """Which options differ, in words; empty if none does."""
-    now = json.loads(json.dumps(_common.of_result(config)))
-    names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
-    return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
 
 
 def _say(what: str) -> None:

@@ -32,11 +32,11 @@ def run(config: "Config", path: Path) -> bool:
     _check(config)
     names = pictures_named(config.predict)
     model = load_model(config, path)
-    folder = config.folder("best_model")
+    target = config.folder("best_model") / "predictions.json"
+    refuse_folder(target)
     images = np.stack([read_picture(name, model.image_shape) for name in names])
     rows = predictions(model, names, images)
     print(table(rows))
-    target = folder / "predictions.json"
     _write(target, config, model, rows, started)
     about = model.about
     print(
@@ -44,6 +44,12 @@ def run(config: "Config", path: Path) -> bool:
         f"{about.test_images:,} test images; {target}"
     )
     return True
+
+
+def refuse_folder(path: Path) -> None:
+    """Raises UserError, before any work, if a folder stands where a file is to be written."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: move it away, or change --results_dir")
 
 
 def _check(config: "Config") -> None:

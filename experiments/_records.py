@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from experiments import _differ
 from experiments._unfinished import identity
 from mlp_jax import results
 from mlp_jax.blocks import Run
@@ -89,5 +90,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _say_what_differs(about: results.Row, then: results.Row, now: results.Row) -> None:
     run = ", ".join(f"{name} {value}" for name, value in about.items())
-    changed = results.differences(then, now) or "nothing that is recorded differs: the machine may be at fault"
-    print(f"note: {run} gave other bits than the same run did here before: {changed}", file=sys.stderr)
+    sides = [{"config": {}, "environment": {k: v for k, v in side.items() if k != "time"}} for side in (then, now)]
+    why = "; ".join(_differ.causes(*sides)) or "nothing that is recorded differs: is the machine at fault?"
+    print(f"note: {run} gave other bits than the same run did here before ({why})", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from experiments import _ahead, _common, _stop, _study
-from mlp_jax import data, population, results, statistics
+from mlp_jax import data, population, programs, results, statistics
 from mlp_jax.data import Splits
 from mlp_jax.evaluation import Evaluation, evaluate, on_device
 from mlp_jax.model import MLPConfig, Params
@@ -48,6 +48,7 @@ class Setting(NamedTuple):
 
 def ready(config: _common.Common, study: _study.Study, normalization: str) -> Splits:
     """The protocol's splits, normalised and on the devices; the study states which data they are."""
+    programs.forget()
     dataset = config.load()
     study.use(dataset)
     splits = data.normalize(config.split(dataset), normalization)

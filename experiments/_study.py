@@ -1,7 +1,6 @@
 """A study's results folder: finished rows, figures, what an interrupted run has left there."""
 
 import itertools
-import json
 import shutil
 import sys
 import time
@@ -11,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from experiments import _compilation, _lock, _machines
-from experiments._common import Basic, of_result
+from experiments._common import Basic, changed, of_result
 from experiments._records import Records
 from experiments._unfinished import Unfinished
 from mlp_jax import data, results
@@ -88,11 +87,8 @@ class Study:
 
     def _check(self, content: results.Row, path: Path) -> None:
         """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
-        now, then = json.loads(json.dumps(self._options())), content["config"]
-        names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
-        changed = [f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names]
-        if changed:
-            raise UserError(f"cannot resume {path}: {'; '.join(changed)}: repeat the options or drop --resume")
+        if what := changed(content["config"], self.config, resumed=True):
+            raise UserError(f"cannot resume {path}: {what}: repeat the options or drop --resume")
         environment = content["environment"]
         if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:
             raise UserError(f"cannot resume {path}: its dataset is not that of {self._partial}: drop --resume")
@@ -117,7 +113,6 @@ class Study:
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
-        environment["device"]["data_parallel"] = getattr(self.config, "data_parallel", 1)
         return {**environment, "compilation": _compilation.programs()}
 
     def _header(self) -> results.Row:

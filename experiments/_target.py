@@ -37,6 +37,8 @@ def find(target: str) -> tuple[str, str]:
             raise UserError(
                 f"target {place} is not a file: name a Python file, then a colon and the class or function"
             )
+        if path.suffix != ".py":
+            raise UserError(f"target {place} is not a Python file: its name must end in .py")
         return str(path.absolute()), name
     return place, name
 

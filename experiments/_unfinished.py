@@ -119,7 +119,9 @@ class Unfinished:
         try:
             self.checkpoints.save(self._reached, {**self.about(), "row_seconds": self.row_seconds()})
         except (OSError, ValueError) as error:
-            _say(f"no checkpoint could be written: {str(error).splitlines()[0]}; free the disk, training goes on")
+            reason = getattr(error, "strerror", None) or str(error)
+            folder = self.checkpoints.folder
+            _say(f"no checkpoint could be written to {folder}: {reason}; free the disk, training goes on")
 
 
 def _shared(run: Stored | None) -> Stored:

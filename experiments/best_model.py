@@ -73,6 +73,10 @@ class Config(_common.Tuned):
     )
     model: str | None = option(None, "with --predict: a saved model; default RESULTS_DIR/best_model/" + FILE)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_path("model")
+
     def split(self, dataset: data.Dataset) -> Splits:
         """As the protocol's, but the report's best model was validated on 5,000 images."""
         splits = super().split(dataset)
@@ -124,6 +128,7 @@ def run(config: Config) -> bool:
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
     study = _study.Study("best_model", config)
+    _predict.refuse_folder(study.folder / FILE)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     label = {"hidden": list(widths(config)), "activation": "leaky_relu", "batch_norm": "after"}
     setting = _runs.Setting(label, network(config, splits.train.x.shape[1]), recipes, report(config))

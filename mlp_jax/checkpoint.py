@@ -5,16 +5,20 @@ what the caller says about them, and the sha256 of every file. One without that 
 handed to orbax before all digests agree, and nothing in a checkpoint is ever run.
 """
 
+import contextlib
 import hashlib
 import json
 import math
+import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 
 from mlp_jax import results
 from mlp_jax.errors import UserError
@@ -24,6 +28,7 @@ from mlp_jax.train import History, Observed, Result, TrainConfig, bare, init_sta
 
 FORMAT = "mlp_jax checkpoint 1"
 KEPT = 2
+CONTENT = "content"  # the name of orbax's one array
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -101,13 +106,12 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         number = max(self._numbers(), default=0) + 1
         self._sweep()
-        groups, layout = _grouped({name: stored(run) for name, run in runs.items()})
+        packed, layout = _packed({name: stored(run) for name, run in runs.items()})
         try:
-            _write_arrays(self.folder / str(number), groups)
+            _write(self.folder / str(number), packed)
             content = {
                 "format": FORMAT,
                 "about": dict(about),
-                "arrays": [[group.dtype.str, list(group.shape)] for group in groups],
                 "runs": layout,
                 "files": _digests(self.folder / str(number)),
             }
@@ -139,7 +143,7 @@ class Checkpoints:
                 name for name in {**found, **content["files"]} if found.get(name) != content["files"].get(name)
             )
             raise UserError(f"{names[0]} is altered or missing")
-        return _runs(_read_arrays(folder, content["arrays"]), content["runs"]), dict(content["about"])
+        return _unpacked(_read(folder), content["runs"]), dict(content["about"])
 
     def _sweep(self) -> None:
         """Removes all but the whole checkpoints."""
@@ -156,14 +160,21 @@ def _digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def _grouped(runs: Mapping[str, Stored]) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Arrays of one kind stacked, since orbax takes its time for each; and where each run finds its own."""
-    groups: dict[Any, list[np.ndarray]] = {}
+def _packed(runs: Mapping[str, Stored]) -> tuple[np.ndarray, dict[str, Any]]:
+    """All arrays as bytes, one after the other; and where each run finds its own: (start, type, shape).
 
-    def place(array: np.ndarray) -> list[int]:
-        members = groups.setdefault((array.shape, array.dtype.str), [])
-        members.append(array)
-        return [list(groups).index((array.shape, array.dtype.str)), len(members) - 1]
+    One array, because orbax takes its time for each, and where the disk is full the others' errors come too late
+    to be caught.
+    """
+    parts: list[bytes] = []
+    size = 0
+
+    def place(array: np.ndarray) -> list[Any]:
+        nonlocal size
+        start, content = size, array.tobytes()
+        parts.append(content)
+        size += len(content)
+        return [start, array.dtype.str, list(array.shape)]
 
     layout = {
         name: {
@@ -174,12 +185,15 @@ def _grouped(runs: Mapping[str, Stored]) -> tuple[list[np.ndarray], dict[str, An
         }
         for name, run in runs.items()
     }
-    return [np.stack(members) for members in groups.values()], layout
+    return np.frombuffer(b"".join(parts), np.uint8), layout
 
 
-def _runs(groups: list[np.ndarray], layout: dict[str, Any]) -> dict[str, Stored]:
-    def arrays(places: list[list[int]]) -> Arrays:
-        return tuple(groups[group][row] for group, row in places)
+def _unpacked(content: np.ndarray, layout: dict[str, Any]) -> dict[str, Stored]:
+    def arrays(places: list[Any]) -> Arrays:
+        return tuple(
+            np.frombuffer(content, dtype, math.prod(shape), offset=start).reshape(shape)
+            for start, dtype, shape in places
+        )
 
     return {
         name: Stored(
@@ -192,34 +206,37 @@ def _runs(groups: list[np.ndarray], layout: dict[str, Any]) -> dict[str, Stored]
     }
 
 
-def _orbax() -> tuple[Any, Any]:
-    """orbax's checkpointer for one process alone, which need not be the only one of its job; and its arguments."""
+@contextlib.contextmanager
+def _orbax() -> Iterator[tuple[Any, Any]]:
+    """orbax's checkpointer for one process alone, which need not be the only one of its job; and its arguments.
+
+    It logs the errors that it raises, each with several stack traces: within this block it is silent.
+    """
     import orbax.checkpoint as ocp  # takes a third of a second, which a start without checkpoints does not spend
 
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="alone"
-    )
-    if jax.process_count() == 1:
-        alone = ocp.options.MultiprocessingOptions()
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone), ocp.args
+    one = {"primary_host": jax.process_index(), "active_processes": {jax.process_index()}}
+    alone = {} if jax.process_count() == 1 else {**one, "barrier_sync_key_prefix": "alone"}
+    options = ocp.options.MultiprocessingOptions(**alone)
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
+            yield checkpointer, ocp.args
+    except ValueError as error:  # with what the system said somewhere in it
+        code = re.search(r"os_error_code='([0-9]+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+    finally:
+        logging.set_verbosity(level)
 
 
-def _write_arrays(folder: Path, groups: list[np.ndarray]) -> None:
-    checkpointer, args = _orbax()
-    with checkpointer:
-        checkpointer.save(
-            folder, args=args.StandardSave({str(n): group for n, group in enumerate(groups) if group.size})
-        )
+def _write(folder: Path, content: np.ndarray) -> None:
+    with _orbax() as (checkpointer, args):
+        checkpointer.save(folder, args=args.StandardSave({CONTENT: content}))
 
 
-def _read_arrays(folder: Path, kinds: list[Any]) -> list[np.ndarray]:
-    checkpointer, args = _orbax()
-    with checkpointer:
-        found = checkpointer.restore(folder, args=args.StandardRestore())
-    groups = [
-        found[str(n)] if math.prod(shape) else np.zeros(shape, dtype) for n, (dtype, shape) in enumerate(kinds)
-    ]
-    if [[group.dtype.str, list(group.shape)] for group in groups] != kinds:
-        raise UserError("its arrays are others than it says")
-    return groups
+def _read(folder: Path) -> np.ndarray:
+    with _orbax() as (checkpointer, args):
+        return np.ascontiguousarray(checkpointer.restore(folder, args=args.StandardRestore())[CONTENT])

@@ -30,6 +30,7 @@ VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
 
 _SHAPE = (32, 32, 3)
+_TFDS_FEATURES = "tensorflow_datasets.core.features."
 _CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
 _CACHE_MAGIC = f"mlp_jax cifar10 cache {_CACHE_FORMAT} ".encode()
 
@@ -72,6 +73,8 @@ def _decode(directory: Path) -> Dataset:
     import tensorflow_datasets as tfds  # takes most of a second, which a cached start does not spend
 
     try:
+        text = (directory / "features.json").read_text(encoding="utf-8")
+        json.loads(text, object_pairs_hook=_check_features)
         builder = tfds.builder_from_directory(directory)
         train_images, train_labels = _decode_split(builder, "train")
         test_images, test_labels = _decode_split(builder, "test")
@@ -86,6 +89,15 @@ def _decode(directory: Path) -> Dataset:
         ) from error
     except Exception as error:  # tfds, protobuf, array_record and Pillow each raise types of their own
         raise damaged(directory, one_line(error)) from error
+
+
+def _check_features(entries: list[tuple[str, Any]]) -> None:
+    """Of every object in features.json: tfds imports the module of whatever class one names, so only its own."""
+    for key, value in entries:
+        if key.lower().replace("_", "") in ("pythonclassname", "type") and not str(value).startswith(
+            _TFDS_FEATURES
+        ):
+            raise ValueError(f"features.json names {str(value)[:100]!r}, which is no feature of tfds")
 
 
 def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
@@ -124,7 +136,9 @@ def _records(paths: Sequence[Any]) -> int:
 
 
 def _pixels(encoded: bytes) -> Images:
-    with Image.open(io.BytesIO(encoded)) as image:
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        if image.size != _SHAPE[:2]:  # before they are decoded
+            raise ValueError(f"an image has {image.size[0]} x {image.size[1]} pixels, not 32 x 32")
         pixels = np.asarray(image)
     if pixels.shape != _SHAPE or pixels.dtype != np.uint8:
         raise ValueError(f"an image is {pixels.dtype} of shape {pixels.shape}, not uint8 of {_SHAPE}")

@@ -83,9 +83,9 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
             f"connect to the network, or get {official} and give --archive=PATH, or give the --data_dir "
             "of a prepared copy, or use --dataset=digits"
         ) from error
+    _write_dataset(directory, classes, records)
     if warning:
         logging.warning("%s", warning)
-    _write_dataset(directory, classes, records)
 
 
 @contextlib.contextmanager

@@ -178,13 +178,15 @@ def read_bounded(path: Path, most: int) -> bytes:
             raise UserError(f"{shown} is a folder, not a file")
         if path.exists() and not path.is_file():  # a pipe would never end
             raise UserError(f"{shown} is not a regular file")
+        if path.stat().st_size > most:
+            raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > most:
+    if len(content) > most:  # it grows
         raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
     if not content:
         raise UserError(f"{shown} is empty")

@@ -28,13 +28,29 @@ SPECS = PartitionSpec("runs"), PartitionSpec()
 """Where an array with runs as leading axis lies, and one that is everywhere the same."""
 
 
+MOST = 32
+"""How many programs of a kind are kept."""
+
+
+def forget() -> None:
+    """Drops all programs if there are as many as are kept; to be called when a job begins.
+
+    jax remembers much of a program that is not kept any longer: of each some MB, for ever, without this.
+    """
+    if _epoch.cache_info().currsize < MOST:
+        return
+    for kept in (compiled, _epoch, _drawn):
+        kept.cache_clear()
+    jax.clear_caches()
+
+
 def mesh_of(devices: Any) -> Mesh:
     """The mesh of an array of devices, (runs, data_parallel) or (runs,)."""
     grid = np.array(devices).reshape(len(devices), -1)
     return Mesh(grid, ("runs", "batch"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=MOST)
 def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, Any]:
     """Start and epoch of blocks of runs, sharded over the mesh; compiled when they are first called.
 
@@ -56,7 +72,7 @@ def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, An
     return start, _epoch(replace(model, init=MLPConfig.init), config, mesh)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=MOST)
 def _epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
     runs, everywhere = SPECS
     mapped = functools.partial(_mapped, mesh=mesh)
@@ -93,7 +109,7 @@ def _epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
     return jax.jit(epoch_and_share, donate_argnums=0)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=MOST)
 def _drawn(model: MLPConfig, mesh: Mesh) -> Any:
     """(keys, hyper) -> initial parameters; apart, since it takes long to compile and serves all optimisers."""
 

@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax import machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import open_regular
 from mlp_jax.train import Result
 
-PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "tensorflow-datasets")
+PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
 
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
@@ -30,10 +31,12 @@ PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
 """What every results file has."""
 
 Row = dict[str, Any]
+MOST_BYTES = 2**28
+"""Of a results file; the largest have some megabytes."""
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
-    """What a result depends on: versions, device, commit of the code, whether it was changed, time taken."""
+    """What a result depends on: versions, device, settings, commit of the code, if it was changed, time taken."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -44,7 +47,10 @@ def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint
             "processes": jax.process_count(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            **machine.processor(),
+            "runtime": " ".join(device.client.platform_version.split()),
         },
+        "settings": machine.settings(),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if (changed := _git("status", "--porcelain", *CODE)) is None else bool(changed),
         "command": " ".join(command),
@@ -74,22 +80,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.strip()
-
-
-BITS = ("versions", "device", "commit", "dirty", "settings")
-"""The parts of an environment that can change the bits of a result."""
-
-
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two environments that can change a result, in words; empty if nothing does."""
-    pairs = [
-        (name, then.get(part), now.get(part))
-        if not isinstance(now.get(part), dict)
-        else (name, (then.get(part) or {}).get(name), now[part].get(name))
-        for part in BITS
-        for name in (now[part] if isinstance(now.get(part), dict) else [part])
-    ]
-    return "; ".join(f"{name} {a!r} then, {b!r} now" for name, a, b in pairs if a != b)
 
 
 def digest(tree: Any) -> str:
@@ -187,10 +177,14 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
     Raises UserError if it is missing, cut, not one of ours, or mixed.
     """
     try:
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
         with open_regular(path) as file:
             content = json.loads(file.read().decode(), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
     if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):

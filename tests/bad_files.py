@@ -140,13 +140,14 @@ def dangling(folder):
 
 
 @functools.cache
-def _model():
+def _model(last=1.0):
+    """The file of a small network whose last weights are random numbers times `last`."""
     draw = np.random.default_rng(0).standard_normal
     config = MLPConfig(hidden=(8,), activation="leaky_relu", batch_norm="after", inputs=192)
     one, zero = np.ones(8, np.float32), np.zeros(8, np.float32)
     layers = (
         NormLayer(draw((192, 8), np.float32), zero, one, zero),
-        Layer(draw((8, 10), np.float32), np.zeros(10, np.float32)),
+        Layer(np.float32(last) * draw((8, 10), np.float32), np.zeros(10, np.float32)),
     )
     about = export.About("synthetic", "f" * 64, "clean", 0, 0.5, 200, "0.2.0")
     scaling = Scaling("standardize", np.full(3, 127.5), np.full(3, 50.0))
@@ -193,8 +194,7 @@ def nan_model(folder):
 
 def overflowing_model(folder):
     """Finite numbers whose answer is not."""
-    largest = np.full((8, 10), 3e38, np.float32)
-    return _written(folder / "model.safetensors", _altered({"layer2.w": largest}))
+    return _written(folder / "model.safetensors", _model(1e38))
 
 
 def transposed_model(folder):

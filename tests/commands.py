@@ -56,9 +56,10 @@ class Server:
         self._answers.close()
         self._process.wait()
 
-    def run(self, script, arguments, folder, environment):
-        """The script with these arguments, started in this folder."""
+    def run(self, script, arguments, folder, environment, user=None):
+        """The script with these arguments, started in this folder, by the user of this number if one is given."""
         request = {"script": script, "arguments": arguments, "folder": str(folder), "environment": environment}
+        request |= {"user": user}
         streams = {name: folder.with_name(f"{folder.name}.{name}") for name in ("out", "err")}
         request |= {name: str(path) for name, path in streams.items()}
         self._requests.write(json.dumps(request) + "\n")
@@ -95,6 +96,8 @@ def become(request):
         made = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if mode is None else mode
         os.dup2(os.open(request.get(name, name), made, 0o644), descriptor)
     os.chdir(request["folder"])
+    if request["user"] is not None:
+        os.setuid(request["user"])
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = [request["script"], *request["arguments"]]

@@ -183,7 +183,6 @@ def test_ratios_are_medians_of_each_repeats(monkeypatch):
     assert row["faster_than"]["numpy"] | {"values": 0} == {"median": 3.0, "min": 1.0, "max": 10.0, "values": 0}
 
 
-@pytest.mark.optimized
 def test_the_command_line(tmp_path):
     arguments = ("--workloads=default", "--population_sizes=2", "--repeats=2", "--seconds=0.01")
     contenders = "--contenders=manual,numpy,torch-graphs,torch-vmap,sklearn"

@@ -283,7 +283,6 @@ def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_pa
     assert rows[0] == rows[1] == rows[2]
 
 
-@pytest.mark.optimized
 def test_precision_memory_and_devices(monkeypatch, tmp_path):
     arguments = {
         "plain": (),

@@ -130,7 +130,6 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == ["accuracy.svg", "results.json"]
 
 
-@pytest.mark.optimized
 def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
     """Each time a row more is kept; the last ones come from one process alone."""
     partial = tmp_path / "depth_study" / "partial.json"

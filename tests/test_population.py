@@ -114,10 +114,10 @@ def test_a_minibatch_shared_by_four_devices_of_eight(splits):
 def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
     rates = (0.02, 1e6, 0.01)
     runs = settings(learning_rate=rates)
+    alone = one_by_one(runs, splits)
     for wide in (False, True):
         together = population.train(runs, splits, wide=wide, devices=jax.devices()[:1])
         assert [result.status for result in together] == ["finished", "diverged", "finished"] * 2
-        alone = one_by_one(runs, splits)
         if not wide:
             assert all(same_bits(a, b) for a, b in zip(together, alone, strict=True))
         close([r for r in together if r.status == "finished"], [r for r in alone if r.status == "finished"], 1e-5)
@@ -224,3 +224,24 @@ def test_a_lower_precision_learns_and_differs(splits):
         run = train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
         assert not np.array_equal(run.history.loss, plain_run.history.loss)
         np.testing.assert_allclose(run.history.loss, plain_run.history.loss, rtol=5e-2)
+
+
+def test_programs_are_forgotten_when_there_are_many(splits, traces):
+    """And jax traces them anew, to the same bits."""
+    programs.forget()
+    run, mesh = Run(jax.random.key(0), MODEL, FAST), programs.mesh_of(jax.devices()[:1])
+    for cache in (programs.compiled, programs._epoch, programs._drawn):
+        cache.cache_clear()
+    before = population.train([run], splits, devices=jax.devices()[:1])[0]
+    traced = len(traces)
+    for width in range(1, programs.MOST - 1):
+        programs.compiled(dataclasses.replace(MODEL, hidden=(width, 3)), FAST, mesh)  # not called, so not compiled
+    programs.forget()
+    population.train([run], splits, devices=jax.devices()[:1])
+    assert len(traces) == traced
+    programs.compiled(dataclasses.replace(MODEL, hidden=(3, 4)), FAST, mesh)
+    programs.forget()
+    assert programs._epoch.cache_info().currsize == 0
+    after = population.train([run], splits, devices=jax.devices()[:1])[0]
+    assert len(traces) > traced
+    assert same_bits(before, after)

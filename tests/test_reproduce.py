@@ -105,7 +105,7 @@ def test_other_options_run_again_and_say_so(ran, tmp_path, capsys):
         f"note: {tmp_path}/first/results.json has other options (seeds=3 then, 5 now): the study runs again" in err
     )
     assert err.count("\n") == 2
-    assert sorted(p.name for p in (tmp_path / "first").iterdir()) == ["a.svg", "results.json"]
+    assert sorted(p.name for p in (tmp_path / "first").iterdir()) == [".lock", "a.svg", "results.json"]
 
 
 def test_other_data_run_again_and_say_so(ran, tmp_path, capsys):

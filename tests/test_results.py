@@ -1,12 +1,15 @@
 import json
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from mlp_jax import results, statistics
+from mlp_jax import machine, results, statistics
 from mlp_jax.errors import UserError
 
 
@@ -66,6 +69,27 @@ def test_environment_says_what_a_result_depends_on():
     assert found["wall_seconds"] == 1.235
     assert json.dumps(found, allow_nan=False)
     assert (found["commit"] is None) == (found["dirty"] is None)
+
+
+def test_environment_says_what_can_change_bits(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.setenv("JAX_DEFAULT_PRNG_IMPL", "rbg")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/a/folder")
+    found = results.environment(wall_seconds=1)
+    assert found["settings"]["variables"]["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    assert found["settings"]["variables"]["JAX_DEFAULT_PRNG_IMPL"] == "rbg"
+    assert "/a/folder" not in json.dumps(found)
+    with jax.default_matmul_precision("tensorfloat32"):
+        told = results.environment(wall_seconds=1)["settings"]["config"]
+    assert told["default_matmul_precision"] == "tensorfloat32"
+    assert None not in (told["enable_x64"], told["disable_most_optimizations"], told["default_prng_impl"])
+    assert {"scipy", "numpy", "optax", "jaxlib"} <= found["versions"].keys()
+    assert 1 <= found["device"]["usable_cores"] <= found["device"]["cores"]
+    if platform.machine() == "x86_64" and Path("/proc/cpuinfo").exists():
+        assert found["device"]["model"]
+        assert set(found["device"]["vectors"].split()) == set(machine.VECTORS) & set(
+            Path("/proc/cpuinfo").read_text().split()
+        )
 
 
 def test_command_line_is_what_the_user_typed():

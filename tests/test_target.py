@@ -11,6 +11,7 @@ import pytest
 from experiments import _compare, gradient_check
 from experiments._mutants import CLASS, FUNCTION
 from mlp_jax.errors import UserError
+from tests.test_experiments import start
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -125,12 +126,12 @@ def test_a_target_that_never_ends_is_ended(source, tmp_path):
         (["--target=a:b", "--l2_convention=third"], "unknown l2_convention 'third'"),
     ],
 )
-def test_wrong_arguments_are_one_line_and_status_2(arguments, words, tmp_path):
-    done = command(*arguments, f"--results_dir={tmp_path}")
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+def test_wrong_arguments_are_one_line_and_status_2(arguments, words, tmp_path, monkeypatch, capfd):
+    assert start(monkeypatch, "gradient_check", *arguments, f"--results_dir={tmp_path}") == 2
+    out, err = capfd.readouterr()
+    assert words in err
+    assert err.count("\n") == 1
+    assert out == ""
 
 
 def test_exit_status_1_and_nothing_on_standard_error(tmp_path):

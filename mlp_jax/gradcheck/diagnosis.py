@@ -5,6 +5,7 @@ or a flipped sign, the coefficients what was made of the penalty. The data term 
 layer's delta; a wrong delta is passed on to the layers below, so that one mistake explains all that it spoils.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import NamedTuple
@@ -18,6 +19,7 @@ ANOTHER_PLACE = 0.1  # cost of a mistake that is made once more, against 1 for a
 UNKNOWN = 10.0
 BEAM = 6
 # a leaf that needs one of these to be explained by a delta does not speak for that delta
+REMARKS = {code for code, mistake in MISTAKES.items() if mistake.remark}
 CANCELLING = {"batch_mean_missing", "batch_mean_twice", "bias_mean", "sign"}
 
 
@@ -32,22 +34,32 @@ class Mistake(NamedTuple):
     place: str
 
 
+Term = Callable[[int], np.ndarray]  # of the leaf's situations, counted from 0
+Factors = list[tuple[tuple[str, ...], list[float]]]
+
+
 class Leaf(NamedTuple):
-    """One leaf in every situation where the candidate gave it: which situations, and how closely it must fit."""
+    """One leaf in every situation where the candidate gave it: which situations, and how closely it must fit.
+
+    parameters: what it is the gradient of; sizes: their norms. factors: what may stand before the data term, with
+      their codes.
+    """
 
     layer: int
     field: str
     at: list[int]
     values: Values
     tolerances: list[float]
+    parameters: Values
+    sizes: list[float]
+    factors: Factors
 
 
 def cost(mistakes: frozenset[Mistake]) -> float:
     """Fewest different mistakes first, then fewest places; remarks count half, anything known before `unknown`."""
-    known = [m for m in mistakes if m.code != "unknown"]
-    codes = {m.code for m in known}
-    remarks = sum(MISTAKES[code].remark for code in codes)
-    known_cost = len(codes) - remarks / 2 + ANOTHER_PLACE * (len(known) - len(codes))
+    known = [m.code for m in mistakes if m.code != "unknown"]
+    codes = set(known)
+    known_cost = len(codes) - len(codes & REMARKS) / 2 + ANOTHER_PLACE * (len(known) - len(codes))
     return known_cost + UNKNOWN * (len(mistakes) - len(known))
 
 
@@ -115,7 +127,9 @@ def _leaf(situations: list[Situation], k: int, field: str, tolerance: float) -> 
         max(tolerance * max(size, _norm(value)), error)
         for size, value, error in zip(sizes, values, rounding, strict=True)
     ]
-    return Leaf(k, field, at, values, limits)
+    parameters = [np.asarray(getattr(situations[i].case.params[k], field)) for i in at]
+    norms, factors = [_norm(p) for p in parameters], list(_factors([situations[i].n for i in at], field))
+    return Leaf(k, field, at, values, limits, parameters, norms, factors)
 
 
 def _step(situations: list[Situation], k: int, leaves: list[Leaf], above: State, most: int) -> list[State]:
@@ -128,14 +142,14 @@ def _step(situations: list[Situation], k: int, leaves: list[Leaf], above: State,
         [(i, codes) for i, delta in enumerate(deltas) if (codes := explain(situations, leaf, delta)) is not None]
         for leaf in leaves
     ]
-    states = []
+    states, codes_of = [], [delta.codes for delta in deltas]
     for i, delta in enumerate(deltas):
         users = sum(any(j == i and not CANCELLING & {*codes} for j, codes in ways) for ways in explained)
         if k == 0 and delta.deviations and users < min(2, len(leaves)):
             continue  # nothing lies below: what only one leaf shows is that leaf's own
-        found = above.mistakes | {Mistake(code, k, "delta") for code in delta.codes}
+        found = above.mistakes | {Mistake(code, k, "delta") for code in codes_of[i]}
         for leaf, ways in zip(leaves, explained, strict=True):
-            found = _account(k, leaf, ways, deltas, i, found)
+            found = _account(k, leaf, ways, codes_of, i, found)
         states.append(State(found, delta.values))
     return sorted(states, key=lambda state: cost(state.mistakes))[: 2 * BEAM]
 
@@ -144,7 +158,7 @@ def _account(
     k: int,
     leaf: Leaf,
     ways: list[tuple[int, tuple[str, ...]]],
-    deltas: list[Delta],
+    codes_of: list[list[str]],
     passed: int,
     found: frozenset[Mistake],
 ) -> frozenset[Mistake]:
@@ -152,21 +166,26 @@ def _account(
 
     The leaf may have been computed from another delta than that: then its deviations are the leaf's own.
     """
-    choices = [found | {Mistake("unknown", k, leaf.field)}]
+    choices: dict[tuple[str, ...], None] = {("unknown",): None}  # without repetitions, in this order
     for i, codes in ways:
-        own = [] if i == passed else deltas[i].codes
+        if i == passed and not codes:
+            return found  # nothing costs less
+        own = [] if i == passed else codes_of[i]
         if leaf.field in ("b", "shift"):  # a leaf of its own that is divided again: where it is a bias, by .mean()
             own = ["bias_mean" if code == "batch_mean_twice" else code for code in own]
-        choices.append(found | {Mistake(code, k, leaf.field) for code in (*codes, *own)})
-    return min(choices, key=cost)
+        choices[*codes, *own] = None
+    return min((found | {Mistake(code, k, leaf.field) for code in codes} for codes in choices), key=cost)
 
 
 def explain(situations: list[Situation], leaf: Leaf, delta: Delta) -> tuple[str, ...] | None:
     """The mistakes, beside those of the delta, that make the leaf what it is; () if none, None if nothing fits."""
     best: tuple[str, ...] | None = None
-    for code, terms in _terms(situations, leaf, delta):
-        for factor_codes, factors in _factors(situations, leaf):
-            penalty = _penalty(situations, leaf, terms, factors)
+    for code, term in _terms(situations, leaf, delta):
+        far = _far(leaf, term(0))
+        for factor_codes, factors in leaf.factors:
+            if far(factors[0]):
+                continue
+            penalty = _penalty(situations, leaf, term, factors)
             if penalty is None:
                 continue
             codes = tuple(dict.fromkeys((*code, *factor_codes, *penalty)))
@@ -177,60 +196,78 @@ def explain(situations: list[Situation], leaf: Leaf, delta: Delta) -> tuple[str,
     return best
 
 
-def _terms(situations: list[Situation], leaf: Leaf, delta: Delta) -> Iterator[tuple[tuple[str, ...], Values]]:
+def _far(leaf: Leaf, term: np.ndarray) -> Callable[[float], bool]:
+    """Whether the first situation alone, in a rough and quick calculation, tells that `_penalty` finds nothing.
+
+    |rest|^2 beside the parameter's direction, expanded in powers of the factor; its rounding errors are below
+    1e-12 of its parts.
+    """
+    value, parameter, tolerance = leaf.values[0], leaf.parameters[0], leaf.tolerances[0]
+    across = parameter / (leaf.sizes[0] or 1.0)
+    value, term = (a - float((a * across).sum()) * across for a in (value, term))
+    vv, vt, tt = (float((a * b).sum()) for a, b in ((value, value), (value, term), (term, term)))
+
+    def far(factor: float) -> bool:
+        limit = 1.01 * tolerance * max(1.0, abs(factor))
+        return vv - 2 * factor * vt + factor**2 * tt - 1e-12 * (vv + factor**2 * tt) > limit**2
+
+    return far
+
+
+def _terms(situations: list[Situation], leaf: Leaf, delta: Delta) -> Iterator[tuple[tuple[str, ...], Term]]:
     """The leaf's data term from a delta, and every way of getting the product wrong."""
-    chosen = [situations[i] for i in leaf.at]
-    deltas = [delta.values[i] for i in leaf.at]
     if leaf.field == "b":
-        yield (), [d.sum(axis=0) for d in deltas]
+        yield (), lambda j: delta.values[leaf.at[j]].sum(axis=0)
     elif leaf.field == "shift":
-        yield (), [delta.normed[i].sum(axis=0) for i in leaf.at]
+        yield (), lambda j: delta.normed[leaf.at[j]].sum(axis=0)
     elif leaf.field == "scale":
-        norms = [s.truth.trace.hidden[leaf.layer].norm for s in chosen]
-        normed = [delta.normed[i] for i in leaf.at]
-        yield (), [(d * n.normalized).sum(axis=0) for d, n in zip(normed, norms, strict=True)]
+        norms = [situations[i].truth.trace.hidden[leaf.layer].norm for i in leaf.at]
+        yield (), lambda j: (delta.normed[leaf.at[j]] * norms[j].normalized).sum(axis=0)
     else:
-        yield from _weight_terms(chosen, leaf.layer, deltas)
+        chosen = [situations[i] for i in leaf.at]
+        yield from _weight_terms(chosen, leaf.layer, [delta.values[i] for i in leaf.at])
 
 
-def _weight_terms(situations: list[Situation], k: int, deltas: Values) -> Iterator[tuple[tuple[str, ...], Values]]:
+def _weight_terms(situations: list[Situation], k: int, deltas: Values) -> Iterator[tuple[tuple[str, ...], Term]]:
     traces = [s.truth.trace for s in situations]
     inputs = [t.inputs if k == len(t.hidden) else t.hidden[k].inputs for t in traces]
-    yield (), [a.T @ d for a, d in zip(inputs, deltas, strict=True)]
+    yield (), lambda j: inputs[j].T @ deltas[j]
     if k > 0:
         below = [t.hidden[k - 1] for t in traces]
-        yield ("pre_activation_used",), [h.z.T @ d for h, d in zip(below, deltas, strict=True)]
+        yield ("pre_activation_used",), lambda j: below[j].z.T @ deltas[j]
         if below[0].mask is not None:
-            yield ("pre_activation_used",), [(h.z * h.mask).T @ d for h, d in zip(below, deltas, strict=True)]
-    for left, right in product((False, True), repeat=2):
-        factors = [(a if left else a.T, d.T if right else d) for a, d in zip(inputs, deltas, strict=True)]
-        if all(a.shape[0] == a.shape[1] and d.shape[0] == d.shape[1] for a, d in factors):
-            products = [a @ d for a, d in factors]
+            yield ("pre_activation_used",), lambda j: (below[j].z * below[j].mask).T @ deltas[j]
+    if all(a.shape[0] == a.shape[1] and d.shape[0] == d.shape[1] for a, d in zip(inputs, deltas, strict=True)):
+        for left, right in product((False, True), repeat=2):
+            term = functools.partial(_transposed, inputs, deltas, left, right)
             if left or right:
-                yield ("transpose",), products
-            yield ("transpose",), [p.T for p in products]
+                yield ("transpose",), term
+            yield ("transpose",), functools.partial(term, whole=True)
 
 
-def _factors(situations: list[Situation], leaf: Leaf) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-    """What may stand before the data term."""
-    n = [situations[i].n for i in leaf.at]
-    twice = "batch_mean_twice" if leaf.field in ("w", "scale") else "bias_mean"
+def _transposed(
+    inputs: Values, deltas: Values, left: bool, right: bool, j: int, *, whole: bool = False
+) -> np.ndarray:
+    """The product with the other factors transposed, or the whole of it."""
+    found = (inputs[j] if left else inputs[j].T) @ (deltas[j].T if right else deltas[j])
+    return np.asarray(found.T if whole else found)
+
+
+def _factors(n: list[int], field: str) -> Iterator[tuple[tuple[str, ...], list[float]]]:
+    """What may stand before the data term, for batches of n."""
+    twice = "batch_mean_twice" if field in ("w", "scale") else "bias_mean"
     powers: list[tuple[tuple[str, ...], int]] = [((), 0), (("batch_mean_missing",), 1), ((twice,), -1)]
     for sign in (1.0, -1.0):
         for codes, power in powers:
             yield (codes if sign > 0 else (*codes, "sign")), [sign * float(v) ** power for v in n]
 
 
-def _penalty(
-    situations: list[Situation], leaf: Leaf, terms: Values, factors: list[float]
-) -> tuple[str, ...] | None:
+def _penalty(situations: list[Situation], leaf: Leaf, term: Term, factors: list[float]) -> tuple[str, ...] | None:
     """What is left of the leaf beside the data term, as a multiple of the parameter, and which mistake that is."""
     coefficients, limits = [], []
-    rows = zip(leaf.at, leaf.values, terms, factors, leaf.tolerances, strict=True)
-    for i, value, term, factor, tolerance in rows:
-        rest = value - factor * term
-        parameter = getattr(situations[i].case.params[leaf.layer], leaf.field)
-        size = _norm(parameter)
+    rows = zip(leaf.values, leaf.parameters, leaf.sizes, factors, leaf.tolerances, strict=True)
+    for j, (value, parameter, size, factor, tolerance) in enumerate(rows):
+        rest = value - factor * term(j)
         coefficient = float((rest * parameter).sum()) / size**2 if size else 0.0
         if not _norm(rest - coefficient * parameter) <= tolerance * max(1.0, abs(factor)):
             return None

@@ -116,6 +116,7 @@ class Layer:
         self.hidden: list[Any] = [s.truth.trace.hidden[k] for s in situations]
         self.tensors = self._tensors()
         self.slopes: dict[str, Values] = {}
+        self.reached: dict[tuple[bool, bool], Values] = {}
 
     def deltas(self, most: int) -> Iterator[Delta]:
         """The right delta and every wrong one with at most `most` deviations."""
@@ -186,27 +187,29 @@ class Layer:
         layer = s.case.params[self.k]
         return np.asarray(getattr(layer, "shift", layer.b) if self.config.batch_norm == "before" else layer.b)
 
-    def _slope(self, z: np.ndarray) -> np.ndarray:
-        return slope(self.config, z)
-
     def delta(self, chosen: frozenset[Deviation]) -> Delta:
         """The delta of this layer with the chosen deviations."""
         what = dict(chosen)
-        values, normed = [], []
-        for i, (s, hidden) in enumerate(zip(self.situations, self.hidden, strict=True)):
-            delta = self._above(s, i, what)
-            if hidden.mask is not None:
-                delta = delta * self._dropped(hidden.mask, what.get("dropout"))
-            at_norm = delta
-            if hidden.norm is not None and self.config.batch_norm == "after":
-                delta = _norm_backward(delta, hidden.norm, s.case.params[self.k].scale, what)
-            delta = delta * self._slopes(i, delta, what)
-            if hidden.norm is not None and self.config.batch_norm == "before":
-                at_norm = delta
-                delta = _norm_backward(delta, hidden.norm, s.case.params[self.k].scale, what)
-            values.append(delta * _factor(chosen, s.n))
-            normed.append(at_norm * _factor(chosen, s.n))
+        at_norm = delta = self._below_dropout(what)
+        if self.config.batch_norm == "after":
+            delta = self._below_norm(delta, what)
+        delta = [d * slopes for d, slopes in zip(delta, self._slopes(delta, what), strict=True)]
+        if self.config.batch_norm == "before":
+            at_norm, delta = delta, self._below_norm(delta, what)
+        factors = [_factor(chosen, s.n) for s in self.situations]
+        values, normed = ([d * f for d, f in zip(part, factors, strict=True)] for part in (delta, at_norm))
         return Delta(values, normed, chosen)
+
+    def _below_dropout(self, what: dict[str, str]) -> Values:
+        how = what.get("dropout")
+        return [
+            above if hidden.mask is None else above * self._dropped(hidden.mask, how)
+            for above, hidden in zip(self._above(what), self.hidden, strict=True)
+        ]
+
+    def _below_norm(self, deltas: Values, what: dict[str, str]) -> Values:
+        rows = zip(deltas, self.hidden, self.situations, strict=True)
+        return [_norm_backward(d, h.norm, s.case.params[self.k].scale, what) for d, h, s in rows]
 
     def _dropped(self, mask: np.ndarray, how: str | None) -> np.ndarray | float:
         scale = 1 / (1 - self.config.dropout)
@@ -214,29 +217,37 @@ class Layer:
             return mask
         return mask > 0 if how == "unscaled" else scale if how == "scale only" else 1.0
 
-    def _above(self, s: Situation, i: int, what: dict[str, str]) -> np.ndarray:
-        w, above = s.case.params[self.k + 1].w, self.above[i]
-        if what.get("upstream") == "psi":
-            above = s.objective.data * softmax(s.truth.trace.logits) / s.n
-        return np.asarray(above @ (w if what.get("product") == "w" else w.T))
+    def _above(self, what: dict[str, str]) -> Values:
+        psi, straight = what.get("upstream") == "psi", what.get("product") == "w"
+        if (psi, straight) not in self.reached:
+            weights = [s.case.params[self.k + 1].w for s in self.situations]
+            above = [s.objective.data * softmax(s.truth.trace.logits) / s.n for s in self.situations]
+            rows = zip(above if psi else self.above, weights, strict=True)
+            self.reached[psi, straight] = [np.asarray(a @ (w if straight else w.T)) for a, w in rows]
+        return self.reached[psi, straight]
 
-    def _slopes(self, i: int, delta: np.ndarray, what: dict[str, str]) -> np.ndarray:
-        z, name = self.hidden[i].z, what.get("slope")
+    def _slopes(self, deltas: Values, what: dict[str, str]) -> Values:
+        name, z = what.get("slope"), [h.z for h in self.hidden]
         if name == "none":
-            return np.ones_like(z)
+            return [np.ones_like(values) for values in z]
         if name == "upstream":
-            return self._slope(delta)
-        slopes = self._slopes_at(name or "z")[i]
-        return np.where(z == 0, float(what["slope at 0"]), slopes) if "slope at 0" in what else slopes
+            return self._slopes_of(deltas)
+        slopes = self._slopes_at(name or "z")
+        if "slope at 0" not in what:
+            return slopes
+        at_0 = float(what["slope at 0"])
+        return [np.where(values == 0, at_0, slope) for values, slope in zip(z, slopes, strict=True)]
 
     def _slopes_at(self, name: str) -> Values:
         if name not in self.slopes:
-            tensors = [h.z for h in self.hidden] if name == "z" else self.tensors[name]
-            together = self._slope(np.concatenate([value.ravel() for value in tensors]))
-            ends = np.cumsum([value.size for value in tensors])[:-1]
-            parts = np.split(together, ends)
-            self.slopes[name] = [p.reshape(v.shape) for p, v in zip(parts, tensors, strict=True)]
+            self.slopes[name] = self._slopes_of([h.z for h in self.hidden] if name == "z" else self.tensors[name])
         return self.slopes[name]
+
+    def _slopes_of(self, tensors: Values) -> Values:
+        """Of all situations at once: each call of a compiled function takes its time."""
+        together = slope(self.config, np.concatenate([value.ravel() for value in tensors]))
+        parts = np.split(together, np.cumsum([value.size for value in tensors])[:-1])
+        return [p.reshape(v.shape) for p, v in zip(parts, tensors, strict=True)]
 
 
 def _norm_backward(delta: np.ndarray, norm: Any, scale: np.ndarray, what: dict[str, str]) -> np.ndarray:
@@ -247,7 +258,7 @@ def _norm_backward(delta: np.ndarray, norm: Any, scale: np.ndarray, what: dict[s
     return np.asarray((d - mean - variance) * norm.inverse_std)
 
 
-_PADDED = 1024
+_PADDED = 8192  # what all situations of a layer have together; a call takes longer than its numbers
 _slopes: dict[tuple[str, float | None], Callable[[np.ndarray], np.ndarray]] = {}
 
 

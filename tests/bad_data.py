@@ -1,0 +1,264 @@
+"""As `bad_files`: archives and prepared copies of CIFAR-10, results, targets, and lists of flags."""
+
+import contextlib
+import functools
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from experiments import _common, depth_study
+from mlp_jax import cifar10, results
+from tests.test_cifar10 import CLASSES, SHARD, members, pack
+
+
+def _archive(folder, content):
+    path = folder / "cifar-10-binary.tar.gz"
+    path.write_bytes(content)
+    return path
+
+
+@functools.cache
+def _whole():
+    return pack(members())
+
+
+def archive(folder):
+    """One that is in order."""
+    return _archive(folder, _whole())
+
+
+def empty_archive(folder):
+    return _archive(folder, b"")
+
+
+def html_archive(folder):
+    """What a server says instead."""
+    return _archive(folder, b"<html>Not found</html>")
+
+
+def cut_archive(folder):
+    return _archive(folder, _whole()[:100_000])
+
+
+def flipped_archive(folder):
+    content = bytearray(_whole())
+    content[50_000] ^= 0xFF
+    return _archive(folder, bytes(content))
+
+
+def no_tar_archive(folder):
+    return _archive(folder, gzip.compress(b"no tar"))
+
+
+def poor_archive(folder):
+    """Without its batches."""
+    return _archive(folder, pack({"batches.meta.txt": b"".join(name.encode() + b"\n" for name in CLASSES)}))
+
+
+def linking_archive(folder):
+    """Its test batch is a link out of it."""
+    return _archive(folder, pack(members(), links=["test_batch.bin"]))
+
+
+def two_class_archive(folder):
+    return _archive(folder, pack(members() | {"batches.meta.txt": b"cat\ndog\n"}))
+
+
+def short_record_archive(folder):
+    return _archive(folder, pack(members() | {"data_batch_2.bin": bytes(3073 * 2 - 1)}))
+
+
+def label_archive(folder):
+    """A label of 10 classes is 10."""
+    return _archive(folder, pack(members() | {"test_batch.bin": b"\n" + bytes(3072)}))
+
+
+def bomb_archive(folder):
+    """A few hundred kilobytes that unpack to more than anybody has asked for, in a header that is read whole."""
+    data = io.BytesIO()
+    with gzip.open(data, "wb", compresslevel=1) as file:
+        header = tarfile.TarInfo("bomb")
+        header.size, header.type = 2**30, tarfile.XHDTYPE
+        file.write(header.tobuf())
+        for _ in range(300):
+            file.write(bytes(2**20))
+    return _archive(folder, data.getvalue())
+
+
+@functools.cache
+def _prepared():
+    """A small prepared copy, for the whole session."""
+    home = tempfile.TemporaryDirectory()
+    root = Path(home.name)
+    with contextlib.redirect_stderr(io.StringIO()):
+        cifar10.load(data_dir=root / "data", archive=archive(root), cache_dir=root / "cache")
+    return root, home
+
+
+def _copied(folder, cached=False):
+    """The folder with version's files of a copy in `data`; with its cache, as it was decoded there."""
+    shutil.copytree(_prepared()[0] / "data", folder / "data")
+    if cached:
+        cifar10.load(data_dir=folder / "data", cache_dir=folder / "cache" / "mlp_jax")
+    return folder / "data" / "cifar10" / cifar10.VERSION
+
+
+def _cut(path, share=0.5):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def _flip(path, offset):
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0xFF
+    path.write_bytes(content)
+
+
+def cut_data(folder):
+    _cut(_copied(folder) / SHARD.format("train"))
+    return folder / "data"
+
+
+def flipped_data(folder):
+    _flip(_copied(folder) / SHARD.format("test"), 40_000)
+    return folder / "data"
+
+
+def nameless_data(folder):
+    """Without the names of the classes."""
+    (_copied(folder) / "label.labels.txt").unlink()
+    return folder / "data"
+
+
+def cut_info_data(folder):
+    _cut(_copied(folder) / "dataset_info.json")
+    return folder / "data"
+
+
+def shardless_data(folder):
+    (_copied(folder) / SHARD.format("train")).unlink()
+    return folder / "data"
+
+
+def eleven_class_data(folder):
+    with (_copied(folder) / "label.labels.txt").open("a") as file:
+        file.write("elephant\n")
+    return folder / "data"
+
+
+def piped_data(folder):
+    shard = _copied(folder) / SHARD.format("train")
+    shard.unlink()
+    os.mkfifo(shard)
+    return folder / "data"
+
+
+def changed_data(folder):
+    """Other than when it was decoded."""
+    _flip(_copied(folder, cached=True) / SHARD.format("test"), 40_000)
+    return folder / "data"
+
+
+def _cache(folder):
+    _copied(folder, cached=True)
+    return next((folder / "cache" / "mlp_jax").glob("*.cache"))
+
+
+def cut_cache_data(folder):
+    _cut(_cache(folder))
+    return folder / "data"
+
+
+def flipped_cache_data(folder):
+    _flip(_cache(folder), -5)
+    return folder / "data"
+
+
+def folder_cache_data(folder):
+    """A folder has the cache's name."""
+    cache = _cache(folder)
+    cache.unlink()
+    cache.mkdir()
+    return folder / "data"
+
+
+# Results
+
+
+def _partial(folder, rows=(), **options):
+    config = _common.of_result(depth_study.Config(dataset="synthetic", **options))
+    versions = {"mlp_jax": metadata.version("mlp_jax")}
+    environment = {"versions": versions, "data_fingerprint": "another", "wall_seconds": 1.0}
+    content = {"study": "depth_study", "config": config, "environment": environment, "rows": list(rows)}
+    content = json.loads(json.dumps(content))
+    text = json.dumps(results.sealed(content))
+    (folder / "results" / "depth_study" / "partial.json").write_text(text)
+    return folder / "results"
+
+
+def other_options(folder):
+    return _partial(folder, l2=0.25)
+
+
+def other_data(folder):
+    return _partial(folder, [{"layers": 2, "hidden": 50, "init": "uniform_fan_in"}])
+
+
+def folder_results(folder):
+    """A folder has the name of the results file."""
+    for study in ("depth_study", "benchmark", "gradient_check"):
+        (folder / "other" / study / "results.json").mkdir(parents=True)
+    return folder / "other"
+
+
+def folder_model(folder):
+    """A folder has the name of the saved model."""
+    (folder / "results" / "best_model" / "model.safetensors").mkdir()
+    return folder / "results"
+
+
+def folder_predictions(folder):
+    (folder / "results" / "best_model" / "predictions.json").mkdir()
+    return folder / "results"
+
+
+# Targets, and flags
+
+
+def _target(folder, text):
+    (folder / "net.py").write_text(text)
+    return folder / "net.py"
+
+
+def cut_target(folder):
+    return _target(folder, "class Net:\n    def loss(self, X, y, reg:\n")
+
+
+def signature_target(folder):
+    return _target(folder, "def f(weights):\n    return weights\n")
+
+
+def folder_target(folder):
+    (folder / "net.py").mkdir()
+    return folder / "net.py"
+
+
+def text_target(folder):
+    (folder / "net.txt").write_text("class Net: pass\n")
+    return folder / "net.txt"
+
+
+def nul_flags(folder):
+    (folder / "flags").write_bytes(b"--results_dir=a\0b\n")
+    return folder / "flags"
+
+
+def binary_flags(folder):
+    (folder / "flags").write_bytes(bytes(range(128, 256)))
+    return folder / "flags"

@@ -1,0 +1,177 @@
+"""A soak: small studies again and again in one process. Does memory grow? Does one seed keep giving the same bits?
+
+  taskset -c 1 python -m tests.soak --minutes=60
+
+A round is every study below with one of three first seeds, on the synthetic data, the second seed under the
+published protocol. They need more programs than the package keeps (32), so that programs are dropped and compiled
+again throughout. Prints a line a minute. Writes FOLDER/soak.json and soak.svg: resident memory, every 10 s, and
+its slope over time, least squares after the warm-up, a third of the time.
+Exit status 1 if bits changed, or if memory grew by more than 60 MB an hour.
+"""
+
+import argparse
+import contextlib
+import gc
+import io
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import (
+    _compilation,
+    _differ,
+    activation_study,
+    best_model,
+    depth_study,
+    grid_search,
+    init_study,
+)
+from mlp_jax import results
+from mlp_jax.plots import style
+
+SAMPLE_SECONDS = 10
+SEEDS = (0, 1, 2)
+MOST_GROWTH = 60.0  # MB an hour
+FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "results"
+SMALL: dict[str, Any] = {"dataset": "synthetic", "seeds": 2}
+
+
+def studies() -> dict[str, Any]:
+    """The studies of a round, each with its options."""
+    return {
+        "depth_study": (depth_study, {"layers": "1,2,3,4", "epochs": 2, "learning_rate": 0.01}),
+        "init_study": (init_study, {"layers": "2,3", "epochs": 1}),
+        "activation_study": (activation_study, {"epochs": 1, "learning_rate": 0.01, "widths": "8,16", "width": 8}),
+        "grid_search": (grid_search, {"trials": 6, "epochs": 1, "protocol": "clean"}),
+        "best_model": (best_model, {"hidden": "8,8", "epochs": 2, "learning_rate": 0.01}),
+    }
+
+
+def resident() -> float:
+    """MB of this process that are in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+class Sampler(threading.Thread):
+    """Resident memory every SAMPLE_SECONDS: `series` has (seconds since the start, MB)."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.series: list[tuple[float, float]] = []
+        self.started, self.ended = time.monotonic(), threading.Event()
+
+    def run(self) -> None:
+        """Until `ended` is set."""
+        while True:
+            self.series.append((round(time.monotonic() - self.started, 1), round(resident(), 1)))
+            if self.ended.wait(SAMPLE_SECONDS):
+                return
+
+
+def rounds() -> Iterator[tuple[str, int, results.Row]]:
+    """Runs one study after the other, for ever: its name, first seed and results file."""
+    number = 0
+    while True:
+        seed = SEEDS[number % len(SEEDS)]
+        for name, (module, options) in studies().items():
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+                given = {**SMALL, "protocol": "published" if seed == 1 else "clean", **options}
+                module.run(module.Config(**given, seed=seed, results_dir=folder))
+                content = results.read_json(Path(folder) / name / "results.json")
+            yield name, seed, content
+        number += 1
+
+
+def slope(series: list[tuple[float, float]]) -> float:
+    """MB an hour, least squares."""
+    seconds, megabytes = np.array(series).T
+    return float(3600 * np.polyfit(seconds, megabytes, 1)[0])
+
+
+def figure(series: list[tuple[float, float]], warm_up: float) -> str:
+    """Resident memory against time."""
+    made, (axes,) = style.canvas()
+    seconds, megabytes = np.array(series).T
+    axes.plot(seconds / 60, megabytes, color="#0072B2", linewidth=1)
+    axes.axvline(warm_up / 60, color="#666666", linestyle="--", linewidth=1, label="end of the warm-up")
+    axes.set(xlabel="minutes", ylabel="resident memory [MB]", ylim=(0, 1.15 * max(megabytes)))
+    style.legend(axes, loc="lower right")
+    return style.svg(made)
+
+
+def soak(minutes: float) -> results.Row:
+    """Runs so long; what soak.json holds."""
+    sampler = Sampler()
+    sampler.start()
+    first: dict[tuple[str, int], results.Row] = {}
+    counts = dict.fromkeys(studies(), 0)
+    changed: list[str] = []
+    told = 0
+    for name, seed, content in rounds():
+        before = first.setdefault((name, seed), content)
+        changed += [f"{name}, seed {seed}: {d}" for d in _differ.all_differences(before, content)]
+        counts[name] += 1
+        passed = time.monotonic() - sampler.started
+        if passed // 60 > told:
+            told = int(passed // 60)
+            print(
+                f"{told} min: {sum(counts.values())} studies, {resident():.0f} MB, {len(changed)} changed",
+                flush=True,
+            )
+        if passed >= 60 * minutes:
+            break
+    sampler.ended.set()
+    sampler.join()
+    return report(sampler.series, minutes, counts, changed)
+
+
+def report(
+    series: list[tuple[float, float]], minutes: float, counts: dict[str, int], changed: list[str]
+) -> results.Row:
+    """What soak.json holds: `rows` has a row per study."""
+    warm_up = 60 * minutes / 3
+    warm = [sample for sample in series if sample[0] >= warm_up]
+    megabytes = [sample[1] for sample in warm]
+    return {
+        "study": "soak",
+        "config": {"minutes": minutes, "seeds": list(SEEDS), "sample_seconds": SAMPLE_SECONDS},
+        "environment": results.environment(wall_seconds=series[-1][0], command=results.command_line()),
+        "rows": [{"study": name, "runs": count} for name, count in counts.items()],
+        "changed": changed,
+        "warm_up_seconds": warm_up,
+        "megabytes_per_hour": round(slope(warm), 2),
+        "least_megabytes": min(megabytes),
+        "most_megabytes": max(megabytes),
+        "programs": _compilation.programs(),
+        "live_objects": len(gc.get_objects()),
+        "series": {"seconds": [s for s, _ in series], "megabytes": [m for _, m in series]},
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m tests.soak", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60, help="how long; a third of it is warm-up")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where soak.json and soak.svg go")
+    options = parser.parse_args()
+    _compilation.set_up()
+    found = soak(options.minutes)
+    results.write(options.folder / "soak.json", results.as_json(found))
+    series = list(zip(found["series"]["seconds"], found["series"]["megabytes"], strict=True))
+    results.write(options.folder / "soak.svg", figure(series, found["warm_up_seconds"]))
+    print(
+        f"{found['megabytes_per_hour']:+.1f} MB an hour after the warm-up, {found['least_megabytes']:.0f} to "
+        f"{found['most_megabytes']:.0f} MB; {sum(row['runs'] for row in found['rows'])} studies, "
+        f"{len(found['changed'])} quantities changed"
+    )
+    sys.exit(1 if found["changed"] or found["megabytes_per_hour"] > MOST_GROWTH else 0)
+
+
+if __name__ == "__main__":
+    main()

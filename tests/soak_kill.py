@@ -1,0 +1,211 @@
+"""Kills a study again and again, and looks whether it ends with the bits of one that nobody disturbed.
+
+python -m tests.soak_kill --kills=50 --stops=10 --full_disks=5
+
+The study prepares a small CIFAR-10 from an archive, decodes and caches it, compiles, trains, and writes
+checkpoints, records and results. Half of the kills come at a random moment, the others as soon as a file is there
+that is being written. `--full_disks` needs the right to mount a small tmpfs. The outcome goes to
+experiments/results/soak_kill.json; exit status 1 if anything was lost, or a process said what it should not.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from absl import app, flags
+
+from mlp_jax import results
+from tests import studies
+from tests.test_cifar10 import members, pack
+
+flags.DEFINE_integer("kills", 50, "SIGKILLs")
+flags.DEFINE_integer("stops", 10, "SIGTERMs")
+flags.DEFINE_integer("full_disks", 5, "disks that fill up")
+flags.DEFINE_integer("seed", 0, "of the moments")
+
+IN_WORK = {
+    "preparing the data set": ("tfds/cifar10/incomplete.*",),
+    "writing the decoded cache": ("cache/mlp_jax/*.tmp",),
+    "writing a checkpoint": ("r/depth_study/checkpoints/*orbax*", "r/depth_study/checkpoints/.*"),
+    "writing rows": ("r/depth_study/.partial.json.*",),
+    "writing results": ("r/depth_study/.results.json.*", "r/depth_study/.accuracy.svg.*"),
+}
+"""What a process was about, by the files that it has left."""
+EARLIER = "going on from the one before"
+
+
+class Place:
+    """A folder with everything that the study reads and writes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        (folder / "small.tar.gz").write_bytes(pack(members(60)))
+
+    def start(self):
+        options = [part for part in studies.STUDY if not part.startswith("--dataset")]
+        options += ["--dataset=cifar10", "--batch_size=20", "--epochs=12", "--seeds=1"]
+        place = {"data_dir": "tfds", "archive": "small.tar.gz", "results_dir": "r"}
+        options += [f"--{name}={self.folder / path}" for name, path in place.items()]
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "experiments.depth_study",
+                "--dataset=cifar10",
+                "--batch_size=20",
+                *options,
+                "--resume",
+            ],
+            cwd=studies.ROOT,
+            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def in_work(self):
+        found = (name for name, patterns in IN_WORK.items() for p in patterns if any(self.folder.glob(p)))
+        return next(found, None)
+
+    def finish(self):
+        process = self.start()
+        _, told = process.communicate(timeout=600)
+        return process.returncode, told
+
+    def outcome(self):
+        return studies.outcome(self.folder / "r"), studies.records(self.folder / "r")
+
+    def clear(self, everything):
+        for name in ("r", *(("tfds", "cache") if everything else ())):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+class Soak:
+    """Counts what was tried, and remembers what went wrong."""
+
+    def __init__(self, place, undisturbed, longest, seed):
+        self.place, self.undisturbed, self.longest = place, undisturbed, longest
+        self.moments = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.complaints: list[str] = []
+
+    def wait(self, process, number):
+        """Until a random moment, or one at which something is being written; False if it ended before."""
+        limit = time.monotonic() + self.moments.uniform(0.1, 0.9) * self.longest
+        aims = list(IN_WORK)
+        aim = aims[number // 2 % len(aims)] if number % 2 else None
+        seen = self.moments.choice((1, 1, 5, 20))  # not always the first such file
+        while process.poll() is None:
+            if aim is None:
+                if time.monotonic() > limit:
+                    return True
+                time.sleep(0.01)
+                continue
+            if any(any(self.place.folder.glob(pattern)) for pattern in IN_WORK[aim]):
+                seen -= 1
+                if seen <= 0:
+                    return True
+        return False
+
+    def disturb(self, number, signum):
+        """Starts the study, or goes on with it, and ends it by the signal; False if it had ended by itself."""
+        process = self.place.start()
+        ended = not self.wait(process, number)
+        process.send_signal(signum)
+        _, told = process.communicate(timeout=120)
+        if ended:
+            self.judge(process.returncode, told)
+            self.place.clear(everything=self.counts["studies ended"] % 2 == 0)
+            return False
+        name = signal.Signals(signum).name
+        self.counts[name] += 1
+        self.counts[f"{name}, {self.place.in_work() or 'else'}"] += 1
+        self.counts["fell back to the checkpoint before"] += told.count(EARLIER)
+        allowed = {-signum, 128 + signum} if signum != signal.SIGKILL else {-signum}
+        if process.returncode not in allowed or "Traceback" in told:
+            self.complaints.append(f"{name}: status {process.returncode}, {told}")
+        return True
+
+    def judge(self, status, told):
+        """A study that came to its end must be the undisturbed one."""
+        self.counts["studies ended"] += 1
+        self.counts["fell back to the checkpoint before"] += told.count(EARLIER)
+        if status != 0 or "Traceback" in told:
+            self.complaints.append(f"status {status}, {told}")
+        elif self.place.outcome() != self.undisturbed:
+            self.complaints.append("the results are not those of the undisturbed study")
+        else:
+            self.counts["with the same bits"] += 1
+
+    def end(self):
+        self.judge(*self.place.finish())
+        self.place.clear(everything=True)
+
+
+def fill_disks(soak, times):
+    """The same on a file system that is full after a random number of bytes, and then has room again."""
+    folder = soak.place.folder / "small disk"
+    folder.mkdir()
+    for _ in range(times):
+        size = soak.moments.choice((40, 100, 300, 1000, 3000))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={600 + size}k", "tmpfs", folder], check=True)
+        try:
+            place = Place(folder)
+            status, told = place.finish()
+            soak.counts["disks filled"] += 1
+            if status not in (0, 2) or "Traceback" in told or (status == 2) != ("error: " in told):
+                soak.complaints.append(f"full disk: status {status}, {told}")
+            soak.counts["disk full: one line and status 2"] += status == 2
+            soak.counts["disk full: went on without checkpoints"] += status == 0
+            subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True)
+            inner = Soak(place, soak.undisturbed, 0, 0)
+            inner.judge(*place.finish())
+            soak.counts += inner.counts
+            soak.complaints += inner.complaints
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def main(_):
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder) / "undisturbed")
+        status, told = place.finish()
+        assert status == 0, told
+        started = time.monotonic()
+        shutil.rmtree(place.folder / "r")
+        assert place.finish()[0] == 0
+        longest = time.monotonic() - started
+        soak = Soak(Place(Path(folder) / "disturbed"), place.outcome(), longest, flags.FLAGS.seed)
+        number = 0
+        for signum, times in ((signal.SIGKILL, flags.FLAGS.kills), (signal.SIGTERM, flags.FLAGS.stops)):
+            while soak.counts[signal.Signals(signum).name] < times:
+                soak.disturb(number, signum)
+                number += 1
+                print(number, dict(soak.counts), soak.complaints[-1:], flush=True)
+        soak.end()
+        fill_disks(soak, flags.FLAGS.full_disks)
+    content = {
+        "study": "soak_kill",
+        "config": {name: flags.FLAGS[name].value for name in ("kills", "stops", "full_disks", "seed")},
+        "environment": results.environment(
+            wall_seconds=time.monotonic() - started, command=results.command_line()
+        ),
+        "rows": [{"what": what, "times": times} for what, times in sorted(soak.counts.items())],
+        "complaints": soak.complaints,
+    }
+    results.write(studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(content))
+    print(json.dumps(content["rows"], indent=1), *soak.complaints, sep="\n")
+    sys.exit(1 if soak.complaints else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,75 @@
+"""A small study as a real process that can be stopped, and what is compared of two that have ended."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# two rows of several runs, with all that a run carries from step to step
+STUDY = (
+    "--dataset=synthetic", "--layers=2,3", "--hidden=8", "--batch_norm=before", "--dropout=0.1",
+    "--optimizer=adam", "--seeds=2", "--learning_rates=0.01,0.02", "--epochs=30", "--checkpoint_minutes=0",
+)  # fmt: skip
+
+
+def command(folder, *more):
+    return [sys.executable, "-m", "experiments.depth_study", *STUDY, f"--results_dir={folder}", *more]
+
+
+def start(folder, *more, **environment):
+    return subprocess.Popen(
+        command(folder, *more),
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder, *more, **environment):
+    """Status and standard error of a process that nobody stops."""
+    process = start(folder, *more, **environment)
+    _, told = process.communicate(timeout=300)
+    return process.returncode, told
+
+
+def stop(process, number):
+    """Sends the signal; gives what the process wrote to standard error until it ended."""
+    process.send_signal(number)
+    return process.communicate(timeout=120)[1]
+
+
+def newest(folder):
+    """Number of the last checkpoint; 0 if there is none."""
+    found = (folder / "depth_study" / "checkpoints").glob("*.json")
+    return max((int(path.stem) for path in found), default=0)
+
+
+def wait_for(process, condition):
+    """Until the condition holds; the process must not end before that."""
+    limit = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def outcome(folder):
+    """All that is to be the same, to the last bit: the rows, with digests of parameters, without times."""
+    content = json.loads((folder / "depth_study" / "results.json").read_text())
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in content["rows"]]
+    return rows, content["comparisons"], content["config"]
+
+
+def records(folder):
+    """The digest of each run in runs.jsonl; a run that stands there twice must stand there alike."""
+    lines = [json.loads(line) for line in (folder / "depth_study" / "runs.jsonl").read_text().splitlines()]
+    found: dict[str, str] = {}
+    for line in lines:
+        if "run" in line:
+            assert found.setdefault(line["run"], line["parameters"]) == line["parameters"]
+    return found

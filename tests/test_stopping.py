@@ -1,0 +1,116 @@
+"""Real studies in real processes that are killed, told to stop, started twice, and short of disk."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests import studies
+
+ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert studies.finish(folder) == (0, "")
+    return folder
+
+
+def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path):
+    """SIGKILL, then SIGTERM on one device, then SIGINT in the second row; a second process is told to wait."""
+    process = studies.start(tmp_path)
+    studies.wait_for(process, lambda: studies.newest(tmp_path) > 3)
+    status, told = studies.finish(tmp_path)
+    assert status == 2
+    assert told.startswith(f"error: process {process.pid} on ")
+    assert told.endswith("wait until it has ended, or choose another --results_dir\n")
+    assert studies.stop(process, signal.SIGKILL) == ""
+    reached = studies.newest(tmp_path)
+
+    process = studies.start(tmp_path, "--resume", **ONE_DEVICE)  # the dead one's lock is no hindrance
+    studies.wait_for(process, lambda: studies.newest(tmp_path) > reached + 3)
+    assert studies.stop(process, signal.SIGTERM) == (
+        "SIGTERM: stopping after this epoch; once more stops at once, and loses it\n"
+        f"stopped by SIGTERM: what is done is kept in {tmp_path}, and the same command goes on from there\n"
+    )
+    assert process.returncode == 128 + signal.SIGTERM
+
+    process = studies.start(tmp_path, "--resume")
+    rows = tmp_path / "depth_study" / "partial.json"
+    studies.wait_for(process, rows.exists)
+    studies.stop(process, signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT
+    assert len(json.loads(rows.read_text())["rows"]) == 1
+
+    assert studies.finish(tmp_path, "--resume") == (0, "")
+    assert studies.outcome(tmp_path) == studies.outcome(undisturbed)
+    assert studies.records(tmp_path) == studies.records(undisturbed)
+    assert sorted(os.listdir(tmp_path / "depth_study")) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_an_interrupted_study_under_other_options(tmp_path):
+    """--resume refuses them; without it, what there is is set aside."""
+    process = studies.start(tmp_path)
+    rows = tmp_path / "depth_study" / "partial.json"
+    studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > 63)
+    studies.stop(process, signal.SIGKILL)
+    before = contents(tmp_path)
+    status, told = studies.finish(tmp_path, "--resume", "--epochs=29", "--l2=0.5")
+    assert status == 2
+    assert "l2=None then, 0.5 now; epochs=30 then, 29 now: repeat the options or drop --resume" in told
+    assert told.count("\n") == 1
+    assert contents(tmp_path) == before
+    status, told = studies.finish(tmp_path, "--epochs=0")
+    assert status == 0
+    assert told.count("which --resume would have continued; it is kept as ") == 2
+    after = contents(tmp_path / "depth_study")
+    assert after["partial.earlier-1.json"] == before["depth_study/partial.json"]
+    earlier = [content for name, content in after.items() if name.startswith("checkpoints.earlier-1/")]
+    assert earlier == [content for name, content in before.items() if "/checkpoints/" in name]
+
+
+def on_a_full_disk(folder, size):
+    """The system refuses files of more than `size` KiB, as a full disk refuses them."""
+    command = [part for part in studies.command(folder) if not part.startswith("--learning_rates")]
+    command += ["--hidden=300", "--epochs=2", "--seeds=1", "--learning_rate=0.01"]
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -f {size}; exec "$@"', "bash", *command],
+        cwd=studies.ROOT,
+        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_disk_that_takes_no_checkpoint(tmp_path):
+    """A note each time, and the study goes on."""
+    folder = tmp_path / "depth_study" / "checkpoints"
+    note = f"note: no checkpoint could be written to {folder}: File too large; free the disk, training goes on\n"
+    assert on_a_full_disk(tmp_path, 60) == (0, 4 * note)
+    assert len(studies.outcome(tmp_path)[0]) == 2
+
+
+def test_a_disk_that_takes_no_results(tmp_path):
+    """One line, exit status 2, and the earlier results are what they were."""
+    earlier = tmp_path / "depth_study" / "results.json"
+    earlier.parent.mkdir()
+    earlier.write_text("earlier")
+    status, told = on_a_full_disk(tmp_path, 2)
+    assert status == 2
+    assert told.splitlines()[-1].startswith(f"error: cannot write {tmp_path}/depth_study/")
+    assert told.splitlines()[-1].endswith(": File too large; free the disk or change --results_dir")
+    assert "Traceback" not in told
+    assert earlier.read_text() == "earlier"
