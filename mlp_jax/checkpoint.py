@@ -103,7 +103,7 @@ class Checkpoints:
         Whatever else is in the folder goes: older ones, damaged ones, unfinished ones.
         Raises OSError or ValueError if the disk does not take it; the last whole one then stays.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)  # the study's own folder must be there still
         number = max(self._numbers(), default=0) + 1
         self._sweep()
         packed, layout = _packed({name: stored(run) for name, run in runs.items()})

@@ -90,18 +90,32 @@ class Place:
 
 
 class Soak:
-    """Counts what was tried, and remembers what went wrong."""
+    """Counts the faults that were tried and survived, and remembers what went wrong.
+
+    A fault is survived when the study ends with the bits of the undisturbed one, whatever else came in between.
+    """
 
     def __init__(self, place, undisturbed, longest, seed):
         self.place, self.undisturbed, self.longest = place, undisturbed, longest
         self.moments = random.Random(seed)
-        self.counts: Counter[str] = Counter()
+        self.pending: Counter[str] = Counter()
+        self.tried: Counter[str] = Counter()
+        self.survived: Counter[str] = Counter()
+        self.fell_back = 0
         self.complaints: list[str] = []
+
+    def count(self, fault):
+        self.tried[fault] += 1
+        self.pending[fault] += 1
+
+    def times(self, prefix):
+        return sum(times for fault, times in self.tried.items() if fault.startswith(prefix))
 
     def wait(self, process, number):
         """Until a random moment, or one at which something is being written; False if it ended before."""
         limit = time.monotonic() + self.moments.uniform(0.1, 0.9) * self.longest
-        aims = list(IN_WORK)
+        prepared = (self.place.folder / "tfds" / "cifar10").is_dir()
+        aims = list(IN_WORK)[2 if prepared else 0 :]
         aim = aims[number // 2 % len(aims)] if number % 2 else None
         seen = self.moments.choice((1, 1, 5, 20))  # not always the first such file
         while process.poll() is None:
@@ -117,38 +131,55 @@ class Soak:
         return False
 
     def disturb(self, number, signum):
-        """Starts the study, or goes on with it, and ends it by the signal; False if it had ended by itself."""
+        """Starts the study, or goes on with it, and ends it by the signal, if it has not ended by itself."""
         process = self.place.start()
         ended = not self.wait(process, number)
+        if number % 7 == 3 and not ended:
+            self.start_a_second(process)
         process.send_signal(signum)
         _, told = process.communicate(timeout=120)
-        if ended:
+        if process.returncode == 0:
             self.judge(process.returncode, told)
-            self.place.clear(everything=self.counts["studies ended"] % 2 == 0)
-            return False
-        name = signal.Signals(signum).name
-        self.counts[name] += 1
-        self.counts[f"{name}, {self.place.in_work() or 'else'}"] += 1
-        self.counts["fell back to the checkpoint before"] += told.count(EARLIER)
-        allowed = {-signum, 128 + signum} if signum != signal.SIGKILL else {-signum}
+            self.place.clear(everything=number % 3 == 0)
+            return
+        self.fell_back += told.count(EARLIER)
+        self.count(f"{signal.Signals(signum).name}, {self.place.in_work() or 'between such moments'}")
+        allowed = {128 + signum, -signum} if signum != signal.SIGKILL else {-signum}
         if process.returncode not in allowed or "Traceback" in told:
-            self.complaints.append(f"{name}: status {process.returncode}, {told}")
-        return True
+            self.complaints.append(f"signal {signum}: status {process.returncode}, {told}")
+        if number % 4 == 1:
+            self.damage()
+
+    def start_a_second(self, first):
+        status, told = self.place.finish()
+        if status == 2 and "is at work in" in told:
+            self.count("a second process on the same folder")
+        elif first.poll() is None:
+            self.complaints.append(f"a second process: status {status}, {told}")
+
+    def damage(self):
+        """Alters a bit of the newest checkpoint, where there are two."""
+        folder = self.place.folder / "r" / "depth_study" / "checkpoints"
+        numbers = sorted(int(path.stem) for path in folder.glob("*.json"))
+        if len(numbers) < 2:
+            return
+        last = [folder / f"{numbers[-1]}.json", *(folder / str(numbers[-1])).rglob("*")]
+        path = self.moments.choice([path for path in last if path.is_file() and path.stat().st_size])
+        content = bytearray(path.read_bytes())
+        content[self.moments.randrange(len(content))] ^= 1 << self.moments.randrange(8)
+        path.write_bytes(content)
+        self.count("a bit of the newest checkpoint altered")
 
     def judge(self, status, told):
         """A study that came to its end must be the undisturbed one."""
-        self.counts["studies ended"] += 1
-        self.counts["fell back to the checkpoint before"] += told.count(EARLIER)
+        self.fell_back += told.count(EARLIER)
         if status != 0 or "Traceback" in told:
             self.complaints.append(f"status {status}, {told}")
         elif self.place.outcome() != self.undisturbed:
             self.complaints.append("the results are not those of the undisturbed study")
         else:
-            self.counts["with the same bits"] += 1
-
-    def end(self):
-        self.judge(*self.place.finish())
-        self.place.clear(everything=True)
+            self.survived += self.pending
+        self.pending.clear()
 
 
 def fill_disks(soak, times):
@@ -156,21 +187,17 @@ def fill_disks(soak, times):
     folder = soak.place.folder / "small disk"
     folder.mkdir()
     for _ in range(times):
-        size = soak.moments.choice((40, 100, 300, 1000, 3000))
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={600 + size}k", "tmpfs", folder], check=True)
+        size = soak.moments.choice((2000, 2500, 3000, 4000))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
         try:
-            place = Place(folder)
+            place = soak.place = Place(folder)
             status, told = place.finish()
-            soak.counts["disks filled"] += 1
+            soak.count("a full disk")
             if status not in (0, 2) or "Traceback" in told or (status == 2) != ("error: " in told):
                 soak.complaints.append(f"full disk: status {status}, {told}")
-            soak.counts["disk full: one line and status 2"] += status == 2
-            soak.counts["disk full: went on without checkpoints"] += status == 0
+            print(size, status, told.splitlines()[-1:], flush=True)
             subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True)
-            inner = Soak(place, soak.undisturbed, 0, 0)
-            inner.judge(*place.finish())
-            soak.counts += inner.counts
-            soak.complaints += inner.complaints
+            soak.judge(*place.finish())
         finally:
             subprocess.run(["umount", folder], check=True)
 
@@ -187,11 +214,12 @@ def main(_):
         soak = Soak(Place(Path(folder) / "disturbed"), place.outcome(), longest, flags.FLAGS.seed)
         number = 0
         for signum, times in ((signal.SIGKILL, flags.FLAGS.kills), (signal.SIGTERM, flags.FLAGS.stops)):
-            while soak.counts[signal.Signals(signum).name] < times:
+            while soak.times(signal.Signals(signum).name) < times:
                 soak.disturb(number, signum)
                 number += 1
-                print(number, dict(soak.counts), soak.complaints[-1:], flush=True)
-        soak.end()
+                print(number, dict(soak.tried), soak.complaints[-1:], flush=True)
+        soak.judge(*soak.place.finish())
+        soak.place.clear(everything=True)
         fill_disks(soak, flags.FLAGS.full_disks)
     content = {
         "study": "soak_kill",
@@ -199,7 +227,11 @@ def main(_):
         "environment": results.environment(
             wall_seconds=time.monotonic() - started, command=results.command_line()
         ),
-        "rows": [{"what": what, "times": times} for what, times in sorted(soak.counts.items())],
+        "rows": [
+            {"fault": fault, "tried": tried, "survived": soak.survived[fault]}
+            for fault, tried in sorted(soak.tried.items())
+        ],
+        "fell_back": soak.fell_back,
         "complaints": soak.complaints,
     }
     results.write(studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(content))

@@ -93,8 +93,8 @@ def test_what_is_no_number(made, tmp_path):
     )
     assert [d[1:] for d in told] == [
         ("status", "1 of 1", "finished and diverged"),
-        ("test_accuracy.values", "their number", "2 and 1"),
         ("parameters", "their number", "2 and 3"),
+        ("test_accuracy.values", "their number", "2 and 1"),
     ]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -127,7 +128,9 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     assert others == [(0, "", "")] * 3
     assert out.startswith("| layers |")
     assert without_times(rows_of(tmp_path / "four")) == expected
-    assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == ["accuracy.svg", "results.json"]
+    assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == [
+        ".lock", "accuracy.svg", "results.json", "runs.jsonl",
+    ]  # fmt: skip
 
 
 def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
@@ -153,6 +156,29 @@ def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
     rows = rows_of(tmp_path)
     assert rows[: len(kept)] == kept
     assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4")
+
+
+def test_a_signal_to_one_process_stops_all_with_a_checkpoint(tmp_path):
+    """Two processes go on from it, where only process 0 can read it, and then one alone; the bits are the same."""
+    longer = ("--epochs=40", "--checkpoint_minutes=0")
+    checkpoints = tmp_path / "depth_study" / "checkpoints"
+    last = 0
+    for _ in range(2):
+        jobs = pair(tmp_path, "2", "--resume", *longer)
+        while all(p.poll() is None for p in jobs):
+            numbers = [int(path.stem) for path in checkpoints.glob("*.json")]
+            if numbers and max(numbers) > last + 2:
+                last = max(numbers)
+                break
+            time.sleep(0.01)
+        jobs[1].send_signal(signal.SIGTERM)
+        found = ended(jobs)
+        assert [status for status, *_ in found] == [128 + signal.SIGTERM] * 2
+        assert found[0][2].startswith("stopped by SIGTERM: what is done is kept in ")
+    options = {**STUDY, "epochs": 40, "layers": "2"}
+    depth_study.run(depth_study.Config(**options, results_dir=str(tmp_path), resume=True))
+    depth_study.run(depth_study.Config(**options, results_dir=str(tmp_path / "one")))
+    assert without_times(rows_of(tmp_path)) == without_times(rows_of(tmp_path / "one"))
 
 
 FAILURES = {
