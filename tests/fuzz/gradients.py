@@ -60,7 +60,7 @@ HARMLESS = (
     "import locale, time; time.sleep(0.05)",
     "import subprocess; subprocess.Popen(['sleep', '99'])",
     "import tempfile; tempfile.tempdir = '/none'",
-    "import sys; sys.modules.pop('numpy')",
+    "import sys; sys.modules.pop('numpy', None)",
     "import multiprocessing; multiprocessing.current_process().name = 'x'",
 )
 HARMFUL = (
