@@ -263,6 +263,8 @@ DAMAGES = {
         "test_accuracy must be a number in [0, 1], not 2",
     ),
     "seed": (lambda c: changed(c, "about", seed=True), "its seed is of a wrong type"),
+    "another weight": (lambda c: c[:-1] + bytes([c[-1] ^ 1]), "it was altered"),
+    "another class": (lambda c: damaged(c, classes=list("abcdefghij")), "it was altered"),
 }
 
 
@@ -275,6 +277,12 @@ def test_a_damaged_model_is_refused_in_one_line(runs, name, tmp_path):
         export.load(path)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
+
+
+def test_a_model_of_version_0_2_which_has_no_digest_is_read(runs, tmp_path):
+    content = (runs["clean"][0] / "model.safetensors").read_bytes()
+    (tmp_path / "old").write_bytes(damaged(content, format="mlp_jax model 1", sha256=None))
+    assert export.as_bytes(export.load(tmp_path / "old")) == content
 
 
 def test_what_is_no_file_or_too_large(runs, tmp_path, monkeypatch):

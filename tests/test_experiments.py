@@ -315,7 +315,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     assert start(monkeypatch, "depth_study", *arguments) == 0
     whole = rows_of(tmp_path)
     folder = tmp_path / "depth_study"
-    content = json.loads((folder / "results.json").read_text())
+    content = results.read_sealed(folder / "results.json")
     part = {**content, "rows": content["rows"][:1]}
     sealed = json.dumps(results.sealed(part))
     (folder / "partial.json").write_text(sealed)
@@ -336,7 +336,8 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
             ("{cut", "not a whole JSON file"),
             ("[" * 100_000, "not a whole JSON file"),
             (sealed.replace('"layers": 1', '"layers": 9'), "is altered"),
-            (json.dumps({**json.loads(sealed), "rows": None}), "is altered"),
+            (json.dumps({**json.loads(sealed), "rows": []}), "is altered"),
+            (json.dumps({**json.loads(sealed), "rows": None}), "is not a results file of this project"),
             (json.dumps(content), "is altered"),
             (json.dumps(results.sealed(other)), "written by version 0.0.1 of mlp_jax"),
         ],
