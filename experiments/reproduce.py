@@ -126,7 +126,7 @@ def run(config: Config) -> bool:
     # interrupted, it has nothing of its own to continue
     study = _study.Study("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
-        study.add(_row(job, done))
+        study.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
     if study.writes:
         _write_report(study, todo)
     ok: bool = _machines.share(all(row["status"] != "failed" for row in study.rows))

@@ -234,7 +234,9 @@ def main(_):
         "fell_back": soak.fell_back,
         "complaints": soak.complaints,
     }
-    results.write(studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(content))
+    results.write(
+        studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(results.sealed(content))
+    )
     print(json.dumps(content["rows"], indent=1), *soak.complaints, sep="\n")
     sys.exit(1 if soak.complaints else 0)
 
