@@ -27,6 +27,7 @@ from experiments import (
     _claims,
     _common,
     _keep,
+    _launch,
     _machines,
     _page,
     _page_markdown,
@@ -201,4 +202,4 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)
