@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mlp_jax.errors import UserError
+from mlp_jax.files import check_regular
 
 NAME = ".lock"
 _taken: dict[Path, int] = {}
@@ -18,7 +19,13 @@ def take(folder: Path) -> None:
     if path in _taken and _is_there(path):
         return
     release(folder)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        check_regular(path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:  # somebody else's, perhaps
+        raise UserError(
+            f"cannot lock {folder}: {NAME} there: {error.strerror}; move it away, or choose another --results_dir"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

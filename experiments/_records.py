@@ -16,6 +16,7 @@ from experiments._unfinished import identity
 from mlp_jax import results
 from mlp_jax.blocks import Run
 from mlp_jax.errors import UserError
+from mlp_jax.files import check_regular, open_regular
 from mlp_jax.train import Result
 
 
@@ -51,6 +52,7 @@ class Records:
 
     def _append(self, line: results.Row) -> None:
         try:
+            check_regular(self.path)
             with self.path.open("ab") as file:
                 cut = file.tell() and not _ends_a_line(self.path)  # by a process that was killed here
                 file.write(b"\n" * cut + json.dumps(line, allow_nan=False).encode() + b"\n")
@@ -75,7 +77,8 @@ def _time() -> str:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines that are whole."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError:
         return
     for text in content.splitlines():

@@ -165,7 +165,8 @@ class Study:
             ]
         self._write(path, results.sealed({**self._content(), **more}))
         self._partial.unlink(missing_ok=True)
-        shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
+        if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for
+            shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
         _lock.release(self.folder)
         return path
 

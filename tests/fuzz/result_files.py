@@ -18,12 +18,13 @@ from experiments import _common, _keep, _readme, _study, depth_study, reproduce
 from mlp_jax import data, results
 from tests.fuzz import mutations
 
-SECONDS, MEGABYTES, FRESH = 60.0, 500.0, False
+SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
 JOBS = 11
 README = (
     "depth_study", "published/depth_study", "benchmark", "table1_x_16/benchmark", "populations/benchmark",
     "reproduce", "grid_search", "init_study",
 )  # fmt: skip
+NAMES = (".lock", "runs.jsonl", "results.json", "partial.json", "checkpoints", "accuracy.svg", "1.json")
 PARTS = ("table 1", "benchmark", "claims")
 
 
@@ -48,6 +49,7 @@ def examples() -> Any:
         st.tuples(st.just("resume"), st.just(0), damage),
         st.tuples(st.just("clear"), st.just(0), damage),
         st.tuples(st.just("figure"), job, bytes_or_odd),
+        st.tuples(st.just("folder"), st.integers(0, len(NAMES) - 1), bytes_or_odd),
         st.tuples(st.just("readme"), st.integers(0, len(README) - 1), damage),
         st.tuples(st.just("page"), job, damage),
     )
@@ -76,6 +78,8 @@ def check(folder: Path, place: Path, example: Any) -> str:
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
         if what in ("resume", "clear"):
             told = _partial(folder, place, what, damage)
+        elif what == "folder":
+            told = _in_folder(place, NAMES[which], damage)
         elif what == "readme":
             told = _in_readme(folder, place, README[which], damage)
         else:
@@ -135,6 +139,27 @@ def _partial(folder: Path, place: Path, what: str, damage: Any) -> str:
         assert study.rows == json.loads(good)["rows"]
         return "resumed"
     return "nothing to resume"
+
+
+def _in_folder(place: Path, name: str, damage: Any) -> str:
+    """A study begins, adds a row and ends in a folder where something odd has one of its files' names."""
+    path = place / "depth_study" / name
+    path.parent.mkdir()
+    path.write_text('{"study": 1}\n')
+    _damage(path, damage)
+    behind = path.with_name(f"target of {name}")  # of a link
+    before = behind.read_bytes() if behind.exists() and name != "runs.jsonl" else None
+    try:
+        study = _study.Study("depth_study", _resuming(place))
+    finally:
+        assert before is None or behind.read_bytes() == before, "the file behind a link was changed"
+    study.use(data.synthetic())
+    assert study._records is not None
+    study._records._append({"a": "line"})
+    study.add({"a": "row"})
+    study.finish({"accuracy.svg": _study.Figure("<svg/>", "a figure")})
+    assert results.read_sealed(path.parent / "results.json")["rows"] == [{"a": "row"}]
+    return "a study ended"
 
 
 # reproduce
@@ -229,5 +254,11 @@ KEPT: tuple[Any, ...] = (
     ("kept", 3, ("json", [("replace", [3, 0, 7, 0], 5)])),
     ("figure", 4, ("bytes", [("flip", 0.5, 0)])),
     ("resume", 0, ("odd", "pipe")),
+    ("folder", 0, ("odd", "folder")),
+    ("folder", 0, ("odd", "pipe")),
+    ("folder", 0, ("odd", "loop")),
+    ("folder", 0, ("odd", "link")),
+    ("folder", 1, ("odd", "pipe")),
+    ("folder", 4, ("odd", "pipe")),
     ("readme", 2, ("json", [("replace", [3, 0, 7, 0], 5)])),
 )
