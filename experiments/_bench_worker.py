@@ -44,7 +44,7 @@ def contender_of(name: str, workload: str, folder: Path) -> Any:
 
 
 def settings(name: str, workload: str) -> None:
-    """What must be set before jax starts its backend, as `_common.launch` does for users."""
+    """What must be set before jax starts its backend, as `_launch.launch` does for users."""
     if MODULES[name] != "_bench_ours":
         return
     from experiments import _compilation

@@ -18,7 +18,7 @@ from unittest import mock
 
 import jax
 
-from experiments import _common, _study, depth_study
+from experiments import _launch, _study, depth_study
 from mlp_jax import data, evaluation, population, programs, results
 
 
@@ -71,4 +71,4 @@ def run(config: depth_study.Config) -> bool:
 
 
 if __name__ == "__main__":
-    _common.launch(depth_study.Config, run)
+    _launch.launch(depth_study.Config, run)

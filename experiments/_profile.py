@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import _common, _workloads
+from experiments import _common, _launch, _workloads
 from experiments._common import option
 from mlp_jax import population, results
 from mlp_jax.data import Split, Splits
@@ -69,4 +69,4 @@ def operations(file: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -133,7 +133,38 @@ def claims() -> str:
     )
 
 
-PARTS = {"claims": claims, "table 1": table_1, "benchmark": benchmark, "seeded mistakes": seeded_mistakes}
+SEEN = {
+    "SIGKILL": "nothing; `--resume` goes on",
+    "SIGTERM": "what is kept and how to go on; status 143",
+    "a full disk": "a note for each checkpoint; one line and status 2 where a row or the data do not fit",
+    "a second process on the same folder": "one line that names the first; status 2",
+    "a bit of the newest checkpoint altered": "a note; the checkpoint before is taken",
+}
+"""What the user sees of a fault, by how its name begins."""
+
+
+def faults() -> str:
+    """How often the soak tried each fault, and how often the study then ended with the undisturbed one's bits."""
+    content = results.read_sealed(ROOT / "experiments" / "results" / "soak_kill.json")
+    lines = [
+        [
+            row["fault"],
+            str(row["tried"]),
+            str(row["survived"]),
+            next(seen for fault, seen in SEEN.items() if row["fault"].startswith(fault)),
+        ]
+        for row in content["rows"]
+    ]
+    return f"{results.table(['fault', 'tried', 'survived', 'what you see'], lines)}\n\n- {_made_by(content)}"
+
+
+PARTS = {
+    "claims": claims,
+    "table 1": table_1,
+    "benchmark": benchmark,
+    "seeded mistakes": seeded_mistakes,
+    "faults": faults,
+}
 
 
 def updated(text: str) -> str:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments import _common, _study
+from experiments import _common, _launch, _study
 from experiments._common import option
 from mlp_jax import data, products, results
 from mlp_jax.errors import whole_number
@@ -241,4 +241,4 @@ def _cell(row: results.Row) -> str:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -60,7 +60,8 @@ class Study:
             return
         for left in (self._partial, self.unfinished.checkpoints.folder):
             if left.exists():
-                set_aside(left, f"{left} is of an interrupted run, which --resume would have continued", "earlier")
+                hint = ", which --resume would have continued" if hasattr(self.config, "resume") else ""
+                set_aside(left, f"{left} is of an interrupted run{hint}", "earlier")
 
     @property
     def _partial(self) -> Path:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from experiments import _common, _factors, _runs, _study
+from experiments import _common, _factors, _launch, _runs, _study
 from experiments._activation_words import figures, finding, table
 from experiments._common import option
 from mlp_jax import data
@@ -202,4 +202,4 @@ def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

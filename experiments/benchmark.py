@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_measure, _common, _study, _workloads
+from experiments import _bench_measure, _common, _launch, _study, _workloads
 from experiments._bench_worker import MODULES
 from experiments._common import option
 from mlp_jax import data, results
@@ -194,4 +194,4 @@ def sentences(config: Config, rows: list[results.Row], machine: results.Row, bus
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from experiments import _common, _inspect, _machines, _predict, _runs, _study
+from experiments import _common, _inspect, _launch, _machines, _predict, _runs, _study
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._common import option
 from mlp_jax import data, export, results, statistics
@@ -263,4 +263,4 @@ def report(config: Config) -> dict[str, float] | None:
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -20,7 +20,7 @@ On the digits, the default, it takes about 20 seconds and every depth ends above
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _runs, _study
+from experiments import _common, _launch, _runs, _study
 from experiments._common import option
 from experiments._depth import comparison_table, comparisons, finding
 from experiments._study import Figure
@@ -201,4 +201,4 @@ def _cells(row: results.Row) -> list[str]:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -17,7 +17,7 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _compare, _mutants, _own_gradients, _study, _target
+from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study, _target
 from experiments._common import option
 from experiments._study import Figure
 from mlp_jax import data, gradcheck, results
@@ -193,4 +193,4 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

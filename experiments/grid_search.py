@@ -20,7 +20,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import _common, _runs, _study
+from experiments import _common, _launch, _runs, _study
 from experiments._search_options import (
     DEFAULT,
     DEFAULT_STEPS,
@@ -148,4 +148,4 @@ def comparisons(rows: Sequence[results.Row]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _common, _norms, _runs, _study
+from experiments import _common, _launch, _norms, _runs, _study
 from experiments._common import option
 from experiments._dying import dies, finding, is_dead, majority, table
 from experiments._study import Figure
@@ -224,4 +224,4 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -27,6 +27,7 @@ from experiments import (
     _claims,
     _common,
     _keep,
+    _launch,
     _machines,
     _page,
     _page_markdown,
@@ -126,7 +127,7 @@ def run(config: Config) -> bool:
     # interrupted, it has nothing of its own to continue
     study = _study.Study("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
-        study.add(_row(job, done))
+        study.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
     if study.writes:
         _write_report(study, todo)
     ok: bool = _machines.share(all(row["status"] != "failed" for row in study.rows))
@@ -201,4 +202,4 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
-    _common.launch(Config, run)
+    _launch.launch(Config, run)

@@ -3,6 +3,15 @@
 A checkpoint is orbax's folder of arrays and, written last, a JSON file of the same number: which arrays are whose,
 what the caller says about them, and the sha256 of every file. One without that file was never finished. Nothing is
 handed to orbax before all digests agree, and nothing in a checkpoint is ever run.
+
+    checkpoints = Checkpoints(folder)
+    found = checkpoints.newest()
+    reached = {n: result(found.runs[str(n)], run.model, run.config) for n, run in enumerate(runs)} if found else {}
+
+    def between_epochs(collect):  # called after every epoch: save when it is time
+        checkpoints.save({str(n): at for n, at in collect().items()}, {})
+
+    population.train(runs, splits, reached=reached, between_epochs=between_epochs)
 """
 
 import contextlib

@@ -8,6 +8,7 @@ that is being written. `--full_disks` needs the right to mount a small tmpfs. Th
 experiments/results/soak_kill.json; exit status 1 if anything was lost, or a process said what it should not.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -73,8 +74,13 @@ class Place:
         )
 
     def in_work(self):
-        found = (name for name, patterns in IN_WORK.items() for p in patterns if any(self.folder.glob(p)))
-        return next(found, None)
+        return next((name for name in IN_WORK if self.is_at(name)), None)
+
+    def is_at(self, name):
+        """Whether a file is there that tells of this work; folders may vanish while they are looked through."""
+        with contextlib.suppress(FileNotFoundError):
+            return any(any(self.folder.glob(pattern)) for pattern in IN_WORK[name])
+        return False
 
     def finish(self):
         process = self.start()
@@ -124,7 +130,7 @@ class Soak:
                     return True
                 time.sleep(0.01)
                 continue
-            if any(any(self.place.folder.glob(pattern)) for pattern in IN_WORK[aim]):
+            if self.place.is_at(aim):
                 seen -= 1
                 if seen <= 0:
                     return True
@@ -234,7 +240,9 @@ def main(_):
         "fell_back": soak.fell_back,
         "complaints": soak.complaints,
     }
-    results.write(studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(content))
+    results.write(
+        studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(results.sealed(content))
+    )
     print(json.dumps(content["rows"], indent=1), *soak.complaints, sep="\n")
     sys.exit(1 if soak.complaints else 0)
 

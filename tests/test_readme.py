@@ -51,6 +51,18 @@ def test_the_tables_come_from_the_committed_results():
     assert _readme.updated(README) == README, "run: python -m experiments._readme"
 
 
+def test_every_fault_of_the_soak_was_survived():
+    content = results.read_sealed(ROOT / "experiments" / "results" / "soak_kill.json")
+    assert content["complaints"] == []
+    assert all(row["tried"] == row["survived"] > 0 for row in content["rows"])
+    tried = {
+        signal: sum(row["tried"] for row in content["rows"] if row["fault"].startswith(signal))
+        for signal in ("SIGKILL", "SIGTERM", "a full disk")
+    }
+    assert tried["SIGKILL"] >= 50
+    assert min(tried.values()) >= 5
+
+
 def test_the_committed_results_hold_their_figures():
     published, clean = _readme.depth_studies()
     assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in _readme.of_table_1(published))

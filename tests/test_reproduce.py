@@ -224,6 +224,19 @@ def test_an_interrupted_study_continues(ran, tmp_path, capsys):
     assert "which --resume would have continued; it is kept as partial.earlier-1.json" in err
 
 
+def test_an_interrupted_job_goes_on_without_a_word(ran, tmp_path, monkeypatch, capsys):
+    def stop(config):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(reproduce.STUDIES, "second", SimpleNamespace(Config=FakeConfig, run=stop))
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path, protocol="clean")
+    assert start(tmp_path, protocol="clean")
+    assert ran == [("first", "clean", 0), ("second", "clean", 0)]
+    assert capsys.readouterr().err == ""
+
+
 def test_rows_of_other_options_are_set_aside(ran, tmp_path, capsys):
     interrupted(tmp_path)
     assert start(tmp_path, protocol="clean", seeds=5)

@@ -80,6 +80,24 @@ def test_an_interrupted_study_under_other_options(tmp_path):
     assert earlier == [content for name, content in before.items() if "/checkpoints/" in name]
 
 
+def test_a_folder_that_vanishes(tmp_path):
+    """What was there stays as it was, and can be continued where it is now."""
+    process = studies.start(tmp_path / "here")
+    rows = tmp_path / "here" / "depth_study" / "partial.json"
+    studies.wait_for(process, rows.exists)
+    (tmp_path / "here").rename(tmp_path / "there")
+    before = json.loads((tmp_path / "there" / "depth_study" / "partial.json").read_text())
+    told = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 2
+    assert told[-1].startswith(f"error: cannot write {tmp_path}/here/depth_study/")
+    assert told[-1].endswith(": No such file or directory; free the disk or change --results_dir")
+    assert all(line.startswith("note: no checkpoint could be written to ") for line in told[:-1])
+    assert studies.finish(tmp_path / "there", "--resume") == (0, "")
+    assert studies.outcome(tmp_path / "there")[0][0] == {
+        k: v for k, v in before["rows"][0].items() if k != "seconds"
+    }
+
+
 def on_a_full_disk(folder, size):
     """The system refuses files of more than `size` KiB, as a full disk refuses them."""
     command = [part for part in studies.command(folder) if not part.startswith("--learning_rates")]

@@ -16,7 +16,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, _common, _compare, _machines, _own_gradients, _place, _target
+from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, _target
 from mlp_jax import data, population
 from mlp_jax.errors import UserError
 from tests.fuzz import mutations
@@ -244,7 +244,7 @@ def _inside(place: Path, script: str, arguments: list[str], far: str) -> tuple[i
     status: int | str = "returned"
     try:
         with _cut(far):
-            _common.launch(module.Config, module.run)
+            _launch.launch(module.Config, module.run)
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else f"{ended.code!r}"
     except Cut as cut:

@@ -1,0 +1,115 @@
+"""Long and large, short and small: what works, and what is refused with one clear line."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import depth_study, init_study
+from mlp_jax import data, population, results, train
+from mlp_jax.errors import UserError
+from mlp_jax.evaluation import evaluate
+from mlp_jax.model import MLPConfig
+from mlp_jax.population import Run
+from mlp_jax.train import TrainConfig
+
+SMALL = MLPConfig(hidden=(4,), inputs=64)
+RECIPE = TrainConfig(learning_rate=0.05, batch_size=100, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.normalize(data.split(data.digits(), validation=200), "standardize")
+
+
+def bits(result):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((result.state.params, result.history))]
+
+
+@pytest.mark.optimized
+def test_a_thousand_networks_at_once(digits):
+    def run(number):
+        rate = 0.01 * (1 + number % 7)
+        return Run(jax.random.key(number), SMALL, dataclasses.replace(RECIPE, learning_rate=rate))
+
+    found = population.train([run(number) for number in range(1000)], digits)
+    assert {result.status for result in found} == {"finished"}
+    assert len({bits(result)[0] for result in found}) == 1000
+    for number in (0, 499, 999):
+        one = run(number)
+        assert bits(train.train(one.key, digits, one.model, one.config)) == bits(found[number])
+
+
+def test_sixteen_layers_one_of_them_4096_wide(digits):
+    hidden = (4096, *[8] * 14)
+    model = MLPConfig(hidden=hidden, inputs=64, init="he")
+    result = train.train(jax.random.key(0), digits, model, dataclasses.replace(RECIPE, learning_rate=1e-3))
+    assert result.status == "finished"
+    assert [layer.w.shape[1] for layer in result.state.params] == [*hidden, 10]
+    assert result.history.loss.shape == (12,)
+    before = train.init_state(jax.random.key(0), model, RECIPE).params
+    assert all((a.w != b.w).any() for a, b in zip(before, result.state.params, strict=True))
+
+
+def test_a_batch_of_all_images(digits):
+    whole = dataclasses.replace(RECIPE, batch_size=1297)
+    assert train.train(jax.random.key(0), digits, SMALL, whole).history.loss.shape == (1,)
+    with pytest.raises(
+        UserError, match="batch_size 1298 is larger than the training split of 1297: choose at most"
+    ):
+        train.train(jax.random.key(0), digits, SMALL, dataclasses.replace(whole, batch_size=1298))
+
+
+def test_no_epoch_leaves_the_network_as_it_starts(digits):
+    result = train.train(jax.random.key(3), digits, SMALL, dataclasses.replace(RECIPE, epochs=0))
+    start = train.init_state(jax.random.key(3), SMALL, RECIPE)
+    assert result.status == "finished"
+    assert all(len(values) == 0 for values in result.history)
+    assert bits(result)[:4] == [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(start.params)]
+
+
+TINY = {"dataset": "synthetic", "seeds": 1, "epochs": 0}
+
+
+def test_a_study_of_no_epochs(tmp_path):
+    assert depth_study.run(depth_study.Config(**TINY, layers="1", learning_rate=0.1, results_dir=str(tmp_path)))
+    (row,) = results.read_json(tmp_path / "depth_study" / "results.json")["rows"]
+    assert row["validation_accuracy"]["n"] == 1
+    assert row["train_loss"]["mean"] is None
+
+
+def test_a_study_that_needs_an_epoch(tmp_path):
+    with pytest.raises(UserError, match="epochs must be a whole number of at least 1, not 0"):
+        init_study.run(init_study.Config(**TINY, results_dir=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def one_per_class(classes=10):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (classes, 4, 4, 1), dtype=np.uint8), np.arange(classes)
+    return data.Dataset("tiny", images, labels, images, labels, tuple("abcdefghij"[:classes]))
+
+
+def test_one_image_per_class():
+    parts = depth_study.Config().split(one_per_class())
+    assert [len(part.y) for part in parts] == [5, 5, 10]
+    splits = [data.normalize(parts, how) for how in data.NORMALIZATIONS]
+    assert all(np.isfinite(part.x).all() for three in splits for part in three)
+    model = MLPConfig(hidden=(4,), inputs=16, batch_norm="after")
+    config = TrainConfig(learning_rate=0.01, batch_size=5, epochs=2)
+    result = train.train(jax.random.key(0), splits[-1], model, config)
+    assert result.status == "finished"
+    assert 0 <= evaluate(result.state.params, result.state.stats, splits[-1].test, model).accuracy <= 1
+
+
+def test_images_that_are_all_alike_or_only_one():
+    same = dataclasses.replace(one_per_class(2), train_images=np.full((2, 4, 4, 1), 7, np.uint8), fingerprint="")
+    splits = data.normalize(data.split(same, validation=1), "standardize")
+    assert not splits.train.x.any()
+    with pytest.raises(
+        UserError, match="every split needs a whole number of at least 1 image: train=0, validation=1"
+    ):
+        data.split(one_per_class(1), validation=1)
+    with pytest.raises(UserError, match="every split needs a whole number of at least 1 image"):
+        data.split(one_per_class(1), validation=min(200, 1 // 2))
