@@ -51,6 +51,7 @@ class Study:
     def _take(self, folder: Path) -> None:
         """Locks the folder, and reads or sets aside what an interrupted run has left."""
         _lock.take(folder)
+        results.sweep(folder)
         if (folder / "results.json").is_dir():
             raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
         if getattr(self.config, "resume", False):

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,7 @@ VERSION = "3.0.2"
 
 _SHAPE = (32, 32, 3)
 _TFDS_FEATURES = "tensorflow_datasets.core.features."
+_ABANDONED = 3600  # seconds
 _CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
 _CACHE_MAGIC = f"mlp_jax cifar10 cache {_CACHE_FORMAT} ".encode()
 
@@ -203,6 +205,7 @@ def _write_cache(cache: Path, dataset: Dataset, sources: Sources) -> None:
     arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(cache)
         with _renamed_when_whole(cache) as file:
             file.write(bytes(_HEADER_BYTES))
             file.write(json.dumps(record).encode() + b"\n")
@@ -214,6 +217,14 @@ def _write_cache(cache: Path, dataset: Dataset, sources: Sources) -> None:
             file.write(header)
     except OSError as error:
         logging.warning("CIFAR-10 is decoded again at every start: cannot write the cache %s: %s", cache, error)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """What a process that was killed while it wrote has left: hundreds of megabytes. A live one takes seconds."""
+    for left in cache.parent.glob(f"{cache.name}*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
 
 
 @contextlib.contextmanager

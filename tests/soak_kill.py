@@ -48,6 +48,7 @@ class Place:
 
     def __init__(self, folder):
         self.folder = folder
+        self.stale: set[Path] = set()
         folder.mkdir(exist_ok=True)
         (folder / "small.tar.gz").write_bytes(pack(members(60)))
 
@@ -73,13 +74,17 @@ class Place:
             text=True,
         )
 
+    def look(self):
+        """From now on, only files that are not there yet tell what a process is about."""
+        self.stale = {path for patterns in IN_WORK.values() for p in patterns for path in self.folder.glob(p)}
+
     def in_work(self):
         return next((name for name in IN_WORK if self.is_at(name)), None)
 
     def is_at(self, name):
         """Whether a file is there that tells of this work; folders may vanish while they are looked through."""
         with contextlib.suppress(FileNotFoundError):
-            return any(any(self.folder.glob(pattern)) for pattern in IN_WORK[name])
+            return any(set(self.folder.glob(pattern)) - self.stale for pattern in IN_WORK[name])
         return False
 
     def finish(self):
@@ -138,6 +143,7 @@ class Soak:
 
     def disturb(self, number, signum):
         """Starts the study, or goes on with it, and ends it by the signal, if it has not ended by itself."""
+        self.place.look()
         process = self.place.start()
         ended = not self.wait(process, number)
         if number % 7 == 3 and not ended:

@@ -199,6 +199,19 @@ def test_an_archive_is_not_needed_once_prepared(prepared):
     assert_loaded(dataset, members())
 
 
+def test_what_killed_writers_of_the_cache_have_left_is_removed(ours):
+    """Not what may be another's who writes just now."""
+    cifar10.load(**ours)
+    (cache,) = Path(ours["cache_dir"]).glob("*.cache")
+    cache.unlink()
+    for name, age in (("old", 4000), ("new", 0)):
+        left = cache.with_name(f"{cache.name}{name}.tmp")
+        left.touch()
+        os.utime(left, (time.time() - age,) * 2)
+    cifar10.load(**ours)
+    assert sorted(path.name for path in cache.parent.iterdir()) == [cache.name, f"{cache.name}new.tmp"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

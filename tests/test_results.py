@@ -151,3 +151,11 @@ def test_a_part_of_another_type_is_no_results_file(tmp_path, part):
     path.write_text(results.as_json({**results.read_json(path), part: 3}))
     with pytest.raises(UserError, match="not a results file"):
         results.read_json(path)
+
+
+def test_what_a_killed_writer_has_left_is_removed(tmp_path):
+    names = [".results.json.a_b3c4d5", ".accuracy.svg.zzzzzzzz", ".lock", "results.json", ".results.json.UPPER123"]
+    for name in names:
+        (tmp_path / name).touch()
+    results.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
