@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # two rows of several runs, with all that a run carries from step to step
 STUDY = (
     "--dataset=synthetic", "--layers=2,3", "--hidden=8", "--batch_norm=before", "--dropout=0.1",
-    "--optimizer=adam", "--seeds=2", "--learning_rates=0.01,0.02", "--epochs=30", "--checkpoint_minutes=0",
+    "--optimizer=adam", "--seeds=2", "--learning_rates=0.01,0.02", "--epochs=20", "--checkpoint_minutes=0",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ COLUMNS = {
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "experiments.benchmark", *arguments],
-        cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 

@@ -153,7 +153,7 @@ def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
     arguments = (*SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}", f"--results_dir={tmp_path}")
     assert start(monkeypatch, "depth_study", *arguments) == 0
     content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
-    assert content.keys() == {"study", "config", "environment", "rows", "comparisons", "figures"}
+    assert content.keys() == {"study", "config", "environment", "rows", "comparisons", "figures", "seal"}
     assert content["environment"].keys() >= {"versions", "device", "commit", "dirty", "wall_seconds"}
     assert [row["layers"] for row in content["rows"]] == [1, 2]
     for row in content["rows"]:
