@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import gc
 import io
+import os
 import sys
 import tempfile
 import threading
@@ -54,8 +55,8 @@ def studies() -> dict[str, Any]:
 
 
 def resident() -> float:
-    """MB of this process that are in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    """MB of this process that are in memory now; Linux alone tells."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Sampler(threading.Thread):
@@ -88,6 +89,11 @@ def rounds() -> Iterator[tuple[str, int, results.Row]]:
         number += 1
 
 
+def changes(before: results.Row, now: results.Row, what: str) -> list[str]:
+    """A line for each quantity of a study that another run of the same options did not give again."""
+    return [f"{what}: {difference}" for difference in _differ.all_differences(before, now)]
+
+
 def slope(series: list[tuple[float, float]]) -> float:
     """MB an hour, least squares."""
     seconds, megabytes = np.array(series).T
@@ -114,8 +120,7 @@ def soak(minutes: float) -> results.Row:
     changed: list[str] = []
     told = 0
     for name, seed, content in rounds():
-        before = first.setdefault((name, seed), content)
-        changed += [f"{name}, seed {seed}: {d}" for d in _differ.all_differences(before, content)]
+        changed += changes(first.setdefault((name, seed), content), content, f"{name}, seed {seed}")
         counts[name] += 1
         passed = time.monotonic() - sampler.started
         if passed // 60 > told:
@@ -160,6 +165,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="how long; a third of it is warm-up")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where soak.json and soak.svg go")
     options = parser.parse_args()
+    if not options.minutes >= 1:
+        parser.error("--minutes must be at least 1: memory is looked at every 10 s")
     _compilation.set_up()
     found = soak(options.minutes)
     results.write(options.folder / "soak.json", results.as_json(found))
