@@ -1,5 +1,7 @@
 """The compiled programs of a population: `train.run_epoch` and its evaluation, mapped over blocks and devices."""
 
+import contextlib
+import ctypes
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,16 +34,20 @@ MOST = 32
 """How many programs of a kind are kept."""
 
 
-def forget() -> None:
-    """Drops all programs if there are as many as are kept; to be called when a job begins.
+def forget() -> bool:
+    """Drops all programs if there are as many as are kept, and says so; to be called when a job begins.
 
-    jax remembers much of a program that is not kept any longer: of each some MB, for ever, without this.
+    jax remembers much of a program that is not kept any longer: of each some MB, for ever, without this. And what
+    compilers free in their threads, glibc keeps for itself unless it is told: the larger part.
     """
     if _epoch.cache_info().currsize < MOST:
-        return
+        return False
     for kept in (compiled, _epoch, _drawn):
         kept.cache_clear()
     jax.clear_caches()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    return True
 
 
 def mesh_of(devices: Any) -> Mesh:

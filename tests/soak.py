@@ -4,8 +4,9 @@
 
 A round is every study below with one of three first seeds, on the synthetic data, the second seed under the
 published protocol. They need more programs than the package keeps (32), so that programs are dropped and compiled
-again throughout. Prints a line a minute. Writes FOLDER/soak.json and soak.svg: resident memory, every 10 s, and
-its slope over time, least squares after the warm-up, a third of the time.
+again throughout. Prints a line a minute. Writes FOLDER/soak.json and soak.svg: resident memory every 10 s, and
+what is left of it whenever programs are dropped (`floor`). The floor's slope, least squares after the warm-up, a
+third of the time, tells growth: between two drops memory goes up and down by a GB.
 Exit status 1 if bits changed, or if memory grew by more than 60 MB an hour.
 """
 
@@ -13,11 +14,12 @@ import argparse
 import contextlib
 import gc
 import io
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,14 @@ from experiments import (
     grid_search,
     init_study,
 )
-from mlp_jax import results
+from mlp_jax import programs, results
 from mlp_jax.plots import style
 
 SAMPLE_SECONDS = 10
 SEEDS = (0, 1, 2)
 MOST_GROWTH = 60.0  # MB an hour
 FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "results"
+Series = list[tuple[float, float]]
 SMALL: dict[str, Any] = {"dataset": "synthetic", "seeds": 2}
 
 
@@ -54,8 +57,8 @@ def studies() -> dict[str, Any]:
 
 
 def resident() -> float:
-    """MB of this process that are in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    """MB of this process that are in memory now; Linux alone tells."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Sampler(threading.Thread):
@@ -63,23 +66,30 @@ class Sampler(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.series: list[tuple[float, float]] = []
+        self.series: Series = []
+        self.floor: Series = []
         self.started, self.ended = time.monotonic(), threading.Event()
+
+    def sample(self) -> tuple[float, float]:
+        """Seconds since the start, MB."""
+        return round(time.monotonic() - self.started, 1), round(resident(), 1)
 
     def run(self) -> None:
         """Until `ended` is set."""
         while True:
-            self.series.append((round(time.monotonic() - self.started, 1), round(resident(), 1)))
+            self.series.append(self.sample())
             if self.ended.wait(SAMPLE_SECONDS):
                 return
 
 
-def rounds() -> Iterator[tuple[str, int, results.Row]]:
+def rounds(on_forget: Callable[[], None]) -> Iterator[tuple[str, int, results.Row]]:
     """Runs one study after the other, for ever: its name, first seed and results file."""
     number = 0
     while True:
         seed = SEEDS[number % len(SEEDS)]
         for name, (module, options) in studies().items():
+            if programs.forget():  # as the study would itself
+                on_forget()
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
                 given = {**SMALL, "protocol": "published" if seed == 1 else "clean", **options}
                 module.run(module.Config(**given, seed=seed, results_dir=folder))
@@ -88,17 +98,27 @@ def rounds() -> Iterator[tuple[str, int, results.Row]]:
         number += 1
 
 
+def changes(before: results.Row, now: results.Row, what: str) -> list[str]:
+    """A line for each quantity of a study that another run of the same options did not give again."""
+    return [f"{what}: {difference}" for difference in _differ.all_differences(before, now)]
+
+
 def slope(series: list[tuple[float, float]]) -> float:
-    """MB an hour, least squares."""
+    """MB an hour, least squares; 0 of fewer than three samples."""
+    if len(series) < 3:
+        return 0.0
     seconds, megabytes = np.array(series).T
     return float(3600 * np.polyfit(seconds, megabytes, 1)[0])
 
 
-def figure(series: list[tuple[float, float]], warm_up: float) -> str:
+def figure(series: Series, floor: Series, warm_up: float) -> str:
     """Resident memory against time."""
     made, (axes,) = style.canvas()
     seconds, megabytes = np.array(series).T
-    axes.plot(seconds / 60, megabytes, color="#0072B2", linewidth=1)
+    axes.plot(seconds / 60, megabytes, color="#0072B2", linewidth=1, label="every 10 s")
+    axes.plot(
+        [s / 60 for s, _ in floor], [m for _, m in floor], ".", color="#D55E00", label="programs just dropped"
+    )
     axes.axvline(warm_up / 60, color="#666666", linestyle="--", linewidth=1, label="end of the warm-up")
     axes.set(xlabel="minutes", ylabel="resident memory [MB]", ylim=(0, 1.15 * max(megabytes)))
     style.legend(axes, loc="lower right")
@@ -113,9 +133,9 @@ def soak(minutes: float) -> results.Row:
     counts = dict.fromkeys(studies(), 0)
     changed: list[str] = []
     told = 0
-    for name, seed, content in rounds():
-        before = first.setdefault((name, seed), content)
-        changed += [f"{name}, seed {seed}: {d}" for d in _differ.all_differences(before, content)]
+    environment = results.environment(wall_seconds=0, command=results.command_line())  # code may change meanwhile
+    for name, seed, content in rounds(lambda: sampler.floor.append(sampler.sample())):
+        changed += changes(first.setdefault((name, seed), content), content, f"{name}, seed {seed}")
         counts[name] += 1
         passed = time.monotonic() - sampler.started
         if passed // 60 > told:
@@ -128,11 +148,12 @@ def soak(minutes: float) -> results.Row:
             break
     sampler.ended.set()
     sampler.join()
-    return report(sampler.series, minutes, counts, changed)
+    environment["wall_seconds"] = sampler.series[-1][0]
+    return {**report(sampler.series, sampler.floor, minutes, counts, changed), "environment": environment}
 
 
 def report(
-    series: list[tuple[float, float]], minutes: float, counts: dict[str, int], changed: list[str]
+    series: Series, floor: Series, minutes: float, counts: dict[str, int], changed: list[str]
 ) -> results.Row:
     """What soak.json holds: `rows` has a row per study."""
     warm_up = 60 * minutes / 3
@@ -141,15 +162,15 @@ def report(
     return {
         "study": "soak",
         "config": {"minutes": minutes, "seeds": list(SEEDS), "sample_seconds": SAMPLE_SECONDS},
-        "environment": results.environment(wall_seconds=series[-1][0], command=results.command_line()),
         "rows": [{"study": name, "runs": count} for name, count in counts.items()],
         "changed": changed,
         "warm_up_seconds": warm_up,
-        "megabytes_per_hour": round(slope(warm), 2),
+        "megabytes_per_hour": round(slope([sample for sample in floor if sample[0] >= warm_up]), 2),
         "least_megabytes": min(megabytes),
         "most_megabytes": max(megabytes),
         "programs": _compilation.programs(),
         "live_objects": len(gc.get_objects()),
+        "floor": {"seconds": [s for s, _ in floor], "megabytes": [m for _, m in floor]},
         "series": {"seconds": [s for s, _ in series], "megabytes": [m for _, m in series]},
     }
 
@@ -160,14 +181,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="how long; a third of it is warm-up")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where soak.json and soak.svg go")
     options = parser.parse_args()
+    if not options.minutes >= 1:
+        parser.error("--minutes must be at least 1: memory is looked at every 10 s")
     _compilation.set_up()
     found = soak(options.minutes)
     results.write(options.folder / "soak.json", results.as_json(found))
-    series = list(zip(found["series"]["seconds"], found["series"]["megabytes"], strict=True))
-    results.write(options.folder / "soak.svg", figure(series, found["warm_up_seconds"]))
+    series, floor = (list(zip(*found[name].values(), strict=True)) for name in ("series", "floor"))
+    results.write(options.folder / "soak.svg", figure(series, floor, found["warm_up_seconds"]))
+    runs = sum(row["runs"] for row in found["rows"])
     print(
-        f"{found['megabytes_per_hour']:+.1f} MB an hour after the warm-up, {found['least_megabytes']:.0f} to "
-        f"{found['most_megabytes']:.0f} MB; {sum(row['runs'] for row in found['rows'])} studies, "
+        f"{found['megabytes_per_hour']:+.1f} MB an hour after the warm-up, whenever programs were dropped; "
+        f"{found['least_megabytes']:.0f} to {found['most_megabytes']:.0f} MB in all; {runs} studies, "
         f"{len(found['changed'])} quantities changed"
     )
     sys.exit(1 if found["changed"] or found["megabytes_per_hour"] > MOST_GROWTH else 0)
