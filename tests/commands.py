@@ -9,15 +9,15 @@ that jax reads when it is imported (JAX_PLATFORMS, say) come too late for a fork
 """
 
 import gc
-import importlib
+import importlib.util
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,9 +114,13 @@ def main():
     gc.freeze()  # else the first collection would copy every page
     request = serve()
     if request is not None:
+        spec = importlib.util.find_spec(f"experiments.{request['script']}")
+        code = spec.loader.get_code(spec.name)  # another user may not read the checkout
         become(request)
+        sys.modules["__main__"] = module = ModuleType("__main__")
+        module.__spec__, module.__file__ = spec, spec.origin
         try:
-            runpy.run_module(f"experiments.{request['script']}", run_name="__main__", alter_sys=True)
+            exec(code, module.__dict__)
         except SystemExit as ended:
             end(ended.code)
 
