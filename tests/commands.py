@@ -115,6 +115,7 @@ def main():
     request = serve()
     if request is not None:
         spec = importlib.util.find_spec(f"experiments.{request['script']}")
+        assert spec is not None
         code = spec.loader.get_code(spec.name)  # another user may not read the checkout
         become(request)
         sys.modules["__main__"] = module = ModuleType("__main__")
