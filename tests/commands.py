@@ -116,7 +116,10 @@ def main():
     if request is not None:
         spec = importlib.util.find_spec(f"experiments.{request['script']}")
         assert spec is not None
-        code = spec.loader.get_code(spec.name)  # another user may not read the checkout
+        assert spec.origin is not None
+        code = compile(
+            Path(spec.origin).read_text(), spec.origin, "exec"
+        )  # another user may not read the checkout
         become(request)
         sys.modules["__main__"] = module = ModuleType("__main__")
         module.__spec__, module.__file__ = spec, spec.origin
