@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _runs
+from experiments import _rows
 from mlp_jax import statistics
 from mlp_jax.results import Row
 
@@ -33,7 +33,7 @@ class Claim:
 
 def one(content: Row, **label: Any) -> Row:
     """The row with this label. Raises Missing if it was not run."""
-    row = _runs.find(content["rows"], label)
+    row = _rows.find(content["rows"], label)
     if row is None:
         raise Missing(label)
     return row

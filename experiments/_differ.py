@@ -7,12 +7,14 @@ which quantities of which rows differ, by how much at most, and what differs bet
 A file that cannot be compared is one line and 2. Times are left out.
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from absl import app
+
+from experiments import _launch, _output
 from mlp_jax import results
 from mlp_jax.errors import UserError, user_path
 
@@ -134,23 +136,18 @@ def compared(places: tuple[str, str]) -> tuple[bool, str]:
     return False, "\n".join([table, "", "What may be why:", *reasons])
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
-
-
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser("python -m experiments._differ", description=(__doc__ or "").split("\n")[0])
-    parser.error = lambda message: _fail(f"{message} (--help tells how)")  # type: ignore[method-assign]
-    parser.add_argument("results", nargs=2, help="results.json, or the folder that it lies in")
     try:
-        same, text = compared(tuple(parser.parse_args().results))
+        if len(arguments) != 3:
+            raise UserError("give two results files, or the folders that they lie in (--help tells how)")
+        same, text = compared((arguments[1], arguments[2]))
     except UserError as error:
-        _fail(str(error))
+        _launch.fail(str(error))
     print(text)
     sys.exit(0 if same else 1)
 
 
 if __name__ == "__main__":
-    main()
+    with _output.kept():
+        app.run(main, flags_parser=_launch.parse)

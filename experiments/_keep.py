@@ -1,8 +1,6 @@
 """Which results of an earlier start still stand, and what becomes of those that do not."""
 
 import contextlib
-import hashlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from experiments import _common, _study
+from experiments._output import note
 from mlp_jax import results
 from mlp_jax.checkpoint import Checkpoints
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import open_regular
+from mlp_jax.files import sha256
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def kept(job: Job) -> results.Row | None:
         _study.set_aside(path, str(error))
         return None
     if changed := _common.changed(content["config"], job.config):
-        _say(f"{path} has other options ({changed}): the study runs again")
+        note(f"{path} has other options ({changed}): the study runs again")
         return None
     return content
 
@@ -83,8 +82,7 @@ def read(job: Job, path: Path) -> results.Row:
 
 def _digest(path: Path) -> str | None:
     try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError:
         return None
 
@@ -93,7 +91,7 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
     """Whether the results come from other data than `fingerprint`; if so, a line says that they are not kept."""
     if content["environment"]["data_fingerprint"] == fingerprint:
         return False
-    _say(f"{job.folder / 'results.json'} comes from another copy of the data: the study runs again")
+    note(f"{job.folder / 'results.json'} comes from another copy of the data: the study runs again")
     return True
 
 
@@ -114,7 +112,3 @@ def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:
     with contextlib.suppress(UserError):
         if (newest := Checkpoints(checkpoints).newest()) is not None:
             yield checkpoints, newest.about
-
-
-def _say(what: str) -> None:
-    print(f"note: {' '.join(what.split())}", file=sys.stderr)

@@ -26,7 +26,10 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
     for field in dataclasses.fields(config_class):
         _define(field)
 
+    config: C | None = None
+
     def main(arguments: Sequence[str]) -> None:
+        nonlocal config
         try:
             config = config_class(**_values(config_class, arguments[1:]))
             with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
@@ -35,10 +38,7 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
                     population.check_devices(devices, config.data_parallel)
                 ok = run(config)
         except UserError as error:
-            _fail(str(error))
-        except _stop.Stopped as stop:
-            print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
-            sys.exit(stop.status)
+            fail(str(error))
         sys.exit(0 if ok else 1)
 
     logging.set_verbosity(logging.WARNING)
@@ -46,12 +46,15 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
         with _output.kept():
             _compilation.set_up()
             _stop.listen()
-            app.run(main, flags_parser=_parse)
+            app.run(main, flags_parser=parse)
     except UserError as error:
-        _fail(str(error))
+        fail(str(error))
+    except _stop.Stopped as stop:
+        print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
+        sys.exit(stop.status)
 
 
-def _how_to_go_on(config: Basic) -> str:
+def _how_to_go_on(config: Basic | None) -> str:
     if not isinstance(config, Training):
         return ""
     more = "" if config.resume else " with --resume"
@@ -97,18 +100,20 @@ def _values(config_class: type[Basic], others: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _parse(arguments: Sequence[str]) -> list[str]:
+def parse(arguments: Sequence[str]) -> list[str]:
+    """What is left when absl has taken its flags; a wrong one ends the process with status 2."""
     flags.FLAGS.set_gnu_getopt()  # flags may follow other arguments
     try:
         return list(flags.FLAGS(list(arguments)))
     except (flags.Error, ValueError, OSError) as error:  # absl's own flags, and what --flagfile names
-        _fail(f"{error} (--help lists the options)")
+        fail(f"{error} (--help lists the options)")
     except SystemExit as ended:
         # absl ends --help with status 1, although it did what was asked
         sys.exit(0 if ended.code == 1 else ended.code)
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Ends the process with status 2 and the message as one line."""
     # a file's name, say, shall do nothing to the terminal
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     print(f"error: {line}", file=sys.stderr)

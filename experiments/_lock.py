@@ -3,9 +3,9 @@
 import fcntl
 import os
 import socket
-import sys
 from pathlib import Path
 
+from experiments._output import note
 from mlp_jax.errors import UserError
 from mlp_jax.files import check_regular
 
@@ -35,7 +35,7 @@ def take(folder: Path) -> None:
             f"{owner} is at work in {folder}: wait until it has ended, or choose another --results_dir"
         ) from None
     except OSError as error:  # some network file systems have no locks
-        print(f"note: {folder} cannot be locked ({error.strerror}): start no other study there", file=sys.stderr)
+        note(f"{folder} cannot be locked ({error.strerror}): start no other study there")
     os.ftruncate(handle, 0)
     os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     _taken[path] = handle

@@ -14,7 +14,6 @@ import contextlib
 import importlib.metadata
 import math
 import os
-import socket
 import sys
 import threading
 import time
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 import jax
 import numpy as np
 
-from experiments._meeting import Line, connect, meet
+from experiments._gloo import start_jax
+from experiments._meeting import Line, meet
 from experiments._output import Output
 from experiments._place import Place, place_of
 from experiments._stop import Stopped
@@ -40,7 +40,6 @@ BEAT = 1.0  # seconds between signs of life
 SILENCE = 30.0  # seconds without one after which a process counts as lost
 GRACE = 5.0  # seconds that a process which sees an error waits for the word that another one is lost
 PART = 2**26  # bytes of an array in one message
-NEVER = 10**6  # seconds: jax's own timeouts would abort the process with a stack trace
 
 
 class _Job:
@@ -211,7 +210,7 @@ def job(config: "Training", options: Mapping[str, Any]) -> Iterator[None]:
     _job = _Job(place, lines)
     try:
         _quiet(place.process == 0)
-        _start_jax(place, port)
+        start_jax(place, port, SILENCE)
         yield
     except UserError as error:
         _job.fail(" ".join(str(error).split()), MISTAKE)
@@ -233,50 +232,6 @@ def _program() -> str:
     main = getattr(sys.modules["__main__"], "__spec__", None)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     return " ".join([main.name if main else "", *versions])
-
-
-def _relay(host: str, port: int) -> int:
-    """A port of this machine that leads to jax's coordinator, and stays open when that has gone.
-
-    jax aborts a process as soon as its connection with the coordinator closes, before anybody can say a word.
-    """
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def pump(source: socket.socket, sink: socket.socket, last: bool) -> None:
-        with contextlib.suppress(OSError):
-            while some := source.recv(2**16):
-                sink.sendall(some)
-        if last:
-            with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_RDWR)
-
-    def accept() -> None:
-        while True:
-            near, _ = server.accept()
-            far = connect(host, port, time.monotonic() + SILENCE)
-            far.settimeout(None)
-            for source, sink, last in ((near, far, True), (far, near, False)):
-                threading.Thread(target=pump, args=(source, sink, last), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    return int(server.getsockname()[1])
-
-
-def _start_jax(place: Place, port: int) -> None:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM from ending the process
-    jax.distributed.initialize(
-        f"127.0.0.1:{port if place.process == 0 else _relay(place.host, port)}",
-        place.processes,
-        place.process,
-        local_device_ids=place.local_devices,
-        cluster_detection_method="deactivate",
-        coordinator_bind_address=f"{'127.0.0.1' if place.local else '[::]'}:{port}",
-        initialization_timeout=NEVER,
-        heartbeat_timeout_seconds=NEVER,
-        shutdown_timeout_seconds=NEVER,
-    )
-    jax.devices()
 
 
 def _quiet(writer: bool) -> None:

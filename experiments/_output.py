@@ -1,4 +1,4 @@
-"""Standard output that outlives its reader: `| head -1` takes what it wants, and the job goes on to its end."""
+"""What users read beside the results: notes, and standard output that outlives its reader (`| head -1`)."""
 
 import contextlib
 import io
@@ -11,6 +11,11 @@ from mlp_jax.errors import UserError
 
 CLOSED = 128 + 13
 """Exit status of a job that went well although its reader left: what a shell gives for SIGPIPE."""
+
+
+def note(what: str) -> None:
+    """A line on standard error about what the user may want to know, and need not act upon."""
+    print(f"note: {' '.join(what.split())}", file=sys.stderr)
 
 
 class Output:

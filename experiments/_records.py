@@ -5,13 +5,13 @@ A run that ended there before, on the same data, has given the same bits, or a n
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from experiments import _differ
+from experiments._output import note
 from experiments._unfinished import identity
 from mlp_jax import results
 from mlp_jax.blocks import Run
@@ -95,4 +95,4 @@ def _say_what_differs(about: results.Row, then: results.Row, now: results.Row) -
     run = ", ".join(f"{name} {value}" for name, value in about.items())
     sides = [{"config": {}, "environment": {k: v for k, v in side.items() if k != "time"}} for side in (then, now)]
     why = "; ".join(_differ.causes(*sides)) or "nothing that is recorded differs: is the machine at fault?"
-    print(f"note: {run} gave other bits than the same run did here before ({why})", file=sys.stderr)
+    note(f"{run} gave other bits than the same run did here before ({why})")

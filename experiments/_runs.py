@@ -1,23 +1,19 @@
 """What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
-from experiments import _ahead, _common, _stop, _study
-from mlp_jax import data, population, programs, results, statistics
+from experiments import _ahead, _common, _rows, _stop, _study
+from mlp_jax import data, population, programs, results
 from mlp_jax.data import Splits
-from mlp_jax.evaluation import Evaluation, evaluate, on_device
+from mlp_jax.evaluation import Evaluation, on_device
 from mlp_jax.model import MLPConfig, Params
 from mlp_jax.train import Metrics, Observed, Result, TrainConfig, steps_per_epoch
 
 T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
-FIRST_LOSSES = 20
 
 
 class Setting(NamedTuple):
@@ -60,7 +56,7 @@ def run_settings(
     config: _common.Training, study: _study.Study, settings: Sequence[Setting], splits: Splits
 ) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
-    missing = [s for s in settings if find(study.rows, s.label) is None]
+    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
     for setting in missing:
         for recipe in setting.recipes:
             steps_per_epoch(splits.train, recipe)
@@ -100,11 +96,6 @@ def _compiled(
     return _ahead.prepared(items, tasks)
 
 
-def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
-    """The row with this label, if there is one."""
-    return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
-
-
 def measure(
     config: _common.Training,
     study: _study.Study,
@@ -123,12 +114,12 @@ def measure(
     recipes = setting.recipes
     found = _train(config, study, _jobs(config, setting), splits, bar, observe)
     tried = found[: len(recipes)]
-    scores = [_validation(result, setting.model, splits) for result in tried]
+    scores = [_rows.validation(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
     rest = _rest(config, setting, recipes[best])
     runs = [tried[best], *found[len(tried) :], *_train(config, study, rest, splits, bar)]
     row = {
-        **_row(config, setting, recipes[best], runs, splits),
+        **_rows.row(config, setting, recipes[best], runs, splits),
         "choice": [
             {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
             for recipe, result, score in zip(recipes, tried, scores, strict=True)
@@ -150,7 +141,7 @@ def measure_together(
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
-        measured.append((_row(config, setting, setting.recipes[0], runs, splits), runs))
+        measured.append((_rows.row(config, setting, setting.recipes[0], runs, splits), runs))
     share = round(study.unfinished.row_seconds() / len(settings), 3)
     return [({**row, "seconds": share}, runs) for row, runs in measured]
 
@@ -229,79 +220,3 @@ def _train(
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
     bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))
     return found
-
-
-def _validation(result: Result, model: MLPConfig, splits: Splits) -> float:
-    """Accuracy after the last epoch; of the initial network if there was none."""
-    if len(result.history.validation_accuracy):
-        return float(result.history.validation_accuracy[-1])
-    return evaluate(result.state.params, result.state.stats, splits.validation, model).accuracy
-
-
-def _row(
-    config: _common.Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits
-) -> results.Row:
-    """What a row says of a setting that was trained with this recipe, seed by seed."""
-    return {
-        **setting.label,
-        "protocol": config.protocol,
-        "data_fingerprint": config.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
-        **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe)),
-        "report": setting.report,
-    }
-
-
-def _measured(
-    config: _common.Training, runs: Sequence[Result], model: MLPConfig, splits: Splits, per_epoch: int
-) -> dict[str, Any]:
-    """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
-    finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
-    curves = [epoch_means(run, per_epoch) for run in finished.values()]
-    tests = [evaluate(r.state.params, r.state.stats, splits.test, model).accuracy for r in finished.values()]
-    first = runs[0].history.loss[:FIRST_LOSSES]
-    return {
-        "status": "finished" if len(finished) == len(runs) else "diverged",
-        "diverged": len(runs) - len(finished),
-        "seeds": list(finished),
-        "parameters": [results.digest(run.state.params) for run in finished.values()],
-        "validation_accuracy": statistics.measured([_validation(r, model, splits) for r in finished.values()]),
-        "test_accuracy": statistics.measured(tests),
-        "train_loss": statistics.measured([curve["loss"][-1] for curve in curves if curve["loss"]]),
-        "images": {name: len(split.y) for name, split in zip(splits._fields, splits, strict=True)},
-        "curves": {name: [curve[name] for curve in curves] for name in CURVES},
-        "first_losses": [float(v) if math.isfinite(v) else None for v in first],
-    }
-
-
-def edge_notes(rows: Iterable[results.Row], name: Callable[[results.Row], str]) -> list[str]:
-    """A line for each row whose best learning rate is the smallest or the largest of three or more.
-
-    None where all rates did equally well: a network that does not learn shows no direction.
-    """
-    notes = []
-    for row in rows:
-        rates = [choice["learning_rate"] for choice in row["choice"]]
-        best = row["recipe"]["learning_rate"]
-        told = len({choice["validation_accuracy"] for choice in row["choice"]}) > 1
-        if len(rates) > 2 and told and best in (min(rates), max(rates)):
-            notes.append(f"note: {name(row)} did best at the edge of --learning_rates: try beyond {best:g}")
-    return notes
-
-
-CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
-
-
-def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
-    """Epoch by epoch: mean loss (with the L2 term) and accuracy of its minibatches, and the validation split's."""
-    curves: dict[str, list[float]] = {}
-    for name in CURVES:
-        values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
-        parts = [values[start : start + width] for start in range(0, len(values), width)]
-        curves[name] = [round(mean(part), 6) for part in parts]
-    return curves
-
-
-def mean(values: np.ndarray) -> float:
-    """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
-    return float(np.mean(statistics.finite(values)))

@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from experiments import _compilation, _lock, _machines
 from experiments._common import Basic, changed, of_result
+from experiments._output import note
 from experiments._records import Records
 from experiments._unfinished import Unfinished
 from mlp_jax import data, results
@@ -56,8 +56,7 @@ class Study:
             raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
         if getattr(self.config, "resume", False):
             self.rows = self._kept()
-            if (about := self.unfinished.restore()) is not None:
-                self._check(about, self.unfinished.checkpoints.folder)
+            self._restore()
             return
         for left in (self._partial, self.unfinished.checkpoints.folder):
             if left.exists():
@@ -77,15 +76,32 @@ class Study:
             return []
         try:
             content = results.unsealed(results.read_json(self._partial))
-            if (why := results.foreign(content)) is not None:
-                raise UserError(f"it was {why}")
-            if content["study"] != self.name:
-                raise UserError(f"it is of {content['study']}")
+            self._check_origin(content)
         except UserError as error:
             set_aside(self._partial, f"{self._partial} cannot be used: {error}")
             return []
         self._check(content, self._partial)
         return list(content["rows"])
+
+    def _restore(self) -> None:
+        """Where the runs of the row in work stand, if an interrupted run of the same options has left it."""
+        if (about := self.unfinished.restore()) is None:
+            return
+        folder = self.unfinished.checkpoints.folder
+        try:
+            self._check_origin(about)
+        except UserError as error:
+            self.unfinished.forget()
+            set_aside(folder, f"{folder} cannot be used: {error}")
+            return
+        self._check(about, folder)
+
+    def _check_origin(self, content: results.Row) -> None:
+        """Raises UserError if it was written by another version of this package, or is of another study."""
+        if (why := results.foreign(content)) is not None:
+            raise UserError(f"it was {why}")
+        if content["study"] != self.name:
+            raise UserError(f"it is of {content['study']}")
 
     def _check(self, content: results.Row, path: Path) -> None:
         """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
@@ -177,4 +193,4 @@ def set_aside(path: Path, why: str, what: str = "unusable") -> None:
     numbers = (path.with_name(f"{path.stem}.{what}-{n}{path.suffix}") for n in itertools.count(1))
     free = next(name for name in numbers if not name.exists())
     path.rename(free)
-    print(f"note: {' '.join(why.split())}; it is kept as {free.name}, and the study runs again", file=sys.stderr)
+    note(f"{why}; it is kept as {free.name}, and the study runs again")

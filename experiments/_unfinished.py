@@ -7,13 +7,13 @@ which other runs it is trained with.
 import hashlib
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from experiments import _machines, _stop
+from experiments._output import note
 from mlp_jax import checkpoint, results
 from mlp_jax.blocks import Run, key_data
 from mlp_jax.checkpoint import Checkpoints, Stored
@@ -43,12 +43,12 @@ class Unfinished:
         try:
             found = self.checkpoints.newest()
         except UserError as error:
-            _say(f"{error}; what was in work starts anew")
+            note(f"{error}; what was in work starts anew")
             return None
         if found is None:
             return None
         for line in found.damaged:
-            _say(f"the checkpoint {line}; going on from the one before")
+            note(f"the checkpoint {line}; going on from the one before")
         self._restored, self._earlier = found.runs, float(found.about["row_seconds"])
         return found.about
 
@@ -121,7 +121,7 @@ class Unfinished:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             folder = self.checkpoints.folder
-            _say(f"no checkpoint could be written to {folder}: {reason}; free the disk, training goes on")
+            note(f"no checkpoint could be written to {folder}: {reason}; free the disk, training goes on")
 
 
 def _shared(run: Stored | None) -> Stored:
@@ -132,7 +132,3 @@ def _shared(run: Stored | None) -> Stored:
     arrays = iter(own)
     parts = [tuple(_machines.share_array(next(arrays, None)) for _ in range(count)) for count in counts]
     return Stored(status, parts[0], parts[1], tuple(parts[2:]))
-
-
-def _say(what: str) -> None:
-    print(f"note: {' '.join(what.split())}", file=sys.stderr)

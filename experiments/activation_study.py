@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from experiments import _common, _factors, _launch, _runs, _study
+from experiments import _common, _factors, _launch, _rows, _runs, _study
 from experiments._activation_words import figures, finding, table
 from experiments._common import option
 from mlp_jax import data
@@ -171,7 +171,7 @@ def run(config: Config) -> bool:
     content = {"config": _common.of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
-    for note in _runs.edge_notes(study.rows, _factors.name):
+    for note in _rows.edge_notes(study.rows, _factors.name):
         print(note)
     print(finding(content))
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")

@@ -22,13 +22,12 @@ pictures, of any size, with probabilities, and no training:
 """
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from experiments import _common, _inspect, _launch, _machines, _predict, _runs, _study
+from experiments import _common, _inspect, _launch, _machines, _predict, _rows, _runs, _study
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._common import option
 from mlp_jax import data, export, results, statistics
@@ -142,7 +141,7 @@ def run(config: Config) -> bool:
         more, shown = _inspect.shown(dataset, export.load(study.folder / FILE))
     path = study.finish(figures({"rows": study.rows, **more}) | shown, **more)
     print(table(study.rows))
-    for note in _runs.edge_notes(study.rows, lambda row: "the best model"):
+    for note in _rows.edge_notes(study.rows, lambda row: "the best model"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     if row["model"] is not None:
@@ -177,7 +176,7 @@ def _kept(study: _study.Study) -> bool:
     if kept and study.writes and (saved := study.rows[0]["model"]) is not None:
         try:
             content = export.read_bounded(study.folder / FILE, export.MOST_BYTES)
-            kept = hashlib.sha256(content).hexdigest() == saved["sha256"]
+            kept = results.sha256(content) == saved["sha256"]
         except UserError:
             kept = False
     kept = bool(_machines.share(kept))
@@ -204,7 +203,7 @@ def _train(
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if study.writes:
             content = _save(study.folder / FILE, model)
-            row["model"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            row["model"] |= {"sha256": results.sha256(content), "bytes": len(content)}
     study.add(row)
 
 

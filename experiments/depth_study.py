@@ -20,7 +20,7 @@ On the digits, the default, it takes about 20 seconds and every depth ends above
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _launch, _runs, _study
+from experiments import _common, _launch, _rows, _runs, _study
 from experiments._common import option
 from experiments._depth import comparison_table, comparisons, finding
 from experiments._study import Figure
@@ -137,7 +137,7 @@ def run(config: Config) -> bool:
     print(table(study.rows))
     if compared:
         print(f"\n{comparison_table(compared)}\n")
-    for note in _runs.edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
+    for note in _rows.edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     return all(row["status"] == "finished" for row in study.rows)

@@ -20,7 +20,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import _common, _launch, _runs, _study
+from experiments import _common, _launch, _rows, _runs, _study
 from experiments._search_options import (
     DEFAULT,
     DEFAULT_STEPS,
@@ -87,7 +87,7 @@ def _search(config: Config, study: _study.Study, tried: Sequence[Point], splits:
     settings = [setting(first, splits, kind, point, steps) for steps in lengths(config) for point in tried]
     groups: dict[tuple[int, ...], list[_runs.Setting]] = {}
     for one in settings:
-        if _runs.find(study.rows, one.label) is None:
+        if _rows.find(study.rows, one.label) is None:
             shape = tuple(one.label[name] for name in ("steps", "hidden", "batch_size"))
             groups.setdefault(shape, []).append(one)
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
@@ -113,7 +113,7 @@ def choose(rows: Sequence[results.Row]) -> Point | None:
 def _measure_best(config: Config, study: _study.Study, best: Point, splits: Splits) -> None:
     """The chosen configuration over all seeds, at every length, with what Figure 1 shows."""
     settings = [setting(config, splits, "best", best, steps) for steps in lengths(config)]
-    missing = [one for one in settings if _runs.find(study.rows, one.label) is None]
+    missing = [one for one in settings if _rows.find(study.rows, one.label) is None]
     total = config.seeds * sum(one.epochs(len(splits.train.y)) for one in missing)
     with _common.progress(total, "epoch") as bar:
         for one in _runs.compiled(config, missing, splits):
@@ -125,7 +125,7 @@ def _measure_best(config: Config, study: _study.Study, best: Point, splits: Spli
 
 def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
     """Of one run: the loss in means over THIN steps; accuracy of the last minibatch of each epoch."""
-    losses = [_runs.mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
+    losses = [_rows.mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
     ends = [*range(per_epoch, len(history.accuracy), per_epoch), len(history.accuracy)]
     return {
         "loss": [round(loss, 5) for loss in losses],

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _common, _launch, _norms, _runs, _study
+from experiments import _common, _launch, _norms, _rows, _runs, _study
 from experiments._common import option
 from experiments._dying import dies, finding, is_dead, majority, table
 from experiments._study import Figure
@@ -83,7 +83,7 @@ def run(config: Config) -> bool:
     study = _study.Study("init_study", config)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
-    missing = [s for s in settings if _runs.find(study.rows, s.label) is None]
+    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
     with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for setting in _runs.compiled(config, missing, splits):
             study.add(_row(config, study, setting, splits, bar))

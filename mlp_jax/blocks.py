@@ -43,7 +43,6 @@ class Watch(NamedTuple):
     on_epoch: Callable[[int, int, Metrics, Evaluation], None] | None = None
     observe: Callable[[int, int, Params], Observed] | None = None
     between_epochs: Callable[[Callable[[], dict[int, Result]]], None] | None = None
-    on_end: Callable[[int, Result], None] | None = None
 
 
 def key_data(key: PRNGKeyArray) -> np.ndarray:

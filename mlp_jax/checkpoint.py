@@ -15,7 +15,6 @@ handed to orbax before all digests agree, and nothing in a checkpoint is ever ru
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -31,7 +30,7 @@ from absl import logging
 
 from mlp_jax import results
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular
+from mlp_jax.files import open_regular, sha256
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import History, Observed, Result, TrainConfig, bare, init_state, with_keys
 
@@ -148,10 +147,8 @@ class Checkpoints:
             raise UserError(f"it is {content['format']}, and this version reads {FORMAT}")
         folder = self.folder / str(number)
         if (found := _digests(folder)) != content["files"]:
-            names = sorted(
-                name for name in {**found, **content["files"]} if found.get(name) != content["files"].get(name)
-            )
-            raise UserError(f"{names[0]} is altered or missing")
+            other = {name for name, _ in found.items() ^ content["files"].items()}
+            raise UserError(f"{min(other)} is altered or missing")
         return _unpacked(_read(folder), content["runs"]), dict(content["about"])
 
     def _sweep(self) -> None:
@@ -162,11 +159,7 @@ class Checkpoints:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _packed(runs: Mapping[str, Stored]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Opening files that somebody names, or may have replaced by something else."""
 
 import errno
+import hashlib
 from io import BufferedReader
 from pathlib import Path
 
@@ -13,6 +14,12 @@ def open_regular(path: Path) -> BufferedReader:
     """
     check_regular(path)
     return path.open("rb")
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content. Raises OSError as `open_regular` does."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_regular(path: Path) -> None:

@@ -4,19 +4,24 @@ import json
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _mutants, _own_gradients, depth_study, gradient_check
+from experiments import _launch, _mutants, _own_gradients, _stop, depth_study, gradient_check
 from mlp_jax import activations, data, results, statistics
 from mlp_jax.activations import Activation
+from mlp_jax.checkpoint import Checkpoints
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import History, Result, TrainConfig, init_state
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
@@ -351,6 +356,31 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
         assert err.count("\n") == 1
         assert (folder / f"partial.unusable-{number}.json").read_text() == damaged
         assert rows_of(tmp_path)[1]["test_accuracy"] == whole[1]["test_accuracy"]
+
+
+def test_checkpoints_of_another_version_are_set_aside(monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "depth_study"
+    folder.mkdir()
+    about = {"study": "depth_study", "config": {}, "environment": {"versions": {"mlp_jax": "0.0.1"}}}
+    model = MLPConfig(hidden=(8,), inputs=192)
+    run = Result(init_state(jax.random.key(0), model, TrainConfig()), History(*[np.zeros(1)] * 4), "unfinished")
+    Checkpoints(folder / "checkpoints").save({"a": run}, {**about, "row_seconds": 1.0})
+    assert start(monkeypatch, "depth_study", *FAST, f"--results_dir={tmp_path}", "--resume") == 0
+    err = capsys.readouterr().err
+    assert "cannot be used: it was written by version 0.0.1 of mlp_jax" in err
+    assert err.endswith("it is kept as checkpoints.unusable-1, and the study runs again\n")
+    assert err.count("\n") == 1
+    assert (folder / "checkpoints.unusable-1" / "1.json").exists()
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_signal_before_the_options_are_read(monkeypatch, capsys):
+    def stopped(*arguments):
+        raise _stop.Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(_launch, "_values", stopped)
+    assert start(monkeypatch, "depth_study") == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
 def test_resume_after_a_real_kill(tmp_path):

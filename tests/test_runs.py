@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments import _compare, _norms, _runs, depth_study, grid_search, init_study
+from experiments import _compare, _norms, _rows, depth_study, grid_search, init_study
 from mlp_jax import data, results, train
 from mlp_jax.plots import style
 
@@ -15,7 +15,7 @@ def row(best, *tried):
 
 def test_a_best_rate_at_the_edge_is_noted():
     def notes(*rows):
-        return _runs.edge_notes(rows, lambda row: row["name"])
+        return _rows.edge_notes(rows, lambda row: row["name"])
 
     inside = row(0.2, (0.1, 0.5), (0.2, 0.6), (0.4, 0.5))
     low, high = row(0.1, (0.1, 0.7), (0.2, 0.6), (0.4, 0.5)), row(0.4, (0.1, 0.1), (0.2, 0.2), (0.4, 0.3))
@@ -47,11 +47,11 @@ def history(*losses):
 
 
 def test_epoch_means_are_of_finite_numbers_and_finite():
-    assert _runs.epoch_means(history(1, 2, 3), 3)["loss"] == [2.0]
-    assert _runs.epoch_means(history(3e38, 3e38), 2)["loss"] == [pytest.approx(3e38)]  # their sum is no float32
+    assert _rows.epoch_means(history(1, 2, 3), 3)["loss"] == [2.0]
+    assert _rows.epoch_means(history(3e38, 3e38), 2)["loss"] == [pytest.approx(3e38)]  # their sum is no float32
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match="not finite"):
-            _runs.epoch_means(history(1, value), 2)
+            _rows.epoch_means(history(1, value), 2)
         with pytest.raises(ValueError, match="not finite"):
             grid_search._figure_1(history(1, value).history, 2)
 

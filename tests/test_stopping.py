@@ -66,6 +66,7 @@ def test_an_interrupted_study_under_other_options(tmp_path):
     rows = tmp_path / "depth_study" / "partial.json"
     studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > 43)
     studies.stop(process, signal.SIGKILL)
+    assert len(studies.records(tmp_path)) >= 3  # the runs of the first row, as they ended
     before = contents(tmp_path)
     status, told = studies.finish(tmp_path, "--resume", "--epochs=19", "--l2=0.5")
     assert status == 2

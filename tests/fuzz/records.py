@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from tests.test_cifar10 import FOLDER, members, pack
 SECONDS, MEGABYTES, FRESH = 30.0, 700.0, False
 FILES = 6  # three of metadata, two shards, the checksums of these
 NAMES = ("batches.meta.txt", "data_batch_1.bin", "test_batch.bin")
+ABSOLUTE = Path(tempfile.gettempdir()) / "mlp_jax-evil-fuzz"
 EVIL = (
-    "../evil", "/tmp/evil-fuzz", "evil", FOLDER, FOLDER + "data_batch_1.bin", FOLDER + "../../evil", "x" * 300,
+    "../evil", str(ABSOLUTE), "evil", FOLDER, FOLDER + "data_batch_1.bin", FOLDER + "../../evil", "x" * 300,
     "\udcff", FOLDER + "batches.meta.txt", "", "a/" * 200,
 )  # fmt: skip
 TYPES = (
@@ -139,7 +141,7 @@ def _archive(folder: Path, place: Path, example: Any) -> str:
         now = mutations.state(place)
         assert {name: now.get(name) for name in before} == before, "the archive was changed"
         assert all(name.startswith(("cache", "data")) for name in now.keys() - before.keys())
-        assert not Path("/tmp/evil-fuzz").exists()
+        assert not ABSOLUTE.exists()
     if example[0] in ("gzip", "odd archive"):
         _same(folder, found)
     return f"{example[0]}: prepared"
