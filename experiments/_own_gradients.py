@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 
 from experiments import _ahead, _common
 from mlp_jax import activations, data, gradcheck, losses, results
+from mlp_jax.augmentation import mixup
 from mlp_jax.gradcheck import LeafCheck
 from mlp_jax.gradients import SOURCES
 from mlp_jax.model import DTYPES, MLPConfig, Params
@@ -39,7 +41,28 @@ def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
     table["4 layers, leaky_relu, normalised after, dropout 0.2"] = replace(
         base, hidden=(50, 50, 50), activation="leaky_relu", batch_norm="after", dropout=0.2
     )
-    return table
+    deep = replace(base, hidden=(50, 50, 50))
+    for place in ("before", "after"):
+        table[f"4 layers, gelu, layer normalisation {place}"] = replace(deep, activation="gelu", layer_norm=place)
+        table[f"4 layers, residual, normalised {place}"] = replace(deep, block="residual", batch_norm=place)
+    table["4 layers, residual, layer normalisation before, dropout 0.2"] = replace(
+        deep, block="residual", layer_norm="before", dropout=0.2
+    )
+    table["2 bottleneck blocks, gelu"] = replace(deep, block="bottleneck", activation="gelu")
+    return table | dict.fromkeys(SOFTENED, base)
+
+
+def _smoothed(batch: data.Split, classes: int) -> data.Split:
+    labels = optax.smooth_labels(jax.nn.one_hot(batch.y, classes, dtype=batch.x.dtype), 0.1)
+    return data.Split(batch.x, labels)
+
+
+def _mixed(batch: data.Split, classes: int) -> data.Split:
+    return data.Split(*mixup(jax.random.key(0), *_smoothed(batch, classes), 1.0))
+
+
+SOFTENED = {"3 layers, label smoothing": _smoothed, "3 layers, label smoothing, mixup": _mixed}
+"""Cases with soft labels: how they are made of a batch."""
 
 
 def check_architecture(
@@ -79,7 +102,12 @@ def all_checks(
                 drawn = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
                 found = gradcheck.check_equations(*drawn)
             else:
-                found = check_architecture(replace(networks[name], dtype=dtype), batch, config.gradient, seeds)
+                found = check_architecture(
+                    replace(networks[name], dtype=dtype),
+                    SOFTENED[name](batch, classes) if name in SOFTENED else batch,
+                    config.gradient,
+                    seeds,
+                )
             return [leaf for leaves in found for leaf in leaves]
 
     with ThreadPoolExecutor(_ahead.AT_ONCE) as pool:  # nearly all of the time is compilation

@@ -12,7 +12,7 @@ from mlp_jax import results, statistics
 from mlp_jax.data import Splits
 from mlp_jax.evaluation import evaluate
 from mlp_jax.model import MLPConfig
-from mlp_jax.train import Result, TrainConfig, steps_per_epoch
+from mlp_jax.train import Result, TrainConfig, network, steps_per_epoch
 
 if TYPE_CHECKING:
     from experiments._runs import Setting
@@ -29,7 +29,7 @@ def validation(result: Result, model: MLPConfig, splits: Splits) -> float:
     """Accuracy after the last epoch; of the initial network if there was none."""
     if len(result.history.validation_accuracy):
         return float(result.history.validation_accuracy[-1])
-    return evaluate(result.state.params, result.state.stats, splits.validation, model).accuracy
+    return evaluate(*network(result.state), splits.validation, model).accuracy
 
 
 def row(
@@ -52,7 +52,7 @@ def _measured(
     """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
     finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
     curves = [epoch_means(run, per_epoch) for run in finished.values()]
-    tests = [evaluate(r.state.params, r.state.stats, splits.test, model).accuracy for r in finished.values()]
+    tests = [evaluate(*network(r.state), splits.test, model).accuracy for r in finished.values()]
     first = runs[0].history.loss[:FIRST_LOSSES]
     return {
         "status": "finished" if len(finished) == len(runs) else "diverged",

@@ -36,6 +36,7 @@ from mlp_jax.errors import UserError, one_of, user_path, whole_number
 from mlp_jax.evaluation import evaluate, on_device
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import Result, TrainConfig
+from mlp_jax.train import network as trained
 
 TITLE = "The best model (Question 4)"
 CAVEAT = (
@@ -228,7 +229,7 @@ def in_evaluation_mode(
     states = [runs[seed - config.seed].state for seed in row["seeds"]]
     found = {"validation_accuracy_evaluation_mode": splits.validation, "test_accuracy_all_images": test}
     measured = {
-        name: statistics.measured([evaluate(s.params, s.stats, split, model).accuracy for s in states])
+        name: statistics.measured([evaluate(*trained(s), split, model).accuracy for s in states])
         for name, split in found.items()
     }
     return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
@@ -247,8 +248,8 @@ def _model(config: Config, network: MLPConfig, result: Result, seed: int, datase
         package_version=metadata.version("mlp_jax"),
     )
     height, width, channels = dataset.test_images.shape[1:]
-    shape, state = (height, width, channels), result.state
-    model = export.Model(network, state.params, state.stats, scaling, shape, dataset.classes, about)
+    params, stats = trained(result.state)
+    model = export.Model(network, params, stats, scaling, (height, width, channels), dataset.classes, about)
     hits = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
     return dataclasses.replace(model, about=dataclasses.replace(about, test_accuracy=float(hits.mean())))
 

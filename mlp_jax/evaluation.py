@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
+from mlp_jax.augmentation import Image, views
 from mlp_jax.data import Split
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.losses import correct, cross_entropy
@@ -38,12 +39,22 @@ def check_labels(splits: Iterable[Split], model: MLPConfig) -> None:
 
 
 def evaluate(
-    params: Params, stats: Stats, split: Split, model: MLPConfig, *, batch_size: int = 1000
+    params: Params,
+    stats: Stats,
+    split: Split,
+    model: MLPConfig,
+    *,
+    batch_size: int = 1000,
+    image: Image | None = None,
 ) -> Evaluation:
-    """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode."""
+    """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode.
+
+    With the shape of an `image`: of the mean probabilities over its `augmentation.views` (test-time augmentation).
+    """
     whole_number("batch_size", batch_size, 1)
     data = on_device(split, model)
-    return Sums(*_sums(params, stats, data, model=model, batch_size=batch_size)).over(len(data.y))
+    found = _sums(params, stats, data, model=model, batch_size=batch_size, image=image)
+    return Sums(*found).over(len(data.y))
 
 
 class Sums(NamedTuple):
@@ -57,7 +68,15 @@ class Sums(NamedTuple):
         return Evaluation(float(self.loss) / examples, int(self.hits) / examples)
 
 
-def sums(params: Params, stats: Stats, data: Split, *, model: MLPConfig, batch_size: int = 1000) -> Sums:
+def sums(
+    params: Params,
+    stats: Stats,
+    data: Split,
+    *,
+    model: MLPConfig,
+    batch_size: int = 1000,
+    image: Image | None = None,
+) -> Sums:
     """`evaluate` in batches, as part of a program.
 
     The last batch is moved back to end with the split, and what it shares with the one before counts once: so
@@ -71,14 +90,18 @@ def sums(params: Params, stats: Stats, data: Split, *, model: MLPConfig, batch_s
         x = jax.lax.dynamic_slice_in_dim(data.x, first, batch_size)
         y = jax.lax.dynamic_slice_in_dim(data.y, first, batch_size)
         new = first + jnp.arange(batch_size) >= start
-        logits = forward(params, x, model, stats=stats)
+        if image is None:
+            logits = forward(params, x, model, stats=stats)
+        else:
+            seen = jnp.stack([forward(params, view, model, stats=stats) for view in views(x, image)])
+            logits = jax.nn.logsumexp(jax.nn.log_softmax(seen), axis=0)  # cross-entropy takes constants out again
         return jnp.where(new, cross_entropy(logits, y), 0).sum(), (new & correct(logits, y)).sum()
 
     losses, hits = jax.lax.map(batch_sums, jnp.arange(0, examples, batch_size))
     return Sums(losses.sum(), hits.sum())
 
 
-_sums = jax.jit(sums, static_argnames=("model", "batch_size"))
+_sums = jax.jit(sums, static_argnames=("model", "batch_size", "image"))
 
 
 def evaluate_in_training_mode(

@@ -1,9 +1,9 @@
 """A trained network as one portable file (safetensors), with all that is needed to classify a picture.
 
-Tensors: layer1.w (inputs, outputs), layer1.b, with batch normalisation layer1.scale, layer1.shift,
-layer1.running_mean and layer1.running_var, and so on to the output layer; input.shift and input.scale, which turn
-pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS` and a digest of them and the tensors. A
-file is untrusted: nothing in it is run (no pickle), and whatever does not fit is refused.
+Tensors: layer1.w (inputs, outputs), layer1.b, with normalisation layer1.scale and layer1.shift, with batch
+normalisation layer1.running_mean and layer1.running_var, and so on to the output layer; input.shift and
+input.scale, which turn pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS` and a digest of
+them and the tensors. A file is untrusted: nothing in it is run (no pickle), and whatever does not fit is refused.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,10 +26,11 @@ from mlp_jax.data import NORMALIZATIONS, Images, Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.model import Layer, MLPConfig, NormLayer, Params, RunningStats, Stats, forward
 
-FORMAT = "mlp_jax model 2"
+FORMAT = "mlp_jax model 3"
 FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
 DIGEST = "sha256"
-FORMATS = {"mlp_jax model 1": FIELDS, FORMAT: (*FIELDS, DIGEST)}  # version 0.2 wrote the first
+LATER = ("layer_norm", "block", "expansion")  # options of a network that formats 1 and 2 do not have
+FORMATS = {"mlp_jax model 1": FIELDS, "mlp_jax model 2": (*FIELDS, DIGEST), FORMAT: (*FIELDS, DIGEST)}
 ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
 MOST_NAME = 100
@@ -88,14 +90,16 @@ def _forward(params: Params, stats: Stats, x: Any, config: MLPConfig) -> jax.Arr
 def shapes(config: MLPConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter and running statistic by its name in the file."""
     found: dict[str, tuple[int, ...]] = {}
-    for number, (inputs, outputs) in enumerate(zip(config.sizes[:-1], config.sizes[1:], strict=True), start=1):
+    for number, (inputs, outputs) in enumerate(pairwise(config.sizes), start=1):
         found[f"layer{number}.w"] = (inputs, outputs)
-        more = NORM if config.normalized and number <= len(config.hidden) else ()
-        found |= {f"layer{number}.{name}": (outputs,) for name in ("b", *more)}
+        found[f"layer{number}.b"] = (outputs,)
+    for number, unit in enumerate(config.units, start=1):
+        names = () if unit.norm == "none" else NORM + RUNNING if config.normalized else NORM
+        found |= {f"layer{number}.{name}": (unit.norm_width,) for name in names}
     return found
 
 
-NORM = ("scale", "shift", "running_mean", "running_var")
+NORM, RUNNING = ("scale", "shift"), ("running_mean", "running_var")
 
 
 def check_size(config: MLPConfig) -> None:
@@ -224,7 +228,8 @@ def _metadata(texts: Any) -> dict[str, Any]:
 
 
 def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
-    config = MLPConfig(**_fields(MLPConfig, metadata["config"]))
+    later = () if metadata["format"] == FORMAT else LATER
+    config = MLPConfig(**_fields(MLPConfig, metadata["config"], later))
     if config.dtype != "float32":
         raise ValueError(f"its parameters are float32, but its dtype is {config.dtype}")
     shape, classes, how = (metadata[name] for name in ("image_shape", "classes", "normalization"))
@@ -251,9 +256,9 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MOST_NAME and value.isprintable()
 
 
-def _fields(kind: type[MLPConfig] | type[About], values: Any) -> dict[str, Any]:
-    """The values of a dataclass, of the right types; ranges are left to the dataclass."""
-    names = {field.name: field.type for field in fields(kind)}
+def _fields(kind: type[MLPConfig] | type[About], values: Any, later: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values of a dataclass but `later` ones, of the right types; ranges are left to the dataclass."""
+    names = {field.name: field.type for field in fields(kind) if field.name not in later}
     if not isinstance(values, dict) or values.keys() != names.keys():
         raise ValueError(f"its {kind.__name__} must have {', '.join(names)}, and no others")
     for name, of in names.items():
@@ -289,12 +294,14 @@ def _check_tensors(tensors: Tensors, config: MLPConfig, how: str, image: tuple[i
 def _network(tensors: Tensors, config: MLPConfig) -> tuple[Params, Stats]:
     params: list[Layer | NormLayer] = []
     stats: list[RunningStats] = []
-    for number in range(1, len(config.hidden) + 2):
-        own = {name: jax.numpy.asarray(tensors[f"layer{number}.{name}"]) for name in ("w", "b")}
-        if not config.normalized or number > len(config.hidden):
-            params.append(Layer(**own))
-            continue
-        more = [jax.numpy.asarray(tensors[f"layer{number}.{name}"]) for name in NORM]
-        params.append(NormLayer(**own, scale=more[0], shift=more[1]))
-        stats.append(RunningStats(*more[2:]))
+    for number in range(1, len(config.sizes)):
+        of_layer = {
+            name: jax.numpy.asarray(tensors[f"layer{number}.{name}"])
+            for name in ("w", "b", *NORM, *RUNNING)
+            if f"layer{number}.{name}" in tensors
+        }
+        own = {name: of_layer.pop(name) for name in ("w", "b", *NORM) if name in of_layer}
+        params.append(NormLayer(**own) if "scale" in own else Layer(**own))
+        if of_layer:
+            stats.append(RunningStats(*of_layer.values()))
     return tuple(params), tuple(stats)

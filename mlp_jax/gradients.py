@@ -10,12 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Float, Integer, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax import activations, losses
 from mlp_jax.activations import Array
-from mlp_jax.losses import Objective
-from mlp_jax.model import HiddenTrace, Layer, MLPConfig, Normalization, NormLayer, Params, Trace
+from mlp_jax.architecture import Unit
+from mlp_jax.losses import Labels, Objective
+from mlp_jax.model import HiddenTrace, Layer, MLPConfig, NormLayer, Params, Trace
 from mlp_jax.products import back, outer
 
 Source = Callable[..., tuple[Objective, Params]]
@@ -24,7 +25,7 @@ Source = Callable[..., tuple[Objective, Params]]
 def gradients(
     params: Params,
     x: Float[Array, "batch features"],
-    y: Integer[Array, "batch"],
+    y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
@@ -40,7 +41,7 @@ def gradients(
 def manual(
     params: Params,
     x: Float[Array, "batch features"],
-    y: Integer[Array, "batch"],
+    y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
@@ -55,7 +56,7 @@ def manual(
 def autodiff(
     params: Params,
     x: Float[Array, "batch features"],
-    y: Integer[Array, "batch"],
+    y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
@@ -74,33 +75,43 @@ def autodiff(
 SOURCES: dict[str, Source] = {"manual": manual, "autodiff": autodiff}
 
 
-def backward(
-    params: Params, trace: Trace, y: Integer[Array, "batch"], config: MLPConfig, *, l2: ArrayLike
-) -> Params:
+def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: ArrayLike) -> Params:
     """From the logits back to the first layer. delta is always the loss's derivative by the value at hand."""
-    delta, above = output_delta(trace.logits, y), params[-1]
-    grads: list[Layer | NormLayer] = [layer_gradients(above, trace.inputs, delta, l2, config.precision)]
-    for layer, hidden in zip(params[-2::-1], trace.hidden[::-1], strict=True):
-        delta = back(delta, above.w, config.precision)
-        delta, norm_grads = hidden_delta(delta, layer, hidden, config)
+    delta = output_delta(trace.logits, y)
+    grads: list[Layer | NormLayer] = [layer_gradients(params[-1], trace.inputs, delta, l2, config.precision)]
+    units = config.units
+    skipped: dict[int, jax.Array] = {}  # by unit: the derivative by its output that a skip brings
+    if units:
+        delta = back(delta, params[-1].w, config.precision)
+    for number in reversed(range(len(units))):
+        layer, unit, hidden = params[number], units[number], trace.hidden[number]
+        if number in skipped:
+            delta = delta + skipped.pop(number)
+        if unit.skip:
+            skipped[number - unit.skip] = delta
+        delta, norm_grads = hidden_delta(delta, layer, unit, hidden, config)
         w, b = layer_gradients(layer, hidden.inputs, delta, l2, config.precision)
+        if number:  # nothing below the first is learned
+            delta = back(delta, layer.w, config.precision)
+        if unit.norm == "input":
+            delta, norm_grads = norm_backward(delta, layer, hidden, config)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
-        above = layer
     # under x64, an l2 or x of float64 would leave its type in a float32 network's gradient
     typed: Params = jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
     return typed
 
 
-def output_delta(
-    logits_BC: Float[Array, "batch classes"], y: Integer[Array, "batch"]
-) -> Float[jax.Array, "batch classes"]:
-    """dJ/dlogits = (softmax - one_hot) / B, equation 4.
+def output_delta(logits_BC: Float[Array, "batch classes"], y: Labels) -> Float[jax.Array, "batch classes"]:
+    """dJ/dlogits = (softmax - one_hot) / B, equation 4; with soft labels, which sum to 1, in place of one_hot.
 
     In autodiff's order of operations, so that both sources round alike and relu networks train bit for bit the
     same with either: over thousands of steps, a last bit that differs grows into other accuracies.
     """
     batch, classes = logits_BC.shape
-    one_hot_BC = jax.nn.one_hot(jnp.asarray(y, jnp.int32), classes, dtype=logits_BC.dtype)
+    if y.ndim == 2:
+        one_hot_BC = jnp.asarray(y, logits_BC.dtype)
+    else:
+        one_hot_BC = jax.nn.one_hot(jnp.asarray(y, jnp.int32), classes, dtype=logits_BC.dtype)
     exp_BC = jnp.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
     return exp_BC * ((1 / batch) / exp_BC.sum(axis=1, keepdims=True)) - one_hot_BC / batch
 
@@ -113,40 +124,44 @@ def layer_gradients(
 
 
 class NormGradients(NamedTuple):
-    """Derivatives by the scale and the shift of a batch normalisation, each of shape (outputs,)."""
+    """Derivatives by the scale and the shift of a normalisation, of their shapes."""
 
     scale: jax.Array
     shift: jax.Array
 
 
 def hidden_delta(
-    delta_BH: jax.Array, layer: Layer | NormLayer, hidden: HiddenTrace, config: MLPConfig
+    delta_BH: jax.Array, layer: Layer | NormLayer, unit: Unit, hidden: HiddenTrace, config: MLPConfig
 ) -> tuple[jax.Array, NormGradients | None]:
-    """From a hidden layer's output back to its product x w + b: dropout, normalisation, activation."""
+    """From a unit's output, without its skip, back to its product x w + b: dropout, normalisation, activation."""
     norm_grads = None
     if hidden.mask is not None:
         delta_BH = delta_BH * hidden.mask
-    if isinstance(layer, NormLayer) and hidden.norm is not None and config.batch_norm == "after":
-        delta_BH, norm_grads = batch_norm_backward(delta_BH, hidden.norm, layer.scale)
-    activation = activations.get(config.activation, config.negative_slope)
-    delta_BH = delta_BH * activation.derivative(hidden.z)
-    if isinstance(layer, NormLayer) and hidden.norm is not None and config.batch_norm == "before":
-        delta_BH, norm_grads = batch_norm_backward(delta_BH, hidden.norm, layer.scale)
+    if unit.norm == "after":
+        delta_BH, norm_grads = norm_backward(delta_BH, layer, hidden, config)
+    if unit.active:
+        activation = activations.get(config.activation, config.negative_slope)
+        delta_BH = delta_BH * activation.derivative(hidden.z)
+    if unit.norm == "before":
+        delta_BH, norm_grads = norm_backward(delta_BH, layer, hidden, config)
     return jnp.asarray(delta_BH), norm_grads
 
 
-def batch_norm_backward(
-    delta_BH: jax.Array, norm: Normalization, scale_H: jax.Array
+def norm_backward(
+    delta_BH: jax.Array, layer: Layer | NormLayer, hidden: HiddenTrace, config: MLPConfig
 ) -> tuple[jax.Array, NormGradients]:
-    """Backward through u -> scale * (u - mean) / std + shift, with mean and std functions of the batch.
+    """Backward through u -> scale * (u - mean) / std + shift, with mean and std functions of u.
 
-    With n the normalised input and d = delta * scale (Ioffe & Szegedy 2015, section 3, simplified):
-    dJ/du = (d - mean(d) - n * mean(d * n)) / std. The second term is the mean's part, the third the variance's.
+    With n the normalised input and d = delta * scale: dJ/du = (d - mean(d) - n * mean(d * n)) / std. The second
+    term is the mean's part, the third the variance's. Means are over the batch (Ioffe & Szegedy 2015, section 3,
+    simplified) or, in layer normalisation, over the row (Ba et al. 2016).
     """
-    n_BH = norm.normalized
+    assert isinstance(layer, NormLayer)
+    assert hidden.norm is not None
+    n_BH, axis = hidden.norm.normalized, config.norm_axis
     d_scale, d_shift = (delta_BH * n_BH).sum(axis=0), delta_BH.sum(axis=0)
-    d_BH = delta_BH * scale_H[None]
-    mean_term_1H = d_BH.mean(axis=0, keepdims=True)
-    variance_term_BH = n_BH * (d_BH * n_BH).mean(axis=0, keepdims=True)
-    d_input_BH = (d_BH - mean_term_1H - variance_term_BH) * norm.inverse_std[None]
+    d_BH = delta_BH * layer.scale[None]
+    mean_term = d_BH.mean(axis=axis, keepdims=True)
+    variance_term_BH = n_BH * (d_BH * n_BH).mean(axis=axis, keepdims=True)
+    d_input_BH = (d_BH - mean_term - variance_term_BH) * jnp.expand_dims(hidden.norm.inverse_std, axis)
     return d_input_BH, NormGradients(d_scale, d_shift)

@@ -1,6 +1,6 @@
 """Cross-entropy per example, the L2 penalty, the regularised loss J~ of the report, and accuracy."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,33 +12,45 @@ from mlp_jax.activations import Array
 from mlp_jax.errors import UserError
 from mlp_jax.model import MLPConfig, Params, Trace, trace
 
+Labels: TypeAlias = Integer[Array, "batch"] | Float[Array, "batch classes"]
+"""Of each example its class, or a probability for every class (soft labels: label smoothing, mixup)."""
 
-def cross_entropy(
-    logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]
-) -> Float[jax.Array, "batch"]:
+
+def cross_entropy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, "batch"]:
     """-log softmax(logits)[label] of each example, in nats, in [0, inf); the caller takes the mean.
 
-    Stable for large logits, because the largest one of each row is subtracted first.
+    Of soft labels, the sum over classes of -probability * log softmax(logits). Stable for large logits, because
+    the largest one of each row is subtracted first.
 
     Raises:
-      UserError: the shapes do not match, or a label is not in 0..classes-1. Labels that are traced (inside
-        `jit`, `grad` or `vmap` over them) have no values to check; there a label out of range gives NaN.
+      UserError: the shapes do not match, a label is not in 0..classes-1, or soft labels are not probabilities.
+        Labels that are traced (inside `jit`, `grad` or `vmap` over them) have no values to check; there a label
+        out of range gives NaN.
     """
     check_labels(logits, labels)
     log_softmax = jax.nn.log_softmax(logits, axis=-1)
+    if labels.ndim == 2:
+        return -(labels * log_softmax).sum(axis=-1)
     classes = logits.shape[-1]
     # take_along_axis would count a negative label from the end.
     index = jnp.where((labels >= 0) & (labels < classes), labels, classes)
     return -jnp.take_along_axis(log_softmax, index[:, None], axis=-1, mode="fill")[:, 0]
 
 
-def check_labels(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> None:
+def check_labels(logits: Float[Array, "batch classes"], labels: Labels) -> None:
     """Raises UserError unless `labels` fit `logits`; see `cross_entropy`."""
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise UserError(
-            f"logits of shape {logits.shape} need labels of shape {logits.shape[:1]}, not {labels.shape}"
-        )
+    soft = jnp.issubdtype(labels.dtype, jnp.floating)
+    expected = logits.shape if soft else logits.shape[:1]
+    if logits.ndim != 2 or labels.shape != expected:
+        kind = "soft labels" if soft else "labels"
+        raise UserError(f"logits of shape {logits.shape} need {kind} of shape {expected}, not {labels.shape}")
     if isinstance(labels, jax.core.Tracer):
+        return
+    if soft:
+        rows = np.asarray(labels, np.float64)
+        wrong = np.flatnonzero(~((rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) < SUM_TOLERANCE)))
+        if wrong.size:
+            raise UserError(f"soft labels are probabilities; row {wrong[0]} is {rows[wrong[0]]}")
         return
     values, classes = np.asarray(labels), logits.shape[1]
     wrong = np.flatnonzero((values < 0) | (values >= classes))
@@ -54,14 +66,23 @@ def l2_penalty(params: Params) -> Float[jax.Array, ""]:
     return sum((jnp.square(layer.w.T).sum() for layer in params), start=jnp.zeros((), params[0].w.dtype))
 
 
-def accuracy(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> Float[jax.Array, ""]:
-    """Fraction, in [0, 1], of the rows whose largest logit is the label's; a row that holds a NaN is wrong."""
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the sum of a soft label may be: its gradient takes it for 1. bfloat16 has three digits."""
+
+
+def accuracy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, ""]:
+    """Fraction, in [0, 1], of the rows whose largest logit is the label's; a row that holds a NaN is wrong.
+
+    A soft label stands for its most probable class.
+    """
     check_labels(logits, labels)
     return correct(logits, labels).mean(dtype=logits.dtype)
 
 
-def correct(logits: Float[Array, "batch classes"], labels: Integer[Array, "batch"]) -> jax.Array:
+def correct(logits: Float[Array, "batch classes"], labels: Labels) -> jax.Array:
     """Per row, whether the largest logit is the label's. argmax of a NaN row is the NaN: that is no hit."""
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=-1)
     return (jnp.argmax(logits, axis=-1) == labels) & ~jnp.isnan(logits).any(axis=-1)
 
 
@@ -75,7 +96,7 @@ class Objective(NamedTuple):
 def objective(
     params: Params,
     x: Float[Array, "batch features"],
-    y: Integer[Array, "batch"],
+    y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
@@ -90,7 +111,7 @@ def objective(
 def loss(
     params: Params,
     x: Float[Array, "batch features"],
-    y: Integer[Array, "batch"],
+    y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,

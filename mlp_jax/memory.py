@@ -12,7 +12,8 @@ from mlp_jax.errors import UserError
 from mlp_jax.model import MLPConfig
 from mlp_jax.train import TrainConfig
 
-OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2}  # of the parameters, in the optimiser's state
+# of the parameters, in the optimiser's state
+OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "lion": 1, "muon": 1}
 EVALUATED_AT_ONCE = 1000  # examples, by `evaluation.sums`
 
 
@@ -33,20 +34,21 @@ def least(own: float, devices: Sequence[jax.Device]) -> float:
 
 def parameters(model: MLPConfig) -> int:
     """Number of parameters of one network."""
-    norms = 2 * sum(model.hidden) if model.normalized else 0
+    norms = sum(2 * unit.norm_width for unit in model.units if unit.norm != "none")
     return sum((a + 1) * b for a, b in zip(model.sizes[:-1], model.sizes[1:], strict=True)) + norms
 
 
 def member_bytes(model: MLPConfig, config: TrainConfig, steps: int) -> tuple[int, int]:
     """Bytes of one run: (held from epoch to epoch, needed beside that while it is trained).
 
-    Held: parameters and optimiser state, twice, because XLA may keep an epoch's argument beside its result, and
-    the metrics of an epoch. Beside that: gradients and updates; per layer, five arrays of a minibatch's
-    activations (product, activation, normalised, mask, delta).
+    Held: parameters, their average and optimiser state, twice, because XLA may keep an epoch's argument beside
+    its result, and the metrics of an epoch. Beside that: gradients and updates; per layer, five arrays of a
+    minibatch's activations (product, activation, normalised, mask, delta).
     """
     size = 8 if model.dtype == "float64" else 4
     weights = parameters(model)
-    held = 2 * (1 + OPTIMIZER_COPIES[config.optimizer]) * weights + 2 * steps
+    copies = 1 + OPTIMIZER_COPIES[config.optimizer] + (config.average_decay is not None)
+    held = 2 * copies * weights + 2 * steps
     rows = max(config.batch_size, EVALUATED_AT_ONCE)
     used = 3 * weights + 5 * rows * sum(model.sizes[1:])
     return size * held, size * used

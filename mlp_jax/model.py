@@ -1,29 +1,28 @@
 """The network: parameters as plain data, and a forward pass as short as the mathematics.
 
-A hidden layer is: product with w, plus b, [batch normalisation], activation, [batch normalisation], [dropout].
-The output layer is a product and a bias. Dimension key: B batch, D inputs of a layer, H its outputs, C classes.
+A hidden layer is: product with w, plus b, [normalisation], activation, [normalisation], [dropout]; other blocks
+are made of the same (`architecture.Unit`). The output layer is a product and a bias. Dimension key: B batch,
+D inputs of a layer, H its outputs, C classes.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax import activations
 from mlp_jax.activations import Array
-from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
-from mlp_jax.products import PRECISIONS, affine
+from mlp_jax.architecture import BATCH_NORMS, BLOCKS, DTYPES, INITS, MLPConfig, Unit
+from mlp_jax.errors import UserError
+from mlp_jax.products import affine
 
-BATCH_NORMS = ("none", "before", "after")
-INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
-DTYPES = ("float32", "float64")
-MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
+__all__ = [
+    "BATCH_NORMS", "BLOCKS", "DTYPES", "INITS", "HiddenTrace", "Layer", "MLPConfig", "NormLayer", "Normalization",
+    "Params", "RunningStats", "Stats", "Trace", "dropout_mask", "forward", "init", "init_stats", "trace",
+    "update_stats",
+]  # fmt: skip
 
 
 class Layer(NamedTuple):
@@ -34,7 +33,10 @@ class Layer(NamedTuple):
 
 
 class NormLayer(NamedTuple):
-    """A hidden layer with batch normalisation: a Layer, and the scale and shift of shape (outputs,)."""
+    """A hidden layer with normalisation: a Layer, and the scale and shift of what is normalised.
+
+    Of shape (outputs,), or (inputs,) where the inputs are normalised.
+    """
 
     w: jax.Array
     b: jax.Array
@@ -55,85 +57,8 @@ class RunningStats(NamedTuple):
 Stats = tuple[RunningStats, ...]  # one per hidden layer; empty without batch normalisation
 
 
-@dataclass(frozen=True)
-class MLPConfig:
-    """A network's shape and options; hashable, so it can be a static argument of `jax.jit`.
-
-    hidden: width of each hidden layer, first to last; () is softmax regression. The report counts
-      *layers* = hidden layers + 1.
-    activation: a name in `activations.ACTIVATIONS`; negative_slope replaces leaky_relu's 0.1.
-    batch_norm: "none", or batch normalisation "before" or "after" the activation (the report's best: after).
-    dropout: probability, in [0, 1), that a hidden unit is dropped in training.
-    init: "uniform_fan_in", U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases (the report's
-      framework's default); or zero biases with weights "normal", N(0, init_std^2), "he", "glorot" or "lecun"
-      (jax.nn.initializers' he_normal, glorot_normal and lecun_normal). init_scale: factor on all of them.
-    norm_momentum: weight of the new batch in the running statistics; norm_eps is added to the variance.
-    dtype: "float32" or "float64"; the latter needs jax's jax_enable_x64.
-    precision: of the matrix products, "float32", "tf32" or "bf16" (`products`).
-
-    Raises UserError for a value out of range.
-    """
-
-    hidden: tuple[int, ...] = (50,)
-    activation: str = "relu"
-    batch_norm: str = "none"
-    dropout: float = 0.0
-    init: str = "uniform_fan_in"
-    init_std: float = 1e-3
-    init_scale: float = 1.0
-    negative_slope: float | None = None
-    norm_eps: float = 1e-5
-    norm_momentum: float = 0.1
-    inputs: int = 3072
-    classes: int = 10
-    dtype: str = "float32"
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
-            raise UserError(f"hidden must be widths in a tuple, such as (50, 50), not {self.hidden!r}")
-        for width in self.hidden:
-            whole_number("a hidden layer's width", width, 1)
-        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
-        whole_number("inputs", self.inputs, 1)
-        whole_number("classes", self.classes, 1)
-        weights = sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        if weights > MOST_WEIGHTS:
-            raise UserError(
-                f"the network would have {weights} weights: choose widths that give at most {MOST_WEIGHTS}"
-            )
-        activations.get(self.activation, self.negative_slope)
-        if self.negative_slope is not None:
-            in_range("negative_slope", self.negative_slope, -math.inf)
-            float32("negative_slope", self.negative_slope)
-        one_of("batch_norm", self.batch_norm, BATCH_NORMS)
-        one_of("init", self.init, INITS)
-        one_of("dtype", self.dtype, DTYPES)
-        one_of("precision", self.precision, PRECISIONS)
-        in_range("dropout", self.dropout, 0, 1, open_high=True)
-        if np.float32(self.dropout) == 1:
-            raise UserError(
-                f"dropout {self.dropout!r} is 1 in float32, and would drop every unit: choose a smaller one"
-            )
-        in_range("init_std", self.init_std, 0)
-        float32("init_std", self.init_std)
-        in_range("init_scale", self.init_scale, 0)
-        in_range("norm_eps", self.norm_eps, 0)
-        in_range("norm_momentum", self.norm_momentum, 0, 1)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Widths from the inputs to the classes."""
-        return (self.inputs, *self.hidden, self.classes)
-
-    @property
-    def normalized(self) -> bool:
-        """Whether the hidden layers have batch normalisation."""
-        return self.batch_norm != "none"
-
-
 def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
-    """Initial parameters: one layer per hidden width and one for the output.
+    """Initial parameters: one layer per unit of the architecture and one for the output.
 
     `scale` replaces config.init_scale, and may be traced.
 
@@ -141,16 +66,23 @@ def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None
     """
     if jax.dtypes.canonicalize_dtype(config.dtype) != jnp.dtype(config.dtype):
         raise UserError("dtype float64 needs jax_enable_x64: call jax.config.update('jax_enable_x64', True)")
-    keys = jax.random.split(key, len(config.hidden) + 1)
+    units = config.units
+    keys = jax.random.split(key, len(units) + 1)
     factor = jnp.asarray(config.init_scale if scale is None else scale, config.dtype)
     plain = [
         Layer(*(factor * drawn for drawn in _init_layer(k, fan_in, fan_out, config)))
         for k, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True)
     ]
-    if not config.normalized:
-        return tuple(plain)
-    hidden = (NormLayer(w, b, jnp.ones_like(b), jnp.zeros_like(b)) for w, b in plain[:-1])
+    hidden = (_with_norm(layer, unit) for layer, unit in zip(plain[:-1], units, strict=True))
     return (*hidden, plain[-1])
+
+
+def _with_norm(layer: Layer, unit: Unit) -> Layer | NormLayer:
+    """The layer with the scale 1 and the shift 0 of its normalisation, if it has one."""
+    if unit.norm == "none":
+        return layer
+    dtype = layer.w.dtype
+    return NormLayer(*layer, jnp.ones(unit.norm_width, dtype), jnp.zeros(unit.norm_width, dtype))
 
 
 def _init_layer(key: PRNGKeyArray, fan_in: int, fan_out: int, config: MLPConfig) -> Layer:
@@ -178,7 +110,10 @@ def init_stats(config: MLPConfig) -> Stats:
 
 
 class Normalization(NamedTuple):
-    """What one batch normalisation computed: normalised input (B, H), and (H,) mean, biased variance, 1/std."""
+    """What one normalisation computed: normalised input (B, H); mean, biased variance and 1/std, (H,) or (B,).
+
+    Of every column, batch normalisation; of every row, layer normalisation.
+    """
 
     normalized: jax.Array
     mean: jax.Array
@@ -187,16 +122,16 @@ class Normalization(NamedTuple):
 
 
 class HiddenTrace(NamedTuple):
-    """What the backward pass needs of one hidden layer."""
+    """What the backward pass needs of one unit."""
 
-    inputs: jax.Array  # (B, D)
+    inputs: jax.Array  # (B, D), of the product
     z: jax.Array  # (B, H), the activation's argument
     norm: Normalization | None
     mask: jax.Array | None  # (B, H), 0 where dropped, else 1 / (1 - dropout)
 
 
 class Trace(NamedTuple):
-    """Everything that a forward pass computed: hidden layers, the output layer's inputs, and the logits."""
+    """Everything that a forward pass computed: units, the output layer's inputs, and the logits."""
 
     hidden: tuple[HiddenTrace, ...]
     inputs: jax.Array
@@ -242,36 +177,68 @@ def trace(
         evaluate with, or a batch of 1 to train on; dropout in training has no key.
     """
     _check(params, x, config, stats, train, key)
-    activation = activations.get(config.activation, config.negative_slope)
-    keys = _dropout_keys(key, config) if train else (None,) * len(config.hidden)
-    running = (None,) * len(config.hidden) if train or not config.normalized else stats
-    hidden, a = [], jnp.asarray(x)
-    for layer, layer_stats, layer_key in zip(params[:-1], running, keys, strict=True):
-        inputs, norm, mask = a, None, None
-        z = affine(inputs, layer.w, config.precision) + layer.b[None]
-        if isinstance(layer, NormLayer) and config.batch_norm == "before":
-            norm = _normalize(z, layer_stats, config.norm_eps)
-            z = layer.scale[None] * norm.normalized + layer.shift[None]
-        a = activation.function(z)
-        if isinstance(layer, NormLayer) and config.batch_norm == "after":
-            norm = _normalize(a, layer_stats, config.norm_eps)
-            a = layer.scale[None] * norm.normalized + layer.shift[None]
-        if layer_key is not None:
-            mask = dropout_mask(layer_key, a.shape, config.dropout if dropout is None else dropout, a.dtype)
-            a = a * mask
-        hidden.append(HiddenTrace(inputs, z, norm, mask))
+    rate = config.dropout if dropout is None else dropout
+    keys = _dropout_keys(key, config) if train else (None,) * len(config.units)
+    running = (None,) * len(config.units) if train or not config.normalized else stats
+    hidden: list[HiddenTrace] = []
+    outputs: list[jax.Array] = []
+    a = jnp.asarray(x)
+    for layer, unit, unit_stats, unit_key in zip(params[:-1], config.units, running, keys, strict=True):
+        a, traced = _unit(layer, unit, a, config, unit_stats, unit_key, rate)
+        if unit.skip:
+            a = a + outputs[-unit.skip]
+        outputs.append(a)
+        hidden.append(traced)
     return Trace(tuple(hidden), a, affine(a, params[-1].w, config.precision) + params[-1].b[None])
 
 
-def _normalize(u: Float[jax.Array, "batch width"], running: RunningStats | None, eps: float) -> Normalization:
-    """Subtracts the mean and divides by sqrt(biased variance + eps) (Ioffe & Szegedy 2015), per column."""
+def _unit(
+    layer: Layer | NormLayer,
+    unit: Unit,
+    a: jax.Array,
+    config: MLPConfig,
+    running: RunningStats | None,
+    key: PRNGKeyArray | None,
+    rate: ArrayLike,
+) -> tuple[jax.Array, HiddenTrace]:
+    """The unit's output without what its skip adds, and what it computed."""
+    norm, mask = None, None
+
+    def normalized(u: jax.Array) -> tuple[jax.Array, Normalization]:
+        assert isinstance(layer, NormLayer)
+        found = _normalize(u, running, config.norm_eps, axis=config.norm_axis)
+        return layer.scale[None] * found.normalized + layer.shift[None], found
+
+    if unit.norm == "input":
+        a, norm = normalized(a)
+    inputs = a
+    z = affine(inputs, layer.w, config.precision) + layer.b[None]
+    if unit.norm == "before":
+        z, norm = normalized(z)
+    a = activations.get(config.activation, config.negative_slope).function(z) if unit.active else z
+    if unit.norm == "after":
+        a, norm = normalized(a)
+    if key is not None and unit.active:
+        mask = dropout_mask(key, a.shape, rate, a.dtype)
+        a = a * mask
+    return a, HiddenTrace(inputs, z, norm, mask)
+
+
+def _normalize(
+    u: Float[jax.Array, "batch width"], running: RunningStats | None, eps: float, *, axis: int
+) -> Normalization:
+    """Subtracts the mean and divides by sqrt(biased variance + eps).
+
+    Over axis 0, of every column (Ioffe & Szegedy 2015); over axis 1, of every row (Ba et al. 2016).
+    """
     if running is None:
-        mean = u.mean(axis=0)
-        var = jnp.square(u - mean[None]).mean(axis=0)
+        mean = u.mean(axis=axis)
+        var = jnp.square(u - jnp.expand_dims(mean, axis)).mean(axis=axis)
     else:
         mean, var = running
     inverse_std = jax.lax.rsqrt(var + eps)
-    return Normalization((u - mean[None]) * inverse_std[None], mean, var, inverse_std)
+    normalized = (u - jnp.expand_dims(mean, axis)) * jnp.expand_dims(inverse_std, axis)
+    return Normalization(normalized, mean, var, inverse_std)
 
 
 def dropout_mask(
@@ -284,8 +251,8 @@ def dropout_mask(
 
 def _dropout_keys(key: PRNGKeyArray | None, config: MLPConfig) -> tuple[PRNGKeyArray | None, ...]:
     if key is None or not config.dropout:
-        return (None,) * len(config.hidden)
-    return tuple(jax.random.split(key, len(config.hidden)))
+        return (None,) * len(config.units)
+    return tuple(jax.random.split(key, len(config.units)))
 
 
 def update_stats(stats: Stats, traced: Trace, config: MLPConfig) -> Stats:
@@ -321,8 +288,12 @@ def _check(
     expected = tuple(zip(config.sizes[:-1], config.sizes[1:], strict=True))
     if found != expected:
         raise UserError(f"params have weights of shapes {found}, but the configuration says {expected}")
-    if any(isinstance(layer, NormLayer) != config.normalized for layer in params[:-1]):
-        raise UserError(f"params and batch_norm={config.batch_norm!r} disagree: make them with init(key, config)")
+    units = zip(params[:-1], config.units, strict=True)
+    if any(isinstance(layer, NormLayer) != (unit.norm != "none") for layer, unit in units):
+        raise UserError(
+            f"params and batch_norm={config.batch_norm!r}, layer_norm={config.layer_norm!r} disagree: make them "
+            "with init(key, config)"
+        )
     if x.ndim != 2 or x.shape[1] != config.inputs:
         raise UserError(f"x has shape {x.shape}, but the network takes (batch, {config.inputs})")
     if train and config.normalized and config.hidden and x.shape[0] < 2:

@@ -23,6 +23,7 @@ from mlp_jax.train import (
     init_params,
     init_state,
     minibatches,
+    network,
     run_epoch,
 )
 
@@ -94,7 +95,7 @@ def _epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
             keep = functools.partial(jnp.where, alive)
             kept = {
                 name: jax.tree.map(keep, getattr(new, name), getattr(state, name))
-                for name in ("params", "opt_state", "stats", "step")
+                for name in ("params", "opt_state", "stats", "step", "average")
             }
             return state._replace(**kept), metrics, evaluated
 
@@ -161,7 +162,7 @@ def _validate(
     state: TrainState, hyper: Hyper, validation: Split, model: MLPConfig, config: TrainConfig
 ) -> tuple[TrainState, Sums]:
     if not config.validate_in_training_mode:
-        return state, sums(state.params, state.stats, validation, model=model)
+        return state, sums(*network(state), validation, model=model)
     key = jax.random.fold_in(state.dropout_key, state.step)
     stats, found = sums_in_training_mode(
         key,

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -14,76 +13,20 @@ import optax
 from jaxtyping import Integer, PRNGKeyArray
 
 from mlp_jax.activations import Array
+from mlp_jax.augmentation import augment, mixup
 from mlp_jax.data import Split, Splits
-from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.evaluation import Evaluation
 from mlp_jax.gradients import SOURCES
 from mlp_jax.losses import correct
 from mlp_jax.model import MLPConfig, Params, Stats, init, init_stats, update_stats
+from mlp_jax.optimization import Average, average, learning_rate, optimizer
+from mlp_jax.training import OPTIMIZERS, Hyper, TrainConfig, hyper_from, program, steps_per_epoch
 
-OPTIMIZERS = ("sgd", "momentum", "adam")
-MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How one network is trained.
-
-    optimizer: optax's "sgd", "momentum" (sgd with heavy-ball `momentum`) or "adam".
-    l2: lambda of J~. weight_decay: added to the gradient of every parameter, biases and normalisation too,
-      before the optimiser sees it ("coupled", as in the report's Question 4).
-    decay: the learning rate is multiplied by it after each epoch; with decay_after_first_step also after the
-      very first step, as the report's scripts do.
-    epochs, steps: length of the run; `steps`, if given, replaces `epochs` and may end inside an epoch. An epoch
-      is the training split // batch_size steps: what is left over of its permutation is not seen in it.
-    validate_in_training_mode: validation with the batch statistics and dropout of training, moving the running
-      statistics, as the report's Question 4 scripts do.
-    gradient: "manual" or "autodiff".
-
-    Raises UserError for a value out of range.
-    """
-
-    optimizer: str = "momentum"
-    learning_rate: float = 0.01
-    l2: float = 0.0
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    batch_size: int = 200
-    epochs: int = 10
-    steps: int | None = None
-    decay: float = 0.95
-    decay_after_first_step: bool = False
-    validate_in_training_mode: bool = False
-    gradient: str = "manual"
-
-    def __post_init__(self) -> None:
-        one_of("optimizer", self.optimizer, OPTIMIZERS)
-        one_of("gradient", self.gradient, SOURCES)
-        in_range("learning_rate", self.learning_rate, 0, open_low=True)
-        in_range("l2", self.l2, 0)
-        in_range("momentum", self.momentum, 0, 1, open_high=True)
-        in_range("weight_decay", self.weight_decay, 0)
-        in_range("decay", self.decay, 0, 1, open_low=True)
-        whole_number("batch_size", self.batch_size, 1)
-        whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
-        if self.steps is not None:
-            whole_number("steps", self.steps, 0, MOST_STEPS)
-        for name in ("learning_rate", "l2", "weight_decay"):
-            float32(name, getattr(self, name))
-
-
-class Hyper(NamedTuple):
-    """The traced hyperparameters: runs that differ only in them share one compiled program.
-
-    dropout and init_scale are the network's; None takes those of the configuration that a function is given.
-    """
-
-    learning_rate: jax.Array | float
-    l2: jax.Array | float
-    momentum: jax.Array | float
-    weight_decay: jax.Array | float
-    dropout: jax.Array | float | None = None
-    init_scale: jax.Array | float | None = None
+__all__ = [
+    "OPTIMIZERS", "History", "Hyper", "Metrics", "Observed", "Result", "TrainConfig", "TrainState", "bare",
+    "hyper_from", "init_params", "init_state", "learning_rate", "minibatches", "network", "prepared", "program",
+    "run_epoch", "steps_per_epoch", "train", "train_step", "with_keys",
+]  # fmt: skip
 
 
 class TrainState(NamedTuple):
@@ -95,6 +38,7 @@ class TrainState(NamedTuple):
     order_key: jax.Array
     dropout_key: jax.Array
     step: jax.Array  # steps taken so far
+    average: Average | tuple[()] = ()  # with `average_decay`
 
 
 class Metrics(NamedTuple):
@@ -129,48 +73,6 @@ class Result(NamedTuple):
     observed: tuple[Observed, ...] = ()
 
 
-def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
-    """The traced part of a configuration, and of a network's if it is given."""
-    traced = {name: getattr(config, name) for name in Hyper._fields if hasattr(config, name)}
-    if model is not None:
-        scale = model.init_scale * (model.init_std if model.init == "normal" else 1.0)
-        traced |= {"dropout": model.dropout, "init_scale": scale}
-    return Hyper(**traced)
-
-
-def program(model: MLPConfig, config: TrainConfig) -> tuple[MLPConfig, TrainConfig]:
-    """What is compiled: both configurations, all that `Hyper` and the length of the run cover set to one value.
-
-    Whether there is dropout at all stays: without it, no mask is drawn.
-    """
-    model = replace(model, dropout=0.5 if model.dropout else 0.0, init_std=1.0, init_scale=1.0)
-    defaults = TrainConfig()
-    names = [name for name in (*Hyper._fields, "epochs", "steps") if hasattr(defaults, name)]
-    return model, replace(config, **{name: getattr(defaults, name) for name in names})
-
-
-def _optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
-    rule = {
-        "sgd": lambda: optax.sgd(rate),
-        "momentum": lambda: optax.sgd(rate, momentum=hyper.momentum),
-        "adam": lambda: optax.adam(rate),
-    }[config.optimizer]()
-    return optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
-
-
-def learning_rate(
-    step: Integer[Array, ""], rate: jax.Array | float, config: TrainConfig, steps_per_epoch: int
-) -> jax.Array:
-    """Rate of step 0, 1, ...: rate * decay^floor(step / steps_per_epoch).
-
-    With decay_after_first_step the exponent is ceil(step / steps_per_epoch): one decay more from step 1 on.
-    """
-    factor = optax.exponential_decay(1.0, steps_per_epoch, config.decay, staircase=True)
-    shift = steps_per_epoch - 1 if config.decay_after_first_step else 0
-    count = jnp.asarray(step + shift, jnp.result_type(float))  # optax would count in float32, whatever the model
-    return rate * jnp.asarray(factor(count))
-
-
 def init_state(
     key: PRNGKeyArray,
     model: MLPConfig,
@@ -186,8 +88,18 @@ def init_state(
     traced = hyper_from(config) if hyper is None else hyper
     if params is None:
         params = init_params(key, model, traced)
-    opt_state = _optimizer(config, traced, traced.learning_rate).init(params)
-    return TrainState(params, opt_state, init_stats(model), order_key, dropout_key, jnp.zeros((), jnp.int32))
+    opt_state = optimizer(config, traced, traced.learning_rate).init(params)
+    stats, step = init_stats(model), jnp.zeros((), jnp.int32)
+    state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
+    if config.average_decay is None:
+        return state
+    # a copy: an epoch's arguments are given away, which one array can be only once
+    return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
+
+
+def network(state: TrainState) -> tuple[Params, Stats]:
+    """What is validated and tested: the average over the run, if there is one, or else the last parameters."""
+    return (state.average.params, state.average.stats) if state.average else (state.params, state.stats)
 
 
 def bare(state: TrainState) -> TrainState:
@@ -219,19 +131,43 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One update from one minibatch; the gradient comes from the source that `config.gradient` names.
 
+    The minibatch is augmented and its labels smoothed first, as the configuration says; the metrics are of that.
     `held` is how parameters and optimiser state are held, as a function of the tree that is its own inverse.
     """
     key = jax.random.fold_in(state.dropout_key, state.step)
     source = SOURCES[config.gradient]
     options = {"l2": hyper.l2, "key": key, "dropout": hyper.dropout}
-    (loss, traced), grads = source(held(state.params), batch.x, batch.y, model, **options)
+    x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config)
+    (loss, traced), grads = source(held(state.params), x, y, model, **options)
     rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
-    # optax works element by element: any layout will do
-    updates, opt_state = _optimizer(config, hyper, rate).update(held(grads), state.opt_state, state.params)
+    # in any layout: optax works element by element, and Muon on a matrix or its transpose alike
+    updates, opt_state = optimizer(config, hyper, rate).update(held(grads), state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     stats = update_stats(state.stats, traced, model)
-    metrics = Metrics(loss, correct(traced.logits, batch.y).mean(dtype=loss.dtype))
-    return state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1), metrics
+    metrics = Metrics(loss, correct(traced.logits, y).mean(dtype=loss.dtype))
+    new = state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1)
+    if state.average:
+        newest = Average(params, stats)
+        new = new._replace(average=average(state.average, newest, state.step, config, steps_per_epoch))
+    return new, metrics
+
+
+AUGMENTATION = 2**31 - 1
+"""Folded into a step's key for its augmentation: `jax.random.split` gives what small numbers would."""
+
+
+def prepared(key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainConfig) -> Split:
+    """The minibatch as it is learned: augmented, its labels smoothed and mixed; as it is, if nothing is on."""
+    how, (x, y) = config.augmentation, batch
+    mixed = how is not None and how.mixup > 0
+    if mixed or config.label_smoothing:
+        y = jax.nn.one_hot(y, model.classes, dtype=model.dtype)
+        y = optax.smooth_labels(y, config.label_smoothing)
+    if how is None:
+        return Split(x, y)
+    augment_key, mixup_key = jax.random.split(key)
+    x = augment(augment_key, x, how)
+    return Split(*mixup(mixup_key, x, y, how.mixup)) if mixed else Split(x, y)
 
 
 def minibatches(
@@ -284,18 +220,8 @@ def _transposed(tree: Any) -> Any:
 
 def _hold_transposed(state: TrainState) -> TrainState:
     """Weights as (outputs, inputs) inside the loop, where `products` wants them so; there and back."""
-    return state._replace(params=_transposed(state.params), opt_state=_transposed(state.opt_state))
-
-
-def steps_per_epoch(data: Split, config: TrainConfig) -> int:
-    """Full minibatches in a split. Raises UserError if there is none."""
-    examples = data.y.shape[0]
-    if config.batch_size > examples:
-        raise UserError(
-            f"batch_size {config.batch_size} is larger than the training split of {examples}: "
-            f"choose at most {examples}"
-        )
-    return int(examples // config.batch_size)
+    names = ("params", "opt_state", "average")
+    return state._replace(**{name: _transposed(getattr(state, name)) for name in names})
 
 
 def train(

@@ -5,6 +5,7 @@ from jaxtyping import install_import_hook
 # Before anything imports the package. Modules that meet users' data (errors, data, results) check it themselves.
 MATHEMATICS = (
     "activations",
+    "augmentation",
     "model",
     "losses",
     "equations",
@@ -12,6 +13,7 @@ MATHEMATICS = (
     "gradcheck.comparison",
     "evaluation",
     "products",
+    "optimization",
     "train",
 )
 install_import_hook(

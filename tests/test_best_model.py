@@ -279,10 +279,25 @@ def test_a_damaged_model_is_refused_in_one_line(runs, name, tmp_path):
     assert len(str(error.value)) < 600
 
 
-def test_a_model_of_version_0_2_which_has_no_digest_is_read(runs, tmp_path):
+def test_a_model_of_version_0_2_which_has_no_digest_and_fewer_options_is_read(runs, tmp_path):
     content = (runs["clean"][0] / "model.safetensors").read_bytes()
-    (tmp_path / "old").write_bytes(damaged(content, format="mlp_jax model 1", sha256=None))
+    config = {name: value for name, value in about(content)["config"].items() if name not in export.LATER}
+    (tmp_path / "old").write_bytes(damaged(content, format="mlp_jax model 1", sha256=None, config=config))
     assert export.as_bytes(export.load(tmp_path / "old")) == content
+
+
+@pytest.mark.parametrize(
+    "options", [{"layer_norm": "before"}, {"block": "residual", "batch_norm": "after"}, {"block": "bottleneck"}]
+)
+def test_every_kind_of_network_is_saved_and_read(runs, tmp_path, options):
+    trained = export.load(runs["clean"][0] / "model.safetensors")
+    config = model.MLPConfig(hidden=(4, 4), inputs=trained.config.inputs, **options)
+    params, stats = model.init(jax.random.key(0), config), model.init_stats(config)
+    saved = replace(trained, config=config, params=params, stats=stats)
+    (tmp_path / "model").write_bytes(export.as_bytes(saved))
+    found = export.load(tmp_path / "model")
+    assert export.as_bytes(found) == export.as_bytes(saved)
+    assert jax.tree.structure((found.params, found.stats)) == jax.tree.structure((params, stats))
 
 
 def test_what_is_no_file_or_too_large(runs, tmp_path, monkeypatch):

@@ -87,3 +87,17 @@ def test_labels_that_do_not_fit_the_logits(name):
 def test_accuracy_is_a_fraction_and_nan_is_wrong():
     logits = jnp.asarray([[1.0, 2], [3, 0], [0, 1], [jnp.nan, 0]])
     assert losses.accuracy(logits, np.array([1, 0, 0, 0])) == 0.5
+
+
+def test_soft_labels_give_the_expected_cross_entropy():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
+    soft = np.array([[1, 0, 0], [0, 0.5, 0.5], [0.2, 0.3, 0.5], [0, 0, 1]], np.float32)
+    expected = sum(soft[:, c] * np.asarray(losses.cross_entropy(logits, np.full(4, c))) for c in range(3))
+    np.testing.assert_allclose(losses.cross_entropy(logits, jnp.asarray(soft)), expected, rtol=1e-5)
+    assert losses.accuracy(logits, jnp.asarray(soft)) == losses.accuracy(logits, soft.argmax(axis=1))
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.6, 0], [-0.5, 0.5, 1], [float("nan"), 0, 1]])
+def test_soft_labels_that_are_no_probabilities(row):
+    with pytest.raises(UserError, match="soft labels are probabilities; row 0 is"):
+        losses.cross_entropy(jnp.ones((1, 3)), np.array([row], np.float32))

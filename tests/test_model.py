@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,6 +108,44 @@ def test_parameters_are_arrays_only():
     assert [leaf.shape for leaf in jax.tree.leaves(normalized)] == [(4, 5), (5,), (5,), (5,), (5, 3), (3,)]
 
 
+def test_bottlenecks_and_residual_blocks_are_what_their_papers_say():
+    config = MLPConfig(hidden=(5, 5, 5), inputs=4, classes=3, block="bottleneck", expansion=2, activation="gelu")
+    params: Any = gradcheck.random_params(np.random.default_rng(0), config)
+    x = X.astype(np.float32)
+    assert config.sizes == (4, 5, 10, 5, 10, 5, 3)
+    assert [leaf.shape for leaf in params[1]] == [(5, 10), (10,), (5,), (5,)]
+    a = x @ params[0].w + params[0].b[None]
+    for expand, contract in (params[1:3], params[3:5]):
+        n = (a - a.mean(axis=1, keepdims=True)) / jnp.sqrt(a.var(axis=1, keepdims=True) + config.norm_eps)
+        wide = jax.nn.gelu(
+            (expand.scale[None] * n + expand.shift[None]) @ expand.w + expand.b[None], approximate=False
+        )
+        a = a + wide @ contract.w + contract.b[None]
+    np.testing.assert_allclose(
+        forward(params, x, config), a @ params[-1].w + params[-1].b[None], rtol=1e-4, atol=1e-5
+    )
+
+    config = MLPConfig(hidden=(5, 5), inputs=4, classes=3, block="residual")
+    params = gradcheck.random_params(np.random.default_rng(0), config)
+    a = jax.nn.relu(x @ params[0].w + params[0].b[None])
+    a = a + jax.nn.relu(a @ params[1].w + params[1].b[None])
+    np.testing.assert_allclose(
+        forward(params, x, config), a @ params[2].w + params[2].b[None], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_layer_normalisation_is_of_each_row_in_training_and_evaluation():
+    config = MLPConfig(hidden=(5,), inputs=4, classes=3, layer_norm="before")
+    params: Any = gradcheck.random_params(np.random.default_rng(0), config)
+    x = X.astype(np.float32)
+    z = x @ params[0].w + params[0].b[None]
+    n = (z - z.mean(axis=1, keepdims=True)) / jnp.sqrt(z.var(axis=1, keepdims=True) + config.norm_eps)
+    expected = jax.nn.relu(params[0].scale[None] * n + params[0].shift[None]) @ params[1].w + params[1].b[None]
+    for train in (True, False):
+        np.testing.assert_allclose(forward(params, x, config, train=train), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(forward(params, x[:1], config, train=True), expected[:1], rtol=1e-4, atol=1e-5)
+
+
 def test_hidden_units_can_be_permuted():
     config = MLPConfig(hidden=(5,), inputs=4, batch_norm="after")
     params = gradcheck.random_params(np.random.default_rng(0), config)
@@ -161,6 +201,14 @@ def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
         ({"activation": "leaky_relu", "negative_slope": float("nan")}, "negative_slope"),
         ({"activation": "leaky_relu", "negative_slope": float("inf")}, "negative_slope"),
         ({"hidden": (10**9,)}, "3082000000000 weights"),
+        ({"layer_norm": "both"}, "none, before, after"),
+        ({"layer_norm": "before", "batch_norm": "after"}, "exclude each other"),
+        ({"block": "dense"}, "plain, residual, bottleneck"),
+        ({"block": "bottleneck", "hidden": (5, 6)}, "one width"),
+        ({"block": "bottleneck", "hidden": ()}, "one width"),
+        ({"block": "bottleneck", "batch_norm": "after"}, "their own normalisation"),
+        ({"block": "bottleneck", "layer_norm": "after"}, "their own normalisation"),
+        ({"expansion": 0}, "expansion"),
     ],
 )
 def test_options_out_of_range(options, words):

@@ -54,13 +54,12 @@ def check_leaf(
 
 def compare(candidate: Params, reference: Params, config: MLPConfig) -> list[LeafCheck]:
     """One check per leaf, first layer first; leaves are called layer1.w, layer1.b, ... from the input on."""
-    limits = NORMALIZED_TOLERANCE if config.normalized and config.hidden else TOLERANCE
+    limits = NORMALIZED_TOLERANCE if any(unit.norm != "none" for unit in config.units) else TOLERANCE
     checks = []
     for number, (mine, true) in enumerate(zip(candidate, reference, strict=True), start=1):
         largest = max(float(np.linalg.norm(leaf)) for leaf in true)
-        hidden = config.normalized and number <= len(config.hidden)
         for field, found, expected in zip(true._fields, mine, true, strict=True):
-            scale = largest if hidden and field in ("b", "shift") else 0.0
+            scale = largest if isinstance(true, NormLayer) and field in ("b", "shift") else 0.0
             name = f"layer{number}.{field}"
             checks.append(check_leaf(name, found, expected, limits[config.dtype], scale=scale))
     return checks
@@ -100,12 +99,13 @@ def random_params(rng: np.random.Generator, config: MLPConfig) -> Params:
         return jnp.asarray(rng.normal(mean, scale, shape), config.dtype)
 
     layers: list[Layer | NormLayer] = []
-    for number, (fan_in, width) in enumerate(zip(config.sizes[:-1], config.sizes[1:], strict=True)):
+    for fan_in, width, unit in zip(config.sizes[:-1], config.sizes[1:], (*config.units, None), strict=True):
         w, b = normal(fan_in, width, scale=fan_in**-0.5), normal(width, scale=0.3)
-        if config.normalized and number < len(config.hidden):
-            layers.append(NormLayer(w, b, normal(width, mean=1, scale=0.3), normal(width, scale=0.3)))
-        else:
+        if unit is None or unit.norm == "none":
             layers.append(Layer(w, b))
+            continue
+        scale, shift = (normal(unit.norm_width, mean=mean, scale=0.3) for mean in (1, 0))
+        layers.append(NormLayer(w, b, scale, shift))
     return tuple(layers)
 
 

@@ -1,0 +1,171 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax import data, population, train
+from mlp_jax.augmentation import Augmentation
+from mlp_jax.errors import UserError
+from mlp_jax.evaluation import evaluate
+from mlp_jax.model import Layer, MLPConfig
+from mlp_jax.optimization import Average, average, optimizer
+from mlp_jax.train import TrainConfig, hyper_from, init_state, learning_rate, run_epoch
+
+MODEL = MLPConfig(hidden=(6,), inputs=192)
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.normalize(data.split(data.synthetic(), train=800, validation=100), "standardize")
+
+
+def rates(**options):
+    config = TrainConfig(learning_rate=2.0, epochs=4, **options)
+    return np.array([float(learning_rate(jnp.asarray(step), 2.0, config, STEPS // 4)) for step in range(STEPS)])
+
+
+def test_cosine_goes_up_in_the_warmup_and_down_to_nothing():
+    step = np.arange(STEPS)
+    down = 1 + np.cos(np.pi * (step - 10) / 30)
+    np.testing.assert_allclose(
+        rates(schedule="cosine", warmup=0.25), np.where(step < 10, step / 5, down), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(rates(schedule="cosine"), 1 + np.cos(np.pi * step / STEPS), atol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.25])
+def test_one_cycle_goes_up_and_down_in_straight_lines(warmup):
+    expected = np.interp(np.arange(STEPS), [warmup * STEPS, STEPS], [2, 2e-4])
+    if warmup:
+        expected[:10] = np.interp(np.arange(10), [0, 10], [2 / 25, 2])
+    np.testing.assert_allclose(rates(schedule="one_cycle", warmup=warmup), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon"])
+def test_decoupled_weight_decay_is_of_the_weights_alone(name):
+    config = TrainConfig(optimizer=name, learning_rate=0.1, weight_decay=0.5)
+    params = (Layer(jnp.ones((3, 2)), jnp.ones(2)),)
+    rule = optimizer(config, hyper_from(config), 0.1)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    (moved,), _ = rule.update(nothing, rule.init(params), params)
+    np.testing.assert_allclose(moved.w, -0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(moved.b, 0)
+
+
+def test_muon_moves_weights_by_a_matrix_whose_singular_values_are_nearly_equal():
+    config = TrainConfig(optimizer="muon", learning_rate=0.1)
+    rng = np.random.default_rng(0)
+    params = (Layer(jnp.zeros((8, 3)), jnp.zeros(3)),)
+    grads = (Layer(jnp.asarray(rng.normal(size=(8, 3)), "float32"), jnp.asarray([2.0, 0.5, -1])),)
+    rule = optimizer(config, hyper_from(config), 0.1)
+    (moved,), _ = rule.update(grads, rule.init(params), params)
+    sizes = np.linalg.svd(moved.w, compute_uv=False) / (0.1 * 0.2 * np.sqrt(8))
+    assert ((sizes > 0.5) & (sizes < 1.5)).all()
+    assert (moved.w * grads[0].w).sum() < 0
+    np.testing.assert_allclose(np.abs(moved.b), np.abs(moved.b[0]), rtol=1e-3)  # Adam's first step: signs
+    np.testing.assert_array_equal(np.sign(moved.b), -np.sign(grads[0].b))
+    transposed = jax.tree.map(jnp.transpose, (params, grads))
+    (other,), _ = rule.update(transposed[1], rule.init(transposed[0]), transposed[0])
+    np.testing.assert_allclose(other.w.T, moved.w, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("adamw", 0.02), ("lion", 0.004), ("muon", 0.02)])
+def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, rate):
+    config = TrainConfig(
+        optimizer=name, learning_rate=rate, batch_size=100, epochs=4, weight_decay=0.1, label_smoothing=0.1,
+        schedule="one_cycle", warmup=0.25, average_decay=0.9,
+        augmentation=Augmentation(cutout=2, mixup=0.1, image=(8, 8, 3)),
+    )  # fmt: skip
+    model = dataclasses.replace(MODEL, hidden=(16,), layer_norm="before")
+    runs = [population.Run(jax.random.key(seed), model, config) for seed in (0, 1)]
+    both = population.train(runs, splits)
+    for run, together in zip(runs, both, strict=True):
+        alone = train.train(run.key, splits, model, config)
+        jax.tree.map(np.testing.assert_array_equal, train.bare(alone.state), train.bare(together.state))
+        assert alone.history.validation_accuracy[-1] > 0.3  # chance is 0.1
+
+
+def test_schedules_of_different_lengths_are_different_programs_and_others_share_one():
+    def programs(**options):
+        return {train.program(MODEL, TrainConfig(epochs=epochs, **options)) for epochs in (1, 2)}
+
+    assert len(programs()) == len(programs(average_decay=0.9)) == 1
+    assert len(programs(schedule="cosine")) == len(programs(average_decay=1.0, average_start=0.5)) == 2
+
+
+def means(values, weights):
+    found, at = [], np.zeros_like(values[0])
+    for value, weight in zip(values, weights, strict=True):
+        at = at + weight * (value - at)
+        found.append(at)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({"average_decay": 1.0}, 1 / np.arange(1, 13)),
+        ({"average_decay": 1.0, "average_start": 0.5}, [1] * 6 + [1, *(1 / np.arange(2, 7))]),
+        ({"average_decay": 0.75}, np.maximum(0.25, 1 / np.arange(1, 13))),
+        ({"average_decay": 0.0}, np.ones(12)),
+    ],
+    ids=["plain mean", "plain mean of the second half", "exponential", "the newest"],
+)
+def test_average(options, weights):
+    values = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+    config, found = TrainConfig(epochs=3, **options), []
+    at = Average((Layer(jnp.full((2, 2), 9.0), jnp.full(4, 9.0)),), ())
+    for step, value in enumerate(values):
+        new = Average((Layer(jnp.asarray(value.reshape(2, 2)), jnp.asarray(value)),), ())
+        at = average(at, new, jnp.asarray(step), config, 4)
+        np.testing.assert_array_equal(at.params[0].w.ravel(), at.params[0].b)
+        found.append(np.asarray(at.params[0].b))
+    np.testing.assert_allclose(found, means(values, weights), rtol=1e-4, atol=1e-6)
+
+
+def test_validation_and_tests_use_the_average(splits):
+    model = dataclasses.replace(MODEL, batch_norm="after")
+    config = TrainConfig(batch_size=200, epochs=2, average_decay=1.0, learning_rate=0.1)
+    result = train.train(jax.random.key(0), splits, model, config)
+    averaged, last = (
+        evaluate(*network, splits.validation, model)
+        for network in (train.network(result.state), (result.state.params, result.state.stats))
+    )
+    assert result.history.validation_loss[-1] == pytest.approx(averaged.loss, rel=1e-6)
+    assert averaged.loss != pytest.approx(last.loss, rel=1e-3)
+    plain = train.train(jax.random.key(0), splits, model, dataclasses.replace(config, average_decay=None))
+    jax.tree.map(np.testing.assert_array_equal, plain.state.params, result.state.params)
+    assert train.network(plain.state) == (plain.state.params, plain.state.stats)
+
+
+def test_the_average_is_of_every_step_of_an_epoch(splits):
+    config = TrainConfig(batch_size=200, epochs=1, average_decay=1.0)
+    state = init_state(jax.random.key(0), MODEL, config)
+    options = {"model": MODEL, "config": config}
+    seen = []
+    for steps in range(1, 5):
+        reached, _ = run_epoch(state, splits.train, hyper_from(config), stop=steps, **options)
+        seen.append(np.asarray(reached.params[0].w))
+    np.testing.assert_allclose(train.network(reached)[0][0].w, np.mean(seen, axis=0), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"optimizer": "adamax"}, "optimizer"),
+        ({"schedule": "linear"}, "schedule"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"label_smoothing": -0.1}, "label_smoothing"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"average_decay": 1.1}, "average_decay"),
+        ({"average_start": 1.0}, "average_start"),
+        ({"muon_steps": 0}, "muon_steps"),
+        ({"average_decay": 0.9, "validate_in_training_mode": True}, "average_decay"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(wrong, message):
+    with pytest.raises(UserError, match=message):
+        TrainConfig(**wrong)
