@@ -1,5 +1,6 @@
 """Records of finished runs: the environment, files, tables."""
 
+import functools
 import hashlib
 import json
 import os
@@ -60,6 +61,7 @@ def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint
     }
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -67,8 +69,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def _git(*arguments: str) -> str | None:
-    """Answer of git about the checkout that this file lies in; None if there is no git or no checkout."""
+    """Answer of git about the checkout that this file lies in; None if there is no git or no checkout.
+
+    The first one holds for the whole process: what it has imported stays what it was.
+    """
     file = Path(__file__).resolve()
     start = ["git", "-C", str(file.parent)]
     answer = ""

@@ -1,32 +1,41 @@
-"""Many short commands as real processes: `python -m experiments.NAME ...`, by forks of one that has imported it.
+"""Many commands as real processes: `python -m experiments.NAME ...`, by forks of one that has imported it.
 
-A start of Python and jax takes two seconds, a fork of a process in which that is done some milliseconds. What it
-runs is what `python -m` would run, with its own arguments, folder, environment, streams and exit status. That is
-sound because the parent has one thread and no backend of jax, which it proves before every fork. Only variables
-that jax reads when it is imported (JAX_PLATFORMS, say) come too late for a fork.
+A start of Python and jax takes longer than most commands, a fork of a process in which that is done some
+milliseconds. What it runs is what `python -m` would run, with its own arguments, folder, environment, streams and
+exit status; it can be killed, signalled and waited for. That is sound because the parent has one thread and no
+backend of jax, which it proves before every fork. Of the variables that are read when something is imported, a
+fork knows jax's own (JAX_COMPILATION_CACHE_DIR, say) and PYTHONPATH not at all.
 
-  python -m tests.commands        reads a request per line (JSON), answers with the exit status, minus the signal
+  python -m tests.commands        reads a request per line (JSON), answers with a process's number or its status
 """
 
+import atexit
 import gc
 import importlib.util
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import jax
+
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 60  # after which a command that hangs is ended
+SECONDS = 200  # after which a command that hangs is ended
 SCRIPTS = (
     "grid_search", "depth_study", "activation_study", "init_study", "best_model", "gradient_check", "benchmark",
     "reproduce",
 )  # fmt: skip
-SLOW_TO_IMPORT = ("tensorflow_datasets", "sklearn.datasets", "scipy.stats", "multiprocessing.spawn")
+SLOW_TO_IMPORT = (
+    "tensorflow_datasets", "sklearn.datasets", "scipy.stats", "multiprocessing.spawn", "orbax.checkpoint",
+    "matplotlib.figure", "matplotlib.backends.backend_svg",
+)  # fmt: skip
 
 
 class Done(NamedTuple):
@@ -37,12 +46,47 @@ class Done(NamedTuple):
     err: str
 
 
+class Running:
+    """A process that the server has forked: what tests need of `subprocess.Popen`. Its streams are files."""
+
+    def __init__(self, server, pid, streams):
+        self._server, self._streams = server, streams
+        self.pid, self.returncode = pid, None
+        self._end = os.pidfd_open(pid)  # it stays a zombie until the server is asked for its status
+
+    def poll(self):
+        return self.wait(0)
+
+    def wait(self, seconds=None):
+        """The status; None if the time is over before the process is."""
+        if self.returncode is None and select.select([self._end], [], [], seconds)[0]:
+            self.returncode = self._server.ask(reap=self.pid)
+            os.close(self._end)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout=None):
+        """What it wrote to standard output and to standard error until it ended."""
+        if self.wait(timeout) is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+        return tuple(path.read_text(errors="surrogateescape") for path in self._streams)
+
+
 class Server:
     """The process that forks, for as long as the `with` block lasts."""
 
     def __enter__(self):
-        # OpenBLAS would start threads when numpy is imported
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        self._folder = tempfile.TemporaryDirectory(prefix="commands-")
+        self._started = 0
+        # a fork sets jax's variables; OpenBLAS would start threads when numpy is imported
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+        environment = {**inherited, "OPENBLAS_NUM_THREADS": "1"}
         line = [sys.executable, "-m", "tests.commands"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(line, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
@@ -55,17 +99,29 @@ class Server:
         self._requests.close()
         self._answers.close()
         self._process.wait()
+        self._folder.cleanup()
 
-    def run(self, script, arguments, folder, environment, user=None):
-        """The script with these arguments, started in this folder, by the user of this number if one is given."""
-        request = {"script": script, "arguments": arguments, "folder": str(folder), "environment": environment}
-        request |= {"user": user}
-        streams = {name: folder.with_name(f"{folder.name}.{name}") for name in ("out", "err")}
-        request |= {name: str(path) for name, path in streams.items()}
+    def ask(self, **request):
         self._requests.write(json.dumps(request) + "\n")
         self._requests.flush()
-        status = json.loads(self._answers.readline())
-        return Done(status, *(path.read_text(errors="surrogateescape") for path in streams.values()))
+        return json.loads(self._answers.readline())
+
+    def start(self, module, *arguments, folder=ROOT, environment=None, user=None, first=""):
+        """`python -m MODULE ARGUMENTS` in this folder, by the user of this number if one is given.
+
+        first: statements that are carried out beforehand.
+        """
+        self._started += 1
+        streams = [Path(self._folder.name) / f"{self._started}.{name}" for name in ("out", "err")]
+        place = {"folder": str(folder), "environment": dict(os.environ if environment is None else environment)}
+        request = {"module": module, "arguments": arguments, "user": user, "first": first, **place}
+        return Running(self, self.ask(**request, streams=[str(path) for path in streams]), streams)
+
+    def run(self, script, *arguments, **options):
+        """How `python -m experiments.SCRIPT ARGUMENTS` ended; the options are those of `start`."""
+        running = self.start(f"experiments.{script}", *arguments, **options)
+        out, err = running.communicate()
+        return Done(running.returncode, out, err)
 
 
 def alone():
@@ -80,28 +136,41 @@ def serve():
     """Answers requests until there are no more; in a fork, gives the request that it is to carry out."""
     for line in sys.stdin:
         request = json.loads(line)
-        alone()
-        child = os.fork()
-        if child == 0:
-            return request
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps(status), flush=True)
+        if "reap" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
+        else:
+            alone()
+            answer = os.fork()
+            if answer == 0:
+                return request
+        print(json.dumps(answer), flush=True)
     return None
 
 
 def become(request):
     """Makes this process what the request describes, but for the running."""
     signal.alarm(SECONDS)
-    for descriptor, name, mode in ((0, os.devnull, os.O_RDONLY), (1, "out", None), (2, "err", None)):
-        made = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if mode is None else mode
-        os.dup2(os.open(request.get(name, name), made, 0o644), descriptor)
+    for descriptor, name in enumerate((os.devnull, *request["streams"])):
+        made = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if descriptor else os.O_RDONLY
+        os.dup2(os.open(name, made, 0o644), descriptor)
     os.chdir(request["folder"])
+    sys.path.insert(0, request["folder"])
     if request["user"] is not None:
         os.setuid(request["user"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = [request["script"], *request["arguments"]]
-    del sys.modules[f"experiments.{request['script']}"]  # to be run as the main module
+    set_options_of_jax()
+    sys.modules.pop(request["module"], None)  # to be run as the main module
+
+
+def set_options_of_jax():
+    """What jax reads in the environment when it is imported."""
+    kinds = {bool: lambda text: text.lower() in ("1", "true", "yes", "on"), int: int}
+    for name, text in os.environ.items():
+        option = name.lower()
+        if name.startswith("JAX_") and option in jax.config.values:
+            kind = kinds.get(type(jax.config.values[option]), str)
+            jax.config.update(option, kind(text))
 
 
 def main():
@@ -114,16 +183,17 @@ def main():
     gc.freeze()  # else the first collection would copy every page
     request = serve()
     if request is not None:
-        spec = importlib.util.find_spec(f"experiments.{request['script']}")
+        spec = importlib.util.find_spec(request["module"])
         assert spec is not None
         assert spec.origin is not None
-        code = compile(
-            Path(spec.origin).read_text(), spec.origin, "exec"
-        )  # another user may not read the checkout
+        # now, since another user may not read the checkout
+        code = compile(Path(spec.origin).read_text(), spec.origin, "exec")
         become(request)
+        sys.argv = [spec.origin, *request["arguments"]]
         sys.modules["__main__"] = module = ModuleType("__main__")
         module.__spec__, module.__file__ = spec, spec.origin
         try:
+            exec(request["first"], {})
             exec(code, module.__dict__)
         except SystemExit as ended:
             end(ended.code)
@@ -131,9 +201,10 @@ def main():
 
 def end(status):
     """Ends a fork without taking the interpreter apart, which would first copy every page of it."""
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(0 if status is None else status)
 
 
 if __name__ == "__main__":

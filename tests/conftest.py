@@ -33,6 +33,7 @@ import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
 from mlp_jax import train  # noqa: E402
+from tests import commands  # noqa: E402
 
 # Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time
 USERS_FLAGS = os.environ.get("XLA_FLAGS", "")
@@ -114,6 +115,13 @@ def traces(monkeypatch):
 def toy():
     """The assignment's toy case at full precision: 4-10-3, five examples, lambda 0.05, zero biases."""
     return json.loads((Path(__file__).parent / "data" / "two_layer_toy.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def server():
+    """What the experiments' commands are forked from: it has imported them once for all tests."""
+    with commands.Server() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

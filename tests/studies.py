@@ -2,45 +2,35 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+EPOCHS = 12
 # two rows of several runs, with all that a run carries from step to step
 STUDY = (
     "--dataset=synthetic", "--layers=2,3", "--hidden=8", "--batch_norm=before", "--dropout=0.1",
-    "--optimizer=adam", "--seeds=2", "--learning_rates=0.01,0.02", "--epochs=20", "--checkpoint_minutes=0",
+    "--optimizer=adam", "--seeds=2", "--learning_rates=0.01,0.02", f"--epochs={EPOCHS}", "--checkpoint_minutes=0",
 )  # fmt: skip
 
 
-def command(folder, *more):
-    return [sys.executable, "-m", "experiments.depth_study", *STUDY, f"--results_dir={folder}", *more]
+def start(server, folder, *more, **environment):
+    """The study, by a fork of the commands' server."""
+    arguments = (*STUDY, f"--results_dir={folder}", *more)
+    return server.start("experiments.depth_study", *arguments, environment={**os.environ, **environment})
 
 
-def start(folder, *more, **environment):
-    return subprocess.Popen(
-        command(folder, *more),
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(folder, *more, **environment):
+def finish(server, folder, *more, **environment):
     """Status and standard error of a process that nobody stops."""
-    process = start(folder, *more, **environment)
-    _, told = process.communicate(timeout=300)
+    process = start(server, folder, *more, **environment)
+    _, told = process.communicate()
     return process.returncode, told
 
 
 def stop(process, number):
     """Sends the signal; gives what the process wrote to standard error until it ended."""
     process.send_signal(number)
-    return process.communicate(timeout=120)[1]
+    return process.communicate()[1]
 
 
 def newest(folder):
@@ -53,7 +43,7 @@ def wait_for(process, condition):
     """Until the condition holds; the process must not end before that."""
     limit = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
         time.sleep(0.005)
 

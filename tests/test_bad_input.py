@@ -17,15 +17,9 @@ import pytest
 
 from tests import bad_data, bad_files
 from tests.bad_input import FILES, FLAGS, VARIABLES, WORDS
-from tests.commands import ROOT, SCRIPTS, Done, Server
+from tests.commands import ROOT, SCRIPTS, Done
 
 MAKERS = {**vars(bad_files), **vars(bad_data)}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server() as started:
-        yield started
 
 
 @pytest.fixture
@@ -65,6 +59,11 @@ def environment(folder):
     return {**inherited, **own, "MPLCONFIGDIR": matplotlib.get_cachedir()}  # a new list of fonts takes a second
 
 
+def at(folder):
+    """Options of `server.run`."""
+    return {"folder": folder, "environment": environment(folder)}
+
+
 def started(folder):
     """The same for a start of its own."""
     return {**environment(folder), "PYTHONPATH": str(ROOT)}
@@ -87,7 +86,7 @@ def without_data(script, *arguments):
 def test_a_flag(command, message, server, place):
     script, *arguments = words(command, place)
     before = everything(place)
-    done = server.run(script, without_data(script, *arguments), place, environment(place))
+    done = server.run(script, *without_data(script, *arguments), **at(place))
     assert_refused(done, message)
     assert everything(place) == before
 
@@ -96,7 +95,7 @@ def test_a_flag(command, message, server, place):
 def test_a_file(command, message, server, place):
     script, *arguments = words(command, place)
     before = everything(place)
-    done = server.run(script, arguments, place, environment(place))
+    done = server.run(script, *arguments, **at(place))
     assert_refused(done, message)
     after = everything(place)
     assert {name: after.get(name) for name in before} == before
@@ -114,7 +113,7 @@ def test_a_variable(variable, message, anew, server, place):
         done = command("depth_study", place, variables)
     else:
         arguments = ["--dataset=cifar10", "--archive=none.tar.gz"]
-        done = server.run("depth_study", arguments, place, variables)
+        done = server.run("depth_study", *arguments, folder=place, environment=variables)
     assert_refused(done, message)
     assert {name: everything(place).get(name) for name in before} == before
 
@@ -175,7 +174,7 @@ def test_a_start_of_its_own_says_the_same_as_a_fork(script, argument, message, s
     variables = started(place)
     done = command(script, place, variables, argument)
     assert_refused(done, message)
-    assert done == server.run(script, [argument], place, variables)
+    assert done == server.run(script, argument, folder=place, environment=variables)
     assert everything(place) == before
 
 
@@ -183,9 +182,8 @@ def test_a_folder_that_may_not_be_written(server, place):
     """By a user who is not root: nobody, if root runs the tests."""
     (place / "locked").mkdir(mode=0o555)
     before = everything(place)
-    variables = environment(place)
     user = 65534 if os.geteuid() == 0 else None
-    done = server.run("depth_study", ["--results_dir=locked"], place, variables, user)
+    done = server.run("depth_study", "--results_dir=locked", **at(place), user=user)
     assert_refused(done, "cannot write results to locked/depth_study: Permission denied")
     assert everything(place) == before
 

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -19,19 +17,18 @@ from experiments._place import Place
 from mlp_jax import population
 from mlp_jax.errors import UserError
 from tests import machines
-from tests.test_experiments import ROOT, rows_of, start, without_times
+from tests.test_experiments import rows_of, start, without_times
 
+STUDYING = "experiments.depth_study"
 STUDY = {"dataset": "synthetic", "hidden": 4, "epochs": 1, "seeds": 2, "learning_rate": 0.02}
-# the same command line, where a process counts as lost sooner, and the data may be what `data` says
+# before the same command line: a process counts as lost sooner, and the data may be what `data` says
 IMPATIENT = """
-import runpy, sys
 from experiments import _machines
 from mlp_jax import data
 _machines.SILENCE = 5.0
 def other(*arguments, **options):
     {data}
 data.load = other
-runpy.run_module("experiments.depth_study", run_name="__main__", alter_sys=True)
 """
 PLAIN = "return data.synthetic()"
 HANG = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
@@ -51,15 +48,15 @@ def free_port():
             return port
 
 
-def process(*command, devices=1, **variables):
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def process(server):
+    """Starts a process as the server does, with this number of devices and these variables."""
+
+    def start(module, *arguments, devices=1, first="", **variables):
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **variables}
+        return server.start(module, *arguments, environment=environment, first=first)
+
+    return start
 
 
 def study(folder, layers, *more):
@@ -67,13 +64,16 @@ def study(folder, layers, *more):
     return [f"--{name}={value}" for name, value in options.items()] + list(more)
 
 
-def pair(folder, layers, *more, data=(PLAIN, PLAIN)):
-    """Two processes of a study."""
-    place = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2", *more]
-    return [
-        process("-c", IMPATIENT.format(data=data[i]), *study(folder, layers, *place, f"--process_id={i}"))
-        for i in (0, 1)
-    ]
+@pytest.fixture
+def pair(process):
+    """Starts the two processes of a study."""
+
+    def start(folder, layers, *more, data=(PLAIN, PLAIN)):
+        place = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2", *more]
+        lines = [study(folder, layers, *place, f"--process_id={i}") for i in (0, 1)]
+        return [process(STUDYING, *lines[i], first=IMPATIENT.format(data=data[i])) for i in (0, 1)]
+
+    return start
 
 
 def ended(processes, *, hanging=False):
@@ -97,10 +97,10 @@ def alone(folder, layers):
 
 
 @pytest.mark.optimized
-def test_populations_on_two_processes_of_two_devices():
+def test_populations_on_two_processes_of_two_devices(process):
     """The bits of one process; a minibatch shared inside a process, and by both."""
     place = (f"localhost:{free_port()}", "2")
-    jobs = [process("-m", "tests.machines", *place, str(i), devices=2) for i in (0, 1)]
+    jobs = [process("tests.machines", *place, str(i), devices=2) for i in (0, 1)]
     here = population.train(machines.seven_runs(), machines.splits(), devices=jax.devices()[:1])
     assert [result.status for result in here] == ["finished"] * 6 + ["diverged"]
     (status, out, err), other = ended(jobs)
@@ -116,11 +116,11 @@ def test_populations_on_two_processes_of_two_devices():
 
 
 @pytest.mark.optimized
-def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
+def test_four_processes_on_slurm_give_the_rows_of_one(process, tmp_path):
     """And `jax` finds out about Slurm by itself."""
     slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "4"}
     slurm |= {"SLURM_STEP_NUM_NODES": "1", "JAX_COORDINATOR_PORT": str(free_port())}
-    command = ["-m", "experiments.depth_study", *study(tmp_path / "four", "2", "--distributed")]
+    command = [STUDYING, *study(tmp_path / "four", "2", "--distributed")]
     jobs = [process(*command, SLURM_PROCID=str(i), SLURM_LOCALID=str(i), **slurm) for i in range(4)]
     expected = alone(tmp_path / "one", "2")
     (status, out, err), *others = ended(jobs)
@@ -133,7 +133,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
+def test_a_killed_process_ends_the_job_and_resume_continues(pair, tmp_path):
     """Each time a row more is kept; the last ones come from one process alone."""
     partial = tmp_path / "depth_study" / "partial.json"
     kept: list[dict[str, object]] = []
@@ -158,7 +158,7 @@ def test_a_killed_process_ends_the_job_and_resume_continues(tmp_path):
     assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4")
 
 
-def test_a_signal_to_one_process_stops_all_with_a_checkpoint(tmp_path):
+def test_a_signal_to_one_process_stops_all_with_a_checkpoint(pair, tmp_path):
     """Two processes go on from it, where only process 0 can read it, and then one alone; the bits are the same."""
     longer = ("--epochs=40", "--checkpoint_minutes=0")
     checkpoints = tmp_path / "depth_study" / "checkpoints"
@@ -194,7 +194,7 @@ FAILURES = {
 }  # fmt: skip
 
 
-def test_a_process_that_fails_ends_the_others(tmp_path):
+def test_a_process_that_fails_ends_the_others(pair, tmp_path):
     """Four jobs at the same time: most of it is waiting."""
     jobs = {name: pair(tmp_path / name, "1", data=data) for name, (data, _, _) in FAILURES.items()}
     try:
@@ -211,10 +211,10 @@ def test_a_process_that_fails_ends_the_others(tmp_path):
             assert "Traceback" in err or err.count("\n") == bool(err), name
 
 
-def test_a_process_that_is_missing(tmp_path):
+def test_a_process_that_is_missing(process, tmp_path):
     """The others name it; nothing was done."""
     place = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=3"]
-    command = ["-m", "experiments.depth_study", *study(tmp_path, "1", *place)]
+    command = [STUDYING, *study(tmp_path, "1", *place)]
     patient = process(*command, "--process_id=1", "--start_timeout=200")
     found = ended([patient, process(*command, "--process_id=0", "--start_timeout=5")])
     for status, out, err in found:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 
 import pytest
 
@@ -13,24 +12,24 @@ ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert studies.finish(folder) == (0, "")
+    assert studies.finish(server, folder) == (0, "")
     return folder
 
 
-def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path):
+def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path):
     """SIGKILL, then SIGTERM on one device, then SIGINT in the second row; a second process is told to wait."""
-    process = studies.start(tmp_path)
+    process = studies.start(server, tmp_path)
     studies.wait_for(process, lambda: studies.newest(tmp_path) > 3)
-    status, told = studies.finish(tmp_path)
+    status, told = studies.finish(server, tmp_path)
     assert status == 2
     assert told.startswith(f"error: process {process.pid} on ")
     assert told.endswith("wait until it has ended, or choose another --results_dir\n")
     assert studies.stop(process, signal.SIGKILL) == ""
     reached = studies.newest(tmp_path)
 
-    process = studies.start(tmp_path, "--resume", **ONE_DEVICE)  # the dead one's lock is no hindrance
+    process = studies.start(server, tmp_path, "--resume", **ONE_DEVICE)  # the dead one's lock is no hindrance
     studies.wait_for(process, lambda: studies.newest(tmp_path) > reached + 3)
     assert studies.stop(process, signal.SIGTERM) == (
         "SIGTERM: stopping after this epoch; once more stops at once, and loses it\n"
@@ -39,14 +38,14 @@ def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_
     assert process.returncode == 128 + signal.SIGTERM
 
     reached = studies.newest(tmp_path)
-    process = studies.start(tmp_path, "--resume")
+    process = studies.start(server, tmp_path, "--resume")
     rows = tmp_path / "depth_study" / "partial.json"
     studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > reached)
     studies.stop(process, signal.SIGINT)
     assert process.returncode == 128 + signal.SIGINT
     assert len(json.loads(rows.read_text())["rows"]) == 1
 
-    assert studies.finish(tmp_path, "--resume") == (0, "")
+    assert studies.finish(server, tmp_path, "--resume") == (0, "")
     assert studies.outcome(tmp_path) == studies.outcome(undisturbed)
     assert studies.records(tmp_path) == studies.records(undisturbed)
     assert sorted(os.listdir(tmp_path / "depth_study")) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
@@ -60,20 +59,21 @@ def contents(folder):
     }
 
 
-def test_an_interrupted_study_under_other_options(tmp_path):
+def test_an_interrupted_study_under_other_options(server, tmp_path):
     """--resume refuses them; without it, what there is is set aside."""
-    process = studies.start(tmp_path)
+    process = studies.start(server, tmp_path)
     rows = tmp_path / "depth_study" / "partial.json"
-    studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > 43)
+    studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > 2 * studies.EPOCHS + 3)
     studies.stop(process, signal.SIGKILL)
     assert len(studies.records(tmp_path)) >= 3  # the runs of the first row, as they ended
     before = contents(tmp_path)
-    status, told = studies.finish(tmp_path, "--resume", "--epochs=19", "--l2=0.5")
+    status, told = studies.finish(server, tmp_path, "--resume", f"--epochs={studies.EPOCHS - 1}", "--l2=0.5")
     assert status == 2
-    assert "l2=None then, 0.5 now; epochs=20 then, 19 now: repeat the options or drop --resume" in told
+    epochs = f"epochs={studies.EPOCHS} then, {studies.EPOCHS - 1} now"
+    assert f"l2=None then, 0.5 now; {epochs}: repeat the options or drop --resume" in told
     assert told.count("\n") == 1
     assert contents(tmp_path) == before
-    status, told = studies.finish(tmp_path, "--epochs=0")
+    status, told = studies.finish(server, tmp_path, "--epochs=0")
     assert status == 0
     assert told.count("which --resume would have continued; it is kept as ") == 2
     after = contents(tmp_path / "depth_study")
@@ -82,53 +82,51 @@ def test_an_interrupted_study_under_other_options(tmp_path):
     assert earlier == [content for name, content in before.items() if "/checkpoints/" in name]
 
 
-def test_a_folder_that_vanishes(tmp_path):
+def test_a_folder_that_vanishes(server, tmp_path):
     """What was there stays as it was, and can be continued where it is now."""
-    process = studies.start(tmp_path / "here")
+    process = studies.start(server, tmp_path / "here")
     rows = tmp_path / "here" / "depth_study" / "partial.json"
     studies.wait_for(process, rows.exists)
     (tmp_path / "here").rename(tmp_path / "there")
     before = json.loads((tmp_path / "there" / "depth_study" / "partial.json").read_text())
-    told = process.communicate(timeout=120)[1].splitlines()
+    told = process.communicate()[1].splitlines()
     assert process.returncode == 2
     assert told[-1].startswith(f"error: cannot write {tmp_path}/here/depth_study/")
     assert told[-1].endswith(": No such file or directory; free the disk or change --results_dir")
     assert all(line.startswith("note: no checkpoint could be written to ") for line in told[:-1])
-    assert studies.finish(tmp_path / "there", "--resume") == (0, "")
+    assert studies.finish(server, tmp_path / "there", "--resume") == (0, "")
     assert studies.outcome(tmp_path / "there")[0][0] == {
         k: v for k, v in before["rows"][0].items() if k != "seconds"
     }
 
 
-def on_a_full_disk(folder, size):
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
+
+
+def on_a_full_disk(server, folder, size):
     """The system refuses files of more than `size` KiB, as a full disk refuses them."""
-    command = [part for part in studies.command(folder) if not part.startswith("--learning_rates")]
-    command += ["--hidden=300", "--epochs=2", "--seeds=1", "--learning_rate=0.01"]
-    done = subprocess.run(
-        ["bash", "-c", f'ulimit -f {size}; exec "$@"', "bash", *command],
-        cwd=studies.ROOT,
-        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    options = [part for part in studies.STUDY if not part.startswith("--learning_rates")]
+    options += ["--hidden=300", "--epochs=2", "--seeds=1", "--learning_rate=0.01", f"--results_dir={folder}"]
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    limits = {"first": LIMITED.format(1024 * size), "environment": environment}
+    done = server.run("depth_study", *options, **limits)
+    return done.status, done.err
 
 
-def test_a_disk_that_takes_no_checkpoint(tmp_path):
+def test_a_disk_that_takes_no_checkpoint(server, tmp_path):
     """A note each time, and the study goes on."""
     folder = tmp_path / "depth_study" / "checkpoints"
     note = f"note: no checkpoint could be written to {folder}: File too large; free the disk, training goes on\n"
-    assert on_a_full_disk(tmp_path, 60) == (0, 4 * note)
+    assert on_a_full_disk(server, tmp_path, 60) == (0, 4 * note)
     assert len(studies.outcome(tmp_path)[0]) == 2
 
 
-def test_a_disk_that_takes_no_results(tmp_path):
+def test_a_disk_that_takes_no_results(server, tmp_path):
     """One line, exit status 2, and the earlier results are what they were."""
     earlier = tmp_path / "depth_study" / "results.json"
     earlier.parent.mkdir()
     earlier.write_text("earlier")
-    status, told = on_a_full_disk(tmp_path, 2)
+    status, told = on_a_full_disk(server, tmp_path, 2)
     assert status == 2
     assert told.splitlines()[-1].startswith(f"error: cannot write {tmp_path}/depth_study/")
     assert told.splitlines()[-1].endswith(": File too large; free the disk or change --results_dir")
