@@ -124,15 +124,7 @@ def _drawn(model: MLPConfig, mesh: Mesh) -> Any:
         return init_params(jax.random.wrap_key_data(key), model, hyper)
 
     runs, _ = SPECS
-    drawn = _sharded(_mapped(_members(one), mesh=mesh), mesh, in_specs=(runs, runs))
-    return jax.jit(drawn, compiler_options=_quickly(mesh))
-
-
-def _quickly(mesh: Mesh) -> dict[str, Any] | None:
-    """Options for what runs once: on a CPU, to compile it takes half as long. (Level 0 draws other last bits.)"""
-    if mesh.devices.flat[0].platform != "cpu" or jax.config.values["jax_disable_most_optimizations"]:
-        return None
-    return {"xla_backend_optimization_level": 1}
+    return jax.jit(_sharded(_mapped(_members(one), mesh=mesh), mesh, in_specs=(runs, runs)))
 
 
 def _sharded(block: Callable[..., Any], mesh: Mesh, in_specs: tuple[PartitionSpec, ...]) -> Callable[..., Any]:
