@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import itertools
 import json
 import os
 import shutil
@@ -232,6 +233,7 @@ def test_what_killed_writers_of_the_cache_have_left_is_removed(ours):
             "record 1 in test_batch.bin is 10",
         ),
     ],
+    ids=itertools.count(),  # not the content: gzip writes the time into it, and two workers must agree
 )
 def test_bad_archives(content, words, tmp_path):
     archive = tmp_path / "bad.tar.gz"
