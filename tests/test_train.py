@@ -252,7 +252,7 @@ def test_batch_larger_than_the_split(splits):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"optimizer": "sdg"}, "choose one of sgd, momentum, adam.*Did you mean 'sgd'"),
+        ({"optimizer": "sdg"}, "choose one of sgd, momentum, adam, adamw, lion, muon.*Did you mean 'sgd'"),
         ({"gradient": "numeric"}, "manual, autodiff"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": -1.0}, "learning_rate"),
