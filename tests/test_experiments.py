@@ -52,7 +52,10 @@ def rows_of(folder, study="depth_study"):
 MISTAKES = [
     ("--dataset=cifar", "unknown dataset 'cifar': choose one of digits, cifar10, synthetic"),
     ("--activation=swish", "unknown activation 'swish': choose one of relu, leaky_relu, tanh"),
-    ("--optimizer=sdg", "unknown optimizer 'sdg': choose one of sgd, momentum, adam, adamw, lion, muon. Did you mean 'sgd'?"),
+    (
+        "--optimizer=sdg",
+        "unknown optimizer 'sdg': choose one of sgd, momentum, adam, adamw, lion, muon. Did you mean 'sgd'?",
+    ),
     ("--protocol=publish", "unknown protocol 'publish': choose one of published, clean"),
     ("--gradient=numeric", "unknown gradient 'numeric': choose one of manual, autodiff"),
     ("--init=xavier", "unknown init 'xavier'"),
