@@ -28,7 +28,7 @@ from mlp_jax import results
 from mlp_jax.errors import UserError, one_of, whole_number
 from mlp_jax.model import INITS, MLPConfig
 from mlp_jax.plots import depth_study as plots
-from mlp_jax.train import TrainConfig
+from mlp_jax.train import OPTIMIZERS, TrainConfig
 
 TITLE = "Depth: are deeper plain networks better?"
 CAVEAT = (
@@ -57,7 +57,7 @@ class Config(_common.Tuned):
         "uniform_fan_in", "initialisations to compare, with commas: uniform_fan_in, normal, he, glorot, lecun"
     )
     init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
-    optimizer: str | None = option(None, "sgd, momentum or adam; default adam if published, momentum if clean")
+    optimizer: str | None = option(None, f"{', '.join(OPTIMIZERS)}; default adam if published, momentum if clean")
     learning_rates: str | None = option(
         None, "clean: the candidates to choose from on validation; default 0.02,0.04,0.08,0.16"
     )

@@ -4,6 +4,7 @@ Images are rows as `data.normalize` makes them, in height-width-channel order ("
 that are filled in are 0, the training images' mean. Every function is pure; none has parameters to learn.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax.activations import Array
-from mlp_jax.errors import in_range, whole_number
+from mlp_jax.errors import UserError, in_range, whole_number
 
 Image = tuple[int, int, int]  # height, width, channels
 
@@ -50,9 +51,9 @@ class Augmentation:
 def augment(
     key: PRNGKeyArray, x: Float[Array, "batch features"], how: Augmentation
 ) -> Float[jax.Array, "batch features"]:
-    """The images cropped, mirrored and cut out, each in its own way."""
+    """The images cropped, mirrored and cut out, each in its own way. Raises UserError as `views` does."""
     crop_key, flip_key, cutout_key = jax.random.split(key, 3)
-    images = jnp.asarray(x).reshape(-1, *how.image)
+    images = _images(x, how.image)
     if how.crop:
         corners = jax.random.randint(crop_key, (len(images), 2), 0, 2 * how.crop + 1)
         images = _each(lambda image, corner: _window(image, how.crop, corner), images, corners)
@@ -64,8 +65,14 @@ def augment(
     return images.reshape(x.shape)
 
 
+def _images(x: Float[Array, "batch features"], image: Image) -> Float[jax.Array, "batch height width channels"]:
+    if x.shape[1] != math.prod(image):
+        raise UserError(f"rows of {x.shape[1]} values are no images of height, width and channels {image}")
+    return jnp.asarray(x).reshape(-1, *image)
+
+
 def _each(change: Callable[..., jax.Array], images: jax.Array, drawn: jax.Array) -> jax.Array:
-    """On a CPU one image after the other, which stays in its cache: several times as fast as vmap."""
+    """On a CPU one image after the other, which stays in its cache, and is not vmapped."""
     pairs = (images, drawn)
     on_cpu = jax.default_backend() == "cpu"
     changed: jax.Array = jax.lax.map(lambda pair: change(*pair), pairs) if on_cpu else jax.vmap(change)(*pairs)
@@ -109,8 +116,11 @@ def mixup(
 
 
 def views(x: Float[Array, "batch features"], image: Image, shift: int = 1) -> list[jax.Array]:
-    """The images and their mirror images: as they are, and moved by `shift` pixels down and right, up and left."""
-    images = jnp.asarray(x).reshape(-1, *image)
+    """The images and their mirror images: as they are, and moved by `shift` pixels down and right, up and left.
+
+    Raises UserError if a row has not as many values as an image.
+    """
+    images = _images(x, image)
     found = []
     for mirrored in (images, images[:, :, ::-1]):
         padded = jnp.pad(mirrored, ((0, 0), (shift, shift), (shift, shift), (0, 0)))

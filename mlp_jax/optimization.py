@@ -43,9 +43,10 @@ def _weights(params: Params) -> Params:
 def learning_rate(
     step: Integer[Array, ""], rate: jax.Array | float, config: TrainConfig, steps_per_epoch: int
 ) -> jax.Array:
-    """Rate of step 0, 1, ...: of the schedule "decay", rate * decay^floor(step / steps_per_epoch).
+    """Rate of step 0, 1, ...; of the schedule "decay", rate * decay^floor(step / steps_per_epoch).
 
-    With decay_after_first_step the exponent is ceil(step / steps_per_epoch): one decay more from step 1 on.
+    With decay_after_first_step the exponent is ceil(step / steps_per_epoch): one decay more from step 1 on. The
+    other schedules are optax's, over the whole run, with `rate` as their largest.
     """
     shift = steps_per_epoch - 1 if config.decay_after_first_step else 0
     count = jnp.asarray(step + shift, jnp.result_type(float))  # optax would count in float32, whatever the model

@@ -43,7 +43,7 @@ class TrainConfig:
       from `average_start` (a share of the run) on: exponential below 1, their plain mean at 1
       (`optimization.average`). None: the last ones.
 
-    Raises UserError for a value out of range.
+    Raises UserError for a value out of range, or an option that would be ignored.
     """
 
     optimizer: str = "momentum"
@@ -78,16 +78,30 @@ class TrainConfig:
         whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
         if self.steps is not None:
             whole_number("steps", self.steps, 0, MOST_STEPS)
-        one_of("schedule", self.schedule, SCHEDULES)
         for name in ("warmup", "label_smoothing", "average_start"):
             in_range(name, getattr(self, name), 0, 1, open_high=True)
-        if self.average_decay is not None:
-            in_range("average_decay", self.average_decay, 0, 1)
-            if self.validate_in_training_mode:
-                raise UserError("validation in training mode moves statistics, which average_decay would average")
         whole_number("muon_steps", self.muon_steps, 1, 100)
+        self._check_schedule()
+        self._check_average()
         for name in ("learning_rate", "l2", "weight_decay"):
             float32(name, getattr(self, name))
+
+    def _check_schedule(self) -> None:
+        """An option that would be ignored is a mistake too."""
+        one_of("schedule", self.schedule, SCHEDULES)
+        if self.schedule == "decay" and self.warmup:
+            raise UserError("warmup is for the schedules cosine and one_cycle: choose one, or leave it out")
+        if self.schedule != "decay" and self.decay_after_first_step:
+            raise UserError(f"decay_after_first_step is for the schedule decay, not {self.schedule}: leave it out")
+
+    def _check_average(self) -> None:
+        if self.average_decay is None:
+            if self.average_start:
+                raise UserError("average_start is for average_decay: give both, or leave it out")
+            return
+        in_range("average_decay", self.average_decay, 0, 1)
+        if self.validate_in_training_mode:
+            raise UserError("validation in training mode moves statistics, which average_decay would average")
 
     @property
     def decoupled(self) -> bool:

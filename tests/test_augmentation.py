@@ -119,6 +119,13 @@ def test_test_time_augmentation_is_the_mean_probability_over_six_views(x):
     assert found != evaluate((layer,), (), Split(x, y), model)
 
 
+def test_rows_that_are_no_such_images_are_refused(x):
+    with pytest.raises(UserError, match=r"rows of 60 values are no images .* \(32, 32, 3\)"):
+        augment(jax.random.key(0), x, Augmentation(flip=True))
+    with pytest.raises(UserError, match="are no images"):
+        views(x, (4, 4, 3))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -88,6 +88,17 @@ def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, 
         assert alone.history.validation_accuracy[-1] > 0.3  # chance is 0.1
 
 
+def test_minibatches_that_devices_share_are_augmented_alike(splits):
+    config = TrainConfig(
+        batch_size=200,
+        epochs=1,
+        augmentation=Augmentation(crop=1, flip=True, cutout=2, mixup=0.1, image=(8, 8, 3)),
+    )
+    runs = [population.Run(jax.random.key(0), MODEL, config)]
+    alone, shared = (population.train(runs, splits, data_parallel=n, devices=jax.devices()[:n])[0] for n in (1, 2))
+    np.testing.assert_allclose(shared.history.loss, alone.history.loss, rtol=1e-5)
+
+
 def test_schedules_of_different_lengths_are_different_programs_and_others_share_one():
     def programs(**options):
         return {train.program(MODEL, TrainConfig(epochs=epochs, **options)) for epochs in (1, 2)}
@@ -164,6 +175,9 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"average_start": 1.0}, "average_start"),
         ({"muon_steps": 0}, "muon_steps"),
         ({"average_decay": 0.9, "validate_in_training_mode": True}, "average_decay"),
+        ({"average_start": 0.5}, "average_start is for average_decay"),
+        ({"warmup": 0.1}, "warmup is for the schedules"),
+        ({"schedule": "cosine", "decay_after_first_step": True}, "decay_after_first_step is for"),
     ],
 )
 def test_what_is_out_of_range_is_refused(wrong, message):
