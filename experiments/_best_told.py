@@ -43,7 +43,8 @@ def finding(content: results.Row) -> str:
     validation, test = (results.percent(row[q]) for q in ("validation_accuracy", "test_accuracy"))
     runs = f"{many} seed{'s' if many > 1 else ''}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
     images = row["images"]
-    text = f"On {name} the network reaches {validation} % on validation and {test} % on "
+    told = f"the recipe {row['name']}" if "name" in row else "the network"
+    text = f"On {name} {told} reaches {validation} % on validation and {test} % on "
     text += f"{images['test']:,} test images ({runs})"
     if _published(row):
         text += (
@@ -87,6 +88,7 @@ def _lines(row: results.Row) -> list[list[str]]:
         ("validation_accuracy_evaluation_mode", "validation, evaluation mode", "validation"),
         ("test_accuracy", "test" + (", the first images" if _published(row) else ""), "test"),
         ("test_accuracy_all_images", "test, all images", "all_test"),
+        ("test_accuracy_over_views", "test, each image as 6 views", "test"),
     ]
     return [
         [

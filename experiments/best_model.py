@@ -14,6 +14,11 @@ With 4 seeds it takes 1 minute (published) or 2 (clean) on two cores. Expected: 
 (published), 55 to 56 % on validation and test (clean). On the digits, the default, it takes 10 to 20 seconds, with
 98 to 99 % on test.
 
+With --recipe=NAME the protocol's network and training are replaced by one of `mlp_jax.recipes`, which also says
+what to expect of it; --epochs may shorten or lengthen it:
+
+  TFDS_DATA_DIR=... python -m experiments.best_model --dataset=cifar10 --recipe=augmented
+
 The seed with the best validation accuracy is shown (training curves, confusion matrix, first-layer weights, the
 most confident mistakes) and saved as RESULTS_DIR/best_model/model.safetensors. It then classifies your own
 pictures, of any size, with probabilities, and no training:
@@ -35,6 +40,7 @@ from mlp_jax.data import Splits
 from mlp_jax.errors import UserError, one_of, user_path, whole_number
 from mlp_jax.evaluation import evaluate, on_device
 from mlp_jax.model import MLPConfig
+from mlp_jax.recipes import RECIPES, Recipe, fitted
 from mlp_jax.train import Result, TrainConfig
 from mlp_jax.train import network as trained
 
@@ -47,12 +53,20 @@ CAVEAT = (
 NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 RATES = {"adam": (3e-4, 1e-3, 3e-3), "momentum": (0.01, 0.03, 0.1), "sgd": (0.03, 0.1, 0.3)}
 FILE = "model.safetensors"
+OF_RECIPES = (
+    "hidden", "dropout", "optimizer", "learning_rate", "learning_rates", "l2", "decay", "batch_size", "precision",
+)  # fmt: skip
+"""What a recipe decides; --epochs may replace its own."""
 
 
 @dataclass(frozen=True)
 class Config(_common.Tuned):
     """Options of the best model; None takes the protocol's value."""
 
+    recipe: str | None = option(
+        None,
+        f"one of {', '.join(RECIPES)}: a whole network and its training (mlp_jax/recipes.py), for cifar10",
+    )
     hidden: str = option("400,400,400", "width of each hidden layer, with commas")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "sgd, momentum or adam")
@@ -76,13 +90,32 @@ class Config(_common.Tuned):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_path("model")
+        if self.recipe is not None:
+            self._check_recipe(self.recipe)
+
+    def _check_recipe(self, name: str) -> None:
+        """An option that would be ignored is a mistake too."""
+        one_of("recipe", name, RECIPES)
+        if self.protocol != "clean":
+            raise UserError(f"--recipe is for the clean protocol, not {self.protocol}: leave one of them out")
+        for field in dataclasses.fields(self):
+            if field.name in OF_RECIPES and getattr(self, field.name) != field.default:
+                raise UserError(f"--{field.name} is what --recipe={name} decides: leave one of them out")
+
+    @property
+    def chosen(self) -> Recipe | None:
+        """The recipe that --recipe names, as long as --epochs says."""
+        if self.recipe is None:
+            return None
+        return RECIPES[self.recipe].with_options(self.gradient, self.epochs)
 
     def split(self, dataset: data.Dataset) -> Splits:
-        """As the protocol's, but the report's best model was validated on 5,000 images."""
+        """As the protocol's, but the report's best model was validated on 5,000 images; a recipe says how many."""
         splits = super().split(dataset)
         if self.dataset != "cifar10":
             return splits
-        validation = min(data.SPLITS["45000/5000"][1], len(dataset.train_labels) // 2)
+        validation = data.SPLITS["45000/5000"][1] if self.chosen is None else self.chosen.validation
+        validation = min(validation, len(dataset.train_labels) // 2)
         return data.split(dataset, validation=validation, test=len(splits.test.y))
 
 
@@ -121,20 +154,29 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     )
 
 
+def setting(config: Config, dataset: data.Dataset, splits: Splits) -> _runs.Setting:
+    """What is trained: the recipe that is named, or the protocol's, with each of its learning rates."""
+    if config.chosen is not None:
+        model, training = fitted(config.chosen, dataset, len(splits.train.y))
+        label: dict[str, Any] = {"name": config.recipe, "network": dataclasses.asdict(model)}
+        return _runs.Setting(label, model, (training,), report(config))
+    model = network(config, splits.train.x.shape[1])
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
+    label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
+    return _runs.Setting(label, model, recipes, report(config))
+
+
 def run(config: Config) -> bool:
     """Trains, shows and saves the model, or with --predict classifies pictures; True if no run diverged."""
     if config.predict:
         return _predict.run(config, model_file(config))
     check(config)
-    recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
     study = _study.Study("best_model", config)
     _predict.refuse_folder(study.folder / FILE)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
-    label = {"hidden": list(widths(config)), "activation": "leaky_relu", "batch_norm": "after"}
-    setting = _runs.Setting(label, network(config, splits.train.x.shape[1]), recipes, report(config))
     dataset = config.load()  # every process, as they wait for one another
     if not _kept(study):
-        _train(config, study, setting, splits, dataset)
+        _train(config, study, setting(config, dataset, splits), splits, dataset)
     row = study.rows[0]
     shown: dict[str, _study.Figure] = {}
     more: dict[str, Any] = {}
@@ -159,6 +201,10 @@ def check(config: Config) -> None:
     if config.batch_size is not None:
         whole_number("--batch_size", config.batch_size, 2)  # batch normalisation needs two
     one_of("optimizer", config.optimizer, RATES)
+    if config.chosen is not None:
+        export.check_size(config.chosen.model)
+        config.check_batch(config.chosen.model, config.chosen.training)
+        return
     export.check_size(network(config))
     for rate in config.candidates(RATES[config.optimizer]):
         config.check_batch(network(config), recipe(config, rate))
@@ -196,6 +242,7 @@ def _train(
             row, runs = _runs.measure(config, study, one, splits, bar)
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
+    row |= over_views(config, row, runs, setting, splits)
     row["model"] = None
     if row["seeds"]:
         values = row["validation_accuracy"]["values"]
@@ -235,6 +282,18 @@ def in_evaluation_mode(
     return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
 
 
+def over_views(
+    config: Config, row: results.Row, runs: list[Result], setting: _runs.Setting, splits: Splits
+) -> results.Row:
+    """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
+    augmentation = setting.recipes[0].augmentation
+    if augmentation is None or not (augmentation.crop and augmentation.flip):
+        return {}
+    states = [runs[seed - config.seed].state for seed in row["seeds"]]
+    found = [evaluate(*trained(s), splits.test, setting.model, image=augmentation.image).accuracy for s in states]
+    return {"test_accuracy_over_views": statistics.measured(found)}
+
+
 def _model(config: Config, network: MLPConfig, result: Result, seed: int, dataset: data.Dataset) -> export.Model:
     """A run's network, and its accuracy on all test images."""
     scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
@@ -257,7 +316,7 @@ def _model(config: Config, network: MLPConfig, result: Result, seed: int, datase
 def report(config: Config) -> dict[str, float] | None:
     """What the report has for this network on CIFAR-10, as fractions."""
     same = (config.dataset, widths(config), config.dropout) == ("cifar10", (400, 400, 400), 0.0)
-    return dict(REPORT) if same else None
+    return dict(REPORT) if same and config.recipe in (None, "report") else None
 
 
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]

@@ -38,8 +38,8 @@ def accuracies(groups: Groups, centre: Row, report: float | None) -> str:
     return style.svg(figure)
 
 
-def differences(groups: Groups) -> str:
-    """Paired differences in points with their 95 % intervals (none for one seed), and a line at 0."""
+def differences(groups: Groups, split: str = "test") -> str:
+    """Paired differences of accuracy in points with their 95 % intervals (none for one seed), and a line at 0."""
     figure, axes, lines = _lines(groups)
     axes.axvline(0, color="#666666", linewidth=1)
     for y, number, paired in lines:
@@ -49,7 +49,7 @@ def differences(groups: Groups) -> str:
         color, marker = style.STYLES[number % len(style.STYLES)]
         width = 0.0 if paired["low"] is None else 100 * (paired["high"] - paired["mean"])
         axes.errorbar(100 * paired["mean"], y, xerr=width, color=color, marker=marker, capsize=3)
-    axes.set_xlabel("difference in test accuracy, points")
+    axes.set_xlabel(f"difference in {split} accuracy, points")
     return style.svg(figure)
 
 

@@ -1,0 +1,61 @@
+"""One run of the speedrun, in a process of its own: from nothing to an accuracy on all test images.
+
+  python -m experiments._speedrun_worker JSON
+
+Prints one object as JSON: the test accuracy, digests, and the seconds that each part of the run took.
+"""
+
+import json
+import sys
+import time
+from functools import partial
+from itertools import pairwise
+
+
+def main() -> None:
+    """Trains the recipe that the argument describes."""
+    marks = [time.perf_counter()]
+    job = json.loads(sys.argv[1])
+
+    import jax
+
+    from experiments import _compilation
+    from experiments.speedrun import Config, chosen
+    from mlp_jax import data, results, train
+    from mlp_jax.evaluation import evaluate, on_device
+    from mlp_jax.recipes import fitted
+
+    config = Config(**job["config"])
+    _compilation.set_up()
+    marks.append(time.perf_counter())
+
+    dataset = config.load()
+    model, training = fitted(chosen(config), dataset, len(dataset.train_labels))
+    scaling = data.scaling(dataset.train_images, "standardize")
+    images = on_device(data.Split(data.rows(dataset.train_images, scaling), dataset.train_labels), model)
+    jax.block_until_ready(images.x)
+    marks.append(time.perf_counter())
+
+    hyper = train.hyper_from(training, model)
+    state = train.init_state(jax.random.key(job["seed"]), model, training, hyper)
+    step = partial(train.run_epoch, hyper=hyper, model=model, config=training)
+    epoch = jax.jit(step, donate_argnums=0).lower(state, images).compile()
+    marks.append(time.perf_counter())
+
+    for _ in range(training.epochs):
+        state, metrics = epoch(state, images)
+    loss = float(metrics.loss.mean())
+    marks.append(time.perf_counter())
+
+    test = data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels)
+    accuracy = evaluate(*train.network(state), test, model).accuracy
+    marks.append(time.perf_counter())
+
+    parts = ("imports", "data", "compilation", "training", "evaluation")
+    seconds = dict(zip(parts, (after - before for before, after in pairwise(marks)), strict=True))
+    parameters = results.digest(train.network(state)[0])
+    print(json.dumps({"accuracy": accuracy, "loss": loss, "parameters": parameters, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

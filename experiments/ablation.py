@@ -1,0 +1,267 @@
+"""What is each ingredient of a recipe worth? One change at a time, seed by seed, on validation images.
+
+Hypothesis: flips and crops are worth most of what a modern recipe gains; what regularises further (mixup, cutout,
+dropout, weight decay) costs accuracy as long as training is short; the optimisers differ little.
+
+The recipe (--recipe, one of mlp_jax/recipes.py) is the base. Every variation changes one ingredient: takes it
+away, puts another in its place, or adds one; learning rates are the base's, except where an optimiser needs one of
+another size (its name tells). Both are trained on the same seeds, so differences are paired. On CIFAR-10 the split
+is 45,000/5,000, the one on which the recipes were chosen; no test image is looked at.
+
+  TFDS_DATA_DIR=... python -m experiments.ablation --dataset=cifar10 --seeds=4
+
+Expected: the README's table. On the digits, which are not to be mirrored, it only shows that everything works.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from experiments import _common, _launch, _rows, _runs, _study
+from experiments._common import option
+from experiments._study import Figure
+from mlp_jax import data, results, statistics
+from mlp_jax.errors import UserError, one_of, whole_number
+from mlp_jax.plots import activation_study as plots
+from mlp_jax.recipes import RECIPES, Recipe, fitted
+
+TITLE = "Past the report: what each ingredient of a recipe is worth"
+CAVEAT = (
+    "Ingredients are changed one at a time around one recipe, of one length, whose learning rate is not tuned "
+    "anew: what is worth nothing here can be worth something in a longer run, or beside others."
+)
+BASE = "base"
+LEFT_OUT = ("test_accuracy", "curves", "first_losses", "choice", "report")
+"""Of a row: what this study, of many settings, does not show; its test split is none."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is replaced in the recipe's network, training and augmentation."""
+
+    kind: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with this change. Raises UserError if it cannot have it."""
+        training = replace(recipe.training, **self.training)
+        if self.augmentation:
+            if training.augmentation is None:
+                raise UserError("it has no augmentation to change")
+            training = replace(training, augmentation=replace(training.augmentation, **self.augmentation))
+        return replace(recipe, model=replace(recipe.model, **self.model), training=training)
+
+
+WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
+NO_NORM = {"batch_norm": "none", "layer_norm": "none"}
+VARIATIONS: Mapping[str, Variation] = MappingProxyType(
+    {
+        "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
+        "no_flips": Variation(WITHOUT, augmentation={"flip": False}),
+        "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
+        "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
+        "no_normalisation": Variation(WITHOUT, model=NO_NORM),
+        "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
+        "no_warm_up": Variation(WITHOUT, training={"schedule": "cosine", "warmup": 0.0}),
+        "batch_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "batch_norm": "before"}),
+        "batch_normalisation_after": Variation(INSTEAD, model={**NO_NORM, "batch_norm": "after"}),
+        "layer_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "layer_norm": "before"}),
+        "layer_normalisation_after": Variation(INSTEAD, model={**NO_NORM, "layer_norm": "after"}),
+        "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
+        "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
+        "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
+        "gelu": Variation(INSTEAD, model={"activation": "gelu", "negative_slope": None}),
+        "init_he": Variation(INSTEAD, model={"init": "he"}),
+        "init_uniform_fan_in": Variation(INSTEAD, model={"init": "uniform_fan_in"}),
+        "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
+        "one_cycle": Variation(INSTEAD, training={"schedule": "one_cycle"}),
+        "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
+        "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
+        "muon": Variation(INSTEAD, training={"optimizer": "muon"}),
+        "float32_products": Variation(INSTEAD, model={"precision": "float32"}),
+        "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
+        "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
+        "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
+        "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
+        "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
+        "weight_decay_0.05": Variation(ADDED, training={"weight_decay": 0.05}),
+        "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
+        "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
+    }
+)
+"""By name. One that changes nothing about a recipe is left out there."""
+
+
+@dataclass(frozen=True)
+class Config(_common.Training):
+    """Options of the ablation."""
+
+    PROTOCOLS = ("clean",)
+
+    recipe: str = option("speedrun", f"the base: one of {', '.join(RECIPES)}")
+    variations: str | None = option(
+        None, "which variations, with commas; default all that change something in the recipe"
+    )
+    epochs: int | None = option(None, "epochs of each run; default the recipe's")
+
+    def split(self, dataset: data.Dataset) -> data.Splits:
+        """The one on which recipes are chosen; validation images stand where test images would."""
+        validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else _common.SMALL_VALIDATION
+        splits = data.split(dataset, validation=min(validation, len(dataset.train_labels) // 2))
+        return splits._replace(test=splits.validation)
+
+
+def recipes(config: Config) -> dict[str, Recipe]:
+    """What is trained, the base first. Raises UserError for a variation that this recipe cannot have."""
+    base = RECIPES[config.recipe].with_options(config.gradient, config.epochs)
+    found = {BASE: base}
+    for name in names(config):
+        try:
+            varied = VARIATIONS[name].of(base)
+        except UserError as error:
+            if config.variations is None:
+                continue
+            raise UserError(f"{config.recipe} cannot have {name!r}: {error}") from error
+        if varied != base:
+            found[name] = varied
+        elif config.variations is not None:
+            raise UserError(f"{name!r} changes nothing about the recipe {config.recipe}: leave it out")
+    return found
+
+
+def names(config: Config) -> list[str]:
+    """Of the variations that are asked for."""
+    if config.variations is None:
+        return list(VARIATIONS)
+    chosen = config.variations.split(",")
+    for name in chosen:
+        one_of("variation", name, VARIATIONS)
+    return list(_common.distinct("--variations", tuple(chosen)))
+
+
+def check(config: Config) -> None:
+    """Every option, before anything is loaded."""
+    one_of("recipe", config.recipe, RECIPES)
+    if config.epochs is not None:
+        whole_number("--epochs", config.epochs, 1)
+    if config.precision != Config.precision:
+        raise UserError("--precision is what a recipe decides: leave it out")
+    for recipe in recipes(config).values():
+        config.check_batch(recipe.model, recipe.training)
+
+
+def run(config: Config) -> bool:
+    """Trains the base and every variation, prints the table, writes results.json; True if no run diverged."""
+    check(config)
+    study = _study.Study("ablation", config)
+    splits = _runs.ready(config, study, "standardize")
+    dataset = config.load()
+
+    def setting(name: str, recipe: Recipe) -> _runs.Setting:
+        model, training = fitted(recipe, dataset, len(splits.train.y))
+        return _runs.Setting({"variation": name, "kind": _kind(name)}, model, (training,))
+
+    settings = [setting(name, recipe) for name, recipe in recipes(config).items()]
+    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
+    with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
+        for one in _runs.compiled(config, missing, splits):
+            row, _ = _runs.measure(config, study, one, splits, bar)
+            kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
+            study.add({**kept, "name": config.recipe, "network": asdict(one.model)})
+    more = {"comparisons": comparisons(study.rows)}
+    content = {"config": _common.of_result(config), "rows": study.rows, **more}
+    path = study.finish(figures(content), **more)
+    print(table(study.rows))
+    print(finding(content))
+    print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
+    return all(row["status"] == "finished" for row in study.rows)
+
+
+def _kind(name: str) -> str:
+    return BASE if name == BASE else VARIATIONS[name].kind
+
+
+def comparisons(rows: Sequence[results.Row]) -> list[results.Row]:
+    """Every variation against the base, seed by seed."""
+    return [
+        {"variation": row["variation"], "kind": row["kind"], **statistics.paired(row, rows[0], QUANTITY)}
+        for row in rows[1:]
+    ]
+
+
+QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high")
+
+
+def figures(content: results.Row) -> dict[str, Figure]:
+    """The differences with their intervals, by what is changed, the worst first."""
+    found = content["comparisons"]
+    if not found:
+        return {}
+    titles = {WITHOUT: "taken away", INSTEAD: "in its place", ADDED: "added"}
+    groups = {
+        title: {c["variation"]: c for c in sorted(found, key=_size) if c["kind"] == kind}
+        for kind, title in titles.items()
+    }
+    seeds = content["config"]["seeds"]
+    return {
+        "differences.svg": Figure(
+            plots.differences(groups, "validation"),
+            f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
+            f"paired difference over {seeds} seeds and its 95 % interval.",
+        )
+    }
+
+
+def _size(comparison: results.Row) -> float:
+    return float("-inf") if comparison["mean"] is None else float(comparison["mean"])
+
+
+def finding(content: results.Row) -> str:
+    """What came out, in one or two sentences."""
+    rows, found = content["rows"], content.get("comparisons", [])
+    base = rows[0]
+    text = f"The recipe {base['name']} reaches {results.percent(base[QUANTITY])} % on validation"
+    told = [c for c in found if c["low"] is not None]
+    if not told:
+        return f"{text}; {len(found)} changes, too few seeds to tell what they are worth."
+    worse, better = ([c for c in told if sign * c["mean"] > 0 and c["low"] * c["high"] > 0] for sign in (-1, 1))
+    text += f". Of {len(told)} changes {len(worse)} make it worse and {len(better)} better (95 % interval)"
+    if worse:
+        text += f"; worst: {_named(min(worse, key=_size))}"
+    if better:
+        text += f"; best: {_named(max(better, key=_size))}"
+    return f"{text}."
+
+
+def _named(comparison: results.Row) -> str:
+    return f"{comparison['variation']}, {100 * comparison['mean']:+.1f} points"
+
+
+def table(rows: Sequence[results.Row]) -> str:
+    """A line per variation: accuracy, paired difference in points with its 95 % interval, seconds per run."""
+    compared = {c["variation"]: c for c in comparisons(rows)}
+    header = ["change", "kind", "n", "validation %", "difference", "95 % interval", "seconds"]
+    lines = []
+    for row in rows:
+        difference = compared.get(row["variation"], dict.fromkeys(SHOWN))
+        mean, low, high = ("-" if difference[k] is None else f"{100 * difference[k]:+.1f}" for k in SHOWN)
+        runs = max(1, len(row["seeds"]) + row["diverged"])
+        lines.append(
+            [
+                row["variation"],
+                row["kind"],
+                str(row[QUANTITY]["n"]),
+                results.percent(row[QUANTITY]),
+                mean,
+                low if low == "-" else f"{low} to {high}",
+                f"{row['seconds'] / runs:.0f}",
+            ]
+        )
+    return results.table(header, lines)
+
+
+if __name__ == "__main__":
+    _launch.launch(Config, run)

@@ -1,0 +1,189 @@
+"""How fast is a plain network at a stated test accuracy, from the start of its process?
+
+In the manner of the CIFAR-10 speed records: the recipe (its number of epochs too) was fixed on validation images,
+a run trains on all training images and looks at the test images once, at its end, and what counts is the mean
+accuracy over runs. A run is a fresh process; the clock is its parent's and runs from before the process is started
+until it has told its accuracy, so that Python, jax, reading the data (which is decoded before), compilation,
+training and evaluation are all in it. Every seed runs twice: compiled anew, with an empty compilation cache, and
+with the programs that the first left there; both must give the same parameters, bit for bit.
+
+  TFDS_DATA_DIR=... python -m experiments.speedrun --dataset=cifar10 [--recipe=speedrun_60] [--seeds=5]
+
+The machine should be otherwise idle. Expected on CIFAR-10 and two cores: what mlp_jax/recipes.py says.
+Exit status 1 if the mean accuracy is below the target, or the two runs of a seed differ.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from experiments import _common, _launch, _study
+from experiments._common import option
+from mlp_jax import results, statistics
+from mlp_jax.errors import in_range, one_of, whole_number
+from mlp_jax.gradients import SOURCES
+from mlp_jax.recipes import RECIPES, Recipe
+
+TITLE = "The speedrun: seconds to a stated test accuracy"
+COMPILATIONS = ("anew", "cached")
+PARTS = ("imports", "data", "compilation", "training", "evaluation")
+
+
+@dataclass(frozen=True)
+class Config(_common.Basic):
+    """Options of the speedrun."""
+
+    recipe: str = option("speedrun", f"one of {', '.join(RECIPES)}, from mlp_jax/recipes.py")
+    target: float | None = option(
+        None, "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one"
+    )
+    seeds: int = option(5, "number of seeds, each of which runs twice: compiled anew, and with a cache")
+    epochs: int | None = option(None, "epochs of each run; default the recipe's")
+    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("recipe", self.recipe, RECIPES)
+        one_of("gradient", self.gradient, SOURCES)
+        whole_number("seeds", self.seeds, 1, _common.MOST_RUNS)
+        self._check_seeds(self.seeds)
+        if self.target is not None:
+            in_range("target", self.target, 0, 1)
+        if self.epochs is not None:
+            whole_number("epochs", self.epochs, 1)
+        chosen(self)
+
+    @property
+    def goal(self) -> float | None:
+        """The accuracy to be reached."""
+        own = RECIPES[self.recipe].target if self.dataset == "cifar10" else None
+        return own if self.target is None else self.target
+
+
+def chosen(config: Config) -> Recipe:
+    """The recipe, as long as --epochs says. Raises UserError for a number of epochs that cannot be."""
+    return RECIPES[config.recipe].with_options(config.gradient, config.epochs)
+
+
+def run(config: Config) -> bool:
+    """Runs every seed twice, prints the table, writes results.json; True if the target is reached."""
+    study = _study.Study("speedrun", config)
+    dataset = config.load()  # decoded now, if it was not
+    study.use(dataset)
+    told: dict[str, list[results.Row]] = {compilation: [] for compilation in COMPILATIONS}
+    with _common.progress(2 * config.seeds, "run") as bar:
+        for seed in range(config.seed, config.seed + config.seeds):
+            with tempfile.TemporaryDirectory() as cache:
+                for compilation in COMPILATIONS:
+                    bar.set_description(f"seed {seed}, compiled {compilation}")
+                    told[compilation].append(timed(config, seed, Path(cache)))
+                    bar.update()
+    parameters = [[run["parameters"] for run in told[compilation]] for compilation in COMPILATIONS]
+    same = {"same_parameters": parameters[0] == parameters[1]}
+    for compilation in COMPILATIONS:
+        study.add({**_row(config, compilation, told[compilation], dataset.fingerprint), **same})
+    path = study.finish()
+    print(table(study.rows))
+    print(finding({"config": _common.of_result(config), "rows": study.rows}))
+    print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
+    return all(
+        row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False
+        for row in study.rows
+    )
+
+
+def timed(config: Config, seed: int, cache: Path) -> results.Row:
+    """One run in a process of its own, and the seconds until it told its accuracy."""
+    # one device with all cores: there is one network to train
+    environment = {"JAX_NUM_CPU_DEVICES": "1", **os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    job = json.dumps({"config": asdict(config), "seed": seed})
+    command = [sys.executable, "-m", "experiments._speedrun_worker", job]
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).resolve().parent.parent
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            total = time.perf_counter() - begun
+        except BaseException:  # an interrupted parent leaves no process behind
+            process.kill()
+            raise
+    if process.returncode or not line:
+        raise RuntimeError(f"the run of seed {seed} ended with status {process.returncode}")
+    found: results.Row = json.loads(line)
+    return {**found, "total": total}
+
+
+def _row(config: Config, compilation: str, runs: list[results.Row], fingerprint: str) -> results.Row:
+    finished = [(seed, run) for seed, run in enumerate(runs, start=config.seed) if math.isfinite(run["loss"])]
+    accuracy = statistics.measured([run["accuracy"] for _, run in finished])
+    goal = config.goal
+    return {
+        "compilation": compilation,
+        "name": config.recipe,
+        "data_fingerprint": fingerprint,
+        "recipe": asdict(chosen(config).training),
+        "network": asdict(chosen(config).model),
+        "status": "finished" if len(finished) == len(runs) else "diverged",
+        "diverged": len(runs) - len(finished),
+        "seeds": [seed for seed, _ in finished],
+        "parameters": [run["parameters"] for _, run in finished],
+        "test_accuracy": accuracy,
+        "target": goal,
+        "reached": None if goal is None else accuracy["mean"] is not None and accuracy["mean"] >= goal,
+        "seconds_from_process_start": statistics.measured([run["total"] for _, run in finished]),
+        "seconds_of": {p: statistics.measured([run["seconds"][p] for _, run in finished]) for p in PARTS},
+    }
+
+
+def table(rows: list[results.Row]) -> str:
+    """Seconds: mean and standard deviation over seeds, in all and of each part."""
+    header = ["compiled", "n", "test %", "from process start [s]", *(f"{part} [s]" for part in PARTS)]
+    lines = [
+        [
+            row["compilation"],
+            str(row["test_accuracy"]["n"]),
+            results.percent(row["test_accuracy"]),
+            seconds(row["seconds_from_process_start"]),
+            *(seconds(row["seconds_of"][part]) for part in PARTS),
+        ]
+        for row in rows
+    ]
+    return results.table(header, lines)
+
+
+def seconds(measured: results.Row) -> str:
+    """Mean and standard deviation."""
+    if measured["mean"] is None:
+        return "-"
+    spread = "" if measured["std"] is None else f" ± {measured['std']:.1f}"
+    return f"{measured['mean']:.1f}{spread}"
+
+
+def finding(content: results.Row) -> str:
+    """What came out, in a sentence or two."""
+    anew, cached = content["rows"]
+    if anew["test_accuracy"]["mean"] is None:
+        return f"No run of the recipe {anew['name']} finished: all diverged."
+    text = (
+        f"The recipe {anew['name']} reaches {results.percent(anew['test_accuracy'])} % on the test images in "
+        f"{seconds(anew['seconds_from_process_start'])} s from process start, "
+        f"{seconds(cached['seconds_from_process_start'])} s with its programs compiled before "
+        f"({anew['test_accuracy']['n']} seeds), of which {seconds(anew['seconds_of']['training'])} s are training."
+    )
+    if anew["target"] is not None:
+        text += f" The target, {100 * anew['target']:.1f} %, is {'reached' if anew['reached'] else 'MISSED'}."
+    if not anew["same_parameters"]:
+        text += " The two runs of a seed DIFFER."
+    return text
+
+
+if __name__ == "__main__":
+    _launch.launch(Config, run)

@@ -1,0 +1,112 @@
+"""Named recipes for CIFAR-10: how far a plain network goes, and how fast.
+
+Every choice was made on the 5,000 validation images of a 45,000/5,000 split (`experiments.ablation` shows what
+each ingredient is worth there); then a recipe trains on all but `validation` of the 50,000 images, and the test
+images were looked at once per recipe. `best_model --recipe=NAME` and `speedrun --recipe=NAME` run them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from mlp_jax.architecture import MLPConfig
+from mlp_jax.augmentation import Augmentation
+from mlp_jax.data import Dataset
+from mlp_jax.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What was measured: mean test accuracy (a fraction, all 10,000 images) over `seeds`, minutes per run."""
+
+    accuracy: float
+    seeds: int
+    minutes: float
+    hardware: str = "2 x86-64 cores"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and how it is trained.
+
+    validation: of CIFAR-10's 50,000 training images, how many are held out (by `speedrun` none). target: test
+    accuracy, a fraction, that `speedrun` is to reach. expected: None where it was not run.
+    """
+
+    about: str
+    model: MLPConfig
+    training: TrainConfig
+    validation: int = 1000
+    target: float | None = None
+    expected: Expected | None = None
+
+    def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
+        """The same with that source of gradients, and another length if one is given.
+
+        Raises UserError for what cannot be.
+        """
+        epochs = self.training.epochs if epochs is None else epochs
+        return replace(self, training=replace(self.training, gradient=gradient, epochs=epochs))
+
+
+CROPS = Augmentation(crop=2, flip=True)
+WIDER_CROPS = Augmentation(crop=4, flip=True)
+NORMALIZED = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he", precision="bf16")
+ADAMW = TrainConfig(
+    optimizer="adamw",
+    learning_rate=2e-3,
+    schedule="one_cycle",
+    warmup=0.25,
+    label_smoothing=0.1,
+    batch_size=500,
+    augmentation=CROPS,
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "report": Recipe(
+            "the report's best network, 400-400-400 with LeakyReLU(0.1) and batch normalisation after it; only "
+            "how it is trained is new",
+            MLPConfig(
+                hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after", init="he"
+            ),
+            replace(ADAMW, epochs=60),
+        ),
+        "plain": Recipe(
+            "no augmentation: the images as they are",
+            replace(NORMALIZED, dropout=0.3),
+            replace(ADAMW, epochs=20, augmentation=None),
+        ),
+        "augmented": Recipe(
+            "a plain network, 1024-1024, with flips and crops",
+            NORMALIZED,
+            replace(ADAMW, epochs=200, augmentation=WIDER_CROPS),
+        ),
+        "bottleneck": Recipe(
+            "inverted bottlenecks ('Scaling MLPs')",
+            MLPConfig(hidden=(512,) * 4, block="bottleneck", expansion=2, init="he", precision="bf16"),
+            replace(ADAMW, epochs=100, learning_rate=1e-3, augmentation=WIDER_CROPS),
+        ),
+        "speedrun": Recipe(
+            "the report's 56.4 %, as soon as possible",
+            replace(NORMALIZED, hidden=(512, 512)),
+            replace(ADAMW, epochs=14),
+            target=0.564,
+        ),
+    }
+)
+
+
+def fitted(recipe: Recipe, dataset: Dataset, examples: int) -> tuple[MLPConfig, TrainConfig]:
+    """The recipe's network and training for a data set, of which `examples` images are trained on.
+
+    Elsewhere than on CIFAR-10, images are of another size, and minibatches no larger than there are examples.
+    """
+    height, width, channels = dataset.train_images.shape[1:]
+    model = replace(recipe.model, inputs=math.prod((height, width, channels)), classes=len(dataset.classes))
+    training = replace(recipe.training, batch_size=min(recipe.training.batch_size, examples))
+    if training.augmentation is not None:
+        image = (height, width, channels)
+        training = replace(training, augmentation=replace(training.augmentation, image=image))
+    return model, training
