@@ -18,6 +18,7 @@ SCALES: dict[str, dict[str, Options]] = {
             "activation_study": {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 1},
             "init_study": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "epochs": 1},
             "best_model": {"epochs": 1},
+            "ablation": {"variations": "no_augmentation", "epochs": 1},
         },
         "else": {
             "*": {"seeds": 2},
@@ -33,6 +34,7 @@ SCALES: dict[str, dict[str, Options]] = {
                 "layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "optimizers": "adam", "epochs": 3,
             },
             "best_model": {"hidden": "50,50", "epochs": 3},
+            "ablation": {"variations": "no_augmentation", "epochs": 3},
         },
     },
     "standard": {
@@ -57,6 +59,7 @@ SCALES: dict[str, dict[str, Options]] = {
             "init_study": {"layers": "2,3,5", "inits": "normal_1e-3,he,uniform_fan_in"},
             "best_model": {"hidden": "100,100,100"},
             "best_model/clean": {"learning_rates": "0.001,0.003"},
+            "ablation": {"variations": "no_augmentation,no_flips,no_normalisation"},
         },
     },
     "full": {

@@ -77,7 +77,6 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "init_he": Variation(INSTEAD, model={"init": "he"}),
         "init_uniform_fan_in": Variation(INSTEAD, model={"init": "uniform_fan_in"}),
         "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
-        "one_cycle": Variation(INSTEAD, training={"schedule": "one_cycle"}),
         "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
         "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
         "muon": Variation(INSTEAD, training={"optimizer": "muon"}),

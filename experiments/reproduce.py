@@ -4,7 +4,8 @@
   TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10 [--scale=full]
 
 Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and
-best_model (Question 4). The benchmark is not part of it: it needs a machine that does nothing else.
+best_model (Question 4), and ablation, which goes past the report. Benchmark and speedrun are not part of it: they
+need a machine that does nothing else.
 
 Writes RESULTS_DIR/reproduce/report.html (one file, nothing to fetch), report.md and results.json; the first table
 judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, under the published protocol to
@@ -32,6 +33,7 @@ from experiments import (
     _page,
     _page_markdown,
     _study,
+    ablation,
     activation_study,
     best_model,
     depth_study,
@@ -42,7 +44,7 @@ from experiments import (
 from experiments._common import option
 from experiments._scales import SCALES, Options
 from mlp_jax import results
-from mlp_jax.errors import one_of
+from mlp_jax.errors import UserError, one_of
 
 STUDIES = {
     "gradient_check": gradient_check,
@@ -51,6 +53,7 @@ STUDIES = {
     "activation_study": activation_study,
     "init_study": init_study,
     "best_model": best_model,
+    "ablation": ablation,
 }
 
 
@@ -93,14 +96,15 @@ OWN = ("scale", "studies", "force")
 
 
 def jobs(config: Config) -> Iterator[_keep.Job]:
-    """Every study under every protocol that is asked for, the published one first."""
+    """Every study under every protocol that is asked for and that it has, the published one first."""
     protocols = _common.PROTOCOLS if config.protocol == "both" else (config.protocol,)
     for name in config.chosen():
         if name == "gradient_check":
             yield _keep.Job(name, None, STUDIES[name], own_config(config, name, "clean"))
             continue
         for protocol in protocols:
-            yield _keep.Job(name, protocol, STUDIES[name], own_config(config, name, protocol))
+            if protocol in STUDIES[name].Config.PROTOCOLS:
+                yield _keep.Job(name, protocol, STUDIES[name], own_config(config, name, protocol))
 
 
 def own_config(config: Config, name: str, protocol: str) -> Any:
@@ -121,6 +125,8 @@ def own_config(config: Config, name: str, protocol: str) -> Any:
 def run(config: Config) -> bool:
     """Runs what is not there yet, then writes the page from the results files; True if all studies succeeded."""
     todo = list(jobs(config))
+    if not todo:
+        raise UserError(f"{config.studies} does not have the {config.protocol} protocol: choose another study")
     for job in todo:
         if (check := getattr(job.module, "check", None)) is not None:
             check(job.config)

@@ -92,9 +92,13 @@ def run(config: Config) -> bool:
     print(table(study.rows))
     print(finding({"config": _common.of_result(config), "rows": study.rows}))
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
+    return succeeded(study.rows)
+
+
+def succeeded(rows: list[results.Row]) -> bool:
+    """Whether every run finished, the two of a seed were alike, and the target, if there is one, is reached."""
     return all(
-        row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False
-        for row in study.rows
+        row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False for row in rows
     )
 
 
@@ -105,16 +109,15 @@ def timed(config: Config, seed: int, cache: Path) -> results.Row:
     job = json.dumps({"config": asdict(config), "seed": seed})
     command = [sys.executable, "-m", "experiments._speedrun_worker", job]
     begun = time.perf_counter()
+    # its standard input is never written to: where that ends, this process has, and the worker ends too
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).resolve().parent.parent
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            total = time.perf_counter() - begun
-        except BaseException:  # an interrupted parent leaves no process behind
-            process.kill()
-            raise
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        cwd=Path(__file__).resolve().parent.parent,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        total = time.perf_counter() - begun
+        process.wait()
     if process.returncode or not line:
         raise RuntimeError(f"the run of seed {seed} ended with status {process.returncode}")
     found: results.Row = json.loads(line)

@@ -68,9 +68,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "report": Recipe(
             "the report's best network, 400-400-400 with LeakyReLU(0.1) and batch normalisation after it; only "
             "how it is trained is new",
-            MLPConfig(
-                hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after", init="he"
-            ),
+            MLPConfig(hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after"),
             replace(ADAMW, epochs=60),
         ),
         "plain": Recipe(

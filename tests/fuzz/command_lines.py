@@ -24,7 +24,7 @@ from tests.fuzz import mutations
 SECONDS, MEGABYTES, FRESH = 120.0, 1500.0, True
 SCRIPTS = (
     "gradient_check", "grid_search", "depth_study", "activation_study", "init_study", "best_model", "benchmark",
-    "reproduce",
+    "reproduce", "ablation", "speedrun",
 )  # fmt: skip
 MODULES = {name: importlib.import_module(f"experiments.{name}") for name in SCRIPTS}  # before any fork
 INTEGERS = (

@@ -1,0 +1,222 @@
+"""Named recipes: that they are what they say, that `best_model`, `ablation` and `speedrun` train just them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import ablation, best_model, speedrun
+from mlp_jax import data, export, train
+from mlp_jax.errors import UserError
+from mlp_jax.evaluation import evaluate
+from mlp_jax.recipes import RECIPES, fitted
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {"dataset": "synthetic", "epochs": 2}
+
+
+def written(folder, study):
+    return json.loads((folder / study / "results.json").read_text())
+
+
+def normalized(validation=200):
+    dataset = data.synthetic()
+    return dataset, data.normalize(data.split(dataset, validation=validation), "standardize")
+
+
+def test_the_names_that_were_asked_for_and_what_sets_them_apart():
+    assert {"report", "plain", "augmented", "bottleneck", "speedrun"} <= RECIPES.keys()
+    report = RECIPES["report"].model
+    best = best_model.network(best_model.Config())
+    same = ("hidden", "activation", "negative_slope", "batch_norm", "dropout", "block", "layer_norm", "precision")
+    assert all(getattr(report, name) == getattr(best, name) for name in same)
+    assert RECIPES["plain"].training.augmentation is None
+    assert RECIPES["augmented"].training.augmentation is not None
+    assert RECIPES["bottleneck"].model.block == "bottleneck"
+    for recipe in RECIPES.values():
+        assert (recipe.model.inputs, recipe.model.classes) == (3072, 10)
+        assert recipe.training.gradient == "manual"
+        export.check_size(recipe.model)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_every_data_set(name):
+    for dataset in (data.synthetic(), data.digits()):
+        model, training = fitted(RECIPES[name], dataset, 100)
+        assert model.inputs == np.prod(dataset.train_images.shape[1:])
+        assert training.batch_size <= 100
+        if training.augmentation is not None:
+            assert training.augmentation.image == dataset.train_images.shape[1:]
+        assert replace(model, inputs=3072) == RECIPES[name].model
+
+
+@pytest.fixture(scope="module")
+def recipe_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    assert best_model.run(best_model.Config(**SMALL, recipe="speedrun", seeds=1, results_dir=str(folder)))
+    return folder
+
+
+def test_best_model_trains_the_recipe(recipe_run):
+    (row,) = written(recipe_run, "best_model")["rows"]
+    dataset, splits = normalized()
+    recipe = RECIPES["speedrun"].with_options("manual", 2)
+    model, training = fitted(recipe, dataset, len(splits.train.y))
+    assert training.augmentation is not None
+    result = train.train(jax.random.key(0), splits, model, training)
+    accuracy = evaluate(*train.network(result.state), splits.test, model).accuracy
+    views = evaluate(*train.network(result.state), splits.test, model, image=training.augmentation.image).accuracy
+    assert row["test_accuracy"]["values"] == [accuracy]
+    assert row["test_accuracy_over_views"]["values"] == [views]
+    assert (row["name"], row["network"]["layer_norm"]) == ("speedrun", model.layer_norm)
+    assert row["recipe"]["augmentation"]["crop"] == training.augmentation.crop
+    assert "6 views" in best_model.table([row])
+    assert "the recipe speedrun reaches" in best_model.finding(written(recipe_run, "best_model"))
+
+
+def test_its_model_is_saved(recipe_run):
+    (row,) = written(recipe_run, "best_model")["rows"]
+    model = export.load(recipe_run / "best_model" / "model.safetensors")
+    dataset = data.synthetic()
+    right = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
+    assert model.about.test_accuracy == right.mean() == row["test_accuracy"]["values"][0]
+
+
+def test_a_recipe_says_how_many_images_are_held_out():
+    images, labels = np.zeros((50_000, 1, 1, 3), np.uint8), np.zeros(50_000, np.int32)
+    cifar10 = data.Dataset("cifar10", images, labels, images[:10_000], labels[:10_000], ("a", "b"))
+    splits = best_model.Config(dataset="cifar10", recipe="augmented").split(cifar10)
+    held_out = RECIPES["augmented"].validation
+    assert [len(part.y) for part in splits] == [50_000 - held_out, held_out, 10_000]
+    splits = ablation.Config(dataset="cifar10").split(cifar10)
+    assert [len(part.y) for part in splits] == [45_000, 5_000, 5_000]
+    assert splits.test is splits.validation
+
+
+# The ablation
+
+
+@pytest.fixture(scope="module")
+def ablated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation")
+    config = ablation.Config(
+        **SMALL, seeds=2, recipe="speedrun", variations="no_flips,mixup_0.2", results_dir=str(folder)
+    )
+    assert ablation.run(config)
+    return folder / "ablation", written(folder, "ablation")
+
+
+def test_an_ablation_compares_seed_by_seed_and_sees_no_test_image(ablated):
+    folder, content = ablated
+    base, *others = content["rows"]
+    assert [row["variation"] for row in content["rows"]] == ["base", "no_flips", "mixup_0.2"]
+    assert not any("test_accuracy" in row for row in content["rows"])
+    for row, found in zip(others, content["comparisons"], strict=True):
+        differences = np.subtract(row["validation_accuracy"]["values"], base["validation_accuracy"]["values"])
+        np.testing.assert_allclose(found["values"], differences)
+        assert found["mean"] == pytest.approx(differences.mean())
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert row["parameters"] != base["parameters"]
+    assert [row["recipe"]["augmentation"]["flip"] for row in content["rows"]] == [True, False, True]
+    assert [row["recipe"]["augmentation"]["mixup"] for row in content["rows"]] == [0, 0, 0.2]
+    figure = (folder / "differences.svg").read_text()
+    assert all(word in figure for word in ("no_flips", "mixup_0.2", "difference in validation accuracy, points"))
+    table = ablation.table(content["rows"])
+    assert all(row["variation"] in table for row in content["rows"])
+    assert "Of 2 changes" in ablation.finding(content)
+
+
+def test_every_variation_changes_something_in_some_recipe():
+    found: set[str] = set()
+    for name in RECIPES:
+        recipes = ablation.recipes(ablation.Config(recipe=name))
+        assert next(iter(recipes)) == ablation.BASE
+        assert all(recipe != recipes[ablation.BASE] for key, recipe in recipes.items() if key != ablation.BASE)
+        found |= recipes.keys()
+    assert found == {ablation.BASE, *ablation.VARIATIONS}
+
+
+# The speedrun
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("speedrun")
+    config = speedrun.Config(**SMALL, seeds=1, seed=3, target=0.0, results_dir=str(folder))
+    begun = time.monotonic()
+    assert speedrun.run(config)
+    return written(folder, "speedrun"), time.monotonic() - begun
+
+
+def test_a_speedrun_times_whole_processes(timed):
+    content, outside = timed
+    totals = [row["seconds_from_process_start"]["mean"] for row in content["rows"]]
+    assert [row["compilation"] for row in content["rows"]] == ["anew", "cached"]
+    assert sum(totals) < outside
+    for row, total in zip(content["rows"], totals, strict=True):
+        parts = [row["seconds_of"][part]["mean"] for part in speedrun.PARTS]
+        assert min(parts) > 0
+        assert sum(parts) < total  # Python's own start is in no part
+        assert (row["seeds"], row["status"], row["reached"]) == ([3], "finished", True)
+    assert "from process start" in speedrun.finding(content)
+    assert "is reached" in speedrun.finding(content)
+    assert all(part in speedrun.table(content["rows"]) for part in speedrun.PARTS)
+
+
+def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_train(timed):
+    """The same parameters as the library gives, from the same seed, on all 1,000 training images."""
+    content, _ = timed
+    dataset = data.synthetic()
+    model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), dataset, len(dataset.train_labels))
+    scaling = data.scaling(dataset.train_images, "standardize")
+    every = data.Split(data.rows(dataset.train_images, scaling), dataset.train_labels)
+    test = data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels)
+    result = train.train(jax.random.key(3), data.Splits(every, test, test), model, training)
+    assert content["rows"][0]["parameters"] == content["rows"][1]["parameters"]
+    assert content["rows"][0]["same_parameters"]
+    accuracy = evaluate(*train.network(result.state), test, model).accuracy
+    # compiled by another process with other options: bf16 products may part in the last bits
+    assert content["rows"][0]["test_accuracy"]["values"] == [pytest.approx(accuracy, abs=0.02)]
+
+
+def test_a_target_that_is_missed_is_a_failure():
+    row = {"status": "finished", "same_parameters": True, "reached": False}
+    assert not speedrun.succeeded([row, {**row, "reached": True}])
+    assert not speedrun.succeeded([{**row, "reached": True, "same_parameters": False}])
+    assert not speedrun.succeeded([{**row, "reached": None, "status": "diverged"}])
+    assert speedrun.succeeded([{**row, "reached": None}, {**row, "reached": True}])
+
+
+def test_the_recipes_target_is_for_cifar10():
+    assert speedrun.Config(dataset="cifar10").goal == RECIPES["speedrun"].target == 0.564
+    assert speedrun.Config().goal is None
+    assert speedrun.Config(target=0.9).goal == 0.9
+    with pytest.raises(UserError, match="target must be a number in"):
+        speedrun.Config(target=1.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_speedrun_that_is_stopped_leaves_no_process(tmp_path, number):
+    line = [sys.executable, "-m", "experiments.speedrun", "--epochs=100000", f"--results_dir={tmp_path}"]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        limit = time.monotonic() + 60
+        while not (child := children.read_text().split()):
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    expected = (128 + number, "stopped by SIGTERM") if number == signal.SIGTERM else (-number, "")
+    assert (process.returncode, told.strip()) == expected
+    limit = time.monotonic() + 10
+    while Path(f"/proc/{child[0]}").exists():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
