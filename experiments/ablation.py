@@ -67,7 +67,6 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
         "no_warm_up": Variation(WITHOUT, training={"schedule": "cosine", "warmup": 0.0}),
         "batch_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "batch_norm": "before"}),
-        "batch_normalisation_after": Variation(INSTEAD, model={**NO_NORM, "batch_norm": "after"}),
         "layer_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "layer_norm": "before"}),
         "layer_normalisation_after": Variation(INSTEAD, model={**NO_NORM, "layer_norm": "after"}),
         "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),

@@ -175,7 +175,7 @@ FLAGS = [
     ("ablation --variations=", "unknown variation ''"),
     ("ablation --variations=muon,muon", "--variations names a value twice"),
     ("ablation --recipe=plain --variations=no_flips", "plain cannot have 'no_flips': it has no augmentation"),
-    ("ablation --recipe=report --variations=batch_normalisation_after", "changes nothing about the recipe report"),
+    ("ablation --recipe=report --variations=init_uniform_fan_in", "changes nothing about the recipe report"),
     ("ablation --protocol=published", "unknown protocol 'published': choose one of clean"),
     ("grid_search --search=gird", "unknown search 'gird': choose one of grid, random. Did you mean 'grid'?"),
     ("reproduce --scale=big", "unknown scale 'big': choose one of smoke, standard, full"),
