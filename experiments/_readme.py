@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import _claim, _claims, _mutants, _page_markdown, reproduce
-from mlp_jax import results, statistics
+from experiments import _claim, _claims, _mutants, _page_markdown, ablation, reproduce, speedrun
+from mlp_jax import recipes, results, statistics
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results" / "cifar10"
@@ -133,6 +133,64 @@ def claims() -> str:
     )
 
 
+RECIPES = ("report", "plain", "augmented", "long", "bottleneck")
+"""Those of `mlp_jax.recipes` that `best_model` was run with; their folders are in `recipes`."""
+
+
+def recipe_runs() -> dict[str, results.Row]:
+    """The committed results of `best_model --recipe=NAME`."""
+    files = {RESULTS / "recipes" / name / "best_model": "clean" for name in RECIPES}
+    return dict(zip(RECIPES, _beside(files), strict=True))
+
+
+def recipe_table() -> str:
+    """Accuracy of each recipe, and minutes per run: those of all runs, side by side, divided by their number."""
+    header = ["recipe", "what", "validation %", "test %", "6 views, test %", "runs", "epochs", "minutes per run"]
+    lines, made = [], []
+    for name, content in recipe_runs().items():
+        (row,) = content["rows"]
+        views = row.get("test_accuracy_over_views")
+        lines.append(
+            [
+                name,
+                recipes.RECIPES[name].about,
+                results.percent(row["validation_accuracy"]),
+                results.percent(row["test_accuracy"]),
+                "-" if views is None else results.percent(views),
+                str(len(row["seeds"])),
+                str(row["recipe"]["epochs"]),
+                f"{row['seconds'] / len(row['seeds']) / 60:.1f}",
+            ]
+        )
+        made.append(f"- {name}: {_made_by(content)}")
+    return "\n".join([results.table(header, lines), "", *made])
+
+
+SPEEDRUNS = ("speedrun", "speedrun_60")
+"""Recipes that `speedrun` was run with."""
+
+
+def speedruns() -> dict[str, results.Row]:
+    """The committed results of `speedrun --recipe=NAME`."""
+    files = dict.fromkeys(RESULTS / "recipes" / name / "speedrun" for name in SPEEDRUNS)
+    return dict(zip(SPEEDRUNS, _beside(files), strict=True))
+
+
+def speedrun_table() -> str:
+    """Seconds from the start of a process to its accuracy on all test images."""
+    tables = []
+    for name, content in speedruns().items():
+        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"])]
+        tables.append(f"- {_made_by(content)}")
+    return "\n\n".join(tables)
+
+
+def ablation_table() -> str:
+    """What each change to a recipe does to its accuracy on validation images."""
+    (content,) = _beside({RESULTS / "ablation": "clean"})
+    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows'])}\n\n- {_made_by(content)}"
+
+
 SEEN = {
     "SIGKILL": "nothing; `--resume` goes on",
     "SIGTERM": "what is kept and how to go on; status 143",
@@ -164,6 +222,9 @@ PARTS = {
     "benchmark": benchmark,
     "seeded mistakes": seeded_mistakes,
     "faults": faults,
+    "recipes": recipe_table,
+    "speedrun": speedrun_table,
+    "ablation": ablation_table,
 }
 
 

@@ -187,6 +187,8 @@ def run(config: Config) -> bool:
     for note in _rows.edge_notes(study.rows, lambda row: "the best model"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
+    if config.chosen is not None and config.dataset == "cifar10" and config.epochs is None:
+        print(f"{config.recipe}: {config.chosen.expected or 'not measured yet'}")
     if row["model"] is not None:
         print(f"model: {study.folder / FILE}; --predict PICTURE... classifies with it")
     else:

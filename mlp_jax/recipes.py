@@ -23,7 +23,13 @@ class Expected:
     accuracy: float
     seeds: int
     minutes: float
-    hardware: str = "2 x86-64 cores"
+    hardware: str = "2 x86-64 cores with AVX-512"
+
+    def __str__(self) -> str:
+        return (
+            f"expect {100 * self.accuracy:.1f} % on all test images (mean of {self.seeds} seeds), {self.minutes:.1f} "
+            f"minutes per run on {self.hardware}"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,28 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             replace(REPORT, precision="bf16"),
             replace(ADAMW, epochs=14),
             target=0.564,
+        ),
+        "speedrun_60": Recipe(
+            "60 %, as soon as possible",
+            replace(REPORT, precision="bf16"),
+            replace(ADAMW, epochs=30, augmentation=MIDDLE),
+            target=0.60,
+        ),
+        "augmented_gpu": Recipe(
+            "for a GPU, not run yet: four times as wide as `long`, and longer",
+            replace(WIDE, hidden=(4096, 4096, 4096)),
+            replace(ADAMW, epochs=2000, learning_rate=1e-3, augmentation=replace(LONG, mixup=0.5)),
+        ),
+        "bottleneck_gpu": Recipe(
+            "for a GPU, not run yet: the inverted bottlenecks of 'Scaling MLPs'",
+            replace(BOTTLENECK, hidden=(1024,) * 7, expansion=4),
+            replace(ADAMW, epochs=2000, learning_rate=5e-4, augmentation=replace(LONG, mixup=0.5)),
+        ),
+        "speedrun_gpu": Recipe(
+            "for a GPU, not run yet: 70 %, as soon as possible",
+            replace(WIDE, hidden=(2048, 2048, 2048)),
+            replace(ADAMW, epochs=400, augmentation=LONG),
+            target=0.70,
         ),
     }
 )

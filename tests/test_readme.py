@@ -1,6 +1,7 @@
 """The README tells the truth: its example prints what it says, its tables come from the committed results."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from experiments import _claims, _common, _readme, depth_study, reproduce
 from mlp_jax import results
 from mlp_jax.errors import UserError
+from mlp_jax.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,6 +128,31 @@ def test_the_repository_keeps_its_shape():
     for name in files:
         if name.startswith("experiments/results/"):
             assert (ROOT / name).stat().st_size < 200_000
+
+
+def test_the_committed_recipes_reach_what_is_said_of_them():
+    floors = {"report": 0.58, "augmented": 0.64, "long": 0.67}
+    minutes = {"report": 15, "augmented": 30, "long": 100}
+    for name, content in _readme.recipe_runs().items():
+        (row,), expected = content["rows"], RECIPES[name].expected
+        assert content["environment"]["dirty"] is False
+        assert expected is not None
+        assert (row["name"], row["images"]["test"], row["diverged"]) == (name, 10_000, 0)
+        assert row["recipe"] == json.loads(json.dumps(dataclasses.asdict(RECIPES[name].training)))
+        assert row["network"] == json.loads(json.dumps(dataclasses.asdict(RECIPES[name].model)))
+        assert len(row["seeds"]) == expected.seeds >= (1 if name == "long" else 3)
+        assert row["test_accuracy"]["mean"] == pytest.approx(expected.accuracy, abs=0.0005)
+        assert row["seconds"] / 60 / expected.seeds == pytest.approx(expected.minutes, abs=0.06)
+        assert row["test_accuracy"]["mean"] >= floors.get(name, 0)
+        assert expected.minutes <= minutes.get(name, 100)
+    for name, content in _readme.speedruns().items():
+        assert content["environment"]["dirty"] is False
+        anew, cached = content["rows"]
+        assert anew["reached"]
+        assert anew["same_parameters"]
+        assert len(anew["seeds"]) >= 3
+        assert max(anew["seconds_from_process_start"]["values"]) < {"speedrun": 60, "speedrun_60": 240}[name]
+        assert cached["seconds_from_process_start"]["mean"] < anew["seconds_from_process_start"]["mean"]
 
 
 def test_the_committed_benchmark_holds_what_the_notes_say():
