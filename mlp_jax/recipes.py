@@ -27,8 +27,8 @@ class Expected:
 
     def __str__(self) -> str:
         return (
-            f"expect {100 * self.accuracy:.1f} % on all test images (mean, n = {self.seeds}) in {self.minutes:.1f} "
-            f"minutes per run, on {self.hardware}"
+            f"expect {100 * self.accuracy:.1f} % on all test images (mean, n = {self.seeds}) in "
+            f"{self.minutes:.1f} minutes per run, on {self.hardware}"
         )
 
 
