@@ -57,10 +57,10 @@ class Recipe:
 
 
 REPORT = MLPConfig(hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after")
-WIDE = replace(REPORT, hidden=(1024, 1024, 1024), precision="bf16")
+WIDE = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he", precision="bf16")
 BOTTLENECK = MLPConfig(hidden=(512, 512, 512), block="bottleneck", init="he", precision="bf16")
 SHORT, MIDDLE = Augmentation(crop=2, flip=True), Augmentation(crop=3, flip=True)
-LONG = Augmentation(crop=4, flip=True, mixup=0.2)
+LONG = Augmentation(crop=4, flip=True, mixup=0.3)
 ADAMW = TrainConfig(
     optimizer="adamw",
     learning_rate=2e-3,
@@ -84,7 +84,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             replace(ADAMW, epochs=20, augmentation=None),
         ),
         "augmented": Recipe(
-            "wider than the report's network, with flips, crops and mixup",
+            "1024-1024 with layer normalisation; flips, crops and mixup",
             WIDE,
             replace(ADAMW, epochs=100, augmentation=LONG),
         ),
@@ -111,8 +111,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             target=0.60,
         ),
         "augmented_gpu": Recipe(
-            "for a GPU, not run yet: four times as wide as `long`, and longer",
-            replace(WIDE, hidden=(4096, 4096, 4096)),
+            "for a GPU, not run yet: four times as wide as `long`, and five times as long",
+            replace(WIDE, hidden=(4096, 4096)),
             replace(ADAMW, epochs=2000, learning_rate=1e-3, augmentation=replace(LONG, mixup=0.5)),
         ),
         "bottleneck_gpu": Recipe(
@@ -122,7 +122,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "speedrun_gpu": Recipe(
             "for a GPU, not run yet: 70 %, as soon as possible",
-            replace(WIDE, hidden=(2048, 2048, 2048)),
+            replace(WIDE, hidden=(2048, 2048)),
             replace(ADAMW, epochs=400, augmentation=LONG),
             target=0.70,
         ),
