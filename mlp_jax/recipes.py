@@ -57,8 +57,8 @@ class Recipe:
 
 
 REPORT = MLPConfig(hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after")
-WIDE = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he", precision="bf16")
-BOTTLENECK = MLPConfig(hidden=(512, 512, 512), block="bottleneck", init="he", precision="bf16")
+WIDE = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he")
+BOTTLENECK = MLPConfig(hidden=(512, 512, 512), block="bottleneck", init="he")
 SHORT, MIDDLE = Augmentation(crop=2, flip=True), Augmentation(crop=3, flip=True)
 LONG = Augmentation(crop=4, flip=True, mixup=0.3)
 ADAMW = TrainConfig(
@@ -89,9 +89,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             replace(ADAMW, epochs=100, augmentation=LONG),
         ),
         "long": Recipe(
-            "the same, four times as long",
+            "the same, three times as long",
             WIDE,
-            replace(ADAMW, epochs=400, augmentation=LONG),
+            replace(ADAMW, epochs=300, augmentation=LONG),
         ),
         "bottleneck": Recipe(
             "inverted bottlenecks, with flips, crops and mixup",
@@ -100,29 +100,29 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "speedrun": Recipe(
             "the report's 56.4 %, as soon as possible",
-            replace(REPORT, precision="bf16"),
+            REPORT,
             replace(ADAMW, epochs=14),
             target=0.564,
         ),
         "speedrun_60": Recipe(
             "60 %, as soon as possible",
-            replace(REPORT, precision="bf16"),
+            REPORT,
             replace(ADAMW, epochs=30, augmentation=MIDDLE),
             target=0.60,
         ),
         "augmented_gpu": Recipe(
-            "for a GPU, not run yet: four times as wide as `long`, and five times as long",
-            replace(WIDE, hidden=(4096, 4096)),
+            "for a GPU, not run yet: four times as wide as `long`, and seven times as long",
+            replace(WIDE, hidden=(4096, 4096), precision="bf16"),
             replace(ADAMW, epochs=2000, learning_rate=1e-3, augmentation=replace(LONG, mixup=0.5)),
         ),
         "bottleneck_gpu": Recipe(
             "for a GPU, not run yet: the inverted bottlenecks of 'Scaling MLPs'",
-            replace(BOTTLENECK, hidden=(1024,) * 7, expansion=4),
+            replace(BOTTLENECK, hidden=(1024,) * 7, expansion=4, precision="bf16"),
             replace(ADAMW, epochs=2000, learning_rate=5e-4, augmentation=replace(LONG, mixup=0.5)),
         ),
         "speedrun_gpu": Recipe(
             "for a GPU, not run yet: 70 %, as soon as possible",
-            replace(WIDE, hidden=(2048, 2048)),
+            replace(WIDE, hidden=(2048, 2048), precision="bf16"),
             replace(ADAMW, epochs=400, augmentation=LONG),
             target=0.70,
         ),
