@@ -217,7 +217,9 @@ def test_options_out_of_range(splits, options, words):
         population.train([Run(jax.random.key(0), MODEL, FAST)], splits, **options)
 
 
+@pytest.mark.optimized
 def test_a_lower_precision_learns_and_differs(splits):
+    """As users compile it: what XLA makes of a product in bfloat16 depends on that, and on the processor."""
     plain_run = train.train(jax.random.key(0), splits, MODEL, FAST)
     for precision, source in (("tf32", "manual"), ("bf16", "manual"), ("bf16", "autodiff")):
         model = dataclasses.replace(MODEL, precision=precision)
