@@ -107,7 +107,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "speedrun_60": Recipe(
             "60 %, as soon as possible",
             REPORT,
-            replace(ADAMW, epochs=18),
+            replace(ADAMW, epochs=20),
             target=0.60,
         ),
         "augmented_gpu": Recipe(
