@@ -23,6 +23,7 @@ from mlp_jax.gradients import SOURCES
 from mlp_jax.model import MLPConfig
 from mlp_jax.population import MOST_GB
 from mlp_jax.products import PRECISIONS
+from mlp_jax.recipes import RECIPES
 from mlp_jax.train import TrainConfig
 
 PROTOCOLS = ("published", "clean")
@@ -62,6 +63,10 @@ class Basic:
                 raise UserError(
                     f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
                 )
+
+    @classmethod
+    def refuse_ignored(cls, given: Mapping[str, Any]) -> None:
+        """Raises UserError if options, as they were given, exclude each other; where a default tells no more."""
 
     def _check_seeds(self, seeds: int) -> None:
         if self.seed + seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
@@ -193,7 +198,10 @@ PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
     left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *WHILE, *PROCESSES}
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+    options = {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+    # a recipe's name says nothing once somebody has edited it
+    name = options.get("recipe")
+    return options if name is None else {**options, "recipe_digest": RECIPES[name].digest}
 
 
 def changed(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:

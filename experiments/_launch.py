@@ -31,7 +31,9 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
     def main(arguments: Sequence[str]) -> None:
         nonlocal config
         try:
-            config = config_class(**_values(config_class, arguments[1:]))
+            values = _values(config_class, arguments[1:])
+            config_class.refuse_ignored({n: v for n, v in values.items() if flags.FLAGS[n].present})
+            config = config_class(**values)
             with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
                 devices = _compilation.devices()
                 if isinstance(config, Training):

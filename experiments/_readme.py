@@ -63,7 +63,9 @@ def _source(content: dict[str, Any]) -> str:
 def _made_by(content: dict[str, Any], seconds: float | None = None) -> str:
     environment = content["environment"]
     device, jax_version = environment["device"], environment["versions"]["jax"]
-    where = f"{device['cores']} {device['processor']} {device['kind']} cores, jax {jax_version}"
+    # a process may have been kept to some of the cores, as by taskset
+    cores = device.get("usable_cores") or device["cores"]
+    where = f"{cores} {device['processor']} {device['kind']} core{'s' if cores > 1 else ''}, jax {jax_version}"
     minutes = f"{(seconds or environment['wall_seconds']) / 60:.1f} minutes"
     seeds = f"{content['config']['seeds']} seeds, " if "seeds" in content["config"] else ""
     return f"`{environment['command']}`, {seeds}{minutes} on {where}."
@@ -144,7 +146,7 @@ def recipe_runs() -> dict[str, results.Row]:
 
 
 def recipe_table() -> str:
-    """Accuracy of each recipe, and minutes per run: those of all runs, side by side, divided by their number."""
+    """Accuracy of each recipe, and minutes per run: those of the whole process over the number of its runs."""
     header = ["recipe", "what", "validation %", "test %", "6 views, test %", "runs", "epochs", "minutes per run"]
     lines, made = [], []
     for name, content in recipe_runs().items():
@@ -159,7 +161,7 @@ def recipe_table() -> str:
                 "-" if views is None else results.percent(views),
                 str(len(row["seeds"])),
                 str(row["recipe"]["epochs"]),
-                f"{row['seconds'] / len(row['seeds']) / 60:.1f}",
+                f"{content['environment']['wall_seconds'] / len(row['seeds']) / 60:.1f}",
             ]
         )
         made.append(f"- {name}: {_made_by(content)}")

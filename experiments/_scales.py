@@ -45,6 +45,7 @@ SCALES: dict[str, dict[str, Options]] = {
             **GRADIENTS,
             "depth_study": {"init": "uniform_fan_in,normal"},
             "activation_study/clean": {"seeds": 3},
+            "ablation": {"seeds": 3},
         },
         "else": {
             # within three minutes on two cores, nearly all of them compilation: the choice of a learning rate from

@@ -12,6 +12,7 @@ import threading
 import time
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 
 def _end_with_parent() -> None:
@@ -19,22 +20,21 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main() -> None:
-    """Trains the recipe that the argument describes."""
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Trains the recipe that the job describes. Raises UserError as `data.load` does."""
     marks = [time.perf_counter()]
-    job = json.loads(sys.argv[1])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import jax
 
     from experiments import _compilation
-    from experiments.speedrun import Config, chosen
+    from experiments.speedrun import PARTS, Config, chosen
     from mlp_jax import data, results, train
     from mlp_jax.evaluation import evaluate, on_device
     from mlp_jax.recipes import fitted
 
     config = Config(**job["config"])
     _compilation.set_up()
+    _compilation.devices()
     marks.append(time.perf_counter())
 
     dataset = config.load()
@@ -59,10 +59,21 @@ def main() -> None:
     accuracy = evaluate(*train.network(state), test, model).accuracy
     marks.append(time.perf_counter())
 
-    parts = ("imports", "data", "compilation", "training", "evaluation")
-    seconds = dict(zip(parts, (after - before for before, after in pairwise(marks)), strict=True))
+    seconds = dict(zip(PARTS, (after - before for before, after in pairwise(marks)), strict=True))
     parameters = results.digest(train.network(state)[0])
-    print(json.dumps({"accuracy": accuracy, "loss": loss, "parameters": parameters, "seconds": seconds}))
+    return {"accuracy": accuracy, "loss": loss, "parameters": parameters, "seconds": seconds}
+
+
+def main() -> None:
+    """Tells what became of the job in its argument, or {"error": a user's mistake}."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from mlp_jax.errors import UserError
+
+    try:
+        told = run(json.loads(sys.argv[1]))
+    except UserError as error:
+        told = {"error": str(error)}
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

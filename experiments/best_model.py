@@ -27,6 +27,7 @@ pictures, of any size, with probabilities, and no training:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -40,7 +41,7 @@ from mlp_jax.data import Splits
 from mlp_jax.errors import UserError, one_of, user_path, whole_number
 from mlp_jax.evaluation import evaluate, on_device
 from mlp_jax.model import MLPConfig
-from mlp_jax.recipes import RECIPES, Recipe, fitted
+from mlp_jax.recipes import HELD_OUT, RECIPES, Recipe, fitted
 from mlp_jax.train import Result, TrainConfig
 from mlp_jax.train import network as trained
 
@@ -98,9 +99,16 @@ class Config(_common.Tuned):
         one_of("recipe", name, RECIPES)
         if self.protocol != "clean":
             raise UserError(f"--recipe is for the clean protocol, not {self.protocol}: leave one of them out")
-        for field in dataclasses.fields(self):
-            if field.name in OF_RECIPES and getattr(self, field.name) != field.default:
-                raise UserError(f"--{field.name} is what --recipe={name} decides: leave one of them out")
+        self.refuse_ignored(
+            {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+        )
+
+    @classmethod
+    def refuse_ignored(cls, given: Mapping[str, Any]) -> None:
+        """Raises UserError for an option that a recipe decides."""
+        for name in OF_RECIPES:
+            if given.get("recipe") is not None and name in given:
+                raise UserError(f"--{name} is what --recipe={given['recipe']} decides: leave one of them out")
 
     @property
     def chosen(self) -> Recipe | None:
@@ -114,7 +122,7 @@ class Config(_common.Tuned):
         splits = super().split(dataset)
         if self.dataset != "cifar10":
             return splits
-        validation = data.SPLITS["45000/5000"][1] if self.chosen is None else self.chosen.validation
+        validation = data.SPLITS["45000/5000"][1] if self.recipe is None else HELD_OUT
         validation = min(validation, len(dataset.train_labels) // 2)
         return data.split(dataset, validation=validation, test=len(splits.test.y))
 
@@ -158,8 +166,7 @@ def setting(config: Config, dataset: data.Dataset, splits: Splits) -> _runs.Sett
     """What is trained: the recipe that is named, or the protocol's, with each of its learning rates."""
     if config.chosen is not None:
         model, training = fitted(config.chosen, dataset, len(splits.train.y))
-        label: dict[str, Any] = {"name": config.recipe, "network": dataclasses.asdict(model)}
-        return _runs.Setting(label, model, (training,), report(config))
+        return _runs.Setting({"name": config.recipe}, model, (training,), report(config))
     model = network(config, splits.train.x.shape[1])
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
     label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
@@ -244,7 +251,9 @@ def _train(
             row, runs = _runs.measure(config, study, one, splits, bar)
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
-    row |= over_views(config, row, runs, setting, splits)
+    if config.recipe is not None:
+        row["network"] = dataclasses.asdict(setting.model)
+        row |= over_views(config, row, runs, setting, splits)
     row["model"] = None
     if row["seeds"]:
         values = row["validation_accuracy"]["values"]

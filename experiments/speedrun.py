@@ -3,9 +3,10 @@
 In the manner of the CIFAR-10 speed records: the recipe (its number of epochs too) was fixed on validation images,
 a run trains on all training images and looks at the test images once, at its end, and what counts is the mean
 accuracy over runs. A run is a fresh process; the clock is its parent's and runs from before the process is started
-until it has told its accuracy, so that Python, jax, reading the data (which is decoded before), compilation,
-training and evaluation are all in it. Every seed runs twice: compiled anew, with an empty compilation cache, and
-with the programs that the first left there; both must give the same parameters, bit for bit.
+until it has told its accuracy, so that Python, jax, reading the data, compilation, training and evaluation are all
+in it. The parent has read the data before, so that they are decoded and in memory. Every seed runs twice: compiled
+anew, with an empty compilation cache, and with the programs that the first left there; both must give the same
+parameters, bit for bit. The evaluation's program is compiled when it is needed, in "evaluation".
 
   TFDS_DATA_DIR=... python -m experiments.speedrun --dataset=cifar10 [--recipe=speedrun_60] [--seeds=5]
 
@@ -16,6 +17,7 @@ Exit status 1 if the mean accuracy is below the target, or the two runs of a see
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,12 +27,13 @@ from pathlib import Path
 
 from experiments import _common, _launch, _study
 from experiments._common import option
-from mlp_jax import results, statistics
-from mlp_jax.errors import in_range, one_of, whole_number
+from mlp_jax import data, results, statistics
+from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.gradients import SOURCES
-from mlp_jax.recipes import RECIPES, Recipe
+from mlp_jax.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
+ROOT = Path(__file__).resolve().parent.parent
 COMPILATIONS = ("anew", "cached")
 PARTS = ("imports", "data", "compilation", "training", "evaluation")
 
@@ -87,10 +90,12 @@ def run(config: Config) -> bool:
     parameters = [[run["parameters"] for run in told[compilation]] for compilation in COMPILATIONS]
     same = {"same_parameters": parameters[0] == parameters[1]}
     for compilation in COMPILATIONS:
-        study.add({**_row(config, compilation, told[compilation], dataset.fingerprint), **same})
+        study.add({**_row(config, compilation, told[compilation], dataset), **same})
     path = study.finish()
     print(table(study.rows))
     print(finding({"config": _common.of_result(config), "rows": study.rows}))
+    if config.dataset == "cifar10" and config.epochs is None:
+        print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
     return succeeded(study.rows)
 
@@ -106,38 +111,46 @@ def timed(config: Config, seed: int, cache: Path) -> results.Row:
     """One run in a process of its own, and the seconds until it told its accuracy."""
     # one device with all cores: there is one network to train
     environment = {"JAX_NUM_CPU_DEVICES": "1", **os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
     job = json.dumps({"config": asdict(config), "seed": seed})
     command = [sys.executable, "-m", "experiments._speedrun_worker", job]
     begun = time.perf_counter()
-    # its standard input is never written to: where that ends, this process has, and the worker ends too
+    # its standard input is never written to: where that ends, this process has, and the worker ends too. It has a
+    # group of its own, so that Ctrl-C is for this process alone
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        cwd=Path(__file__).resolve().parent.parent,
-    ) as process:  # fmt: skip
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, process_group=0
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         total = time.perf_counter() - begun
         process.wait()
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise UserError(f"the run of seed {seed} was ended by {name}: free some memory, or see who did it")
     if process.returncode or not line:
         raise RuntimeError(f"the run of seed {seed} ended with status {process.returncode}")
     found: results.Row = json.loads(line)
+    if "error" in found:
+        raise UserError(found["error"])
     return {**found, "total": total}
 
 
-def _row(config: Config, compilation: str, runs: list[results.Row], fingerprint: str) -> results.Row:
+def _row(config: Config, compilation: str, runs: list[results.Row], dataset: data.Dataset) -> results.Row:
+    model, training = fitted(chosen(config), dataset, len(dataset.train_labels))
     finished = [(seed, run) for seed, run in enumerate(runs, start=config.seed) if math.isfinite(run["loss"])]
     accuracy = statistics.measured([run["accuracy"] for _, run in finished])
     goal = config.goal
     return {
         "compilation": compilation,
         "name": config.recipe,
-        "data_fingerprint": fingerprint,
-        "recipe": asdict(chosen(config).training),
-        "network": asdict(chosen(config).model),
+        "data_fingerprint": dataset.fingerprint,
+        "recipe": asdict(training),
+        "network": asdict(model),
         "status": "finished" if len(finished) == len(runs) else "diverged",
         "diverged": len(runs) - len(finished),
         "seeds": [seed for seed, _ in finished],
         "parameters": [run["parameters"] for _, run in finished],
+        "train_loss": statistics.measured([run["loss"] for _, run in finished]),
         "test_accuracy": accuracy,
         "target": goal,
         "reached": None if goal is None else accuracy["mean"] is not None and accuracy["mean"] >= goal,

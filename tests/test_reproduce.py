@@ -9,7 +9,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import _common, _keep, _mutants, _own_gradients, _study, depth_study, gradient_check, reproduce
+from experiments import (
+    _common,
+    _keep,
+    _mutants,
+    _own_gradients,
+    _study,
+    ablation,
+    depth_study,
+    gradient_check,
+    reproduce,
+)
 from experiments._common import option
 from experiments._study import Figure
 from mlp_jax import data, results
@@ -301,14 +311,14 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path):
 
 
 REAL = {
-    "studies": "gradient_check,depth_study", "scale": "smoke", "seeds": 1, "protocol": "clean",
+    "studies": "gradient_check,depth_study,ablation", "scale": "smoke", "seeds": 1, "protocol": "clean",
     "precision": "tf32",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """The folder of two true studies, few of whose gradients are checked."""
+    """The folder of three true studies, few of whose gradients are checked."""
     folder = tmp_path_factory.mktemp("real")
     few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
     with pytest.MonkeyPatch.context() as patch:
@@ -325,6 +335,10 @@ def test_real_studies(real):
     assert content["config"]["layers"] == "2,3"
     assert gradient_check.finding(results.read_json(real / "gradient_check" / "results.json")) in report
     assert depth_study.finding(content) in report
+    changes = results.read_json(real / "ablation" / "results.json")
+    assert {row["network"]["precision"] for row in changes["rows"]} == {"tf32"}
+    assert ablation.finding(changes) in report
+    assert "](<../ablation/differences.svg>)" in report
     assert "](<../depth_study/accuracy.svg>)" in report
     claims = {claim["id"]: claim for claim in own(real)["claims"]}
     assert claims["eq13"]["clean"]["verdict"] == "reproduced"
