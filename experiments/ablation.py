@@ -106,6 +106,10 @@ class Config(_common.Training):
     )
     epochs: int | None = option(None, "epochs of each run; default the recipe's")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("recipe", self.recipe, RECIPES)
+
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The one on which recipes are chosen; validation images stand where test images would."""
         validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else _common.SMALL_VALIDATION
@@ -145,7 +149,6 @@ def names(config: Config) -> list[str]:
 
 def check(config: Config) -> None:
     """Every option, before anything is loaded."""
-    one_of("recipe", config.recipe, RECIPES)
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for recipe in recipes(config).values():

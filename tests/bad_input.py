@@ -58,7 +58,7 @@ FLAGS = [
     ("depth_study --batch_norm=after --batch_size=1", "batch normalisation cannot train on batch_size 1"),
     ("activation_study --batch_size=1", "batch normalisation cannot train on batch_size 1"),
     ("ablation --epochs=0", "--epochs must be a whole number of at least 1, not 0"),
-    ("best_model --recipe=report --epochs=-1", "epochs must be a whole number in"),
+    ("best_model --recipe=report --epochs=-1", "epochs must be a whole number of at least 0, not -1"),
     ("speedrun --epochs=0", "epochs must be a whole number of at least 1, not 0"),
     ("speedrun --seeds=0", "seeds must be a whole number"),
     ("speedrun --target=60", "target must be a number in [0, 1], not 60"),
