@@ -172,6 +172,7 @@ def run(config: Config) -> bool:
         for one in _runs.compiled(config, missing, splits):
             row, _ = _runs.measure(config, study, one, splits, bar)
             kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
+            kept["images"] = {name: count for name, count in row["images"].items() if name != "test"}
             study.add({**kept, "name": config.recipe, "network": asdict(one.model)})
     more = {"comparisons": comparisons(study.rows)}
     content = {"config": _common.of_result(config), "rows": study.rows, **more}
