@@ -88,6 +88,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "the report's best network; only how it is trained is new",
             REPORT,
             replace(ADAMW, epochs=40, augmentation=MIDDLE),
+            expected=Expected(0.6325, 3, 172, ONE_CORE),
         ),
         "plain": Recipe(
             "no augmentation: the images as they are",
@@ -98,11 +99,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "1024-1024 with layer normalisation; flips, crops and mixup",
             WIDE,
             replace(ADAMW, epochs=60, augmentation=LONG),
+            expected=Expected(0.645, 3, 741, ONE_CORE),
         ),
         "long": Recipe(
             "the same, five times as long",
             WIDE,
             replace(ADAMW, epochs=300, augmentation=LONG),
+            expected=Expected(0.6886, 1, 3543, ONE_CORE),
         ),
         "bottleneck": Recipe(
             "inverted bottlenecks, with flips and crops",
