@@ -16,7 +16,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, _target
+from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, _target, speedrun
 from mlp_jax import data, population
 from mlp_jax.errors import UserError
 from tests.fuzz import mutations
@@ -90,6 +90,9 @@ GOOD = {
     "learning_rates": _RATES,
     "learning_rate": ("0.1", "1e-3", "1e30"),
     "dropouts": ("0", "0,0.5"),
+    "recipe": ("report", "plain", "bottleneck", "speedrun"),
+    "variations": ("no_flips", "muon,no_mixup", "bottleneck_blocks"),
+    "target": ("0", "0.5", "60"),
     "results_dir": ("r", "r/s", "in the way"),
     "coordinator": ("localhost:1", "x:65535"),
 }
@@ -267,7 +270,7 @@ def _cut(far: str) -> Iterator[None]:
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
             (population.Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
-            (_bench_measure, "peaks"),
+            (_bench_measure, "peaks"), (speedrun, "timed"),
         ],
     }  # fmt: skip
     tiny = data.synthetic(train=60, test=20, size=2)
