@@ -6,7 +6,8 @@ accuracy over runs. A run is a fresh process; the clock is its parent's and runs
 until it has told its accuracy, so that Python, jax, reading the data, compilation, training and evaluation are all
 in it. The parent has read the data before, so that they are decoded and in memory. Every seed runs twice: compiled
 anew, with an empty compilation cache, and with the programs that the first left there; both must give the same
-parameters, bit for bit. The evaluation's program is compiled when it is needed, in "evaluation".
+parameters, bit for bit. The evaluation's program is compiled when it is needed, in "evaluation"; what passes until
+the worker's first line runs, Python's start and jax's import, is in the whole time alone.
 
   TFDS_DATA_DIR=... python -m experiments.speedrun --dataset=cifar10 [--recipe=speedrun_60] [--seeds=5]
 
