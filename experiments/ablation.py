@@ -205,12 +205,12 @@ def figures(content: results.Row) -> dict[str, Figure]:
         title: {c["variation"]: c for c in sorted(found, key=_size) if c["kind"] == kind}
         for kind, title in titles.items()
     }
-    seeds = content["config"]["seeds"]
+    many = content["config"]["seeds"]
     return {
         "differences.svg": Figure(
             plots.differences(groups, "validation"),
             f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
-            f"paired difference over {seeds} seeds and its 95 % interval.",
+            f"paired difference over {many} seed{'s' if many > 1 else ''} and its 95 % interval.",
         )
     }
 

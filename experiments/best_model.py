@@ -29,21 +29,19 @@ pictures, of any size, with probabilities, and no training:
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from experiments import _common, _inspect, _launch, _machines, _predict, _rows, _runs, _study
+from experiments import _common, _inspect, _launch, _predict, _rows, _runs, _study
 from experiments._best_told import REPORT, figures, finding, table
+from experiments._best_trained import FILE, NORMALIZATION, kept, train
 from experiments._common import option
-from mlp_jax import data, export, results, statistics
+from mlp_jax import data, export
 from mlp_jax.data import Splits
 from mlp_jax.errors import UserError, one_of, user_path, whole_number
-from mlp_jax.evaluation import evaluate, on_device
 from mlp_jax.model import MLPConfig
 from mlp_jax.recipes import HELD_OUT, RECIPES, Recipe, fitted
-from mlp_jax.train import Result, TrainConfig
-from mlp_jax.train import network as trained
+from mlp_jax.train import TrainConfig
 
 TITLE = "The best model (Question 4)"
 CAVEAT = (
@@ -51,9 +49,7 @@ CAVEAT = (
     "test images (one standard error is 1.6 points). The model shown is the seed that did best on validation, and "
     "its pictures say nothing about other seeds."
 )
-NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 RATES = {"adam": (3e-4, 1e-3, 3e-3), "momentum": (0.01, 0.03, 0.1), "sgd": (0.03, 0.1, 0.3)}
-FILE = "model.safetensors"
 OF_RECIPES = (
     "hidden", "dropout", "optimizer", "learning_rate", "learning_rates", "l2", "decay", "batch_size", "precision",
 )  # fmt: skip
@@ -182,8 +178,8 @@ def run(config: Config) -> bool:
     _predict.refuse_folder(study.folder / FILE)
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     dataset = config.load()  # every process, as they wait for one another
-    if not _kept(study):
-        _train(config, study, setting(config, dataset, splits), splits, dataset)
+    if not kept(study):
+        train(config, study, setting(config, dataset, splits), splits, dataset)
     row = study.rows[0]
     shown: dict[str, _study.Figure] = {}
     more: dict[str, Any] = {}
@@ -224,104 +220,6 @@ def model_file(config: Config) -> Path:
     if config.model is not None:
         return user_path(config.model)
     return user_path(config.results_dir) / "best_model" / FILE
-
-
-def _kept(study: _study.Study) -> bool:
-    """Whether a resumed study has its row, and the model that belongs to it; a row without it is dropped."""
-    kept = bool(study.rows)
-    if kept and study.writes and (saved := study.rows[0]["model"]) is not None:
-        try:
-            content = export.read_bounded(study.folder / FILE, export.MOST_BYTES)
-            kept = results.sha256(content) == saved["sha256"]
-        except UserError:
-            kept = False
-    kept = bool(_machines.share(kept))
-    if not kept:
-        study.rows.clear()
-    return kept
-
-
-def _train(
-    config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, dataset: data.Dataset
-) -> None:
-    """The study's one row, and the best seed's network as a file."""
-    epochs = setting.epochs(len(splits.train.y))
-    with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
-        for one in _runs.compiled(config, [setting], splits):
-            row, runs = _runs.measure(config, study, one, splits, bar)
-    if config.protocol == "published":
-        row |= in_evaluation_mode(config, row, runs, setting.model, splits, dataset)
-    if config.recipe is not None:
-        row["network"] = dataclasses.asdict(setting.model)
-        row |= over_views(config, row, runs, setting, splits)
-    row["model"] = None
-    if row["seeds"]:
-        values = row["validation_accuracy"]["values"]
-        seed = row["seeds"][values.index(max(values))]
-        model = _model(config, setting.model, runs[seed - config.seed], seed, dataset)
-        row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
-        if study.writes:
-            content = _save(study.folder / FILE, model)
-            row["model"] |= {"sha256": results.sha256(content), "bytes": len(content)}
-    study.add(row)
-
-
-def _save(path: Path, model: export.Model) -> bytes:
-    try:
-        return export.save(path, model)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or change --results_dir") from error
-
-
-def in_evaluation_mode(
-    config: Config,
-    row: results.Row,
-    runs: list[Result],
-    model: MLPConfig,
-    splits: Splits,
-    dataset: data.Dataset,
-) -> results.Row:
-    """What the report's script does not measure: validation in evaluation mode, and all test images."""
-    scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
-    test = on_device(data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels), model)
-    states = [runs[seed - config.seed].state for seed in row["seeds"]]
-    found = {"validation_accuracy_evaluation_mode": splits.validation, "test_accuracy_all_images": test}
-    measured = {
-        name: statistics.measured([evaluate(*trained(s), split, model).accuracy for s in states])
-        for name, split in found.items()
-    }
-    return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
-
-
-def over_views(
-    config: Config, row: results.Row, runs: list[Result], setting: _runs.Setting, splits: Splits
-) -> results.Row:
-    """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
-    augmentation = setting.recipes[0].augmentation
-    if augmentation is None or not (augmentation.crop and augmentation.flip):
-        return {}
-    states = [runs[seed - config.seed].state for seed in row["seeds"]]
-    found = [evaluate(*trained(s), splits.test, setting.model, image=augmentation.image).accuracy for s in states]
-    return {"test_accuracy_over_views": statistics.measured(found)}
-
-
-def _model(config: Config, network: MLPConfig, result: Result, seed: int, dataset: data.Dataset) -> export.Model:
-    """A run's network, and its accuracy on all test images."""
-    scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
-    about = export.About(
-        dataset=dataset.name,
-        data_fingerprint=dataset.fingerprint,
-        protocol=config.protocol,
-        seed=seed,
-        test_accuracy=0.0,
-        test_images=len(dataset.test_labels),
-        package_version=metadata.version("mlp_jax"),
-    )
-    height, width, channels = dataset.test_images.shape[1:]
-    params, stats = trained(result.state)
-    model = export.Model(network, params, stats, scaling, (height, width, channels), dataset.classes, about)
-    hits = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
-    return dataclasses.replace(model, about=dataclasses.replace(about, test_accuracy=float(hits.mean())))
 
 
 def report(config: Config) -> dict[str, float] | None:

@@ -371,4 +371,4 @@ def test_what_the_gradient_check_finds():
 @pytest.mark.parametrize(("width", "scheme"), browser.VIEWS)
 def test_the_real_page_in_a_browser(width, scheme, real, chromium):
     shown = chromium.show(real / "reproduce" / "report.html", width, scheme)
-    browser.check(shown, figures=2)
+    browser.check(shown, figures=3)
