@@ -543,7 +543,7 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
         assert study.rows == []
         raise Trained
 
-    monkeypatch.setattr(best_model, "_train", train)
+    monkeypatch.setattr(best_model, "train", train)
     monkeypatch.setattr(best_model, "figures", lambda content: {})
     monkeypatch.setattr(_inspect, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):
