@@ -48,7 +48,7 @@ SCALES: dict[str, dict[str, Options]] = {
             "ablation": {"seeds": 3},
         },
         "else": {
-            # within three minutes on two cores, nearly all of them compilation: the choice of a learning rate from
+            # about three minutes on two cores, nearly all of them compilation: the choice of a learning rate from
             # two and the other two seeds are populations of one size, so one program
             "*": {"seeds": 3},
             **GRADIENTS,
