@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,16 +15,20 @@ from collections import Counter
 from pathlib import Path
 
 import jax
+import jaxlib.version
 from jax import monitoring
 
 from mlp_jax.errors import UserError, user_path
 
 MOST_CPU_DEVICES = 8
+TUNING_LINE = r"cpu_aot_loader\.cc.*Target machine feature \+prefer-no-(gather|scatter) is not"
 _seen: Counter[str] = Counter()
 
 
 def set_up() -> None:
     """Sets jax's options, before its first use."""
+    if jaxlib.version.__version_info__ < (0, 10, 2):
+        hide_tuning_lines()
     set_up_devices()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
@@ -33,6 +38,37 @@ def set_up() -> None:
     if not _seen:
         monitoring.register_event_listener(lambda event, **_: _seen.update([event]))
         _seen["listening"] = 1
+
+
+def hide_tuning_lines() -> None:
+    """Keeps lines that match `TUNING_LINE`, and nothing else, from standard error.
+
+    jaxlib up to 0.10.1 writes one for every program that it loads from the cache on a processor with AVX-512: it
+    takes a preference of the compiler for a feature that the processor lacks (issue 44565 of openxla/xla). Its own
+    switch, TF_CPP_MIN_LOG_LEVEL, would hide true errors too. Another process reads what jaxlib writes, so that
+    the last words of a process that is aborted are still shown; Python's own `sys.stderr` goes past it.
+    """
+    grep = shutil.which("grep")
+    if grep is None or not hasattr(os, "posix_spawn") or not _python_writes_to(2):
+        return
+    terminal = os.dup(2)
+    read, write = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_DUP2, terminal, 1)]
+    line = [grep, "--line-buffered", "--text", "--invert-match", "--extended-regexp", TUNING_LINE]
+    # a process group of its own, so that Ctrl-C does not end it before the process whose lines it passes on
+    os.posix_spawn(grep, line, os.environ, file_actions=actions, setpgroup=0)
+    os.dup2(write, 2)
+    os.close(read)
+    os.close(write)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+
+
+def _python_writes_to(descriptor: int) -> bool:
+    """Whether standard error is this descriptor: a program that has redirected it keeps what it has."""
+    try:
+        return sys.stderr.fileno() == descriptor
+    except (AttributeError, OSError, ValueError):  # there is none, it is no file, it is closed
+        return False
 
 
 def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
