@@ -25,6 +25,8 @@ install_import_hook(
 import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
 import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -35,15 +37,34 @@ from jax._src import compiler  # noqa: E402
 from mlp_jax import train  # noqa: E402
 from tests import commands  # noqa: E402
 
-# Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time
-USERS_FLAGS = os.environ.get("XLA_FLAGS", "")
-LITTLE = f"{USERS_FLAGS} --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-AS_USERS_HAVE_IT = {
-    "xla_cpu_use_fusion_emitters": True,
-    "xla_cpu_parallel_codegen_split_count": 32,
-}  # XLA's defaults
+# Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time. Each
+# flag with its default in XLA. A jaxlib that has dropped one would end the process, so another process tries them.
+QUICK = {"xla_cpu_use_fusion_emitters": (False, True), "xla_cpu_parallel_codegen_split_count": (1, 32)}
+
+
+def accepted(*names):
+    """Whether this jaxlib starts with these flags."""
+    flags = " ".join(f"--{name}={str(QUICK[name][0]).lower()}" for name in names)
+    line = [sys.executable, "-c", "import jax; jax.devices()"]
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(line, env=environment, capture_output=True, check=False).returncode == 0
+
+
+def quick_flags():
+    """The flags that this jaxlib knows: tried once, by the process that starts the workers."""
+    if "MLP_JAX_TEST_FLAGS" not in os.environ:
+        known = list(QUICK) if accepted(*QUICK) else [name for name in QUICK if accepted(name)]
+        os.environ["MLP_JAX_TEST_FLAGS"] = ",".join(known)
+        os.environ["MLP_JAX_TEST_USERS_FLAGS"] = os.environ.get("XLA_FLAGS", "")
+    return [name for name in os.environ["MLP_JAX_TEST_FLAGS"].split(",") if name]
+
+
+COMPILE_OPTIONS = getattr(compiler, "get_compile_options", None)
+FLAGS = quick_flags() if COMPILE_OPTIONS else []  # what cannot be undone for a test marked `optimized` is not done
+USERS_FLAGS = os.environ.get("MLP_JAX_TEST_USERS_FLAGS", os.environ.get("XLA_FLAGS", ""))
+LITTLE = " ".join([USERS_FLAGS, *(f"--{name}={str(QUICK[name][0]).lower()}" for name in FLAGS)]).strip()
+AS_USERS_HAVE_IT = {name: QUICK[name][1] for name in FLAGS}
 os.environ["XLA_FLAGS"] = LITTLE
-COMPILE_OPTIONS = compiler.get_compile_options
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -54,6 +75,14 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def pytest_configure(config):
+    """Makes warnings errors in CI alone: a dependency's next release shall not fail a newcomer's tests."""
+    if os.environ.get("CI"):
+        config.addinivalue_line("filterwarnings", "error")
+    # jax does not write its cache of programs atomically: who reads half a file warns, and compiles anew
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache")
 
 
 def pytest_collection_finish():
@@ -71,7 +100,8 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     """Before any fixture: how this test's programs are compiled, also those of the processes that it starts."""
     little = not is_optimized(item)
-    compiler.get_compile_options = COMPILE_OPTIONS if little else options_as_users_have_them
+    if FLAGS:
+        compiler.get_compile_options = COMPILE_OPTIONS if little else options_as_users_have_them
     if jax.config.values["jax_disable_most_optimizations"] != little:
         jax.config.update("jax_disable_most_optimizations", little)
         jax.clear_caches()  # jax would find programs compiled the other way
@@ -80,7 +110,7 @@ def pytest_runtest_setup(item):
 
 
 def options_as_users_have_them(*arguments, **options):
-    """Undoes what `LITTLE` says, which jax has no option for."""
+    """Undoes what the flags say: jax has no option for it."""
     made = COMPILE_OPTIONS(*arguments, **options)
     made.env_option_overrides = [*made.env_option_overrides, *AS_USERS_HAVE_IT.items()]
     return made
