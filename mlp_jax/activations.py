@@ -44,8 +44,9 @@ def _sigmoid_derivative(z: Array) -> jax.Array:
 
 
 def _elu_derivative(z: Array) -> jax.Array:
-    # not exp(z): autodiff has 1 + expm1(z), and where the unit is saturated the two differ by more than rounding
-    return jnp.where(z > 0, 1, 1 + jnp.expm1(jnp.minimum(z, 0)))
+    # exp(z), as autodiff computes it: where the unit is saturated, 1 + expm1(z) is 0 and differs by all it is
+    below = jnp.minimum(z, 0)
+    return jnp.where(z > 0, 1, jnp.exp(below) if jax.__version_info__ >= (0, 12) else 1 + jnp.expm1(below))
 
 
 def _selu_derivative(z: Array) -> jax.Array:

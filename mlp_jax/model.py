@@ -68,7 +68,10 @@ def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None
         raise UserError("dtype float64 needs jax_enable_x64: call jax.config.update('jax_enable_x64', True)")
     units = config.units
     keys = jax.random.split(key, len(units) + 1)
-    factor = jnp.asarray(config.init_scale if scale is None else scale, config.dtype)
+    factor = config.init_scale if scale is None else scale
+    if config.init == "normal":  # multiplied here, in one product, as where it is traced (`training.hyper_from`)
+        factor = factor * config.init_std
+    factor = jnp.asarray(factor, config.dtype)
     plain = [
         Layer(*(factor * drawn for drawn in _init_layer(k, fan_in, fan_out, config)))
         for k, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True)
@@ -93,12 +96,13 @@ def _init_layer(key: PRNGKeyArray, fan_in: int, fan_out: int, config: MLPConfig)
         w = jax.random.uniform(w_key, shape, dtype, -bound, bound)
         return Layer(w, jax.random.uniform(b_key, (fan_out,), dtype, -bound, bound))
     initializer = {
-        "normal": jax.nn.initializers.normal(config.init_std),
+        "normal": jax.nn.initializers.normal(1.0),
         "he": jax.nn.initializers.he_normal(),
         "glorot": jax.nn.initializers.glorot_normal(),
         "lecun": jax.nn.initializers.lecun_normal(),
     }[config.init]
-    return Layer(initializer(key, shape, dtype), jnp.zeros((fan_out,), dtype))
+    # the barrier keeps a compiler from joining the draw's last product with the scale: compiled or not, same bits
+    return Layer(jax.lax.optimization_barrier(initializer(key, shape, dtype)), jnp.zeros((fan_out,), dtype))
 
 
 def init_stats(config: MLPConfig) -> Stats:

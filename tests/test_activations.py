@@ -44,6 +44,16 @@ def test_derivative_is_that_of_the_function(name, dtype):
     assert ROWS[name].derivative(z).dtype == ROWS[name].function(z).dtype == z.dtype
 
 
+@pytest.mark.parametrize("name", ["elu", "selu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("x64")
+def test_the_derivative_of_saturated_units_is_autodiffs(name, dtype):
+    """A network of saturated units alone has nothing larger that would hide the difference."""
+    z = jnp.asarray([-5, -16, -20, -30, -40, -80], dtype)
+    expected = jax.vmap(jax.grad(ROWS[name].function))(z)
+    np.testing.assert_allclose(ROWS[name].derivative(z), expected, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.usefixtures("x64")
 def test_a_derivative_that_is_broken_is_found(name):

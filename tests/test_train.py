@@ -137,10 +137,12 @@ def test_steps_end_inside_an_epoch(splits):
 
 
 @pytest.mark.optimized
-def test_no_epochs_is_the_initial_network(splits):
-    result = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=0))
+@pytest.mark.parametrize("init", ["uniform_fan_in", "normal", "he"])
+def test_no_epochs_is_the_initial_network(splits, init):
+    model = dataclasses.replace(MODEL, init=init, init_std=0.03, init_scale=0.7)
+    result = train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, epochs=0))
     assert result.history.loss.shape == result.history.validation_accuracy.shape == (0,)
-    assert same(result.state.params, init_state(jax.random.key(0), MODEL, FAST).params)
+    assert same(result.state.params, init_state(jax.random.key(0), model, FAST).params)
 
 
 @pytest.mark.parametrize("first", [False, True])
