@@ -1,28 +1,30 @@
 """How much memory a population takes on a device, estimated before it is trained."""
 
-import os
 from collections.abc import Sequence
 
 import jax
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
 
 from mlp_jax.data import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig
+from mlp_jax.train import TrainConfig, bare, init_state
 
-# of the parameters, in the optimiser's state
-OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "lion": 1, "muon": 1}
 EVALUATED_AT_ONCE = 1000  # examples, by `evaluation.sums`
 
 
 def available() -> float:
-    """Bytes per local device: three quarters of a GPU's or TPU's memory; on a CPU its share of the free memory."""
+    """Bytes per local device: three quarters of what is left of a GPU's or TPU's memory, or of a CPU's share.
+
+    A CPU's is what programs can have without swapping, file caches included. The limit of a container is not
+    seen: `max_memory_gb` states it.
+    """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return 0.75 * float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return 0.75 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / len(jax.local_devices())
+    return 0.75 * psutil.virtual_memory().available / len(jax.local_devices())
 
 
 def least(own: float, devices: Sequence[jax.Device]) -> float:
@@ -46,12 +48,11 @@ def member_bytes(model: MLPConfig, config: TrainConfig, steps: int) -> tuple[int
     minibatch's activations (product, activation, normalised, mask, delta).
     """
     size = 8 if model.dtype == "float64" else 4
-    weights = parameters(model)
-    copies = 1 + OPTIMIZER_COPIES[config.optimizer] + (config.average_decay is not None)
-    held = 2 * copies * weights + 2 * steps
+    state = jax.eval_shape(lambda key: bare(init_state(key, model, config)), jax.random.key(0))
+    held = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 2 * steps * size
     rows = max(config.batch_size, EVALUATED_AT_ONCE)
-    used = 3 * weights + 5 * rows * sum(model.sizes[1:])
-    return size * held, size * used
+    used = 3 * parameters(model) + 5 * rows * sum(model.sizes[1:])
+    return held, size * used
 
 
 def footprint(model: MLPConfig, config: TrainConfig, data: Splits, width: int) -> tuple[int, int]:

@@ -1,6 +1,9 @@
 """Many runs as one program: the same numbers as single runs, on one device or eight."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +14,8 @@ from mlp_jax.errors import UserError
 from mlp_jax.model import MLPConfig
 from mlp_jax.population import Run
 from mlp_jax.train import TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
@@ -247,3 +252,36 @@ def test_programs_are_forgotten_when_there_are_many(splits, traces):
     after = population.train([run], splits, devices=jax.devices()[:1])[0]
     assert len(traces) > traced
     assert same_bits(before, after)
+
+
+@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+def test_the_estimate_knows_what_an_optimiser_holds(optimizer):
+    config = dataclasses.replace(FAST, optimizer=optimizer, average_decay=0.9)
+    state = train.bare(train.init_state(jax.random.key(0), MODEL, config))
+    held, _ = memory.member_bytes(MODEL, config, steps=0)
+    assert held == 2 * sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state))
+
+
+WITHOUT_FREE_PAGES = """
+import os
+import jax
+from mlp_jax import data
+from mlp_jax.model import MLPConfig
+from mlp_jax.train import TrainConfig, train
+asked = os.sysconf
+
+def sysconf(name):
+    if name == "SC_AVPHYS_PAGES":
+        raise ValueError("unrecognized configuration name")
+    return asked(name)
+
+os.sysconf = sysconf
+splits = data.normalize(data.split(data.load("digits"), validation=200), "standardize")
+print(train(jax.random.key(0), splits, MLPConfig(hidden=(), inputs=64), TrainConfig(steps=1)).status)
+"""
+
+
+def test_training_asks_no_system_for_what_only_linux_has():
+    """macOS has no SC_AVPHYS_PAGES."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FREE_PAGES], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "finished\n"), done.stderr
