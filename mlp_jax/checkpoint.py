@@ -113,7 +113,8 @@ class Checkpoints:
         """
         self.folder.mkdir(exist_ok=True)  # the study's own folder must be there still
         number = max(self._numbers(), default=0) + 1
-        self._sweep()
+        if self._whole:  # else nobody has looked yet which ones are good
+            self._sweep()
         packed, layout = _packed({name: stored(run) for name, run in runs.items()})
         try:
             _write(self.folder / str(number), packed)
@@ -125,7 +126,7 @@ class Checkpoints:
             }
             results.write(self._record(number), json.dumps(results.sealed(content), allow_nan=False))
         except BaseException:
-            self._sweep()
+            self._remove(str(number), f"{number}.json")
             raise
         self._whole = [*self._whole, number][-KEPT:]
         self._sweep()
@@ -153,9 +154,12 @@ class Checkpoints:
 
     def _sweep(self) -> None:
         """Removes all but the whole checkpoints."""
-        for path in self.folder.iterdir():
-            if path.name.removesuffix(".json") not in map(str, self._whole):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        names = [path.name for path in self.folder.iterdir()]
+        self._remove(*(name for name in names if name.removesuffix(".json") not in map(str, self._whole)))
+
+    def _remove(self, *names: str) -> None:
+        for path in (self.folder / name for name in names):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -193,3 +193,14 @@ def test_a_run_of_another_network_is_refused(saved):
     ]:
         with pytest.raises(UserError, match="is of another network"):
             checkpoint.result(run, model, config)
+
+
+def test_a_save_that_fails_loses_nothing_of_a_folder_that_nobody_has_read(copy):
+    before = newest(copy)
+    state = {"a": checkpoint.result(before.runs["a"], NORMALIZED, ADAM)}
+    with pytest.raises(ValueError, match="JSON"):
+        Checkpoints(copy).save(state, {"not JSON": float("nan")})
+    assert newest(copy).about == before.about
+    assert not newest(copy).damaged
+    Checkpoints(copy).save(state, {"pause": 9})
+    assert newest(copy).about == {"pause": 9}
