@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import platform
-import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -28,6 +28,9 @@ CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pypr
 
 ORIGIN = ("data_fingerprint", "protocol")
 """What rows of one table have in common."""
+
+UNFINISHED = ".mlp_jax-unfinished"
+"""How the temporary names of `write` end: no file of anybody else's is called so."""
 
 PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
 """What every results file has."""
@@ -130,23 +133,22 @@ def prepare_folder(folder: Path) -> Path:
 
 def write(path: Path, content: str | bytes) -> None:
     """Writes a file all at once: to a temporary name in the same folder, flushed, then renamed."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with unfinished.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(unfinished, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
 
 
 def sweep(folder: Path) -> None:
     """Removes what a process that was killed inside `write` has left. Nobody else may be writing there."""
-    for path in folder.glob(".*.????????"):
-        if re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.name) and path.is_file():
+    for path in folder.glob(f".*{UNFINISHED}"):
+        if path.is_file():
             path.unlink()
 
 

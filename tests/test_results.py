@@ -12,6 +12,8 @@ import pytest
 from mlp_jax import machine, results, statistics
 from mlp_jax.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def test_measured_by_hand():
     assert statistics.measured([0.5, 0.7]) == {
@@ -153,9 +155,30 @@ def test_a_part_of_another_type_is_no_results_file(tmp_path, part):
         results.read_json(path)
 
 
-def test_what_a_killed_writer_has_left_is_removed(tmp_path):
-    names = [".results.json.a_b3c4d5", ".accuracy.svg.zzzzzzzz", ".lock", "results.json", ".results.json.UPPER123"]
+KILLED = """
+import os, sys
+from pathlib import Path
+from mlp_jax import results
+os.replace = lambda *names: os.kill(os.getpid(), 9)
+results.write(Path(sys.argv[1]) / "results.json", "{}")
+"""
+
+
+def test_what_a_killed_writer_has_left_is_removed_and_no_file_of_the_users(tmp_path):
+    names = [".notes.settings", ".lock", "results.json", ".results.json.a_b3c4d5"]
     for name in names:
         (tmp_path / name).touch()
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT).returncode == -9
+    assert len(list(tmp_path.iterdir())) == len(names) + 1
     results.sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_written_file_has_the_rights_that_the_user_wishes(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        results.write(tmp_path / "results.json", "{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "results.json").stat().st_mode & 0o777 == mode
