@@ -2,7 +2,10 @@
 
 import itertools
 import os
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,8 @@ from mlp_jax.gradcheck import assert_gradients, check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
 from mlp_jax.model import Layer, MLPConfig
 from tests.solutions import solution
+
+ROOT = Path(__file__).resolve().parent.parent
 
 FULLY_CONNECTED = '''
 import numpy as np
@@ -510,3 +515,31 @@ def test_wrong_options(options):
 def test_the_table_of_seeded_mistakes():
     rows = [{"seeded": ["sign"], "change": "a -> b", "found": [], "verdict": "FAIL"}]
     assert "| sign" in _mutants.mutation_table(rows)
+
+
+@pytest.mark.parametrize("options", [{"layer_norm": "before"}, {"block": "residual"}, {"block": "bottleneck"}])
+def test_a_network_that_cannot_be_checked_is_refused(options):
+    with pytest.raises(UserError, match="cannot be checked yet"):
+        check_gradients(lambda params, x, y, l2: params, MLPConfig(hidden=(6, 6), inputs=7, classes=4, **options))
+
+
+def test_a_class_of_a_notebook_whose_loss_raises_is_an_answer_and_no_crash():
+    code = """
+import numpy as np
+class Net:
+    def __init__(self, input_size, hidden_size, output_size):
+        D, H, C = input_size, hidden_size, output_size
+        shapes = {"W1": (D, H), "b1": H, "W2": (H, C), "b2": C}
+        self.params = {name: np.zeros(shape) for name, shape in shapes.items()}
+    def loss(self, X, y, reg):
+        raise ValueError("my own mistake")
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import check_gradients
+try:
+    check_gradients(Net)
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "my own mistake" in done.stdout

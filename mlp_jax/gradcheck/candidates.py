@@ -193,7 +193,7 @@ def where(error: BaseException, target: Any) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     try:
         file = inspect.getsourcefile(inspect.unwrap(target)) if target is not None else None
-    except TypeError:
+    except (TypeError, OSError):  # made by a program; defined in a notebook
         file = None
     own = [frame for frame in frames if frame.filename == file] or list(frames[-1:])
     what = " ".join(str(error).split()) or "no message"
