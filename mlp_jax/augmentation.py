@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax.activations import Array
+from mlp_jax.data import ChannelFirst, Split
 from mlp_jax.errors import UserError, in_range, whole_number
 
 Image = tuple[int, int, int]  # height, width, channels
@@ -46,6 +47,20 @@ class Augmentation:
         whole_number("crop", self.crop, 0, min(self.image[:2]))
         whole_number("cutout", self.cutout, 0, max(self.image[:2]))
         in_range("mixup", self.mixup, 0, 1000)
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether it matters where in a row a pixel stands."""
+        return bool(self.crop or self.flip or self.cutout)
+
+
+def check_order(split: Split) -> None:
+    """Raises UserError if the rows of a split are not in height-width-channel order, as far as is known."""
+    if isinstance(split, ChannelFirst):
+        raise UserError(
+            "augmentation and views would scramble pixels in channel-first order: normalise the images as "
+            "'standardize' or 'mean_image', not 'unit_range'"
+        )
 
 
 def augment(

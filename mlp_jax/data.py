@@ -157,6 +157,13 @@ class Split(NamedTuple):
     y: Any
 
 
+class ChannelFirst(Split):
+    """A split whose rows have one channel after the other, as the report's Question 4 scripts order them.
+
+    No dense network minds the order; what takes a row for an image of (height, width, channels) refuses this type.
+    """
+
+
 class Splits(NamedTuple):
     """The three splits of a run."""
 
@@ -197,7 +204,7 @@ def normalize(splits: Splits, how: str, *, dtype: DTypeLike = np.float32) -> Spl
     """Turn uint8 images into float rows of shape (N, D), D = height * width * channels.
 
     - `mean_image` (Question 3): 0..255 minus the mean training image, not scaled; height-width-channel order.
-    - `unit_range` (Question 4): [-1, 1] as (x / 255 - 0.5) / 0.5; channel-first order.
+    - `unit_range` (Question 4): [-1, 1] as (x / 255 - 0.5) / 0.5; channel-first order, as `ChannelFirst` splits.
     - `standardize`: minus the mean, over the standard deviation, of each channel of the training split;
       height-width-channel order. A constant channel becomes 0.
 
@@ -207,7 +214,8 @@ def normalize(splits: Splits, how: str, *, dtype: DTypeLike = np.float32) -> Spl
     for name, part in zip(splits._fields, splits, strict=True):
         _check_images(f"{name}.x", part.x)
     found = scaling(splits.train.x, how)
-    return Splits(*(Split(rows(part.x, found, dtype=dtype), part.y) for part in splits))
+    kind = ChannelFirst if how == "unit_range" else Split
+    return Splits(*(kind(rows(part.x, found, dtype=dtype), part.y) for part in splits))
 
 
 class Scaling(NamedTuple):

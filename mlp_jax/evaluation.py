@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
-from mlp_jax.augmentation import Image, views
+from mlp_jax.augmentation import Image, check_order, views
 from mlp_jax.data import Split
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.losses import correct, cross_entropy
@@ -50,8 +50,12 @@ def evaluate(
     """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode.
 
     With the shape of an `image`: of the mean probabilities over its `augmentation.views` (test-time augmentation).
+
+    Raises UserError for a batch_size below 1, or for views of rows in channel-first order.
     """
     whole_number("batch_size", batch_size, 1)
+    if image is not None:
+        check_order(split)
     data = on_device(split, model)
     found = _sums(params, stats, data, model=model, batch_size=batch_size, image=image)
     return Sums(*found).over(len(data.y))

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from mlp_jax import memory
+from mlp_jax.augmentation import check_order
 from mlp_jax.blocks import Blocks, Run, Watch, key_data
 from mlp_jax.data import Split, Splits
 from mlp_jax.errors import UserError, in_range, whole_number
@@ -135,6 +136,8 @@ def plan(
     for number, run in enumerate(runs):
         steps_per_epoch(splits.train, run.config)
         check_batch(run.model, run.config, data_parallel)
+        if run.config.augmentation is not None and run.config.augmentation.moves_pixels:
+            check_order(splits.train)
         _check_validation(splits.validation, run.model, run.config)
         length = (run.config.epochs, run.config.steps)
         if number not in reached:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mlp_jax import data, train
 from mlp_jax.augmentation import Augmentation, augment, mixup, views
 from mlp_jax.data import Split
 from mlp_jax.errors import UserError
@@ -140,3 +141,21 @@ def test_rows_that_are_no_such_images_are_refused(x):
 def test_what_is_out_of_range_is_refused(wrong, message):
     with pytest.raises(UserError, match=message):
         Augmentation(**wrong)
+
+
+def test_rows_in_channel_first_order_are_refused_where_it_matters():
+    """A row does not show its order: cropped or mirrored, it would be scrambled in silence."""
+    splits = data.normalize(data.split(data.synthetic(), validation=130), "unit_range")
+    model = MLPConfig(hidden=(), inputs=192)
+
+    def train_with(how):
+        return train.train(jax.random.key(0), splits, model, TrainConfig(epochs=0, augmentation=how))
+
+    image = (8, 8, 3)
+    for how in ({"crop": 1}, {"flip": True}, {"cutout": 2}):
+        with pytest.raises(UserError, match="channel-first"):
+            train_with(Augmentation(**how, image=image))
+    result = train_with(Augmentation(mixup=0.2, image=image))
+    with pytest.raises(UserError, match="channel-first"):
+        evaluate(result.state.params, (), splits.test, model, image=image)
+    evaluate(result.state.params, (), splits.test, model)
