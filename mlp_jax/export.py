@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 import jax
 import numpy as np
@@ -258,7 +258,8 @@ def _is_name(value: Any) -> bool:
 
 def _fields(kind: type[MLPConfig] | type[About], values: Any, later: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of a dataclass but `later` ones, of the right types; ranges are left to the dataclass."""
-    names = {field.name: field.type for field in fields(kind) if field.name not in later}
+    types = get_type_hints(kind)  # a field's own `type` is a text where annotations are not evaluated
+    names = {field.name: types[field.name] for field in fields(kind) if field.name not in later}
     if not isinstance(values, dict) or values.keys() != names.keys():
         raise ValueError(f"its {kind.__name__} must have {', '.join(names)}, and no others")
     for name, of in names.items():

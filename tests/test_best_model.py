@@ -660,3 +660,23 @@ def test_weights_before_training_are_those_that_the_run_started_with(runs, monke
     units = plots.largest_units(np.asarray(loaded.params[0].w))
     np.testing.assert_array_equal(shown["b"], start[:, units])
     np.testing.assert_array_equal(shown["a"], np.asarray(loaded.params[0].w)[:, units])
+
+
+TEXTS_FOR_TYPES = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.find_spec("mlp_jax.architecture")
+module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+source = "from __future__ import annotations\\n" + Path(spec.origin).read_text()
+exec(compile(source, spec.origin, "exec"), module.__dict__)
+from mlp_jax import export
+print(export.load(Path(sys.argv[1])).config.hidden)
+"""
+
+
+def test_a_model_is_read_where_types_are_texts(runs):
+    path = runs["clean"][0] / "model.safetensors"
+    done = subprocess.run(
+        [sys.executable, "-c", TEXTS_FOR_TYPES, str(path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "(8, 8)\n"), done.stderr
