@@ -69,9 +69,12 @@ class Config(_common.Training):
     scale: str = option("standard", "smoke (does everything work?), standard, or full (more seeds and settings)")
     studies: str | None = option(None, f"which of {','.join(STUDIES)}; default all")
     force: bool = option(False, "run every study again, also where its results match its options")
+    given: ClassVar[dict[str, int]]
+    """The number of seeds, if it is the user's own wish: else a study may have another one."""
 
     def __post_init__(self) -> None:
         one_of("scale", self.scale, SCALES)
+        object.__setattr__(self, "given", {} if self.seeds is None else {"seeds": self.seeds})
         if self.seeds is None:
             object.__setattr__(self, "seeds", self.options["*"]["seeds"])
         super().__post_init__()
@@ -115,10 +118,8 @@ def own_config(config: Config, name: str, protocol: str) -> Any:
         values |= scale.get(level, {})
     folder = Path(config.results_dir) / "published" if protocol == "published" else Path(config.results_dir)
     resume = config.resume and not config.force
-    given = {name: value for name, value in asdict(config).items() if name not in OWN}
-    if config.seeds == scale["*"]["seeds"]:  # not the user's own wish: a study may have another number
-        del given["seeds"]
-    values |= given | {"protocol": protocol, "results_dir": str(folder), "resume": resume}
+    given = {name: value for name, value in asdict(config).items() if name not in (*OWN, "seeds")}
+    values |= given | config.given | {"protocol": protocol, "results_dir": str(folder), "resume": resume}
     return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
 
 

@@ -282,8 +282,9 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
         check = getattr(job.module, "check", None)
         if check is not None:
             check(job.config)
-    mine = reproduce.Config(dataset=dataset, scale=scale, seeds=7)
-    assert {job.config.seeds for job in reproduce.jobs(mine)} == {7}
+    for seeds in (7, config.seeds):  # also where it is what the scale has for most studies
+        mine = reproduce.Config(dataset=dataset, scale=scale, seeds=seeds)
+        assert {job.config.seeds for job in reproduce.jobs(mine)} == {seeds}
 
 
 @pytest.mark.parametrize(
