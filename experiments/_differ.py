@@ -19,11 +19,10 @@ from mlp_jax import results
 from mlp_jax.errors import UserError, user_path
 
 TIMES = frozenset({
-    "seconds", "wall_seconds", "share", "ms_per_step", "ratio", "lowest", "highest", "milliseconds_per_step",
-    "networks_steps_per_second", "gflops", "fraction_of_peak", "peak_memory_mb", "compile_seconds",
-    "start_seconds", "faster_than", "others_busy_cores", "machine",
+    "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",
+    "faster_than", "others_busy_cores", "machine",
 })  # fmt: skip
-"""What is measured with a clock, or depends on what else the machine does."""
+"""What a clock measures, or what depends on what else the machine does, beside all that has seconds in its name."""
 NO_CAUSE = frozenset({"wall_seconds", "command", "compilation"})
 """What an environment tells that no bit depends on."""
 PATHS = frozenset({"figures", "passed", "seal"})
@@ -43,7 +42,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Every number, text or null in a tree, with its name ("curves.loss") without the places in lists."""
     if isinstance(value, Mapping):
         for key, part in value.items():
-            if key not in TIMES:
+            if key not in TIMES and "second" not in str(key):
                 yield from leaves(part, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):
         for part in value:

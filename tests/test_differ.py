@@ -127,3 +127,17 @@ def test_what_cannot_be_compared_is_one_line(made, tmp_path):
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert err.startswith("error: ")
         assert words in err
+
+
+def test_times_of_a_speedrun_are_no_bits(made, tmp_path):
+    def timed(seconds):
+        def change(content):
+            for row in content["rows"]:
+                row["seconds_from_process_start"] = {"mean": seconds, "std": 0.1, "n": 2, "values": [seconds]}
+                row["seconds_of"] = {"training": {"mean": seconds, "std": 0.1, "n": 2, "values": [seconds]}}
+
+        folder = tmp_path / str(seconds)
+        folder.mkdir()
+        return altered(made[0], folder, change)
+
+    assert differ(timed(1.5), timed(2.5))[0] == 0
