@@ -99,12 +99,11 @@ def test_numpy_has_our_gradients(name, folder):
         np.testing.assert_allclose(theirs, mine, atol=2e-6 * float(np.abs(mine).max()) + 1e-7)
 
 
-@pytest.mark.parametrize("contender", _bench_worker.MODULES)
+# manual would be compared with itself; torch-compile takes half a minute per shape
+@pytest.mark.parametrize("contender", sorted(_bench_worker.MODULES.keys() - {"manual", "torch-compile"}))
 def test_contenders_train_the_same_networks(contender, folder):
     if contender.startswith("torch") and not TORCH:
         pytest.skip(f"NOT TESTED: {contender}, because torch is not installed")
-    if contender in ("manual", "torch-compile"):  # it would be compared with itself; half a minute per shape
-        pytest.skip(f"NOT TESTED here: {contender}")
     for name in ("default", "deep", "normalized", "population-2"):
         found = []
         for who in ("numpy" if contender != "numpy" else "manual", contender):
@@ -116,6 +115,26 @@ def test_contenders_train_the_same_networks(contender, folder):
             np.testing.assert_allclose(*found, rtol=5e-3 if name == "normalized" else 1e-5)
             assert abs(found[0][-1] - found[0][0]) > 1e-3  # steps that move nothing would show nothing
             assert peer.train(2) > 0
+
+
+@pytest.mark.parametrize("contender", ["numpy", "sklearn"])
+def test_a_peers_process_does_not_import_jax(contender, folder):
+    """It would pay for it in time and memory, which are compared."""
+    line = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "experiments._bench_worker",
+        contender,
+        "default",
+        str(folder),
+    ]
+    done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, '"ready"' in done.stdout) == (0, True), done.stderr[-2000:]
+    imported = {entry.rpartition("|")[2].strip() for entry in done.stderr.splitlines()}
+    assert {"numpy", "experiments"} <= imported
+    assert not {"jax", "jaxlib", "optax"} & imported
 
 
 class Liar:
