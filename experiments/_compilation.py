@@ -21,6 +21,8 @@ from jax import monitoring
 from mlp_jax.errors import UserError, user_path
 
 MOST_CPU_DEVICES = 8
+TRIED = "MLP_JAX_TRIED_XLA_FLAGS"
+"""The variable that tells the processes that this one starts which XLA_FLAGS were tried."""
 TUNING_LINE = r"cpu_aot_loader\.cc.*Target machine feature \+prefer-no-(gather|scatter) is not"
 _seen: Counter[str] = Counter()
 
@@ -30,7 +32,7 @@ def set_up() -> None:
     if jaxlib.version.__version_info__ < (0, 10, 2):
         hide_tuning_lines()
     set_up_devices()
-    if jax.config.values["jax_compilation_cache_dir"] is None:
+    if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     # a cache that cannot be written or read costs time, no more: a full disk or a damaged file is no news here
@@ -75,7 +77,7 @@ def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
     """Precision, and how many devices a CPU counts as: one per core, but at most `most`."""
     # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
     jax.config.update("jax_default_matmul_precision", "float32")
-    chosen = jax.config.values["jax_num_cpu_devices"] > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
+    chosen = jax.config.jax_num_cpu_devices > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen:
         # a population trains a network on each, which keeps them busier than sharing every product
         with contextlib.suppress(RuntimeError):  # too late: a program that uses jax already calls a study
@@ -96,15 +98,17 @@ def devices() -> list[jax.Device]:
 
 
 def _check_xla_flags() -> None:
-    """XLA ends a process whose XLA_FLAGS it cannot use, after pages of help: another process tries first."""
-    if not os.environ.get("XLA_FLAGS"):
+    """XLA ends a process whose XLA_FLAGS it cannot use, after pages of help: another process tries them, once."""
+    flags = os.environ.get("XLA_FLAGS")
+    if not flags or flags == os.environ.get(TRIED):
         return
     line = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"]
     tried = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
     if tried.returncode:
         told = next((line for line in tried.stderr.splitlines() if "XLA_FLAGS" in line), "").rpartition("] ")[2]
         told = told and f" ({told})"
-        raise UserError(f"XLA cannot use XLA_FLAGS={os.environ['XLA_FLAGS']!r}{told}: correct or unset it")
+        raise UserError(f"XLA cannot use XLA_FLAGS={flags!r}{told}: correct or unset it")
+    os.environ[TRIED] = flags
 
 
 def cache_folder() -> Path:

@@ -65,6 +65,7 @@ USERS_FLAGS = os.environ.get("MLP_JAX_TEST_USERS_FLAGS", os.environ.get("XLA_FLA
 LITTLE = " ".join([USERS_FLAGS, *(f"--{name}={str(QUICK[name][0]).lower()}" for name in FLAGS)]).strip()
 AS_USERS_HAVE_IT = {name: QUICK[name][1] for name in FLAGS}
 os.environ["XLA_FLAGS"] = LITTLE
+os.environ["MLP_JAX_TRIED_XLA_FLAGS"] = LITTLE  # else every command that a test starts would try them once more
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)

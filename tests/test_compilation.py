@@ -34,3 +34,13 @@ def test_a_program_that_has_redirected_its_standard_error_keeps_it():
         "_compilation.hide_tuning_lines(); assert sys.stderr is mine"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts():
+    code = (
+        "import subprocess, sys; from experiments import _compilation; _compilation.devices(); "
+        "subprocess.run = None; _compilation.devices()"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
+    environment.pop("MLP_JAX_TRIED_XLA_FLAGS", None)
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment).returncode == 0
