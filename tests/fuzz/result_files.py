@@ -19,13 +19,13 @@ from mlp_jax import data, results
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
-JOBS = 11
+JOBS = len(list(reproduce.jobs(reproduce.Config(dataset="cifar10"))))
 README = (
     "depth_study", "published/depth_study", "benchmark", "table1_x_16/benchmark", "populations/benchmark",
-    "reproduce", "grid_search", "init_study",
+    "reproduce", "grid_search", "init_study", "ablation", "recipes/plain/best_model", "recipes/speedrun/speedrun",
 )  # fmt: skip
 NAMES = (".lock", "runs.jsonl", "results.json", "partial.json", "checkpoints", "accuracy.svg", "1.json")
-PARTS = ("table 1", "benchmark", "claims")
+PARTS = ("table 1", "benchmark", "claims", "recipes", "ablation", "speedrun")
 
 
 class Runs(Exception):
@@ -126,12 +126,10 @@ def _partial(folder: Path, place: Path, what: str, damage: Any) -> str:
     try:
         if what == "clear":
             job = _keep.Job("depth_study", "clean", depth_study, config)
-            clear = getattr(_keep, "clear_unfinished", None) or _keep.clear_partial
-            clear(job, data.synthetic().fingerprint)
+            _keep.clear_unfinished(job, data.synthetic().fingerprint)
         study = _study.Study("depth_study", config)
     finally:
         after = mutations.state(place)
-        after.pop("depth_study/lock", None)
         now = sorted((value for name, value in after.items() if not name.endswith(".lock")), key=repr)
         assert now == before, "what was there is lost"
     if study.rows:
@@ -250,6 +248,7 @@ def _in_readme(folder: Path, place: Path, name: str, damage: Any) -> str:
 
 
 KEPT: tuple[Any, ...] = (
+    ("kept", JOBS - 1, ("bytes", [("flip", 0.5, 0)])),
     ("kept", 3, ("bytes", [("flip", 0.5, 0)])),
     ("kept", 3, ("json", [("replace", [3, 0, 7, 0], 5)])),
     ("figure", 4, ("bytes", [("flip", 0.5, 0)])),
