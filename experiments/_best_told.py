@@ -1,12 +1,11 @@
 """What `best_model` tells of its results: figures, the finding, the table. Pure functions of results.json."""
 
-from experiments import _study
+from experiments import _rows, _study
 from mlp_jax import results, statistics
 from mlp_jax.plots import best_model as plots
 
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
 REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
-DATA = {"cifar10": "CIFAR-10 (JPEG mirror)", "digits": "the digits", "synthetic": "the synthetic data"}
 
 
 def figures(content: results.Row) -> dict[str, _study.Figure]:
@@ -36,7 +35,7 @@ def _published(row: results.Row) -> bool:
 
 def finding(content: results.Row) -> str:
     """What came out, in one or two sentences."""
-    row, name = content["rows"][0], DATA[content["config"]["dataset"]]
+    row, name = content["rows"][0], _rows.dataset_name(content)
     many = len(row["seeds"])
     if not many:
         return f"On {name} none of {row['diverged']} runs finished: all diverged."

@@ -12,13 +12,11 @@ from typing import Any
 
 import jinja2
 
-from experiments import _claim, _claims
+from experiments import _claim, _claims, _rows
 from experiments._keep import Job
 from experiments._page_figures import figure
 from mlp_jax import results, statistics
 
-MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
-"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
 PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
@@ -41,7 +39,7 @@ def page(
         by_study.setdefault(job.name, []).append(_part(job, row, contents[job.protocol, job.name]))
     modules = {job.name: job.module for job in jobs}
     return {
-        "dataset": dataset_name(content["config"]["dataset"], next(iter(contents.values()))),
+        "dataset": _rows.dataset_name(next(iter(contents.values()))),
         "scale": content["config"]["scale"],
         "seeds": content["config"]["seeds"],
         "summary": _claims.summary(content["claims"]),
@@ -69,14 +67,6 @@ def page(
     }
 
 
-def dataset_name(name: str, content: results.Row) -> str:
-    """As a number's origin is stated."""
-    if name != "cifar10":
-        return {"digits": "the embedded digits", "synthetic": "synthetic images"}[name]
-    mirror = content["environment"]["data_fingerprint"] == MIRROR
-    return "CIFAR-10 (JPEG mirror)" if mirror else "CIFAR-10"
-
-
 def _grouped(claims: Sequence[results.Row]) -> list[Page]:
     groups: dict[str, list[results.Row]] = {}
     for claim in claims:
@@ -100,7 +90,7 @@ def _part(job: Job, row: results.Row, content: results.Row) -> Page:
         "command": command(job.name, job.module.Config, content["config"], job.config.results_dir),
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
-        "dataset": dataset_name(content["config"]["dataset"], content),
+        "dataset": _rows.dataset_name(content),
     }
 
 

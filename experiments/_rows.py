@@ -99,3 +99,15 @@ def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
 def mean(values: np.ndarray) -> float:
     """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
     return float(np.mean(statistics.finite(values)))
+
+
+MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
+"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
+
+
+def dataset_name(content: results.Row) -> str:
+    """What the rows of a results file were measured on, as texts state it."""
+    name, fingerprint = content["config"]["dataset"], content["environment"]["data_fingerprint"]
+    if name != "cifar10":
+        return {"digits": "the embedded digits", "synthetic": "synthetic images"}[name]
+    return "CIFAR-10 (JPEG mirror)" if fingerprint == MIRROR else "CIFAR-10"

@@ -59,11 +59,6 @@ class Workload:
         return groups
 
     @property
-    def samples(self) -> tuple[int, ...]:
-        """The first network of each shape: a contender without populations times these, and no others."""
-        return tuple(numbers[0] for numbers in self.shapes.values())
-
-    @property
     def flops(self) -> int:
         """Of one step, all networks."""
         return sum(step_flops(n.model.sizes, n.train.batch_size) for n in self.networks)

@@ -49,7 +49,7 @@ def _cpuinfo() -> dict[str, str]:
 
 def settings() -> dict[str, Any]:
     """{"config": jax's options, "variables": what is set of VARIABLES, but no places, on which no bit depends}."""
-    values = jax.config.values
+    values = jax.config.values  # some options are no attributes
     return {
         "config": {name.removeprefix("jax_"): getattr(jax.config, name, values.get(name)) for name in CONFIG},
         "variables": {

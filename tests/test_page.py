@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from experiments import _claims, _keep, _page, _page_figures, _page_markdown, depth_study
+from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _rows, depth_study
 from experiments._claims_made import CLAIMS
 from mlp_jax import data, results
 from mlp_jax.plots import style
@@ -172,9 +172,12 @@ def test_commands_leave_defaults_out():
 
 def test_the_mirror_is_told_by_its_fingerprint(real):
     dataset = data.load("cifar10", **real)
-    content = {"environment": {"data_fingerprint": dataset.fingerprint}}
-    assert _page.dataset_name("cifar10", content) == "CIFAR-10 (JPEG mirror)"
+    assert _rows.dataset_name(of_cifar10(dataset.fingerprint)) == "CIFAR-10 (JPEG mirror)"
 
 
 def test_other_copies_are_not_the_mirror():
-    assert _page.dataset_name("cifar10", {"environment": {"data_fingerprint": "0" * 64}}) == "CIFAR-10"
+    assert _rows.dataset_name(of_cifar10("0" * 64)) == "CIFAR-10"
+
+
+def of_cifar10(fingerprint):
+    return {"config": {"dataset": "cifar10"}, "environment": {"data_fingerprint": fingerprint}}
