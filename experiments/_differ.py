@@ -22,7 +22,7 @@ TIMES = frozenset({
     "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",
     "faster_than", "others_busy_cores", "machine",
 })  # fmt: skip
-"""What a clock measures, or what depends on what else the machine does, beside all that has seconds in its name."""
+"""What a clock measures, or depends on what else the machine does; beside all that has seconds in its name."""
 NO_CAUSE = frozenset({"wall_seconds", "command", "compilation"})
 """What an environment tells that no bit depends on."""
 PATHS = frozenset({"figures", "passed", "seal"})

@@ -24,7 +24,7 @@ def available() -> float:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return 0.75 * float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return 0.75 * psutil.virtual_memory().available / len(jax.local_devices())
+    return 0.75 * float(psutil.virtual_memory().available) / len(jax.local_devices())
 
 
 def least(own: float, devices: Sequence[jax.Device]) -> float:

@@ -1,6 +1,5 @@
 """A headless Chromium, driven over its DevTools pipe: what a page looks like, and what it says to the console."""
 
-import base64
 import json
 import os
 import shutil
@@ -152,12 +151,3 @@ class Browser:
             e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"
         ]
         return [url[:100] for url in asked if not url.startswith("data:")]
-
-    def picture(self, file: Path, top: int = 0, most: int = 8000) -> bool:
-        """The page from `top` on as PNG, at most as much as the browser can draw; whether more follows."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        height = min(most, size["height"] - top)
-        clip = {"x": 0, "y": top, "width": size["width"], "height": height, "scale": 1}
-        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(shot["data"]))
-        return bool(top + height < size["height"])

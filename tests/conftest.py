@@ -29,6 +29,7 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -59,7 +60,7 @@ def quick_flags():
     return [name for name in os.environ["MLP_JAX_TEST_FLAGS"].split(",") if name]
 
 
-COMPILE_OPTIONS = getattr(compiler, "get_compile_options", None)
+COMPILE_OPTIONS: Any = getattr(compiler, "get_compile_options", None)
 FLAGS = quick_flags() if COMPILE_OPTIONS else []  # what cannot be undone for a test marked `optimized` is not done
 USERS_FLAGS = os.environ.get("MLP_JAX_TEST_USERS_FLAGS", os.environ.get("XLA_FLAGS", ""))
 LITTLE = " ".join([USERS_FLAGS, *(f"--{name}={str(QUICK[name][0]).lower()}" for name in FLAGS)]).strip()

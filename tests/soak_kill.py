@@ -62,8 +62,6 @@ class Place:
                 sys.executable,
                 "-m",
                 "experiments.depth_study",
-                "--dataset=cifar10",
-                "--batch_size=20",
                 *options,
                 "--resume",
             ],

@@ -363,12 +363,13 @@ def test_cut_records(copy, size):
         cifar10.load(**copy)
 
 
-@pytest.mark.parametrize("offset", [*range(0, 458_752, 25_013), 64, 65_536, 65_560, 393_216, 393_300, 458_751])
+@pytest.mark.parametrize("offset", [64, 65_560, 125_065, 225_117, 393_300, 458_751])
 def test_flipped_records(copy, offset):
     """array_record checks hashes of all that holds data; only a flip in its padding goes unnoticed, harmlessly."""
     flip(folder(copy) / SHARD.format("train"), offset)
     with contextlib.suppress(UserError):
         assert_loaded(cifar10.load(**copy), members())
+        assert offset == 458_751  # the last byte is padding
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,6 @@ def test_anything_else_is_one_clear_line(text):
     assert "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("dataset", data.DATASETS)
-def test_every_dataset_has_a_recipe(dataset):
-    assert _compare.recipe(dataset).batch_size == _common.BATCH_SIZE[dataset]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -431,7 +431,3 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
     assert wrong == {"layer1.w", "layer1.b"}
     assert "FAIL" in capsys.readouterr().out
     assert gradient_check.run(gradient_check.Config(gradient="autodiff", **arguments))
-
-
-def test_all_scripts_can_be_imported_in_one_process():
-    assert "layers" not in flags.FLAGS

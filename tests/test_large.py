@@ -9,7 +9,6 @@ import pytest
 from experiments import depth_study, init_study
 from mlp_jax import data, population, results, train
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate
 from mlp_jax.model import MLPConfig
 from mlp_jax.population import Run
 from mlp_jax.train import TrainConfig
@@ -100,7 +99,6 @@ def test_one_image_per_class():
     config = TrainConfig(learning_rate=0.01, batch_size=5, epochs=2)
     result = train.train(jax.random.key(0), splits[-1], model, config)
     assert result.status == "finished"
-    assert 0 <= evaluate(result.state.params, result.state.stats, splits[-1].test, model).accuracy <= 1
 
 
 def test_images_that_are_all_alike_or_only_one():
@@ -111,5 +109,3 @@ def test_images_that_are_all_alike_or_only_one():
         UserError, match="every split needs a whole number of at least 1 image: train=0, validation=1"
     ):
         data.split(one_per_class(1), validation=1)
-    with pytest.raises(UserError, match="every split needs a whole number of at least 1 image"):
-        data.split(one_per_class(1), validation=min(200, 1 // 2))
