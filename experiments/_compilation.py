@@ -32,7 +32,7 @@ def set_up() -> None:
     if jaxlib.version.__version_info__ < (0, 10, 2):
         hide_tuning_lines()
     set_up_devices()
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     # a cache that cannot be written or read costs time, no more: a full disk or a damaged file is no news here
@@ -77,7 +77,7 @@ def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
     """Precision, and how many devices a CPU counts as: one per core, but at most `most`."""
     # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
     jax.config.update("jax_default_matmul_precision", "float32")
-    chosen = jax.config.jax_num_cpu_devices > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
+    chosen = jax.config.values["jax_num_cpu_devices"] > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen:
         # a population trains a network on each, which keeps them busier than sharing every product
         with contextlib.suppress(RuntimeError):  # too late: a program that uses jax already calls a study
