@@ -18,7 +18,8 @@ import jax
 import jaxlib.version
 from jax import monitoring
 
-from mlp_jax.errors import UserError, user_path
+from mlp_jax import machine
+from mlp_jax.errors import UserError
 
 MOST_CPU_DEVICES = 8
 TRIED = "MLP_JAX_TRIED_XLA_FLAGS"
@@ -118,8 +119,7 @@ def cache_folder() -> Path:
         processor = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         processor = platform.processor()
-    folder = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax"
-    return folder / f"xla-{hashlib.sha256(processor.encode()).hexdigest()[:8]}"
+    return machine.cache_folder() / f"xla-{hashlib.sha256(processor.encode()).hexdigest()[:8]}"
 
 
 def programs() -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from experiments import _claim, _claims, _rows
+from experiments import _claim, _claims, _rows, gradient_check
 from experiments._keep import Job
 from experiments._page_figures import figure
 from mlp_jax import results, statistics
@@ -62,7 +62,11 @@ def page(
             }
             for name, parts in by_study.items()
         ],
-        "environment": [*_environment(own), ("wall time of this start", minutes(own["wall_seconds"]))],
+        "environment": [
+            *_environment(own),
+            *_witness(content),
+            ("wall time of this start", minutes(own["wall_seconds"])),
+        ],
         "command": own["command"],
     }
 
@@ -130,6 +134,12 @@ def _commit(environment: Mapping[str, Any]) -> str:
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return [("machine", _machine(environment)), ("versions", versions), ("commit", _commit(environment))]
+
+
+def _witness(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A row on the check of `jax.grad` itself; none for results from before there was one."""
+    witness = content.get("witness")
+    return [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")] if witness else []
 
 
 def blocks(text: str) -> Iterator[Page]:

@@ -4,6 +4,9 @@
   python -m experiments.gradient_check                                         this package's own, and the checker
   python -m experiments.gradient_check --compare=autodiff,manual               the two sources side by side
 
+Whatever the job, jax.grad itself is first held against numpy, once for a jaxlib: a few seconds more, at the first
+start. If it computes wrong, a line says so, nobody is judged, and the exit status is 2.
+
 A target is held against jax.grad in float64 on a battery of cases, in a process of its own; each mistake is named
 by a code and a sentence. A few seconds. Exit status 0 if it is right, 1 if it is wrong, 2 if it cannot be used.
 
@@ -99,7 +102,11 @@ class Config(_common.Common):
 
 
 def run(config: Config) -> bool:
-    """Checks the target, compares, or checks everything of this package; True if all is right."""
+    """Checks the target, compares, or checks everything of this package; True if all is right.
+
+    Raises UserError, before anything is written, if `jax.grad` itself is computed wrong here.
+    """
+    gradcheck.trusted_witness()
     if config.target is not None:
         return run_target(config, config.target)
     return run_own(config) if config.compare is None else run_compare(config, config.compare)
@@ -115,7 +122,9 @@ def run_target(config: Config, place: str) -> bool:
         )
     study.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
-    path = study.finish(codes=report.codes, findings=findings, notes=list(report.notes))
+    path = study.finish(
+        codes=report.codes, findings=findings, notes=list(report.notes), witness=gradcheck.trusted_witness()
+    )
     print(f"{report}\n\n{path}")
     return report.passed
 
@@ -129,7 +138,7 @@ def run_compare(config: Config, names: str) -> bool:
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
     rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
     study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
-    path = study.finish()
+    path = study.finish(witness=gradcheck.trusted_witness())
     print(f"{_compare.tables(study.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in study.rows)
 
@@ -140,7 +149,7 @@ def run_own(config: Config) -> bool:
     dataset = config.load()
     study.use(dataset)
     study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
-    path = study.finish(figures({"rows": study.rows}))
+    path = study.finish(figures({"rows": study.rows}), witness=gradcheck.trusted_witness())
     print(own_tables(study.rows))
     passed = all(row["verdict"] == "PASS" for row in study.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
@@ -173,7 +182,21 @@ def finding(content: dict[str, Any]) -> str:
     return (
         f"Of {len(leaves)} gradients (equations 1 to 13, and each parameter of every architecture) {told}; the "
         f"largest relative error is {worst}. Of {len(seeded)} changes seeded into a right gradient the checker "
-        f"named {'all' if found == len(seeded) else found}."
+        f"named {'all' if found == len(seeded) else found}.{_trusted(content.get('witness'))}"
+    )
+
+
+def _trusted(witness: dict[str, Any] | None) -> str:
+    """What is said of the witness; nothing of results from before it was checked."""
+    return f" Before that jax.grad itself was {witness_told(witness)}." if witness else ""
+
+
+def witness_told(witness: dict[str, Any]) -> str:
+    """How `jax.grad` was checked, on what."""
+    return (
+        f"held against a derivation in plain numpy, and found right in {len(witness['programs'])} programs, among "
+        f"them what released jaxlibs are known to compute wrong (jaxlib {witness['jaxlib']}, "
+        f"{witness['processor']}, {witness['device']})"
     )
 
 

@@ -4,8 +4,8 @@
   TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10 [--scale=full]
 
 Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and
-best_model (Question 4), and ablation, which goes past the report. Benchmark and speedrun are not part of it: they
-need a machine that does nothing else.
+best_model (Question 4), and ablation, which goes past the report; before all of them, jax.grad itself is held
+against numpy. Benchmark and speedrun are not part of it: they need a machine that does nothing else.
 
 Writes RESULTS_DIR/reproduce/report.html (one file, nothing to fetch), report.md and results.json; the first table
 judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, under the published protocol to
@@ -43,7 +43,7 @@ from experiments import (
 )
 from experiments._common import option
 from experiments._scales import SCALES, Options
-from mlp_jax import results
+from mlp_jax import gradcheck, results
 from mlp_jax.errors import UserError, one_of
 
 STUDIES = {
@@ -131,12 +131,13 @@ def run(config: Config) -> bool:
     for job in todo:
         if (check := getattr(job.module, "check", None)) is not None:
             check(job.config)
+    witness = gradcheck.trusted_witness()
     # interrupted, it has nothing of its own to continue
     study = _study.Study("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
         study.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
     if study.writes:
-        _write_report(study, todo)
+        _write_report(study, todo, witness)
     ok: bool = _machines.share(all(row["status"] != "failed" for row in study.rows))
     return ok
 
@@ -186,13 +187,13 @@ def _row(job: _keep.Job, done: results.Row) -> results.Row:
     return {"study": job.name, "protocol": job.protocol, **done}
 
 
-def _write_report(study: _study.Study, todo: Sequence[_keep.Job]) -> None:
+def _write_report(study: _study.Study, todo: Sequence[_keep.Job], witness: results.Row) -> None:
     files = {job.folder / "results.json": job for job in todo}
     read = {path: _keep.read(job, path) for path, job in files.items()}
     results.unmixed(read, ["data_fingerprint"])
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = _claims.judged(contents)
-    path = study.finish(claims=claims)
+    path = study.finish(claims=claims, witness=witness)
     page = _page.page(results.read_sealed(path), todo, contents)
     for name, text in (
         ("report.html", _page.html(page)),

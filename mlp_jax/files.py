@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import os
+import secrets
 from io import BufferedReader
 from pathlib import Path
 
@@ -26,3 +28,21 @@ def check_regular(path: Path) -> None:
     """Raises OSError for a pipe, a device or a socket."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+UNFINISHED = ".mlp_jax-unfinished"
+"""How the temporary names of `write` end: no file of anybody else's is called so."""
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Writes a file all at once: to a temporary name in the same folder, flushed, then renamed."""
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from mlp_jax.errors import user_path
+
 VECTORS = (
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_bf16",
     "asimd", "asimddp", "bf16", "sve", "sve2",
@@ -58,3 +60,11 @@ def settings() -> dict[str, Any]:
             if name.startswith(VARIABLES) and not name.endswith(("_DIR", "_PATH", "_ADDRESS"))
         },
     }
+
+
+def cache_folder() -> Path:
+    """Where files are kept that cost only time if they are lost: $XDG_CACHE_HOME/mlp_jax, else ~/.cache/mlp_jax.
+
+    Raises UserError if the variable names a home directory that is not known.
+    """
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax"

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import platform
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,8 @@ import numpy as np
 
 from mlp_jax import machine
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular
+from mlp_jax.files import UNFINISHED, open_regular
+from mlp_jax.files import write as write
 from mlp_jax.train import Result
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
@@ -28,9 +28,6 @@ CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pypr
 
 ORIGIN = ("data_fingerprint", "protocol")
 """What rows of one table have in common."""
-
-UNFINISHED = ".mlp_jax-unfinished"
-"""How the temporary names of `write` end: no file of anybody else's is called so."""
 
 PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
 """What every results file has."""
@@ -129,20 +126,6 @@ def prepare_folder(folder: Path) -> Path:
             f"cannot write results to {folder}: {reason}; choose another folder with --results_dir"
         ) from error
     return folder
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Writes a file all at once: to a temporary name in the same folder, flushed, then renamed."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def sweep(folder: Path) -> None:

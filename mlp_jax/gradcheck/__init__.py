@@ -19,6 +19,7 @@ from mlp_jax.gradcheck.comparison import (
     two_layer_case,
 )
 from mlp_jax.gradcheck.report import Finding, LeafRow, Report
+from mlp_jax.gradcheck.witness import check_witness, trusted_witness
 
 __all__ = [
     "NORMALIZED_TOLERANCE",
@@ -34,8 +35,10 @@ __all__ = [
     "check_equations",
     "check_gradients",
     "check_leaf",
+    "check_witness",
     "compare",
     "compiled",
     "random_params",
+    "trusted_witness",
     "two_layer_case",
 ]

@@ -10,6 +10,7 @@ from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
 from mlp_jax.gradcheck.objective import CONVENTIONS
 from mlp_jax.gradcheck.report import Report, tell
+from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.model import MLPConfig
 
 SCALES = (1e-6, 1e6)
@@ -32,7 +33,8 @@ def check_gradients(
     where the candidate's own loss and gradient have it. arrays: "numpy", "jax", "torch", or "auto". scale:
     multiplies inputs, weights and biases, 1e-6 to 1e6.
 
-    Raises UserError if the candidate cannot be used: it fails in every case, or returns no gradients.
+    Raises UserError if the candidate cannot be used: it fails in every case, or returns no gradients; or if
+    `jax.grad` itself is computed wrong here (`witness.trusted_witness`, once for a jaxlib: seconds).
     """
     return check(InProcess(candidate, arrays), config, l2_convention=l2_convention, seed=seed, scale=scale)
 
@@ -62,6 +64,7 @@ def check(
         raise UserError(
             "layer normalisation, residual and bottleneck blocks cannot be checked yet: leave them out"
         )
+    trusted_witness()
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
     for each in configs:
