@@ -1,10 +1,14 @@
-"""A headless Chromium, driven over its DevTools pipe: what a page looks like, and what it says to the console."""
+"""A headless Chromium, driven over its DevTools pipe: what a page looks like, and what it says to the console.
+
+python -m tests.browser PAGE.html        looks at a page, on a desktop and a phone, by day and by night
+"""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +155,17 @@ class Browser:
             e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"
         ]
         return [url[:100] for url in asked if not url.startswith("data:")]
+
+
+def main(page: Path) -> None:
+    """Looks at a page in every view. Raises AssertionError if it is not as a page should be."""
+    with tempfile.TemporaryDirectory() as profile, Browser(find() or NAMES[0], Path(profile)) as browser:
+        for width, scheme in VIEWS:
+            shown = browser.show(page.resolve(), width, scheme)
+            check(shown, figures=len(shown["images"]))
+            assert shown["images"], "a report without figures"
+            print(f"{width} pixels, {scheme}: {len(shown['images'])} figures, {len(shown['text']):,} characters")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -13,18 +13,20 @@ import atexit
 import gc
 import importlib.util
 import json
+import math
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import jax
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 200  # after which a command that hangs is ended
@@ -51,17 +53,19 @@ class Running:
 
     def __init__(self, server, pid, streams):
         self._server, self._streams = server, streams
-        self.pid, self.returncode = pid, None
-        self._end = os.pidfd_open(pid)  # it stays a zombie until the server is asked for its status
+        self.pid, self.returncode = pid, None  # it stays a zombie until the server is asked for its status
 
     def poll(self):
         return self.wait(0)
 
     def wait(self, seconds=None):
         """The status; None if the time is over before the process is."""
-        if self.returncode is None and select.select([self._end], [], [], seconds)[0]:
+        limit = math.inf if seconds is None else time.monotonic() + seconds
+        while self.returncode is None:
             self.returncode = self._server.ask(reap=self.pid)
-            os.close(self._end)
+            if self.returncode is None and time.monotonic() >= limit:
+                break
+            time.sleep(0.005)
         return self.returncode
 
     def send_signal(self, number):
@@ -128,7 +132,7 @@ def alone():
     """That nothing of this process is lost in a fork."""
     from jax._src import xla_bridge
 
-    assert len(os.listdir("/proc/self/task")) == 1
+    assert psutil.Process().num_threads() == 1
     assert not xla_bridge._backends
 
 
@@ -137,7 +141,8 @@ def serve():
     for line in sys.stdin:
         request = json.loads(line)
         if "reap" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
+            ended, status = os.waitpid(request["reap"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if ended else None
         else:
             alone()
             answer = os.fork()

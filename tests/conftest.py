@@ -79,6 +79,12 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sample", type=int, default=1, help="run one of so many tests of each file, always the same"
+    )
+
+
 def pytest_configure(config):
     """Makes warnings errors in CI alone: a dependency's next release shall not fail a newcomer's tests."""
     if os.environ.get("CI"):
@@ -93,9 +99,14 @@ def pytest_collection_finish():
     gc.set_threshold(100_000)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """One change of the compiler's options is enough: first what does not need its optimisation."""
-    items.sort(key=is_optimized)
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    chosen = {item for tests in files.values() for item in tests[:: config.getoption("sample")]}
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = sorted((item for item in items if item in chosen), key=is_optimized)
 
 
 @pytest.hookimpl(tryfirst=True)
