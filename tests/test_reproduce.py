@@ -1,5 +1,6 @@
 """The main job: what it keeps, runs again, sets aside, and writes; mostly with a study that takes no time."""
 
+import html
 import json
 import subprocess
 import sys
@@ -335,6 +336,11 @@ def test_real_studies(real):
     assert content["config"]["precision"] == "tf32"  # handed on to every study that trains
     assert content["config"]["layers"] == "2,3"
     assert gradient_check.finding(results.read_json(real / "gradient_check" / "results.json")) in report
+    told = gradient_check.witness_told(own(real)["witness"])
+    assert "in plain numpy, and found right" in told
+    for page in (report, html.unescape((real / "reproduce" / "report.html").read_text())):
+        assert f"Before that jax.grad itself was {told}" in page.replace("<code>", "").replace("</code>", "")
+        assert f"was {told} before anything ran" in page
     assert depth_study.finding(content) in report
     changes = results.read_json(real / "ablation" / "results.json")
     assert {row["network"]["precision"] for row in changes["rows"]} == {"tf32"}
