@@ -100,7 +100,8 @@ def test_a_file(command, message, server, place):
     after = everything(place)
     assert {name: after.get(name) for name in before} == before
     new = {name for name in after.keys() - before.keys() if not (place / name).is_dir()}
-    assert {Path(name).name for name in new} <= {".lock"}  # it names its process, and holds nobody up
+    # the lock names its process, and holds nobody up; the cache remembers that jax.grad was right
+    assert {Path(name).name for name in new if "witness-" not in name} <= {".lock"}
 
 
 @pytest.mark.parametrize(("variable", "message", "anew"), VARIABLES, ids=[row[0] for row in VARIABLES])
