@@ -1,7 +1,7 @@
 """Where the runs of a study's row in work stand: in memory, and every few minutes in a checkpoint.
 
-A run is known by its key, network and recipe, because nothing else tells what becomes of it: not the devices, nor
-which other runs it is trained with.
+A run is known by its key, network and recipe: on CPUs nothing else tells what becomes of it. On a GPU or TPU the
+runs that it is trained with change the rounding of its products, so a resumed run agrees to rounding only.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 At a kink the derivative is a convention. Ours is what `jax.grad` gives for the same function: 0 for relu at 0
 (the report's scripts do the same; its equation 11 leaves the point open), the right-hand 1 for leaky_relu, and
-the left-hand value for elu (1) and selu (scale * alpha = 1.758).
+the left-hand value for selu (scale * alpha = 1.758); elu has 1 from both sides.
 """
 
 from collections.abc import Callable

@@ -105,6 +105,10 @@ class MLPConfig:
         one_of("init", self.init, INITS)
         one_of("dtype", self.dtype, DTYPES)
         one_of("precision", self.precision, PRECISIONS)
+        if self.dtype == "float64" and self.precision != "float32":
+            raise UserError(
+                f"precision {self.precision!r} is for float32 networks; dtype is float64: leave it out"
+            )
         in_range("dropout", self.dropout, 0, 1, open_high=True)
         if np.float32(self.dropout) == 1:
             raise UserError(
@@ -124,6 +128,12 @@ class MLPConfig:
         chosen = [name for name in ("batch_norm", "layer_norm") if getattr(self, name) != "none"]
         if len(chosen) == 2:
             raise UserError("batch_norm and layer_norm exclude each other: set one of them to 'none'")
+        if self.expansion != MLPConfig.expansion and self.block != "bottleneck":
+            raise UserError(f"expansion is for bottleneck blocks; the block is {self.block!r}: leave it out")
+        if self.block == "residual" and not any(unit.skip for unit in self.units):
+            raise UserError(
+                f"residual blocks need hidden layers of equal width in a row, as (64, 64), not {self.hidden}"
+            )
         if self.block != "bottleneck":
             return
         if chosen:

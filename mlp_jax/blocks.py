@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray
 
@@ -187,7 +188,7 @@ class Blocks:
     def _on_host(self, tree: Any) -> Any:
         """The whole of it as host arrays, in every process."""
         if not self.everywhere.is_fully_addressable:
-            tree = jax.jit(lambda tree: tree, out_shardings=self.everywhere)(tree)
+            tree = multihost_utils.process_allgather(tree, tiled=True)
         return jax.device_get(tree)
 
     def _places(self) -> dict[int, tuple[int, int]]:

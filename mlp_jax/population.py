@@ -57,7 +57,8 @@ def train(
     `reached` that have.
 
     between_epochs: is called with a function that gives where every run stands that has begun, by its number.
-    That, as `reached`, makes another call go on from there, on these or other devices, to the same results.
+    That, as `reached`, makes another call go on from there, to the same results: bit for bit on any number of CPU
+    devices; elsewhere where the same runs are trained together, since a product's width changes its rounding.
     An exception that it raises ends the training.
 
     max_memory_gb, per device, limits how many runs are trained at once (default: `memory.available`).

@@ -22,8 +22,9 @@ class TrainConfig:
     """How one network is trained.
 
     optimizer: optax's "sgd", "momentum" (sgd with heavy-ball `momentum`), "adam", "adamw" (Loshchilov & Hutter
-      2019), "lion" (Chen et al. 2023) or "muon" (Jordan 2024: `momentum` made orthogonal in `muon_steps`
-      Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same rate).
+      2019), "lion" (Chen et al. 2023) or "muon" (Jordan 2024: Nesterov's `momentum` made orthogonal
+      in `muon_steps` Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same
+      rate).
     l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
       and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
       others, learning rate times weight_decay is taken off the weights alone ("decoupled").
