@@ -101,7 +101,7 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(config, items):
     """One change of the compiler's options is enough: first what does not need its optimisation."""
-    files = {}
+    files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     chosen = {item for tests in files.values() for item in tests[:: config.getoption("sample")]}
