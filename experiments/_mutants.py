@@ -1,6 +1,7 @@
 """The checker's own check: every mistake that it can name, seeded into a right gradient.
 
-The candidates are written the way course solutions are, and share no code with the checker.
+The candidates are written the way course solutions are, and share no code with the checker; what is changed in
+them is the example in the mistake's row (`gradcheck.mistakes.ROWS`).
 """
 
 import types
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax import results
 from mlp_jax.gradcheck import check_gradients
-from mlp_jax.gradcheck.mistakes import MISTAKES
+from mlp_jax.gradcheck.mistakes import MISTAKES, ROWS
 from mlp_jax.model import MLPConfig
 
 CLASS = """
@@ -68,7 +69,55 @@ def normalised(params, x, y, l2, masks):
     }
 """
 
+TANH = """
+import numpy as np
+
+def smooth(params, x, y, l2):
+    W1, b1, W2, b2 = (params[n] for n in ("W1", "b1", "W2", "b2"))
+    z = x @ W1 + b1
+    a = np.tanh(z)
+    scores = a @ W2 + b2
+    probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+    d = probs / probs.sum(axis=1, keepdims=True)
+    d[np.arange(len(y)), y] -= 1
+    d = d / len(y)
+    dz = (d @ W2.T) * (1 - a**2)
+    return {"W1": x.T @ dz + 2 * l2 * W1, "b1": dz.sum(axis=0), "W2": a.T @ d + 2 * l2 * W2, "b2": d.sum(axis=0)}
+"""
+
+RESIDUAL = """
+import numpy as np
+
+def residual(params, x, y, l2):
+    W1, b1, W2, b2, W3, b3 = (params[n] for n in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    z1 = x @ W1 + b1
+    a1 = np.maximum(z1, 0)
+    z2 = a1 @ W2 + b2
+    a2 = np.maximum(z2, 0) + a1
+    scores = a2 @ W3 + b3
+    probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+    d = probs / probs.sum(axis=1, keepdims=True)
+    d[np.arange(len(y)), y] -= 1
+    d = d / len(y)
+    da2 = d @ W3.T
+    dz2 = da2 * (z2 > 0)
+    da1 = dz2 @ W2.T + da2
+    dz1 = da1 * (z1 > 0)
+    return {
+        "W1": x.T @ dz1 + 2 * l2 * W1, "b1": dz1.sum(axis=0),
+        "W2": a1.T @ dz2 + 2 * l2 * W2, "b2": dz2.sum(axis=0),
+        "W3": a2.T @ d + 2 * l2 * W3, "b3": d.sum(axis=0),
+    }
+"""
+
 NETWORK = MLPConfig(hidden=(6,), batch_norm="before", dropout=0.5, inputs=7, classes=4)
+NETWORKS = {
+    CLASS: None,
+    FUNCTION: NETWORK,
+    TANH: MLPConfig(hidden=(6,), activation="tanh", inputs=7, classes=4),
+    RESIDUAL: MLPConfig(hidden=(6, 6), block="residual", inputs=7, classes=4),
+}
+"""Right gradients, and the networks that they belong to."""
 
 
 class Seed(NamedTuple):
@@ -80,51 +129,32 @@ class Seed(NamedTuple):
     source: str = CLASS
 
 
+def _example(code: str) -> Seed:
+    """The example of a row, in the first source that has its right line."""
+    old, new = MISTAKES[code].example
+    return Seed((code,), old, new, next(source for source in NETWORKS if old in source))
+
+
 SEEDS = (
     Seed((), "a2 = np.maximum(z2, 0)", "a2 = z2 * (z2 > 0)"),
     Seed((), "u.mean(axis=0)", "u.sum(axis=0) / len(y)", FUNCTION),
-    Seed(("batch_mean_missing",), "dz3 = dz3 / N", "pass"),
-    Seed(("batch_mean_twice",), "a2.T @ dz3", "a2.T @ dz3 / N"),
-    Seed(("sign",), "dz3 = dz3 / N", "dz3 = -dz3 / N"),
-    Seed(("l2_factor",), "+ 2 * reg * W2", "+ reg * W2"),
-    Seed(("l2_ignored",), "+ 2 * reg * W1", ""),
-    Seed(("l2_constant",), "+ 2 * reg * W2", "+ 2 * 0.05 * W2"),
-    Seed(("l2_on_bias",), "dz3.sum(axis=0)", "dz3.sum(axis=0) + 2 * reg * b2"),
-    Seed(("one_hot_missing",), "dz3[np.arange(N), y] -= 1", "pass"),
-    Seed(("mask_missing",), "da2 * (z2 > 0)", "da2"),
-    Seed(("mask_without_bias",), "(z2 > 0)", "(X @ W1 > 0)"),
-    Seed(("mask_wrong_tensor",), "(z2 > 0)", "(da2 > 0)"),
-    Seed(("mask_at_zero",), "(z2 > 0)", "(z2 >= 0)"),
-    Seed(("pre_activation_used",), "a2.T @ dz3", "z2.T @ dz3"),
-    Seed(("transpose",), "dz3 @ W2.T", "dz3 @ W2"),
-    Seed(("bias_mean",), "dz2.sum(axis=0)", "dz2.mean(axis=0)"),
-    Seed(("softmax_unstable",), "scores = scores - scores.max(axis=1, keepdims=True)", "pass"),
-    Seed(("bn_scale_dropped",), "dn = dz * gamma", "dn = dz", FUNCTION),
-    Seed(("bn_mean_term_dropped",), "dn - dn.mean(axis=0)", "dn", FUNCTION),
-    Seed(("bn_variance_term_dropped",), "- n * (dn * n).mean(axis=0)", "", FUNCTION),
-    Seed(("dropout_mask_missing",), "* masks[0] / (1 - 0.5) * (z > 0)", "* (z > 0)", FUNCTION),
-    Seed(("dropout_scale_missing",), "* masks[0] / (1 - 0.5) * (z > 0)", "* masks[0] * (z > 0)", FUNCTION),
-    Seed(("loss_mismatch",), ".mean() +", ".sum() +"),
-    Seed(("mutates_input",), "N = X.shape[0]", "N = X.shape[0]; X -= X.mean(axis=0)"),
-    Seed(("non_finite",), "(z2 > 0)", "(1 + z2 / abs(z2)) / 2"),
-    Seed(("wrong_shape",), "dz2.sum(axis=0)", "dz2.sum(axis=0, keepdims=True)"),
-    Seed(("unknown",), "da2 * (z2 > 0)", "np.tanh(da2) * (z2 > 0)"),
+    *(_example(row.code) for row in ROWS),
     Seed(("one_hot_missing", "mask_missing"), "dz3[np.arange(N), y] -= 1", "z2 = 1 + abs(z2)"),
 )
+NAMES = ("TwoLayerNet", "normalised", "smooth", "residual")
 
 
 def candidate(source: str, old: str = "", new: str = "") -> Any:
     """The class or function in a source, with one piece of its text replaced."""
     module = types.ModuleType("seeded")
     exec(compile(source.replace(old, new) if old else source, "<seeded>", "exec"), module.__dict__)
-    return next(value for name, value in vars(module).items() if name in ("TwoLayerNet", "normalised"))
+    return next(value for name, value in vars(module).items() if name in NAMES)
 
 
 def mutation_rows() -> Iterator[results.Row]:
     """One row per seeded change: what was changed, which codes it must get, which it got."""
     for seed in SEEDS:
-        config = NETWORK if seed.source is FUNCTION else None
-        report = check_gradients(candidate(seed.source, seed.old, seed.new), config)
+        report = check_gradients(candidate(seed.source, seed.old, seed.new), NETWORKS[seed.source])
         # a gradient with remarks only is right
         right = report.codes == list(seed.codes) and report.passed == all(MISTAKES[c].remark for c in seed.codes)
         yield {

@@ -89,13 +89,18 @@ def parts(result: Any) -> tuple[float | None, Any]:
     return None, result
 
 
+def fields_of(config: MLPConfig) -> list[list[str]]:
+    """Per layer, the fields of its parameters."""
+    fields = list(NAMES)
+    return [*(fields[: 2 if unit.norm == "none" else 4] for unit in config.units), fields[:2]]
+
+
 def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, dict[tuple[int, str], str]]:
     """Gradients by layer and field in float64, and the dtypes they came in, from a dict or a (nested) sequence.
 
     Raises UserError if there are none, or not as many as parameters.
     """
-    fields = list(NAMES)[: 4 if config.normalized else 2]
-    layers = [fields] * len(config.hidden) + [fields[:2]]
+    layers = fields_of(config)
     wanted = [(k, field) for k, layer in enumerate(layers) for field in layer]
     found: dict[tuple[int, str], Any] = {}
     if isinstance(grads, Mapping):

@@ -13,23 +13,33 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlp_jax import activations, losses
+from mlp_jax import activations, losses, model
+from mlp_jax.gradcheck import ops
 from mlp_jax.gradcheck.comparison import compiled, random_params
+from mlp_jax.gradcheck.ops import softmax
 from mlp_jax.model import MLPConfig, Params, Trace
+
+__all__ = [
+    "DATA_LOSSES", "KINK", "OVERFLOW", "Case", "Leaves", "Truth", "battery", "evaluate", "evaluated", "one_hot",
+    "slopes_of", "softmax",
+]  # fmt: skip
 
 NumpyParams = Any  # model.Params with numpy arrays
 NumpyTrace = Any  # model.Trace with numpy arrays
 
 Leaves = list[dict[str, np.ndarray]]  # per layer, by field: w, b, scale, shift
 OVERFLOW, KINK = "large logits", "pre-activations of 0"  # the cases that a remark may explain
-SATURATED = 1e-2  # slopes below this are differences of larger numbers
 EQUAL = 5  # all dimensions, and the batch, of the cases in which a transpose conforms
+# of scores (N, C) and labels (N,), the mean over the examples
+DATA_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "cross_entropy": lambda scores, y: losses.cross_entropy(scores, y).mean(),
+}
 
 
 class Case(NamedTuple):
     """A batch for one network, numpy arrays in float64 whose values float32 can hold.
 
-    x (N, D), y (N,), lambda; `seed` gives the dropout mask: `jax.random.key(seed)`.
+    x (N, D), y (N,), lambda; `seed` gives the dropout mask: `jax.random.key(seed)`. loss: a name in DATA_LOSSES.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Case(NamedTuple):
     y: np.ndarray
     l2: float
     seed: int
+    loss: str = "cross_entropy"
 
     def describe(self) -> str:
         """The case's name, dimensions and lambda."""
@@ -49,6 +60,8 @@ class Case(NamedTuple):
 class Truth(NamedTuple):
     """What is right in a case: J~ and its two parts, the gradient, and the forward pass.
 
+    activated, slopes: per hidden layer the activation at z and its derivative, (N, H); z and 1 without one.
+    d_scores: the derivative of the data loss by the scores, (N, C).
     size: per leaf, what an error is measured against: the gradient's norm, or a tenth of the norm of its terms'
       absolute values where that is larger. Terms that cancel leave rounding errors of the terms' size.
     drift: per leaf, norm of the change of the gradient for a relative change of 1 in every number that goes in.
@@ -58,6 +71,9 @@ class Truth(NamedTuple):
     data_loss: float
     grads: Leaves
     trace: NumpyTrace
+    activated: list[np.ndarray]
+    slopes: list[np.ndarray]
+    d_scores: np.ndarray
     size: list[dict[str, float]]
     drift: list[dict[str, float]]
 
@@ -100,7 +116,7 @@ def _case(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
     attempts = 20 if config.activation in ("relu", "leaky_relu") else 1
     for attempt in range(seed, seed + attempts):
         case = _draw(name, config, batch, l2, attempt, scale)
-        if all(_clear_of_kinks(hidden.z) for hidden in evaluate(case).trace.hidden):
+        if all(_clear_of_kinks(hidden.z) for hidden in _evaluate(case, case.params, case.x)[3].hidden):
             break
     return case
 
@@ -108,7 +124,7 @@ def _case(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
 def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale: float) -> Case:
     rng = np.random.default_rng(seed)
     params = jax.tree.map(lambda leaf: scale * np.array(leaf), _numpy_params(rng, config))
-    if config.normalized:  # scale and shift act on what is already normalised
+    if any(unit.norm != "none" for unit in config.units):  # scale and shift act on what is already normalised
         params = tuple(
             p._replace(scale=p.scale / scale, shift=p.shift / scale) if hasattr(p, "scale") else p for p in params
         )
@@ -117,13 +133,17 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
         y = np.full_like(y, config.classes - 1)
     if name == OVERFLOW:
         params[-1].b[:] += 1000  # the same for all classes: overflows exp, and changes nothing else
-    for layer in params[:-1]:
+    for layer, unit in zip(params[:-1], config.units, strict=True):
         if name == KINK:
             layer.w[:, 0], layer.b[0] = 0, 0
-            if hasattr(layer, "shift"):
+            if unit.norm != "none":
                 layer.shift[0] = 0
-        if name == "dead units":
-            (layer.shift if config.batch_norm == "before" else layer.b)[-1] = -30 * scale**2
+            if (
+                unit.norm == "before" and config.norm_axis == 1
+            ):  # there a column of equal numbers is not normalised to 0
+                layer.scale[0] = 0
+        if name == "dead units" and unit.active:
+            (layer.shift if unit.norm == "before" else layer.b)[-1] = -30 * scale**2
     params, x = jax.tree.map(_as_float32_can_hold, (params, x))
     return Case(name, config, params, x, y.astype(np.int64), float(np.float32(l2)), seed)
 
@@ -143,34 +163,51 @@ def _clear_of_kinks(z: np.ndarray) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(config: MLPConfig) -> Callable[..., Any]:
-    def run(params: Params, x: jax.Array, y: jax.Array, l2: ArrayLike, key: jax.Array) -> Any:
-        def loss(params: Params) -> tuple[jax.Array, Trace]:
-            return losses.objective(params, x, y, config, l2=l2, key=key)
+def _program(config: MLPConfig, loss: str) -> Callable[..., Any]:
+    activation, of_scores = activations.get(config.activation, config.negative_slope), DATA_LOSSES[loss]
 
-        (value, trace), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        slopes = [activations.get(config.activation, config.negative_slope).derivative(h.z) for h in trace.hidden]
-        return value, losses.cross_entropy(trace.logits, y).mean(), grads, trace, slopes
+    def run(params: Params, x: jax.Array, y: jax.Array, l2: ArrayLike, key: jax.Array) -> Any:
+        def objective(params: Params) -> tuple[jax.Array, Trace]:
+            traced = model.trace(params, x, config, key=key)
+            return of_scores(traced.logits, y) + l2 * losses.l2_penalty(params), traced
+
+        (value, trace), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        data_loss, d_scores = jax.value_and_grad(of_scores)(trace.logits, y)
+        pairs = list(zip(config.units, trace.hidden, strict=True))
+        activated = [activation.function(h.z) if unit.active else h.z for unit, h in pairs]
+        slopes = [activation.derivative(h.z) if unit.active else jax.numpy.ones_like(h.z) for unit, h in pairs]
+        return grads, value, data_loss, trace, activated, slopes, d_scores
 
     return compiled(run)
 
 
 def _evaluate(case: Case, params: NumpyParams, x: np.ndarray) -> Any:
     with jax.enable_x64(True):
-        answer = _program(case.config)(params, x, case.y, case.l2, jax.random.key(case.seed))
-        return jax.tree.map(np.asarray, answer)
+        program = _program(case.config, case.loss)
+        return jax.tree.map(np.asarray, program(params, x, case.y, case.l2, jax.random.key(case.seed)))
 
 
 def evaluate(case: Case) -> Truth:
     """Loss, gradient (by `jax.grad`) and forward pass of a case."""
-    loss, data_loss, grads, trace, slopes = _evaluate(case, case.params, case.x)
+    grads, loss, data_loss, trace, activated, slopes, d_scores = _evaluate(case, case.params, case.x)
     leaves = [layer._asdict() for layer in grads]
-    terms = _terms(case, trace, slopes)
+    drift = _drift(case, leaves)
+    truth = Truth(float(loss), float(data_loss), leaves, trace, activated, slopes, d_scores, [], drift)
+    terms = ops.term_sizes(ops.network(case, truth, 1.0, (case.l2,) * len(leaves)))
     size = [
-        {field: max(_norm(leaf), 0.1 * _norm(terms[k][field])) for field, leaf in layer.items()}
+        {field: max(_norm(leaf), 0.1 * terms[k][field]) for field, leaf in layer.items()}
         for k, layer in enumerate(leaves)
     ]
-    return Truth(float(loss), float(data_loss), leaves, trace, size, _drift(case, leaves))
+    return truth._replace(size=size)
+
+
+@functools.lru_cache(maxsize=32)
+def evaluated(
+    config: MLPConfig, *, seed: int = 0, scale: float = 1.0, loss: str = "cross_entropy"
+) -> tuple[tuple[Case, Truth], ...]:
+    """The battery of a network beside the truth about each case; kept, so that no array may be written to."""
+    cases = [case._replace(loss=loss) for case in battery(config, seed=seed, scale=scale)]
+    return tuple((case, evaluate(case)) for case in cases)
 
 
 def _drift(case: Case, leaves: Leaves, step: float = 1e-7) -> list[dict[str, float]]:
@@ -179,7 +216,7 @@ def _drift(case: Case, leaves: Leaves, step: float = 1e-7) -> list[dict[str, flo
     drift = [dict.fromkeys(layer, 0.0) for layer in leaves]
     for _ in range(2):
         moved = jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
-        for found, layer, worst in zip(_evaluate(case, *moved)[2], leaves, drift, strict=True):
+        for found, layer, worst in zip(_evaluate(case, *moved)[0], leaves, drift, strict=True):
             for field, leaf in layer.items():
                 worst[field] = max(worst[field], _norm(getattr(found, field) - leaf) / step)
     return drift
@@ -189,58 +226,29 @@ def _norm(array: np.ndarray) -> float:
     return float(np.linalg.norm(array))
 
 
-def _terms(case: Case, trace: NumpyTrace, slopes: list[np.ndarray]) -> Leaves:
-    """Per leaf, what it would be if no term of its own layer's backward step cancelled another.
-
-    The delta that is handed down is that of the true backward pass, so that nothing piles up with depth; but
-    psi - Delta, which may cancel to nothing itself, counts as a tenth of psi + Delta at least.
-    """
-    psi, delta_y = softmax(trace.logits), one_hot(case)
-    true = psi - delta_y
-    delta = np.where(true < 0, -1, 1) * np.maximum(np.abs(true), 0.1 * (psi + delta_y)) / len(case.y)
-    leaves = [_layer_terms(case, -1, trace.inputs, np.maximum(np.abs(delta), (psi + delta_y) / len(case.y)))]
-    for k in range(len(trace.hidden) - 1, -1, -1):
-        hidden, w = trace.hidden[k], case.params[k + 1].w
-        mask = 1 if hidden.mask is None else hidden.mask
-        # whatever the convention at a kink is, and what is left of 1 where a smooth unit saturates
-        slope = np.where(hidden.z == 0, 1, np.maximum(np.abs(slopes[k]), SATURATED * (slopes[k] != 0)))
-        terms, norm = _hidden_terms(case, k, hidden, np.abs(delta) @ np.abs(w).T * mask, slope, absolute=True)
-        leaves.append({**_layer_terms(case, k, hidden.inputs, terms), **norm})
-        delta, _ = _hidden_terms(case, k, hidden, delta @ w.T * mask, slope, absolute=False)
-    return leaves[::-1]
-
-
-def _hidden_terms(
-    case: Case, k: int, hidden: Any, delta: np.ndarray, slope: np.ndarray, *, absolute: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Back through activation and normalisation, with signs or with absolute values; scale and shift's terms."""
-    norm: dict[str, np.ndarray] = {}
-    for place in ("after", "before"):
-        if place == "before":
-            delta = delta * slope
-        if hidden.norm is None or case.config.batch_norm != place:
-            continue
-        n, scale = hidden.norm.normalized, case.params[k].scale
-        norm = {"scale": np.abs(delta * n).sum(0), "shift": np.abs(delta).sum(0)}
-        sign = -1
-        if absolute:
-            n, scale, sign = np.abs(n), np.abs(scale), 1
-        d = delta * scale
-        delta = (d + sign * d.mean(0) + sign * n * (d * n).mean(0)) * hidden.norm.inverse_std
-    return delta, norm
-
-
-def _layer_terms(case: Case, k: int, inputs: np.ndarray, delta: np.ndarray) -> dict[str, np.ndarray]:
-    w = np.abs(inputs).T @ delta + 2 * case.l2 * np.abs(case.params[k].w)
-    return {"w": w, "b": delta.sum(0)}
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """psi: softmax over each row of logits (N, C)."""
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
-
-
 def one_hot(case: Case) -> np.ndarray:
     """The report's Delta, (N, C)."""
     return np.asarray(np.eye(case.config.classes)[case.y])
+
+
+_PADDED = 8192  # what all tensors of a layer have together; a call takes longer than its numbers
+
+
+@functools.lru_cache
+def _derivative(activation: str, negative_slope: float | None) -> Callable[[np.ndarray], np.ndarray]:
+    return compiled(activations.get(activation, negative_slope).derivative)
+
+
+def slopes_of(activation: str, negative_slope: float | None, tensors: list[np.ndarray]) -> list[np.ndarray]:
+    """An activation's derivative at each of the tensors; compiled for one length only."""
+    flat, derivative = (
+        np.concatenate([tensor.ravel() for tensor in tensors]),
+        _derivative(activation, negative_slope),
+    )
+    parts = []
+    with jax.enable_x64(True):
+        for start in range(0, flat.size, _PADDED):
+            part = flat[start : start + _PADDED]
+            parts.append(np.asarray(derivative(np.pad(part, (0, _PADDED - part.size))))[: part.size])
+    cuts = np.cumsum([tensor.size for tensor in tensors])[:-1]
+    return [part.reshape(t.shape) for part, t in zip(np.split(np.concatenate(parts), cuts), tensors, strict=True)]

@@ -92,7 +92,7 @@ class InProcess(Asked):
 
     def leaf_names(self, config: MLPConfig) -> dict[tuple[int, str], str]:
         """All names of a network's leaves."""
-        return {(k, f): self.leaf_name(k, f) for k in range(len(config.hidden) + 1) for f in NAMES}
+        return {(k, f): self.leaf_name(k, f) for k in range(len(config.units) + 1) for f in NAMES}
 
     def ask(self, questions: list[Question]) -> list[Answer]:
         """One answer per question."""

@@ -8,9 +8,9 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.answers import DTYPES, Answer, Question
-from mlp_jax.gradcheck.battery import KINK, Case, Leaves, Truth, battery, evaluate
-from mlp_jax.gradcheck.diagnosis import Mistake
+from mlp_jax.gradcheck.battery import KINK, Case, Leaves, Truth, evaluate, evaluated
 from mlp_jax.gradcheck.objective import Purpose
+from mlp_jax.gradcheck.search import Mistake
 from mlp_jax.model import MLPConfig
 
 # relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
@@ -46,15 +46,17 @@ class Evidence:
 
     observed: its leaves in the parameters' shapes, without those that are not finite or cannot have that shape.
     shapes: what is wrong with the shapes, with a word on it. overflows: the cases whose large logits, and nothing
-    else, made something infinite. non_finite: (layer, field) of leaves that are not finite elsewhere.
+    else, made something infinite. non_finite: (layer, field) of leaves that are not finite elsewhere. has_state:
+    the first question, asked again, has another answer.
 
     Raises UserError if the candidate failed in every case.
     """
 
     def __init__(self, asked: Asked, config: MLPConfig, seed: int, scale: float) -> None:
-        cases = battery(config, seed=seed, scale=scale)
-        truths = [evaluate(case) for case in cases]
-        answers = asked.ask([Question(case, truth.masks) for case, truth in zip(cases, truths, strict=True)])
+        cases, truths = zip(*evaluated(config, seed=seed, scale=scale), strict=True)
+        questions = [Question(case, truth.masks) for case, truth in zip(cases, truths, strict=True)]
+        *answers, again, last = asked.ask([*questions[:-1], questions[0], questions[-1]])
+        answers.append(last)
         kept = [i for i, answer in enumerate(answers) if answer.leaves is not None]
         if not kept:
             raise UserError(f"{asked.name} gives no gradient: {answers[-1].error}")
@@ -69,6 +71,7 @@ class Evidence:
         }
         self.dtype = min(self.dtypes.values(), key=DTYPES.index)
         self.float32_inside = False
+        self.has_state = not _same(answers[0], again, TOLERANCE[self.dtype])
         self.observed: list[Leaves] = [[dict(layer) for layer in answer.leaves or []] for answer in self.answers]
         self.shapes = {m: note for k, field in self.leaves for m, note in self._shape(k, field)}
         self.overflows, self.non_finite, self.loss_is_finite = self._numbers()
@@ -88,8 +91,9 @@ class Evidence:
             return [(Mistake("transpose", k, field), "")]
         found, true = next((pair for pair in wrong if pair[0] is None), wrong[0])
         if any(found is None or found.size != np.prod(true) for found, true in wrong):
-            for leaves in self.observed:  # where the shape fits by accident, the values cannot
-                leaves[k].pop(field, None)
+            for leaves, (found_there, shape) in zip(self.observed, pairs, strict=True):
+                if found_there is not None and found_there.shape != shape:
+                    del leaves[k][field]
         else:
             for leaves, (_, shape) in zip(self.observed, pairs, strict=True):
                 leaves[k][field] = leaves[k][field].reshape(shape)
@@ -221,6 +225,14 @@ class Evidence:
             except (UserError, TypeError, ValueError):  # no longer a batch for this network
                 return None
         return other
+
+
+def _same(first: Answer, second: Answer, tolerance: float) -> bool:
+    """Whether two answers have the same leaves, but for rounding; what fails says nothing."""
+    pairs = zip(first.leaves or [], second.leaves or [], strict=False)
+    both = [(leaf, b[f]) for a, b in pairs for f, leaf in a.items() if f in b and b[f].shape == leaf.shape]
+    finite = [(a, b) for a, b in both if np.isfinite(a).all() and np.isfinite(b).all()]
+    return all(np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a) for a, b in finite)
 
 
 LOSS = (-1, "loss")

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 from mlp_jax.gradcheck import objective
-from mlp_jax.gradcheck.diagnosis import Mistake, cost, diagnose
 from mlp_jax.gradcheck.evidence import Evidence, explained_by_remarks
-from mlp_jax.gradcheck.hypotheses import Situation
 from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.objective import Purpose
+from mlp_jax.gradcheck.search import Mistake, Situation, cost, diagnose
 
 FIT_TOLERANCE = {"float64": 1e-7, "float32": 2e-3, "float16": 1e-1, "bfloat16": 3e-1}
 MASKS = ("mask_missing", "mask_wrong_tensor", "mask_without_bias")
@@ -46,6 +45,9 @@ def _readings(evidence: Evidence, convention: str) -> list[Judgement]:
     """Under every purpose that the candidate's loss allows, the likeliest first."""
     chosen = "full" if convention == "auto" else convention
     base = objective.j_tilde(evidence.cases, chosen)
+    if evidence.has_state:  # then nothing else is certain
+        everywhere = Mistake("state_between_calls", len(evidence.cases[0].params) - 1, "all")
+        return [Judgement(evidence, base, frozenset({everywhere}), True, False, False)]
     other = objective.j_tilde(evidence.cases, "half" if chosen == "full" else "full")
     for purpose in (base, other):
         evidence.settle_dtype(evidence.errors(purpose))
@@ -98,7 +100,11 @@ def _reading(evidence: Evidence, purpose: Purpose, *, mismatch: bool) -> Judgeme
     if all(MISTAKES[code].remark for code in codes):
         # what a remark does not excuse is too far off for rounding, and too close for any mistake on the list
         rest = [at for at in wrong if not explained_by_remarks(evidence.cases[at[0]], codes)]
-        found |= {Mistake("unknown", *max(rest, key=lambda at: at[1])[1:])} if rest else set()
+        closely = _told(diagnose(situations, 0.0)) if rest else found
+        if all(m.code != "unknown" for m in closely):
+            found = closely
+        else:
+            found |= {Mistake("unknown", *max(rest, key=lambda at: at[1])[1:])}
     return Judgement(evidence, purpose, found, True, mismatch, False)
 
 

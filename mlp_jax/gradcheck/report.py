@@ -8,11 +8,11 @@ import numpy as np
 
 from mlp_jax import results
 from mlp_jax.gradcheck.battery import OVERFLOW
-from mlp_jax.gradcheck.diagnosis import Mistake
 from mlp_jax.gradcheck.evidence import TOLERANCE, At, Evidence, explained_by_remarks
 from mlp_jax.gradcheck.judgement import Judgement
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, Purpose, gradient, j_tilde
+from mlp_jax.gradcheck.search import Mistake
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
@@ -138,7 +138,11 @@ def finding(code: str, where: str, leaves: tuple[str, ...] = (), detail: str = "
 def tell(judgement: Judgement, convention: str) -> Report:
     """The report on what was found."""
     evidence = judgement.evidence
-    mistakes = set(judgement.mistakes) | set(evidence.shapes)
+    shapeless = {(m.layer, m.place) for m in evidence.shapes if m.code == "wrong_shape"}
+    # what has the right shape where all dimensions are equal may say more, or nothing
+    mistakes = {m for m in judgement.mistakes if m.code != "unknown" or (m.layer, m.place) not in shapeless}
+    named = {(m.layer, m.place) for m in mistakes}
+    mistakes |= {m for m in evidence.shapes if m.code != "wrong_shape" or (m.layer, m.place) not in named}
     top = max((k for k, _ in evidence.non_finite), default=0)  # what that spoils further down is not told again
     mistakes |= {Mistake("non_finite", k, field) for k, field in evidence.non_finite if k == top}
     findings = _findings(judgement, mistakes)
@@ -197,8 +201,8 @@ def _about_the_loss(judgement: Judgement) -> str:
 def _detail(judgement: Judgement, mistake: Mistake) -> str:
     """What a leaf was found to be made of, where that says more than the code."""
     evidence = judgement.evidence
-    if mistake in evidence.shapes:
-        return evidence.shapes[mistake]
+    if mistake in evidence.shapes or mistake.detail:
+        return mistake.detail or evidence.shapes[mistake]
     if mistake.code not in ("l2_factor", "l2_constant", "unknown") or mistake.place != "w":
         return ""
     k, name = mistake.layer, evidence.asked.leaf_name(mistake.layer, "w")

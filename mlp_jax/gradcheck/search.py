@@ -1,0 +1,549 @@
+"""Which mistakes explain a wrong gradient? A search for the fewest, from the loss down to the first layer.
+
+The operations (`ops`) are walked in segments, from one product to the next below. In each segment the right step
+back and every alternative of the table (`mistakes.ROWS`) are tried; the leaves tell which of them the candidate
+took (`fits`). A wrong cotangent is passed on to the segments below, so that one mistake explains all it spoils.
+"""
+
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import combinations, product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.gradcheck import fits, ops
+from mlp_jax.gradcheck.battery import Case, Leaves, Truth
+from mlp_jax.gradcheck.deviations import Alternative, LeafAlternative
+from mlp_jax.gradcheck.fits import Array, Codes, Leaf, Sizes
+from mlp_jax.gradcheck.mistakes import MISTAKES, ROWS
+from mlp_jax.gradcheck.objective import Objective
+
+ANOTHER_PLACE = 0.1  # cost of a mistake that is made once more, against 1 for another mistake
+UNKNOWN = 10.0
+BEAM = 6
+MOST_TRIED = 5  # examples in a batch of which every dropout mask is tried
+WITHIN = 1.5  # more expensive ways than the best one that are followed
+# a leaf that needs one of these to be explained by a cotangent does not speak for that cotangent
+CANCELLING = {"batch_mean_missing", "batch_mean_twice", "bias_mean", "sign", "constant_factor", "mean_over_other"}
+
+Values = list[Array]  # one array per situation
+
+
+class Situation(NamedTuple):
+    """One case: the truth, the candidate's leaves (a missing one left out), and the objective.
+
+    rounding: per leaf, the norm of an error that rounding may cause.
+    """
+
+    case: Case
+    truth: Truth
+    observed: Leaves
+    objective: Objective
+    rounding: list[dict[str, float]]
+
+    @property
+    def n(self) -> int:
+        """Examples in the batch."""
+        return len(self.case.y)
+
+
+class Mistake(NamedTuple):
+    """A code, the layer (0 is the first), its place there, and what the code alone does not say, or "".
+
+    place: a leaf's field; "delta" for all that hangs on the layer's step back; "all" for the whole gradient.
+    """
+
+    code: str
+    layer: int
+    place: str
+    detail: str = ""
+
+
+def cost(mistakes: frozenset[Mistake]) -> float:
+    """Fewest different mistakes first, then fewest places; remarks count half, anything known before `unknown`."""
+    known = [m.code for m in mistakes if m.code != "unknown"]
+    codes = set(known)
+    different = sum(MISTAKES[code].cost for code in codes)
+    return different + ANOTHER_PLACE * (len(known) - len(codes)) + UNKNOWN * (len(mistakes) - len(known))
+
+
+def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake]:
+    """The cheapest set of mistakes that explains every leaf; `tolerance` is relative to each leaf's size.
+
+    If one factor stands before the whole gradient, penalty and all, that counts as one mistake.
+    """
+    best = _Search(situations, tolerance).best(most=2)
+    top = len(situations[0].observed) - 1
+    if cost(best) <= 1.3 and not any(m.code == "constant_factor" for m in best):
+        return best
+    for factor, codes in _whole_factors(situations, tolerance, top):
+        scaled = [
+            s._replace(observed=[{f: leaf / factor[i] for f, leaf in layer.items()} for layer in s.observed])
+            for i, s in enumerate(situations)
+        ]
+        found = _Search(scaled, tolerance).best(most=1) | {
+            Mistake(code, top, "all", detail) for code, detail in codes
+        }
+        best = min(best, found, key=cost)
+    return best
+
+
+def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> Iterator[tuple[Array, Codes]]:
+    """Factors that may stand before the whole gradient: those that the top layer's right step back shows."""
+    search = _Search(situations, tolerance)
+    segment = search.segments[0]
+    for leaf in segment.leaves:
+        way = segment.explain(leaf, segment.run(search.start(), ()))
+        for fit, codes, _ in way:
+            if fit.factor_codes and fit.factor.all() and not codes:
+                yield fit.factor, fit.factor_codes
+                return
+
+
+class State(NamedTuple):
+    """A way of going down to a product: the mistakes on it, the cotangent that arrives, and those over skips."""
+
+    mistakes: frozenset[Mistake]
+    cotangent: Values
+    pending: list[dict[int, Array]]
+
+
+class Change(NamedTuple):
+    """An alternative to the step back of operation `at` of a segment, and the codes of its mistakes."""
+
+    codes: tuple[str, ...]
+    at: int
+    alternative: Alternative
+
+
+class Delta(NamedTuple):
+    """One way through a segment: what arrives at every operation with leaves, and at the end."""
+
+    changes: tuple[Change, ...]
+    entering: dict[int, Values]
+    pending: list[dict[int, Array]]
+
+    @property
+    def codes(self) -> Codes:
+        """The mistakes on it."""
+        return tuple((code, change.alternative.detail) for change in self.changes for code in change.codes)
+
+
+Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's own product; those of the penalty
+
+
+class Segment:
+    """The operations from one product (or the loss) down to the next product, in every situation."""
+
+    def __init__(
+        self,
+        chains: list[list[ops.Op]],
+        situations: list[Situation],
+        sizes: Sizes,
+        tolerance: float,
+        loss: tuple[ops.Op, ...] = (),
+    ) -> None:
+        self.loss = loss  # where the segment hangs on the loss's product: what another product may have been given
+        self.rows: list[tuple[Any, ...]] = list(zip(*chains, strict=True))  # one operation in every situation
+        self.situations, self.sizes, self.tolerance = situations, sizes, tolerance
+        self.k = chains[0][-1].layer
+        self.last = len(self.rows) - 1
+        self.leaves = [
+            (at, leaf)
+            for at in range(self.last, 0, -1)
+            for field in ("w", "b", "scale", "shift")
+            if (leaf := self._leaf(at, field)) is not None
+        ]
+        self._changes: dict[bool, list[Change]] = {}
+        self._of_leaves: dict[tuple[int, str], list[tuple[str, LeafAlternative]]] = {}
+        self._squares = [sum(float((p.w**2).sum()) for p in s.case.params) for s in situations]
+
+    def _leaf(self, at: int, field: str) -> Leaf | None:
+        """One leaf of the operation number `at`, if the operation has it and the candidate gave it."""
+        op = self.rows[at][0]
+        fields = {ops.Affine: ("w", "b"), ops.Norm: ("scale", "shift")}.get(type(op), ())
+        given = [i for i, s in enumerate(self.situations) if field in s.observed[op.layer]]
+        if field not in fields or not given:
+            return None
+        chosen = [self.situations[i] for i in given]
+        values = [s.observed[op.layer][field] for s in chosen]
+        limits = [
+            max(
+                self.tolerance * max(s.truth.size[op.layer][field], float(np.linalg.norm(value))),
+                s.rounding[op.layer][field],
+            )
+            for s, value in zip(chosen, values, strict=True)
+        ]
+        parameters = [np.asarray(getattr(s.case.params[op.layer], field)) for s in chosen]
+        expected = [
+            2 * (s.objective.weights[op.layer] if field == "w" else s.objective.biases * (field == "b"))
+            for s in chosen
+        ]
+        return Leaf(op.layer, field, given, values, np.array(limits), parameters, np.array(expected))
+
+    # -- the ways through it
+
+    def run(
+        self,
+        state: State,
+        changes: tuple[Change, ...],
+        prefix: "Delta | None" = None,
+        *,
+        cases: int | None = None,
+    ) -> Delta:
+        """Down through all operations but the last, with some steps changed, in all cases or the first ones.
+
+        Raises ValueError for a change that does not conform.
+        """
+        by_place = {change.at: change for change in changes}
+        first = min(by_place, default=0) if prefix is not None else 0
+        entering = dict(prefix.entering) if prefix is not None else {0: state.cotangent}
+        g = entering[first][:cases]
+        passed_skip = any(isinstance(row[0], ops.Skip) for row in self.rows[:first])
+        pending = prefix.pending if prefix is not None and passed_skip else state.pending
+        for at in range(first, self.last):
+            g, pending = self._step(at, g, state, pending, by_place.get(at))
+            entering[at + 1] = g
+        return Delta(changes, entering, pending)
+
+    def _step(
+        self, at: int, g: Values, state: State, pending: list[dict[int, Array]], change: Change | None
+    ) -> tuple[Values, list[dict[int, Array]]]:
+        """One operation further down; fewer values than situations are those of the first."""
+        row = self.rows[at]
+        if isinstance(row[0], ops.Skip):
+            carried = [
+                op.carried(value, waiting, added=change is None)
+                for op, value, waiting in zip(row, g, pending, strict=False)
+            ]
+            return [value for value, _ in carried], [waiting for _, waiting in carried]
+        if change is None:
+            return [op.back(value) for op, value in zip(row, g, strict=False)], pending
+        return [change.alternative.back(j, value, state.cotangent[j]) for j, value in enumerate(g)], pending
+
+    def changes(self, late: bool) -> list[Change]:
+        """The alternatives of the table that are possible here."""
+        if late not in self._changes:
+            found = [
+                Change((row.code,), at, alternative)
+                for at in range(self.last)
+                for row in ROWS
+                if row.late == late
+                for alternative in row.instead.get(type(self.rows[at][0]), _none)(self.rows[at])
+                if not isinstance(self.rows[at][0], ops.Skip) or self._skips
+            ]
+            self._changes[late] = [*found, *_combined(found, self.rows), *([] if late else self._handed_down())]
+        return self._changes[late]
+
+    def _handed_down(self) -> Iterator[Change]:
+        """Below the scores: another derivative of the loss than the one that the scores' own leaves have."""
+        for row in ROWS if self.loss else ():
+            for alternative in row.instead.get(ops.Loss, _none)(self.loss):
+                yield Change((row.code,), 0, alternative._replace(back=partial(self._of_scores, alternative)))
+
+    def _of_scores(self, alternative: Alternative, j: int, g: Array, above: Array) -> Array:
+        return np.asarray(self.rows[0][j].back(alternative.back(j, g, above)))
+
+    @property
+    def _skips(self) -> bool:
+        return any(unit.skip for s in self.situations for unit in s.case.config.units)
+
+    def deltas(self, state: State, most: int, late: bool) -> Iterator[Delta]:
+        """The right way, and every wrong one with at most `most` changes, of different operations."""
+        right = self.run(state, ())
+        yield right
+        single = self.changes(late) if most == 1 else self.changes(False) + (self.changes(True) if late else [])
+        if late and most == 1:
+            yield from self._with_a_fresh_mask(state, right)
+        for number in range(1, most + 1):
+            for chosen in combinations(single, number):
+                if len({change.at for change in chosen}) == number:
+                    yield from self._wrong(state, chosen, right)
+
+    def _wrong(self, state: State, chosen: tuple[Change, ...], right: Delta) -> Iterator[Delta]:
+        """The way with some steps changed, unless it does not conform or the first case rules it out."""
+        with np.errstate(all="ignore"):
+            try:
+                first = self.run(state, chosen, right, cases=1)
+                if any(change.alternative.extra is not None for change in chosen):
+                    chosen = self._settled(state, chosen, right, first)
+                elif len(chosen) > 1 and not self._possible(first):
+                    return
+                if chosen:
+                    wrong = self.run(state, chosen, right)
+                    pairs = zip(wrong.entering[self.last], right.entering[self.last], strict=True)
+                    if all(a.shape == b.shape for a, b in pairs):
+                        yield wrong
+            except ValueError:
+                return
+
+    def _possible(self, first: Delta) -> bool:
+        """Whether the first case allows that a leaf was made from this way."""
+        return any(
+            leaf.at[0] == 0
+            and first.entering[at][0].shape == self.rows[at][0].shape
+            and fits.possible(leaf, self.rows[at][0].leaves(first.entering[at][0])[leaf.field])
+            for at, leaf in self.leaves
+        )
+
+    def _settled(self, state: State, chosen: tuple[Change, ...], right: Delta, first: Delta) -> tuple[Change, ...]:
+        """The changes with the number that the weights' leaf tells in the one that has an open one, or ()."""
+        leaf = next((leaf for at, leaf in self.leaves if at == self.last and leaf.field == "w"), None)
+        change, *others = sorted(chosen, key=lambda change: change.alternative.extra is None)
+        alternative, extra = change.alternative, change.alternative.extra
+        if (
+            leaf is None
+            or leaf.at[0] != 0
+            or extra is None
+            or any(c.alternative.extra is not None for c in others)
+        ):
+            return ()
+        along = change._replace(alternative=Alternative(extra))
+        direction = self.run(state, (along, *others), right, cases=1)
+        op, end = self.rows[self.last][0], self.last
+        number = fits.open_number(leaf, *(op.leaves(way.entering[end][0])["w"] for way in (first, direction)))
+        if number is None:
+            return ()
+
+        def known(j: int, g: Array, above: Array) -> Array:
+            return np.asarray(alternative.back(j, g, above) + number * extra(j, g, above))
+
+        return (change._replace(alternative=Alternative(known, alternative.say(number))), *others)
+
+    def _with_a_fresh_mask(self, state: State, right: Delta) -> Iterator[Delta]:
+        """With the dropout mask that the weights' leaf tells; NaN in cases with too many examples to try all."""
+        at = next((at for at, row in enumerate(self.rows) if isinstance(row[0], ops.Dropout)), None)
+        leaf = next((leaf for _, leaf in self.leaves if leaf.field == "w"), None)
+        if at is None or leaf is None:
+            return
+        masked = [self._masked(leaf, at, j, g) for j, g in enumerate(right.entering[at])]
+        if not all(values is None for values in masked):
+            unknown = [np.full_like(g, np.nan) for g in right.entering[at]]
+            values = [u if m is None else m for m, u in zip(masked, unknown, strict=True)]
+            change = Change(("fresh_mask",), at, Alternative(lambda j, g, above: values[j]))
+            yield self.run(state, (change,), right)
+
+    def _masked(self, leaf: Leaf, at: int, j: int, g: Array) -> Array | None:
+        """g times the mask that makes the leaf of situation j, column by column: there is no more to a column."""
+        if j not in leaf.at or len(g) > MOST_TRIED:
+            return None
+        number = leaf.at.index(j)
+        tried, off = list[Array](), list[Array]()
+        for kept in product((0.0, 1.0), repeat=len(g)):
+            tried.append(g * np.array(kept)[:, None] / (1 - self.rows[at][j].rate))
+            w = tried[-1]
+            for row in self.rows[at + 1 : self.last]:
+                w = row[j].back(w)
+            w = self.rows[self.last][j].leaves(w)["w"] + leaf.expected[number] * leaf.parameters[number]
+            off.append(np.linalg.norm(w - leaf.values[number], axis=0))
+        best = np.argmin(off, axis=0)
+        if not np.min(off, axis=0).max(initial=0.0) <= leaf.tolerances[number]:
+            return None
+        return np.stack([tried[index][:, column] for column, index in enumerate(best)], axis=1)
+
+    # -- what its leaves say
+
+    def explain(self, place: tuple[int, Leaf], delta: Delta) -> list[Way]:
+        """The ways to make a leaf from what arrives at its operation, the cheapest first; [] if nothing fits."""
+        at, leaf = place
+        entering = delta.entering[at]
+        ways: list[Way] = []
+        products = self._products(at, leaf)
+        for code, alternative in products if len(delta.changes) < 2 else products[:1]:
+
+            def term(j: int, alternative: LeafAlternative = alternative) -> Array:
+                return alternative.value(leaf.at[j], entering[leaf.at[j]])
+
+            try:
+                found = fits.fit(leaf, self.sizes, term)
+                if found is None and leaf.field == "w" and len(delta.changes) + bool(code) < 2:
+                    found = fits.with_penalty_value(leaf, self.sizes, term, self._squares)
+            except ValueError:
+                continue
+            if found is not None:
+                ways.append((found, ((code, alternative.detail),) if code else (), found.rest))
+                if not code and not found.factor_codes and not found.rest:
+                    return ways
+        return ways
+
+    def _products(self, at: int, leaf: Leaf) -> list[tuple[str, LeafAlternative]]:
+        key = (at, leaf.field)
+        if key not in self._of_leaves:
+            row, kind = self.rows[at], type(self.rows[at][0])
+            right = LeafAlternative(lambda j, g: row[j].leaves(g)[leaf.field])
+            others = [
+                (entry.code, alternative)
+                for entry in ROWS
+                for alternative in entry.instead.get((kind, leaf.field), _none)(row)
+            ]
+            self._of_leaves[key] = [("", right), *others]
+        return self._of_leaves[key]
+
+
+def _none(row: Sequence[Any]) -> Iterator[Any]:
+    """The alternatives of a mistake that is not made there."""
+    return iter(())
+
+
+def _combined(found: list[Change], rows: list[tuple[Any, ...]]) -> list[Change]:
+    """Two or three parts left out of one step back."""
+
+    def back(row: tuple[Any, ...], keywords: dict[str, Any], j: int, g: Array, above: Array) -> Array:
+        return np.asarray(row[j].back(g, **keywords))
+
+    changes = []
+    parts = [change for change in found if change.alternative.keywords]
+    for chosen in (c for number in (2, 3) for c in combinations(parts, number)):
+        if len({change.at for change in chosen}) == 1:
+            keywords = dict(ChainMap(*(dict(change.alternative.keywords) for change in chosen)))
+            alternative = Alternative(partial(back, rows[chosen[0].at], keywords))
+            changes.append(Change(tuple(change.codes[0] for change in chosen), chosen[0].at, alternative))
+    return changes
+
+
+class _Search:
+    """The search over all segments."""
+
+    def __init__(self, situations: list[Situation], tolerance: float) -> None:
+        self.situations = situations
+        chains = [ops.network(s.case, s.truth, s.objective.data, s.objective.weights) for s in situations]
+        self.sizes = _sizes(situations)
+        losses = tuple(chain[0][0] for chain in chains)
+        self.segments = [
+            Segment(list(parts), situations, self.sizes, tolerance, losses if number == 1 else ())
+            for number, parts in enumerate(zip(*chains, strict=True))
+        ]
+
+    def start(self) -> State:
+        """Before the loss."""
+        nothing = [np.zeros(0)] * len(self.situations)
+        return State(frozenset(), nothing, [{} for _ in self.situations])
+
+    def best(self, most: int) -> frozenset[Mistake]:
+        """Segment by segment; more than one change in one, and late ones, only where nothing else explains it."""
+        beam = [self.start()]
+        for segment in self.segments:
+            states = _steps(segment, beam, 1, late=False)
+            tries = [(1, True, BEAM), (2, False, 2), (2, True, 1)]
+            if most == 1 or cost(beam[0].mistakes) >= UNKNOWN:  # below what nothing explains, much is spoilt
+                tries = tries[:1]
+            for number, late, width in tries:
+                if cost(states[0].mistakes) < UNKNOWN + cost(beam[0].mistakes):
+                    break
+                states = sorted([*states, *_steps(segment, beam[:width], number, late)], key=_cost)
+            limit = _cost(states[0]) + WITHIN
+            beam = [state for state in states[:BEAM] if _cost(state) <= limit]
+        return beam[0].mistakes
+
+
+def _cost(state: State) -> float:
+    return cost(state.mistakes)
+
+
+def _sizes(situations: list[Situation]) -> Sizes:
+    configs = [s.case.config for s in situations]
+    names = {
+        "the number of features": [c.inputs for c in configs],
+        "the number of classes": [c.classes for c in configs],
+    }
+    for number in range(len(configs[0].units)):
+        names[f"the width of hidden layer {number + 1}"] = [c.units[number].outputs for c in configs]
+    others = {name: np.array(values, float) for name, values in names.items()}
+    return Sizes(np.array([float(s.n) for s in situations]), np.array([s.case.l2 for s in situations]), others)
+
+
+def _steps(segment: Segment, beam: list[State], most: int, late: bool) -> list[State]:
+    return sorted((state for above in beam for state in _step(segment, above, most, late)), key=_cost)
+
+
+def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
+    """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves."""
+    deltas = list(segment.deltas(above, most, late))
+    explained = [
+        [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta)]
+        for leaf in segment.leaves
+    ]
+    states = []
+    for i, delta in enumerate(deltas):
+        factors: dict[bytes, tuple[Array, Codes]] = {b"": (np.ones_like(segment.sizes.n), ())}
+        for ways in explained:
+            for j, (fit, _, _) in ways:
+                if j == i and fit.factor_codes and fit.factor.all():
+                    factors[fit.factor.round(9).tobytes()] = (fit.factor, _of_delta(fit.factor_codes))
+        for factor, factor_codes in factors.values():
+            codes = (*delta.codes, *factor_codes)
+            if segment.k == 0 and codes and _users(explained, i, factor) < min(2, len(segment.leaves)):
+                continue  # nothing lies below: what only one leaf shows is that leaf's own
+            found = above.mistakes | {Mistake(code, segment.k, "delta", detail) for code, detail in codes}
+            found = _accounted(segment, explained, deltas, i, factor, found)
+            values = [g * f for g, f in zip(delta.entering[segment.last], factor, strict=True)]
+            states.append(State(found, values, delta.pending))
+            if factor_codes and any(delta.pending):  # the factor may also stand where a skip ends
+                scaled = [{u: g * f for u, g in p.items()} for p, f in zip(delta.pending, factor, strict=True)]
+                states.append(State(found, values, scaled))
+    return sorted(states, key=_cost)[: 2 * BEAM]
+
+
+def _of_delta(codes: Codes) -> Codes:
+    return tuple(("batch_mean_twice" if code == "bias_mean" else code, detail) for code, detail in codes)
+
+
+def _users(explained: list[list[tuple[int, Way]]], i: int, factor: Array) -> int:
+    """How many leaves are explained by a way through the segment, with a factor, and nothing that cancels it."""
+    return sum(
+        any(
+            j == i
+            and np.allclose(fit.factor, factor, rtol=1e-6)
+            and not CANCELLING & {code for code, _ in (*own, *rest)}
+            for j, (fit, own, rest) in ways
+        )
+        for ways in explained
+    )
+
+
+def _accounted(
+    segment: Segment,
+    explained: list[list[tuple[int, Way]]],
+    deltas: list[Delta],
+    passed: int,
+    factor: Array,
+    found: frozenset[Mistake],
+) -> frozenset[Mistake]:
+    """The mistakes with those that explain the leaves, if way number `passed` is handed down with a factor.
+
+    A leaf may have been computed from another way: then its mistakes are the leaf's own. Beside a leaf of the same
+    layer that nothing explains, two mistakes in another leaf explain nothing either.
+    """
+    own = list[frozenset[Mistake]]()
+    for (at, leaf), ways in zip(segment.leaves, explained, strict=True):
+        layer = segment.rows[at][0].layer
+        choices = [frozenset({Mistake("unknown", layer, leaf.field)})]
+        for i, (fit, codes, rest) in ways:
+            if i == passed:
+                of_factor = _ratio(segment.sizes, leaf.field, fit, factor)
+                if of_factor is None:
+                    continue
+                all_codes = (*codes, *of_factor, *rest)
+            else:
+                all_codes = (*deltas[i].codes, *codes, *fit.factor_codes, *rest)
+            choices.append(frozenset(Mistake(code, layer, leaf.field, detail) for code, detail in all_codes))
+        own.append(min(choices, key=lambda choice: cost(found | choice)))
+        found |= own[-1]
+    unknown = [m for choice in own for m in choice if m.code == "unknown"]
+    dubious = [m for choice in own if unknown and len(choice) > 1 for m in choice]
+    return found - set(dubious) | {m._replace(code="unknown", detail="") for m in dubious}
+
+
+def _ratio(sizes: Sizes, field: str, fit: fits.Fit, factor: Array) -> Codes | None:
+    """The mistakes in a leaf's factor, beside a factor that is handed down."""
+    if (factor == 1).all():
+        return fit.factor_codes
+    ratio = fit.factor / factor
+
+    def agrees(values: Array) -> bool:
+        return bool(np.allclose(values, ratio, rtol=1e-6, atol=0))
+
+    named = fits.name_factor(sizes, field, agrees, lambda values: float(np.median(ratio / values)))
+    return None if named is None else named[1]
