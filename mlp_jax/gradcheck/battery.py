@@ -234,21 +234,22 @@ def one_hot(case: Case) -> np.ndarray:
 _PADDED = 8192  # what all tensors of a layer have together; a call takes longer than its numbers
 
 
+Kind = tuple[str, float | None]  # an activation, and the slope that replaces leaky_relu's own
+
+
 @functools.lru_cache
-def _derivative(activation: str, negative_slope: float | None) -> Callable[[np.ndarray], np.ndarray]:
-    return compiled(activations.get(activation, negative_slope).derivative)
+def _derivatives(kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    return compiled(lambda z: [activations.get(*kind).derivative(z) for kind in kinds])
 
 
-def slopes_of(activation: str, negative_slope: float | None, tensors: list[np.ndarray]) -> list[np.ndarray]:
-    """An activation's derivative at each of the tensors; compiled for one length only."""
-    flat, derivative = (
-        np.concatenate([tensor.ravel() for tensor in tensors]),
-        _derivative(activation, negative_slope),
-    )
-    parts = []
+def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Per activation, its derivative at each of the tensors; compiled together, and for one length only."""
+    flat, sizes = np.concatenate([tensor.ravel() for tensor in tensors]), [tensor.size for tensor in tensors]
+    padded = np.pad(flat, (0, -flat.size % _PADDED)).reshape(-1, _PADDED)
     with jax.enable_x64(True):
-        for start in range(0, flat.size, _PADDED):
-            part = flat[start : start + _PADDED]
-            parts.append(np.asarray(derivative(np.pad(part, (0, _PADDED - part.size))))[: part.size])
-    cuts = np.cumsum([tensor.size for tensor in tensors])[:-1]
-    return [part.reshape(t.shape) for part, t in zip(np.split(np.concatenate(parts), cuts), tensors, strict=True)]
+        rows = [jax.tree.map(np.asarray, _derivatives(kinds)(row)) for row in padded]
+    cuts = np.cumsum(sizes)
+    return [
+        [part.reshape(t.shape) for part, t in zip(np.split(np.concatenate(of_one), cuts), tensors, strict=False)]
+        for of_one in zip(*rows, strict=True)
+    ]

@@ -140,16 +140,16 @@ def slope_at(*names: str) -> Callable[[Ops], Alternatives]:
     """The derivative at another tensor; without names at any of the same shape, and at what is handed down."""
 
     def alternatives(ops: Ops) -> Alternatives:
-        kind = (ops[0].activation, ops[0].negative_slope)
+        def at(tensors: list[Array]) -> list[Array]:
+            return slopes_of(((ops[0].activation, ops[0].negative_slope),), tensors)[0]
+
         common = [name for name in ops[0].tensors if all(name in op.tensors for op in ops)]
         for name in names or [name for name in common if name != "without bias"]:
             if name in common:
-                yield _times(ops, slopes_of(*kind, [op.tensors[name] for op in ops]), f"at {name}" * (not names))
+                yield _times(ops, at([op.tensors[name] for op in ops]), f"at {name}" * (not names))
         if not names:
-            yield Alternative(lambda j, g, above: g * slopes_of(*kind, [g])[0], "at the gradient from above")
-            yield Alternative(
-                lambda j, g, above: g * slopes_of(*kind, [above])[0], "at the gradient of the layer above"
-            )
+            yield Alternative(lambda j, g, above: g * at([g])[0], "at the gradient from above")
+            yield Alternative(lambda j, g, above: g * at([above])[0], "at the gradient of the layer above")
 
     return alternatives
 
@@ -198,10 +198,13 @@ def form_at_z(ops: Ops) -> Alternatives:
 
 def of_another(ops: Ops) -> Alternatives:
     """The derivative of another activation, at z, or in its form in a."""
-    for name in activations.ACTIVATIONS:
-        both_kinked = kinked(ops[0]) is not None and name in ("relu", "leaky_relu")
-        if name not in (ops[0].activation, "identity") and not both_kinked:
-            yield _times(ops, slopes_of(name, None, [op.z for op in ops]), f"that of {name}")
+    kinks = ("relu", "leaky_relu") if kinked(ops[0]) is not None else ()
+    names = [name for name in activations.ACTIVATIONS if name not in (ops[0].activation, "identity", *kinks)]
+    every = slopes_of(tuple((name, None) for name in names), [op.z for op in ops])
+    for name, slopes in zip(names, every, strict=True):
+        yield _times(ops, slopes, f"that of {name}")
+    if not kinks:
+        yield from _leaky(ops, "that of a leaky ReLU with slope {:.3g}".format)
     for name in ("tanh", "sigmoid"):
         if name != ops[0].activation:
             yield _times(ops, [FORMS[name](op.a) for op in ops], f"that of {name}, taken at a")
@@ -209,22 +212,27 @@ def of_another(ops: Ops) -> Alternatives:
 
 def another_low_slope(ops: Ops) -> Alternatives:
     """1 right of 0, and left of it a number that is not the forward pass's, whichever of them at 0."""
-    if kinked(ops[0]) is None:
-        return
+    if kinked(ops[0]) is not None:
+        yield from _leaky(ops, "a slope of {:.3g}".format)
+        if kinked(ops[0]):
+            for is_right in (np.greater, np.greater_equal):
+                yield _times(ops, [is_right(op.z, 0).astype(float) for op in ops], "a slope of 0")
+
+
+def _leaky(ops: Ops, say: Callable[[float], str]) -> Alternatives:
     for is_right in (np.greater, np.greater_equal):
         right = [is_right(op.z, 0).astype(float) for op in ops]
         left = _times(ops, [1 - mask for mask in right]).back
-        yield _times(ops, right)._replace(extra=left, say="a slope of {:.3g}".format)
-        if kinked(ops[0]):
-            yield _times(ops, right, "a slope of 0")
+        yield _times(ops, right)._replace(extra=left, say=say)
 
 
 # -- dropout and skips -----------------------------------------------------------------------------------------
 
 
 def no_skip(ops: Ops) -> Alternatives:
-    """What arrives over the unit itself, without what a skip brings; `search` leaves that out."""
-    yield Alternative(lambda j, g, above: g)
+    """What arrives over the unit itself, without what a skip brings."""
+    if any(op.starts for op in ops):
+        yield Alternative(lambda j, g, above: g)
 
 
 def no_mask(ops: Ops) -> Alternatives:

@@ -14,19 +14,22 @@ Array = np.ndarray
 Codes = tuple[tuple[str, str], ...]  # of mistakes, each with what its code alone does not say
 CONSTANT = 1e-6  # how far apart a coefficient in two cases may be, relative to it
 SMALLEST = 1e-30  # a tolerance
+ROUGH = 1e-2
 LARGEST = 1e4  # a number that somebody may have written before a leaf
 
 
 class Leaf(NamedTuple):
     """One leaf in every case where the candidate gave it: which cases, and how closely it must fit there.
 
-    parameters: what it is the gradient of. expected: the coefficient of the parameter, 2 lambda for weights.
+    norms: of its values. parameters: what it is the gradient of. expected: the coefficient of the parameter, which
+    is 2 lambda for weights.
     """
 
     layer: int
     field: str
     at: list[int]
     values: list[Array]
+    norms: Array
     tolerances: Array
     parameters: list[Array]
     expected: Array
@@ -51,7 +54,7 @@ class Fit(NamedTuple):
 def name_factor(
     sizes: Sizes, field: str, agrees: Callable[[Array], bool], found: Callable[[Array], float]
 ) -> tuple[Array, Codes] | None:
-    """The first factor that agrees with a leaf: 1, N, 1/N, one with another number for N, c times one, or 0.
+    """The first factor that agrees with a leaf: 1, N, 1/N, one with another number for N, or c times one.
 
     found: the number c that suits the leaf best before values of all cases.
     """
@@ -67,8 +70,7 @@ def name_factor(
             if values is sizes.n and instead > 1.5 and abs(instead - round(instead)) < 1e-4 * instead:
                 return c * values, (("mean_over_other", f"it divides by {instead:.6g} in place of N"), *sign_code)
             return c * values, (*codes, ("constant_factor", f"{_digits(abs(c))} times"), *sign_code)
-    nothing = np.zeros_like(sizes.n)
-    return (nothing, (("constant_factor", "0 times"),)) if agrees(nothing) else None
+    return None
 
 
 def _known_factors(sizes: Sizes, twice: str) -> list[tuple[Codes, Array]]:
@@ -123,8 +125,8 @@ def _of_case(value: Array, parameter: Array, data: Array) -> tuple[float, ...]:
 
 def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
     rows = list[tuple[float, ...]]()
-    for j, (value, parameter, tolerance) in enumerate(
-        zip(leaf.values, leaf.parameters, leaf.tolerances, strict=True)
+    for j, (value, parameter, tolerance, norm) in enumerate(
+        zip(leaf.values, leaf.parameters, leaf.tolerances, leaf.norms, strict=True)
     ):
         data = term(j)
         if data.shape != value.shape:
@@ -135,14 +137,14 @@ def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
         if not np.isfinite(data).all():
             return None
         rows.append(_of_case(value, parameter, data))
-        if not rows[-1][1] <= tolerance * _allowance(rows[-1][0]):
+        if not rows[-1][1] <= _limit(tolerance, norm, rows[-1][0]):
             return None  # the first case alone rejects nearly every hypothesis
     return _Moments(*np.array(rows).T) if any(any(row) for row in rows) else None
 
 
-def _allowance(factor: Any) -> Any:
-    """How much more a leaf may be off where its data part is multiplied."""
-    return np.clip(np.abs(factor), 1.0, LARGEST)
+def _limit(tolerance: Any, value: Any, factor: Any) -> Any:
+    """How far off a leaf of the norm `value` may be where its data part is multiplied: rounding is, too."""
+    return np.minimum(tolerance * np.clip(np.abs(factor), 1.0, LARGEST), np.maximum(tolerance, ROUGH * value))
 
 
 def possible(leaf: Leaf, data: Array) -> bool:
@@ -151,7 +153,7 @@ def possible(leaf: Leaf, data: Array) -> bool:
         return False
     factor, distance, norm, *_ = _of_case(leaf.values[0], leaf.parameters[0], data)
     told = abs(factor) * norm > 10 * leaf.tolerances[0]  # a leaf that is 0 allows everything
-    return told and bool(distance <= leaf.tolerances[0] * _allowance(factor))
+    return told and bool(distance <= _limit(leaf.tolerances[0], leaf.norms[0], factor))
 
 
 def open_number(leaf: Leaf, data: Array, direction: Array) -> float | None:
@@ -162,7 +164,7 @@ def open_number(leaf: Leaf, data: Array, direction: Array) -> float | None:
         return None
     numbers, _, rank, _ = np.linalg.lstsq(matrix, value, rcond=None)
     factor, number, distance = float(numbers[0]), float(numbers[1]), _norm(matrix @ numbers - value)
-    if rank < 2 or not factor or not distance <= leaf.tolerances[0] * _allowance(factor):
+    if rank < 2 or not factor or not distance <= _limit(leaf.tolerances[0], leaf.norms[0], factor):
         return None
     return number / factor if abs(number) > 1e-6 * abs(factor) else None
 
@@ -172,7 +174,7 @@ def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
 
     def agrees(values: Array) -> bool:
         distance = np.hypot(m.distance, (m.factor - values[at]) * m.norm)
-        return bool(np.all(distance <= leaf.tolerances * _allowance(values[at])))
+        return bool(np.all(distance <= _limit(leaf.tolerances, leaf.norms, values[at])))
 
     def found(values: Array) -> float:
         unit, weight = values[at], (m.norm / np.maximum(leaf.tolerances, SMALLEST)) ** 2
@@ -180,11 +182,13 @@ def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
         return float((weight * unit * m.factor).sum()) / total if total else np.nan
 
     named = name_factor(sizes, leaf.field, agrees, found)
+    if named is None and not any(value.any() for value in leaf.values):
+        named = np.zeros_like(sizes.n), (("constant_factor", "0 times"),)
     if named is None:
         return None
     factor, size = named[0][at], np.where(m.size > 0, m.size, 1.0)
     coefficients = np.where(m.size > 0, (m.along_v - factor * m.along_t) / size, 0.0)
-    allowed = np.where(m.size > 0, 2 * leaf.tolerances * _allowance(factor) / size, np.inf)
+    allowed = np.where(m.size > 0, 2 * _limit(leaf.tolerances, leaf.norms, factor) / size, np.inf)
     rest = _penalty(leaf, sizes, coefficients, allowed, factor)
     return None if rest is None else Fit(named[0], named[1], rest)
 

@@ -261,7 +261,7 @@ ROWS: tuple[Row, ...] = (
         "the chain rule: every step back multiplies what arrives by the step's own derivative",
         "multiply by the upstream gradient (dout)",
         ("da2 * (z2 > 0)", "1.0 * (z2 > 0)"),
-        {Affine: d.without_upstream, Slope: d.without_upstream, Norm: d.without_upstream},
+        dict.fromkeys((Affine, Skip, Dropout, Slope, Norm), d.without_upstream),
     ),
     Row(
         "updated_weights",

@@ -203,10 +203,12 @@ class Dropout(Op):
 class Skip(Op):
     """A unit's output, where skip connections start or end.
 
-    reach: the unit adds the output of the one that stands so many before it; 0: of none.
+    reach: the unit adds the output of the one that stands so many before it; 0: of none. starts: whether a later
+    unit adds this one's output.
     """
 
     reach: int
+    starts: bool
 
     def back(self, g: Array) -> Array:
         """What arrives over the unit itself; `carried` adds the rest."""
@@ -239,7 +241,8 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
         ops: list[Op] = [products[k + 1]]
         if k + 1 < len(units) and units[k + 1].norm == "input":
             ops.append(_norm(case, trace, k + 1, products[k].outputs[0]))
-        ops.append(Skip(k, units[k].skip))
+        starts = any(unit.skip and number - unit.skip == k for number, unit in enumerate(units))
+        ops.append(Skip(k, units[k].skip, starts))
         hidden = trace.hidden[k]
         if hidden.mask is not None:
             ops.append(Dropout(k, hidden.mask, config.dropout))

@@ -169,19 +169,17 @@ class Segment:
             return None
         chosen = [self.situations[i] for i in given]
         values = [s.observed[op.layer][field] for s in chosen]
+        norms = np.array([float(np.linalg.norm(value)) for value in values])
         limits = [
-            max(
-                self.tolerance * max(s.truth.size[op.layer][field], float(np.linalg.norm(value))),
-                s.rounding[op.layer][field],
-            )
-            for s, value in zip(chosen, values, strict=True)
+            max(self.tolerance * max(s.truth.size[op.layer][field], norm), s.rounding[op.layer][field])
+            for s, norm in zip(chosen, norms, strict=True)
         ]
         parameters = [np.asarray(getattr(s.case.params[op.layer], field)) for s in chosen]
         expected = [
             2 * (s.objective.weights[op.layer] if field == "w" else s.objective.biases * (field == "b"))
             for s in chosen
         ]
-        return Leaf(op.layer, field, given, values, np.array(limits), parameters, np.array(expected))
+        return Leaf(op.layer, field, given, values, norms, np.array(limits), parameters, np.array(expected))
 
     # -- the ways through it
 
@@ -213,15 +211,18 @@ class Segment:
     ) -> tuple[Values, list[dict[int, Array]]]:
         """One operation further down; fewer values than situations are those of the first."""
         row = self.rows[at]
+        back = None if change is None else change.alternative.back
         if isinstance(row[0], ops.Skip):
             carried = [
-                op.carried(value, waiting, added=change is None)
-                for op, value, waiting in zip(row, g, pending, strict=False)
+                op.carried(
+                    value if back is None else back(j, value, state.cotangent[j]), waiting, added=back is None
+                )
+                for j, (op, value, waiting) in enumerate(zip(row, g, pending, strict=False))
             ]
             return [value for value, _ in carried], [waiting for _, waiting in carried]
-        if change is None:
+        if back is None:
             return [op.back(value) for op, value in zip(row, g, strict=False)], pending
-        return [change.alternative.back(j, value, state.cotangent[j]) for j, value in enumerate(g)], pending
+        return [back(j, value, state.cotangent[j]) for j, value in enumerate(g)], pending
 
     def changes(self, late: bool) -> list[Change]:
         """The alternatives of the table that are possible here."""
@@ -232,7 +233,6 @@ class Segment:
                 for row in ROWS
                 if row.late == late
                 for alternative in row.instead.get(type(self.rows[at][0]), _none)(self.rows[at])
-                if not isinstance(self.rows[at][0], ops.Skip) or self._skips
             ]
             self._changes[late] = [*found, *_combined(found, self.rows), *([] if late else self._handed_down())]
         return self._changes[late]
@@ -245,10 +245,6 @@ class Segment:
 
     def _of_scores(self, alternative: Alternative, j: int, g: Array, above: Array) -> Array:
         return np.asarray(self.rows[0][j].back(alternative.back(j, g, above)))
-
-    @property
-    def _skips(self) -> bool:
-        return any(unit.skip for s in self.situations for unit in s.case.config.units)
 
     def deltas(self, state: State, most: int, late: bool) -> Iterator[Delta]:
         """The right way, and every wrong one with at most `most` changes, of different operations."""
@@ -313,35 +309,45 @@ class Segment:
         return (change._replace(alternative=Alternative(known, alternative.say(number))), *others)
 
     def _with_a_fresh_mask(self, state: State, right: Delta) -> Iterator[Delta]:
-        """With the dropout mask that the weights' leaf tells; NaN in cases with too many examples to try all."""
+        """With the dropout mask that the leaves tell; NaN in cases with too many examples to try all of them."""
         at = next((at for at, row in enumerate(self.rows) if isinstance(row[0], ops.Dropout)), None)
-        leaf = next((leaf for _, leaf in self.leaves if leaf.field == "w"), None)
-        if at is None or leaf is None:
+        if at is None or not self.leaves:
             return
-        masked = [self._masked(leaf, at, j, g) for j, g in enumerate(right.entering[at])]
-        if not all(values is None for values in masked):
+        masked = [self._masked(at, j, g) for j, g in enumerate(right.entering[at])]
+        small = [m is None for m, g in zip(masked, right.entering[at], strict=True) if len(g) <= MOST_TRIED]
+        if small and not any(small):
             unknown = [np.full_like(g, np.nan) for g in right.entering[at]]
             values = [u if m is None else m for m, u in zip(masked, unknown, strict=True)]
             change = Change(("fresh_mask",), at, Alternative(lambda j, g, above: values[j]))
             yield self.run(state, (change,), right)
 
-    def _masked(self, leaf: Leaf, at: int, j: int, g: Array) -> Array | None:
-        """g times the mask that makes the leaf of situation j, column by column: there is no more to a column."""
-        if j not in leaf.at or len(g) > MOST_TRIED:
+    def _masked(self, at: int, j: int, g: Array) -> Array | None:
+        """g times the mask that makes the leaves of situation j, column by column: none depends on another."""
+        if len(g) > MOST_TRIED:
             return None
-        number = leaf.at.index(j)
+        leaves = {(where, leaf.field): leaf for where, leaf in self.leaves if where > at and j in leaf.at}
         tried, off = list[Array](), list[Array]()
         for kept in product((0.0, 1.0), repeat=len(g)):
             tried.append(g * np.array(kept)[:, None] / (1 - self.rows[at][j].rate))
-            w = tried[-1]
-            for row in self.rows[at + 1 : self.last]:
-                w = row[j].back(w)
-            w = self.rows[self.last][j].leaves(w)["w"] + leaf.expected[number] * leaf.parameters[number]
-            off.append(np.linalg.norm(w - leaf.values[number], axis=0))
-        best = np.argmin(off, axis=0)
-        if not np.min(off, axis=0).max(initial=0.0) <= leaf.tolerances[number]:
+            off.append(self._off(leaves, at, j, tried[-1]))
+        best, least = np.argmin(off, axis=0), np.min(off, axis=0)
+        if not leaves or not least.max() <= 1:
             return None
         return np.stack([tried[index][:, column] for column, index in enumerate(best)], axis=1)
+
+    def _off(self, leaves: dict[tuple[int, str], Leaf], at: int, j: int, g: Array) -> Array:
+        """Per column, how far the leaves are from what g behind operation `at` makes them, in tolerances."""
+        worst = np.zeros(g.shape[1])
+        for where in range(at + 1, self.last + 1):
+            made = self.rows[where][j].leaves(g)
+            for field, leaf in ((field, leaves[where, field]) for field in made if (where, field) in leaves):
+                i = leaf.at.index(j)
+                rest = made[field] + leaf.expected[i] * leaf.parameters[i] - leaf.values[i]
+                worst = np.maximum(
+                    worst, np.sqrt((rest**2).sum(axis=0) if rest.ndim > 1 else rest**2) / leaf.tolerances[i]
+                )
+            g = self.rows[where][j].back(g) if where < self.last else g
+        return worst
 
     # -- what its leaves say
 
@@ -473,11 +479,13 @@ def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
                 if j == i and fit.factor_codes and fit.factor.all():
                     factors[fit.factor.round(9).tobytes()] = (fit.factor, _of_delta(fit.factor_codes))
         for factor, factor_codes in factors.values():
-            codes = (*delta.codes, *factor_codes)
-            if segment.k == 0 and codes and _users(explained, i, factor) < min(2, len(segment.leaves)):
+            codes, users = (*delta.codes, *factor_codes), _users(explained, i, factor)
+            if segment.k == 0 and codes and users < min(2, len(segment.leaves)):
                 continue  # nothing lies below: what only one leaf shows is that leaf's own
             found = above.mistakes | {Mistake(code, segment.k, "delta", detail) for code, detail in codes}
             found = _accounted(segment, explained, deltas, i, factor, found)
+            if users < 2 and _far_fetched(codes) and any(m.code == "unknown" for m in found - above.mistakes):
+                continue
             values = [g * f for g, f in zip(delta.entering[segment.last], factor, strict=True)]
             states.append(State(found, values, delta.pending))
             if factor_codes and any(delta.pending):  # the factor may also stand where a skip ends
@@ -488,6 +496,11 @@ def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
 
 def _of_delta(codes: Codes) -> Codes:
     return tuple(("batch_mean_twice" if code == "bias_mean" else code, detail) for code, detail in codes)
+
+
+def _far_fetched(codes: Codes) -> bool:
+    """Whether this explains nothing beside a leaf that nothing explains."""
+    return len(codes) > 1 or any(code == "constant_factor" for code, _ in codes)
 
 
 def _users(explained: list[list[tuple[int, Way]]], i: int, factor: Array) -> int:
@@ -514,12 +527,12 @@ def _accounted(
     """The mistakes with those that explain the leaves, if way number `passed` is handed down with a factor.
 
     A leaf may have been computed from another way: then its mistakes are the leaf's own. Beside a leaf of the same
-    layer that nothing explains, two mistakes in another leaf explain nothing either.
+    layer that nothing explains, two mistakes in another leaf, or another way, explain nothing either.
     """
-    own = list[frozenset[Mistake]]()
+    own = list[tuple[frozenset[Mistake], bool]]()
     for (at, leaf), ways in zip(segment.leaves, explained, strict=True):
         layer = segment.rows[at][0].layer
-        choices = [frozenset({Mistake("unknown", layer, leaf.field)})]
+        choices = [(frozenset({Mistake("unknown", layer, leaf.field)}), False)]
         for i, (fit, codes, rest) in ways:
             if i == passed:
                 of_factor = _ratio(segment.sizes, leaf.field, fit, factor)
@@ -528,11 +541,12 @@ def _accounted(
                 all_codes = (*codes, *of_factor, *rest)
             else:
                 all_codes = (*deltas[i].codes, *codes, *fit.factor_codes, *rest)
-            choices.append(frozenset(Mistake(code, layer, leaf.field, detail) for code, detail in all_codes))
-        own.append(min(choices, key=lambda choice: cost(found | choice)))
-        found |= own[-1]
-    unknown = [m for choice in own for m in choice if m.code == "unknown"]
-    dubious = [m for choice in own if unknown and len(choice) > 1 for m in choice]
+            mistakes = frozenset(Mistake(code, layer, leaf.field, detail) for code, detail in all_codes)
+            choices.append((mistakes, len(mistakes) > 1 or bool(i != passed and deltas[i].changes)))
+        own.append(min(choices, key=lambda choice: cost(found | choice[0])))
+        found |= own[-1][0]
+    unknown = any(m.code == "unknown" for mistakes, _ in own for m in mistakes)
+    dubious = [m for mistakes, far_fetched in own if unknown and far_fetched for m in mistakes]
     return found - set(dubious) | {m._replace(code="unknown", detail="") for m in dubious}
 
 
