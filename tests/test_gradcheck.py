@@ -575,12 +575,6 @@ def test_the_table_of_seeded_mistakes():
     assert "| sign" in _mutants.mutation_table(rows)
 
 
-@pytest.mark.parametrize("options", [{"layer_norm": "before"}, {"block": "residual"}, {"block": "bottleneck"}])
-def test_a_network_that_cannot_be_checked_is_refused(options):
-    with pytest.raises(UserError, match="cannot be checked yet"):
-        check_gradients(lambda params, x, y, l2: params, MLPConfig(hidden=(6, 6), inputs=7, classes=4, **options))
-
-
 def test_a_class_of_a_notebook_whose_loss_raises_is_an_answer_and_no_crash():
     code = """
 import numpy as np

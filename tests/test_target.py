@@ -83,9 +83,10 @@ UNUSABLE = [
     (CLASS.replace("N = X.shape[0]", "raise SystemExit"), "net.py:13: SystemExit"),
     (CLASS.replace("return loss, grads", "return loss"), "returned float64, not gradients"),
     ("raise SystemExit(0)", "net.py:1: SystemExit"),
-    # dies between its import and the first question
+    # dies before its first answer, mostly before the first question
     (
-        f"import os, threading\nthreading.Timer(0.02, os._exit, [4]).start()\n{CLASS}",
+        "import os, threading, time\nthreading.Timer(0.02, os._exit, [4]).start()\n"
+        + CLASS.replace("N = X.shape[0]", "time.sleep(9); N = X.shape[0]"),
         "ended its process (exit code 4)",
     ),
 ]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from mlp_jax.errors import UserError, in_range, one_of
+from mlp_jax.errors import in_range, one_of
 from mlp_jax.gradcheck.answers import NAMES, Answer, Question
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
@@ -60,10 +60,6 @@ def check(
     """`check_gradients` for anything that can be asked."""
     one_of("l2_convention", l2_convention, ("auto", *CONVENTIONS))
     in_range("scale", scale, *SCALES)
-    if config is not None and (config.layer_norm != "none" or config.block != "plain"):
-        raise UserError(
-            "layer normalisation, residual and bottleneck blocks cannot be checked yet: leave them out"
-        )
     trusted_witness()
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
