@@ -152,7 +152,7 @@ def candidate(source: str, old: str = "", new: str = "") -> Any:
 
 
 def mutation_rows() -> Iterator[results.Row]:
-    """One row per seeded change: what was changed, which codes it must get, which it got."""
+    """One row per seeded change: what was changed, which codes it must get, which it got, and what is said."""
     for seed in SEEDS:
         report = check_gradients(candidate(seed.source, seed.old, seed.new), NETWORKS[seed.source])
         # a gradient with remarks only is right
@@ -162,17 +162,21 @@ def mutation_rows() -> Iterator[results.Row]:
             "seeded": list(seed.codes),
             "change": f"{seed.old} -> {seed.new or '(nothing)'}",
             "found": report.codes,
+            "said": " ".join(finding.sentence for finding in report.findings),
             "verdict": "PASS" if right else "FAIL",
         }
 
 
 def mutation_table(rows: list[results.Row]) -> str:
-    """Every mistake, what it is, how it was seeded, and what was found, as a Markdown table."""
-    lines = []
-    for row in rows:
-        does = " and ".join(MISTAKES[code].does for code in row["seeded"]) or "is right"
-        found = ", ".join(row["found"]) or "(none)"
-        lines.append(
-            [", ".join(row["seeded"]) or "(none)", f"the code {does}", f"`{row['change']}`", found, row["verdict"]]
-        )
-    return results.table(["mistake", "what it is", "seeded as", "found", ""], lines)
+    """Every mistake, how it was seeded, what was found, and what was said of it, as a Markdown table."""
+    lines = [
+        [
+            ", ".join(row["seeded"]) or "(none)",
+            f"`{row['change']}`",
+            ", ".join(row["found"]) or "(none)",
+            row["verdict"],
+            row.get("said", ""),
+        ]
+        for row in rows
+    ]
+    return results.table(["mistake", "seeded as", "found", "", "what is said"], lines)

@@ -571,7 +571,7 @@ def test_wrong_options(options):
 
 
 def test_the_table_of_seeded_mistakes():
-    rows = [{"seeded": ["sign"], "change": "a -> b", "found": [], "verdict": "FAIL"}]
+    rows = [{"seeded": ["sign"], "change": "a -> b", "found": [], "verdict": "FAIL", "said": ""}]
     assert "| sign" in _mutants.mutation_table(rows)
 
 

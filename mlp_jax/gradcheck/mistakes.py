@@ -130,7 +130,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "softmax_jacobian_diagonal",
         "uses only the diagonal of the softmax's Jacobian, so that the scores of wrong classes get no gradient",
-        "dpsi_y/dz3 is psi_y (Delta - psi): it has a term for every class (equation 3)",
+        "the derivative dpsi_y/dz3 is psi_y (Delta - psi): it has a term for every class (equation 3)",
         "use (psi - Delta) / N in all columns",
         ("dz3 = probs.copy()", "dz3 = probs * np.eye(W2.shape[1])[y]"),
         {Loss: d.true_class_alone},
@@ -138,7 +138,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "softmax_derivative_missing",
         "leaves the softmax's derivative out, and takes the derivative by psi (or log psi) for that by z3",
-        "dJ/dz3 is dJ/dpsi times the softmax's Jacobian (equation 1), together (psi - Delta) / N",
+        "the derivative dJ/dz3 is dJ/dpsi times the softmax's Jacobian (equation 1), together (psi - Delta) / N",
         "use (psi - Delta) / N",
         ("dz3[np.arange(N), y] -= 1", "dz3 = -np.eye(W2.shape[1])[y] / probs"),
         {Loss: d.derivative_by_psi},
@@ -154,7 +154,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "softmax_axis",
         "takes the softmax over the wrong axis",
-        "psi of one example is a probability for every class: each row of it sums to 1",
+        "the softmax gives an example a probability for every class: each row of psi sums to 1",
         "sum with axis=1, keepdims=True",
         ("dz3 = probs.copy()", "dz3 = np.exp(scores); dz3 = dz3 / dz3.sum(axis=0)"),
         {Loss: d.softmax_over},
@@ -242,7 +242,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "own_output",
         "multiplies by the layer's own output where its input belongs",
-        "dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)",
+        "the gradient dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)",
         "use what the forward pass multiplied by W",
         ("a1.T @ dz2", "a2.T @ dz2"),
         {W: d.output_for_inputs, SCALE: d.scale_from("output")},
@@ -250,7 +250,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "transpose",
         "leaves a transpose out, or has one too many",
-        "dJ/da2 is dJ/dz3 W2^T, and dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)",
+        "the derivative dJ/da2 is dJ/dz3 W2^T, and dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)",
         "check the shapes with N, D, H and C all different",
         ("dz3 @ W2.T", "dz3 @ W2"),
         {Affine: d.straight, W: d.transposed_products},
@@ -266,7 +266,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "updated_weights",
         "goes back through weights that have been updated already",
-        "dJ/da2 is dJ/dz3 W2^T with the W2 of the forward pass (equation 12)",
+        "the derivative dJ/da2 is dJ/dz3 W2^T with the W2 of the forward pass (equation 12)",
         "compute all gradients first, and update the weights then",
         ("da2 = dz3 @ W2.T", "da2 = dz3 @ (W2 - 0.1 * (a2.T @ dz3)).T"),
         {Affine: d.after_a_step},
@@ -300,7 +300,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "bn_scale_dropped",
         "goes back through the normalisation without its scale",
-        "dJ/dn = dJ/dy * scale (Ioffe & Szegedy 2015, section 3)",
+        "the derivative dJ/dn is dJ/dy * scale (Ioffe & Szegedy 2015, section 3)",
         "multiply by the scale before the other terms",
         ("dn = dz * gamma", "dn = dz"),
         {Norm: d.parts(lambda m: {"scaled": False})},
@@ -324,7 +324,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "bn_std_dropped",
         "goes back through the normalisation without dividing by the standard deviation",
-        "n = (u - mean) / std: everything that goes back to u is divided by std",
+        "the forward pass has n = (u - mean) / std: everything that goes back to u is divided by std",
         "divide by std = sqrt(var + eps)",
         ("n * (dn * n).mean(axis=0)) / std", "n * (dn * n).mean(axis=0))"),
         {Norm: d.parts(lambda m: {"divided": False})},
@@ -409,7 +409,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "softmax_unstable",
         "overflows for large scores, because exp is taken of them as they are",
-        "psi does not change if the largest score of each row is subtracted first",
+        "the softmax does not change if the largest score of each row is subtracted first",
         "scores -= scores.max(axis=1, keepdims=True) before np.exp",
         ("scores = scores - scores.max(axis=1, keepdims=True)", "pass"),
         remark=True,
