@@ -128,6 +128,13 @@ VARIANTS = (
     Seed(("mutates_input",), "return loss, grads", "W1 *= 0.9; return loss, grads"),
     Seed(("mutates_input",), "return loss, grads", "y[:] = y[0]; return loss, grads"),
     Seed(("mutates_input",), "z = gamma * n + beta", "gamma *= 2; z = gamma * n + beta", FUNCTION),
+    Seed(("state_between_calls",), "return loss, grads",
+         "kept = vars(type(self)).get('K', {}); type(self).K = {k: v + kept.get(k, 0) for k, v in grads.items()}; "
+         "return loss, type(self).K"),
+    Seed(("state_between_calls",), "return loss, grads",
+         "kept = vars(type(self)).get('K', {}); same = [k for k in kept if kept[k].shape == grads[k].shape]; "
+         "type(self).K = grads | {k: grads[k] + kept[k] for k in same}; return loss, type(self).K"),
+    Seed(("constant_factor",), '"b2": dz3.sum(axis=0)', '"b2": np.zeros_like(b2)'),
     Seed(("non_finite",), '"b1": dz2.sum(axis=0)', '"b1": dz2.sum(axis=0) / 0'),
     Seed(("non_finite",), "-np.log(probs[np.arange(N), y]).mean()", "np.log(-probs[np.arange(N), y]).mean()"),
     Seed(("wrong_shape",), '"b2": dz3.sum(axis=0)', '"b2": dz3.sum()'),
