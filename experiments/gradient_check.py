@@ -20,11 +20,12 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study, _target
+from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study
 from experiments._common import option
 from experiments._study import Figure
 from mlp_jax import data, gradcheck, results
 from mlp_jax.errors import UserError, in_range, one_of
+from mlp_jax.gradcheck import process
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS
@@ -82,7 +83,7 @@ class Config(_common.Common):
         if self.compare is not None and self.target is not None:
             raise UserError("--target and --compare are two jobs: give one of them")
         if self.target is not None:
-            _target.find(self.target)
+            process.find(self.target)
         job = "target" if self.target is not None else "own check" if self.compare is None else "compare"
         for name, where in BELONGS.items():
             if job not in where and getattr(self, name) != type(self).__dataclass_fields__[name].default:
@@ -116,7 +117,7 @@ def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     study = _study.Study("gradient_check", config)
     network = config.network(7, 4) if config.names_a_network else None
-    with _target.Target(place, config.arrays, config.timeout) as target:
+    with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
             target, network, l2_convention=config.l2_convention, seed=config.seed, scale=config.scale
         )

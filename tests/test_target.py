@@ -76,7 +76,7 @@ def test_a_file_in_a_package(tmp_path):
 
 UNUSABLE = [
     ("def broken(:", "net.py:1: SyntaxError"),
-    ("import not_there", "net.py:1: ModuleNotFoundError: No module named 'not_there'"),
+    ("import not_there; not_there.x()", "net.py:1: ModuleNotFoundError: uses not_there, which is not installed"),
     ("class Other: pass", "has no TwoLayerNet: it has Other"),
     (CLASS.replace("N = X.shape[0]", "N = X.shap[0]"), "net.py:13: AttributeError"),
     (CLASS.replace("N = X.shape[0]", "import os; os._exit(3)"), "ended its process (exit code 3)"),
@@ -160,3 +160,55 @@ def test_compare(tmp_path, capsys, monkeypatch):
     rows = json.loads((tmp_path / "gradient_check" / "results.json").read_text())["rows"]
     assert {row["kind"] for row in rows} == {"leaf", "training", "step"}
     assert "flops" in capsys.readouterr().out
+
+
+DOORS = {
+    "a folder above without __init__.py": ({"p/__init__.py": "", "p/base.py": "A = 1\n"}, "p/q/net.py", "from ..base import *\n"),
+    "a sibling in Python 2": (
+        {"p/__init__.py": "", "p/q/__init__.py": "from p.q.other import *\n", "p/q/other.py": "class A:\n  print 'x'\n bad\n"},
+        "p/q/net.py",
+        "",
+    ),
+    "Python 2's names": ({}, "net.py", "from past.builtins import xrange\nfrom future.utils import iteritems\n"),
+    "Python 2 itself": ({}, "net.py", "def show(x):\n    print 'loss %d' % x\n"),
+    "data beside it": ({"d.txt": "1"}, "net.py", "D = open('d.txt').read()\n"),
+    "a module for pictures": ({}, "net.py", "import no_such_plots.colours as c\nfrom no_such_data import load\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_file_is_imported_as_from_its_own_folder(door, tmp_path):
+    files, place, head = DOORS[door]
+    for name, text in {**files, place: f"{head}{CLASS}"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    config = gradient_check.Config(target=f"{tmp_path}/{place}:TwoLayerNet", results_dir=str(tmp_path / "r"))
+    assert gradient_check.run(config)
+
+
+def test_a_missing_module_is_named(tmp_path, capsys):
+    assert check(tmp_path, f"import no_such_plots\n{CLASS}")[0]
+    assert "no_such_plots" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"net.py:\d+: .*pip install no_such_plots"):
+        check(tmp_path, f"import no_such_plots\n{CLASS}".replace("N = X.shape[0]", "N = no_such_plots.f(X)"))
+
+
+def test_a_notebook_is_what_it_defines(tmp_path):
+    texts = [
+        "%matplotlib inline\n!ls\nimport numpy as np",
+        CLASS,
+        "data = input('?')\nTwoLayerNet.loss = None",
+        "%%bash\nls",
+    ]
+    cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
+    (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
+    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:TwoLayerNet", results_dir=str(tmp_path / "r"))
+    assert gradient_check.run(config)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("input('seed?')", "asks for input"), ("open('no.npy')", "needs this file when")]
+)
+def test_what_an_import_asks_for_is_said(line, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        check(tmp_path, f"{line}\n{CLASS}")

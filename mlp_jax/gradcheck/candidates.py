@@ -195,7 +195,7 @@ def where(error: BaseException, target: Any) -> str:
         file = inspect.getsourcefile(inspect.unwrap(target)) if target is not None else None
     except (TypeError, OSError):  # made by a program; defined in a notebook
         file = None
-    own = [frame for frame in frames if frame.filename == file] or list(frames[-1:])
+    own = [frame for frame in frames if frame.filename == file]
     what = " ".join(str(error).split()) or "no message"
     place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
     return f"{place}{type(error).__name__}: {what}"

@@ -64,7 +64,8 @@ def check(
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
     for each in configs:
-        reports.append(tell(judge(Evidence(asked, each, seed, scale), l2_convention), l2_convention))
+        report = tell(judge(Evidence(asked, each, seed, scale), l2_convention), l2_convention)
+        reports.append(replace(report, notes=(*report.notes, *asked.notes)))
         if not reports[-1].passed:
             return reports[-1]
     return reports[0]

@@ -27,6 +27,8 @@ class Asked(ABC):
     """A candidate that can be asked: in this process (`check.InProcess`), or in another."""
 
     name: str
+    notes: Sequence[str] = ()
+    takes_l2: bool = True
 
     @abstractmethod
     def default_configs(self) -> list[MLPConfig]:

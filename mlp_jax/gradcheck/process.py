@@ -4,15 +4,12 @@ A target is code and runs with the user's rights; the second process is there ag
 """
 
 import contextlib
-import importlib
-import importlib.util
 import multiprocessing
 import os
-import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
@@ -20,9 +17,9 @@ from mlp_jax.gradcheck.answers import Answer, Question
 from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
+from mlp_jax.gradcheck.loading import Loaded
 from mlp_jax.model import MLPConfig
 
-PACKAGE = "_target_package"
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
 
 
@@ -31,14 +28,14 @@ def find(target: str) -> tuple[str, str]:
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name.isidentifier():
         raise UserError(f"target must be path/to/file.py:Name or package.module:Name, not {target!r}")
-    if place.endswith(".py") or os.sep in place:
+    if place.endswith((".py", ".ipynb")) or os.sep in place:
         path = user_path(place)
         if not _is_file(path):
             raise UserError(
                 f"target {place} is not a file: name a Python file, then a colon and the class or function"
             )
-        if path.suffix != ".py":
-            raise UserError(f"target {place} is not a Python file: its name must end in .py")
+        if path.suffix not in (".py", ".ipynb"):
+            raise UserError(f"target {place} is not a Python file: its name must end in .py or .ipynb")
         return str(path.absolute()), name
     return place, name
 
@@ -50,67 +47,6 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def load(place: str, name: str) -> Any:
-    """The class or function. Raises UserError if the module cannot be imported or has no such name."""
-    try:
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"cannot import {place}: {where_imported(error, place)}") from error
-    if not hasattr(module, name):
-        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-        raise UserError(f"{place} has no {name}: it has {', '.join(names[:10]) or 'no class or function'}")
-    return getattr(module, name)
-
-
-def _import_module(name: str) -> ModuleType:
-    sys.path.insert(0, os.getcwd())
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Imports a file as a member of the packages whose folders it lies in, so that relative imports work.
-
-    The outermost folder gets a name of its own, which no module that is loaded already can have.
-    """
-    top, parts = path.parent, [path.stem]
-    while (top / "__init__.py").exists() and (top.parent / "__init__.py").exists():
-        parts.insert(0, top.name)
-        top = top.parent
-    sys.path[:0] = [str(top.parent), str(path.parent)]
-    start = top / "__init__.py"
-    if start.exists():
-        _execute(PACKAGE, start, [str(top)])
-    else:
-        sys.modules[PACKAGE] = ModuleType(PACKAGE)
-        sys.modules[PACKAGE].__path__ = [str(top)]
-    for number in range(1, len(parts)):
-        importlib.import_module(".".join([PACKAGE, *parts[:number]]))
-    return _execute(".".join([PACKAGE, *parts]), path, None)
-
-
-def _execute(name: str, path: Path, folders: list[str] | None) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def where_imported(error: BaseException, place: str) -> str:
-    """The error, with the line of the target's file that it comes from."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}:{error.lineno}: SyntaxError: {error.msg}"
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == place:
-            frames.append(trace.tb_lineno)
-        trace = trace.tb_next
-    line = f"{Path(place).name}:{frames[-1]}: " if frames else ""
-    return f"{line}{type(error).__name__}: {error}"
-
-
 def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     """The second process: answers lists of questions until the pipe is closed."""
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -119,8 +55,9 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     os.register_at_fork(after_in_child=pipe.close)  # a copy of this process must not answer too
     pipe.send("started")
     try:
-        asked = InProcess(load(place, name), arrays)
-        pipe.send((asked.name, asked.default_configs()))
+        loaded = Loaded(place)
+        asked = InProcess(loaded.get(name), arrays)
+        pipe.send((loaded.notes, asked.default_configs()))
         while True:
             questions = pipe.recv()
             answers = asked.ask(questions)
@@ -154,7 +91,7 @@ class Target(Asked):
         try:
             if self._wait(START_SECONDS) != "started":
                 raise UserError("the second process did not start: run again")
-            _, self._configs = self._timed()
+            self.notes, self._configs = self._timed()
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise

@@ -1,0 +1,263 @@
+"""Imports somebody's file as Python would from its own folder, and says in one line why it cannot.
+
+Its folder is the working directory and sys.argv its own. Folders above are packages, also without `__init__.py`;
+a package or sibling that does not compile is left out. A Jupyter notebook is what it defines and imports.
+"""
+
+import ast
+import builtins
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import re
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.standins import PYTHON_2, StandIns
+
+PACKAGE = "_target_package"
+TRIES = 60  # imports that may miss a module each
+LEVELS = 4  # folders above a file that may be its packages
+PURE = ("np", "numpy", "jnp", "jax", "math", "torch")
+
+
+class Loaded:
+    """A target's module; notes: sentences on what was left out of it, or read otherwise."""
+
+    def __init__(self, place: str) -> None:
+        self.place, self.notes = place, list[str]()
+        self._standins = StandIns()
+        sys.meta_path.append(self._standins)
+        is_file = place.endswith((".py", ".ipynb"))
+        try:
+            self.module = self._import_file(Path(place)) if is_file else self._import_module(place)
+        except (Exception, SystemExit) as error:
+            raise UserError(f"cannot import {place}: {where_imported(error, place)}") from error
+        if self._standins.missing:
+            names = ", ".join(dict.fromkeys(self._standins.missing.values()))
+            self.notes.append(f"not installed, and not needed by the gradient: {names}")
+
+    def get(self, name: str) -> Any:
+        """The class or function. Raises UserError if there is none of that name."""
+        if not hasattr(self.module, name):
+            names = [n for n, value in vars(self.module).items() if callable(value) and not n.startswith("_")]
+            has = ", ".join(names[:10]) or "no class or function"
+            raise UserError(f"{self.place} has no {name}: it has {has}")
+        return getattr(self.module, name)
+
+    def _import_module(self, name: str) -> ModuleType:
+        sys.path.insert(0, os.getcwd())
+        return self._persistently(lambda: importlib.import_module(name), [name])
+
+    def _import_file(self, path: Path) -> ModuleType:
+        os.chdir(path.parent)
+        sys.argv = [str(path)]
+        builtins.input = _no_input
+        top = _top(path)
+        above = [str(folder) for folder in list(path.parents)[1 : LEVELS + 1]]
+        sys.path[:0] = list(dict.fromkeys([str(path.parent), str(top.parent)]))
+        sys.path += [folder for folder in above if folder not in sys.path]
+        sys.meta_path.insert(0, _Siblings(top, path, self.notes))
+        try:
+            return self._persistently(lambda: self._member(path, top, own=True), [])
+        except (Exception, SystemExit) as error:
+            if not any((folder / "__init__.py").exists() for folder in _between(path, top)):
+                raise
+            first = where_imported(error, str(path))
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+            del sys.modules[name]
+        module = self._persistently(lambda: self._member(path, top, own=False), [])
+        self.notes.append(f"imported without its package's __init__.py, which fails: {first}")
+        return module
+
+    def _persistently(self, load: Any, own: list[str]) -> ModuleType:
+        """Imports, again and again, with a stand-in more for each module that was missing."""
+        for _ in range(TRIES):
+            try:
+                module = load()
+                assert isinstance(module, ModuleType)
+                return module
+            except ImportError as error:
+                name = (error.name or "").removeprefix(f"{PACKAGE}.")
+                is_target = any(place == name or place.startswith(f"{name}.") for place in own)
+                if is_target or not self._standins.learn(error, name):
+                    raise
+        raise UserError(f"more than {TRIES} modules are missing")
+
+    def _member(self, path: Path, top: Path, *, own: bool) -> ModuleType:
+        """The file as a member of its packages, so that relative imports work.
+
+        The outermost folder gets a name of its own, which no module that is loaded already can have.
+        """
+        name = PACKAGE
+        for folder in reversed(_between(path, top)):
+            name = PACKAGE if folder == top else f"{name}.{folder.name}"
+            start = folder / "__init__.py"
+            if own and start.exists() and name not in sys.modules:
+                _execute(name, start, [str(folder)])
+            elif name not in sys.modules:
+                sys.modules[name] = ModuleType(name)
+                sys.modules[name].__path__ = [str(folder)]
+        if path.suffix == ".ipynb":
+            return _notebook(f"{name}.{path.stem}", path)
+        return _execute(f"{name}.{path.stem}", path, None)
+
+
+def _between(path: Path, top: Path) -> list[Path]:
+    """The file's folder, and those above it up to `top`."""
+    folders = list(path.parents)
+    return folders[: folders.index(top) + 1]
+
+
+def _top(path: Path) -> Path:
+    """The outermost folder that is a package: with an `__init__.py` above it, or as relative imports want it."""
+    above = list(path.parents)[:LEVELS]
+    dots = re.findall(r"^\s*from\s+(\.+)", path.read_text(errors="replace"), re.MULTILINE)
+    most = min(max(map(len, dots), default=1), len(above))
+    marked = [i for i, folder in enumerate(above) if (folder / "__init__.py").exists()]
+    return above[max([most - 1, *marked])]
+
+
+def _execute(name: str, path: Path, folders: list[str] | None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file")
+    spec.loader = _Source(spec.name, str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+class _Source(importlib.machinery.SourceFileLoader):
+    """Reads Python 2's print statements as Python 3's calls, where the file does not compile otherwise."""
+
+    notes: list[str] | None = None
+
+    def source_to_code(self, data: Any, path: Any, **options: Any) -> Any:  # type: ignore[override]
+        """The file's code."""
+        try:
+            return super().source_to_code(data, path, **options)
+        except SyntaxError as error:
+            try:
+                code = compile(python_3(importlib.util.decode_source(data)), path, "exec", dont_inherit=True)
+            except SyntaxError:
+                raise error from None
+            return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the file, with Python 2's names where it has none of its own."""
+        module.__dict__.update(PYTHON_2)
+        super().exec_module(module)
+        for name, value in PYTHON_2.items():
+            if name != "xrange" and module.__dict__.get(name) is value:
+                del module.__dict__[name]
+
+
+def python_3(source: str) -> str:
+    """A text with Python 2's print statements and `except A, e` written as Python 3 has them."""
+    source = re.sub(
+        r"^(\s*|.*[:;]\s*)print +(?!\()(>>.*?, *)?(.+?),?\s*$", r"\1print(\3)", source, flags=re.MULTILINE
+    )
+    source = re.sub(r"^(\s*)print *$", r"\1print()", source, flags=re.MULTILINE)
+    source = re.sub(r"^(\s*)print +(\(.*\) *%.*)$", r"\1print(\2)", source, flags=re.MULTILINE)
+    source = re.sub(r"except +([\w.]+) *, *(\w+) *:", r"except \1 as \2:", source)
+    return source.expandtabs(8)
+
+
+class _Siblings(importlib.abc.MetaPathFinder):
+    """Finds what lies beside the target, and leaves out what does not compile there."""
+
+    def __init__(self, top: Path, target: Path, notes: list[str]) -> None:
+        self._top, self._target, self._notes = top, target, notes
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The usual spec, with a loader of ours where the file lies below the target's top folder."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        origin = getattr(spec, "origin", None)
+        if spec is None or not origin or not origin.endswith(".py") or not Path(origin).is_relative_to(self._top):
+            return None
+        loader = _Source(name, origin)
+        try:
+            loader.get_code(name)
+        except (SyntaxError, ValueError) as error:
+            self._notes.append(f"{where_imported(error, origin)}: left out, for the gradient does not need it")
+            raise ModuleNotFoundError(f"{name} does not compile", name=name) from error
+        spec.loader = loader
+        return spec
+
+
+def _no_input(*_: Any) -> NoReturn:
+    raise EOFError("it asks for input")
+
+
+def _notebook(name: str, path: Path) -> ModuleType:
+    """A module of what a notebook's cells define and import."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path.name} is not a Jupyter notebook") from error
+    module = ModuleType(name)
+    module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
+    sys.modules[name] = module
+    for text in texts:
+        kept = [node for node in _statements(text) if _defines(node)]
+        exec(compile(ast.Module(kept, []), str(path), "exec"), module.__dict__)
+    return module
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    """A cell's statements, without magics and shell lines; none if it is no Python."""
+    if text.lstrip().startswith("%%"):
+        return []
+    lines = ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in text.split("\n")]
+    source = "\n".join(lines)
+    for attempt in (source, python_3(source)):
+        try:
+            return ast.parse(attempt).body
+        except SyntaxError:
+            continue
+    return []
+
+
+def _defines(node: ast.stmt) -> bool:
+    """Whether a statement defines or imports: an assignment does that calls nothing but numpy's, say."""
+    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+        return True
+    if isinstance(node, ast.Try):
+        return all(map(_defines, node.body))
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return False
+    if isinstance(node.value, ast.Lambda):
+        return True
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return names <= {*PURE, "range", "float", "int"} and "load" not in ast.unparse(node)
+
+
+def where_imported(error: BaseException, place: str) -> str:
+    """The error, with the line of the target's file that it comes from, and what to do."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}: SyntaxError: {error.msg}"
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == place:
+            frames.append(trace.tb_lineno)
+        trace = trace.tb_next
+    line = f"{Path(place).name}:{frames[-1]}: " if frames else ""
+    told = {
+        EOFError: "; it asks for input when it is imported: put that below `if __name__ == '__main__':`",
+        FileNotFoundError: "; it needs this file when it is imported: put that below `if __name__ == '__main__':`",
+    }
+    return f"{line}{type(error).__name__}: {error}{told.get(type(error), '')}"

@@ -1,0 +1,130 @@
+"""Stand-ins for modules that a target imports and that are not there.
+
+`past` and `future` only rename Python's own, so theirs work. Any other missing module becomes one that raises
+where it is used: many files import pictures or data that their gradient never needs.
+"""
+
+import importlib
+import importlib.abc
+import importlib.util
+import pickle
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, NoReturn
+
+PYTHON_2 = {"xrange": range, "basestring": str, "unicode": str, "long": int, "raw_input": input, "unichr": chr}
+RENAMED: dict[str, dict[str, Any]] = {
+    "past": {},
+    "past.builtins": PYTHON_2,
+    "past.utils": {"old_div": lambda a, b: a // b if isinstance(a, int) and isinstance(b, int) else a / b},
+    "future": {},
+    "future.builtins": {},
+    "future.standard_library": {"install_aliases": lambda: None},
+    "future.utils": {
+        "iteritems": lambda d: iter(d.items()),
+        "iterkeys": iter,
+        "itervalues": lambda d: iter(d.values()),
+    },
+    "six": {},
+    "six.moves": {**PYTHON_2, "cPickle": pickle},
+    "cPickle": vars(pickle),
+}
+PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
+
+
+class Missing:
+    """Something of a module that is not installed. Any use raises ModuleNotFoundError."""
+
+    def __init__(self, module: str) -> None:
+        self.__dict__["_module"] = module
+
+    def _use(self, *_: Any, **__: Any) -> NoReturn:
+        raise not_installed(self._module)
+
+    def __getattr__(self, name: str) -> "Missing":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Missing(self._module)
+
+    __call__ = __getitem__ = __iter__ = __len__ = __enter__ = __mro_entries__ = __array__ = __bool__ = _use
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __float__ = __int__ = _use
+
+
+def not_installed(module: str) -> ModuleNotFoundError:
+    """The error where a missing module is used."""
+    top = module.partition(".")[0]
+    return ModuleNotFoundError(
+        f"uses {module}, which is not installed or cannot be imported here: pip install {PACKAGES.get(top, top)}, "
+        "or take the line out"
+    )
+
+
+class _Module(ModuleType):
+    __all__ = ()
+
+    def __getattr__(self, name: str) -> Missing:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Missing(self.__dict__["_shown"])
+
+
+class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """The last of the finders: it has modules of `RENAMED`, and those that an import did not find before.
+
+    missing: the latter, each with the name that is shown.
+    """
+
+    def __init__(self) -> None:
+        self.missing: dict[str, str] = {}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A spec for what has a stand-in."""
+        if name in RENAMED or self._shown(name):
+            return importlib.util.spec_from_loader(name, self, is_package=True)
+        return None
+
+    def _shown(self, name: str) -> str:
+        return next((s for m, s in self.missing.items() if name == m or name.startswith(f"{m}.")), "")
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """A module with what was renamed, or one that raises where it is used."""
+        if spec.name not in RENAMED:
+            module: ModuleType = _Module(spec.name)
+            module.__dict__["_shown"] = self._shown(spec.name)
+            return module
+        module = ModuleType(spec.name)
+        if spec.name == "future.builtins":
+            module.__dict__.update(
+                {k: v for k, v in vars(importlib.import_module("builtins")).items() if k[0] != "_"}
+            )
+        module.__dict__.update(RENAMED[spec.name])
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+    def learn(self, error: ImportError, shown: str) -> bool:
+        """Whether the import that failed so can be tried again, with a stand-in for what it missed."""
+        name, attribute = error.name, _attribute(error)
+        if name is None or name in self.missing:
+            return False
+        if attribute and name in sys.modules:
+            setattr(sys.modules[name], attribute, Missing(f"{shown}.{attribute}"))
+            self.missing[f"{name}.{attribute}"] = f"{shown}.{attribute}"
+            return True
+        if isinstance(error, ModuleNotFoundError):
+            self.missing[name] = shown
+            return True
+        return False
+
+
+def _attribute(error: ImportError) -> str:
+    """The name that `from module import name` did not find there."""
+    if isinstance(error, ModuleNotFoundError) or "partially initialized" in str(error):
+        return ""
+    _, quote, rest = str(error).partition("cannot import name '")
+    return rest.partition("'")[0] if quote else ""
