@@ -124,7 +124,11 @@ def run_target(config: Config, place: str) -> bool:
     study.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
     path = study.finish(
-        codes=report.codes, findings=findings, notes=list(report.notes), witness=gradcheck.trusted_witness()
+        codes=report.codes,
+        remarks=report.remarks,
+        findings=findings,
+        notes=list(report.notes),
+        witness=gradcheck.trusted_witness(),
     )
     print(f"{report}\n\n{path}")
     return report.passed

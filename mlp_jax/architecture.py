@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -164,6 +164,10 @@ class MLPConfig:
     def normalized(self) -> bool:
         """Whether the hidden layers have batch normalisation, and so running statistics."""
         return self.batch_norm != "none"
+
+    def norm_offset(self, var: Any) -> Any:
+        """What is added to the variance under the root."""
+        return self.norm_eps
 
     @property
     def norm_axis(self) -> int:

@@ -210,7 +210,7 @@ def _unit(
 
     def normalized(u: jax.Array) -> tuple[jax.Array, Normalization]:
         assert isinstance(layer, NormLayer)
-        found = _normalize(u, running, config.norm_eps, axis=config.norm_axis)
+        found = _normalize(u, running, config)
         return layer.scale[None] * found.normalized + layer.shift[None], found
 
     if unit.norm == "input":
@@ -229,18 +229,19 @@ def _unit(
 
 
 def _normalize(
-    u: Float[jax.Array, "batch width"], running: RunningStats | None, eps: float, *, axis: int
+    u: Float[jax.Array, "batch width"], running: RunningStats | None, config: MLPConfig
 ) -> Normalization:
     """Subtracts the mean and divides by sqrt(biased variance + eps).
 
     Over axis 0, of every column (Ioffe & Szegedy 2015); over axis 1, of every row (Ba et al. 2016).
     """
+    axis = config.norm_axis
     if running is None:
         mean = u.mean(axis=axis)
         var = jnp.square(u - jnp.expand_dims(mean, axis)).mean(axis=axis)
     else:
         mean, var = running
-    inverse_std = jax.lax.rsqrt(var + eps)
+    inverse_std = jax.lax.rsqrt(var + config.norm_offset(var))
     normalized = (u - jnp.expand_dims(mean, axis)) * jnp.expand_dims(inverse_std, axis)
     return Normalization(normalized, mean, var, inverse_std)
 

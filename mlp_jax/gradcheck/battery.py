@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlp_jax import activations, losses, model
-from mlp_jax.gradcheck import ops
+from mlp_jax.gradcheck import ops, variants
 from mlp_jax.gradcheck.comparison import compiled, random_params
 from mlp_jax.gradcheck.ops import softmax
 from mlp_jax.model import MLPConfig, Params, Trace
@@ -32,7 +32,8 @@ OVERFLOW, KINK = "large logits", "pre-activations of 0"  # the cases that a rema
 EQUAL = 5  # all dimensions, and the batch, of the cases in which a transpose conforms
 # of scores (N, C) and labels (N,), the mean over the examples
 DATA_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "cross_entropy": lambda scores, y: losses.cross_entropy(scores, y).mean(),
+    **{name: variants.mean_loss(name) for name in variants.LOSSES},
+    variants.PLAIN: lambda scores, y: losses.cross_entropy(scores, y).mean(),
 }
 
 

@@ -8,7 +8,7 @@ from mlp_jax.gradcheck.answers import NAMES, Answer, Question
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
-from mlp_jax.gradcheck.objective import CONVENTIONS
+from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import Report, tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.model import MLPConfig
@@ -21,6 +21,7 @@ def check_gradients(
     config: MLPConfig | None = None,
     *,
     l2_convention: str = "auto",
+    objective: str = "auto",
     arrays: str = "auto",
     seed: int = 0,
     scale: float = 1.0,
@@ -28,15 +29,24 @@ def check_gradients(
     """Checks a gradient on the battery of cases, and names the mistakes in it.
 
     candidate: a class or function, as described in `candidates`. config: the network whose gradient it is
-    (widths, activation, normalisation, dropout); default: two layers and ReLU, or several depths for a class of
-    any depth. l2_convention: "full" (lambda ||W||^2, the report's), "half" (lambda/2 ||W||^2), or "auto": half
-    where the candidate's own loss and gradient have it. arrays: "numpy", "jax", "torch", or "auto". scale:
-    multiplies inputs, weights and biases, 1e-6 to 1e6.
+    (widths, activation, normalisation, dropout); default: two layers and ReLU, or several depths for a class
+    of any depth. l2_convention: "full" (lambda ||W||^2, the report's), "half" (lambda/2 ||W||^2), or "auto":
+    half where the candidate's own loss and gradient have it. objective: "auto": by the loss that the
+    candidate returns, with a remark where that is not J~; "report": J~ alone, and any other loss is a
+    mistake. arrays: "numpy", "jax", "torch", or "auto". scale: multiplies inputs, weights and biases, 1e-6 to
+    1e6.
 
     Raises UserError if the candidate cannot be used: it fails in every case, or returns no gradients; or if
     `jax.grad` itself is computed wrong here (`witness.trusted_witness`, once for a jaxlib: seconds).
     """
-    return check(InProcess(candidate, arrays), config, l2_convention=l2_convention, seed=seed, scale=scale)
+    return check(
+        InProcess(candidate, arrays),
+        config,
+        l2_convention=l2_convention,
+        objective=objective,
+        seed=seed,
+        scale=scale,
+    )
 
 
 def assert_gradients(candidate: Any, config: MLPConfig | None = None, **options: Any) -> None:
@@ -54,17 +64,20 @@ def check(
     config: MLPConfig | None = None,
     *,
     l2_convention: str = "auto",
+    objective: str = "auto",
     seed: int = 0,
     scale: float = 1.0,
 ) -> Report:
     """`check_gradients` for anything that can be asked."""
     one_of("l2_convention", l2_convention, ("auto", *CONVENTIONS))
+    one_of("objective", objective, OBJECTIVES)
     in_range("scale", scale, *SCALES)
     trusted_witness()
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
     for each in configs:
-        report = tell(judge(Evidence(asked, each, seed, scale), l2_convention), l2_convention)
+        judgement = judge(Evidence(asked, each, seed, scale), l2_convention, objective)
+        report = tell(judgement, l2_convention)
         reports.append(replace(report, notes=(*report.notes, *asked.notes)))
         if not reports[-1].passed:
             return reports[-1]

@@ -1,16 +1,19 @@
 """A candidate's answers beside the truth: what has no number or no fitting shape, and how far off the rest is."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.answers import DTYPES, Answer, Question
-from mlp_jax.gradcheck.battery import KINK, Case, Leaves, Truth, evaluate, evaluated
+from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, evaluate, evaluated
 from mlp_jax.gradcheck.objective import Purpose
 from mlp_jax.gradcheck.search import Mistake
+from mlp_jax.gradcheck.variants import Variant
 from mlp_jax.model import MLPConfig
 
 # relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
@@ -64,7 +67,9 @@ class Evidence:
         if not kept:
             raise UserError(f"{asked.name} gives no gradient: {answers[-1].error}")
         self.asked, self.total = asked, len(cases)
-        self.failed = [(case, a.error or "") for case, a in zip(cases, answers, strict=True) if a.leaves is None]
+        failed = [(case, a.error or "") for case, a in zip(cases, answers, strict=True) if a.leaves is None]
+        self.raises_overflow = any(case.name == OVERFLOW and _is_overflow(error) for case, error in failed)
+        self.failed = [pair for pair in failed if not (pair[0].name == OVERFLOW and _is_overflow(pair[1]))]
         self.cases: list[Case] = [cases[i] for i in kept]
         self.truths: list[Truth] = [truths[i] for i in kept]
         self.answers: list[Answer] = [answers[i] for i in kept]
@@ -101,6 +106,10 @@ class Evidence:
             for leaves, (_, shape) in zip(self.observed, pairs, strict=True):
                 leaves[k][field] = leaves[k][field].reshape(shape)
         note = "it is missing" if found is None else f"{found.shape} in place of {true}"
+        if all(
+            found is not None and true in (found.shape[1:], found.shape[:1]) for found, true in wrong
+        ) and not any(found is None or found.size != np.prod(true) for found, true in wrong):
+            return [(Mistake("bias_shape", k, field), note)]
         return [(Mistake("wrong_shape", k, field), note)]
 
     def _numbers(self) -> tuple[list[int], set[tuple[int, str]], bool]:
@@ -173,8 +182,26 @@ class Evidence:
         if self.dtype != "float64" or not self.wrong(errors) or self.wrong(errors, "float32"):
             return
         inexact = {(k, field) for (_, k, field), error in errors.items() if error > 1e-12}
-        if len(inexact) >= 0.75 * len(self.leaves):
+        if len(inexact) >= 0.75 * len(self.leaves) and self._is_noise():
             self.dtype, self.float32_inside = "float32", True
+
+    def _is_noise(self, step: float = 1e-9) -> bool:
+        """Whether the leaves do not follow a change of the inputs that float64 shows and float32 does not."""
+        i = next((i for i, case in enumerate(self.cases) if case.name in ORDINARY), 0)
+        rng = np.random.default_rng(0)
+        case = self.cases[i]
+        params, x = jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
+        moved = case._replace(params=params, x=x)
+        answer, truth = self.asked.ask([Question(moved, self.truths[i].masks)])[0], evaluate(moved)
+        off = []
+        for k, field in self.leaves:
+            mine, before = (answer.leaves or self.observed[i])[k].get(field), self.observed[i][k].get(field)
+            if mine is not None and before is not None and mine.size == before.size:
+                should = truth.grads[k][field] - self.truths[i].grads[k][field]
+                off.append(
+                    np.linalg.norm(mine.reshape(before.shape) - before - should) > 0.5 * np.linalg.norm(should)
+                )
+        return sum(off) >= 0.75 * len(off)
 
     def losses(self) -> list[tuple[int, float]] | None:
         """(case, loss) of the cases whose loss can tell; None if the candidate returns none, or one not finite."""
@@ -188,39 +215,61 @@ class Evidence:
         usable = [(i, loss) for i, loss in found if loss is not None and np.isfinite(loss)]
         return usable if len(usable) == len(found) else None
 
-    def own_slope_is_right(self) -> bool:
-        """Whether the gradient is that of the candidate's own loss, by central differences in random directions.
+    def under(self, variant: Variant) -> "Evidence":
+        """The same answers, held against the truth about another network or loss."""
+        if variant == Variant():
+            return self
+        other = copy.copy(self)
+        other.cases = [case._replace(config=variant.at(case.config), loss=variant.loss) for case in self.cases]
+        other.truths = [evaluate(case) for case in other.cases]
+        return other
 
-        The step balances truncation and rounding; the tolerance is a hundred times what they leave.
+    def own_slopes(self) -> dict[tuple[int, str], bool]:
+        """Per leaf, whether it is the derivative of the candidate's own loss; {} if that cannot be told.
+
+        By central differences in random directions, in an ordinary case. The error allowed is a hundred times what
+        truncation and rounding leave. Where two steps disagree, a kink is crossed, and another direction is taken.
         """
         i = next((i for i, case in enumerate(self.cases) if case.name in ORDINARY), None)
         if i is None or any(field not in self.observed[i][k] for k, field in self.leaves):
-            return False
-        step, rng = EPSILON[self.dtype] ** (1 / 3), np.random.default_rng(0)
-        for k, field in self.leaves:
-            leaf = getattr(self.cases[i].params[k], field)
-            direction = rng.normal(size=leaf.shape) * max(float(np.abs(leaf).mean()), 1e-3)
-            plus, minus = (self._moved_loss(i, k, field, leaf + s * step * direction) for s in (1, -1))
-            slope = (plus - minus) / (2 * step)
-            expected = float((self.observed[i][k][field] * direction).sum())
-            if not abs(slope - expected) <= 100 * step**2 * max(abs(plus), abs(slope)):
-                return False
-        return True
+            return {}
+        rng = np.random.default_rng(0)
+        found = {(k, field): self._slope_is_right(i, k, field, rng) for k, field in self.leaves}
+        return (
+            {at: right for at, right in found.items() if right is not None} if None not in found.values() else {}
+        )
 
-    def _moved_loss(self, i: int, k: int, field: str, leaf: np.ndarray) -> float:
-        case = self.cases[i]
-        layer = case.params[k]._replace(**{field: leaf})
-        moved = case._replace(params=(*case.params[:k], layer, *case.params[k + 1 :]))
-        loss = self.asked.ask([Question(moved, self.truths[i].masks)])[0].loss
-        return np.nan if loss is None else loss
+    def _slope_is_right(self, i: int, k: int, field: str, rng: np.random.Generator) -> bool | None:
+        step = EPSILON[self.dtype] ** (1 / 3)
+        leaf = getattr(self.cases[i].params[k], field)
+        verdicts = []
+        for _ in range(DIRECTIONS):
+            direction = rng.normal(size=leaf.shape) * max(float(np.abs(leaf).mean()), 1e-3)
+            losses = self._moved_losses(i, k, field, [leaf + s * step * direction for s in (1, -1, 2, -2)])
+            slope, coarse = (losses[0] - losses[1]) / (2 * step), (losses[2] - losses[3]) / (4 * step)
+            allowed = 100 * step**2 * max(abs(losses[0]), abs(slope))
+            if not abs(slope - coarse) <= allowed:
+                continue
+            verdicts.append(abs(slope - float((self.observed[i][k][field] * direction).sum())) <= 2 * allowed)
+            if len(verdicts) == 2:
+                break
+        return all(verdicts) if verdicts else None
+
+    def _moved_losses(self, i: int, k: int, field: str, leaves: list[np.ndarray]) -> list[float]:
+        case, questions = self.cases[i], []
+        for leaf in leaves:
+            layer = case.params[k]._replace(**{field: leaf})
+            moved = case._replace(params=(*case.params[:k], layer, *case.params[k + 1 :]))
+            questions.append(Question(moved, self.truths[i].masks))
+        return [np.nan if a.loss is None else a.loss for a in self.asked.ask(questions)]
 
     def with_inputs_as_left(self) -> "Evidence | None":
         """The same answers, held against the arguments as the candidate left them; None if it left them alone."""
         changed = [(i, a.after) for i, a in enumerate(self.answers) if a.mutated and a.after is not None]
         if not changed:
             return None
-        other = object.__new__(Evidence)
-        other.__dict__.update(self.__dict__, cases=list(self.cases), truths=list(self.truths))
+        other = copy.copy(self)
+        other.cases, other.truths = list(self.cases), list(self.truths)
         for i, after in changed:
             case = self.cases[i]._replace(params=after.params, x=after.x, y=after.y)
             try:
@@ -240,6 +289,13 @@ def _same(first: Answer, second: Answer, tolerance: float) -> bool:
     return all(np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a) for a, b in finite)
 
 
+def _is_overflow(error: str) -> bool:
+    """Whether an exception says that a number was too large."""
+    words = ("OverflowError", "FloatingPointError", "math range error", "math domain error")
+    return any(word in error for word in words)
+
+
+DIRECTIONS = 6  # that are tried for two that cross no kink
 LOSS = (-1, "loss")
 ORDINARY = ("plain", "large batch", "equal dimensions")
 

@@ -1,22 +1,27 @@
 """What a check found: one row per leaf, one finding per mistake, and the text that shows them."""
 
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax import results
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import html
 from mlp_jax.gradcheck.battery import OVERFLOW
 from mlp_jax.gradcheck.evidence import TOLERANCE, At, Evidence, explained_by_remarks
 from mlp_jax.gradcheck.judgement import Judgement
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
-from mlp_jax.gradcheck.objective import FULL, HALF, Purpose, gradient, j_tilde
+from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
 from mlp_jax.gradcheck.search import Mistake
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
 FIELDS = ("w", "b", "scale", "shift", "delta", "all")
+HEADER = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "verdict", ""]
 _SLOPE = ("mask_missing", "mask_without_bias", "mask_wrong_tensor", "mask_at_zero")
 
 
@@ -44,6 +49,25 @@ class LeafRow:
     case: str = ""
 
 
+@dataclass(frozen=True)
+class WorstCase:
+    """The inputs of the case in which a leaf is furthest off, and the leaf there.
+
+    params: by the candidate's own names; x (N, D), y (N,), l2 (lambda), masks: per layer with dropout, (N, H).
+    index: the worst element of `yours` and `true`.
+    """
+
+    description: str
+    params: Mapping[str, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    l2: float
+    masks: tuple[np.ndarray, ...]
+    yours: np.ndarray
+    true: np.ndarray
+    index: tuple[int, ...]
+
+
 class Finding(NamedTuple):
     """One mistake: its code, the equation and the leaves where it is made, and what to tell a student."""
 
@@ -54,20 +78,34 @@ class Finding(NamedTuple):
     remark: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The outcome for one candidate; `str(report)` is the text for people."""
+    """The outcome for one candidate; `str(report)` is the text for people, and what a notebook shows is that too.
+
+    about: what the candidate's loss is, if the gradient was judged by that and it is not J~.
+    """
 
     name: str
     leaves: tuple[LeafRow, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     cases: int
+    about: str = ""
+    against: str = "jax.grad in float64"
+    examples: Mapping[str, WorstCase] = dataclass_field(default_factory=dict, compare=False)
 
     @property
     def codes(self) -> list[str]:
-        """The codes of all findings, remarks too, in the documented order."""
-        found = {finding.code for finding in self.findings}
+        """The codes of what is wrong, in the documented order."""
+        return self._codes(remark=False)
+
+    @property
+    def remarks(self) -> list[str]:
+        """The codes of what is no failure, in the documented order."""
+        return self._codes(remark=True)
+
+    def _codes(self, *, remark: bool) -> list[str]:
+        found = {finding.code for finding in self.findings if finding.remark == remark}
         return [code for code in CODES if code in found]
 
     @property
@@ -75,24 +113,40 @@ class Report:
         """Whether the gradient is right: remarks do not count."""
         return all(finding.remark for finding in self.findings)
 
+    def case(self, leaf: str) -> WorstCase:
+        """The inputs of the case in which a leaf is furthest off, to compute that case by hand.
+
+        Raises UserError if there is no such leaf, or nothing to compare in it.
+        """
+        if leaf not in self.examples:
+            raise UserError(f"there is no case for {leaf!r}: choose one of {', '.join(self.examples) or 'none'}")
+        return self.examples[leaf]
+
+    def headline(self) -> str:
+        """The outcome in one line."""
+        number = len([f for f in self.findings if not f.remark])
+        right = f"RIGHT for your own loss, which is not J~: {self.about}" if self.about else "RIGHT"
+        outcome = right if self.passed else f"WRONG: {number} mistake{'s' * (number != 1)}"
+        return f"{self.name}: {outcome} ({self.cases} cases, against {self.against})"
+
     def __str__(self) -> str:
-        mistakes = [f for f in self.findings if not f.remark]
-        outcome = "RIGHT" if self.passed else f"WRONG: {len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
-        lines = [
-            f"{self.name}: {outcome} ({self.cases} cases, against jax.grad in float64)",
-            "",
-            self.leaf_table(),
-        ]
+        lines = [*_wrapped(self.headline(), ""), "", self.leaf_table()]
         for finding in self.findings:
             at = f", at {' and '.join(finding.leaves)}" if finding.leaves else ""
             kind = " (a remark, not a failure)" if finding.remark else ""
             lines += ["", f"{finding.code}: equation {finding.equation}{at}{kind}", *_wrapped(finding.sentence)]
         return "\n".join([*lines, *("\n".join(["", *_wrapped(f"Note: {note}.", "")]) for note in self.notes)])
 
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html.page(self, HEADER, [_cells(row) for row in self.leaves])
+
     def leaf_table(self) -> str:
         """One line per leaf, as a Markdown table."""
-        header = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "verdict", ""]
-        return results.table(header, [_cells(row) for row in self.leaves])
+        return results.table(HEADER, [_cells(row) for row in self.leaves])
 
 
 def _wrapped(text: str, indent: str = "  ") -> list[str]:
@@ -146,18 +200,46 @@ def tell(judgement: Judgement, convention: str) -> Report:
     top = max((k for k, _ in evidence.non_finite), default=0)  # what that spoils further down is not told again
     mistakes |= {Mistake("non_finite", k, field) for k, field in evidence.non_finite if k == top}
     findings = _findings(judgement, mistakes)
-    purpose = judgement.purpose
-    if purpose.text not in (FULL, HALF):  # the table compares with J~ all the same
-        purpose = j_tilde(evidence.cases, "half" if convention == "half" else "full")
-    table = _Table(judgement, purpose, mistakes)
-    rows = [table.row(k, field) for k, field in evidence.leaves]
-    notes = _notes(judgement, convention)
-    return Report(evidence.asked.name, tuple(rows), tuple(findings), tuple(notes), evidence.total)
+    table = _Table(judgement, mistakes)
+    rows = [table.row(k, f) for k, f in evidence.leaves]
+    examples = {
+        row.leaf: example for row, example in zip(rows, table.examples(), strict=True) if example is not None
+    }
+    loss = [_loss_row(judgement)] if judgement.mismatch or not evidence.loss_is_finite else []
+    return Report(
+        evidence.asked.name,
+        (*rows, *loss),
+        tuple(findings),
+        tuple(_notes(judgement, convention)),
+        evidence.total,
+        about=judgement.purpose.text if judgement.about and judgement.purpose.text != FULL else "",
+        examples=examples,
+    )
+
+
+def _loss_row(judgement: Judgement) -> LeafRow:
+    """The returned loss, where it is off most from J~ (or its convention)."""
+    evidence = judgement.evidence
+    code = "loss_mismatch" if judgement.mismatch else "non_finite"
+    row = LeafRow("loss", "J~", "FAIL", (code,), ())
+    compared = []
+    for i, loss in evidence.losses() or ():
+        should = value(evidence.cases[i], evidence.truths[i], judgement.purpose.objectives[i])
+        compared.append((abs(loss - should) / (abs(should) or 1.0), loss, should, evidence.cases[i].describe()))
+    if not compared:
+        return row
+    error, yours, true, case = max(compared)
+    if not error > 0 or judgement.mismatch.startswith("right for your loss"):
+        return row
+    return replace(row, relative_error=error, yours=yours, true=true, case=case)
 
 
 def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
     evidence = judgement.evidence
-    findings = [finding("loss_mismatch", "J~", detail=_about_the_loss(judgement))] if judgement.mismatch else []
+    findings = [finding("loss_mismatch", "J~", detail=judgement.mismatch)] if judgement.mismatch else []
+    for code in dict.fromkeys(code for code, _ in judgement.about):  # first, for it is what the rest is judged by
+        details = dict.fromkeys(detail for other, detail in judgement.about if other == code and detail)
+        findings.append(finding(code, "J~", detail="; ".join(details)))
     for code in MISTAKES:
         places = sorted((m for m in mistakes if m.code == code), key=lambda m: (-m.layer, FIELDS.index(m.place)))
         if not places:
@@ -168,7 +250,7 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
         findings.append(finding(code, ", ".join(where), tuple(leaves), "; ".join(details)))
     if not evidence.loss_is_finite:
         findings.append(finding("non_finite", "J~", detail="in the loss"))
-    if evidence.overflows:
+    if evidence.overflows or evidence.raises_overflow:
         findings.append(finding("softmax_unstable", "4"))
     changed = dict.fromkeys(name for answer in evidence.answers for name in answer.mutated)
     if changed:
@@ -187,15 +269,6 @@ def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
         for k, field in evidence.leaves
         if mistake.place == "all" or (k == mistake.layer and field in ("w", "b"))
     ]
-
-
-def _about_the_loss(judgement: Judgement) -> str:
-    text = "" if judgement.purpose.text in (FULL, HALF) else f": it is {judgement.purpose.text}"
-    if judgement.own:
-        return f"right for your loss, but your loss is not J~{text}"
-    if not judgement.wrong:
-        return "the gradient is that of J~, so it is wrong for your own loss"
-    return f"your loss is not J~{text}, and the gradient is wrong for your own loss too"
 
 
 def _detail(judgement: Judgement, mistake: Mistake) -> str:
@@ -221,13 +294,13 @@ def _detail(judgement: Judgement, mistake: Mistake) -> str:
 class _Table:
     """The rows: each leaf's worst case, relative to its limit; cases that a remark explains do not count."""
 
-    def __init__(self, judgement: Judgement, purpose: Purpose, mistakes: set[Mistake]) -> None:
-        self.judgement, self.evidence, self.purpose = judgement, judgement.evidence, purpose
+    def __init__(self, judgement: Judgement, mistakes: set[Mistake]) -> None:
+        self.judgement, self.evidence, self.purpose = judgement, judgement.evidence, judgement.purpose
         self.mistakes = mistakes
         self.codes = tuple({m.code for m in mistakes})
         self.errors = {
             at: error
-            for at, error in self.evidence.errors(purpose).items()
+            for at, error in self.evidence.errors(self.purpose).items()
             if not explained_by_remarks(self.evidence.cases[at[0]], self.codes)
         }
         self.over = set(self.evidence.wrong(self.errors))
@@ -238,8 +311,8 @@ class _Table:
         here = {m.code for m in self.mistakes if m.layer == k and m.place in (field, "delta", "all")}
         above = {m.code for m in self.mistakes if m.layer > k and m.place in ("delta", "all")}
         counted = [at for at in self.errors if at[1:] == (k, field)]
-        shape = any((m.layer, m.place) == (k, field) for m in evidence.shapes)
-        bad = shape or (k, field) in evidence.non_finite or any(at in self.over for at in counted)
+        told = any(not MISTAKES[code].remark for code in here)
+        bad = told or (k, field) in evidence.non_finite or any(at in self.over for at in counted)
         follows = {code for code in above if bad and not MISTAKES[code].remark}
         if bad and not here | follows and self.judgement.mismatch:
             follows = {"loss_mismatch"}
@@ -252,31 +325,51 @@ class _Table:
         )
         return self._with_numbers(row, counted) if counted else row
 
-    def _with_numbers(self, row: LeafRow, counted: list[At]) -> LeafRow:
+    def examples(self) -> list[WorstCase | None]:
+        """Per leaf, the inputs of its worst case."""
+        return [self._example(k, f) for k, f in self.evidence.leaves]
+
+    def _example(self, k: int, field: str) -> WorstCase | None:
+        at = self._worst([at for at in self.errors if at[1:] == (k, field)])
+        if at is None:
+            return None
+        evidence, case = self.evidence, self.evidence.cases[at[0]]
+        names = {evidence.asked.leaf_name(layer, f): (layer, f) for layer, f in evidence.leaves}
+        params = {name: np.array(getattr(case.params[layer], f)) for name, (layer, f) in names.items()}
+        mine, true, index = self._compared(at)
+        masks = tuple(evidence.truths[at[0]].masks)
+        return WorstCase(case.describe(), params, np.array(case.x), case.y, case.l2, masks, mine, true, index)
+
+    def _worst(self, counted: list[At]) -> At | None:
         # large logits last: their errors are as large as they are
         cases = self.evidence.cases
         ranked = {
             at: (at in self.over, cases[at[0]].name != OVERFLOW, self.errors[at] / self.evidence.limit(*at))
             for at in counted
         }
-        at = max(ranked, key=ranked.__getitem__)
+        return max(ranked, key=ranked.__getitem__) if ranked else None
+
+    def _compared(self, at: At) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+        """A leaf as it is and as it should be, and where they differ most."""
         i, k, field = at
-        case, truth = self.evidence.cases[i], self.evidence.truths[i]
-        true, mine = (
-            gradient(case, truth, self.purpose.objectives[i])[k][field],
-            self.evidence.observed[i][k][field],
-        )
-        index = np.unravel_index(int(np.argmax(np.abs(mine - true))), true.shape)
+        true = gradient(self.evidence.cases[i], self.evidence.truths[i], self.purpose.objectives[i])[k][field]
+        mine = self.evidence.observed[i][k][field]
+        return mine, true, tuple(map(int, np.unravel_index(int(np.argmax(np.abs(mine - true))), true.shape)))
+
+    def _with_numbers(self, row: LeafRow, counted: list[At]) -> LeafRow:
+        at = self._worst(counted)
+        assert at is not None
+        mine, true, index = self._compared(at)
         norms = float(np.linalg.norm(mine) * np.linalg.norm(true))
         return replace(
             row,
             relative_error=self.errors[at] if np.isfinite(self.errors[at]) else None,
             tolerance=self.evidence.limit(*at),
-            index=tuple(map(int, index)),
+            index=index,
             yours=float(mine[index]),
             true=float(true[index]),
             cosine=float((mine * true).sum()) / norms if norms else None,
-            case=case.describe(),
+            case=self.evidence.cases[at[0]].describe(),
         )
 
 

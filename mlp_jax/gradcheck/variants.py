@@ -1,0 +1,280 @@
+"""Other losses and other networks than the report's, which a candidate may have meant: what the truth is then.
+
+A variant is a pair (network, loss): the network is an MLPConfig, or one with a layer without activation or with
+eps outside the root of batch normalisation (`Network`); the loss is a name in LOSSES. The truth about a variant
+comes from `jax.grad`, as for J~ (`battery.evaluate`). Which variant it is, its values tell: for that the forward
+pass is here once more, in numpy, because hundreds of variants are tried and each would have to be compiled.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax import activations
+from mlp_jax.architecture import MLPConfig, Unit
+
+Array = Any  # of numpy or jax
+PerExample = Callable[[Any, Array, Array], Array]
+
+PLAIN = "cross_entropy"
+OUTSIDE, ROUGHLY = "outside", "roughly outside"
+CLIPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
+
+
+@dataclass(frozen=True)
+class Network(MLPConfig):
+    """An MLPConfig whose layers in `inactive` (0 is the first) have no activation.
+
+    eps_place: "" for sqrt(var + eps); "outside" for sqrt(var) + eps; "roughly outside" for the latter with the
+    derivative of the former, which is how it is usually written: it leaves out a term of the size of eps.
+    """
+
+    inactive: tuple[int, ...] = ()
+    eps_place: str = ""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What stands before the output layer, first to last."""
+        return tuple(u._replace(active=u.active and k not in self.inactive) for k, u in enumerate(super().units))
+
+    def norm_offset(self, var: Array) -> Array:
+        """What is added to the variance under the root."""
+        if not self.eps_place:
+            return self.norm_eps
+        xp = np if isinstance(var, np.ndarray) else jnp
+        root = xp.where(var > 0, xp.where(var > 0, var, 1) ** 0.5, 0)  # without 0/0 in its derivative
+        offset = (root + self.norm_eps) ** 2 - var
+        return jax.lax.stop_gradient(offset) if self.eps_place == ROUGHLY and xp is jnp else offset
+
+
+class Variant(NamedTuple):
+    """What another network has in place of a network's own options (by name, see `Network`), and a loss."""
+
+    options: tuple[tuple[str, Any], ...] = ()
+    loss: str = PLAIN
+
+    def at(self, config: MLPConfig) -> MLPConfig:
+        """The network like `config` that it is."""
+        if not self.options:
+            return config
+        own = {field.name: getattr(config, field.name) for field in fields(config)}
+        return Network(**{**own, **dict(self.options)})
+
+
+# -- losses: (numpy or jax.numpy, scores (N, C), labels (N,)) -> one number per example
+
+
+def _psi(xp: Any, s: Array) -> Array:
+    exp = xp.exp(s - s.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def _one_hot(xp: Any, s: Array, y: Array) -> Array:
+    return xp.eye(s.shape[1], dtype=s.dtype)[y]
+
+
+def _log_likelihood(xp: Any, s: Array, y: Array) -> Array:
+    shifted = s - s.max(axis=1, keepdims=True)
+    return xp.log(xp.exp(shifted).sum(axis=1)) - (shifted * _one_hot(xp, s, y)).sum(axis=1)
+
+
+def _squared(xp: Any, s: Array, y: Array) -> Array:
+    return ((s - _one_hot(xp, s, y)) ** 2).sum(axis=1)
+
+
+def _absolute(xp: Any, s: Array, y: Array) -> Array:
+    return abs(s - _one_hot(xp, s, y)).sum(axis=1)
+
+
+def _binary(xp: Any, s: Array, y: Array) -> Array:
+    return (xp.logaddexp(0 * s, s) - s * _one_hot(xp, s, y)).sum(axis=1)
+
+
+def _binary_of_softmax(xp: Any, s: Array, y: Array) -> Array:
+    psi, one_hot = _psi(xp, s), _one_hot(xp, s, y)
+    others = xp.where(one_hot > 0, 0 * psi, psi)
+    return _log_likelihood(xp, s, y) - xp.log(1 - others).sum(axis=1)
+
+
+def _others_of_softmax(xp: Any, s: Array, y: Array) -> Array:
+    return (_psi(xp, s) * _one_hot(xp, s, y)).sum(axis=1) * -1
+
+
+def _margins(xp: Any, s: Array, y: Array, margin: float) -> Array:
+    one_hot = _one_hot(xp, s, y)
+    over = s - (s * one_hot).sum(axis=1, keepdims=True) + margin
+    return xp.where(one_hot > 0, 0 * s, xp.maximum(over, 0))
+
+
+def _hinge(xp: Any, s: Array, y: Array, *, margin: float = 1.0, power: int = 1) -> Array:
+    return (_margins(xp, s, y, margin) ** power).sum(axis=1)
+
+
+def _hinge_with_own(xp: Any, s: Array, y: Array) -> Array:
+    return _hinge(xp, s, y) + 1
+
+
+def _largest_margin(xp: Any, s: Array, y: Array) -> Array:
+    return _margins(xp, s, y, 1.0).max(axis=1)
+
+
+def _one_against_rest(xp: Any, s: Array, y: Array, *, power: int = 1) -> Array:
+    return (xp.maximum(1 - s * (2 * _one_hot(xp, s, y) - 1), 0) ** power).sum(axis=1)
+
+
+def _clipped(xp: Any, s: Array, y: Array, *, eps: float) -> Array:
+    return -xp.log((_psi(xp, s) * _one_hot(xp, s, y)).sum(axis=1) + eps)
+
+
+def _of(loss: PerExample, activation: Callable[[Any, Array], Array], xp: Any, s: Array, y: Array) -> Array:
+    return loss(xp, activation(xp, s), y)
+
+
+def _sigmoid(xp: Any, s: Array) -> Array:
+    return 1 / (1 + xp.exp(-s))
+
+
+ON_SCORES: dict[str, Callable[[Any, Array], Array]] = {
+    "relu": lambda xp, s: xp.where(s > 0, s, 0 * s),
+    "softmax": _psi,
+    "sigmoid": _sigmoid,
+    "tanh": lambda xp, s: xp.tanh(s),
+    "leaky_relu": lambda xp, s: xp.where(s >= 0, s, 0.01 * s),
+    "leaky_relu(0.1)": lambda xp, s: xp.where(s >= 0, s, 0.1 * s),
+    "leaky_relu(0.2)": lambda xp, s: xp.where(s >= 0, s, 0.2 * s),
+    "elu": lambda xp, s: xp.where(s > 0, s, xp.exp(xp.minimum(s, 0)) - 1),
+    "softplus": lambda xp, s: xp.logaddexp(0 * s, s),
+}
+_SINGLE: dict[str, PerExample] = {
+    PLAIN: _log_likelihood,
+    "squared error": _squared,
+    "binary cross-entropy of the sigmoid": _binary,
+    "hinge loss (SVM)": _hinge,
+    "squared hinge loss (SVM)": functools.partial(_hinge, power=2),
+    "hinge loss (SVM) with the true class's own margin": _hinge_with_own,
+    "hinge loss (SVM) of the largest margin": _largest_margin,
+    "hinge loss (SVM) of each class against the rest": _one_against_rest,
+    "squared hinge loss (SVM) of each class against the rest": functools.partial(_one_against_rest, power=2),
+    "absolute error": _absolute,
+    "binary cross-entropy of softmax": _binary_of_softmax,
+    "minus the true class's probability": _others_of_softmax,
+    **{
+        f"hinge loss (SVM) with the margin {margin:g}": functools.partial(_hinge, margin=margin)
+        for margin in (0.1, 0.2, 0.5, 2.0, 5.0, 10.0, 100.0)
+    },
+}
+_BEHIND = (PLAIN, "squared error", "absolute error", "binary cross-entropy of the sigmoid", "hinge loss (SVM)")
+LOSSES: dict[str, PerExample] = {
+    **_SINGLE,
+    **{
+        f"{name} behind {activation}": functools.partial(_of, _SINGLE[name], function)
+        for activation, function in ON_SCORES.items()
+        for name in _BEHIND
+    },
+    **{f"cross-entropy with {eps:g} inside the log": functools.partial(_clipped, eps=eps) for eps in CLIPS},
+}
+
+
+def behind(loss: str) -> tuple[str, str]:
+    """("squared error", "relu") of "squared error behind relu"; without an activation, ""."""
+    name, _, activation = loss.partition(" behind ")
+    return name, activation
+
+
+def mean_loss(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The mean over the examples of scores (N, C) and labels (N,), in jax."""
+    return lambda scores, y: LOSSES[name](jnp, scores, y).mean()
+
+
+# -- the forward pass in numpy
+
+
+def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
+    """The scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
+    outputs: list[np.ndarray] = []
+    a = case.x
+    for layer, unit, mask in zip(case.params[:-1], config.units, masks, strict=True):
+        a = _unit(layer, unit, a, mask, config)
+        if unit.skip:
+            a = a + outputs[-unit.skip]
+        outputs.append(a)
+    return np.asarray(a @ case.params[-1].w + case.params[-1].b)
+
+
+def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -> np.ndarray:
+    def normalized(u: np.ndarray) -> np.ndarray:
+        centred = u - u.mean(axis=config.norm_axis, keepdims=True)
+        var = (centred**2).mean(axis=config.norm_axis, keepdims=True)
+        with np.errstate(all="ignore"):
+            return np.asarray(layer.scale * centred * (var + config.norm_offset(var)) ** -0.5 + layer.shift)
+
+    if unit.norm == "input":
+        a = normalized(a)
+    z = a @ layer.w + layer.b
+    if unit.norm == "before":
+        z = normalized(z)
+    a = activated(config.activation, config.negative_slope, z) if unit.active else z
+    if unit.norm == "after":
+        a = normalized(a)
+    return a if mask is None else a * mask
+
+
+_PADDED = 4096  # a function is compiled for one length only
+
+
+@functools.lru_cache
+def _function(name: str) -> Callable[[np.ndarray], Any]:
+    return jax.jit(activations.get(name).function)
+
+
+def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndarray:
+    """An activation at z."""
+    if name == "leaky_relu":
+        return np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z)
+    if name == "relu":
+        return np.maximum(z, 0)
+    flat, parts = z.ravel(), list[np.ndarray]()
+    with jax.enable_x64(True):
+        for start in range(0, flat.size, _PADDED):
+            part = flat[start : start + _PADDED]
+            parts.append(np.asarray(_function(name)(np.pad(part, (0, _PADDED - part.size))))[: part.size])
+    return np.concatenate(parts).reshape(z.shape)
+
+
+# -- which networks may be meant
+
+SLOPES = (0.01, 0.1, 0.2, 0.3, 0.05, 0.02, 0.001, 0.25, 0.5, 0.15, 0.4, 0.03, 0.005, 0.0001, 1 / 3, 1 / 5.5)
+EPS = (1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0)
+
+
+def networks(config: MLPConfig) -> Iterator[Variant]:
+    """The network itself, and those like it with something else, the likeliest first."""
+    yield Variant()
+    yield from map(_variant, _other_activations(config))
+    if any(unit.norm != "none" for unit in config.units):
+        yield from (_variant({"norm_eps": eps}) for eps in EPS if eps != config.norm_eps)
+        yield from (_variant({"norm_eps": eps, "eps_place": ROUGHLY}) for eps in EPS if eps)
+
+
+def _variant(options: dict[str, Any]) -> Variant:
+    return Variant(tuple(options.items()))
+
+
+def _other_activations(config: MLPConfig) -> Iterator[dict[str, Any]]:
+    active = [k for k, unit in enumerate(config.units) if unit.active]
+    if not active:
+        return
+    for name in activations.ACTIVATIONS:
+        if name not in (config.activation, "leaky_relu"):
+            yield {"activation": name, "negative_slope": None}
+    for slope in SLOPES:
+        own = 0.1 if config.negative_slope is None else config.negative_slope
+        if (config.activation, own) != ("leaky_relu", slope):
+            yield {"activation": "leaky_relu", "negative_slope": slope}
+    if len(active) > 1 and config.activation != "identity":
+        yield from ({"inactive": (k,)} for k in active)
