@@ -201,7 +201,7 @@ class Evidence:
                 off.append(
                     np.linalg.norm(mine.reshape(before.shape) - before - should) > 0.5 * np.linalg.norm(should)
                 )
-        return sum(off) >= 0.75 * len(off)
+        return bool(sum(off) >= 0.75 * len(off))
 
     def losses(self) -> list[tuple[int, float]] | None:
         """(case, loss) of the cases whose loss can tell; None if the candidate returns none, or one not finite."""

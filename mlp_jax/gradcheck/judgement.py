@@ -71,16 +71,20 @@ def _readings(evidence: Evidence, convention: str, asked_for: str) -> list[Judge
     if losses is None:
         return _without_losses(evidence, base, asked_for)
     free = convention == "auto" and asked_for == "auto"
-    if _agrees(evidence, base, losses, closely=True):
+    for closely in (True, False):
         # where the penalty is too small to show in the losses, they agree with both
-        both = free and _agrees(evidence, other, losses, closely=True)
-        return [_reading(evidence, base), *([_half(evidence, other)] if both else [])]
-    if convention != "auto" and _agrees(evidence, other, losses):
-        return [_reading(evidence, base, mismatch="your loss is " + _j_text(other))]
-    told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
-    own = objective.own(told, evidence.cases[0].config, evidence.dtype)
-    if own is None and _agrees(evidence, base, losses):
-        return [_reading(evidence, base)]
+        both = [_agrees(evidence, purpose, losses, closely=closely) for purpose in (base, other)]
+        if both[1] and free:
+            return [*([_reading(evidence, base)] if both[0] else []), _half(evidence, other)]
+        if both[0]:
+            return [_reading(evidence, base)]
+        if both[1] and convention != "auto":
+            return [_reading(evidence, base, mismatch="your loss is " + _j_text(other))]
+        if closely:
+            told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
+            own = objective.own(told, evidence.cases[0].config, evidence.dtype)
+            if own is not None:
+                break
     return _of_another_loss(evidence, base, other, own, free=free, strict=asked_for == "report")
 
 

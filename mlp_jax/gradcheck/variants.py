@@ -221,7 +221,7 @@ def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -
     a = activated(config.activation, config.negative_slope, z) if unit.active else z
     if unit.norm == "after":
         a = normalized(a)
-    return a if mask is None else a * mask
+    return a if mask is None else np.asarray(a * mask)
 
 
 _PADDED = 4096  # a function is compiled for one length only
