@@ -25,6 +25,7 @@ class Judgement(NamedTuple):
 
     mistakes: also those that are only remarks. about: (code, detail) of everything in which
     the purpose is not J~, where that is no mistake. mismatch: why the returned loss is one, or "".
+    by_differences: the purpose is not known, and the gradient is right by differences of the returned loss.
     """
 
     evidence: Evidence
@@ -32,6 +33,7 @@ class Judgement(NamedTuple):
     mistakes: frozenset[Mistake]
     about: Remarks = ()
     mismatch: str = ""
+    by_differences: bool = False
 
     @property
     def wrong(self) -> bool:
@@ -161,8 +163,8 @@ def _by_differences(evidence: Evidence, base: Purpose, strict: bool) -> Judgemen
     )
     if strict:
         text = f"right for your loss, but your loss is not J~: {detail}"
-        return Judgement(evidence, base, frozenset(), (), text)
-    return Judgement(evidence, base, frozenset(), (("other_loss", detail),))
+        return Judgement(evidence, base, frozenset(), (), text, by_differences=True)
+    return Judgement(evidence, base, frozenset(), (("other_loss", detail),), by_differences=True)
 
 
 def _agrees(
@@ -208,33 +210,39 @@ def _plain_penalty(evidence: Evidence, base: Purpose) -> Fitted:
 
 
 def _alike(evidence: Evidence) -> list[Variant]:
-    """The networks and losses whose derivative by the last bias is the candidate's in every case."""
+    """The networks and losses whose derivative by the last bias is the candidate's in every case, nearest first."""
     chosen = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
     top = len(evidence.cases[0].params) - 1
     chosen = [i for i in chosen if "b" in evidence.observed[i][top]]
+    if not chosen:
+        return []
     tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
-    found = []
-    for network in variants.networks(evidence.cases[0].config) if chosen else ():
-        scores = {
-            i: variants.scores(
-                evidence.cases[i],
-                [hidden.mask for hidden in evidence.truths[i].trace.hidden],
-                network.at(evidence.cases[i].config),
-            )
-            for i in chosen
-        }
-        for name in variants.LOSSES:
-            off = 0.0
-            for i in chosen:
-                mine = evidence.observed[i][top]["b"]
-                true = _bias_gradient(name, scores[i], evidence.cases[i].y)
-                off = max(off, float(np.linalg.norm(mine - true)) / (float(np.linalg.norm(true)) or 1.0))
-                if not off <= tolerance:
-                    break
-            if off <= tolerance:
-                found.append((off, network._replace(loss=name)))
-    # "inside the log" and another eps differ by little
-    return [variant for _, variant in sorted(found, key=lambda pair: pair[0])]
+    held: dict[tuple[tuple[str, object], ...], list[np.ndarray]] = {}
+
+    def off(variant: Variant, enough: float = np.inf) -> float:
+        if variant.options not in held:
+            held[variant.options] = [_scores(evidence, i, variant) for i in chosen]
+        worst = 0.0
+        for i, scores in zip(chosen, held[variant.options], strict=True):
+            true = _bias_gradient(variant.loss, scores, evidence.cases[i].y)
+            distance = float(np.linalg.norm(evidence.observed[i][top]["b"] - true))
+            worst = max(worst, distance / (float(np.linalg.norm(true)) or 1.0))
+            if not worst <= enough:
+                break
+        return worst
+
+    config = evidence.cases[0].config
+    tried = [v._replace(loss=name) for v in variants.networks(config) for name in variants.LOSSES]
+    found = [variant for variant in tried if off(variant, tolerance) <= tolerance]
+    if evidence.dtype == "float64" and (near := variants.nearest(off, config)) is not None:
+        found += [near] if off(near) <= tolerance else []
+    # another eps, or one inside the log, makes little difference
+    return sorted(found, key=off)
+
+
+def _scores(evidence: Evidence, i: int, variant: Variant) -> np.ndarray:
+    masks = [hidden.mask for hidden in evidence.truths[i].trace.hidden]
+    return variants.scores(evidence.cases[i], masks, variant.at(evidence.cases[i].config))
 
 
 def _bias_gradient(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5) -> np.ndarray:

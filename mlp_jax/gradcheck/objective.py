@@ -222,17 +222,17 @@ class _Losses:
         self.sizes = np.array([[float(len(c.y)), float(c.config.classes)] for c in self.cases])
         self.masks = [[hidden.mask for hidden in truth.trace.hidden] for _, truth, _ in told]
         self.layers = len(self.cases[0].params)
-        self.penalties = [self._penalties(each) for each in (False, True)]
+        self.penalties = [self._penalties(each, over_n) for each in (False, True) for over_n in (False, True)]
         self.scores: dict[tuple[tuple[str, object], ...], list[np.ndarray]] = {}
+        self.means: dict[Variant, np.ndarray] = {}
 
-    def _penalties(self, each: bool) -> np.ndarray:
-        """Columns lambda ||W||^2 (of every layer, or the sum), lambda/N of these, ||W||^2, lambda ||b||^2, / N."""
+    def _penalties(self, each: bool, over_n: bool) -> "_Penalties":
+        """Not lambda and lambda/N at once: nearly all cases have one N."""
         squares = np.array([[_square(layer.w) for layer in case.params] for case in self.cases])
-        weights = squares if each else squares.sum(axis=1, keepdims=True)
-        l2, n = np.array([[case.l2] for case in self.cases]), self.sizes[:, :1]
-        biases = np.array([[_biases(case)] for case in self.cases])
         total = squares.sum(axis=1, keepdims=True)
-        return np.hstack([l2 * weights, l2 / n * weights, total, l2 * biases, l2 / n * biases])
+        l2 = np.array([[case.l2] for case in self.cases]) / (self.sizes[:, :1] if over_n else 1.0)
+        biases = np.array([[_biases(case)] for case in self.cases])
+        return _Penalties(np.hstack([l2 * (squares if each else total), total, l2 * biases]), over_n)
 
     def data(self, variant: Variant) -> np.ndarray:
         """The variant's mean data loss in every case."""
@@ -241,14 +241,17 @@ class _Losses:
                 variants.scores(case, masks, variant.at(case.config))
                 for case, masks in zip(self.cases, self.masks, strict=True)
             ]
-        loss = variants.LOSSES[variant.loss]
-        with np.errstate(all="ignore"):
-            pairs = zip(self.scores[variant.options], self.cases, strict=True)
-            return np.array([float(np.mean(loss(np, scores, case.y))) for scores, case in pairs])
+        if variant not in self.means:
+            loss = variants.LOSSES[variant.loss]
+            with np.errstate(all="ignore"):
+                pairs = zip(self.scores[variant.options], self.cases, strict=True)
+                means = [float(np.mean(loss(np, scores, case.y))) for scores, case in pairs]
+            self.means[variant] = np.array(means)
+        return self.means[variant]
 
-    def off(self, variant: Variant, columns: np.ndarray, powers: tuple[int, int]) -> float:
+    def off(self, variant: Variant, penalties: "_Penalties", powers: tuple[int, int]) -> float:
         """The largest relative distance of the losses from the nearest function of this kind."""
-        basis, data = self._across(columns), self._column(variant, powers)
+        basis, data = self._across(penalties.columns), self._column(variant, powers)
         if not np.isfinite(data).all():
             return np.inf
         y, data = self.y - basis @ (basis.T @ self.y), data - basis @ (basis.T @ data)
@@ -262,22 +265,31 @@ class _Losses:
         return np.asarray(self.data(variant) * (self.sizes ** np.array(powers, float)).prod(axis=1) * self.row)
 
     def _across(self, columns: np.ndarray) -> np.ndarray:
+        """An orthonormal basis of the penalties' columns."""
         scaled = columns * self.row[:, None]
         used = scaled[:, np.linalg.norm(scaled, axis=0) > 0]
         u, s, _ = np.linalg.svd(used / np.linalg.norm(used, axis=0), full_matrices=False)
         return np.asarray(u[:, s > 1e-10 * s.max(initial=0.0)])
 
-    def fitted(self, variant: Variant, columns: np.ndarray, powers: tuple[int, int]) -> Fitted:
+    def fitted(self, variant: Variant, penalties: "_Penalties", powers: tuple[int, int]) -> Fitted:
         """The numbers of the nearest function, as somebody may have written them."""
-        matrix = np.column_stack([self._column(variant, powers), columns * self.row[:, None]])
+        matrix = np.column_stack([self._column(variant, powers), penalties.columns * self.row[:, None]])
         size = np.linalg.norm(matrix, axis=0)
         size[size == 0] = 1
         found = np.linalg.lstsq(matrix / size, self.y, rcond=1e-10)[0] / size
-        data, *rest = (_as_written(float(c), self.dtype) for c in found)
-        wide = (len(rest) - 3) // 2
-        spread = self.layers if wide == 1 else 1
-        weights, over_n = tuple(rest[:wide]) * spread, tuple(rest[wide : 2 * wide]) * spread
-        return Fitted(data, *powers, weights, over_n, *rest[-3:])
+        data, *weights, constant, biases = (_as_written(float(c), self.dtype) for c in found)
+        terms = tuple(weights) * (self.layers if len(weights) == 1 else 1)
+        none = (0.0,) * self.layers
+        if penalties.over_n:
+            return Fitted(data, *powers, none, terms, constant, 0.0, biases)
+        return Fitted(data, *powers, terms, none, constant, biases, 0.0)
+
+
+class _Penalties(NamedTuple):
+    """Columns: lambda ||W||^2 (the sum, or of every layer), ||W||^2, lambda ||b||^2; over_n: lambda/N for lambda."""
+
+    columns: np.ndarray
+    over_n: bool
 
 
 def _as_written(number: float, dtype: str) -> float:
@@ -296,12 +308,16 @@ def own(told: Sequence[tuple[Case, Truth, float]], config: MLPConfig, dtype: str
     """
     losses = _Losses(told, dtype)
     for tolerance in (CLOSE, LOSS_TOLERANCE["float64"]) if dtype == "float64" else (LOSS_TOLERANCE[dtype],):
-        for columns in losses.penalties:
-            if columns.shape[1] + 2 > len(told):
+        for penalties in losses.penalties:
+            if penalties.columns.shape[1] + 3 > len(told):
                 continue
             for variant, powers in _tried(config, dtype):
-                if losses.off(variant, columns, powers) <= tolerance:
-                    return Own(variant, losses.fitted(variant, columns, powers))
+                if losses.off(variant, penalties, powers) <= tolerance:
+                    return Own(variant, losses.fitted(variant, penalties, powers))
+            if dtype == "float64":
+                found = variants.nearest(lambda v, p=penalties: losses.off(v, p, (0, 0)), config)
+                if found is not None and losses.off(found, penalties, (0, 0)) <= tolerance:
+                    return Own(found, losses.fitted(found, penalties, (0, 0)))
     return None
 
 

@@ -212,9 +212,16 @@ def tell(judgement: Judgement, convention: str) -> Report:
         tuple(findings),
         tuple(_notes(judgement, convention)),
         evidence.total,
-        about=judgement.purpose.text if judgement.about and judgement.purpose.text != FULL else "",
+        about=_about(judgement),
         examples=examples,
     )
+
+
+def _about(judgement: Judgement) -> str:
+    """What the loss is that the gradient was judged by, if it is not J~."""
+    if judgement.by_differences:
+        return "a function that is not known here"
+    return judgement.purpose.text if judgement.about and judgement.purpose.text != FULL else ""
 
 
 def _loss_row(judgement: Judgement) -> LeafRow:
@@ -301,7 +308,7 @@ class _Table:
         self.errors = {
             at: error
             for at, error in self.evidence.errors(self.purpose).items()
-            if not explained_by_remarks(self.evidence.cases[at[0]], self.codes)
+            if not judgement.by_differences and not explained_by_remarks(self.evidence.cases[at[0]], self.codes)
         }
         self.over = set(self.evidence.wrong(self.errors))
 

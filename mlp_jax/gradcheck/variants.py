@@ -278,3 +278,53 @@ def _other_activations(config: MLPConfig) -> Iterator[dict[str, Any]]:
             yield {"activation": "leaky_relu", "negative_slope": slope}
     if len(active) > 1 and config.activation != "identity":
         yield from ({"inactive": (k,)} for k in active)
+
+
+def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | None:
+    """The leaky slope, or the eps of normalisation, for which `off` is least; None where there is neither.
+
+    The least of a few values, then golden sections around it. As many digits are kept as are needed.
+    """
+    slopes, exponents = np.linspace(-1, 1, 41), np.linspace(-9, 0, 28)
+    kinds: list[tuple[Callable[[float], Variant], np.ndarray]] = []
+    if any(unit.active for unit in config.units):
+        kinds.append((_leaky, slopes))
+    if any(unit.norm != "none" for unit in config.units):
+        kinds += [(_inside, exponents), (_outside, exponents)]
+    found = [kind(_least(lambda t, kind=kind: off(kind(t)), grid)) for kind, grid in kinds]
+    return _rounded(min(found, key=off), off) if found else None
+
+
+def _leaky(slope: float) -> Variant:
+    return _variant({"activation": "leaky_relu", "negative_slope": slope})
+
+
+def _inside(exponent: float) -> Variant:
+    return _variant({"norm_eps": 10**exponent})
+
+
+def _outside(exponent: float) -> Variant:
+    return _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY})
+
+
+def _least(function: Callable[[float], float], grid: np.ndarray) -> float:
+    values = [function(float(t)) for t in grid]
+    at = int(np.argmin(values))
+    low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, len(grid) - 1)])
+    golden = (5**0.5 - 1) / 2
+    for _ in range(60):
+        a, b = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, b) if function(a) < function(b) else (a, high)
+    return (low + high) / 2
+
+
+def _rounded(variant: Variant, off: Callable[[Variant], float]) -> Variant:
+    """With the fewest digits that are as near."""
+    options = dict(variant.options)
+    name = "norm_eps" if "norm_eps" in options else "negative_slope"
+    limit = max(10 * off(variant), 1e-11)
+    for digits in range(1, 12):
+        shorter = variant._replace(options=tuple((options | {name: float(f"{options[name]:.{digits}g}")}).items()))
+        if off(shorter) <= limit:
+            return shorter
+    return variant
