@@ -210,7 +210,7 @@ def _plain_penalty(evidence: Evidence, base: Purpose) -> Fitted:
 
 
 def _alike(evidence: Evidence) -> list[Variant]:
-    """The networks and losses whose derivative by the last bias is the candidate's in every case, nearest first."""
+    """Networks and losses whose derivative by the last bias is the candidate's in every case; nearest first."""
     chosen = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
     top = len(evidence.cases[0].params) - 1
     chosen = [i for i in chosen if "b" in evidence.observed[i][top]]

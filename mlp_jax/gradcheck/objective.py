@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -232,7 +233,8 @@ class _Losses:
         total = squares.sum(axis=1, keepdims=True)
         l2 = np.array([[case.l2] for case in self.cases]) / (self.sizes[:, :1] if over_n else 1.0)
         biases = np.array([[_biases(case)] for case in self.cases])
-        return _Penalties(np.hstack([l2 * (squares if each else total), total, l2 * biases]), over_n)
+        columns = np.hstack([l2 * (squares if each else total), total, l2 * biases])
+        return _Penalties(columns, over_n, self._across(columns))
 
     def data(self, variant: Variant) -> np.ndarray:
         """The variant's mean data loss in every case."""
@@ -251,7 +253,7 @@ class _Losses:
 
     def off(self, variant: Variant, penalties: "_Penalties", powers: tuple[int, int]) -> float:
         """The largest relative distance of the losses from the nearest function of this kind."""
-        basis, data = self._across(penalties.columns), self._column(variant, powers)
+        basis, data = penalties.basis, self._column(variant, powers)
         if not np.isfinite(data).all():
             return np.inf
         y, data = self.y - basis @ (basis.T @ self.y), data - basis @ (basis.T @ data)
@@ -286,10 +288,14 @@ class _Losses:
 
 
 class _Penalties(NamedTuple):
-    """Columns: lambda ||W||^2 (the sum, or of every layer), ||W||^2, lambda ||b||^2; over_n: lambda/N for lambda."""
+    """Columns: lambda ||W||^2 (the sum, or of every layer), ||W||^2, lambda ||b||^2.
+
+    over_n: lambda/N stands for lambda. basis: orthonormal, of the columns' rows as they are weighted.
+    """
 
     columns: np.ndarray
     over_n: bool
+    basis: np.ndarray
 
 
 def _as_written(number: float, dtype: str) -> float:
@@ -308,14 +314,14 @@ def own(told: Sequence[tuple[Case, Truth, float]], config: MLPConfig, dtype: str
     """
     losses = _Losses(told, dtype)
     for tolerance in (CLOSE, LOSS_TOLERANCE["float64"]) if dtype == "float64" else (LOSS_TOLERANCE[dtype],):
-        for penalties in losses.penalties:
+        for number, penalties in enumerate(losses.penalties):
             if penalties.columns.shape[1] + 3 > len(told):
                 continue
             for variant, powers in _tried(config, dtype):
                 if losses.off(variant, penalties, powers) <= tolerance:
                     return Own(variant, losses.fitted(variant, penalties, powers))
-            if dtype == "float64":
-                found = variants.nearest(lambda v, p=penalties: losses.off(v, p, (0, 0)), config)
+            if dtype == "float64" and number < 2:
+                found = variants.nearest(partial(losses.off, penalties=penalties, powers=(0, 0)), config)
                 if found is not None and losses.off(found, penalties, (0, 0)) <= tolerance:
                     return Own(found, losses.fitted(found, penalties, (0, 0)))
     return None

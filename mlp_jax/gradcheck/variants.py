@@ -221,7 +221,7 @@ def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -
     a = activated(config.activation, config.negative_slope, z) if unit.active else z
     if unit.norm == "after":
         a = normalized(a)
-    return a if mask is None else np.asarray(a * mask)
+    return np.asarray(a if mask is None else a * mask)
 
 
 _PADDED = 4096  # a function is compiled for one length only
@@ -243,7 +243,7 @@ def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndar
         for start in range(0, flat.size, _PADDED):
             part = flat[start : start + _PADDED]
             parts.append(np.asarray(_function(name)(np.pad(part, (0, _PADDED - part.size))))[: part.size])
-    return np.concatenate(parts).reshape(z.shape)
+    return np.asarray(np.concatenate(parts).reshape(z.shape))
 
 
 # -- which networks may be meant
@@ -291,7 +291,7 @@ def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | Non
         kinds.append((_leaky, slopes))
     if any(unit.norm != "none" for unit in config.units):
         kinds += [(_inside, exponents), (_outside, exponents)]
-    found = [kind(_least(lambda t, kind=kind: off(kind(t)), grid)) for kind, grid in kinds]
+    found = [kind(_least(kind, off, grid)) for kind, grid in kinds]
     return _rounded(min(found, key=off), off) if found else None
 
 
@@ -307,14 +307,14 @@ def _outside(exponent: float) -> Variant:
     return _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY})
 
 
-def _least(function: Callable[[float], float], grid: np.ndarray) -> float:
-    values = [function(float(t)) for t in grid]
+def _least(kind: Callable[[float], Variant], off: Callable[[Variant], float], grid: np.ndarray) -> float:
+    values = [off(kind(float(t))) for t in grid]
     at = int(np.argmin(values))
     low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, len(grid) - 1)])
     golden = (5**0.5 - 1) / 2
     for _ in range(60):
         a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if function(a) < function(b) else (a, high)
+        low, high = (low, b) if off(kind(a)) < off(kind(b)) else (a, high)
     return (low + high) / 2
 
 
