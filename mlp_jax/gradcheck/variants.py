@@ -235,9 +235,9 @@ def _function(name: str) -> Callable[[np.ndarray], Any]:
 def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndarray:
     """An activation at z."""
     if name == "leaky_relu":
-        return np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z)
+        return np.asarray(np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z))
     if name == "relu":
-        return np.maximum(z, 0)
+        return np.asarray(np.maximum(z, 0))
     flat, parts = z.ravel(), list[np.ndarray]()
     with jax.enable_x64(True):
         for start in range(0, flat.size, _PADDED):
