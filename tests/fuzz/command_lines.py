@@ -16,9 +16,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, _target, speedrun
+from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, speedrun
 from mlp_jax import data, population
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import process
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 120.0, 1500.0, True
@@ -266,7 +267,7 @@ def _cut(far: str) -> Iterator[None]:
         return cut
 
     places: dict[str, list[tuple[Any, str]]] = {
-        "load": [(data, "load"), (_target.Target, "__enter__")],
+        "load": [(data, "load"), (process.Target, "__enter__")],
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
             (population.Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
