@@ -27,7 +27,7 @@ from mlp_jax.data import Images
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import open_regular
 
-CONNECT_SECONDS = 8  # its host has been slow; after 10 a user shall have heard of it
+CONNECT_SECONDS = 7  # its host has been slow; after 10 a user shall have heard of it
 STALL_SECONDS = 30
 """A download ends when its answer takes longer than the first, or when no byte comes for the second."""
 

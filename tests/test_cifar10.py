@@ -340,7 +340,7 @@ def test_offline(tmp_path):
 def test_a_server_that_never_answers(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         start = time.monotonic()
-        with user_error("no answer within 5 seconds", *offline_words(tmp_path)):
+        with user_error("no answer within 7 seconds", *offline_words(tmp_path)):
             address = f"http://127.0.0.1:{listener.getsockname()[1]}/archive"
             cifar10.load(data_dir=tmp_path, archive=address, cache_dir=tmp_path)
         assert time.monotonic() - start < 10

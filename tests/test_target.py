@@ -163,9 +163,17 @@ def test_compare(tmp_path, capsys, monkeypatch):
 
 
 DOORS = {
-    "a folder above without __init__.py": ({"p/__init__.py": "", "p/base.py": "A = 1\n"}, "p/q/net.py", "from ..base import *\n"),
+    "a folder above without __init__.py": (
+        {"p/__init__.py": "", "p/base.py": "A = 1\n"},
+        "p/q/net.py",
+        "from ..base import *\n",
+    ),
     "a sibling in Python 2": (
-        {"p/__init__.py": "", "p/q/__init__.py": "from p.q.other import *\n", "p/q/other.py": "class A:\n  print 'x'\n bad\n"},
+        {
+            "p/__init__.py": "",
+            "p/q/__init__.py": "from p.q.other import *\n",
+            "p/q/other.py": "class A:\n  print 'x'\n bad\n",
+        },
         "p/q/net.py",
         "",
     ),

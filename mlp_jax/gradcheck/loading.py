@@ -256,7 +256,7 @@ def where_imported(error: BaseException, place: str) -> str:
             frames.append(trace.tb_lineno)
         trace = trace.tb_next
     line = f"{Path(place).name}:{frames[-1]}: " if frames else ""
-    told = {
+    told: dict[type[BaseException], str] = {
         EOFError: "; it asks for input when it is imported: put that below `if __name__ == '__main__':`",
         FileNotFoundError: "; it needs this file when it is imported: put that below `if __name__ == '__main__':`",
     }

@@ -38,6 +38,7 @@ class Missing:
     """Something of a module that is not installed. Any use raises ModuleNotFoundError."""
 
     def __init__(self, module: str) -> None:
+        self._module: str
         self.__dict__["_module"] = module
 
     def _use(self, *_: Any, **__: Any) -> NoReturn:
