@@ -77,7 +77,11 @@ def _readings(evidence: Evidence, convention: str, asked_for: str) -> list[Judge
         # where the penalty is too small to show in the losses, they agree with both
         both = [_agrees(evidence, purpose, losses, closely=closely) for purpose in (base, other)]
         if both[1] and free:
-            return [*([_reading(evidence, base)] if both[0] else []), _half(evidence, other)]
+            half = _half(evidence, other)
+            if not half.wrong:
+                return [*([_reading(evidence, base)] if both[0] else []), half]
+            text = f"your loss is {other.text}, and the gradient has another penalty"
+            return [_reading(evidence, base, mismatch="" if both[0] else text), half]
         if both[0]:
             return [_reading(evidence, base)]
         if both[1] and convention != "auto":
