@@ -42,7 +42,8 @@ CAVEAT = (
 
 _NETWORK, _TARGET = ("target", "compare"), ("target",)
 BELONGS = {
-    **dict.fromkeys(("hidden", "activation", "batch_norm", "dropout"), _NETWORK),
+    **dict.fromkeys(("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope"), _NETWORK),
+    "bn_eps": _TARGET,
     **dict.fromkeys(("l2_convention", "arrays", "scale", "timeout"), _TARGET),
     "gradient": ("own check",),
     **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
@@ -64,6 +65,9 @@ class Config(_common.Common):
     activation: str = option("relu", "activation function of the target or comparison")
     batch_norm: str = option("none", "their batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "their dropout probability, in [0, 1)")
+    layer_norm: str = option("none", "their layer normalisation: none, before or after the activation")
+    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
+    bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance")
     l2_convention: str = option(
         "auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)"
     )
@@ -94,12 +98,23 @@ class Config(_common.Common):
         """The network that the options name, with `hidden` as the default."""
         if self.hidden is not None:
             hidden = _common.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
-        return MLPConfig(hidden, self.activation, self.batch_norm, self.dropout, inputs=inputs, classes=classes)
+        return MLPConfig(
+            hidden,
+            self.activation,
+            self.batch_norm,
+            self.dropout,
+            layer_norm=self.layer_norm,
+            negative_slope=self.negative_slope,
+            norm_eps=self.bn_eps,
+            inputs=inputs,
+            classes=classes,
+        )
 
     @property
     def names_a_network(self) -> bool:
         """Whether any option does; if not, a target decides."""
-        return (self.hidden, self.activation, self.batch_norm, self.dropout) != (None, "relu", "none", 0.0)
+        fields = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
+        return any(getattr(self, name) != type(self).__dataclass_fields__[name].default for name in fields)
 
 
 def run(config: Config) -> bool:

@@ -79,6 +79,12 @@ def same(a: Any, b: Any) -> bool:
 
 def parts(result: Any) -> tuple[float | None, Any]:
     """(loss or None, gradients) from what was returned."""
+    if isinstance(result, tuple) and len(result) > 2 and sum(isinstance(part, Mapping) for part in result) == 1:
+        grads = next(part for part in result if isinstance(part, Mapping))
+        first = next((part for part in result if not isinstance(part, CONTAINERS) and np.ndim(part) == 0), None)
+        result = (first, grads) if first is not None else (grads,)
+        if first is None:
+            return None, grads
     if isinstance(result, (tuple, list)) and len(result) == 2:
         for loss, grads in (result, result[::-1]):
             if isinstance(grads, CONTAINERS) and not isinstance(loss, CONTAINERS) and np.size(_numpy(loss)) == 1:

@@ -16,6 +16,7 @@ import contextlib
 import importlib.util
 import inspect
 import os
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -30,17 +31,28 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import course_class
 from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, parts, plain, same
 from mlp_jax.gradcheck.battery import Case
+from mlp_jax.gradcheck.layouts import (
+    BIAS_LISTS,
+    INPUT_NAMES,
+    LABEL_NAMES,
+    NAMINGS,
+    PARAMS_NAMES,
+    SIZES_NAMES,
+    WEIGHT_LISTS,
+    Layout,
+)
 from mlp_jax.model import MLPConfig, Params
 
 ARRAYS = ("numpy", "jax", "torch")
-STYLES = ("dict", "tree", "small letters")
 
 
 class Convention(NamedTuple):
-    """How a function wants its parameters, and its arrays."""
+    """How a function wants its parameters, and its arrays. style: "tree", or how the layout holds them."""
 
     style: str
     arrays: str
+    layout: Layout = Layout()
+    by_name: bool = False
 
 
 class Candidate:
@@ -54,6 +66,30 @@ class Candidate:
         self.parameters = course_class.signature(target)
         self.arrays = self._likely_arrays() if arrays == "auto" else (arrays,)
         self.convention: Convention | None = Convention("dict", self.arrays[0]) if self.is_class else None
+        self.takes_l2 = course_class.takes_l2(target) if self.is_class else self._function_takes_l2()
+        self.notes: tuple[str, ...] = ()
+        self._rows = set[int]()
+
+    def _function_takes_l2(self) -> bool:
+        required = [p for p in self.parameters.values() if p.default is inspect.Parameter.empty]
+        anything = course_class.takes_anything(self.parameters) or not self.parameters
+        named = course_class.penalty_name(self.parameters, others=EXTRA) is not None
+        return named or anything or (self._by_name() is None and len(required) > 3)
+
+    def _by_name(self) -> dict[str, str] | None:
+        """What each argument without a default is, by its name; None if a name does not tell, or all are usual."""
+        kinds = {}
+        for name, p in self.parameters.items():
+            if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+                continue
+            kind = _kind(name, set(self.parameters))
+            if kind is None and p.default is inspect.Parameter.empty and name not in EXTRA:
+                return None
+            if kind is not None:
+                kinds[name] = kind
+        there = set(kinds.values())
+        complete = {"x", "y"} <= there and there & {"params", "weights", "leaf", "linear"}
+        return kinds if complete else None
 
     def _likely_arrays(self) -> tuple[str, ...]:
         """For a class numpy; for a function torch first where its file names it, and last where it is loaded."""
@@ -66,13 +102,19 @@ class Candidate:
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
-        depths = [(6, 8), (6,), (6, 8, 9)] if self.is_class and "hidden_dims" in self.parameters else [(6,)]
+        depths = (
+            [(6, 8), (6,), (6, 8, 9)]
+            if self.is_class and any(n in self.parameters for n in (*course_class.DEPTHS, *course_class.ALL_SIZES))
+            else [(6,)]
+        )
         return [MLPConfig(hidden=hidden, inputs=7, classes=4, dtype="float64") for hidden in depths]
 
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf: W1, or layer1.w."""
         if self.convention is not None and self.convention.style == "tree":
             return f"layer{k + 1}.{field}"
+        if self.convention is not None and self.convention.style == "named":
+            return self.convention.layout.name(k, field)
         name = f"{NAMES[field]}{k + 1}"
         return name.lower() if self.convention is not None and self.convention.style != "dict" else name
 
@@ -84,14 +126,38 @@ class Candidate:
         """Finds out how a function is called. Returns the most telling error if it cannot be."""
         if self.convention is not None:
             return None
+        if "caches" in self.parameters or "cache" in self.parameters:
+            raise UserError(
+                f"{self.name} is a backward pass alone, which needs its forward's cache: {course_class.WRAP}"
+            )
         failures = []
-        for style, arrays in product(STYLES, self.arrays):
-            error = self._try(question, Convention(style, arrays)).error
-            if error is None:
-                self.convention = Convention(style, arrays)
+        for convention in self._conventions():
+            answer = self._try(question, convention)
+            if answer.error is None and (question.case.name != "plain" or _fits(answer, question.case)):
+                self.convention = convention
+                if convention.layout.columns:
+                    self.notes = ("its columns are the examples, so x, y and the weights are given transposed",)
                 return None
-            failures.append(error)
+            failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
         return max(failures, key=_line)  # the attempt that came furthest through the candidate's file
+
+    def _conventions(self) -> Iterator[Convention]:
+        """The likeliest first: rows before columns, labels before one-hot, the usual names before others."""
+        kinds = self._by_name()
+        by_name = kinds is not None
+        namings: tuple[str, ...] = NAMINGS
+        if kinds is not None and "params" not in kinds.values():
+            namings = ("W{}",)
+        elif kinds is not None and "sizes" in kinds.values():
+            namings = ("flat", *NAMINGS)
+        plain = [n for n in ("W{}", "tree", "w{}") if n in namings or (n == "tree" and len(namings) > 1)]
+        for naming, arrays in product(plain, self.arrays):
+            yield Convention(STYLES.get(naming, naming), arrays, Layout(naming), by_name)
+        orders = [(False, False), (False, True), (True, False)]
+        for (columns, turned), one_hot, naming in product(orders, (True, False), namings):
+            yield Convention("named", self.arrays[0], Layout(naming, columns, one_hot, turned), by_name)
+            if not columns and not turned:
+                yield Convention("named", self.arrays[0], Layout(naming), by_name)
 
     def _try(self, question: Question, convention: Convention) -> Answer:
         case = question.case
@@ -104,23 +170,37 @@ class Candidate:
                 else:
                     result, held = self._ask_function(question, convention)
                 after = Held(*plain(held))
-                loss, grads = parts(result)
+                loss, grads = parts_of(result, convention.layout)
+                if convention.style != "tree" and (grads := convention.layout.leaves(grads, case)):
+                    grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in grads.items()}
                 found, dtypes = leaves(grads, case.config)
+                if self.is_class:
+                    _as_biases(found, self._rows)
         except (Exception, SystemExit) as error:
             return Answer(None, error=where(error, self.target))
         changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not same(a, b))
         return Answer(found, loss, dtypes, changed, after if changed else None)
 
     def _ask_class(self, case: Case) -> tuple[Any, "Held"]:
-        result, net, x, y = course_class.ask(self.target, case, _named(case.params, "dict"))
-        return result, Held(_tree(net.params, case.params, "dict"), x, y)
+        result, held, x, y = course_class.ask(self.target, case, _named(case.params))
+        shaped = {
+            (k, f): np.reshape(_plain(held[f"{NAMES[f]}{k + 1}"]), np.shape(leaf))
+            for k, layer in enumerate(case.params)
+            for f, leaf in layer._asdict().items()
+        }
+        self._rows = {
+            int(n[1:]) - 1 for n, a in held.items() if n[0] == "b" and n[1:].isdigit() and np.ndim(a) == 2
+        }
+        tree = tuple(type(layer)(*(shaped[k, f] for f in layer._fields)) for k, layer in enumerate(case.params))
+        return result, Held(tree, x, y)
 
     def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, "Held"]:
         case, convert = question.case, _converter(convention.arrays)
-        given: Any = jax.tree.map(lambda leaf: convert(leaf.copy()), case.params)
-        if convention.style != "tree":
-            given = _named(given, convention.style)
-        x, y = convert(case.x.copy()), convert(case.y.copy())
+        layout = convention.layout
+        tree = convention.style == "tree"
+        given: Any = jax.tree.map(np.copy, case.params) if tree else layout.hold(case)
+        given = jax.tree.map(convert, given)
+        x, y = map(convert, layout.examples(case))
         masks = [convert(mask.copy()) for mask in question.masks]
         extra = {
             "config": case.config,
@@ -128,15 +208,87 @@ class Candidate:
             "masks": masks if case.config.dropout else None,
         }
         options = {name: value for name, value in extra.items() if name in self.parameters}
-        name = course_class.penalty_name(self.parameters, others=tuple(extra))
-        if name is None and course_class.positions(self.parameters) < 4 and self.parameters:
-            name = "l2" if course_class.takes_anything(self.parameters) else None
-        if name is not None:
-            result = self.target(given, x, y, **{name: case.l2}, **options)
+        kinds = self._by_name() if convention.by_name else None
+        if kinds is not None:
+            values = {name: self._value(name, kind, given, x, y, case) for name, kind in kinds.items()}
+            result = self.target(
+                *_positional(self.parameters, values), **_keywords(self.parameters, values), **options
+            )
+        elif self.takes_l2:
+            name = course_class.penalty_name(self.parameters, others=EXTRA)
+            if name is None and course_class.positions(self.parameters) < 4 and self.parameters:
+                name = "l2" if course_class.takes_anything(self.parameters) else None
+            last, named = ((), {name: case.l2}) if name is not None else ((case.l2,), {})
+            result = self.target(given, x, y, *last, **named, **options)
         else:
-            result = self.target(given, x, y, case.l2, **options)
-        held = given if convention.style == "tree" else _tree(given, case.params, convention.style)
-        return result, Held(held, x, y, masks)
+            result = self.target(given, x, y, **options)
+        held = given if tree else layout.tree(given, case)
+        if not layout.columns and not layout.one_hot:
+            return result, Held(held, x, y, masks)
+        return result, Held(held, x.T if layout.columns else x, case.y, masks)
+
+    def _value(self, name: str, kind: str, given: Any, x: Any, y: Any, case: Case) -> Any:
+        if kind == "leaf":
+            return next(leaf for key, leaf in given.items() if key.lower() == name.lower().replace("_", ""))
+        if kind in ("weights", "biases"):
+            return [leaf for key, leaf in given.items() if key[0] == ("W" if kind == "weights" else "b")]
+        return {"params": given, "x": x, "y": y, "l2": case.l2, "sizes": list(case.config.sizes)}[kind]
+
+
+EXTRA = ("config", "key", "masks")
+STYLES = {"W{}": "dict", "w{}": "small letters"}
+
+
+def _kind(name: str, beside: set[str]) -> str | None:
+    """What an argument is, by its name."""
+    if name in course_class.PENALTY_NAMES:
+        return "l2"
+    if re.fullmatch(r"[wWb]_?\d", name):
+        return "leaf"
+    if name in WEIGHT_LISTS and beside & set(BIAS_LISTS):
+        return "weights"
+    if name in BIAS_LISTS and beside & set(WEIGHT_LISTS):
+        return "biases"
+    groups = {"params": (*PARAMS_NAMES, "weights"), "x": INPUT_NAMES, "y": LABEL_NAMES, "sizes": SIZES_NAMES}
+    return next((kind for kind, names in groups.items() if name in names), None)
+
+
+def _positional(parameters: Mapping[str, inspect.Parameter], values: Mapping[str, Any]) -> list[Any]:
+    return [v for n, v in values.items() if parameters[n].kind is inspect.Parameter.POSITIONAL_ONLY]
+
+
+def _keywords(parameters: Mapping[str, inspect.Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in values.items() if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}
+
+
+def _fits(answer: Answer, case: Case) -> bool:
+    """Whether each weight's gradient that there is has the weight's shape."""
+    pairs = [
+        (leaf, np.shape(case.params[k].w))
+        for k, layer in enumerate(answer.leaves or [])
+        if (leaf := layer.get("w")) is not None
+    ]
+    return all(leaf.shape == shape for leaf, shape in pairs)
+
+
+def parts_of(result: Any, layout: Layout) -> tuple[float | None, Any]:
+    """(loss or None, gradients) from what was returned; a flat vector is gradients where parameters are one."""
+    if layout.naming == "flat":
+        pair = result if isinstance(result, tuple) else (None, result)
+        loss = None if pair[0] is None else float(np.asarray(pair[0]).reshape(()))
+        return loss, pair[1]
+    return parts(result)
+
+
+def _as_biases(leaves: list[dict[str, np.ndarray]], rows: set[int]) -> None:
+    """Brings the gradients of biases that are kept as rows or columns into (H,)."""
+    for k in rows:
+        if k < len(leaves) and leaves[k].get("b", np.zeros(0)).ndim == 2:
+            leaves[k]["b"] = leaves[k]["b"].reshape(-1)
+
+
+def _plain(value: Any) -> np.ndarray:
+    return np.asarray(plain((value,))[0])
 
 
 @contextlib.contextmanager
@@ -172,18 +324,10 @@ def _converter(arrays: str) -> Callable[[np.ndarray], Any]:
     return jnp.asarray if arrays == "jax" else lambda array: array
 
 
-def _named(params: Params, style: str) -> dict[str, Any]:
-    names = {f: n if style == "dict" else n.lower() for f, n in NAMES.items()}
+def _named(params: Params) -> dict[str, Any]:
     return {
-        f"{names[field]}{k}": leaf for k, layer in enumerate(params, 1) for field, leaf in layer._asdict().items()
+        f"{NAMES[field]}{k}": leaf for k, layer in enumerate(params, 1) for field, leaf in layer._asdict().items()
     }
-
-
-def _tree(named: Mapping[str, Any], like: Params, style: str) -> Params:
-    """The dict's arrays as layers; an empty array where the candidate has taken one away."""
-    names = iter(_named(like, style))
-    layers = [[named.get(next(names), np.zeros(0)) for _ in layer] for layer in like]
-    return tuple(type(layer)(*leaves) for layer, leaves in zip(like, layers, strict=True))
 
 
 def where(error: BaseException, target: Any) -> str:

@@ -90,7 +90,7 @@ class InProcess(Asked):
     def __init__(self, target: Any, arrays: str = "auto") -> None:
         one_of("arrays", arrays, ("auto", *ARRAYS))
         self._candidate = Candidate(target, arrays)
-        self.name = self._candidate.name
+        self.name, self.takes_l2 = self._candidate.name, self._candidate.takes_l2
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named."""
@@ -106,8 +106,9 @@ class InProcess(Asked):
 
     def ask(self, questions: list[Question]) -> list[Answer]:
         """One answer per question."""
-        # where all dimensions are equal, as in the last case, even a forgotten transpose runs
-        error = self._candidate.settle(questions[-1])
+        # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
+        # even a forgotten transpose runs
+        error = self._candidate.settle(questions[0]) and self._candidate.settle(questions[-1])
         if error is not None and self._candidate.convention is None:
             return [Answer(None, error=error) for _ in questions]
         return [self._candidate.answer(question) for question in questions]

@@ -57,7 +57,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     try:
         loaded = Loaded(place)
         asked = InProcess(loaded.get(name), arrays)
-        pipe.send((loaded.notes, asked.default_configs()))
+        pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
         while True:
             questions = pipe.recv()
             answers = asked.ask(questions)
@@ -91,7 +91,7 @@ class Target(Asked):
         try:
             if self._wait(START_SECONDS) != "started":
                 raise UserError("the second process did not start: run again")
-            self.notes, self._configs = self._timed()
+            self.notes, self.takes_l2, self._configs = self._timed()
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise
