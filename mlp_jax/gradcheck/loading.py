@@ -143,8 +143,6 @@ def _execute(name: str, path: Path, folders: list[str] | None) -> ModuleType:
 class _Source(importlib.machinery.SourceFileLoader):
     """Reads Python 2's print statements as Python 3's calls, where the file does not compile otherwise."""
 
-    notes: list[str] | None = None
-
     def source_to_code(self, data: Any, path: Any, **options: Any) -> Any:  # type: ignore[override]
         """The file's code."""
         try:
@@ -157,12 +155,10 @@ class _Source(importlib.machinery.SourceFileLoader):
             return code
 
     def exec_module(self, module: ModuleType) -> None:
-        """Runs the file, with Python 2's names where it has none of its own."""
-        module.__dict__.update(PYTHON_2)
+        """Runs the file, with those of Python 2's names that occur in it."""
+        words = set(re.findall(r"\w+", self.get_data(self.path).decode(errors="replace")))
+        module.__dict__.update({name: value for name, value in PYTHON_2.items() if name in words})
         super().exec_module(module)
-        for name, value in PYTHON_2.items():
-            if name != "xrange" and module.__dict__.get(name) is value:
-                del module.__dict__[name]
 
 
 def python_3(source: str) -> str:
