@@ -28,7 +28,7 @@ from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck import process
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
-from mlp_jax.gradcheck.objective import CONVENTIONS
+from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.model import MLPConfig
 from mlp_jax.plots import gradient_check as plots
@@ -44,7 +44,7 @@ _NETWORK, _TARGET = ("target", "compare"), ("target",)
 BELONGS = {
     **dict.fromkeys(("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope"), _NETWORK),
     "bn_eps": _TARGET,
-    **dict.fromkeys(("l2_convention", "arrays", "scale", "timeout"), _TARGET),
+    **dict.fromkeys(("l2_convention", "objective", "arrays", "scale", "timeout"), _TARGET),
     "gradient": ("own check",),
     **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
 }
@@ -71,6 +71,7 @@ class Config(_common.Common):
     l2_convention: str = option(
         "auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)"
     )
+    objective: str = option("auto", "judge a target by its own loss (auto), or by the report's alone (report)")
     arrays: str = option("auto", "arrays that the target wants: numpy, jax, torch, or auto")
     scale: float = option(1.0, "multiplies the inputs, weights and biases on which a target is checked")
     timeout: float = option(60.0, "seconds that a target may take")
@@ -78,6 +79,7 @@ class Config(_common.Common):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("l2_convention", self.l2_convention, ("auto", *CONVENTIONS))
+        one_of("objective", self.objective, OBJECTIVES)
         one_of("arrays", self.arrays, ("auto", *ARRAYS))
         in_range("scale", self.scale, *SCALES)
         in_range("timeout", self.timeout, 0, 1e6, open_low=True)
@@ -134,7 +136,12 @@ def run_target(config: Config, place: str) -> bool:
     network = config.network(7, 4) if config.names_a_network else None
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
-            target, network, l2_convention=config.l2_convention, seed=config.seed, scale=config.scale
+            target,
+            network,
+            l2_convention=config.l2_convention,
+            objective=config.objective,
+            seed=config.seed,
+            scale=config.scale,
         )
     study.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]

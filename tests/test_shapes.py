@@ -47,3 +47,18 @@ def test_a_backward_pass_alone_is_refused_with_what_to_write():
 
     with pytest.raises(UserError, match=r"f\(params, x, y, l2\)"):
         check_gradients(backward)
+
+
+def test_a_linear_classifier():
+    def softmax_loss(W, X, y, reg):
+        s = X @ W
+        p = np.exp(s - s.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        loss = -np.log(p[np.arange(len(y)), y]).mean() + reg * (W * W).sum()
+        p[np.arange(len(y)), y] -= 1
+        return loss, X.T @ p / len(y) + factor * reg * W
+
+    factor = 2
+    assert check_gradients(softmax_loss).passed
+    factor = 1
+    assert not check_gradients(softmax_loss).passed

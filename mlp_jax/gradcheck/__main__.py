@@ -25,6 +25,7 @@ flags.DEFINE_float("dropout", 0.0, "dropout probability, in [0, 1)")
 flags.DEFINE_float("negative_slope", None, "slope of leaky_relu below 0; default 0.1")
 flags.DEFINE_float("bn_eps", 1e-5, "what a normalisation adds to the variance")
 flags.DEFINE_string("l2_convention", "auto", "penalty lambda ||W||^2 (full), half of it (half), or auto")
+flags.DEFINE_string("objective", "auto", "judge by its own loss (auto), or by the report's alone (report)")
 flags.DEFINE_string("arrays", "auto", "arrays that the target wants: numpy, jax, torch, or auto")
 flags.DEFINE_integer("seed", 0, "seed of the cases", lower_bound=0)
 flags.DEFINE_float("scale", 1.0, "multiplies the inputs, weights and biases")
@@ -60,7 +61,14 @@ def run(arguments: Sequence[str]) -> bool:
         raise UserError("name one target: python -m mlp_jax.gradcheck path/to/file.py:Name")
     given = flags.FLAGS
     with Target(arguments[0], given.arrays, given.timeout) as target:
-        report = check(target, network(), l2_convention=given.l2_convention, seed=given.seed, scale=given.scale)
+        report = check(
+            target,
+            network(),
+            l2_convention=given.l2_convention,
+            objective=given.objective,
+            seed=given.seed,
+            scale=given.scale,
+        )
     print(report)
     return report.passed
 

@@ -76,6 +76,11 @@ class Candidate:
         named = course_class.penalty_name(self.parameters, others=EXTRA) is not None
         return named or anything or (self._by_name() is None and len(required) > 3)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a linear classifier f(W, X, y, ...) without a bias."""
+        return not self.is_class and "linear" in (self._by_name() or {}).values()
+
     def _by_name(self) -> dict[str, str] | None:
         """What each argument without a default is, by its name; None if a name does not tell, or all are usual."""
         kinds = {}
@@ -83,12 +88,16 @@ class Candidate:
             if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 continue
             kind = _kind(name, set(self.parameters))
+            if name == "W" and kind is None:
+                continue
             if kind is None and p.default is inspect.Parameter.empty and name not in EXTRA:
                 return None
             if kind is not None:
                 kinds[name] = kind
         there = set(kinds.values())
-        complete = {"x", "y"} <= there and there & {"params", "weights", "leaf", "linear"}
+        if {"x", "y"} <= there and "W" in self.parameters and "b" not in self.parameters and "params" not in there:
+            return {**kinds, "W": "linear"}
+        complete = {"x", "y"} <= there and there & {"params", "weights", "leaf"}
         return kinds if complete else None
 
     def _likely_arrays(self) -> tuple[str, ...]:
@@ -102,6 +111,8 @@ class Candidate:
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
+        if self.is_linear:
+            return [MLPConfig(hidden=(), inputs=7, classes=4, dtype="float64")]
         depths = (
             [(6, 8), (6,), (6, 8, 9)]
             if self.is_class and any(n in self.parameters for n in (*course_class.DEPTHS, *course_class.ALL_SIZES))
@@ -150,7 +161,9 @@ class Candidate:
             namings = ("W{}",)
         elif kinds is not None and "sizes" in kinds.values():
             namings = ("flat", *NAMINGS)
-        plain = [n for n in ("W{}", "tree", "w{}") if n in namings or (n == "tree" and len(namings) > 1)]
+        plain: list[str] = [
+            n for n in ("W{}", "tree", "w{}") if n in namings or (n == "tree" and len(namings) > 1)
+        ]
         for naming, arrays in product(plain, self.arrays):
             yield Convention(STYLES.get(naming, naming), arrays, Layout(naming), by_name)
         orders = [(False, False), (False, True), (True, False)]
@@ -196,6 +209,8 @@ class Candidate:
 
     def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, "Held"]:
         case, convert = question.case, _converter(convention.arrays)
+        if self.is_linear:
+            return self._ask_linear(case)
         layout = convention.layout
         tree = convention.style == "tree"
         given: Any = jax.tree.map(np.copy, case.params) if tree else layout.hold(case)
@@ -227,6 +242,20 @@ class Candidate:
             return result, Held(held, x, y, masks)
         return result, Held(held, x.T if layout.columns else x, case.y, masks)
 
+    def _ask_linear(self, case: Case) -> tuple[Any, "Held"]:
+        """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing."""
+        layer = case.params[0]
+        w = np.vstack([layer.w, layer.b / LARGE])
+        x, y = np.hstack([case.x, np.full((len(case.x), 1), LARGE)]), case.y.copy()
+        given = {"linear": w, "x": x, "y": y, "l2": case.l2}
+        result = self.target(**{name: given[kind] for name, kind in (self._by_name() or {}).items()})
+        loss, grad = result if isinstance(result, tuple) else (None, result)
+        if np.shape(grad) != w.shape:
+            raise UserError("returned a gradient that has not the shape of W")
+        grads = {"W1": grad[:-1], "b1": grad[-1] / LARGE}
+        held = Held((type(layer)(w[:-1], w[-1] * LARGE),), x[:, :-1], y)
+        return ((loss, grads) if loss is not None else grads), held
+
     def _value(self, name: str, kind: str, given: Any, x: Any, y: Any, case: Case) -> Any:
         if kind == "leaf":
             return next(leaf for key, leaf in given.items() if key.lower() == name.lower().replace("_", ""))
@@ -235,6 +264,7 @@ class Candidate:
         return {"params": given, "x": x, "y": y, "l2": case.l2, "sizes": list(case.config.sizes)}[kind]
 
 
+LARGE = 2.0**20
 EXTRA = ("config", "key", "masks")
 STYLES = {"W{}": "dict", "w{}": "small letters"}
 

@@ -109,6 +109,7 @@ class InProcess(Asked):
         # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
         # even a forgotten transpose runs
         error = self._candidate.settle(questions[0]) and self._candidate.settle(questions[-1])
+        self.notes = self._candidate.notes
         if error is not None and self._candidate.convention is None:
             return [Answer(None, error=error) for _ in questions]
         return [self._candidate.answer(question) for question in questions]

@@ -74,7 +74,7 @@ class Layout(NamedTuple):
 
     def tree(self, held: Any, case: Case) -> Any:
         """Parameters in the code's container as the case's layers."""
-        found = self.leaves(held, case) if not isinstance(held, tuple) else held
+        found = self.leaves(held, case)
         return tuple(
             type(layer)(*(found.get((k, f), np.zeros(0)) for f in layer._fields))
             for k, layer in enumerate(case.params)

@@ -61,7 +61,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         while True:
             questions = pipe.recv()
             answers = asked.ask(questions)
-            pipe.send((answers, asked.leaf_names(questions[0].case.config)))
+            pipe.send((answers, asked.leaf_names(questions[0].case.config), asked.notes))
     except EOFError:
         return
     except UserError as error:
@@ -138,7 +138,8 @@ class Target(Asked):
         """See `check.Asked`."""
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
-        answers, self._names = self._timed()
+        answers, self._names, told = self._timed()
+        self.notes = tuple(dict.fromkeys((*self.notes, *told)))
         return list(answers)
 
     def leaf_name(self, k: int, field: str) -> str:
