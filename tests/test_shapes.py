@@ -6,6 +6,7 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
+from mlp_jax.model import MLPConfig
 
 BODY = """
     n = len(X)
@@ -62,3 +63,38 @@ def test_a_linear_classifier():
     assert check_gradients(softmax_loss).passed
     factor = 1
     assert not check_gradients(softmax_loss).passed
+
+
+class SeededDropout:
+    backward_mask = True
+
+    def __init__(self, hidden_dims, input_dim=9, num_classes=3, dropout_keep_ratio=1, reg=0.0, seed=None):
+        self.keep, self.reg, self.seed, (H,) = dropout_keep_ratio, reg, seed, hidden_dims
+        self.params = {"W1": np.zeros((input_dim, H)), "b1": np.zeros(H)}
+        self.params |= {"W2": np.zeros((H, num_classes)), "b2": np.zeros(num_classes)}
+
+    def loss(self, X, y):
+        W1, b1, W2, b2 = self.params.values()
+        z = X @ W1 + b1
+        np.random.seed(self.seed)  # noqa: NPY002
+        mask = (np.random.rand(*z.shape) < self.keep) / self.keep
+        h = np.maximum(z, 0) * mask
+        s = h @ W2 + b2
+        p = np.exp(s - s.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        loss = -np.log(p[np.arange(len(y)), y]).mean() + self.reg * ((W1**2).sum() + (W2**2).sum())
+        p[np.arange(len(y)), y] -= 1
+        d = p / len(y)
+        dz = d @ W2.T * (z > 0) * (mask if self.backward_mask else 1)
+        grads = {"W1": X.T @ dz + 2 * self.reg * W1, "b1": dz.sum(0)}
+        return loss, grads | {"W2": h.T @ d + 2 * self.reg * W2, "b2": d.sum(0)}
+
+
+class MaskForgotten(SeededDropout):
+    backward_mask = False
+
+
+def test_a_class_whose_seed_fixes_its_dropout():
+    config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
+    assert check_gradients(SeededDropout, config).passed
+    assert check_gradients(MaskForgotten, config).codes == ["dropout_mask_missing"]

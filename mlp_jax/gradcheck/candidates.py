@@ -178,7 +178,8 @@ class Candidate:
         try:
             with _quiet(), jax.enable_x64(True):
                 if self.is_class:
-                    result, held = self._ask_class(case)
+                    with _drawn(question.masks):
+                        result, held = self._ask_class(case)
                     held = held._replace(masks=question.masks)
                 else:
                     result, held = self._ask_function(question, convention)
@@ -340,6 +341,29 @@ def _quiet() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
         with contextlib.suppress(OSError):
             nowhere.close()
+
+
+@contextlib.contextmanager
+def _drawn(masks: list[np.ndarray]) -> Iterator[None]:
+    """What numpy.random.rand draws in a hidden layer's shape is below a keep ratio where the masks keep a unit.
+
+    So a class whose seed fixes its dropout mask has the case's.
+    """
+    if not masks:
+        yield
+        return
+    left, rand = list(masks), np.random.rand
+
+    def draw(*shape: int) -> Any:
+        if left and shape == left[0].shape:
+            return np.where(left.pop(0), 0.0, 1 - 1e-9)
+        return rand(*shape)
+
+    np.random.rand = draw
+    try:
+        yield
+    finally:
+        np.random.rand = rand
 
 
 def _converter(arrays: str) -> Callable[[np.ndarray], Any]:

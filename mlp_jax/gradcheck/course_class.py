@@ -29,6 +29,7 @@ CLASSES = (
 HIDDEN = ("hidden_size", "hidden_dim", "n_hidden", "hidden_units", "num_hidden", "hidden", "H")
 DEPTHS = ("hidden_dims", "hidden_sizes", "hidden_layers", "hidden_size_list")
 ALL_SIZES = ("layer_dims", "sizes", "layer_sizes", "layers", "layers_dims", "dims")
+KEEP = ("dropout_keep_ratio", "keep_prob", "keep_ratio", "dropout_keep_prob")
 DATA, LABELS = ("X", "x", "X_train", "x_train"), ("y", "Y", "y_train", "labels")
 METHODS = (
     "loss",
@@ -116,16 +117,21 @@ def _double(target: Any) -> Any:
 
 
 def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
     if case.config.dropout:
-        raise UserError(
-            f"{target.__name__} draws its own dropout mask: check a function with an argument masks instead"
-        )
+        keep = next((name for name in KEEP if name in parameters), None)
+        if keep is None or "seed" not in parameters:
+            raise UserError(
+                f"{target.__name__} draws its own dropout mask, and has no seed= with one of {', '.join(KEEP)}: "
+                "check a function with an argument masks instead"
+            )
+        named = {keep: 1 - case.config.dropout, "seed": 0}
     if not case.config.normalized:
-        return {}
+        return named
     if "normalization" in parameters:
-        return {"normalization": "batchnorm"}
+        return {**named, "normalization": "batchnorm"}
     if "use_batchnorm" in parameters:
-        return {"use_batchnorm": True}
+        return {**named, "use_batchnorm": True}
     raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
 
 
