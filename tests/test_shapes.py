@@ -77,7 +77,7 @@ class SeededDropout:
         W1, b1, W2, b2 = self.params.values()
         z = X @ W1 + b1
         np.random.seed(self.seed)  # noqa: NPY002
-        mask = (np.random.rand(*z.shape) < self.keep) / self.keep
+        mask = (np.random.rand(*z.shape) < self.keep) / self.keep  # noqa: NPY002
         h = np.maximum(z, 0) * mask
         s = h @ W2 + b2
         p = np.exp(s - s.max(1, keepdims=True))
