@@ -9,7 +9,7 @@ from mlp_jax.gradcheck.battery import softmax
 from mlp_jax.gradcheck.evidence import Evidence, explained_by_remarks
 from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.objective import CLOSE, LOSS_TOLERANCE, Fitted, Own, Purpose
-from mlp_jax.gradcheck.search import Mistake, Situation, cost, diagnose
+from mlp_jax.gradcheck.search import UNKNOWN, Mistake, Situation, cost, diagnose
 from mlp_jax.gradcheck.variants import Variant
 
 FIT_TOLERANCE = {"float64": 1e-7, "float32": 2e-3, "float16": 1e-1, "bfloat16": 3e-1}
@@ -52,15 +52,23 @@ def judge(evidence: Evidence, convention: str, asked_for: str = "auto") -> Judge
     convention: of the penalty (`objective.CONVENTIONS`), or "auto". asked_for: "auto" for the candidate's own
     loss, "report" for J~ alone.
     """
-    best = min(_readings(evidence, convention, asked_for), key=lambda j: j.price)
+    changes = any(answer.mutated for answer in evidence.answers)
+    readings = _readings(evidence, convention, asked_for, others=not changes)
+    best = min(readings, key=lambda j: j.price)
     left = evidence.with_inputs_as_left() if best.price else None
-    if left is None:
-        return best
-    return min(best, *_readings(left, convention, asked_for), key=lambda j: j.price)
+    if left is not None:
+        # what it did to its arguments explains more than another loss would
+        best = min(best, *_readings(left, convention, asked_for, others=False), key=lambda j: j.price)
+    if changes and best.price >= UNKNOWN:
+        best = min(best, *_readings(evidence, convention, asked_for), key=lambda j: j.price)
+    return best
 
 
-def _readings(evidence: Evidence, convention: str, asked_for: str) -> list[Judgement]:
-    """Under every purpose that the candidate's loss allows, the likeliest first."""
+def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bool = True) -> list[Judgement]:
+    """Under every purpose that the candidate's loss allows, the likeliest first.
+
+    others: whether losses and networks beside J~ are looked for.
+    """
     chosen = "full" if convention == "auto" else convention
     base = objective.j_tilde(evidence.cases, chosen)
     if evidence.has_state:  # then nothing else is certain
@@ -71,8 +79,9 @@ def _readings(evidence: Evidence, convention: str, asked_for: str) -> list[Judge
         evidence.settle_dtype(evidence.errors(purpose))
     losses = evidence.losses()
     if losses is None:
-        return _without_losses(evidence, base, asked_for)
+        return _without_losses(evidence, base, asked_for if others else "report")
     free = convention == "auto" and asked_for == "auto"
+    own = None
     for closely in (True, False):
         # where the penalty is too small to show in the losses, they agree with both
         both = [_agrees(evidence, purpose, losses, closely=closely) for purpose in (base, other)]
@@ -86,12 +95,13 @@ def _readings(evidence: Evidence, convention: str, asked_for: str) -> list[Judge
             return [_reading(evidence, base)]
         if both[1] and convention != "auto":
             return [_reading(evidence, base, mismatch="your loss is " + _j_text(other))]
-        if closely:
+        if closely and others:
             told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
             own = objective.own(told, evidence.cases[0].config, evidence.dtype)
             if own is not None:
                 break
-    return _of_another_loss(evidence, base, other, own, free=free, strict=asked_for == "report")
+    strict = asked_for == "report"
+    return _of_another_loss(evidence, base, other, own, free=free, strict=strict, differences=others)
 
 
 def _half(evidence: Evidence, purpose: Purpose) -> Judgement:
@@ -103,7 +113,14 @@ def _j_text(purpose: Purpose) -> str:
 
 
 def _of_another_loss(
-    evidence: Evidence, base: Purpose, other: Purpose, own: Own | None, *, free: bool, strict: bool
+    evidence: Evidence,
+    base: Purpose,
+    other: Purpose,
+    own: Own | None,
+    *,
+    free: bool,
+    strict: bool,
+    differences: bool,
 ) -> list[Judgement]:
     """The losses are not J~'s: the gradient may be theirs, or J~'s, or neither's."""
     first = []
@@ -123,7 +140,7 @@ def _of_another_loss(
             readings[j] = reading._replace(
                 mismatch=of + (f", which is the {own.text()}" if own is not None else "")
             )
-    if own is None and all(reading.wrong for reading in readings):
+    if differences and own is None and all(reading.wrong for reading in readings):
         slopes = evidence.own_slopes()
         if slopes and all(slopes.values()):
             return [_by_differences(evidence, base, strict)]

@@ -312,19 +312,23 @@ def own(told: Sequence[tuple[Case, Truth, float]], config: MLPConfig, dtype: str
 
     Of two that agree with the losses, the one that has less in which it is not J~ comes first.
     """
-    losses = _Losses(told, dtype)
-    for tolerance in (CLOSE, LOSS_TOLERANCE["float64"]) if dtype == "float64" else (LOSS_TOLERANCE[dtype],):
-        for number, penalties in enumerate(losses.penalties):
-            if penalties.columns.shape[1] + 3 > len(told):
-                continue
-            for variant, powers in _tried(config, dtype):
-                if losses.off(variant, penalties, powers) <= tolerance:
-                    return Own(variant, losses.fitted(variant, penalties, powers))
-            if dtype == "float64" and number < 2:
-                found = variants.nearest(partial(losses.off, penalties=penalties, powers=(0, 0)), config)
-                if found is not None and losses.off(found, penalties, (0, 0)) <= tolerance:
-                    return Own(found, losses.fitted(found, penalties, (0, 0)))
-    return None
+    losses, nearly = _Losses(told, dtype), None
+    limit = LOSS_TOLERANCE[dtype]
+    enough = CLOSE if dtype == "float64" else limit
+    for number, penalties in enumerate(losses.penalties):
+        if penalties.columns.shape[1] + 3 > len(told):
+            continue
+        for variant, powers in _tried(config, dtype):
+            off = losses.off(variant, penalties, powers)
+            if off <= enough:
+                return Own(variant, losses.fitted(variant, penalties, powers))
+            if off <= limit and nearly is None:
+                nearly = variant, penalties, powers
+        if dtype == "float64" and number < 2:
+            found = variants.nearest(partial(losses.off, penalties=penalties, powers=(0, 0)), config)
+            if found is not None and losses.off(found, penalties, (0, 0)) <= enough:
+                return Own(found, losses.fitted(found, penalties, (0, 0)))
+    return None if nearly is None else Own(nearly[0], losses.fitted(*nearly))
 
 
 def _tried(config: MLPConfig, dtype: str) -> list[tuple[Variant, tuple[int, int]]]:
