@@ -384,16 +384,19 @@ def _named(params: Params) -> dict[str, Any]:
     }
 
 
+def _files(target: Any) -> set[str]:
+    """The files in which a function, or the methods of a class, were written, also where a program made them."""
+    functions = [target, *(vars(target).values() if inspect.isclass(target) else ())]
+    codes = [getattr(inspect.unwrap(f), "__code__", None) for f in functions if callable(f)]
+    return {code.co_filename for code in codes if code is not None}
+
+
 def where(error: BaseException, target: Any) -> str:
     """`file.py:31: ValueError: message`, with the last line that lies in the candidate's own file."""
     if isinstance(error, UserError):
         return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(target)) if target is not None else None
-    except (TypeError, OSError):  # made by a program; defined in a notebook
-        file = None
-    own = [frame for frame in frames if frame.filename == file]
+    frames, files = traceback.extract_tb(error.__traceback__), _files(target)
+    own = [frame for frame in frames if frame.filename in files]
     what = " ".join(str(error).split()) or "no message"
     place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
     return f"{place}{type(error).__name__}: {what}"
