@@ -397,6 +397,8 @@ def where(error: BaseException, target: Any) -> str:
         return str(error)
     frames, files = traceback.extract_tb(error.__traceback__), _files(target)
     own = [frame for frame in frames if frame.filename in files]
+    if not own and frames and os.path.dirname(frames[-1].filename) != os.path.dirname(__file__):
+        own = frames[-1:]  # of code that has no file; no line of this package is the user's
     what = " ".join(str(error).split()) or "no message"
     place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
     return f"{place}{type(error).__name__}: {what}"

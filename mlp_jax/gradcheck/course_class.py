@@ -149,8 +149,13 @@ def takes_l2(target: Any) -> bool:
     mine, its = signature(target), signature(_method(target))
     if penalty_name(its) or any(n in PENALTY_NAMES for n in mine) or takes_anything(mine) or takes_anything(its):
         return True
-    required = [p for n, p in its.items() if n != "self" and p.default is inspect.Parameter.empty]
-    return len(required) >= 3
+    return _takes_third(its)
+
+
+def _takes_third(parameters: dict[str, inspect.Parameter]) -> bool:
+    """Whether a third argument by place is needed, or any are taken."""
+    required = [p for n, p in parameters.items() if n != "self" and p.default is inspect.Parameter.empty]
+    return len(required) >= 3 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in required)
 
 
 def ask(target: Any, case: Case, values: dict[str, np.ndarray]) -> tuple[Any, Any, Any, Any]:
@@ -173,7 +178,7 @@ def ask(target: Any, case: Case, values: dict[str, np.ndarray]) -> tuple[Any, An
         result = method(x, y, **{name: case.l2})
     elif any(n in PENALTY_NAMES for n in signature(target)) or not takes_l2(target):
         result = method(x, y)
-    elif len([p for p in parameters.values() if p.default is inspect.Parameter.empty]) >= 3:
+    elif _takes_third(parameters):
         result = method(x, y, case.l2)
     else:
         result = method(x, y, reg=case.l2) if takes_anything(parameters) else method(x, y)
