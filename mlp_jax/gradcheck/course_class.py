@@ -232,7 +232,8 @@ def _set_params(net: Any, name: str, values: dict[str, np.ndarray]) -> dict[str,
         array, shape = held[key], tuple(np.shape(held[key]))
         if shape != value.shape and (key[0] != "b" or sorted(shape) != sorted((1, *value.shape))):
             raise UserError(
-                f"{name}.params[{key!r}] has another shape than it needs: weights are (in, out), biases (out,) or (1, out)"
+                f"{name}.params[{key!r}] has another shape than it needs: "
+                "weights are (in, out), biases (out,) or (1, out)"
             )
         if type(array).__module__ == "torch":
             import torch
