@@ -207,9 +207,11 @@ def of_result(config: Basic) -> dict[str, Any]:
 def changed(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:
     """Which options of a result differ from those now, in words; empty if none does.
 
-    What is `resumed` may go on with another number of devices, whose sums are rounded otherwise.
+    An option that did not exist then has its default. What is `resumed` may go on with another number of devices,
+    whose sums are rounded otherwise.
     """
     now = json.loads(json.dumps(of_result(config)))
+    then = {**{field.name: field.default for field in dataclasses.fields(config) if field.name in now}, **then}
     names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
     names = [name for name in names if not (resumed and name == "data_parallel")]
     return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)

@@ -83,7 +83,7 @@ def test_the_committed_page_is_of_the_committed_results():
     page = (_readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
     for job in jobs:
         content = files[job.protocol, job.name]
-        assert content["config"] == json.loads(json.dumps(_common.of_result(job.config)))
+        assert _common.changed(content["config"], job.config) == ""
         assert content["environment"]["dirty"] is False
         finding = job.module.finding(content)
         assert any(alike(finding, line) for line in page.splitlines() if line[:30] == finding[:30])
