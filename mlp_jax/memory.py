@@ -48,7 +48,7 @@ def member_bytes(model: MLPConfig, config: TrainConfig, steps: int) -> tuple[int
     minibatch's activations (product, activation, normalised, mask, delta).
     """
     size = 8 if model.dtype == "float64" else 4
-    state = jax.eval_shape(lambda key: bare(init_state(key, model, config)), jax.random.key(0))
+    state = jax.eval_shape(lambda: bare(init_state(jax.random.key(0), model, config)))
     held = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 2 * steps * size
     rows = max(config.batch_size, EVALUATED_AT_ONCE)
     used = 3 * parameters(model) + 5 * rows * sum(model.sizes[1:])

@@ -21,6 +21,7 @@ from absl import flags
 from PIL import Image
 
 from experiments import _inspect, _predict, best_model
+from experiments._rows import MIRROR
 from mlp_jax import data, export, model, results
 from mlp_jax.errors import UserError
 from mlp_jax.plots import best_model as plots
@@ -588,7 +589,8 @@ def hand_made(protocol, **more):
         row["validation_accuracy_evaluation_mode"] = quantity(0.543, 0.547, 0.551)
         row["test_accuracy_all_images"] = quantity(0.54, 0.543, 0.547)
         row["images"]["all_test"] = 10_000
-    return {"config": {"dataset": "cifar10"}, "rows": [row]}
+    environment = {"data_fingerprint": MIRROR}
+    return {"config": {"dataset": "cifar10"}, "environment": environment, "rows": [row]}
 
 
 def test_findings():

@@ -7,7 +7,6 @@ where it is used: many files import pictures or data that their gradient never n
 import importlib
 import importlib.abc
 import importlib.util
-import pickle
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -28,8 +27,9 @@ RENAMED: dict[str, dict[str, Any]] = {
         "itervalues": lambda d: iter(d.values()),
     },
     "six": {},
-    "six.moves": {**PYTHON_2, "cPickle": pickle},
-    "cPickle": vars(pickle),
+    "six.moves": PYTHON_2,
+    "six.moves.cPickle": {},
+    "cPickle": {},
 }
 PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
 
@@ -102,6 +102,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             module.__dict__.update(
                 {k: v for k, v in vars(importlib.import_module("builtins")).items() if k[0] != "_"}
             )
+        if spec.name.endswith("cPickle"):  # a target is code, and reads its own files; this package unpickles none
+            module.__dict__.update(vars(importlib.import_module("pickle")))
         module.__dict__.update(RENAMED[spec.name])
         return module
 
