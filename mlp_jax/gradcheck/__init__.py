@@ -19,6 +19,7 @@ from mlp_jax.gradcheck.comparison import (
     two_layer_case,
 )
 from mlp_jax.gradcheck.report import Finding, LeafRow, Report
+from mlp_jax.gradcheck.vjp import check_custom_vjp, check_vjp
 from mlp_jax.gradcheck.witness import check_witness, trusted_witness
 
 __all__ = [
@@ -32,9 +33,11 @@ __all__ = [
     "assert_gradients",
     "check",
     "check_backward",
+    "check_custom_vjp",
     "check_equations",
     "check_gradients",
     "check_leaf",
+    "check_vjp",
     "check_witness",
     "compare",
     "compiled",

@@ -176,7 +176,7 @@ class Candidate:
         case = question.case
         before = Held(case.params, case.x, case.y, question.masks)
         try:
-            with _quiet(), jax.enable_x64(True):
+            with quiet(), jax.enable_x64(True):
                 if self.is_class:
                     with _drawn(question.masks):
                         result, held = self._ask_class(case)
@@ -323,7 +323,7 @@ def _plain(value: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """What a candidate prints, warns of, or changes in numpy's global state stays its own."""
     state = np.random.get_state()  # noqa: NPY002  # the candidate may use it
     np.random.seed(0)  # noqa: NPY002

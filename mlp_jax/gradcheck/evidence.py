@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,11 +28,15 @@ At = tuple[int, int, str]  # case, layer, field
 
 
 class Asked(ABC):
-    """A candidate that can be asked: in this process (`check.InProcess`), or in another."""
+    """A candidate that can be asked: in this process (`check.InProcess`), or in another.
+
+    ready: the report, where the candidate is no network and has been checked as a layer already.
+    """
 
     name: str
     notes: Sequence[str] = ()
     takes_l2: bool = True
+    ready: Any = None
 
     @abstractmethod
     def default_configs(self) -> list[MLPConfig]:

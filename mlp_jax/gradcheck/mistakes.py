@@ -423,6 +423,13 @@ ROWS: tuple[Row, ...] = (
         (".mean() +", ".sum() +"),
     ),
     Row(
+        "forward_mismatch",
+        "gives another output than the operation that the layer is named after",
+        "a backward pass cannot be right for the operation if the forward pass computes another thing",
+        "compare the forward pass with the formula, first of all",
+        ("", ""),
+    ),
+    Row(
         "mutates_input",
         "changes its arguments in place",
         "a gradient is a function of parameters and data: computing it must leave them as they were",

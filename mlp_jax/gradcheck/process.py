@@ -7,25 +7,33 @@ import contextlib
 import multiprocessing
 import os
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.gradcheck import layers
 from mlp_jax.gradcheck.answers import Answer, Question
 from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.gradcheck.loading import Loaded
+from mlp_jax.gradcheck.report import Report
 from mlp_jax.model import MLPConfig
 
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
 
 
 def find(target: str) -> tuple[str, str]:
-    """("path/to/file.py" or "package.module", "Name") from a --target. Raises UserError if it is not one."""
+    """("path/to/file.py" or "package.module", "Name") from a --target.
+
+    The name is "" for a file alone: every layer in it. Raises UserError if it is not one.
+    """
     place, colon, name = target.rpartition(":")
+    if target.endswith((".py", ".ipynb")):  # a file alone: every layer in it
+        place, colon, name = target, ":", "layers"
     if not colon or not place or not name.isidentifier():
         raise UserError(f"target must be path/to/file.py:Name or package.module:Name, not {target!r}")
     if place.endswith((".py", ".ipynb")) or os.sep in place:
@@ -36,7 +44,7 @@ def find(target: str) -> tuple[str, str]:
             )
         if path.suffix not in (".py", ".ipynb"):
             raise UserError(f"target {place} is not a Python file: its name must end in .py or .ipynb")
-        return str(path.absolute()), name
+        return str(path.absolute()), "" if place == target else name
     return place, name
 
 
@@ -56,6 +64,10 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     pipe.send("started")
     try:
         loaded = Loaded(place)
+        if not name or layers.is_layer(name, loaded.module):
+            report = layers.check(name, loaded.module)
+            pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))
+            return
         asked = InProcess(loaded.get(name), arrays)
         pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
         while True:
@@ -91,7 +103,11 @@ class Target(Asked):
         try:
             if self._wait(START_SECONDS) != "started":
                 raise UserError("the second process did not start: run again")
-            self.notes, self.takes_l2, self._configs = self._timed()
+            first = self._timed()
+            if isinstance(first, Report):  # of a layer, or of a file of layers
+                self.ready = replace(first, name=self.name)
+            else:
+                self.notes, self.takes_l2, self._configs = first
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise
