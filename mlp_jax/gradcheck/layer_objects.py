@@ -22,6 +22,9 @@ OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_
         "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
 
 
+NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
+
+
 class Layer:
     """What `layers` asks of a layer."""
 
@@ -46,10 +49,12 @@ class Layer:
 def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), and is no network."""
     methods = [getattr(target, name, None) for name in ("forward", "backward")]
-    if not all(callable(method) for method in methods) or hasattr(target, "loss"):
+    network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
+    if network or hasattr(target, "apply") or not all(callable(method) for method in methods):
         return False
-    forward, backward = (_positions(method) for method in methods)
-    return 1 <= len(forward) <= 2 and 1 <= len(backward) <= 2 and _constructor(target) is not None
+    forward, backward = (len(_positions(method)) for method in methods)
+    fits = backward == 1 if forward == 1 else forward == 2 and backward <= 2
+    return fits and _constructor(target) is not None
 
 
 def _positions(method: Any) -> list[inspect.Parameter]:
@@ -178,7 +183,9 @@ class LossObject(Layer):
         """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""
         made, x, y = cache
         positions = _positions(self._target.backward)  # type: ignore[attr-defined]
-        if len(positions) == 2:
+        if not positions:
+            answer = made.backward()
+        elif len(positions) == 2:
             output = next((getattr(made, n) for n in OUTPUTS if hasattr(made, n)), x)
             answer = made.backward(np.array(output), y)
         else:
@@ -205,6 +212,7 @@ def _with_gradient(made: Any) -> list[str]:
 
 def _operation(target: type) -> str:
     name = target.__name__.lower()
-    known = {"dense": "affine", "affine": "affine", "linear": "affine", "fullyconnected": "affine",
+    known = {"dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine",
+             "fullyconnected": "affine",
              "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}  # fmt: skip
     return next((operation for word, operation in known.items() if word in name), "")

@@ -6,11 +6,11 @@ that is known; the gradient must be that of sum(out * dout) for the candidate's 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from mlp_jax.gradcheck import operations, vjp
 from mlp_jax.gradcheck.answers import plain
 from mlp_jax.gradcheck.candidates import quiet, where
 from mlp_jax.gradcheck.layer_objects import Layer, is_layer_class, layer_of
-from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.report import Finding, Report
 from mlp_jax.gradcheck.vjp import Array, Trial
 
 BACKWARD = ("backward", "bwd", "backprop")
@@ -90,8 +90,9 @@ def forward_of(name: str, module: ModuleType) -> Any:
 
 def _is_loss(name: str, target: Any) -> bool:
     """softmax_loss(x, y) -> (loss, dx); one with parameters or a penalty is a network."""
-    names = list(_parameters(target))
-    return "loss" in name.lower() and len(names) == 2 and names[1].lower() in operations.LABELS
+    names = [parameter.lower() for parameter in _parameters(target)]
+    rest = names[2:] in ([], ["mask"], ["mask", "verbose"])
+    return "loss" in name.lower() and len(names) > 1 and names[1] in operations.LABELS and rest
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
@@ -150,20 +151,39 @@ class _Pair(Layer):
         return operations.arguments(self.operation, self.parameters, rng, number, layout)
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """The output, and the cache."""
+        """The output, several of them end to end; and the cache, or what stands for it."""
         given = {**leaves, **operations.fresh(options)}
-        names = [p.name for p in self.parameters if p.name in given]
-        answer = self._forward(*(given[name] for name in names))
-        if isinstance(answer, (tuple, list)) and len(answer) == 2:
-            return np.asarray(plain(answer[0]), np.float64), answer[1]
-        if isinstance(answer, (tuple, list)) or answer is None:
-            raise UserError("forward must return (out, cache)")
-        given_first = next(iter(leaves.values()))
-        return np.asarray(plain(answer), np.float64), given_first
+        answer = self._forward(*(given[p.name] for p in self.parameters if p.name in given))
+        self._options = options
+        if not isinstance(answer, (tuple, list)):
+            outputs, cache = [answer], None
+        else:
+            outputs, cache = list(answer[:-1]), answer[-1]
+        if any(output is None for output in outputs):
+            raise UserError(f"{self._forward.__name__} returns nothing: it is not written yet")
+        arrays = [np.asarray(plain(output), np.float64) for output in outputs]
+        self._shapes = [array.shape for array in arrays]
+        out = arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
+        return out, (cache, {**given, "out": out, "a": out, "output": out})
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """The gradients by the names of the leaves."""
-        return matched(self._backward(dout, cache), leaves)
+        saved, given = cache
+        names = list(_parameters(self._backward))
+        upstream = self._upstream(dout, len(names) - 1)
+        rest = names[len(upstream) :]
+        known = {name.lower(): value for name, value in given.items()}
+        if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
+            more = [known[name.lower()] for name in rest[1:] if name.lower() in known]
+            return matched(self._backward(*upstream, saved, *more), leaves)
+        values = [known.get(name.lower(), next(iter(leaves.values()))) for name in rest]
+        return matched(self._backward(*upstream, *values), leaves)
+
+    def _upstream(self, dout: Array, most: int) -> list[Array]:
+        if len(self._shapes) == 1 or most < len(self._shapes):
+            return [dout]
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(dout, ends), self._shapes, strict=True)]
 
 
 class _Scores(Layer):
@@ -185,6 +205,8 @@ class _Scores(Layer):
         answer = self._target(*leaves.values(), *operations.fresh(options).values())
         if not isinstance(answer, (tuple, list)) or len(answer) != 2:
             raise UserError("it must return (loss, dx)")
+        if answer[0] is None:
+            raise UserError("it returns no loss: it is not written yet")
         return np.asarray(plain(answer[0]), np.float64).reshape(()), answer[1]
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
@@ -202,30 +224,52 @@ def matched(answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         values = list(answer) if isinstance(answer, (tuple, list)) else [answer]
         values += [None] * (len(leaves) - len(values))
         found = dict(zip(leaves, values, strict=False))
+    if all(value is None for value in found.values()):
+        raise UserError("its backward pass returns nothing: it is not written yet")
     return {leaf: np.array(plain(value), np.float64) for leaf, value in found.items() if value is not None}
 
 
 def _judge(name: str, layer: Layer, seed: int) -> Report:
     layout = _layout(layer, seed)
-    trials, problems, true_outputs = [], dict[str, dict[str, None]](), []
-    errors = []
-    for number in range(4):
+    asked, problems, errors = list[_Asked](), dict[str, dict[str, None]](), list[str]()
+    for number in range(len(operations.SIZES)):
         rng = np.random.default_rng(seed + 100 * number)
         leaves, options = layer.drawn(rng, number, layout)
         try:
-            trial, found = _trial(layer, leaves, options, rng)
+            one, found = _ask(layer, leaves, options, rng, layout)
         except UserError:
             raise
         except Exception as error:
             errors.append(where(error, layer.source))
             continue
-        trials.append(trial)
+        asked.append(one)
         for code, detail in found:
             problems.setdefault(code, {})[detail] = None
-        true_outputs.append(operations.output(layer.operation, leaves, options))
-    if not trials:
+    if not asked:
         raise UserError(errors[0])
-    return _told(name, layer, trials, problems, true_outputs, errors)
+    for code in _at_extremes(layer, seed, layout):
+        problems[code] = {"": None}
+    return _told(name, layer, asked, problems, errors, layout)
+
+
+def _at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
+    """What happens at scores of thousands, or at pre-activations of exactly 0."""
+    leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
+    extremes = operations.extremes(layer.operation, leaves)
+    if extremes is None:
+        return []
+    try:
+        output, cache = layer.forward({name: value.copy() for name, value in extremes.items()}, options)
+        found = layer.backward(np.ones_like(output), cache, extremes)
+    except Exception:  # an overflow that Python's own floats raise
+        return ["softmax_unstable"] if layer.operation.endswith("loss") else []
+    gradient, x = (next(iter(values.values())) for values in (found, extremes))
+    finite = np.isfinite(output).all() and np.isfinite(gradient).all()
+    if layer.operation.endswith("loss"):
+        return [] if finite else ["softmax_unstable"]
+    if not finite:
+        return ["non_finite"]
+    return ["mask_at_zero"] if gradient.shape == x.shape and (gradient[x == 0] != 0).any() else []
 
 
 def _layout(layer: Layer, seed: int) -> int:
@@ -240,57 +284,96 @@ def _layout(layer: Layer, seed: int) -> int:
         except Exception as error:
             first = first or where(error, layer.source)
             continue
-        if output.size and operations.plausible(layer.operation, leaves, output):
+        if output.size and operations.plausible(layer.operation, leaves, output, layout):
             return layout
     raise UserError(f"its forward pass takes none of the shapes tried: {first or 'another output was expected'}")
 
 
-def _trial(layer: Layer, leaves: Any, options: Any, rng: Any) -> tuple[Trial, list[tuple[str, str]]]:
+class _Asked(NamedTuple):
+    """A trial without its true gradients; the operation's own output and vjp; the candidate's own loss."""
+
+    trial: Trial
+    truth: tuple[Array, Callable[[Array], list[Array]]] | None
+    value: Callable[[str, Array], float]
+
+
+def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple[_Asked, list[tuple[str, str]]]:
     problems: list[tuple[str, str]] = []
-    answers = []
+    answers, outputs = [], []
     dout = np.ones(())
     for call in range(2):
         mine = {name: value.copy() for name, value in leaves.items()}
         _seed(0)
         output, cache = layer.forward(mine, options)
+        output = output.copy()
         if not call:
             dout = rng.normal(size=output.shape) if layer.upstream else np.ones(output.shape)
         upstream = dout.copy()
         _seed(1)
         answers.append(layer.backward(upstream, cache, leaves))
+        outputs.append(output)
         changed = [name for name in leaves if not np.array_equal(mine[name], leaves[name])]
         problems += [("mutates_input", name) for name in changed]
         problems += [("upstream_changed", "dout")] if not np.array_equal(upstream, dout) else []
-    first, second = answers
-    state = any(n in second and vjp.distance(second[n], first[n]) > 1e-9 for n in first)
-    problems += [("state_between_calls", "")] if state else []
+    repeats = np.array_equal(outputs[0], outputs[1], equal_nan=True)
+    if not repeats and layer.operation != "dropout":
+        raise UserError("its forward pass gives another output for the same inputs: fix its seed")
+    state = any(n in answers[1] and vjp.distance(answers[1][n], answers[0][n]) > 1e-9 for n in answers[0])
+    problems += [("state_between_calls", "")] if state and repeats else []
 
     def value(name: str, at: Array) -> float:
         _seed(0)
         out, _ = layer.forward({**{k: v.copy() for k, v in leaves.items()}, name: at.copy()}, options)
         return float((out * dout).sum())
 
-    true = {name: vjp.differences(partial(value, name), leaf) for name, leaf in leaves.items()}
     shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
-    sizes = operations.sizes(leaves, output)
-    return Trial(leaves, output, dout, first, true, sizes, shapes), problems
+    sizes = operations.sizes(leaves, outputs[0], layout)
+    trial = Trial(leaves, outputs[0], dout, answers[0], {}, sizes, shapes)
+    return _Asked(trial, operations.truth(layer.operation, leaves, options, layout), value), problems
 
 
 def _seed(number: int) -> None:
     np.random.seed(number)  # noqa: NPY002  # the candidate's masks come from it
 
 
+def _own(one: _Asked) -> Trial:
+    """With the gradients of the candidate's own forward pass."""
+    leaves = one.trial.inputs
+    true = {name: vjp.differences(partial(one.value, name), leaf) for name, leaf in leaves.items()}
+    return one.trial._replace(true=true)
+
+
+def _named(one: _Asked) -> Trial:
+    """With the gradients of the operation that the name says."""
+    assert one.truth is not None
+    true = dict(zip(one.trial.inputs, one.truth[1](one.trial.dout), strict=True))
+    return one.trial._replace(true=true)
+
+
+def _right(trials: Sequence[Trial]) -> bool:
+    return all(
+        leaf in t.found and t.found[leaf].shape == t.true[leaf].shape and vjp.off(leaf, t) < 1e-6
+        for t in trials
+        for leaf in t.true
+    )
+
+
+def _dropped(one: _Asked) -> Trial:
+    """Dropout multiplies by its mask, which the output tells."""
+    name = next(iter(one.trial.inputs))
+    return one.trial._replace(true={name: one.trial.dout * operations.mask_of(one.trial)})
+
+
+OWN = "central differences of its own forward pass in float64"
+NAMED = "jax.vjp of the operation in float64"
+
+
 def _told(
-    name: str, layer: Layer, trials: Sequence[Trial], problems: Any, true_outputs: Any, errors: list[str]
+    name: str, layer: Layer, asked: Sequence[_Asked], problems: Any, errors: list[str], layout: int
 ) -> Report:
-    findings, notes = [], []
-    known = [(t, true) for t, true in zip(trials, true_outputs, strict=True) if true is not None]
-    wrong = [t for t, true in known if vjp.distance(t.output, true) > 1e-6]
-    if wrong and len(known):
-        detail = operations.describe(layer.operation, [(t, true) for t, true in known])
-        findings.append(vjp.finding("forward_mismatch", "of the forward pass", ("out",), detail))
-        notes.append("the gradients below are compared with those of your own forward pass")
-    for code in ("mutates_input", "state_between_calls"):
+    trials, against, findings = _true(layer, asked)
+    notes = [f"in another shape it stops: {error}" for error in errors[:1]]
+    for code in ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "non_finite"):
         if code in problems:
             detail = ", ".join(filter(None, problems[code]))
             findings.append(vjp.finding(code, "-", (), f"it changes {detail}" if detail else ""))
@@ -298,21 +381,49 @@ def _told(
         findings.append(
             vjp.finding("mutates_input", "-", (), "it changes dout, which others may need", remark=True)
         )
-    if errors:
-        notes.append(f"in another shape it stops: {errors[0]}")
-    formulas = operations.FORMULAS.get(layer.operation, {})
+    leaf = next(iter(trials[0].inputs))
+    if layer.operation == "dropout" and not _right(trials) and operations.fresh_mask(leaf, trials):
+        findings.append(vjp.finding("fresh_mask", "of the chain rule", (leaf,)))
+        trials = [t._replace(found={**t.found, leaf: t.true[leaf]}) for t in trials]
+    if layout == operations.COLUMNS and not _right(trials):
+        shared = [_undivided(t) for t in trials]
+        if _right(shared):
+            trials = shared
+            notes.append(
+                "the gradients of the parameters are divided by the number of examples, as is right where dout is "
+                "the derivative of each example's own loss"
+            )
+    formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
+    alternatives = partial(operations.alternatives, layer.operation)
     return vjp.judged(
-        name, trials, formulas=_renamed(formulas, trials[0]), alternatives=_alternatives(layer.operation),
-        findings=findings, notes=notes, against="central differences of its own forward pass in float64",
-    )  # fmt: skip
+        name, trials, formulas=formulas, alternatives=alternatives, findings=findings, notes=notes, against=against
+    )
 
 
-def _renamed(formulas: Mapping[str, str], trial: Trial) -> dict[str, str]:
-    return dict(zip(trial.inputs, formulas.values(), strict=False))
+def _undivided(trial: Trial) -> Trial:
+    first = next(iter(trial.inputs))
+    found = {k: v if k == first else v * trial.sizes["N"] for k, v in trial.found.items()}
+    return trial._replace(found=found)
 
 
-def _alternatives(operation: str) -> Callable[[str, Trial], Iterator[tuple[str, str, Array]]]:
-    def alternatives(leaf: str, trial: Trial) -> Iterator[tuple[str, str, Array]]:
-        yield from operations.alternatives(operation, leaf, trial)
+def _true(layer: Layer, asked: Sequence[_Asked]) -> tuple[list[Trial], str, list[Finding]]:
+    """The trials with their true gradients, what those are, and what is to be told of the forward pass.
 
-    return alternatives
+    A forward pass that is not the operation's is a mistake, unless the backward pass belongs to it: then it is
+    another operation, which is a remark.
+    """
+    if layer.operation == "dropout":
+        return [_dropped(one) for one in asked], "the mask that the output tells", []
+    known = [one for one in asked if one.truth is not None]
+    if not known:
+        return [_own(one) for one in asked], OWN, []
+    pairs = [(one.trial, one.truth[0]) for one in known if one.truth is not None]
+    if all(vjp.distance(trial.output, true) < 1e-6 for trial, true in pairs):
+        return [_named(one) for one in known], NAMED, []
+    own = [_own(one) for one in asked]
+    detail = operations.describe(layer.operation, list(zip(own, (true for _, true in pairs), strict=True)))
+    if not _right(own) and all(trial.output.shape == true.shape for trial, true in pairs):
+        named = [_named(one) for one in known]
+        if _right(named):
+            return named, NAMED, [vjp.finding("forward_mismatch", "of the forward pass", ("out",), detail)]
+    return own, OWN, [vjp.finding("forward_mismatch", "of the forward pass", ("out",), detail, remark=_right(own))]

@@ -6,18 +6,23 @@ that is not known, `arguments` goes by these names alone.
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.vjp import Trial, distance
 
 Array = np.ndarray
 LABELS = ("y", "t", "labels", "targets", "target", "y_true", "label")
-LAYOUTS = 4  # x of rank 4, x of rank 2, biases (1, M), columns = examples
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
+RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
+LAYOUTS = 5
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
@@ -38,10 +43,12 @@ FORMULAS: dict[str, dict[str, str]] = {
     "dropout": {"x": "dout mask"},
 }  # fmt: skip
 _NAMES = (
-    ("temporal", ""), ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
+    ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"),
+    ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
     ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
-    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"),
-    ("_ln_", ""), ("_bn_", ""), ("norm_relu", ""), ("affine_relu", "affine_relu"), ("linear_activation", ""),
+    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"),
+    ("affine_ln_", "affine_norm"), ("affine_bn_", "affine_norm"), ("affine_batch", "affine_norm"),
+    ("affine_layer", "affine_norm"), ("norm_relu", ""), ("affine_relu", "affine_relu"), ("linear_activation", ""),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
     ("layernorm", "layernorm"), ("layer_norm", "layernorm"),
     ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
@@ -61,20 +68,20 @@ def arguments(
 
     Raises UserError if it cannot be told what an argument is.
     """
-    n, d, m = SIZES[number]
+    shapes = _Shapes(operation, *SIZES[number], layout)
     leaves: dict[str, Array] = {}
     options: dict[str, Any] = {}
     for p in parameters:
         name = p.name.lower()
         if name in LABELS and operation.endswith("loss"):
-            options[p.name] = rng.integers(0, m, n)
-        elif (shape := _shape(operation, name, n, d, m, layout, first=not leaves)) is not None:
-            integers = operation == "embedding" and not leaves and not options
-            if integers:
-                options[p.name] = rng.integers(0, d, shape)
-            else:
-                leaves[p.name] = rng.normal(size=shape)
-        elif (option := _option(operation, name, number)) is not None:
+            options[p.name] = rng.integers(0, shapes.m, shapes.labels)
+        elif operation == "temporal_loss" and name == "mask":
+            options[p.name] = rng.random(shapes.labels) < 0.7
+        elif operation == "embedding" and not leaves and not options:
+            options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
+        elif (shape := shapes.of(name)) is not None:
+            leaves[p.name] = rng.normal(size=shape)
+        elif (option := _option(name, number)) is not None and (p.default is p.empty or _is_dict(option)):
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             raise UserError(
@@ -84,60 +91,86 @@ def arguments(
     return leaves, options
 
 
-def _shape(
-    operation: str, name: str, n: int, d: int, m: int, layout: int, *, first: bool
-) -> tuple[int, ...] | None:
-    name = name.removesuffix("_prev") if name not in ("a_prev",) else name
-    if operation in ("rnn_step", "rnn", "lstm_step", "lstm"):
-        return _recurrent(operation, name, n, d, m)
-    if operation == "embedding":
-        return (n, 3) if first and name == "x" else (d, m) if name in WEIGHTS else None
-    picture = operation in ("conv", "pool", "spatial")
-    if first and (name in INPUTS or name in ("x",)):
-        if picture:
-            return (2, 4 if operation == "spatial" else 2, 6, 4)
-        if operation.endswith("loss"):
-            return (n, m)
-        rank4 = layout == 0 and operation in ("affine", "affine_relu")
-        return (n, *_factors(d)) if rank4 else (d, n) if layout == 3 else (n, d)
-    if name in WEIGHTS:
-        return (3, 2, 3, 3) if operation == "conv" else (m, d) if layout == 3 else (d, m)
-    if name in BIASES:
-        return (3,) if operation == "conv" else ((m,), (m,), (1, m), (m, 1))[layout]
-    if name in SCALES:
-        width = m if operation == "" and layout < 3 and not first else d
-        return (
-            ((4,), (4,), (1, 4, 1, 1), (1, 4, 1, 1))[layout]
-            if operation == "spatial"
-            else ((width,) if layout < 2 else (1, width) if layout == 2 else (width, 1))
-        )
-    return None
+def _is_dict(option: Any) -> bool:
+    return isinstance(option, dict)
 
 
-def _factors(d: int) -> tuple[int, int]:
-    return (2, d // 2)
+class _Shapes:
+    """The shapes of arguments by their names, in the order of a forward pass: a weight changes the width."""
+
+    def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
+        self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
+        self.temporal, self.picture = operation.startswith("temporal"), operation in ("conv", "pool", "spatial")
+        self.width, self._first = (4 if operation == "spatial" else d), True
+        self.labels = (n, 3) if self.temporal else (n,)
+
+    def of(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the next argument, or None if its name says none."""
+        recurrent = self.operation in ("rnn_step", "rnn", "lstm_step", "lstm")
+        shape = self._recurrent(name) if recurrent else self._plain(name.rstrip("0123456789_") or name)
+        self._first = self._first and shape is None
+        return shape
+
+    def _plain(self, name: str) -> tuple[int, ...] | None:
+        if self._first and name in INPUTS:
+            return self._input()
+        if name in WEIGHTS:
+            self.width = 3 if self.operation == "conv" else self.m
+            turned = self.layout in (COLUMNS, OUT_IN)
+            return (3, 2, 3, 3) if self.operation == "conv" else (self.m, self.d) if turned else (self.d, self.m)
+        if name in BIASES:
+            width = self.width if self.width != self.d or self.operation == "conv" else self.m
+            return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
+        if name in SCALES and self.operation == "spatial":
+            return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
+        if name in SCALES:
+            return {ROW_BIAS: (1, self.width), COLUMNS: (self.width, 1)}.get(self.layout, (self.width,))
+        return None
+
+    def _input(self) -> tuple[int, ...]:
+        if self.picture:
+            return (2, 4 if self.operation == "spatial" else 2, 6, 4)
+        if self.operation.endswith("loss"):
+            return (*self.labels, self.m)
+        if self.temporal:
+            return (self.n, 3, self.d)
+        if self.layout == RANK_4 and "affine" in self.operation:
+            return (self.n, 2, self.d // 2)
+        return (self.d, self.n) if self.layout == COLUMNS else (self.n, self.d)
+
+    def _recurrent(self, name: str) -> tuple[int, ...] | None:
+        gates = 4 * self.m if self.operation.startswith("lstm") else self.m
+        step = self.operation.endswith("step")
+        state = (self.n, self.m)
+        return {
+            "x": (self.n, self.d) if step else (self.n, 3, self.d), "prev_h": state, "h_prev": state, "h": state,
+            "h0": state, "prev_c": state, "c_prev": state, "wx": (self.d, gates), "wh": (self.m, gates),
+            "b": (gates,),
+        }.get(name)  # fmt: skip
 
 
-def _recurrent(operation: str, name: str, n: int, d: int, m: int) -> tuple[int, ...] | None:
-    gates = 4 * m if operation.startswith("lstm") else m
-    shapes: dict[str, tuple[int, ...]] = {
-        "x": (n, d) if operation.endswith("step") else (n, 3, d), "prev_h": (n, m), "h": (n, m), "h0": (n, m),
-        "prev_c": (n, m), "wx": (d, gates), "wh": (m, gates), "b": (gates,),
-    }  # fmt: skip
-    return shapes.get(name)
-
-
-def _option(operation: str, name: str, number: int) -> Any:
+def _option(name: str, number: int) -> Any:
     if name == "conv_param":
         return {"stride": 1 + number % 2, "pad": 1}
     if name == "pool_param":
         return {"pool_height": 2, "pool_width": 2, "stride": 2}
-    if name == "g":
-        return 2
-    if "drop" in name:
+    if "drop" in name and "param" in name:
         return {"p": 0.6, "mode": "train", "seed": 3 + number}
     if name.endswith(("_param", "_params", "_config")):
         return {"mode": "train", "eps": 1e-5, "momentum": 0.9}
+    if name in ("p", "keep_prob", "keep", "rate", "drop_prob", "dropout_rate", "prob", "p_dropout"):
+        return 0.6
+    return {"g": 2, "mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
+            "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
+
+
+def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | None:
+    """Inputs at which a softmax overflows, or at which a ReLU has its kink."""
+    name, x = next(iter(leaves.items()))
+    if operation in ("softmax_loss", "temporal_loss"):
+        return {**leaves, name: 1e4 * x}
+    if operation in ("relu", "leaky_relu"):
+        return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
     return None
 
 
@@ -146,55 +179,95 @@ def fresh(options: Mapping[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(dict(options))
 
 
-def sizes(leaves: Mapping[str, Array], output: Array) -> dict[str, float]:
+def sizes(leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
     """What somebody may divide by: N, the numbers of features and of outputs."""
     first = next(iter(leaves.values()))
-    found = {"N": float(len(first))}
+    examples = first.shape[-1] if layout == COLUMNS else len(first)
+    found = {"N": float(examples)}
     if first.ndim > 1:
-        found["the number of features"] = float(first[0].size)
+        found["the number of features"] = float(first.size / examples)
     if output.ndim == 2:
-        found["the number of outputs"] = float(output.shape[1])
+        found["the number of outputs"] = float(output.size / examples)
     return found
 
 
-def plausible(operation: str, leaves: Mapping[str, Array], output: Array) -> bool:
+def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
     """Whether the output has the shape that the operation gives, where one is known."""
     first = next(iter(leaves.values()))
     if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", "spatial"):
         return output.shape == first.shape
-    if operation == "affine" and len(leaves) == 3:
-        bias = list(leaves.values())[2]
-        return output.shape in ((len(first), bias.size), (bias.size, first.shape[-1]))
+    if operation in ("affine", "affine_relu") and len(leaves) == 3:
+        width = list(leaves.values())[2].size
+        return output.shape == ((width, first.shape[-1]) if layout == COLUMNS else (len(first), width))
     return True
 
 
-def _flat(leaves: Mapping[str, Array]) -> list[Array]:
-    return list(leaves.values())
+def truth(
+    operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any], layout: int
+) -> tuple[Array, Callable[[Array], list[Array]]] | None:
+    """The operation's output, and its vjp from jax, in float64; None where the operation is not known."""
+    function = _reference(operation, list(leaves.values()), list(options.values()), layout)
+    if function is None:
+        return None
+    values = list(leaves.values())
+
+    def pulled(dout: Array) -> list[Array]:
+        with jax.enable_x64(True):
+            pull = compiled(lambda g, *at: jax.vjp(function, *at)[1](g))
+            return [np.asarray(leaf) for leaf in pull(dout, *values)]
+
+    with jax.enable_x64(True):
+        return np.asarray(compiled(function)(*values)), pulled
 
 
-def output(operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> Array | None:
-    """What the operation gives, in numpy; None where nothing is known."""
-    values = _flat(leaves)
-    x = values[0]
-    if operation in _POINTWISE and len(values) == 1:
-        return np.asarray(_POINTWISE[operation][0](x))
-    if operation == "affine" and len(values) == 3:
-        w, b = values[1:]
-        columns = b.ndim == 2 and b.shape[1] == 1 and len(b) > 1
-        return np.asarray(w @ x + b if columns else x.reshape(len(x), -1) @ w + b)
-    if operation in ("batchnorm", "layernorm") and len(values) == 3 and values[1].size == x.shape[-1]:
-        n, _ = _normalised(operation, x)
-        return np.asarray(n * values[1] + values[2])
-    if operation == "softmax_loss":
-        y = next(iter(options.values()))
-        shifted = x - x.max(axis=1, keepdims=True)
-        return np.asarray((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]).mean())
-    if operation == "svm_loss":
-        y = next(iter(options.values()))
-        margins = np.maximum(0, x - x[np.arange(len(y)), y][:, None] + 1)
-        margins[np.arange(len(y)), y] = 0
-        return np.asarray(margins.sum() / len(y))
+def _reference(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Callable[..., Any] | None:
+    shapes = [leaf.shape for leaf in leaves]
+    if operation in _POINTWISE and len(leaves) == 1:
+        return _POINTWISE[operation]
+    if operation in ("affine", "affine_relu", "temporal") and len(leaves) == 3:
+        return partial(_affine_reference, layout, operation)
+    if operation in ("batchnorm", "layernorm") and len(leaves) == 3 and len(shapes[0]) == 2:
+        axis = (0, 1)[(operation == "layernorm") != (layout == COLUMNS)]
+        return partial(_norm_reference, axis)
+    if operation == "spatial" and len(leaves) == 3 and len(options) == 1:
+        return lambda x, gamma, beta: _norm_reference(
+            (0, 2, 3), x, gamma.reshape(1, -1, 1, 1), beta.reshape(1, -1, 1, 1)
+        )
+    if operation == "softmax_loss" and len(options) == 1:
+        return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(options[0])), options[0]])
+    if operation == "svm_loss" and len(options) == 1:
+        return partial(_hinge, options[0])
+    if operation == "conv" and len(leaves) == 3 and len(options) == 1:
+        return partial(_conv, options[0])
+    if operation == "rnn_step" and len(leaves) == 5:
+        return lambda x, h, wx, wh, b: jnp.tanh(x @ wx + h @ wh + b)
+    if operation == "embedding" and len(leaves) == 1 and len(options) == 1:
+        return lambda w: w[options[0]]
     return None
+
+
+def _affine_reference(layout: int, operation: str, x: Any, w: Any, b: Any) -> Any:
+    if layout == COLUMNS:
+        out = w @ x + b
+    else:
+        flat = x if operation == "temporal" else x.reshape(len(x), -1)
+        out = flat @ (w.T if layout == OUT_IN else w) + b
+    return jax.nn.relu(out) if operation == "affine_relu" else out
+
+
+def _norm_reference(axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5, ddof: int = 0) -> Any:
+    var = x.var(axis=axis, keepdims=True, ddof=ddof)
+    return (x - x.mean(axis=axis, keepdims=True)) / (var + eps) ** 0.5 * gamma + beta
+
+
+def _hinge(y: Array, x: Any) -> Any:
+    margins = jax.nn.relu(x - x[np.arange(len(y)), y][:, None] + 1)
+    return (margins.sum() - len(y)) / len(y)
+
+
+def _conv(param: Mapping[str, int], x: Any, w: Any, b: Any) -> Any:
+    pad = (param["pad"], param["pad"])
+    return jax.lax.conv_general_dilated(x, w, (param["stride"],) * 2, [pad, pad]) + b[:, None, None]
 
 
 def _normalised(operation: str, x: Array) -> tuple[Array, Array]:
@@ -207,15 +280,27 @@ def _sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-_POINTWISE: dict[str, tuple[Any, Any]] = {
-    "relu": (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0),
-    "sigmoid": (_sigmoid, lambda x: _sigmoid(x) * (1 - _sigmoid(x))),
-    "tanh": (np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+_POINTWISE: dict[str, Callable[[Any], Any]] = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+_SLOPES: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda x: (x > 0) * 1.0,
+    "sigmoid": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
+    "tanh": lambda x: 1 - np.tanh(x) ** 2,
 }
 
 
 def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
-    """How an output is off, where that is a number in front of it or a leaf that is not used."""
+    """How an output is off: another eps or variance, a number in front of it, or a leaf that is not used."""
+    if operation in ("batchnorm", "layernorm"):
+        axis = int(operation == "layernorm")
+        others = [("the variance is divided by N - 1", 1e-5, 1)]
+        others += [(f"eps = {eps:g}", eps, 0) for eps in (0, 1e-8, 1e-7, 1e-6, 1e-3)]
+        for text, eps, ddof in others:
+            outs = []
+            for trial, _ in pairs:
+                x, gamma, beta = trial.inputs.values()
+                outs.append(_norm_reference(axis, x, gamma, beta, eps, ddof))
+            if all(distance(t.output, out) < 1e-9 for (t, _), out in zip(pairs, outs, strict=True)):
+                return text
     ratios = []
     for trial, true in pairs:
         if trial.output.shape != true.shape:
@@ -252,7 +337,7 @@ def alternatives(operation: str, leaf: str, trial: Trial) -> Iterator[tuple[str,
     elif operation in ("batchnorm", "layernorm") and g.shape == x.shape and x.ndim == 2 and len(trial.inputs) == 3:
         yield from _norm(operation, number, trial, x, g)
     elif operation == "dropout" and g.shape == x.shape:
-        mask = np.where(x == 0, 0, trial.output / np.where(x == 0, 1, x))
+        mask = mask_of(trial)
         yield "dropout_mask_missing", "", g
         yield "dropout_scale_missing", "", g * (mask != 0)
         yield "upstream_lost", "", mask
@@ -262,18 +347,39 @@ def alternatives(operation: str, leaf: str, trial: Trial) -> Iterator[tuple[str,
         yield "one_hot_missing", "", p / len(x)
 
 
+def mask_of(trial: Trial) -> Array:
+    """What a dropout layer multiplied its inputs by."""
+    return np.asarray(trial.output / next(iter(trial.inputs.values())))
+
+
+def fresh_mask(leaf: str, trials: Sequence[Trial]) -> bool:
+    """Whether a dropout layer goes back through a mask that is not that of the forward pass."""
+    other = False
+    for trial in trials:
+        found = trial.found.get(leaf)
+        if found is None or found.shape != trial.dout.shape or not np.isfinite(found).all():
+            return False
+        mine, true = found / trial.dout, mask_of(trial)
+        kept = mine[np.abs(mine) > 1e-12]
+        if not len(kept) or not np.allclose(kept, kept[0]) or len(kept) == mine.size:
+            return False
+        other |= not np.array_equal(np.abs(mine) > 1e-12, np.abs(true) > 1e-12)
+    return other
+
+
 def _affine(number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
     _, w, b = trial.inputs.values()
     columns = b.ndim == 2 and b.shape[1] == 1 and len(b) > 1
     flat = x.T if columns else x.reshape(len(x), -1)
-    w2, g2 = (w.T, g.T) if columns else (w, g)
+    out_in = columns or w.shape != (flat.shape[1], b.size)
+    w2, g2 = w.T if out_in else w, g.T if columns else g
     one = np.ones_like(g2)
 
     def shaped(value: Array) -> Array:
         return value.T if columns else value.reshape(x.shape)
 
     def turned(value: Array) -> Array:
-        return value.T if columns else value
+        return value.T if out_in else value
 
     if number == 0:
         yield "upstream_lost", "", shaped(one @ w2.T)
@@ -297,7 +403,7 @@ def _affine(number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str
 
 def _slope(operation: str, x: Array, out: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
     yield "mask_missing", "", g
-    slope = _POINTWISE[operation][1](x) if operation in _POINTWISE else np.where(x > 0, 1, 0.01)
+    slope = _SLOPES[operation](x) if operation in _SLOPES else np.where(x > 0, 1, 0.01)
     yield "upstream_lost", "", slope
     if operation in ("relu", "leaky_relu"):
         yield "mask_wrong_tensor", "at dout", g * (g > 0)
@@ -305,7 +411,7 @@ def _slope(operation: str, x: Array, out: Array, g: Array) -> Iterator[tuple[str
     yield "activation_for_derivative", "", g * out
     for name, form in (("1 - z^2", 1 - x**2), ("z (1 - z)", x * (1 - x))):
         yield "output_form_at_z", name, g * form
-    for other, (_, derivative) in _POINTWISE.items():
+    for other, derivative in _SLOPES.items():
         if other != operation:
             yield "other_activation", f"that of {other}", g * derivative(x)
     yield "other_activation", "that of tanh, taken at a", g * (1 - out**2)

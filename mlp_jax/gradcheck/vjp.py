@@ -78,15 +78,23 @@ def differences(value: Callable[[Array], float], at: Array) -> Array:
     return gradient
 
 
-def distance(found: Array, true: Array) -> float:
-    """|found - true| / |true| in Euclidean norms where `true` is known; infinite for another shape."""
+def distance(found: Array, true: Array, floor: float = 0.0) -> float:
+    """|found - true| / |true| in Euclidean norms where `true` is known; infinite for another shape.
+
+    floor: what to measure against where |true| is smaller: a gradient that is 0 leaves rounding errors.
+    """
     if found.shape != true.shape:
         return np.inf
     known = ~np.isnan(true)
     size = float(np.linalg.norm(true[known]))
     error = float(np.linalg.norm(found[known] - true[known]))
-    floor = 1e-9 * max(1.0, float(np.sqrt(known.sum())))  # a gradient that is 0 leaves rounding errors
-    return error / max(size, floor) if np.isfinite(error) else np.inf
+    return error / max(size, floor, 1e-9) if np.isfinite(error) else np.inf
+
+
+def off(leaf: str, trial: Trial) -> float:
+    """How far a leaf is off, measured against a thousandth of the largest leaf at least."""
+    largest = max(float(np.linalg.norm(np.nan_to_num(value))) for value in trial.true.values())
+    return distance(trial.found[leaf], trial.true[leaf], 1e-3 * largest)
 
 
 def _agree(leaf: str, trials: Sequence[Trial], expected: Callable[[Trial], Array | None]) -> bool:
@@ -164,8 +172,8 @@ def _of_shape(leaf: str, trials: Sequence[Trial]) -> list[Told]:
         return [Told("transpose", "the transposed gradient is right")]
     if _agree(leaf, trials, lambda t: _like(t.true[leaf], t.found[leaf]) if leaf in t.found else None):
         return [Told("bias_shape")]
-    off = next(((f, t) for f, t in pairs if f is not None and f.shape != t.true[leaf].shape), None)
-    return [Told("wrong_shape", f"{off[0].shape} in place of {off[1].true[leaf].shape}")] if off else []
+    other = next(((f, t) for f, t in pairs if f is not None and f.shape != t.true[leaf].shape), None)
+    return [Told("wrong_shape", f"{other[0].shape} in place of {other[1].true[leaf].shape}")] if other else []
 
 
 def _like(true: Array, found: Array) -> Array | None:
@@ -180,9 +188,7 @@ def mistakes_at(
     if any(trial.found.get(leaf) is not None and not np.isfinite(trial.found[leaf]).all() for trial in trials):
         return [Told("non_finite")]
     shaped = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
-    if len(shaped) == len(trials) and all(
-        distance(t.found[leaf], t.true[leaf]) <= TOLERANCE[t.dtype] for t in trials
-    ):
+    if len(shaped) == len(trials) and all(off(leaf, t) <= TOLERANCE[t.dtype] for t in trials):
         return []
     # where no other shape is at fault, or where all dimensions are equal, a name says more than a shape
     for number, (code, detail, _) in enumerate(alternatives(leaf, trials[0])):
@@ -205,9 +211,9 @@ def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) 
     compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
     if not compared:
         return LeafRow(leaf, formula, verdict, codes, ())
-    worst = max(compared, key=lambda t: distance(t.found[leaf], t.true[leaf]))
+    worst = max(compared, key=lambda t: off(leaf, t))
     found, true = worst.found[leaf], worst.true[leaf]
-    error = distance(found, true)
+    error = off(leaf, worst)
     index = np.unravel_index(int(np.argmax(np.nan_to_num(abs(found - true), nan=-1))), true.shape)
     flat, known = np.nan_to_num(true), ~np.isnan(true)
     norms = float(np.linalg.norm(found[known]) * np.linalg.norm(flat))
