@@ -6,7 +6,7 @@ from Scratch" (returned, with .dW and .db).
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,14 @@ from mlp_jax.gradcheck.answers import plain
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
 INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
-ARRAYS = {"w": (2,), "weights": (2,), "weight": (2,), "b": (1,), "bias": (1,), "biases": (1,)}
+ARRAYS = {
+    **dict.fromkeys(("w", "weights", "weight"), "w"),
+    **dict.fromkeys(("b", "bias", "biases"), "b"),
+    **dict.fromkeys(("gamma", "beta"), "n"),
+}
+LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
+TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
+RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs")
 OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_dim", "units", "n_units",
         "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
@@ -47,14 +54,22 @@ class Layer:
 
 
 def is_layer_class(target: type) -> bool:
-    """Whether a class has forward(x) and backward(dout), and is no network."""
-    methods = [getattr(target, name, None) for name in ("forward", "backward")]
+    """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
     network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
+    methods = [getattr(target, name, None) for name in ("forward", "backward")]
     if network or hasattr(target, "apply") or not all(callable(method) for method in methods):
         return False
-    forward, backward = (len(_positions(method)) for method in methods)
-    fits = backward == 1 if forward == 1 else forward == 2 and backward <= 2
-    return fits and _constructor(target) is not None
+    if _constructor(target) is None:
+        return False
+    forward, backward = ([p.name.lower() for p in _positions(m) if p.default is p.empty] for m in methods)
+    if len(forward) == 2 and forward[1] in LABELS:
+        return len(backward) <= 2
+    return (
+        forward[1:] in ([], *([name] for name in TRAINING))
+        and backward[1:] in ([], *([n] for n in RATES))
+        and len(forward) > 0
+        and len(_positions(methods[1])) > 0
+    )
 
 
 def _positions(method: Any) -> list[inspect.Parameter]:
@@ -65,8 +80,8 @@ def _positions(method: Any) -> list[inspect.Parameter]:
     return [p for p in parameters[1:] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _constructor(target: type) -> list[str] | None:
-    """What each argument of the constructor without a default is; None if that cannot be told."""
+def _constructor(target: type) -> list[tuple[str, str]] | None:
+    """What each argument of the constructor is, with its name; None if that cannot be told of one."""
     if target.__init__ is object.__init__:  # type: ignore[misc]
         return []
     kinds = []
@@ -78,15 +93,65 @@ def _constructor(target: type) -> list[str] | None:
             if not kind:
                 return None
         if kind:
-            kinds.append(f"{kind}:{p.name}")
+            kinds.append((kind, p.name))
     return kinds
 
 
 def layer_of(target: type) -> Layer:
-    """The class as a layer. Raises UserError if it is none that can be checked."""
-    if len(_positions(target.forward)) == 2:  # type: ignore[attr-defined]
-        return LossObject(target)
-    return LayerObject(target)
+    """The class as a layer."""
+    forward = [p.name.lower() for p in _positions(target.forward)]  # type: ignore[attr-defined]
+    return LossObject(target) if len(forward) > 1 and forward[1] in LABELS else LayerObject(target)
+
+
+class Slot(NamedTuple):
+    """An array of an object, and where its gradient is: attributes, or entries of `params` and `grads`."""
+
+    name: str
+    place: Any
+    key: Any
+    gradients: Any
+    gradient_key: Any
+
+    def get(self) -> Array:
+        """The array itself."""
+        return np.asarray(getattr(self.place, self.key) if isinstance(self.key, str) and self.place is not None
+                          and not isinstance(self.place, (dict, list)) else self.place[self.key])  # fmt: skip
+
+    def put(self, value: Array) -> None:
+        """Into the array that is there, because others may hold it too; or in its place if it is not as exact."""
+        now = self.get()
+        if now.dtype == np.float64 and now.flags.writeable:
+            now[...] = value
+        elif isinstance(self.place, (dict, list)):
+            self.place[self.key] = value
+        else:
+            setattr(self.place, self.key, value)
+
+    def gradient(self) -> Array | None:
+        """What backward left."""
+        if isinstance(self.gradients, (dict, list)):
+            value = self.gradients[self.gradient_key]
+        else:
+            value = getattr(self.gradients, self.gradient_key)
+        return None if value is None else np.array(plain(value), np.float64)
+
+
+def slots(made: Any) -> list[Slot]:
+    """The arrays of an object that has been through forward and backward, with their gradients."""
+    params, grads = getattr(made, "params", None), getattr(made, "grads", None)
+    if isinstance(params, list) and isinstance(grads, list) and len(params) == len(grads):
+        return [Slot(f"params[{i}]", params, i, grads, i) for i in range(len(params))]
+    if isinstance(params, dict) and isinstance(grads, dict):
+        keys = [(k, next((g for g in (k, f"d{k}") if g in grads), None)) for k in params]
+        return [Slot(str(k), params, k, grads, g) for k, g in keys if g is not None]
+    names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    found = [(n, _gradient_name(made, n)) for n in names if n not in ("inputs", "input", "x", "X")]
+    return [Slot(n, made, n, made, g) for n, g in found if g]
+
+
+def _gradient_name(made: Any, name: str) -> str:
+    candidates = (f"d{name}", f"d_{name}", f"{name}_grad", f"grad_{name}", f"{name}_gradient")
+    return next((candidate for candidate in candidates if hasattr(made, candidate)), "")
 
 
 class LayerObject(Layer):
@@ -95,30 +160,44 @@ class LayerObject(Layer):
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         self.operation = _operation(target)
-        self._made: Any = None
+        forward, backward = (_positions(getattr(target, name)) for name in ("forward", "backward"))
+        self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
+        self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
 
     def _make(self, n_in: int, n_out: int, rng: np.random.Generator) -> Any:
         given: dict[str, Any] = {}
-        for entry in _constructor(self._target) or []:
-            kind, name = entry.split(":")
-            array = rng.normal(size=(n_in, n_out) if ARRAYS.get(name.lower()) == (2,) else (n_out,))
+        for kind, name in _constructor(self._target) or []:
+            shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
+            array = rng.normal(size=shape)
             given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4}[kind]
         return self._target(**given)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """x (N, D), and the arrays that the object has a gradient of after a first pass."""
+        """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
-        self._made = self._make(d, m, rng)
+        made = self._make(d, m, rng)
         x = rng.normal(size=(n, d))
-        out, _ = self._call(self._made, x)
-        self._back(self._made, np.ones_like(out))
-        leaves = {"inputs": x}
-        for name in _with_gradient(self._made):
-            leaves[name] = rng.normal(size=np.shape(getattr(self._made, name)))
-        return leaves, {}
+        out, _ = self._call(made, x)
+        found = self._held(made) if self._updates else []
+        self._back(made, rng.normal(size=out.shape))
+        if self._updates:
+            held = [slot for slot, before in found if not np.array_equal(slot.get(), before)]
+        else:
+            held = [slot for slot in slots(made) if slot.gradient() is not None]
+        if self.operation == "affine" and [slot.get().size for slot in held] != [d * m, m]:
+            self.operation = ""
+        if self.operation == "affine" and not number and held[0].get().shape != (d, m):
+            self.operation = ""  # weights of shape (out, in), say
+        leaves = {"inputs": x, **{slot.name: rng.normal(size=slot.get().shape) for slot in held}}
+        return leaves, {"": (made, {slot.name: slot for slot in held})}
+
+    @staticmethod
+    def _held(made: Any) -> list[tuple[Slot, Array]]:
+        names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+        return [(Slot(n, made, n, None, None), getattr(made, n).copy()) for n in names]
 
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
-        answer = made.forward(x)
+        answer = made.forward(x, *self._training)
         if answer is None:
             answer = next((getattr(made, name) for name in OUTPUTS if hasattr(made, name)), None)
         if answer is None:
@@ -126,29 +205,36 @@ class LayerObject(Layer):
         return np.array(plain(answer), np.float64), made
 
     def _back(self, made: Any, dout: Array) -> Array:
-        answer = made.backward(dout)
-        if answer is None:
-            answer = next((getattr(made, name) for name in INPUT_GRADIENTS if hasattr(made, name)), None)
-        if answer is None:
-            raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
-        return np.array(plain(answer), np.float64)
+        if hasattr(made, "zero_grad"):
+            made.zero_grad()
+        return _input_gradient(made, made.backward(dout, *((1.0,) if self._updates else ())))
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """With the object's own arrays replaced by the leaves."""
-        for name, value in leaves.items():
-            if name != "inputs":
-                setattr(self._made, name, value)
-        return self._call(self._made, leaves["inputs"])
+        made, held = options[""]
+        for name, slot in held.items():
+            slot.put(leaves[name])
+        out, _ = self._call(made, leaves["inputs"])
+        return out, options[""]
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """What is returned, and the object's attributes."""
-        if hasattr(cache, "zero_grad"):
-            cache.zero_grad()
-        found = {"inputs": self._back(cache, dout)}
-        for name in leaves:
-            if name != "inputs":
-                found[name] = np.array(plain(getattr(cache, _gradient_name(cache, name))), np.float64)
+        """What is returned, and what is left in the object; where it updates, the step at a learning rate of 1."""
+        made, held = cache
+        before = {name: slot.get().copy() for name, slot in held.items()}
+        found = {"inputs": self._back(made, dout)}
+        for name, slot in held.items():
+            value = before[name] - slot.get() if self._updates else slot.gradient()
+            if value is not None:
+                found[name] = value
         return found
+
+
+def _input_gradient(made: Any, answer: Any) -> Array:
+    if answer is None:
+        answer = next((getattr(made, name) for name in INPUT_GRADIENTS if hasattr(made, name)), None)
+    if answer is None:
+        raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
+    return np.array(plain(answer), np.float64)
 
 
 class LossObject(Layer):
@@ -159,7 +245,7 @@ class LossObject(Layer):
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         name = target.__name__.lower()
-        self.operation = ""
+        self.operation = "softmax_loss" if "softmax" in name else ""
         self._probabilities = "softmax" not in name and ("crossentropy" in name or "cross_entropy" in name)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -190,29 +276,13 @@ class LossObject(Layer):
             answer = made.backward(np.array(output), y)
         else:
             answer = made.backward(1.0)
-        if answer is None:
-            answer = next((getattr(made, name) for name in INPUT_GRADIENTS if hasattr(made, name)), None)
-        if answer is None:
-            raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
-        return {"inputs": np.array(plain(answer), np.float64)}
-
-
-def _gradient_name(made: Any, name: str) -> str:
-    for candidate in (f"d{name}", f"d_{name}", f"{name}_grad", f"grad_{name}"):
-        if hasattr(made, candidate):
-            return candidate
-    return ""
-
-
-def _with_gradient(made: Any) -> list[str]:
-    names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    inputs = ("inputs", "input", "x", "X")
-    return [name for name in names if name not in inputs and _gradient_name(made, name)]
+        return {"inputs": _input_gradient(made, answer)}
 
 
 def _operation(target: type) -> str:
     name = target.__name__.lower()
     known = {"dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine",
              "fullyconnected": "affine",
-             "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}  # fmt: skip
+             "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh",
+             "softmax": "softmax"}  # fmt: skip
     return next((operation for word, operation in known.items() if word in name), "")

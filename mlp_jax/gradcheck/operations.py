@@ -16,10 +16,10 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.comparison import compiled
+from mlp_jax.gradcheck.layer_objects import LABELS
 from mlp_jax.gradcheck.vjp import Trial, distance
 
 Array = np.ndarray
-LABELS = ("y", "t", "labels", "targets", "target", "y_true", "label")
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
 LAYOUTS = 5
@@ -46,7 +46,7 @@ _NAMES = (
     ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"),
     ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
     ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
-    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"),
+    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
     ("affine_ln_", "affine_norm"), ("affine_bn_", "affine_norm"), ("affine_batch", "affine_norm"),
     ("affine_layer", "affine_norm"), ("norm_relu", ""), ("affine_relu", "affine_relu"), ("linear_activation", ""),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
@@ -108,6 +108,8 @@ class _Shapes:
         """The shape of the next argument, or None if its name says none."""
         recurrent = self.operation in ("rnn_step", "rnn", "lstm_step", "lstm")
         shape = self._recurrent(name) if recurrent else self._plain(name.rstrip("0123456789_") or name)
+        if shape is None and name in ("h", "prev_h", "h_prev", "hidden"):
+            shape = (self.n, self.m)
         self._first = self._first and shape is None
         return shape
 
@@ -168,7 +170,7 @@ def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | 
     """Inputs at which a softmax overflows, or at which a ReLU has its kink."""
     name, x = next(iter(leaves.items()))
     if operation in ("softmax_loss", "temporal_loss"):
-        return {**leaves, name: 1e4 * x}
+        return {**leaves, name: 1e4 + x}
     if operation in ("relu", "leaky_relu"):
         return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
     return None
@@ -206,8 +208,13 @@ def truth(
     operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any], layout: int
 ) -> tuple[Array, Callable[[Array], list[Array]]] | None:
     """The operation's output, and its vjp from jax, in float64; None where the operation is not known."""
-    function = _reference(operation, list(leaves.values()), list(options.values()), layout)
-    if function is None:
+    try:
+        function = _reference(operation, list(leaves.values()), list(options.values()), layout)
+        if function is None:
+            return None
+        with jax.enable_x64(True):
+            out = np.asarray(compiled(function)(*leaves.values()))
+    except (TypeError, ValueError, KeyError):  # other shapes or options than the operation has
         return None
     values = list(leaves.values())
 
@@ -216,8 +223,7 @@ def truth(
             pull = compiled(lambda g, *at: jax.vjp(function, *at)[1](g))
             return [np.asarray(leaf) for leaf in pull(dout, *values)]
 
-    with jax.enable_x64(True):
-        return np.asarray(compiled(function)(*values)), pulled
+    return out, pulled
 
 
 def _reference(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Callable[..., Any] | None:
@@ -234,7 +240,8 @@ def _reference(operation: str, leaves: list[Array], options: list[Any], layout: 
             (0, 2, 3), x, gamma.reshape(1, -1, 1, 1), beta.reshape(1, -1, 1, 1)
         )
     if operation == "softmax_loss" and len(options) == 1:
-        return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(options[0])), options[0]])
+        y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
+        return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
     if operation == "svm_loss" and len(options) == 1:
         return partial(_hinge, options[0])
     if operation == "conv" and len(leaves) == 3 and len(options) == 1:
@@ -280,7 +287,12 @@ def _sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-_POINTWISE: dict[str, Callable[[Any], Any]] = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+_POINTWISE: dict[str, Callable[[Any], Any]] = {
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "softmax": jax.nn.softmax,
+}
 _SLOPES: dict[str, Callable[[Array], Array]] = {
     "relu": lambda x: (x > 0) * 1.0,
     "sigmoid": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
@@ -341,6 +353,11 @@ def alternatives(operation: str, leaf: str, trial: Trial) -> Iterator[tuple[str,
         yield "dropout_mask_missing", "", g
         yield "dropout_scale_missing", "", g * (mask != 0)
         yield "upstream_lost", "", mask
+    elif operation == "softmax" and g.shape == x.shape:
+        a = trial.output
+        yield "softmax_jacobian_diagonal", "", g * a * (1 - a)
+        yield "softmax_derivative_missing", "", g
+        yield "upstream_lost", "", a * (1 - a)
     elif operation == "softmax_loss":
         p = np.exp(x - x.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
@@ -385,6 +402,7 @@ def _affine(number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str
         yield "upstream_lost", "", shaped(one @ w2.T)
         if w2.shape[0] == w2.shape[1]:
             yield "transpose", "", shaped(g2 @ w2)
+        yield "updated_weights", "", shaped(g2 @ (w2 - flat.T @ g2).T)
         yield "bias_in_product", "", shaped(g2 @ (w2 + b.ravel()).T)
     elif number == 1:
         yield "upstream_lost", "", turned(flat.T @ one)

@@ -18,7 +18,7 @@ from mlp_jax.gradcheck.report import Finding, LeafRow, Report
 Array = np.ndarray
 Named = Mapping[str, Array]
 STEP = 1e-4  # of a central difference, for inputs of size 1: rounding and curvature weigh about the same
-TOLERANCE = {"float64": 1e-6, "float32": 2e-3}
+TOLERANCE, SINGLE = 1e-6, 2e-3  # of float64, of float32
 
 
 class Trial(NamedTuple):
@@ -36,7 +36,7 @@ class Trial(NamedTuple):
     true: Named
     sizes: Mapping[str, float]
     about: str
-    dtype: str = "float64"
+    tolerance: float = TOLERANCE
 
 
 class Told(NamedTuple):
@@ -54,26 +54,28 @@ def no_alternatives(leaf: str, trial: Trial) -> Iterator[tuple[str, str, Array]]
     yield from ()
 
 
-def differences(value: Callable[[Array], float], at: Array) -> Array:
+def differences(value: Callable[[Array], float], at: Array, *, single: bool = False) -> Array:
     """The gradient of a scalar function by central differences, float64, in the shape of `at`.
 
     Two steps, h and h/2, are combined to the fourth order (Richardson). NaN marks an element where they do not
-    agree, or where the slopes on both sides differ: there is a kink.
+    agree, or where the slopes on both sides differ: there is a kink. single: the function is as exact as float32.
     """
+    step, rounding = (1e-2, 1e-6) if single else (STEP, 1e-12)
     gradient, centre = np.zeros(at.shape), value(at)
     for index in np.ndindex(at.shape):
         slopes, bends = [], []
-        for h in (STEP, STEP / 2):
+        for h in (step, step / 2):
             up, down = at.copy(), at.copy()
             up[index] += h
             down[index] -= h
             right, left = value(up), value(down)
             slopes.append((right - left) / (2 * h))
             bends.append(abs(right - 2 * centre + left) / h)
-        noise = 1e-12 * max(1.0, abs(centre)) / STEP
+        noise = rounding * max(1.0, abs(centre)) / step
         scale = max(1.0, abs(slopes[1]))
-        smooth = abs(slopes[1] - slopes[0]) <= 1e-5 * scale + noise
-        straight = bends[1] <= 0.75 * bends[0] + noise or bends[1] <= 1e-5 * scale
+        curved = 1e-5 * (step / STEP) ** 2 * scale
+        smooth = abs(slopes[1] - slopes[0]) <= curved + noise
+        straight = bends[1] <= 0.75 * bends[0] + noise or bends[1] <= curved
         gradient[index] = (4 * slopes[1] - slopes[0]) / 3 if smooth and straight else np.nan
     return gradient
 
@@ -106,7 +108,7 @@ def _agree(leaf: str, trials: Sequence[Trial], expected: Callable[[Trial], Array
             return False
         if value.shape != found.shape:
             return False
-        if distance(found, value) > max(10 * TOLERANCE[trial.dtype], 1e-5):
+        if distance(found, value) > max(10 * trial.tolerance, 1e-5):
             return False
         compared = True
     return compared
@@ -122,7 +124,7 @@ def _factor(leaf: str, trials: Sequence[Trial]) -> list[float] | None:
         known = ~np.isnan(true)
         size = float((true[known] ** 2).sum())
         factor = float((found[known] * true[known]).sum()) / size if size > 0 else np.nan
-        if not np.isfinite(factor) or distance(found, factor * true) > max(1e-5, 10 * TOLERANCE[trial.dtype]):
+        if not np.isfinite(factor) or distance(found, factor * true) > max(1e-5, 10 * trial.tolerance):
             return None
         factors.append(factor)
     return factors
@@ -188,20 +190,26 @@ def mistakes_at(
     if any(trial.found.get(leaf) is not None and not np.isfinite(trial.found[leaf]).all() for trial in trials):
         return [Told("non_finite")]
     shaped = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
-    if len(shaped) == len(trials) and all(off(leaf, t) <= TOLERANCE[t.dtype] for t in trials):
+    if len(shaped) == len(trials) and all(off(leaf, t) <= t.tolerance for t in trials):
         return []
-    # where no other shape is at fault, or where all dimensions are equal, a name says more than a shape
-    for number, (code, detail, _) in enumerate(alternatives(leaf, trials[0])):
-        if _agree(leaf, shaped or trials, lambda t, n=number: _numbered(alternatives(leaf, t), n)):  # type: ignore[misc]
-            return [Told(code, detail)]
+    # where all dimensions are equal a mistake may have the right shape, and a name says more than a shape
+    keyed = [_by_key(alternatives(leaf, t)) for t in shaped or trials]
+    for key in dict.fromkeys(key for values in keyed for key in values):
+        values = iter([each.get(key) for each in keyed])
+        if _agree(leaf, shaped or trials, lambda t, values=values: next(values)):  # type: ignore[misc]
+            return [Told(*key[:2])]
     if len(shaped) < len(trials):
         return _of_shape(leaf, trials) or [Told("unknown")]
     return _scaled(leaf, trials, bias=bias) or [Told("unknown")]
 
 
-def _numbered(alternatives: Iterable[tuple[str, str, Array]], number: int) -> Array | None:
-    values = list(alternatives)
-    return values[number][2] if number < len(values) else None
+def _by_key(alternatives: Iterable[tuple[str, str, Array]]) -> dict[tuple[str, str, int], Array]:
+    """By code, detail, and the number of the way to the same code."""
+    keyed: dict[tuple[str, str, int], Array] = {}
+    for code, detail, value in alternatives:
+        number = sum(key[:2] == (code, detail) for key in keyed)
+        keyed[code, detail, number] = value
+    return keyed
 
 
 def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) -> LeafRow:
@@ -219,7 +227,7 @@ def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) 
     norms = float(np.linalg.norm(found[known]) * np.linalg.norm(flat))
     cosine = float((found[known] * true[known]).sum()) / norms if np.isfinite(norms) and norms > 0 else None
     yours, right = (float(a[index]) if np.isfinite(a[index]) else None for a in (found, true))
-    limit = TOLERANCE[worst.dtype]
+    limit = worst.tolerance
     size = error if np.isfinite(error) else None
     return LeafRow(
         leaf, formula, verdict, codes, (), size, limit, tuple(map(int, index)), yours, right, cosine, worst.about
@@ -239,6 +247,15 @@ def finding(
 
 
 WORDS = {
+    "forward_mismatch": (
+        "The gradient is held against the operation, or against this forward pass if it belongs to that",
+        "compare the forward pass with the formula, first of all",
+    ),
+    "softmax_jacobian_diagonal": (
+        "dx is a (dout - sum(dout a)) with the softmax's output a", "subtract the sum over the classes",
+    ),
+    "upstream_lost": ("Every step back multiplies dout by the step's own derivative", "multiply by dout"),
+    "updated_weights": ("dx is dout w^T with the w of the forward pass", "compute dx first, and update w then"),
     "batch_mean_twice": (
         "A layer's backward pass sums over the examples: the 1/N of the mean loss is in dout already",
         "remove the division by N",
@@ -402,12 +419,13 @@ def _trial(
     shape = " and ".join(str(value.shape) for value in given)
     found, sizes = dict(zip(names, answers[0], strict=True)), _sizes(given)
     inputs = dict(zip(names, given, strict=True))
-    single = any(np.asarray(args[i]).dtype == np.float32 for i in at) and _looks_single(answers[0])
+    single = any(np.asarray(args[i]).dtype == np.float32 for i in at) and looks_single(answers[0])
     trial = Trial(inputs, np.asarray(output), dout, found, dict(zip(names, true, strict=True)), sizes, shape)
-    return trial._replace(dtype="float32" if single else "float64"), changed, again
+    return trial._replace(tolerance=SINGLE if single else TOLERANCE), changed, again
 
 
-def _looks_single(leaves: Sequence[Array]) -> bool:
+def looks_single(leaves: Iterable[Array]) -> bool:
+    """Whether all numbers are ones that float32 can hold."""
     return all(np.array_equal(leaf, leaf.astype(np.float32)) for leaf in leaves)
 
 

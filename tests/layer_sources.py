@@ -1,0 +1,487 @@
+"""Layers as people write them, all right; the tests put mistakes into them."""
+
+CS231N = """
+import numpy as np
+
+
+def affine_forward(x, w, b):
+    out = x.reshape(x.shape[0], -1) @ w + b
+    return out, (x, w, b)
+
+
+def affine_backward(dout, cache):
+    x, w, b = cache
+    rows = x.reshape(x.shape[0], -1)
+    dx = (dout @ w.T).reshape(x.shape)
+    dw = rows.T @ dout
+    db = dout.sum(axis=0)
+    return dx, dw, db
+
+
+def relu_forward(x):
+    return np.maximum(x, 0), x
+
+
+def relu_backward(dout, cache):
+    x = cache
+    return dout * (x > 0)
+
+
+def sigmoid_forward(x):
+    a = 1 / (1 + np.exp(-x))
+    return a, (x, a)
+
+
+def sigmoid_backward(dout, cache):
+    x, a = cache
+    return dout * a * (1 - a)
+
+
+def tanh_forward(x):
+    a = np.tanh(x)
+    return a, (x, a)
+
+
+def tanh_backward(dout, cache):
+    x, a = cache
+    return dout * (1 - a**2)
+
+
+def leaky_relu_forward(x, slope=0.05):
+    return np.where(x > 0, x, slope * x), (x, slope)
+
+
+def leaky_relu_backward(dout, cache):
+    x, slope = cache
+    return dout * np.where(x > 0, 1, slope)
+
+
+def softmax_forward(x):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    a = e / e.sum(axis=1, keepdims=True)
+    return a, a
+
+
+def softmax_backward(dout, cache):
+    a = cache
+    return a * (dout - (dout * a).sum(axis=1, keepdims=True))
+
+
+def batchnorm_forward(x, gamma, beta, bn_param):
+    mode, eps, momentum = bn_param["mode"], bn_param.get("eps", 1e-5), bn_param.get("momentum", 0.9)
+    mean, var = x.mean(axis=0), x.var(axis=0)
+    running = bn_param.get("running_mean", np.zeros(x.shape[1]))
+    bn_param["running_mean"] = momentum * running + (1 - momentum) * mean
+    std = np.sqrt(var + eps)
+    n = (x - mean) / std
+    return gamma * n + beta, (x, n, gamma, std)
+
+
+def batchnorm_backward(dout, cache):
+    x, n, gamma, std = cache
+    d = dout * gamma
+    dx = (d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std
+    return dx, (dout * n).sum(axis=0), dout.sum(axis=0)
+
+
+def batchnorm_backward_alt(dout, cache):
+    x, n, gamma, std = cache
+    N = len(dout)
+    d = gamma * dout
+    return (N * d - d.sum(0) - n * (d * n).sum(0)) / (N * std), (dout * n).sum(0), dout.sum(0)
+
+
+def layernorm_forward(x, gamma, beta, ln_param):
+    mean, var = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
+    std = np.sqrt(var + ln_param.get("eps", 1e-5))
+    n = (x - mean) / std
+    return gamma * n + beta, (n, gamma, std)
+
+
+def layernorm_backward(dout, cache):
+    n, gamma, std = cache
+    d = dout * gamma
+    dx = (d - d.mean(axis=1, keepdims=True) - n * (d * n).mean(axis=1, keepdims=True)) / std
+    return dx, (dout * n).sum(axis=0), dout.sum(axis=0)
+
+
+def dropout_forward(x, dropout_param):
+    p, mode = dropout_param["p"], dropout_param["mode"]
+    if "seed" in dropout_param:
+        np.random.seed(dropout_param["seed"])
+    mask = None
+    out = x
+    if mode == "train":
+        mask = (np.random.rand(*x.shape) < p) / p
+        out = x * mask
+    return out, (dropout_param, mask)
+
+
+def dropout_backward(dout, cache):
+    dropout_param, mask = cache
+    return dout * mask if dropout_param["mode"] == "train" else dout
+
+
+def affine_relu_forward(x, w, b):
+    a, fc_cache = affine_forward(x, w, b)
+    out, relu_cache = relu_forward(a)
+    return out, (fc_cache, relu_cache)
+
+
+def affine_relu_backward(dout, cache):
+    fc_cache, relu_cache = cache
+    return affine_backward(relu_backward(dout, relu_cache), fc_cache)
+
+
+def affine_bn_relu_forward(x, w, b, gamma, beta, bn_param):
+    a, fc_cache = affine_forward(x, w, b)
+    n, bn_cache = batchnorm_forward(a, gamma, beta, bn_param)
+    out, relu_cache = relu_forward(n)
+    return out, (fc_cache, bn_cache, relu_cache)
+
+
+def affine_bn_relu_backward(dout, cache):
+    fc_cache, bn_cache, relu_cache = cache
+    dn, dgamma, dbeta = batchnorm_backward(relu_backward(dout, relu_cache), bn_cache)
+    return (*affine_backward(dn, fc_cache), dgamma, dbeta)
+
+
+def conv_forward_naive(x, w, b, conv_param):
+    s, p = conv_param["stride"], conv_param["pad"]
+    N, C, H, W = x.shape
+    F, _, HH, WW = w.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
+    out = np.zeros((N, F, 1 + (H + 2 * p - HH) // s, 1 + (W + 2 * p - WW) // s))
+    for i in range(out.shape[2]):
+        for j in range(out.shape[3]):
+            patch = padded[:, :, i * s : i * s + HH, j * s : j * s + WW]
+            out[:, :, i, j] = np.tensordot(patch, w, axes=([1, 2, 3], [1, 2, 3])) + b
+    return out, (x, w, b, conv_param)
+
+
+def conv_backward_naive(dout, cache):
+    x, w, b, conv_param = cache
+    s, p = conv_param["stride"], conv_param["pad"]
+    HH, WW = w.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
+    dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
+    for i in range(dout.shape[2]):
+        for j in range(dout.shape[3]):
+            rows, columns = slice(i * s, i * s + HH), slice(j * s, j * s + WW)
+            dw += np.tensordot(dout[:, :, i, j], padded[:, :, rows, columns], axes=(0, 0))
+            dpadded[:, :, rows, columns] += np.tensordot(dout[:, :, i, j], w, axes=(1, 0))
+    return dpadded[:, :, p:-p, p:-p], dw, dout.sum(axis=(0, 2, 3))
+
+
+def max_pool_forward_naive(x, pool_param):
+    h, w, s = pool_param["pool_height"], pool_param["pool_width"], pool_param["stride"]
+    N, C, H, W = x.shape
+    out = np.zeros((N, C, 1 + (H - h) // s, 1 + (W - w) // s))
+    for i in range(out.shape[2]):
+        for j in range(out.shape[3]):
+            out[:, :, i, j] = x[:, :, i * s : i * s + h, j * s : j * s + w].max(axis=(2, 3))
+    return out, (x, out, pool_param)
+
+
+def max_pool_backward_naive(dout, cache):
+    x, out, pool_param = cache
+    h, w, s = pool_param["pool_height"], pool_param["pool_width"], pool_param["stride"]
+    dx = np.zeros_like(x)
+    for i in range(dout.shape[2]):
+        for j in range(dout.shape[3]):
+            window = x[:, :, i * s : i * s + h, j * s : j * s + w]
+            largest = window == out[:, :, i, j][:, :, None, None]
+            dx[:, :, i * s : i * s + h, j * s : j * s + w] += largest * dout[:, :, i, j][:, :, None, None]
+    return dx
+
+
+def softmax_loss(x, y):
+    shifted = x - x.max(axis=1, keepdims=True)
+    p = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    N = len(y)
+    loss = -np.log(p[np.arange(N), y]).sum() / N
+    dx = p.copy()
+    dx[np.arange(N), y] -= 1
+    dx = dx / N
+    return loss, dx
+
+
+def svm_loss(x, y):
+    N = len(y)
+    margins = np.maximum(0, x - x[np.arange(N), y][:, None] + 1)
+    margins[np.arange(N), y] = 0
+    dx = (margins > 0) * 1.0
+    dx[np.arange(N), y] -= (margins > 0).sum(axis=1)
+    return margins.sum() / N, dx / N
+"""
+
+STYLES = """
+import random
+
+import numpy as np
+
+
+def affine_forward(x, w, b):  # loops, and one bias for each row
+    out = np.zeros((len(x), w.shape[1]))
+    for i in range(len(x)):
+        out[i] = np.einsum("d,dm->m", x[i].ravel(), w) + b
+    return out, [x, w, b]
+
+
+def affine_backward(dout, cache):  # a dict, and einsum
+    x, w, b = cache
+    dx = np.einsum("nm,dm->nd", dout, w).reshape(x.shape)
+    return {"dx": dx, "dw": np.einsum("nd,nm->dm", x.reshape(len(x), -1), dout), "db": np.einsum("nm->m", dout)}
+
+
+def linear_forward(A, W, b):  # columns are examples
+    return W @ A + b, (A, W, b)
+
+
+def linear_backward(dZ, cache):  # of each example's own loss
+    A_prev, W, b = cache
+    m = A_prev.shape[1]
+    return W.T @ dZ, dZ @ A_prev.T / m, np.sum(dZ, axis=1, keepdims=True) / m
+
+
+def dense_forward(x, W, b):  # rows are examples, weights (out, in)
+    return x @ W.T + b, (x, W, b)
+
+
+def dense_backward(dout, cache):
+    x, W, b = cache
+    return [dout @ W, dout.T @ x, dout.sum(0)]
+
+
+def relu(Z):
+    return np.maximum(0, Z), Z
+
+
+def relu_backward(dA, cache):  # in place, as many do
+    dA[cache <= 0] = 0
+    return dA
+
+
+def elu_forward(x):  # only the output
+    return np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1)
+
+
+def elu_backward(dout, x):
+    return dout * np.where(x > 0, 1, np.exp(np.minimum(x, 0)))
+
+
+def swiglu_forward(x, w):  # of no known name
+    a = x @ w
+    return a / (1 + np.exp(-a)) * a, (x, w, a)
+
+
+def swiglu_backward(dout, cache):
+    x, w, a = cache
+    s = 1 / (1 + np.exp(-a))
+    da = dout * (2 * a * s + a**2 * s * (1 - s))
+    return da @ w.T, x.T @ da
+
+
+def dropout_forward(x, keep_prob):  # a generator of its own, not inverted
+    mask = np.random.default_rng().random(x.shape) < keep_prob
+    return x * mask, mask
+
+
+def dropout_backward(dout, cache):
+    return dout * cache
+
+
+def gate_forward(x, h, w):  # two outputs
+    return x @ w + h, np.tanh(h), (x, h, w)
+
+
+def gate_backward(da, dh, cache):
+    x, h, w = cache
+    return da @ w.T, da + dh * (1 - np.tanh(h) ** 2), x.T @ da
+
+
+def softmax_loss(x, y):  # with a small number in the logarithm
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    one_hot = np.eye(x.shape[1])[y]
+    return -np.mean(np.sum(one_hot * np.log(p + 1e-8), axis=1)), (p - one_hot) / len(x)
+
+
+def batchnorm_forward(x, gamma, beta, eps=1e-8):  # another eps, consistently
+    std = np.sqrt(x.var(0) + eps)
+    n = (x - x.mean(0)) / std
+    return gamma * n + beta, (n, gamma, std)
+
+
+def batchnorm_backward(dout, cache):
+    n, gamma, std = cache
+    d = dout * gamma
+    return (d - d.mean(0) - n * (d * n).mean(0)) / std, (dout * n).sum(0), dout.sum(0)
+"""
+
+NNFS = """
+import numpy as np
+
+
+class Layer_Dense:
+    def __init__(self, n_inputs, n_neurons):
+        self.weights = 0.01 * np.random.randn(n_inputs, n_neurons)
+        self.biases = np.zeros((1, n_neurons))
+
+    def forward(self, inputs, training):
+        self.inputs = inputs
+        self.output = np.dot(inputs, self.weights) + self.biases
+
+    def backward(self, dvalues):
+        self.dweights = np.dot(self.inputs.T, dvalues)
+        self.dbiases = np.sum(dvalues, axis=0, keepdims=True)
+        self.dinputs = np.dot(dvalues, self.weights.T)
+
+
+class Layer_Dropout:
+    def __init__(self, rate):
+        self.rate = 1 - rate
+
+    def forward(self, inputs, training):
+        self.inputs = inputs
+        if not training:
+            self.output = inputs.copy()
+            return
+        self.mask = np.random.binomial(1, self.rate, size=inputs.shape) / self.rate
+        self.output = inputs * self.mask
+
+    def backward(self, dvalues):
+        self.dinputs = dvalues * self.mask
+
+
+class Activation_ReLU:
+    def forward(self, inputs):
+        self.inputs = inputs
+        self.output = np.maximum(0, inputs)
+
+    def backward(self, dvalues):
+        self.dinputs = dvalues.copy()
+        self.dinputs[self.inputs <= 0] = 0
+
+
+class Activation_Softmax:
+    def forward(self, inputs):
+        e = np.exp(inputs - np.max(inputs, axis=1, keepdims=True))
+        self.output = e / np.sum(e, axis=1, keepdims=True)
+
+    def backward(self, dvalues):
+        self.dinputs = np.empty_like(dvalues)
+        for i, (a, d) in enumerate(zip(self.output, dvalues)):
+            self.dinputs[i] = (np.diagflat(a) - np.outer(a, a)) @ d
+
+
+class Loss:
+    def calculate(self, output, y):
+        return np.mean(self.forward(output, y))
+
+
+class Loss_CategoricalCrossentropy(Loss):
+    def forward(self, y_pred, y_true):
+        clipped = np.clip(y_pred, 1e-7, 1 - 1e-7)
+        return -np.log(clipped[range(len(y_pred)), y_true])
+
+    def backward(self, dvalues, y_true):
+        self.dinputs = -np.eye(len(dvalues[0]))[y_true] / dvalues
+        self.dinputs = self.dinputs / len(dvalues)
+
+
+class Activation_Softmax_Loss_CategoricalCrossentropy:
+    def __init__(self):
+        self.activation = Activation_Softmax()
+        self.loss = Loss_CategoricalCrossentropy()
+
+    def forward(self, inputs, y_true):
+        self.activation.forward(inputs)
+        self.output = self.activation.output
+        return self.loss.calculate(self.output, y_true)
+
+    def backward(self, dvalues, y_true):
+        self.dinputs = dvalues.copy()
+        self.dinputs[range(len(dvalues)), y_true] -= 1
+        self.dinputs = self.dinputs / len(dvalues)
+"""
+
+RETURNING = """
+import numpy as np
+
+
+class Affine:
+    def __init__(self, W, b):
+        self.W, self.b = W, b
+        self.dW, self.db = None, None
+
+    def forward(self, x):
+        self.x = x
+        return np.dot(x, self.W) + self.b
+
+    def backward(self, dout):
+        self.dW = np.dot(self.x.T, dout)
+        self.db = np.sum(dout, axis=0)
+        return np.dot(dout, self.W.T)
+
+
+class Listed:
+    def __init__(self, W, b):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        W, b = self.params
+        self.x = x
+        return x @ W + b
+
+    def backward(self, dout):
+        W, b = self.params
+        self.grads[0][...] = self.x.T @ dout
+        self.grads[1][...] = dout.sum(axis=0)
+        return dout @ W.T
+
+
+class Linear:
+    def __init__(self, in_features, out_features):
+        self.weight, self.bias = np.random.randn(out_features, in_features), np.zeros(out_features)
+        self.zero_grad()
+
+    def zero_grad(self):
+        self.grad_weight, self.grad_bias = np.zeros_like(self.weight), np.zeros_like(self.bias)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.weight.T + self.bias
+
+    def backward(self, g):
+        self.grad_weight += g.T @ self.x
+        self.grad_bias += g.sum(0)
+        return g @ self.weight
+
+
+class Updating:
+    def __init__(self, input_size, output_size):
+        self.weights, self.bias = np.random.randn(input_size, output_size), np.random.randn(1, output_size)
+
+    def forward(self, input):
+        self.input = input
+        return input @ self.weights + self.bias
+
+    def backward(self, output_gradient, learning_rate):
+        input_gradient = output_gradient @ self.weights.T
+        self.weights -= learning_rate * self.input.T @ output_gradient
+        self.bias -= learning_rate * output_gradient.sum(axis=0, keepdims=True)
+        return input_gradient
+
+
+class SoftmaxWithLoss:
+    def forward(self, x, t):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y, self.t = e / e.sum(axis=1, keepdims=True), t
+        return -np.mean(np.log(self.y[np.arange(len(t)), t] + 1e-7))
+
+    def backward(self, dout=1):
+        dx = self.y.copy()
+        dx[np.arange(len(self.t)), self.t] -= 1
+        return dout * dx / len(self.t)
+"""

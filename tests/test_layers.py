@@ -1,0 +1,200 @@
+"""Single layers: right ones in many styles, mistakes by name, and the command in a real second process."""
+
+import types
+
+import pytest
+
+from experiments import gradient_check
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import layers
+from tests.layer_sources import CS231N, NNFS, RETURNING, STYLES
+
+
+def module(source):
+    found = types.ModuleType("student")
+    exec(compile(source, "student.py", "exec"), vars(found))
+    return found
+
+
+def mistake(source, name, old, new):
+    assert source.count(old) >= 1, old
+    start = source.index(f"def {name}(" if f"def {name}(" in source else f"class {name}")
+    assert old in source[start:], old
+    return layers.check_layer(name, module(source[:start] + source[start:].replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    "source", [CS231N, STYLES, NNFS, RETURNING], ids=["cs231n", "styles", "nnfs", "returning"]
+)
+def test_right_layers(source):
+    report = layers.check_module(module(source))
+    assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}
+    assert report.refused == ()
+    assert report.passed
+    assert (
+        len(report.layers)
+        == source.count("def backward")
+        + source.count("_backward")
+        - source.count("_backward(relu")
+        + source.count("_loss(x")
+        or len(report.layers) > 4
+    )
+
+
+NORM = "(d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std"
+MISTAKES = [
+    ("affine_backward", "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean"),
+    ("affine_backward", "dout.sum(axis=0)", "dout.sum()  * np.ones(len(b))", "bias_over_classes"),
+    ("affine_backward", "dout.sum(axis=0)", "dw.sum(axis=0)", "bias_from_weights"),
+    ("affine_backward", "dout.sum(axis=0)", "dout.sum(axis=0, keepdims=True)", "bias_shape"),
+    ("affine_backward", "dout.sum(axis=0)", "np.ones_like(b)", "upstream_lost"),
+    ("affine_backward", "rows.T @ dout", "rows.T @ dout / len(x)", "batch_mean_twice"),
+    ("affine_backward", "rows.T @ dout", "2.5 * rows.T @ dout", "constant_factor"),
+    ("affine_backward", "rows.T @ dout", "-rows.T @ dout", "sign"),
+    ("affine_backward", "rows.T @ dout", "rows.T @ dout / w.shape[1]", "mean_over_other"),
+    ("affine_backward", "rows.T @ dout", "dout.T @ rows", "transpose"),
+    ("affine_backward", "rows.T @ dout", "rows.T @ np.ones_like(dout)", "upstream_lost"),
+    ("affine_backward", "rows.T @ dout", "np.full(w.shape, np.nan)", "non_finite"),
+    ("affine_backward", "rows.T @ dout", "(rows.T @ dout).ravel()", "wrong_shape"),
+    ("affine_backward", "dout @ w.T", "dout @ w", "transpose"),
+    ("affine_backward", "dout @ w.T", "dout @ (w - 1.0 * rows.T @ dout).T", "updated_weights"),
+    ("affine_backward", "dout @ w.T", "dout @ (w + b).T", "bias_in_product"),
+    ("affine_backward", "db =", "x *= 2; db =", "mutates_input"),
+    ("relu_backward", "dout * (x > 0)", "dout", "mask_missing"),
+    ("relu_backward", "dout * (x > 0)", "1.0 * (x > 0)", "upstream_lost"),
+    ("relu_backward", "dout * (x > 0)", "dout * (dout > 0)", "mask_wrong_tensor"),
+    ("relu_backward", "dout * (x > 0)", "dout * np.where(x > 0, 1, 0.01)", "leaky_slope"),
+    ("relu_backward", "dout * (x > 0)", "dout * x * (x > 0)", "activation_for_derivative"),
+    ("leaky_relu_backward", "(x > 0, 1, slope)", "(x > 0, 1, 0.2)", "leaky_slope"),
+    ("sigmoid_backward", "a * (1 - a)", "x * (1 - x)", "output_form_at_z"),
+    ("sigmoid_backward", "a * (1 - a)", "a", "activation_for_derivative"),
+    ("sigmoid_backward", "a * (1 - a)", "(x > 0)", "other_activation"),
+    ("tanh_backward", "1 - a**2", "1 - x**2", "output_form_at_z"),
+    ("softmax_backward", "a * (dout - (dout * a).sum(axis=1, keepdims=True))", "dout * a * (1 - a)",
+     "softmax_jacobian_diagonal"),
+    ("batchnorm_backward", "d = dout * gamma", "d = dout", "bn_scale_dropped"),
+    ("batchnorm_backward", NORM, "(d - n * (d * n).mean(axis=0)) / std", "bn_mean_term_dropped"),
+    ("batchnorm_backward", NORM, "(d - d.mean(axis=0)) / std", "bn_variance_term_dropped"),
+    ("batchnorm_backward", "mean(axis=0)) / std", "mean(axis=0))", "bn_std_dropped"),
+    ("batchnorm_backward", NORM, NORM.replace("mean", "sum"), "bn_sum_for_mean"),
+    ("batchnorm_backward", "/ std", "/ np.sqrt(x.var(axis=0, ddof=1) + 1e-5)", "bn_ddof"),
+    ("batchnorm_backward", "(d - d.mean(axis=0)", "(d - 2 * d.mean(axis=0)", "bn_extra_term"),
+    ("batchnorm_backward", "(dout * n).sum(axis=0)", "(dout * x).sum(axis=0)", "pre_activation_used"),
+    ("batchnorm_backward", "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean"),
+    ("layernorm_backward", "axis=1", "axis=0", "unknown"),
+    ("dropout_backward", "dout * mask if", "dout if", "dropout_mask_missing"),
+    ("dropout_backward", "dout * mask if", "dout * (mask > 0) if", "dropout_scale_missing"),
+    ("dropout_backward", "dout * mask if", "dout * (np.random.rand(*dout.shape) < 0.6) / 0.6 if", "fresh_mask"),
+    ("softmax_loss", "dx = dx / N", "pass", "batch_mean_missing"),
+    ("softmax_loss", "dx[np.arange(N), y] -= 1", "pass", "one_hot_missing"),
+    ("svm_loss", "dx / N", "dx", "batch_mean_missing"),
+    ("conv_backward_naive", "dout.sum(axis=(0, 2, 3))", "dout.mean(axis=(0, 2, 3))", "unknown"),
+    ("affine_relu_backward", "relu_backward(dout, relu_cache)", "-relu_backward(dout, relu_cache)", "sign"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old", "new", "code"), MISTAKES)
+def test_mistakes(name, old, new, code):
+    report = mistake(CS231N, name, old, new)
+    assert code in (*report.codes, *report.remarks)
+    assert report.passed == (code == "bias_shape")
+    assert len(report.codes) <= 1
+    assert code in str(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        ("Layer_Dense", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),
+        ("Layer_Dropout", "dvalues * self.mask", "dvalues", "dropout_mask_missing"),
+        ("Activation_ReLU", "self.dinputs[self.inputs <= 0] = 0", "pass", "mask_missing"),
+        ("Activation_Softmax", "(np.diagflat(a) - np.outer(a, a)) @ d", "a * (1 - a) * d",
+         "softmax_jacobian_diagonal"),
+        ("Loss_CategoricalCrossentropy", "self.dinputs = self.dinputs / len(dvalues)", "pass",
+         "batch_mean_missing"),
+        ("Activation_Softmax_Loss_CategoricalCrossentropy", "self.dinputs / len(dvalues)",
+         "-self.dinputs / len(dvalues)", "sign"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_objects(name, old, new, code):
+    assert mistake(NNFS, name, old, new).codes == [code]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        (
+            "Affine",
+            "self.dW = np.dot",
+            "self.dW = (0 if self.dW is None else self.dW) + np.dot",
+            "state_between_calls",
+        ),
+        ("Listed", "self.x.T @ dout", "3 * self.x.T @ dout", "constant_factor"),
+        ("Linear", "g.sum(0)", "g.mean(0)", "bias_mean"),
+        ("Updating", "learning_rate * self.input.T", "-learning_rate * self.input.T", "sign"),
+        ("SoftmaxWithLoss", "dx / len(self.t)", "dx", "batch_mean_missing"),
+    ],
+)
+def test_mistakes_in_objects_that_return(name, old, new, code):
+    assert code in mistake(RETURNING, name, old, new).codes
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("affine_backward", "@ w + b\n", "@ w\n", "does not depend on b"),
+        ("softmax_loss", ".sum() / N\n", ".sum()\n", "N times"),
+        ("batchnorm_backward", "x.var(axis=0)\n", "x.var(axis=0, ddof=1)\n", "N - 1"),
+    ],
+)
+def test_a_wrong_forward_pass_is_told_first(name, old, new, words):
+    assert old in CS231N
+    report = layers.check_layer(name, module(CS231N.replace(old, new, 1)))
+    assert report.findings[0].code == "forward_mismatch"
+    assert words in str(report)
+    assert not report.passed
+    assert {row.verdict for row in report.leaves} == {"PASS"} or name == "batchnorm_backward"
+
+
+def test_remarks_do_not_fail():
+    kink = mistake(CS231N, "relu_backward", "(x > 0)", "(x >= 0)")
+    assert (kink.codes, kink.remarks) == ([], ["mask_at_zero"])
+    exp = layers.check_layer("softmax_loss", module(CS231N.replace("shifted = x - x.max(axis=1, keepdims=True)",
+                                                                   "shifted = x")))  # fmt: skip
+    assert (exp.codes, exp.remarks) == ([], ["softmax_unstable"])
+
+
+def test_what_cannot_be_checked_is_refused_in_one_line():
+    source = CS231N.replace("return dx, dw, db", "return None, None, None")
+    with pytest.raises(UserError, match="not written yet"):
+        layers.check_layer("affine_backward", module(source))
+    with pytest.raises(UserError, match="call it x, w, b"):
+        layers.check_layer("odd_backward", module("def odd_forward(x, zeta): pass\ndef odd_backward(d, c): pass"))
+    with pytest.raises(UserError, match="has no layer"):
+        layers.check_module(module("def loss(w): return w"))
+
+
+def test_what_is_a_layer():
+    cs = module(CS231N)
+    assert layers.is_layer("affine_backward", cs)
+    assert layers.is_layer("softmax_loss", cs)
+    assert not layers.is_layer("affine_forward", cs)
+    network = (
+        "class TwoLayerNet:\n def __init__(self, input_size, output_size): pass\n def forward(self, x): pass\n"
+    )
+    assert not layers.is_layer("TwoLayerNet", module(f"{network} def backward(self, d): pass"))
+    assert not layers.is_layer("softmax_loss", module("def softmax_loss(W, X, y, reg): pass"))
+
+
+def test_the_command_checks_one_layer_and_a_whole_file(tmp_path, capsys):
+    wrong = CS231N.replace("db = dout.sum(axis=0)", "db = dout.mean(axis=0)")
+    (tmp_path / "layers.py").write_text(f"{wrong}\nprint('noise')\n")
+    results = {}
+    for target in ("layers.py:affine_backward", "layers.py:tanh_backward", "layers.py"):
+        config = gradient_check.Config(target=f"{tmp_path}/{target}", results_dir=str(tmp_path / "r"))
+        results[target] = gradient_check.run(config)
+    printed = capsys.readouterr().out
+    assert results == {"layers.py:affine_backward": False, "layers.py:tanh_backward": True, "layers.py": False}
+    assert "layers right" in printed
+    assert "bias_mean" in printed
+    assert "noise" not in printed
