@@ -40,7 +40,7 @@ def in_place(dw, dout, x, w):
     return dw
 
 
-CALLS = []
+CALLS: list[int] = []
 
 
 def growing(dw, dout, x, w):

@@ -212,14 +212,14 @@ def truth(
         function = _reference(operation, list(leaves.values()), list(options.values()), layout)
         if function is None:
             return None
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
             out = np.asarray(compiled(function)(*leaves.values()))
     except (TypeError, ValueError, KeyError):  # other shapes or options than the operation has
         return None
     values = list(leaves.values())
 
     def pulled(dout: Array) -> list[Array]:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
             pull = compiled(lambda g, *at: jax.vjp(function, *at)[1](g))
             return [np.asarray(leaf) for leaf in pull(dout, *values)]
 
