@@ -178,7 +178,9 @@ def test_what_is_a_layer():
     cs = module(CS231N)
     assert layers.is_layer("affine_backward", cs)
     assert layers.is_layer("softmax_loss", cs)
-    assert not layers.is_layer("affine_forward", cs)
+    assert layers.is_layer("affine_forward", cs)
+    assert layers.check_layer("affine_forward", cs).passed
+    assert not layers.is_layer("np", cs)
     network = (
         "class TwoLayerNet:\n def __init__(self, input_size, output_size): pass\n def forward(self, x): pass\n"
     )

@@ -114,7 +114,8 @@ def test_a_target_that_never_ends_is_ended(source, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--target=net.py"], "target must be path/to/file.py:Name"),
+        (["--target=net"], "target must be path/to/file.py:Name"),
+        (["--target=net.py"], "target net.py is not a file"),
         (["--target=none.py:Net"], "target none.py is not a file"),
         (["--target=none.there:Net"], "cannot import none.there: ModuleNotFoundError"),
         (["--target=a:b", "--compare=autodiff,manual"], "give one of them"),

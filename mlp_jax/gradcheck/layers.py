@@ -68,7 +68,14 @@ def is_layer(name: str, module: ModuleType) -> bool:
     target = getattr(module, name, None)
     if inspect.isclass(target):
         return is_layer_class(target)
-    return callable(target) and (forward_of(name, module) is not None or _is_loss(name, target))
+    return callable(target) and (_backward(name, module) is not None or _is_loss(name, target))
+
+
+def _backward(name: str, module: ModuleType) -> str | None:
+    """The backward function's name, from that of either function of a pair."""
+    others = [name.replace(word, back) for back, word in FORWARD.items() if word in name]
+    names = [name, *(other + suffix for other in others for suffix in ("", *SUFFIXES))]
+    return next((n for n in names if hasattr(module, n) and forward_of(n, module) is not None), None)
 
 
 def forward_of(name: str, module: ModuleType) -> Any:
@@ -110,7 +117,7 @@ def check(name: str, module: ModuleType, seed: int = 0) -> Report:
 def check_module(module: ModuleType, seed: int = 0, *, name: str = "") -> ModuleReport:
     """Checks every layer of a module. Raises UserError if it has none."""
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
-    names = [n for n in own if is_layer(n, module)]
+    names = [n for n in own if is_layer(n, module) and _backward(n, module) in (None, n)]
     if not names:
         raise UserError(
             f"{name or module.__name__} has no layer: write FILE.py:Name for a whole network, or put "
@@ -133,8 +140,10 @@ def check_layer(name: str, module: ModuleType, seed: int = 0) -> Report:
     with quiet():
         if inspect.isclass(target):
             return _judge(name, layer_of(target), seed)
-        forward = forward_of(name, module)
-        layer = _Pair(name, forward, target) if forward is not None else _Scores(name, target)
+        backward = _backward(name, module)
+        if backward is None:
+            return _judge(name, _Scores(name, target), seed)
+        layer = _Pair(backward, forward_of(backward, module), getattr(module, backward))
         return _judge(name, layer, seed)
 
 

@@ -423,13 +423,6 @@ ROWS: tuple[Row, ...] = (
         (".mean() +", ".sum() +"),
     ),
     Row(
-        "forward_mismatch",
-        "gives another output than the operation that the layer is named after",
-        "a backward pass cannot be right for the operation if the forward pass computes another thing",
-        "compare the forward pass with the formula, first of all",
-        ("", ""),
-    ),
-    Row(
         "mutates_input",
         "changes its arguments in place",
         "a gradient is a function of parameters and data: computing it must leave them as they were",
@@ -555,5 +548,15 @@ ROWS: tuple[Row, ...] = (
         ("da2 * (z2 > 0)", "np.tanh(da2) * (z2 > 0)"),
     ),
 )
-MISTAKES: dict[str, Row] = {row.code: row for row in ROWS}
+# of a single layer alone (`layers`)
+LAYER_ROWS: tuple[Row, ...] = (
+    Row(
+        "forward_mismatch",
+        "gives another output than the operation that the layer is named after",
+        "a backward pass cannot be right for the operation if the forward pass computes another thing",
+        "compare the forward pass with the formula, first of all",
+        ("", ""),
+    ),
+)
+MISTAKES: dict[str, Row] = {row.code: row for row in (*ROWS, *LAYER_ROWS)}
 CODES = tuple(MISTAKES)
