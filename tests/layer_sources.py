@@ -484,4 +484,48 @@ class SoftmaxWithLoss:
         dx = self.y.copy()
         dx[np.arange(len(self.t)), self.t] -= 1
         return dout * dx / len(self.t)
+
+
+class SigmoidWithLoss:
+    def forward(self, x, t):
+        self.y, self.t = 1 / (1 + np.exp(-x)), t
+        return -np.mean(t * np.log(self.y) + (1 - t) * np.log(1 - self.y))
+
+    def backward(self, dout=1):
+        return dout * (self.y - self.t) / len(self.t)
+
+
+class ColumnDense:  # one example, a column
+    def __init__(self, input_size, output_size):
+        self.weights, self.bias = np.random.randn(output_size, input_size), np.random.randn(output_size, 1)
+
+    def forward(self, input):
+        self.input = input
+        return np.dot(self.weights, self.input) + self.bias
+
+    def backward(self, output_gradient, learning_rate):
+        input_gradient = np.dot(self.weights.T, output_gradient)
+        self.weights -= learning_rate * np.dot(output_gradient, self.input.T)
+        self.bias -= learning_rate * output_gradient
+        return input_gradient
+
+
+class Convolution:
+    def __init__(self, W, b, stride=1, pad=0):
+        self.W, self.b, self.dW, self.db = W, b, None, None
+
+    def forward(self, x):
+        self.x = x
+        self.windows = np.lib.stride_tricks.sliding_window_view(x, self.W.shape[2:], axis=(2, 3))
+        return np.einsum('nchwij,fcij->nfhw', self.windows, self.W) + self.b.reshape(1, -1, 1, 1)
+
+    def backward(self, dout):
+        self.dW = np.einsum('nchwij,nfhw->fcij', self.windows, dout)
+        self.db = dout.sum(axis=(0, 2, 3))
+        dx = np.zeros_like(self.x)
+        for i in range(self.W.shape[2]):
+            for j in range(self.W.shape[3]):
+                part = np.einsum('nfhw,fc->nchw', dout, self.W[:, :, i, j])
+                dx[:, :, i : i + dout.shape[2], j : j + dout.shape[3]] += part
+        return dx
 """

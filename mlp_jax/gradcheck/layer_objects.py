@@ -23,6 +23,8 @@ ARRAYS = {
 }
 LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
+COLUMNS, ONE_COLUMN = 3, 4  # layouts of an object's inputs; rows are examples in the others
+WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs")
 OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_dim", "units", "n_units",
@@ -90,6 +92,7 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
         kind = "array" if name in ARRAYS else "in" if name in INS else "out" if name in OUTS else ""
         if not kind and p.default is p.empty:
             kind = "rate" if any(word in name for word in ("rate", "prob", "ratio", "drop")) else ""
+            kind = "window" if name in WINDOWS else kind
             if not kind:
                 return None
         if kind:
@@ -160,6 +163,7 @@ class LayerObject(Layer):
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         self.operation = _operation(target)
+        self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
         forward, backward = (_positions(getattr(target, name)) for name in ("forward", "backward"))
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
         self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
@@ -168,15 +172,20 @@ class LayerObject(Layer):
         given: dict[str, Any] = {}
         for kind, name in _constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
+            if self._picture:
+                shape = (3, 2, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
             array = rng.normal(size=shape)
-            given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4}[kind]
+            given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4, "window": 2}[kind]
         return self._target(**given)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
         made = self._make(d, m, rng)
-        x = rng.normal(size=(n, d))
+        shape = {COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        x = rng.normal(size=(2, 2, 6, 4) if self._picture else shape)
+        if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
+            self.operation = ""
         out, _ = self._call(made, x)
         found = self._held(made) if self._updates else []
         self._back(made, rng.normal(size=out.shape))
@@ -246,11 +255,18 @@ class LossObject(Layer):
         self.name, self._target, self.source = target.__name__, target, target
         name = target.__name__.lower()
         self.operation = "softmax_loss" if "softmax" in name else ""
-        self._probabilities = "softmax" not in name and ("crossentropy" in name or "cross_entropy" in name)
+        self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
+        entropy = any(word in name for word in ("crossentropy", "cross_entropy", "bce"))
+        self._probabilities = entropy and not any(word in name for word in ("softmax", "sigmoid", "logit"))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Scores, or probabilities, and labels."""
         n, c = ((5, 4), (6, 3), (3, 3), (7, 2))[number]
+        if self._binary:
+            shape = ((n,), (n, 1), (n, c))[layout % 3]
+            z = rng.normal(size=shape)
+            y = rng.integers(0, 2, shape)
+            return {"inputs": 1 / (1 + np.exp(-z)) if self._probabilities else z}, {"y": y}
         x = rng.normal(size=(n, c))
         if self._probabilities:
             x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
@@ -276,6 +292,11 @@ class LossObject(Layer):
             answer = made.backward(np.array(output), y)
         else:
             answer = made.backward(1.0)
+        if isinstance(answer, (tuple, list)):
+            raise UserError(
+                f"{self.name}.backward returns {len(answer)} gradients, so that its second input is no label: "
+                "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+            )
         return {"inputs": _input_gradient(made, answer)}
 
 

@@ -127,8 +127,8 @@ def check_module(module: ModuleType, seed: int = 0, *, name: str = "") -> Module
     for layer in names:
         try:
             reports.append(check_layer(layer, module, seed))
-        except UserError as error:
-            refused.append((layer, str(error)))
+        except Exception as error:  # whatever one of them does, the others are to be checked
+            refused.append((layer, where(error, getattr(module, layer))))
     if not reports:
         raise UserError(f"no layer of {name or module.__name__} can be checked: {refused[0][0]}: {refused[0][1]}")
     return _together(name or module.__name__, reports, refused)
@@ -243,8 +243,8 @@ def _judge(name: str, layer: Layer, seed: int) -> Report:
     asked, problems, errors = list[_Asked](), dict[str, dict[str, None]](), list[str]()
     for number in range(len(operations.SIZES)):
         rng = np.random.default_rng(seed + 100 * number)
-        leaves, options = layer.drawn(rng, number, layout)
         try:
+            leaves, options = layer.drawn(rng, number, layout)
             one, found = _ask(layer, leaves, options, rng, layout)
         except UserError:
             raise
@@ -285,8 +285,8 @@ def _layout(layer: Layer, seed: int) -> int:
     """The first arrangement of shapes that the forward pass takes."""
     first = ""
     for layout in range(operations.LAYOUTS):
-        leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
         try:
+            leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
             output, _ = layer.forward({k: v.copy() for k, v in leaves.items()}, options)
         except UserError:
             raise
@@ -295,7 +295,7 @@ def _layout(layer: Layer, seed: int) -> int:
             continue
         if output.size and operations.plausible(layer.operation, leaves, output, layout):
             return layout
-    raise UserError(f"its forward pass takes none of the shapes tried: {first or 'another output was expected'}")
+    raise UserError(f"it stops in every shape that was tried: {first or 'another output was expected'}")
 
 
 class _Asked(NamedTuple):
