@@ -131,7 +131,7 @@ class _Shapes:
 
     def _input(self) -> tuple[int, ...]:
         if self.picture:
-            return (2, 4 if self.operation == "spatial" else 2, 6, 4)
+            return (2, 4, 6, 3) if self.operation == "spatial" else (2, 2, 6, 4)
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
         if self.temporal:
@@ -466,6 +466,9 @@ def _norm(operation: str, number: int, trial: Trial, x: Array, g: Array) -> Iter
         yield "bn_sum_for_mean", "", back(d, mean=m, variance=m)
         yield "bn_sum_for_mean", "of d", back(d, mean=m)
         yield "bn_sum_for_mean", "of d n", back(d, variance=m)
+        for eps, text in ((0.0, "none"), (-1e-5, "subtracted"), (1e-8, "1e-08")):
+            by = np.sqrt(np.maximum(var + eps, 1e-30))
+            yield "bn_eps", f"in the backward pass: {text}", back(d, by=by)
         yield "bn_ddof", "", back(d, by=unbiased)
         yield "bn_ddof", "", back(d, variance=m / (m - 1))
         yield "bn_ddof", "", back(d, mean=m / (m - 1), variance=m / (m - 1))
