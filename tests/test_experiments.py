@@ -7,7 +7,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -384,22 +383,6 @@ def test_a_signal_before_the_options_are_read(monkeypatch, capsys):
     monkeypatch.setattr(_launch, "_values", stopped)
     assert start(monkeypatch, "depth_study") == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
-
-
-def test_resume_after_a_real_kill(tmp_path):
-    line = [sys.executable, "-m", "experiments.depth_study", *FAST[:1], *FAST[2:], "--layers=1,2,3,4"]
-    line.append(f"--results_dir={tmp_path}")
-    killed = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
-    partial = tmp_path / "depth_study" / "partial.json"
-    while not partial.exists() and killed.poll() is None:
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
-    kept = json.loads(partial.read_text())["rows"]
-    subprocess.run([*line, "--resume"], cwd=ROOT, check=True, capture_output=True, timeout=120)
-    resumed = rows_of(tmp_path)
-    assert resumed[: len(kept)] == kept
-    assert [row["layers"] for row in resumed] == [1, 2, 3, 4]
 
 
 def test_gradient_check_passes(monkeypatch, capsys, tmp_path):

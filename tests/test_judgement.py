@@ -157,7 +157,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("right", "remarks", "words"), some(RIGHT, 2))
+@pytest.mark.parametrize(("right", "remarks", "words"), some(RIGHT, 3))
 def test_right_for_its_own_loss(right, remarks, words):
     report = check_gradients(right)
     text = " ".join(str(report).split())
@@ -172,7 +172,7 @@ def test_right_for_its_own_loss(right, remarks, words):
 STRICT = [RIGHT[i] for i in (0, 1, 3, 5, 9, 15, 20, 22, 28)]
 
 
-@pytest.mark.parametrize(("right", "remarks", "words"), some(STRICT, 2))
+@pytest.mark.parametrize(("right", "remarks", "words"), some(STRICT, 3))
 def test_the_report_alone_has_its_own_loss(right, remarks, words):
     report = check_gradients(right, objective="report")
     assert report.codes == ["loss_mismatch"], str(report)
@@ -199,7 +199,7 @@ WRONG = itertools.product(
 )
 
 
-@pytest.mark.parametrize(("loss", "activation", "mistake"), some(WRONG, 3))
+@pytest.mark.parametrize(("loss", "activation", "mistake"), some(WRONG, 5))
 def test_wrong_for_its_own_loss(loss, activation, mistake):
     report = check_gradients(network(loss, activation, mistake=mistake))
     assert not report.passed, str(report)
