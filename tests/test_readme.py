@@ -50,6 +50,24 @@ def test_the_wrong_network_gets_what_it_says(tmp_path):
     assert done.stdout.strip() == block("what it prints", "text")
 
 
+def test_the_checkers_own_command_says_the_same_and_writes_nothing(tmp_path):
+    (tmp_path / "net.py").write_text(block("wrong net", "python"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(target):
+        line = [sys.executable, "-m", "mlp_jax.gradcheck", target]
+        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout.strip(), done.stderr
+
+    report = block("what it prints", "text").removesuffix("results/gradient_check/results.json").strip()
+    assert run("net.py:TwoLayerNet") == (1, report, "")
+    status, printed, said = run("other.py:TwoLayerNet")
+    assert (status, printed, said.count("\n")) == (2, "", 1)
+    assert said.startswith("error: ")
+    assert "other.py" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["net.py"]
+
+
 def test_the_tables_come_from_the_committed_results():
     assert alike(_readme.updated(README), README), "run: python -m experiments._readme"
 

@@ -9,7 +9,7 @@ Prints the report. Exit status 0 if it is right, 1 if it is wrong, 2 if it canno
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check
@@ -17,6 +17,7 @@ from mlp_jax.gradcheck.process import Target
 from mlp_jax.model import MLPConfig
 
 flags.disclaim_key_flags()
+logging.set_verbosity(logging.WARNING)  # as in the experiments' commands: jax tells which backends it has not
 flags.DEFINE_string("hidden", None, "hidden widths, with commas; default 6, or several depths")
 flags.DEFINE_string("activation", "relu", "activation function of the network")
 flags.DEFINE_string("batch_norm", "none", "batch normalisation: none, before or after the activation")
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         sys.exit(0 if run(arguments[1:]) else 1)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
