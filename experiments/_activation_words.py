@@ -6,8 +6,8 @@ from typing import Any
 from experiments import _factors
 from experiments._factors import BEST, DROPOUT
 from experiments._study import Figure
-from mlp_jax import results, statistics
-from mlp_jax.plots import activation_study as plots
+from mlp_jax.studies import results, statistics
+from mlp_jax.studies.plots import activation_study as plots
 
 
 def table(rows: list[results.Row]) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 
 from experiments._bench_worker import PACKAGES
 from experiments._workloads import FIRST_STEPS, Workload
-from mlp_jax import statistics
-from mlp_jax.results import Row
+from mlp_jax.studies import statistics
+from mlp_jax.studies.results import Row
 
 EARLY, PLAIN, CHAOTIC = 5, 1e-4, 1e-2
 """Differences of the first losses, relative to the largest, beyond which two contenders do not do the same work:

@@ -11,10 +11,10 @@ import numpy as np
 
 from experiments import _bench_start
 from experiments._bench_start import Start
-from mlp_jax import population
-from mlp_jax.data import Split, Splits
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig, TrainState, steps_per_epoch
+from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import population
+from mlp_jax.training.step import TrainConfig, TrainState, steps_per_epoch
 
 VERSION = f"jax {jax.__version__}"
 

@@ -1,8 +1,8 @@
 """What `best_model` tells of its results: figures, the finding, the table. Pure functions of results.json."""
 
 from experiments import _rows, _study
-from mlp_jax import results, statistics
-from mlp_jax.plots import best_model as plots
+from mlp_jax.studies import results, statistics
+from mlp_jax.studies.plots import best_model as plots
 
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
 REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}

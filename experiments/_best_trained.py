@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import _common, _machines, _runs, _study
-from mlp_jax import data, export, results, statistics
-from mlp_jax.data import Splits
+from mlp_jax.data import dataset as data
+from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate, on_device
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainState
-from mlp_jax.train import network as trained
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results, statistics
+from mlp_jax.training import saved_model
+from mlp_jax.training.evaluate import evaluate, on_device
+from mlp_jax.training.step import TrainState
+from mlp_jax.training.step import network as trained
 
 if TYPE_CHECKING:
     from experiments.best_model import Config
@@ -26,7 +28,7 @@ def kept(study: _study.Study) -> bool:
     found = bool(study.rows)
     if found and study.writes and (saved := study.rows[0]["model"]) is not None:
         try:
-            content = export.read_bounded(study.folder / FILE, export.MOST_BYTES)
+            content = saved_model.read_bounded(study.folder / FILE, saved_model.MOST_BYTES)
             found = results.sha256(content) == saved["sha256"]
         except UserError:
             found = False
@@ -62,9 +64,9 @@ def train(
     study.add(row)
 
 
-def _save(path: Path, model: export.Model) -> bytes:
+def _save(path: Path, model: saved_model.Model) -> bytes:
     try:
-        return export.save(path, model)
+        return saved_model.save(path, model)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; free the disk or change --results_dir") from error
 
@@ -99,10 +101,10 @@ def over_views(states: list[TrainState], setting: _runs.Setting, splits: Splits)
 
 def _model(
     config: "Config", network: MLPConfig, state: TrainState, seed: int, dataset: data.Dataset
-) -> export.Model:
+) -> saved_model.Model:
     """A run's network, and its accuracy on all test images."""
     scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
-    about = export.About(
+    about = saved_model.About(
         dataset=dataset.name,
         data_fingerprint=dataset.fingerprint,
         protocol=config.protocol,
@@ -113,6 +115,6 @@ def _model(
     )
     height, width, channels = dataset.test_images.shape[1:]
     params, stats = trained(state)
-    model = export.Model(network, params, stats, scaling, (height, width, channels), dataset.classes, about)
+    model = saved_model.Model(network, params, stats, scaling, (height, width, channels), dataset.classes, about)
     hits = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
     return dataclasses.replace(model, about=dataclasses.replace(about, test_accuracy=float(hits.mean())))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments import _rows
-from mlp_jax import statistics
-from mlp_jax.results import Row
+from mlp_jax.studies import statistics
+from mlp_jax.studies.results import Row
 
 PROTOCOLS = ("published", "clean")
 REMARK = "remark"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from experiments._claim import PROTOCOLS, REMARK, Claim, Missing
 from experiments._claims_made import CLAIMS
-from mlp_jax import statistics
-from mlp_jax.results import Row
+from mlp_jax.studies import statistics
+from mlp_jax.studies.results import Row
 
 NOT_RUN, CIFAR_ONLY, NOT_ASKED = "not run", "CIFAR-10 only", "not under this protocol"
 Contents = Mapping[tuple[str | None, str], Row]

@@ -6,8 +6,8 @@ claim is about were not run.
 
 from experiments import depth_study
 from experiments._claim import REMARK, Claim, Judge, Missing, accuracy, compared, one, quantity, several
-from mlp_jax import statistics
-from mlp_jax.results import Row
+from mlp_jax.studies import statistics
+from mlp_jax.studies.results import Row
 
 Q2, Q3, Q4 = (
     "Question 2: the gradients",

@@ -17,14 +17,16 @@ import jax
 from tqdm import tqdm
 
 from experiments import _machines, _place
-from mlp_jax import data, population, results
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import MLPConfig
-from mlp_jax.population import MOST_GB
-from mlp_jax.products import PRECISIONS
-from mlp_jax.recipes import RECIPES
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.matmul import PRECISIONS
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results
+from mlp_jax.training import population
+from mlp_jax.training.population import MOST_GB
+from mlp_jax.training.recipes import RECIPES
+from mlp_jax.training.step import TrainConfig
 
 PROTOCOLS = ("published", "clean")
 # (training batch size, validation split of each protocol); the report's on CIFAR-10, small ones elsewhere.

@@ -15,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _common
-from mlp_jax import data, gradcheck, results, statistics, train
+from mlp_jax import gradcheck
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import on_device
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import MLPConfig, Params
-from mlp_jax.results import Row
-from mlp_jax.train import TrainConfig, TrainState
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.studies import results, statistics
+from mlp_jax.studies.results import Row
+from mlp_jax.training import step as train
+from mlp_jax.training.evaluate import on_device
+from mlp_jax.training.step import TrainConfig, TrainState
 
 EPOCHS = {"digits": 10, "cifar10": 5, "synthetic": 10}
 CURVE_POINTS, SHOWN_POINTS = 200, 6

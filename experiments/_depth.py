@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from mlp_jax import results, statistics
+from mlp_jax.studies import results, statistics
 
 QUANTITIES = ("test_accuracy", "validation_accuracy")
 

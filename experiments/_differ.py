@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from absl import app
 
 from experiments import _launch, _output
-from mlp_jax import results
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.studies import results
 
 TIMES = frozenset({
     "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",

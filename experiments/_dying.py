@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax import results, statistics
-from mlp_jax.data import Split
-from mlp_jax.plots.init_study import NAMES
+from mlp_jax.data.dataset import Split
+from mlp_jax.studies import results, statistics
+from mlp_jax.studies.plots.init_study import NAMES
 
 
 def majority(split: Split) -> float:

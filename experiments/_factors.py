@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from experiments import _rows
-from mlp_jax import statistics
-from mlp_jax.model import BATCH_NORMS
-from mlp_jax.results import Row
+from mlp_jax.nn.model import BATCH_NORMS
+from mlp_jax.studies import statistics
+from mlp_jax.studies.results import Row
 
 LABEL = ("hidden", "activation", "batch_norm", "dropout")
 FACTORS = {

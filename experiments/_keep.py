@@ -9,10 +9,10 @@ from typing import Any
 
 from experiments import _common, _study
 from experiments._output import note
-from mlp_jax import results
-from mlp_jax.checkpoint import Checkpoints
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import sha256
+from mlp_jax.studies import results
+from mlp_jax.training.checkpoint import Checkpoints
 
 
 @dataclass(frozen=True)

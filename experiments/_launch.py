@@ -10,8 +10,8 @@ from absl import app, flags, logging
 
 from experiments import _compilation, _machines, _output, _stop
 from experiments._common import SEVERAL, Basic, Training, of_job, plain_number
-from mlp_jax import population
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.training import population
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
 

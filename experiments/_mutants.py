@@ -8,11 +8,11 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mlp_jax import results
 from mlp_jax.gradcheck import check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES, ROWS
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results
 
 CLASS = """
 import numpy as np

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax import statistics
-from mlp_jax.data import Split
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import MLPConfig, Params
-from mlp_jax.train import Observed, Result
+from mlp_jax.data.dataset import Split
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.studies import statistics
+from mlp_jax.training.step import Observed, Result
 
 
 class Norms(NamedTuple):

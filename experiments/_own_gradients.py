@@ -9,11 +9,14 @@ import numpy as np
 import optax
 
 from experiments import _ahead, _common
-from mlp_jax import activations, data, gradcheck, losses, results
-from mlp_jax.augmentation import mixup
+from mlp_jax import gradcheck
+from mlp_jax.data import dataset as data
 from mlp_jax.gradcheck import LeafCheck
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import DTYPES, MLPConfig, Params
+from mlp_jax.nn import activations, losses
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.model import DTYPES, MLPConfig, Params
+from mlp_jax.studies import results
+from mlp_jax.training.augment import mixup
 
 EQUATIONS = "equations 1 to 13"
 EXAMPLES = 16

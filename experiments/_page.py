@@ -15,7 +15,7 @@ import jinja2
 from experiments import _claim, _claims, _rows, gradient_check
 from experiments._keep import Job
 from experiments._page_figures import figure
-from mlp_jax import results, statistics
+from mlp_jax.studies import results, statistics
 
 PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
 BADGES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import _claim
-from mlp_jax import results
+from mlp_jax.studies import results
 
 Page = dict[str, Any]
 

@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import _common
-from mlp_jax import export, results
-from mlp_jax.data import Images
+from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.export import printable
+from mlp_jax.studies import results
+from mlp_jax.training import saved_model
+from mlp_jax.training.saved_model import printable
 
 if TYPE_CHECKING:
     from experiments.best_model import Config
@@ -70,13 +71,13 @@ def pictures_named(arguments: tuple[str, ...]) -> list[str]:
     return names
 
 
-def load_model(config: "Config", path: Path) -> export.Model:
+def load_model(config: "Config", path: Path) -> saved_model.Model:
     """Raises UserError if there is no model, or --dataset names another than it was trained on."""
     if config.model is None and not path.exists():
         raise UserError(
             f"there is no trained model at {path}: run python -m experiments.best_model first, or give --model"
         )
-    model = export.load(path)
+    model = saved_model.load(path)
     default = type(config).__dataclass_fields__["dataset"].default
     if config.dataset not in (default, model.about.dataset):
         raise UserError(f"the model in {path} was trained on {model.about.dataset}, not {config.dataset}")
@@ -86,7 +87,7 @@ def load_model(config: "Config", path: Path) -> export.Model:
 def read_picture(name: str, shape: tuple[int, int, int]) -> Images:
     """A picture file as uint8 pixels of this shape. Raises UserError, one line, if it cannot be one."""
     shown = printable(name)
-    content = export.read_bounded(user_path(name), MOST_BYTES)
+    content = saved_model.read_bounded(user_path(name), MOST_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow about odd files
@@ -139,7 +140,7 @@ def _from_16_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray((values // 257).astype(np.uint8))
 
 
-def predictions(model: export.Model, names: list[str], images: Images) -> list[results.Row]:
+def predictions(model: saved_model.Model, names: list[str], images: Images) -> list[results.Row]:
     """A row per picture, with the probability of every class. Raises UserError if the model gives none."""
     probabilities = model.probabilities(images)
     if not np.isfinite(probabilities).all():
@@ -182,7 +183,9 @@ def _percent(probability: float) -> str:
     return f"{100 * probability:.1f}"
 
 
-def _write(path: Path, config: "Config", model: export.Model, rows: list[results.Row], started: float) -> None:
+def _write(
+    path: Path, config: "Config", model: saved_model.Model, rows: list[results.Row], started: float
+) -> None:
     environment = results.environment(
         wall_seconds=time.monotonic() - started,
         command=results.command_line(),

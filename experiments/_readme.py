@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import _claim, _claims, _mutants, _page_markdown, ablation, reproduce, speedrun
-from mlp_jax import recipes, results, statistics
+from mlp_jax.studies import results, statistics
+from mlp_jax.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results" / "cifar10"
@@ -136,7 +137,7 @@ def claims() -> str:
 
 
 RECIPES = ("report", "plain", "augmented", "long", "bottleneck")
-"""Those of `mlp_jax.recipes` that `best_model` was run with; their folders are in `recipes`."""
+"""Those of `mlp_jax.training.recipes` that `best_model` was run with; their folders are in `recipes`."""
 
 
 def recipe_runs() -> dict[str, results.Row]:

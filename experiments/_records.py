@@ -13,11 +13,11 @@ from typing import Any
 from experiments import _differ
 from experiments._output import note
 from experiments._unfinished import identity
-from mlp_jax import results
-from mlp_jax.blocks import Run
 from mlp_jax.errors import UserError
 from mlp_jax.files import check_regular, open_regular
-from mlp_jax.train import Result
+from mlp_jax.studies import results
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.step import Result
 
 
 class Records:

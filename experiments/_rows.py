@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments import _common
-from mlp_jax import results, statistics
-from mlp_jax.data import Splits
-from mlp_jax.evaluation import evaluate
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import Result, TrainConfig, network, steps_per_epoch
+from mlp_jax.data.dataset import Splits
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results, statistics
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.step import Result, TrainConfig, network, steps_per_epoch
 
 if TYPE_CHECKING:
     from experiments._runs import Setting

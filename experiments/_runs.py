@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from experiments import _ahead, _common, _rows, _stop, _study
-from mlp_jax import data, population, programs, results
-from mlp_jax.data import Splits
-from mlp_jax.evaluation import Evaluation, on_device
-from mlp_jax.model import MLPConfig, Params
-from mlp_jax.train import Metrics, Observed, Result, TrainConfig, steps_per_epoch
+from mlp_jax.data import dataset as data
+from mlp_jax.data.dataset import Splits
+from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.studies import results
+from mlp_jax.training import epoch as programs
+from mlp_jax.training import population
+from mlp_jax.training.evaluate import Evaluation, on_device
+from mlp_jax.training.step import Metrics, Observed, Result, TrainConfig, steps_per_epoch
 
 T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]

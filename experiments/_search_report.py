@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments._study import Figure
-from mlp_jax import results, statistics
-from mlp_jax.plots import grid_search as plots
+from mlp_jax.studies import results, statistics
+from mlp_jax.studies.plots import grid_search as plots
 
 Row = results.Row
 TRIED = ("grid", "trial")  # kinds of rows that were searched

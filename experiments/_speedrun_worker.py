@@ -28,9 +28,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     from experiments import _compilation
     from experiments.speedrun import PARTS, Config, chosen
-    from mlp_jax import data, results, train
-    from mlp_jax.evaluation import evaluate, on_device
-    from mlp_jax.recipes import fitted
+    from mlp_jax.data import dataset as data
+    from mlp_jax.studies import results
+    from mlp_jax.training import step as train
+    from mlp_jax.training.evaluate import evaluate, on_device
+    from mlp_jax.training.recipes import fitted
 
     config = Config(**job["config"])
     _compilation.set_up()

@@ -13,10 +13,11 @@ from experiments._common import Basic, changed, of_result
 from experiments._output import note
 from experiments._records import Records
 from experiments._unfinished import Unfinished
-from mlp_jax import data, results
-from mlp_jax.blocks import Run
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.train import Result
+from mlp_jax.studies import results
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.step import Result
 
 
 class Figure(NamedTuple):

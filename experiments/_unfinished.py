@@ -14,11 +14,12 @@ from pathlib import Path
 
 from experiments import _machines, _stop
 from experiments._output import note
-from mlp_jax import checkpoint, results
-from mlp_jax.blocks import Run, key_data
-from mlp_jax.checkpoint import Checkpoints, Stored
 from mlp_jax.errors import UserError
-from mlp_jax.train import Result
+from mlp_jax.studies import results
+from mlp_jax.training import checkpoint
+from mlp_jax.training.blocks import Run, key_data
+from mlp_jax.training.checkpoint import Checkpoints, Stored
+from mlp_jax.training.step import Result
 
 
 def identity(run: Run) -> str:

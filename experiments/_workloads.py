@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlp_jax.data import Split
+from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, whole_number
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig, hyper_from, init_state, minibatches
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training.step import TrainConfig, hyper_from, init_state, minibatches
 
 FIRST_STEPS = 20
 """Steps whose losses are compared, before anything is timed."""

@@ -27,9 +27,10 @@ from typing import Any
 from experiments import _bench_measure, _common, _launch, _study, _workloads
 from experiments._bench_worker import MODULES
 from experiments._common import option
-from mlp_jax import data, results
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.plots import benchmark as plots
+from mlp_jax.studies import results
+from mlp_jax.studies.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"

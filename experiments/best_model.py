@@ -14,8 +14,8 @@ With 4 seeds it takes 1 minute (published) or 2 (clean) on two cores. Expected: 
 (published), 55 to 56 % on validation and test (clean). On the digits, the default, it takes 10 to 20 seconds, with
 98 to 99 % on test.
 
-With --recipe=NAME the protocol's network and training are replaced by one of `mlp_jax.recipes`, which also says
-what to expect of it; --epochs may shorten or lengthen it:
+With --recipe=NAME the protocol's network and training are replaced by one of `mlp_jax.training.recipes`, which
+also says what to expect of it; --epochs may shorten or lengthen it:
 
   TFDS_DATA_DIR=... python -m experiments.best_model --dataset=cifar10 --recipe=augmented
 
@@ -36,12 +36,13 @@ from experiments import _common, _inspect, _launch, _predict, _rows, _runs, _stu
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._best_trained import FILE, NORMALIZATION, kept, train
 from experiments._common import option
-from mlp_jax import data, export
-from mlp_jax.data import Splits
+from mlp_jax.data import dataset as data
+from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError, one_of, user_path, whole_number
-from mlp_jax.model import MLPConfig
-from mlp_jax.recipes import HELD_OUT, RECIPES, Recipe, fitted
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import saved_model
+from mlp_jax.training.recipes import HELD_OUT, RECIPES, Recipe, fitted
+from mlp_jax.training.step import TrainConfig
 
 TITLE = "The best model (Question 4)"
 CAVEAT = (
@@ -62,7 +63,7 @@ class Config(_common.Tuned):
 
     recipe: str | None = option(
         None,
-        f"one of {', '.join(RECIPES)}: a whole network and its training (mlp_jax/recipes.py), for cifar10",
+        f"one of {', '.join(RECIPES)}: a whole network and its training (mlp_jax/training/recipes.py), for cifar10",
     )
     hidden: str = option("400,400,400", "width of each hidden layer, with commas")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
@@ -184,7 +185,7 @@ def run(config: Config) -> bool:
     shown: dict[str, _study.Figure] = {}
     more: dict[str, Any] = {}
     if study.writes and row["model"] is not None:
-        more, shown = _inspect.shown(dataset, export.load(study.folder / FILE))
+        more, shown = _inspect.shown(dataset, saved_model.load(study.folder / FILE))
     path = study.finish(figures({"rows": study.rows, **more}) | shown, **more)
     print(table(study.rows))
     for note in _rows.edge_notes(study.rows, lambda row: "the best model"):
@@ -207,10 +208,10 @@ def check(config: Config) -> None:
         whole_number("--batch_size", config.batch_size, 2)  # batch normalisation needs two
     one_of("optimizer", config.optimizer, RATES)
     if config.chosen is not None:
-        export.check_size(config.chosen.model)
+        saved_model.check_size(config.chosen.model)
         config.check_batch(config.chosen.model, config.chosen.training)
         return
-    export.check_size(network(config))
+    saved_model.check_size(network(config))
     for rate in config.candidates(RATES[config.optimizer]):
         config.check_batch(network(config), recipe(config, rate))
 

@@ -24,11 +24,11 @@ from experiments import _common, _launch, _rows, _runs, _study
 from experiments._common import option
 from experiments._depth import comparison_table, comparisons, finding
 from experiments._study import Figure
-from mlp_jax import results
 from mlp_jax.errors import UserError, one_of, whole_number
-from mlp_jax.model import INITS, MLPConfig
-from mlp_jax.plots import depth_study as plots
-from mlp_jax.train import OPTIMIZERS, TrainConfig
+from mlp_jax.nn.model import INITS, MLPConfig
+from mlp_jax.studies import results
+from mlp_jax.studies.plots import depth_study as plots
+from mlp_jax.training.step import OPTIMIZERS, TrainConfig
 
 TITLE = "Depth: are deeper plain networks better?"
 CAVEAT = (

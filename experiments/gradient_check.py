@@ -23,15 +23,17 @@ from typing import Any
 from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study
 from experiments._common import option
 from experiments._study import Figure
-from mlp_jax import data, gradcheck, results
+from mlp_jax import gradcheck
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck import process
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
-from mlp_jax.model import MLPConfig
-from mlp_jax.plots import gradient_check as plots
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results
+from mlp_jax.studies.plots import gradient_check as plots
 
 TITLE = "Gradients: are the equations of Question 2 right?"
 CAVEAT = (

@@ -43,8 +43,9 @@ from experiments import (
 )
 from experiments._common import option
 from experiments._scales import SCALES, Options
-from mlp_jax import gradcheck, results
+from mlp_jax import gradcheck
 from mlp_jax.errors import UserError, one_of
+from mlp_jax.studies import results
 
 STUDIES = {
     "gradient_check": gradient_check,

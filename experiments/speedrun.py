@@ -11,7 +11,7 @@ the worker's first line runs, Python's start and jax's import, is in the whole t
 
   TFDS_DATA_DIR=... python -m experiments.speedrun --dataset=cifar10 [--recipe=speedrun_60] [--seeds=5]
 
-The machine should be otherwise idle. Expected on CIFAR-10 and two cores: what mlp_jax/recipes.py says.
+The machine should be otherwise idle. Expected on CIFAR-10 and two cores: what mlp_jax/training/recipes.py says.
 Exit status 1 if the mean accuracy is below the target, or the two runs of a seed differ.
 """
 
@@ -28,10 +28,11 @@ from pathlib import Path
 
 from experiments import _common, _launch, _study
 from experiments._common import option
-from mlp_jax import data, results, statistics
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.gradients import SOURCES
-from mlp_jax.recipes import RECIPES, Recipe, fitted
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.studies import results, statistics
+from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +44,7 @@ PARTS = ("imports", "data", "compilation", "training", "evaluation")
 class Config(_common.Basic):
     """Options of the speedrun."""
 
-    recipe: str = option("speedrun", f"one of {', '.join(RECIPES)}, from mlp_jax/recipes.py")
+    recipe: str = option("speedrun", f"one of {', '.join(RECIPES)}, from mlp_jax/training/recipes.py")
     target: float | None = option(
         None, "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one"
     )

@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments import _common, depth_study
-from mlp_jax import cifar10, results
+from mlp_jax.data import cifar10
+from mlp_jax.studies import results
 from tests.test_cifar10 import CLASSES, SHARD, members, pack
 
 

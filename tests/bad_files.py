@@ -14,9 +14,9 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image
 
-from mlp_jax import export
-from mlp_jax.data import Scaling
-from mlp_jax.model import Layer, MLPConfig, NormLayer, RunningStats
+from mlp_jax.data.dataset import Scaling
+from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, RunningStats
+from mlp_jax.training import saved_model
 
 
 def _written(path, content):
@@ -149,11 +149,11 @@ def _model(last=1.0):
         NormLayer(draw((192, 8), np.float32), zero, one, zero),
         Layer(np.float32(last) * draw((8, 10), np.float32), np.zeros(10, np.float32)),
     )
-    about = export.About("synthetic", "f" * 64, "clean", 0, 0.5, 200, "0.2.0")
+    about = saved_model.About("synthetic", "f" * 64, "clean", 0, 0.5, 200, "0.2.0")
     scaling = Scaling("standardize", np.full(3, 127.5), np.full(3, 50.0))
     classes = tuple(f"class {number}" for number in range(10))
-    model = export.Model(config, layers, (RunningStats(zero, one),), scaling, (8, 8, 3), classes, about)
-    return export.as_bytes(model)
+    model = saved_model.Model(config, layers, (RunningStats(zero, one),), scaling, (8, 8, 3), classes, about)
+    return saved_model.as_bytes(model)
 
 
 def _altered(tensors=(), **metadata):

@@ -35,7 +35,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
-from mlp_jax import train  # noqa: E402
+from mlp_jax.training import step as train  # noqa: E402
 from tests import commands  # noqa: E402
 
 # Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time. Each

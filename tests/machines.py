@@ -12,10 +12,11 @@ import jax
 import numpy as np
 
 from experiments import _machines
-from mlp_jax import data, memory, population
-from mlp_jax.model import MLPConfig
-from mlp_jax.population import Run
-from mlp_jax.train import TrainConfig
+from mlp_jax.data import dataset
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import memory, population
+from mlp_jax.training.population import Run
+from mlp_jax.training.step import TrainConfig
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2)
@@ -47,13 +48,13 @@ def seven_runs():
 
 def splits():
     """The data."""
-    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
 
 
 if __name__ == "__main__":
     flags = Flags(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     with _machines.job(flags, {}):
-        fixed, block = memory.footprint(MODEL, FAST, data.split(data.synthetic(), validation=130), 1)
+        fixed, block = memory.footprint(MODEL, FAST, dataset.split(dataset.synthetic(), validation=130), 1)
         memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
         print(f"{jax.process_count()} processes, {jax.device_count()} devices")
         found = {

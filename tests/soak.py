@@ -34,8 +34,9 @@ from experiments import (
     grid_search,
     init_study,
 )
-from mlp_jax import programs, results
-from mlp_jax.plots import style
+from mlp_jax.studies import results
+from mlp_jax.studies.plots import style
+from mlp_jax.training import epoch as programs
 
 SAMPLE_SECONDS = 10
 SEEDS = (0, 1, 2)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mlp_jax import results
+from mlp_jax.studies import results
 from tests import studies
 from tests.test_cifar10 import members, pack
 

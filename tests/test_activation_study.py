@@ -11,11 +11,13 @@ import pytest
 
 from experiments import _factors, activation_study
 from experiments.activation_study import Config, labels, recipe
-from mlp_jax import data, population, statistics
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import statistics
+from mlp_jax.training import population
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.step import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = {

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mlp_jax import activations
-from mlp_jax.activations import ACTIVATIONS, Activation
 from mlp_jax.errors import UserError
+from mlp_jax.nn import activations
+from mlp_jax.nn.activations import ACTIVATIONS, Activation
 
 ROWS = {**ACTIVATIONS, "leaky_relu with slope 0.3": activations.get("leaky_relu", 0.3)}
 POINTS = np.concatenate([np.linspace(-8, 8, 321), [0.0, -0.0, 1e-30, -1e-30, 50, -50, 1e4, -1e4]])

@@ -5,10 +5,11 @@ import pytest
 from jax import monitoring
 
 from experiments import _ahead
-from mlp_jax import data, population
+from mlp_jax.data import dataset
 from mlp_jax.errors import UserError
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import population
+from mlp_jax.training.step import TrainConfig
 
 
 def test_items_come_in_order_each_when_its_tasks_are_done(monkeypatch):
@@ -42,7 +43,7 @@ def test_an_error_comes_where_its_item_would():
 
 
 def test_what_is_compiled_ahead_is_not_compiled_again():
-    splits = data.normalize(data.split(data.synthetic(train=200, test=20), validation=40), "standardize")
+    splits = dataset.normalize(dataset.split(dataset.synthetic(train=200, test=20), validation=40), "standardize")
     model = MLPConfig(hidden=(3,), inputs=192)
     config = TrainConfig(batch_size=20, steps=12)
     runs = [population.Run(jax.random.key(seed), model, config) for seed in range(2)]

@@ -3,13 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import data, train
-from mlp_jax.augmentation import Augmentation, augment, mixup, views
-from mlp_jax.data import Split
+from mlp_jax.data import dataset
+from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate
-from mlp_jax.model import Layer, MLPConfig
-from mlp_jax.train import TrainConfig, prepared
+from mlp_jax.nn.model import Layer, MLPConfig
+from mlp_jax.training import step as train
+from mlp_jax.training.augment import Augmentation, augment, mixup, views
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.step import TrainConfig, prepared
 
 IMAGE = (5, 4, 3)
 BATCH = 60
@@ -145,7 +146,7 @@ def test_what_is_out_of_range_is_refused(wrong, message):
 
 def test_rows_in_channel_first_order_are_refused_where_it_matters():
     """A row does not show its order: cropped or mirrored, it would be scrambled in silence."""
-    splits = data.normalize(data.split(data.synthetic(), validation=130), "unit_range")
+    splits = dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "unit_range")
     model = MLPConfig(hidden=(), inputs=192)
 
     def train_with(how):

@@ -22,9 +22,12 @@ from PIL import Image
 
 from experiments import _inspect, _predict, best_model
 from experiments._rows import MIRROR
-from mlp_jax import data, export, model, results
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError
-from mlp_jax.plots import best_model as plots
+from mlp_jax.nn import model
+from mlp_jax.studies import results
+from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.training import saved_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dataset": "synthetic", "hidden": "8,8", "epochs": 2, "seeds": 2}
@@ -63,7 +66,7 @@ def runs(tmp_path_factory):
 
 
 def saved(runs, protocol="clean"):
-    return export.load(runs[protocol][0] / "model.safetensors")
+    return saved_model.load(runs[protocol][0] / "model.safetensors")
 
 
 @pytest.mark.parametrize("protocol", ["published", "clean"])
@@ -144,7 +147,7 @@ import sys
 from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 8)  # as here
-from mlp_jax import data, export
+from mlp_jax.data.dataset import dataset as data; from mlp_jax.training.config import saved_model as export
 loaded = export.load(Path(sys.argv[1]))
 sys.stdout.buffer.write(loaded.logits(data.synthetic().test_images).tobytes())
 """
@@ -152,8 +155,8 @@ sys.stdout.buffer.write(loaded.logits(data.synthetic().test_images).tobytes())
 
 def test_a_loaded_model_is_the_same_bit_for_bit_also_in_another_process(runs, tmp_path):
     path = runs["published"][0] / "model.safetensors"
-    loaded = export.load(path)
-    assert export.as_bytes(loaded) == path.read_bytes()
+    loaded = saved_model.load(path)
+    assert saved_model.as_bytes(loaded) == path.read_bytes()
     logits = loaded.logits(data.synthetic().test_images)
     line = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(path)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, timeout=120, check=True)
@@ -167,8 +170,8 @@ def test_round_trip_of_other_networks(runs, batch_norm, how, tmp_path):
     scaling = data.scaling(data.synthetic().train_images, how)
     params, stats = model.init(jax.random.key(0), config), model.init_stats(config)
     original = replace(saved(runs), config=config, params=params, stats=stats, scaling=scaling)
-    export.save(tmp_path / "m", original)
-    loaded = export.load(tmp_path / "m")
+    saved_model.save(tmp_path / "m", original)
+    loaded = saved_model.load(tmp_path / "m")
     assert (loaded.config, loaded.classes, loaded.about) == (config, original.classes, original.about)
     originals, copies = (jax.tree.leaves(tree) for tree in ((params, stats), (loaded.params, loaded.stats)))
     for ours, theirs in zip(originals, copies, strict=True):
@@ -275,43 +278,43 @@ def test_a_damaged_model_is_refused_in_one_line(runs, name, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(damage((runs["clean"][0] / "model.safetensors").read_bytes()))
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        export.load(path)
+        saved_model.load(path)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
 
 
 def test_a_model_of_version_0_2_which_has_no_digest_and_fewer_options_is_read(runs, tmp_path):
     content = (runs["clean"][0] / "model.safetensors").read_bytes()
-    config = {name: value for name, value in about(content)["config"].items() if name not in export.LATER}
+    config = {name: value for name, value in about(content)["config"].items() if name not in saved_model.LATER}
     (tmp_path / "old").write_bytes(damaged(content, format="mlp_jax model 1", sha256=None, config=config))
-    assert export.as_bytes(export.load(tmp_path / "old")) == content
+    assert saved_model.as_bytes(saved_model.load(tmp_path / "old")) == content
 
 
 @pytest.mark.parametrize(
     "options", [{"layer_norm": "before"}, {"block": "residual", "batch_norm": "after"}, {"block": "bottleneck"}]
 )
 def test_every_kind_of_network_is_saved_and_read(runs, tmp_path, options):
-    trained = export.load(runs["clean"][0] / "model.safetensors")
+    trained = saved_model.load(runs["clean"][0] / "model.safetensors")
     config = model.MLPConfig(hidden=(4, 4), inputs=trained.config.inputs, **options)
     params, stats = model.init(jax.random.key(0), config), model.init_stats(config)
     saved = replace(trained, config=config, params=params, stats=stats)
-    (tmp_path / "model").write_bytes(export.as_bytes(saved))
-    found = export.load(tmp_path / "model")
-    assert export.as_bytes(found) == export.as_bytes(saved)
+    (tmp_path / "model").write_bytes(saved_model.as_bytes(saved))
+    found = saved_model.load(tmp_path / "model")
+    assert saved_model.as_bytes(found) == saved_model.as_bytes(saved)
     assert jax.tree.structure((found.params, found.stats)) == jax.tree.structure((params, stats))
 
 
 def test_what_is_no_file_or_too_large(runs, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is a folder"):
-        export.load(tmp_path)
+        saved_model.load(tmp_path)
     with pytest.raises(UserError, match=r"cannot read .*: No such file"):
-        export.load(tmp_path / "none")
+        saved_model.load(tmp_path / "none")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="is not a regular file"):
-        export.load(tmp_path / "pipe")
-    monkeypatch.setattr(export, "MOST_BYTES", 100)
+        saved_model.load(tmp_path / "pipe")
+    monkeypatch.setattr(saved_model, "MOST_BYTES", 100)
     with pytest.raises(UserError, match="is larger than"):
-        export.load(runs["clean"][0] / "model.safetensors")
+        saved_model.load(runs["clean"][0] / "model.safetensors")
 
 
 # Pictures. Each case: a picture of one colour, and the RGB that it must become.
@@ -438,7 +441,7 @@ def test_a_float_picture_and_a_large_file_are_refused(tmp_path, monkeypatch):
 
 
 def test_names_are_printed_safely_and_commas_separate_unless_there_is_such_a_file(tmp_path, monkeypatch):
-    assert export.printable("a\x1b[2Jb\n\u202ec|d\udcffé") == "a\\x1b[2Jb\\n\\u202ec\\|d\\udcffé"
+    assert saved_model.printable("a\x1b[2Jb\n\u202ec|d\udcffé") == "a\\x1b[2Jb\\n\\u202ec\\|d\\udcffé"
     monkeypatch.chdir(tmp_path)
     Path("one,two.png").touch()
     assert _predict.pictures_named(("one,two.png", "a.png,b.png", "c")) == ["one,two.png", "a.png", "b.png", "c"]
@@ -464,7 +467,7 @@ def test_the_real_command_line_trains_and_then_names_the_class(tmp_path):
     done = command("--predict", *names, where)
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads((folder / "predictions.json").read_text())["rows"]
-    probabilities = export.load(folder / "model.safetensors").probabilities(dataset.test_images[:3])
+    probabilities = saved_model.load(folder / "model.safetensors").probabilities(dataset.test_images[:3])
     for name, row, line in zip(names, rows, probabilities, strict=True):
         order = np.argsort(-line)
         assert (row["picture"], row["class"]) == (name, dataset.classes[order[0]])
@@ -486,7 +489,7 @@ def test_predict_says_nothing_before_all_pictures_are_read(runs, monkeypatch, ca
         assert out == ""
         assert err.startswith("error: ")
         assert err.count("\n") == 1
-        assert export.printable(wrong) in err
+        assert saved_model.printable(wrong) in err
         assert "\x1b" not in err
     assert not (folder / "best_model" / "predictions.json").exists()
     # flags may come after the pictures, in either spelling
@@ -667,11 +670,11 @@ def test_weights_before_training_are_those_that_the_run_started_with(runs, monke
 TEXTS_FOR_TYPES = """
 import importlib.util, sys
 from pathlib import Path
-spec = importlib.util.find_spec("mlp_jax.architecture")
+spec = importlib.util.find_spec("mlp_jax.nn.config")
 module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 source = "from __future__ import annotations\\n" + Path(spec.origin).read_text()
 exec(compile(source, spec.origin, "exec"), module.__dict__)
-from mlp_jax import export
+from mlp_jax.training.config import saved_model as export
 print(export.load(Path(sys.argv[1])).config.hidden)
 """
 

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import checkpoint, data, population
-from mlp_jax.checkpoint import Checkpoints
+from mlp_jax.data import dataset
 from mlp_jax.errors import UserError
-from mlp_jax.model import MLPConfig
-from mlp_jax.population import Run
-from mlp_jax.train import TrainConfig, bare
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import checkpoint, population
+from mlp_jax.training.checkpoint import Checkpoints
+from mlp_jax.training.population import Run
+from mlp_jax.training.step import TrainConfig, bare
 
 PLAIN = MLPConfig(hidden=(16,), inputs=192)
 NORMALIZED = dataclasses.replace(PLAIN, batch_norm="before", dropout=0.2)
@@ -34,7 +35,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def splits():
-    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
 
 
 def observe(number, epoch, params):

@@ -4,8 +4,8 @@ import pytest
 
 from experiments import _claim, _claims, depth_study, grid_search
 from experiments._claims_made import CLAIMS
-from mlp_jax import statistics
-from mlp_jax.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured
+from mlp_jax.studies import statistics
+from mlp_jax.studies.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured
 
 IMAGES = {"train": 49_000, "validation": 1000, "test": 1000}
 

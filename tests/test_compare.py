@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from experiments import _common, _compare
-from mlp_jax import activations, data, results, train
-from mlp_jax.activations import Activation
+from mlp_jax.data import dataset
 from mlp_jax.errors import UserError
-from mlp_jax.losses import loss
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn import activations
+from mlp_jax.nn.activations import Activation
+from mlp_jax.nn.losses import loss
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results
+from mlp_jax.training import step as train
+from mlp_jax.training.step import TrainConfig
 
 PAIR = ("autodiff", "manual")
 CONFIG = _common.Common(dataset="synthetic", seeds=2, seed=5)
@@ -42,7 +45,7 @@ STEP_ROW = {
 
 @pytest.fixture(scope="module")
 def splits():
-    return data.normalize(CONFIG.split(data.synthetic()), "standardize")
+    return dataset.normalize(CONFIG.split(dataset.synthetic()), "standardize")
 
 
 def compare_untimed(*arguments):

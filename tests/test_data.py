@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mlp_jax import data
-from mlp_jax.data import Dataset, Split, Splits, normalize, split
+from mlp_jax.data import dataset as data
+from mlp_jax.data.dataset import Dataset, Split, Splits, normalize, split
 from mlp_jax.errors import UserError
 
 LAYOUTS = {"mean_image": "HWC", "unit_range": "CHW", "standardize": "HWC"}

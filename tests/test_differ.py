@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import _differ, depth_study
-from mlp_jax import results
+from mlp_jax.studies import results
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import equations, gradcheck
+from mlp_jax import gradcheck
 from mlp_jax.gradcheck import comparison
-from mlp_jax.model import Layer
+from mlp_jax.nn import equations
+from mlp_jax.nn.model import Layer
 from tests.mutation import mutants, survives
 
 EQUATIONS = tuple(f"eq{n}" for n in range(1, 14))

@@ -16,11 +16,13 @@ from absl import flags
 from scipy import stats
 
 from experiments import _launch, _mutants, _own_gradients, _stop, depth_study, gradient_check
-from mlp_jax import activations, data, results, statistics
-from mlp_jax.activations import Activation
-from mlp_jax.checkpoint import Checkpoints
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import History, Result, TrainConfig, init_state
+from mlp_jax.data import dataset
+from mlp_jax.nn import activations
+from mlp_jax.nn.activations import Activation
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results, statistics
+from mlp_jax.training.checkpoint import Checkpoints
+from mlp_jax.training.step import History, Result, TrainConfig, init_state
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
@@ -120,7 +122,7 @@ def test_a_mistake_is_one_line_and_status_2(argument, message, monkeypatch, caps
 
 
 def test_an_unwritable_results_directory_is_found_before_the_data_are_loaded(monkeypatch, capsys):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(dataset, "load", lambda *a, **k: pytest.fail("loaded"))
     assert start(monkeypatch, "depth_study", "--results_dir=/dev/null/x") == 2
 
 
@@ -397,7 +399,7 @@ def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
     rows = [row for row in rows if "leaf" in row]
     assert {row["leaf"] for row in rows if row["case"].startswith("equations")} == {f"eq{n}" for n in range(1, 14)}
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
-    assert {row["data_fingerprint"] for row in rows} == {data.synthetic().fingerprint}
+    assert {row["data_fingerprint"] for row in rows} == {dataset.synthetic().fingerprint}
     assert re.search(r"^PASS: manual gradients", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mlp_jax import activations, equations, gradcheck, gradients, losses
-from mlp_jax.activations import ACTIVATIONS, Activation
-from mlp_jax.model import BATCH_NORMS, DTYPES, Layer, MLPConfig
+from mlp_jax import gradcheck
+from mlp_jax.nn import activations, equations, gradients, losses
+from mlp_jax.nn.activations import ACTIVATIONS, Activation
+from mlp_jax.nn.model import BATCH_NORMS, DTYPES, Layer, MLPConfig
 from tests.mutation import mutants, survives
 
 WIDTHS = (5, 5)  # one shape for most tests: jax compiles each operation once per shape

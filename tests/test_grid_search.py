@@ -12,9 +12,9 @@ import pytest
 from experiments import _common, _runs, grid_search
 from experiments._search_options import DEFAULT, DEFAULT_STEPS, check, lengths, points, recipe, setting
 from experiments._space import Point, Space
-from mlp_jax import data
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError
-from mlp_jax.train import init_state, minibatches
+from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
 
 # as many seeds as configurations: what is tried and what is measured then share their programs

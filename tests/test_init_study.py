@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from experiments import _norms, init_study
-from mlp_jax import data, losses, population, statistics
-from mlp_jax.data import Split
+from mlp_jax.data import dataset
+from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate
-from mlp_jax.model import Layer, MLPConfig, forward, init
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn import losses
+from mlp_jax.nn.model import Layer, MLPConfig, forward, init
+from mlp_jax.studies import statistics
+from mlp_jax.training import population
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.step import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
@@ -40,7 +43,7 @@ def content(tmp_path_factory):
 def synthetic():
     """The splits of `SMALL`, made without the study."""
     config = init_study.Config(**SMALL)
-    return data.normalize(config.split(data.load("synthetic")), "standardize")
+    return dataset.normalize(config.split(dataset.load("synthetic")), "standardize")
 
 
 def test_the_rows_of_a_small_study(content):
@@ -197,7 +200,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[str(options) for options, _ in MISTAKES])
 def test_mistakes_are_found_before_the_data_are_loaded(options, message, monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(dataset, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(UserError, match=message):
         init_study.run(init_study.Config(**options, results_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import pytest
 from experiments._mutants import CLASS, FUNCTION, NETWORK, candidate, told
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn.model import MLPConfig
 from tests.solutions import solution
 
 TANH = (np.tanh, lambda z: 1 - np.tanh(z) ** 2)

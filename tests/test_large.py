@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from experiments import depth_study, init_study
-from mlp_jax import data, population, results, train
+from mlp_jax.data import dataset
 from mlp_jax.errors import UserError
-from mlp_jax.model import MLPConfig
-from mlp_jax.population import Run
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results
+from mlp_jax.training import population
+from mlp_jax.training import step as train
+from mlp_jax.training.population import Run
+from mlp_jax.training.step import TrainConfig
 
 SMALL = MLPConfig(hidden=(4,), inputs=64)
 RECIPE = TrainConfig(learning_rate=0.05, batch_size=100, epochs=1)
@@ -19,7 +22,7 @@ RECIPE = TrainConfig(learning_rate=0.05, batch_size=100, epochs=1)
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.normalize(data.split(data.digits(), validation=200), "standardize")
+    return dataset.normalize(dataset.split(dataset.digits(), validation=200), "standardize")
 
 
 def bits(result):
@@ -87,13 +90,13 @@ def test_a_study_that_needs_an_epoch(tmp_path):
 def one_per_class(classes=10):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (classes, 4, 4, 1), dtype=np.uint8), np.arange(classes)
-    return data.Dataset("tiny", images, labels, images, labels, tuple("abcdefghij"[:classes]))
+    return dataset.Dataset("tiny", images, labels, images, labels, tuple("abcdefghij"[:classes]))
 
 
 def test_one_image_per_class():
     parts = depth_study.Config().split(one_per_class())
     assert [len(part.y) for part in parts] == [5, 5, 10]
-    splits = [data.normalize(parts, how) for how in data.NORMALIZATIONS]
+    splits = [dataset.normalize(parts, how) for how in dataset.NORMALIZATIONS]
     assert all(np.isfinite(part.x).all() for three in splits for part in three)
     model = MLPConfig(hidden=(4,), inputs=16, batch_norm="after")
     config = TrainConfig(learning_rate=0.01, batch_size=5, epochs=2)
@@ -103,9 +106,9 @@ def test_one_image_per_class():
 
 def test_images_that_are_all_alike_or_only_one():
     same = dataclasses.replace(one_per_class(2), train_images=np.full((2, 4, 4, 1), 7, np.uint8), fingerprint="")
-    splits = data.normalize(data.split(same, validation=1), "standardize")
+    splits = dataset.normalize(dataset.split(same, validation=1), "standardize")
     assert not splits.train.x.any()
     with pytest.raises(
         UserError, match="every split needs a whole number of at least 1 image: train=0, validation=1"
     ):
-        data.split(one_per_class(1), validation=1)
+        dataset.split(one_per_class(1), validation=1)

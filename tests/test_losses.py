@@ -8,9 +8,9 @@ import optax
 import pytest
 from scipy.special import log_softmax
 
-from mlp_jax import losses
 from mlp_jax.errors import UserError
-from mlp_jax.model import Layer, MLPConfig, NormLayer, init
+from mlp_jax.nn import losses
+from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, init
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 100, 1e4])
@@ -77,7 +77,7 @@ def test_toy_case_loss(toy):
 @pytest.mark.parametrize("name", ["cross_entropy", "accuracy"])
 def test_labels_that_do_not_fit_the_logits(name):
     """As a user meets it, in a process without the tests' shape checks."""
-    code = f"from mlp_jax import losses; import numpy as np; losses.{name}(np.eye(3), np.array([0]))"
+    code = f"from mlp_jax.nn import losses; import numpy as np; losses.{name}(np.eye(3), np.array([0]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "UserError: logits of shape (3, 3) need labels of shape (3,), not (1,)" in done.stderr
     with pytest.raises(UserError, match="out of range"):

@@ -14,8 +14,8 @@ import pytest
 
 from experiments import _meeting, depth_study
 from experiments._place import Place
-from mlp_jax import population
 from mlp_jax.errors import UserError
+from mlp_jax.training import population
 from tests import machines
 from tests.test_experiments import rows_of, start, without_times
 
@@ -24,7 +24,7 @@ STUDY = {"dataset": "synthetic", "hidden": 4, "epochs": 1, "seeds": 2, "learning
 # before the same command line: a process counts as lost sooner, and the data may be what `data` says
 IMPATIENT = """
 from experiments import _machines
-from mlp_jax import data
+from mlp_jax.data.dataset import dataset as data
 _machines.SILENCE = 5.0
 def other(*arguments, **options):
     {data}

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import augmentation, losses, model, products
-from mlp_jax.data import Split
-from mlp_jax.evaluation import evaluate
+from mlp_jax.data.dataset import Split
 from mlp_jax.gradcheck import derivation, random_params
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn import losses, matmul, model
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import augment
+from mlp_jax.training.evaluate import evaluate
 
 ROWS = 40_000
 NORMS = {"none": {}, "batch_norm": {"batch_norm": "before"}, "layer_norm": {"layer_norm": "before"}}
@@ -50,7 +51,7 @@ class Case:
 def case(request, monkeypatch):
     dtype, norm = request.param
     if norm.endswith("by columns"):
-        monkeypatch.setattr(products, "MANY", 1)
+        monkeypatch.setattr(matmul, "MANY", 1)
     with jax.enable_x64(dtype == "float64"):
         yield Case(dtype, **NORMS[norm.removesuffix(", by columns")])
 
@@ -88,8 +89,8 @@ def test_a_whole_split_in_one_batch(case):
 
 def test_images_are_mirrored_one_by_one():
     x = np.arange(ROWS * 3, dtype=np.float32).reshape(ROWS, 3)
-    how = augmentation.Augmentation(flip=True, image=(1, 3, 1))
-    found = np.asarray(jax.jit(augmentation.augment, static_argnums=2)(jax.random.key(0), x, how))
+    how = augment.Augmentation(flip=True, image=(1, 3, 1))
+    found = np.asarray(jax.jit(augment.augment, static_argnums=2)(jax.random.key(0), x, how))
     mirrored = (found == x[:, ::-1]).all(axis=1)
     assert ((found == x).all(axis=1) ^ mirrored).all()
     assert 0.45 < mirrored[32_768:].mean() < 0.55

@@ -7,7 +7,7 @@ import pytest
 
 from mlp_jax import gradcheck
 from mlp_jax.errors import UserError
-from mlp_jax.model import (
+from mlp_jax.nn.model import (
     DTYPES,
     INITS,
     Layer,

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import data, population, train
-from mlp_jax.augmentation import Augmentation
+from mlp_jax.data import dataset
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate
-from mlp_jax.model import Layer, MLPConfig
-from mlp_jax.optimization import Average, average, optimizer
-from mlp_jax.train import TrainConfig, hyper_from, init_state, learning_rate, run_epoch
+from mlp_jax.nn.model import Layer, MLPConfig
+from mlp_jax.training import population
+from mlp_jax.training import step as train
+from mlp_jax.training.augment import Augmentation
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.optimizers import Average, average, optimizer
+from mlp_jax.training.step import TrainConfig, hyper_from, init_state, learning_rate, run_epoch
 
 MODEL = MLPConfig(hidden=(6,), inputs=192)
 STEPS = 40
@@ -19,7 +21,7 @@ STEPS = 40
 
 @pytest.fixture(scope="module")
 def splits():
-    return data.normalize(data.split(data.synthetic(), train=800, validation=100), "standardize")
+    return dataset.normalize(dataset.split(dataset.synthetic(), train=800, validation=100), "standardize")
 
 
 def rates(**options):

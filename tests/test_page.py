@@ -8,8 +8,9 @@ import pytest
 
 from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _rows, depth_study
 from experiments._claims_made import CLAIMS
-from mlp_jax import data, results
-from mlp_jax.plots import style
+from mlp_jax.data import dataset as data
+from mlp_jax.studies import results
+from mlp_jax.studies.plots import style
 from tests import browser
 
 SVG = "{http://www.w3.org/2000/svg}"

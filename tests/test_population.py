@@ -9,11 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import blocks, data, memory, population, programs, train
+from mlp_jax.data import dataset
 from mlp_jax.errors import UserError
-from mlp_jax.model import MLPConfig
-from mlp_jax.population import Run
-from mlp_jax.train import TrainConfig
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import blocks, memory, population
+from mlp_jax.training import epoch as programs
+from mlp_jax.training import step as train
+from mlp_jax.training.population import Run
+from mlp_jax.training.step import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +26,7 @@ FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
 
 @pytest.fixture(scope="module")
 def splits():
-    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
 
 
 def settings(**varied):
@@ -154,7 +157,7 @@ def test_chunks_give_the_same_results(splits, monkeypatch):
 
     monkeypatch.setattr(blocks.Blocks, "__init__", counted)
     whole = population.train(runs, splits, devices=jax.devices()[:1])
-    fixed, block = memory.footprint(MODEL, FAST, data.Splits(*splits), 1)
+    fixed, block = memory.footprint(MODEL, FAST, dataset.Splits(*splits), 1)
     small = population.train(runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=jax.devices()[:1])
     assert sizes == [6, 2, 2, 2]
     for a, b in zip(whole, small, strict=True):
@@ -265,9 +268,9 @@ def test_the_estimate_knows_what_an_optimiser_holds(optimizer):
 WITHOUT_FREE_PAGES = """
 import os
 import jax
-from mlp_jax import data
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig, train
+from mlp_jax.data.dataset import dataset as data
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training.step import TrainConfig, train
 asked = os.sysconf
 
 def sysconf(name):

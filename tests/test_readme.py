@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from experiments import _claims, _common, _readme, depth_study, reproduce
-from mlp_jax import results
 from mlp_jax.errors import UserError
-from mlp_jax.recipes import RECIPES
+from mlp_jax.studies import results
+from mlp_jax.training.recipes import RECIPES
 from tests.committed import alike
 
 ROOT = Path(__file__).resolve().parent.parent

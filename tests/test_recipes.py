@@ -14,10 +14,12 @@ import psutil
 import pytest
 
 from experiments import ablation, best_model, speedrun
-from mlp_jax import data, export, train
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate
-from mlp_jax.recipes import RECIPES, fitted
+from mlp_jax.training import saved_model
+from mlp_jax.training import step as train
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.recipes import RECIPES, fitted
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dataset": "synthetic", "epochs": 2}
@@ -44,7 +46,7 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
     for recipe in RECIPES.values():
         assert (recipe.model.inputs, recipe.model.classes) == (3072, 10)
         assert recipe.training.gradient == "manual"
-        export.check_size(recipe.model)
+        saved_model.check_size(recipe.model)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -84,7 +86,7 @@ def test_best_model_trains_the_recipe(recipe_run):
 
 def test_its_model_is_saved(recipe_run):
     (row,) = written(recipe_run, "best_model")["rows"]
-    model = export.load(recipe_run / "best_model" / "model.safetensors")
+    model = saved_model.load(recipe_run / "best_model" / "model.safetensors")
     dataset = data.synthetic()
     right = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
     assert model.about.test_accuracy == right.mean() == row["test_accuracy"]["values"][0]

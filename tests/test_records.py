@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from experiments._records import Records
-from mlp_jax.blocks import Run
 from mlp_jax.errors import UserError
-from mlp_jax.model import Layer, MLPConfig
-from mlp_jax.train import History, Result, TrainConfig, init_state
+from mlp_jax.nn.model import Layer, MLPConfig
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.step import History, Result, TrainConfig, init_state
 
 MODEL = MLPConfig(hidden=(), inputs=3, classes=2)
 THEN = {"versions": {"jax": "1"}, "command": "a", "wall_seconds": 1}

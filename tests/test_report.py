@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import data
-from mlp_jax.evaluation import on_device
-from mlp_jax.gradients import SOURCES
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig, train
+from mlp_jax.data import dataset as data
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training.evaluate import on_device
+from mlp_jax.training.step import TrainConfig, train
 
 
 @pytest.fixture(scope="module")

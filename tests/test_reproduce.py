@@ -23,8 +23,9 @@ from experiments import (
 )
 from experiments._common import option
 from experiments._study import Figure
-from mlp_jax import data, results
+from mlp_jax.data import dataset as data
 from mlp_jax.errors import UserError
+from mlp_jax.studies import results
 from tests import browser
 
 ROOT = Path(__file__).resolve().parent.parent

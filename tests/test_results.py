@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import machine, results, statistics
 from mlp_jax.errors import UserError
+from mlp_jax.studies import machine, results, statistics
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,7 +94,8 @@ def test_environment_says_what_can_change_bits(monkeypatch):
 
 def test_command_line_is_what_the_user_typed():
     code = (
-        "import runpy, sys; sys.argv = ['x', '--a=1']; from mlp_jax import results; print(results.command_line())"
+        "import runpy, sys; sys.argv = ['x', '--a=1'];"
+        "from mlp_jax.studies import results; print(results.command_line())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--a=1" in done.stdout
@@ -156,7 +157,7 @@ def test_a_part_of_another_type_is_no_results_file(tmp_path, part):
 KILLED = """
 import os, sys
 from pathlib import Path
-from mlp_jax import results
+from mlp_jax.studies import results
 os.replace = lambda *names: os.kill(os.getpid(), 9)
 results.write(Path(sys.argv[1]) / "results.json", "{}")
 """

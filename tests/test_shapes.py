@@ -6,7 +6,7 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn.model import MLPConfig
 
 BODY = """
     n = len(X)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlp_jax import results
+from mlp_jax.studies import results
 from tests import soak
 
 

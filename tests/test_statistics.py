@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from mlp_jax import statistics
-from mlp_jax.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured
+from mlp_jax.studies import statistics
+from mlp_jax.studies.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured
 
 
 def row(values, seeds=None):

@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import data, evaluation, gradients, train
-from mlp_jax.data import Split
+from mlp_jax.data import dataset
+from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
-from mlp_jax.evaluation import evaluate, evaluate_in_training_mode
-from mlp_jax.losses import accuracy, cross_entropy
-from mlp_jax.model import Layer, MLPConfig, forward, init, init_stats
-from mlp_jax.train import TrainConfig, init_state, learning_rate, run_epoch
+from mlp_jax.nn import gradients
+from mlp_jax.nn.losses import accuracy, cross_entropy
+from mlp_jax.nn.model import Layer, MLPConfig, forward, init, init_stats
+from mlp_jax.training import evaluate as evaluation
+from mlp_jax.training import step as train
+from mlp_jax.training.evaluate import evaluate, evaluate_in_training_mode
+from mlp_jax.training.step import TrainConfig, init_state, learning_rate, run_epoch
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
@@ -19,7 +22,7 @@ FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
 
 @pytest.fixture(scope="module")
 def splits():
-    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
+    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
 
 
 def same(a, b):

@@ -10,8 +10,9 @@ import tarfile
 import pytest
 from PIL import UnidentifiedImageError
 
-from mlp_jax import cifar10, results
+from mlp_jax.data import cifar10
 from mlp_jax.errors import UserError
+from mlp_jax.studies import results
 from tests import bad_data, bad_files
 from tests.commands import ROOT
 from tests.test_cifar10 import FOLDER, assert_loaded, members

@@ -18,7 +18,7 @@ from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients, check_witness, derivation, random_params, witness
 from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn.model import MLPConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TRUE_GRAD = jax.grad

@@ -41,7 +41,7 @@ from mlp_jax.gradcheck.layouts import (
     WEIGHT_LISTS,
     Layout,
 )
-from mlp_jax.model import MLPConfig, Params
+from mlp_jax.nn.model import MLPConfig, Params
 
 ARRAYS = ("numpy", "jax", "torch")
 

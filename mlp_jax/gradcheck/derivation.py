@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_jax.model import Layer, MLPConfig, NormLayer, Params
+from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, Params
 
 
 class _Hidden(NamedTuple):

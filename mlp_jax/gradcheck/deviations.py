@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax import activations
 from mlp_jax.gradcheck.battery import slopes_of
+from mlp_jax.nn import activations
 
 Array = np.ndarray
 

@@ -15,7 +15,7 @@ from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, evalu
 from mlp_jax.gradcheck.objective import Purpose
 from mlp_jax.gradcheck.search import Mistake
 from mlp_jax.gradcheck.variants import Variant
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn.model import MLPConfig
 
 # relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-1}

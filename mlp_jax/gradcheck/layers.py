@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax import results
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import operations, vjp
 from mlp_jax.gradcheck.answers import plain
@@ -22,6 +21,7 @@ from mlp_jax.gradcheck.candidates import quiet, where
 from mlp_jax.gradcheck.layer_objects import LABELS, Layer, is_layer_class, layer_of
 from mlp_jax.gradcheck.report import Finding, Report
 from mlp_jax.gradcheck.vjp import Array, Trial
+from mlp_jax.studies import results
 
 BACKWARD = ("backward", "bwd", "backprop")
 FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_jax.architecture import MLPConfig
 from mlp_jax.gradcheck import variants
 from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot, softmax
 from mlp_jax.gradcheck.variants import PLAIN, Variant
+from mlp_jax.nn.config import MLPConfig
 
 LOSS_TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
 CLOSE = 1e-9  # how well float64 losses agree with the function that they are the values of

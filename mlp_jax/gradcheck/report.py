@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax import results
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import html
 from mlp_jax.gradcheck.battery import OVERFLOW
@@ -17,6 +16,7 @@ from mlp_jax.gradcheck.judgement import Judgement
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
 from mlp_jax.gradcheck.search import Mistake
+from mlp_jax.studies import results
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax import activations
-from mlp_jax.architecture import MLPConfig, Unit
+from mlp_jax.nn import activations
+from mlp_jax.nn.config import MLPConfig, Unit
 
 Array = Any  # of numpy or jax
 PerExample = Callable[[Any, Array, Array], Array]

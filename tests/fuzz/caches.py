@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax._src import compilation_cache
 
 from experiments import _compilation
-from mlp_jax import cifar10, data
+from mlp_jax.data import cifar10, dataset
 from tests.fuzz import mutations
 from tests.test_cifar10 import members, pack
 
@@ -93,7 +93,7 @@ def _damaged(good: bytes, what: str, damage: Any) -> bytes:
     return cifar10._digest_line(io.BytesIO(payload)) + payload
 
 
-def _same(one: data.Dataset, other: data.Dataset) -> None:
+def _same(one: dataset.Dataset, other: dataset.Dataset) -> None:
     assert (one.classes, one.fingerprint) == (other.classes, other.fingerprint)
     for name in ("train_images", "train_labels", "test_images", "test_labels"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

@@ -14,10 +14,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from experiments import _study, depth_study
-from mlp_jax import data, results, train
-from mlp_jax.checkpoint import Checkpoint, Checkpoints, Stored, stored
-from mlp_jax.model import MLPConfig
-from mlp_jax.train import TrainConfig
+from mlp_jax.data import dataset
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.studies import results
+from mlp_jax.training import step as train
+from mlp_jax.training.checkpoint import Checkpoint, Checkpoints, Stored, stored
+from mlp_jax.training.step import TrainConfig
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 60.0, 700.0, False
@@ -79,7 +81,7 @@ def prepare(folder: Path) -> None:
     place = folder / "good"
     with contextlib.redirect_stderr(io.StringIO()):
         study = _study.Study("depth_study", _config(place))
-        study.use(data.synthetic())
+        study.use(dataset.synthetic())
         for number, runs in enumerate(_runs(), 1):
             study.unfinished.checkpoints.save(runs, {**study._header(), "row_seconds": float(number)})
     (place / "depth_study" / ".lock").unlink()

@@ -17,7 +17,7 @@ from experiments import gradient_check
 from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import evidence
-from mlp_jax.model import MLPConfig
+from mlp_jax.nn.model import MLPConfig
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 90.0, 1500.0, True

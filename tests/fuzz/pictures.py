@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from experiments import _predict, best_model
-from mlp_jax import export
-from mlp_jax.data import Scaling
-from mlp_jax.model import MLPConfig
+from mlp_jax.data.dataset import Scaling
+from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training import saved_model
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 20.0, 1500.0, False
@@ -72,17 +72,17 @@ def pictures() -> dict[str, bytes]:
 GOOD = pictures()
 
 
-def model(batch_norm: str = "after") -> export.Model:
+def model(batch_norm: str = "after") -> saved_model.Model:
     """A small network with all kinds of tensors."""
     rng = np.random.default_rng(0)
     config = MLPConfig(hidden=(5,), batch_norm=batch_norm, inputs=192, classes=3)
     tensors = {
-        name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in export.shapes(config).items()
+        name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in saved_model.shapes(config).items()
     }
-    about = export.About("synthetic", "0" * 64, "clean", 0, 0.5, 200, "0.2.0")
+    about = saved_model.About("synthetic", "0" * 64, "clean", 0, 0.5, 200, "0.2.0")
     scaling = Scaling("standardize", np.full(3, 100.0), np.full(3, 50.0))
-    network = export._network(tensors, config)
-    return export.Model(config, *network, scaling, SHAPE, ("a", "b", "c"), about)
+    network = saved_model._network(tensors, config)
+    return saved_model.Model(config, *network, scaling, SHAPE, ("a", "b", "c"), about)
 
 
 def examples() -> Any:
@@ -111,7 +111,7 @@ NAMES = (
 
 def prepare(folder: Path) -> None:
     """The good model's bytes."""
-    (folder / "good.safetensors").write_bytes(export.as_bytes(model()))
+    (folder / "good.safetensors").write_bytes(saved_model.as_bytes(model()))
 
 
 def check(folder: Path, place: Path, example: Any) -> str:
@@ -184,9 +184,9 @@ def _with(good: bytes, part: str, edits: Any) -> bytes:
 def _model(place: Path, good: bytes, content: bytes) -> str:
     path = place / "model"
     path.write_bytes(content)
-    found = export.load(path)
+    found = saved_model.load(path)
     assert path.read_bytes() == content, "the model was changed"
-    assert export.as_bytes(found) == good, "a damaged model counts as whole"
+    assert saved_model.as_bytes(found) == good, "a damaged model counts as whole"
     return "the same model"
 
 

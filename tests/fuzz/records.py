@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow_datasets
 from hypothesis import strategies as st
 
-from mlp_jax import cifar10
-from mlp_jax.cifar10_files import CHECKSUMS
+from mlp_jax.data import cifar10
+from mlp_jax.data.cifar10_files import CHECKSUMS
 from tests.fuzz import mutations
 from tests.test_cifar10 import FOLDER, members, pack
 

@@ -15,7 +15,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from experiments import _common, _keep, _readme, _study, depth_study, reproduce
-from mlp_jax import data, results
+from mlp_jax.data import dataset
+from mlp_jax.studies import results
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
@@ -66,7 +67,7 @@ def prepare(folder: Path) -> None:
         content["config"] = configs.get(path, content["config"])
         path.write_text(results.as_json(results.sealed(content)))
     study = _study.Study("depth_study", _resuming(folder / "part"))
-    study.use(data.synthetic())
+    study.use(dataset.synthetic())
     row = next(iter(results.read_json(good / "depth_study" / "results.json")["rows"]))
     study.add(row)
     os.rename(folder / "part" / "depth_study" / "partial.json", folder / "partial.json")
@@ -126,7 +127,7 @@ def _partial(folder: Path, place: Path, what: str, damage: Any) -> str:
     try:
         if what == "clear":
             job = _keep.Job("depth_study", "clean", depth_study, config)
-            _keep.clear_unfinished(job, data.synthetic().fingerprint)
+            _keep.clear_unfinished(job, dataset.synthetic().fingerprint)
         study = _study.Study("depth_study", config)
     finally:
         after = mutations.state(place)
@@ -151,7 +152,7 @@ def _in_folder(place: Path, name: str, damage: Any) -> str:
         study = _study.Study("depth_study", _resuming(place))
     finally:
         assert before is None or behind.read_bytes() == before, "the file behind a link was changed"
-    study.use(data.synthetic())
+    study.use(dataset.synthetic())
     assert study._records is not None
     study._records._append({"a": "line"})
     study.add({"a": "row"})

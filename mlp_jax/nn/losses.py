@@ -1,0 +1,125 @@
+"""Cross-entropy per example, the L2 penalty, the regularised loss J~ of the report, and accuracy."""
+
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Integer, PRNGKeyArray
+
+from mlp_jax.errors import UserError
+from mlp_jax.nn.activations import Array
+from mlp_jax.nn.model import MLPConfig, Params, Trace, trace
+
+Labels: TypeAlias = Integer[Array, "batch"] | Float[Array, "batch classes"]
+"""Of each example its class, or a probability for every class (soft labels: label smoothing, mixup)."""
+
+
+def cross_entropy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, "batch"]:
+    """-log softmax(logits)[label] of each example, in nats, in [0, inf); the caller takes the mean.
+
+    Of soft labels, the sum over classes of -probability * log softmax(logits). Stable for large logits, because
+    the largest one of each row is subtracted first.
+
+    Raises:
+      UserError: the shapes do not match, a label is not in 0..classes-1, or soft labels are not probabilities.
+        Labels that are traced (inside `jit`, `grad` or `vmap` over them) have no values to check; there a label
+        out of range gives NaN.
+    """
+    check_labels(logits, labels)
+    log_softmax = jax.nn.log_softmax(logits, axis=-1)
+    if labels.ndim == 2:
+        return -(labels * log_softmax).sum(axis=-1)
+    classes = logits.shape[-1]
+    # take_along_axis would count a negative label from the end.
+    index = jnp.where((labels >= 0) & (labels < classes), labels, classes)
+    return -jnp.take_along_axis(log_softmax, index[:, None], axis=-1, mode="fill")[:, 0]
+
+
+def check_labels(logits: Float[Array, "batch classes"], labels: Labels) -> None:
+    """Raises UserError unless `labels` fit `logits`; see `cross_entropy`."""
+    soft = jnp.issubdtype(labels.dtype, jnp.floating)
+    expected = logits.shape if soft else logits.shape[:1]
+    if logits.ndim != 2 or labels.shape != expected:
+        kind = "soft labels" if soft else "labels"
+        raise UserError(f"logits of shape {logits.shape} need {kind} of shape {expected}, not {labels.shape}")
+    if isinstance(labels, jax.core.Tracer):
+        return
+    if soft:
+        rows = np.asarray(labels, np.float64)
+        wrong = np.flatnonzero(~((rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) < SUM_TOLERANCE)))
+        if wrong.size:
+            raise UserError(f"soft labels are probabilities; row {wrong[0]} is {rows[wrong[0]]}")
+        return
+    values, classes = np.asarray(labels), logits.shape[1]
+    wrong = np.flatnonzero((values < 0) | (values >= classes))
+    if wrong.size:
+        raise UserError(
+            f"label {values[wrong[0]]} at index {wrong[0]} is out of range: labels are 0 to {classes - 1}"
+        )
+
+
+def l2_penalty(params: Params) -> Float[jax.Array, ""]:
+    """Sum of the squared Frobenius norms of the weights: no 1/2, no biases, no normalisation parameters."""
+    # of the transposes, which is how training holds weights: XLA would transpose them just for this sum
+    return sum((jnp.square(layer.w.T).sum() for layer in params), start=jnp.zeros((), params[0].w.dtype))
+
+
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the sum of a soft label may be: its gradient takes it for 1. bfloat16 has three digits."""
+
+
+def accuracy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, ""]:
+    """Fraction, in [0, 1], of the rows whose largest logit is the label's; a row that holds a NaN is wrong.
+
+    A soft label stands for its most probable class.
+    """
+    check_labels(logits, labels)
+    return correct(logits, labels).mean(dtype=logits.dtype)
+
+
+def correct(logits: Float[Array, "batch classes"], labels: Labels) -> jax.Array:
+    """Per row, whether the largest logit is the label's. argmax of a NaN row is the NaN: that is no hit."""
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=-1)
+    return (jnp.argmax(logits, axis=-1) == labels) & ~jnp.isnan(logits).any(axis=-1)
+
+
+class Objective(NamedTuple):
+    """J~ of a batch, and the forward pass that it came from."""
+
+    loss: jax.Array
+    trace: Trace
+
+
+def objective(
+    params: Params,
+    x: Float[Array, "batch features"],
+    y: Labels,
+    config: MLPConfig,
+    *,
+    l2: ArrayLike = 0.0,
+    key: PRNGKeyArray | None = None,
+    dropout: ArrayLike | None = None,
+) -> Objective:
+    """J~ in training mode, with the forward pass; arguments as for `loss`, and `dropout` as for `model.trace`."""
+    traced = trace(params, x, config, train=True, key=key, dropout=dropout)
+    return Objective(cross_entropy(traced.logits, y).mean() + l2 * l2_penalty(params), traced)
+
+
+def loss(
+    params: Params,
+    x: Float[Array, "batch features"],
+    y: Labels,
+    config: MLPConfig,
+    *,
+    l2: ArrayLike = 0.0,
+    key: PRNGKeyArray | None = None,
+) -> Float[jax.Array, ""]:
+    """J~ of the report (Question 2): mean cross-entropy, in nats, + l2 * l2_penalty, in training mode.
+
+    Batch normalisation uses the batch's own statistics; dropout needs a `key`. Raises UserError as
+    `model.trace` and `cross_entropy` do.
+    """
+    return objective(params, x, y, config, l2=l2, key=key).loss

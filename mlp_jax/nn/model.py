@@ -1,0 +1,309 @@
+"""The network: parameters as plain data, and a forward pass as short as the mathematics.
+
+A hidden layer is: product with w, plus b, [normalisation], activation, [normalisation], [dropout]; other blocks
+are made of the same (`architecture.Unit`). The output layer is a product and a bias. Dimension key: B batch,
+D inputs of a layer, H its outputs, C classes.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Float, PRNGKeyArray
+
+from mlp_jax.errors import UserError
+from mlp_jax.nn import activations
+from mlp_jax.nn.activations import Array
+from mlp_jax.nn.config import BATCH_NORMS, BLOCKS, DTYPES, INITS, MLPConfig, Unit
+from mlp_jax.nn.matmul import affine
+
+__all__ = [
+    "BATCH_NORMS", "BLOCKS", "DTYPES", "INITS", "HiddenTrace", "Layer", "MLPConfig", "NormLayer", "Normalization",
+    "Params", "RunningStats", "Stats", "Trace", "dropout_mask", "forward", "init", "init_stats", "trace",
+    "update_stats",
+]  # fmt: skip
+
+
+class Layer(NamedTuple):
+    """Weights w of shape (inputs, outputs) and bias b of shape (outputs,)."""
+
+    w: jax.Array
+    b: jax.Array
+
+
+class NormLayer(NamedTuple):
+    """A hidden layer with normalisation: a Layer, and the scale and shift of what is normalised.
+
+    Of shape (outputs,), or (inputs,) where the inputs are normalised.
+    """
+
+    w: jax.Array
+    b: jax.Array
+    scale: jax.Array
+    shift: jax.Array
+
+
+Params = tuple[Layer | NormLayer, ...]
+
+
+class RunningStats(NamedTuple):
+    """Running mean and unbiased running variance of one normalised layer, each of shape (outputs,)."""
+
+    mean: jax.Array
+    var: jax.Array
+
+
+Stats = tuple[RunningStats, ...]  # one per hidden layer; empty without batch normalisation
+
+
+def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
+    """Initial parameters: one layer per unit of the architecture and one for the output.
+
+    `scale` replaces config.init_scale, and may be traced.
+
+    Raises UserError if float64 is asked for and jax_enable_x64 is off (jax would give float32 in silence).
+    """
+    if jax.dtypes.canonicalize_dtype(config.dtype) != jnp.dtype(config.dtype):
+        raise UserError("dtype float64 needs jax_enable_x64: call jax.config.update('jax_enable_x64', True)")
+    units = config.units
+    keys = jax.random.split(key, len(units) + 1)
+    factor = config.init_scale if scale is None else scale
+    if config.init == "normal":  # multiplied here, in one product, as where it is traced (`training.hyper_from`)
+        factor = factor * config.init_std
+    factor = jnp.asarray(factor, config.dtype)
+    plain = [
+        Layer(*(factor * drawn for drawn in _init_layer(k, fan_in, fan_out, config)))
+        for k, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True)
+    ]
+    hidden = (_with_norm(layer, unit) for layer, unit in zip(plain[:-1], units, strict=True))
+    return (*hidden, plain[-1])
+
+
+def _with_norm(layer: Layer, unit: Unit) -> Layer | NormLayer:
+    """The layer with the scale 1 and the shift 0 of its normalisation, if it has one."""
+    if unit.norm == "none":
+        return layer
+    dtype = layer.w.dtype
+    return NormLayer(*layer, jnp.ones(unit.norm_width, dtype), jnp.zeros(unit.norm_width, dtype))
+
+
+def _init_layer(key: PRNGKeyArray, fan_in: int, fan_out: int, config: MLPConfig) -> Layer:
+    shape, dtype = (fan_in, fan_out), jnp.dtype(config.dtype)
+    if config.init == "uniform_fan_in":
+        w_key, b_key = jax.random.split(key)
+        bound = fan_in**-0.5
+        w = jax.random.uniform(w_key, shape, dtype, -bound, bound)
+        return Layer(w, jax.random.uniform(b_key, (fan_out,), dtype, -bound, bound))
+    initializer = {
+        "normal": jax.nn.initializers.normal(1.0),
+        "he": jax.nn.initializers.he_normal(),
+        "glorot": jax.nn.initializers.glorot_normal(),
+        "lecun": jax.nn.initializers.lecun_normal(),
+    }[config.init]
+    # the barrier keeps a compiler from joining the draw's last product with the scale: compiled or not, same bits
+    return Layer(jax.lax.optimization_barrier(initializer(key, shape, dtype)), jnp.zeros((fan_out,), dtype))
+
+
+def init_stats(config: MLPConfig) -> Stats:
+    """Running statistics before training: mean 0 and variance 1, or () without batch normalisation."""
+    if not config.normalized:
+        return ()
+    dtype = jnp.dtype(config.dtype)
+    return tuple(RunningStats(jnp.zeros(width, dtype), jnp.ones(width, dtype)) for width in config.hidden)
+
+
+class Normalization(NamedTuple):
+    """What one normalisation computed: normalised input (B, H); mean, biased variance and 1/std, (H,) or (B,).
+
+    Of every column, batch normalisation; of every row, layer normalisation.
+    """
+
+    normalized: jax.Array
+    mean: jax.Array
+    var: jax.Array
+    inverse_std: jax.Array
+
+
+class HiddenTrace(NamedTuple):
+    """What the backward pass needs of one unit."""
+
+    inputs: jax.Array  # (B, D), of the product
+    z: jax.Array  # (B, H), the activation's argument
+    norm: Normalization | None
+    mask: jax.Array | None  # (B, H), 0 where dropped, else 1 / (1 - dropout)
+
+
+class Trace(NamedTuple):
+    """Everything that a forward pass computed: units, the output layer's inputs, and the logits."""
+
+    hidden: tuple[HiddenTrace, ...]
+    inputs: jax.Array
+    logits: jax.Array
+
+
+def forward(
+    params: Params,
+    x: Float[Array, "batch features"],
+    config: MLPConfig,
+    *,
+    stats: Stats = (),
+    train: bool = False,
+    key: PRNGKeyArray | None = None,
+) -> Float[jax.Array, "batch classes"]:
+    """Logits of the network.
+
+    In evaluation (train=False) batch normalisation uses the running `stats` and nothing is dropped; in
+    training it uses the batch's own statistics, and dropout needs a `key`. To go on from the batch statistics
+    of a training pass, call `trace` and `update_stats`.
+
+    Raises UserError as `trace` does.
+    """
+    return trace(params, x, config, stats=stats, train=train, key=key).logits
+
+
+def trace(
+    params: Params,
+    x: Float[Array, "batch features"],
+    config: MLPConfig,
+    *,
+    stats: Stats = (),
+    train: bool = True,
+    key: PRNGKeyArray | None = None,
+    dropout: ArrayLike | None = None,
+) -> Trace:
+    """The forward pass with everything that it computed; arguments as for `forward`.
+
+    `dropout` replaces config.dropout, where that is not 0, and may be traced.
+
+    Raises:
+      UserError: x or params do not fit the configuration; batch normalisation has no running statistics to
+        evaluate with, or a batch of 1 to train on; dropout in training has no key.
+    """
+    _check(params, x, config, stats, train, key)
+    rate = config.dropout if dropout is None else dropout
+    keys = _dropout_keys(key, config) if train else (None,) * len(config.units)
+    running = (None,) * len(config.units) if train or not config.normalized else stats
+    hidden: list[HiddenTrace] = []
+    outputs: list[jax.Array] = []
+    a = jnp.asarray(x)
+    for layer, unit, unit_stats, unit_key in zip(params[:-1], config.units, running, keys, strict=True):
+        a, traced = _unit(layer, unit, a, config, unit_stats, unit_key, rate)
+        if unit.skip:
+            a = a + outputs[-unit.skip]
+        outputs.append(a)
+        hidden.append(traced)
+    return Trace(tuple(hidden), a, affine(a, params[-1].w, config.precision) + params[-1].b[None])
+
+
+def _unit(
+    layer: Layer | NormLayer,
+    unit: Unit,
+    a: jax.Array,
+    config: MLPConfig,
+    running: RunningStats | None,
+    key: PRNGKeyArray | None,
+    rate: ArrayLike,
+) -> tuple[jax.Array, HiddenTrace]:
+    """The unit's output without what its skip adds, and what it computed."""
+    norm, mask = None, None
+
+    def normalized(u: jax.Array) -> tuple[jax.Array, Normalization]:
+        assert isinstance(layer, NormLayer)
+        found = _normalize(u, running, config)
+        return layer.scale[None] * found.normalized + layer.shift[None], found
+
+    if unit.norm == "input":
+        a, norm = normalized(a)
+    inputs = a
+    z = affine(inputs, layer.w, config.precision) + layer.b[None]
+    if unit.norm == "before":
+        z, norm = normalized(z)
+    a = activations.get(config.activation, config.negative_slope).function(z) if unit.active else z
+    if unit.norm == "after":
+        a, norm = normalized(a)
+    if key is not None and unit.active:
+        mask = dropout_mask(key, a.shape, rate, a.dtype)
+        a = a * mask
+    return a, HiddenTrace(inputs, z, norm, mask)
+
+
+def _normalize(
+    u: Float[jax.Array, "batch width"], running: RunningStats | None, config: MLPConfig
+) -> Normalization:
+    """Subtracts the mean and divides by sqrt(biased variance + eps).
+
+    Over axis 0, of every column (Ioffe & Szegedy 2015); over axis 1, of every row (Ba et al. 2016).
+    """
+    axis = config.norm_axis
+    if running is None:
+        mean = u.mean(axis=axis)
+        var = jnp.square(u - jnp.expand_dims(mean, axis)).mean(axis=axis)
+    else:
+        mean, var = running
+    inverse_std = jax.lax.rsqrt(var + config.norm_offset(var))
+    normalized = (u - jnp.expand_dims(mean, axis)) * jnp.expand_dims(inverse_std, axis)
+    return Normalization(normalized, mean, var, inverse_std)
+
+
+def dropout_mask(
+    key: PRNGKeyArray, shape: tuple[int, ...], rate: ArrayLike, dtype: jnp.dtype
+) -> Float[jax.Array, "batch width"]:
+    """Inverted dropout (Srivastava et al. 2014): 0 with probability `rate`, else 1 / (1 - rate)."""
+    kept = 1 - jnp.asarray(rate, dtype)
+    return jax.random.bernoulli(key, kept, shape).astype(dtype) / kept
+
+
+def _dropout_keys(key: PRNGKeyArray | None, config: MLPConfig) -> tuple[PRNGKeyArray | None, ...]:
+    if key is None or not config.dropout:
+        return (None,) * len(config.units)
+    return tuple(jax.random.split(key, len(config.units)))
+
+
+def update_stats(stats: Stats, traced: Trace, config: MLPConfig) -> Stats:
+    """Running statistics after one training pass: (1 - norm_momentum) * old + norm_momentum * batch.
+
+    The running variance takes the batch's unbiased one (divisor B - 1), while the pass itself normalises with
+    the biased one, as the report's framework does.
+    """
+    if not config.normalized:
+        return stats
+
+    def mix(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old + config.norm_momentum * (new - old)
+
+    batch = traced.logits.shape[0]
+    norms = [layer.norm for layer in traced.hidden if layer.norm is not None]
+    return tuple(
+        RunningStats(mix(old.mean, norm.mean), mix(old.var, norm.var * (batch / (batch - 1))))
+        for old, norm in zip(stats, norms, strict=True)
+    )
+
+
+def _check(
+    params: Params,
+    x: Float[Array, "batch features"],
+    config: MLPConfig,
+    stats: Stats,
+    train: bool,
+    key: PRNGKeyArray | None,
+) -> None:
+    """Shapes only, so it costs nothing under `jit`."""
+    found = tuple(layer.w.shape for layer in params)
+    expected = tuple(zip(config.sizes[:-1], config.sizes[1:], strict=True))
+    if found != expected:
+        raise UserError(f"params have weights of shapes {found}, but the configuration says {expected}")
+    units = zip(params[:-1], config.units, strict=True)
+    if any(isinstance(layer, NormLayer) != (unit.norm != "none") for layer, unit in units):
+        raise UserError(
+            f"params and batch_norm={config.batch_norm!r}, layer_norm={config.layer_norm!r} disagree: make them "
+            "with init(key, config)"
+        )
+    if x.ndim != 2 or x.shape[1] != config.inputs:
+        raise UserError(f"x has shape {x.shape}, but the network takes (batch, {config.inputs})")
+    if train and config.normalized and config.hidden and x.shape[0] < 2:
+        raise UserError("batch normalisation cannot train on a batch of 1: its variance is 0")
+    if train and config.dropout and config.hidden and key is None:
+        raise UserError("dropout in training needs a random key: pass key=jax.random.key(...)")
+    if not train and config.normalized and len(stats) != len(config.hidden):
+        raise UserError("evaluating batch normalisation needs its running statistics: pass stats=...")

@@ -1,0 +1,1 @@
+"""Studies: how results are recorded, judged and shown."""

@@ -1,0 +1,262 @@
+"""Records of finished runs: the environment, files, tables."""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.files import UNFINISHED, open_regular
+from mlp_jax.files import write as write
+from mlp_jax.studies import machine
+from mlp_jax.training.step import Result
+
+PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
+
+CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
+
+ORIGIN = ("data_fingerprint", "protocol")
+"""What rows of one table have in common."""
+
+PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
+"""What every results file has."""
+
+Row = dict[str, Any]
+MOST_BYTES = 2**28
+"""Of a results file; the largest have some megabytes."""
+
+
+def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
+    """What a result depends on: versions, device, settings, commit of the code, if it was changed, time taken."""
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "processes": jax.process_count(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            **machine.processor(),
+            "runtime": " ".join(device.client.platform_version.split()),
+        },
+        "settings": machine.settings(),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if (changed := _git("status", "--porcelain", *CODE)) is None else bool(changed),
+        "command": " ".join(command),
+        "data_fingerprint": fingerprint,
+        "wall_seconds": round(wall_seconds, 3),
+    }
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _git(*arguments: str) -> str | None:
+    """Answer of git about the checkout that this file lies in; None if there is no git or no checkout.
+
+    The first one holds for the whole process: what it has imported stays what it was.
+    """
+    file = Path(__file__).resolve()
+    start = ["git", "-C", str(file.parent)]
+    answer = ""
+    try:
+        # an installed copy may lie inside another project's checkout, which does not track it
+        for command in (["ls-files", "--error-unmatch", file.name], arguments):
+            answer = subprocess.run(
+                [*start, *command], capture_output=True, text=True, timeout=10, check=True
+            ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.strip()
+
+
+def digest(tree: Any) -> str:
+    """The sha256 of all numbers in a tree, in the order of jax's leaves, with their types and shapes."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def of_run(result: Result) -> Row:
+    """What a record says of a run: how it ended, after how long, losses in nats, accuracies as fractions."""
+    history = result.history
+    last = {
+        "last_loss": history.loss[-1:],
+        "validation_loss": history.validation_loss[-1:],
+        "validation_accuracy": history.validation_accuracy[-1:],
+    }
+    numbers = {
+        name: float(values[0]) if len(values) and np.isfinite(values[0]) else None for name, values in last.items()
+    }
+    epochs = len(history.validation_loss)
+    return {"status": result.status, "epochs": epochs, "steps": len(history.loss), **numbers}
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Makes the folder, and proves that a file can be written there. Raises UserError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")
+            probe.flush()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot write results to {folder}: {reason}; choose another folder with --results_dir"
+        ) from error
+    return folder
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a process that was killed inside `write` has left. Nobody else may be writing there."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        if path.is_file():
+            path.unlink()
+
+
+def sha256(content: str | bytes) -> str:
+    """The digest of what `write` writes."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def sealed(content: Mapping[str, Any]) -> Row:
+    """The content with a digest of itself, for files that are trusted when they are read again."""
+    return {**content, "seal": _seal(content)}
+
+
+def unsealed(content: Mapping[str, Any]) -> Row:
+    """What `sealed` was given. Raises UserError if it was altered."""
+    if not isinstance(content, dict) or content.get("seal") != _seal(
+        {k: v for k, v in content.items() if k != "seal"}
+    ):
+        raise UserError("it is altered")
+    return {k: v for k, v in content.items() if k != "seal"}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    try:
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    except RecursionError as error:  # it could just be read
+        raise UserError("it is nested too deeply") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
+    """The content of a results file, all of one origin (`unmixed`), of this protocol if one is asked for.
+
+    Raises UserError if it is missing, cut, not one of ours, or mixed.
+    """
+    try:
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
+        with open_regular(path) as file:
+            content = json.loads(file.read().decode(), parse_constant=_no_constant)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
+    if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):
+        raise UserError(f"{path} is not a results file of this project: move it away and run again")
+    unmixed({path: content})
+    if protocol is not None and content["config"].get("protocol") != protocol:
+        found = content["config"].get("protocol")
+        raise UserError(f"{path} has protocol {found!r} where {protocol!r} belongs: move it away and run again")
+    return content
+
+
+def read_sealed(path: Path, protocol: str | None = None) -> Row:
+    """As `read_json`, of a file that was sealed. Raises UserError if it was altered, too."""
+    content = read_json(path, protocol)
+    try:
+        return unsealed(content)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used, {error}: move it away and run again") from error
+
+
+def unmixed(files: Mapping[Path, Row], what: Sequence[str] = ORIGIN) -> None:
+    """Raises UserError if rows of one file, or of files that are shown together, differ in their origin.
+
+    Every results file goes through here before anything is made of it. `what`: see ORIGIN; files of both
+    protocols, each in columns of its own, share the data alone. Rows that do not tell have their file's origin.
+    """
+    first: dict[str, tuple[Path, Any]] = {}
+    for path, content in files.items():
+        for name, value in _origins(content):
+            where, known = first.setdefault(name, (path, value))
+            if name in what and value != known:
+                place = "in the same file" if where == path else f"in {where}"
+                raise UserError(
+                    f"{path} has {name} {value!r}, and {known!r} {place}: their rows do not belong in one table; "
+                    "move one away and run again"
+                )
+
+
+def _origins(content: Row) -> Iterator[tuple[str, Any]]:
+    """What the file and each of its rows say of their origin; not the protocol of a file that has both."""
+    both = content["config"].get("protocol") == "both"
+    for part in (content["environment"], content["config"], *content["rows"]):
+        for name in ORIGIN:
+            if isinstance(part, dict) and part.get(name) and not (both and name == "protocol"):
+                yield name, part[name]
+
+
+def foreign(content: Mapping[str, Any]) -> str | None:
+    """Why rows of this file cannot stand beside ours: it was written by another version of this package."""
+    now = _version("mlp_jax")
+    then = content["environment"].get("versions", {}).get("mlp_jax")
+    return None if then == now else f"written by version {then} of mlp_jax, and this is {now}"
+
+
+def percent(quantity: Mapping[str, Any]) -> str:
+    """A measured fraction as "52.1 ± 0.4" in %, without the spread for one seed, "-" for none."""
+    if quantity["mean"] is None:
+        return "-"
+    mean = f"{100 * quantity['mean']:.1f}"
+    return mean if quantity["std"] is None else f"{mean} ± {100 * quantity['std']:.1f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that also reads well in a terminal: columns padded to one width."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def command_line() -> list[str]:
+    """The command that started this process, in the form that a user types."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["python", "-m", module.name] if module is not None else ["python", *sys.argv[:1]]
+    return [*start, *sys.argv[1:]]

@@ -1,0 +1,145 @@
+"""Random changes of training images, minibatch by minibatch on the device, and views of an image for testing.
+
+Images are rows as `data.normalize` makes them, in height-width-channel order ("mean_image", "standardize"): pixels
+that are filled in are 0, the training images' mean. Every function is pure; none has parameters to learn.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, PRNGKeyArray
+
+from mlp_jax.data.dataset import ChannelFirst, Split
+from mlp_jax.errors import UserError, in_range, whole_number
+from mlp_jax.nn.activations import Array
+
+Image = tuple[int, int, int]  # height, width, channels
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to a minibatch; each is off by default. Applied in this order.
+
+    crop: pixels of padding around the image, from which a window of its own size is cut at random (Krizhevsky et
+      al. 2012).
+    flip: mirrors left and right with probability 1/2.
+    cutout: side, in pixels, of a square at a random place, which may stand out of the image, that is set to 0
+      (DeVries & Taylor 2017).
+    mixup: alpha of Beta(alpha, alpha), from which the share of a second image and of its label is drawn, once for
+      a minibatch (Zhang et al. 2018).
+    image: height, width and channels of an image.
+
+    Raises UserError for a value out of range.
+    """
+
+    crop: int = 0
+    flip: bool = False
+    cutout: int = 0
+    mixup: float = 0.0
+    image: Image = (32, 32, 3)
+
+    def __post_init__(self) -> None:
+        for name, size in zip(("height", "width", "channels"), self.image, strict=True):
+            whole_number(f"an image's {name}", size, 1)
+        whole_number("crop", self.crop, 0, min(self.image[:2]))
+        whole_number("cutout", self.cutout, 0, max(self.image[:2]))
+        in_range("mixup", self.mixup, 0, 1000)
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether it matters where in a row a pixel stands."""
+        return bool(self.crop or self.flip or self.cutout)
+
+
+def check_order(split: Split) -> None:
+    """Raises UserError if the rows of a split are not in height-width-channel order, as far as is known."""
+    if isinstance(split, ChannelFirst):
+        raise UserError(
+            "augmentation and views would scramble pixels in channel-first order: normalise the images as "
+            "'standardize' or 'mean_image', not 'unit_range'"
+        )
+
+
+def augment(
+    key: PRNGKeyArray, x: Float[Array, "batch features"], how: Augmentation
+) -> Float[jax.Array, "batch features"]:
+    """The images cropped, mirrored and cut out, each in its own way. Raises UserError as `views` does."""
+    crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+    images = _images(x, how.image)
+    if how.crop:
+        corners = jax.random.randint(crop_key, (len(images), 2), 0, 2 * how.crop + 1)
+        images = _each(lambda image, corner: _window(image, how.crop, corner), images, corners)
+    if how.flip:
+        mirrored = jax.random.bernoulli(flip_key, shape=(len(images),))
+        images = _each(_mirrored, images, mirrored)
+    if how.cutout:
+        images = jnp.where(_hole(cutout_key, images, how.cutout), 0, images)
+    return images.reshape(x.shape)
+
+
+def _images(x: Float[Array, "batch features"], image: Image) -> Float[jax.Array, "batch height width channels"]:
+    if x.shape[1] != math.prod(image):
+        raise UserError(f"rows of {x.shape[1]} values are no images of height, width and channels {image}")
+    return jnp.asarray(x).reshape(-1, *image)
+
+
+def _each(change: Callable[..., jax.Array], images: jax.Array, drawn: jax.Array) -> jax.Array:
+    """On a CPU one image after the other, which stays in its cache, and is not vmapped."""
+    pairs = (images, drawn)
+    on_cpu = jax.default_backend() == "cpu"
+    changed: jax.Array = jax.lax.map(lambda pair: change(*pair), pairs) if on_cpu else jax.vmap(change)(*pairs)
+    return changed
+
+
+def _window(image: Float[jax.Array, "height width channels"], pixels: int, corner: jax.Array) -> jax.Array:
+    """The image moved by up to so many pixels, in both directions; what comes in is 0."""
+    padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
+    return jax.lax.dynamic_slice(padded, (*corner, 0), image.shape)
+
+
+def _mirrored(image: Float[jax.Array, "height width channels"], whether: jax.Array) -> jax.Array:
+    found: jax.Array = jax.lax.cond(whether, lambda image: image[:, ::-1], lambda image: image, image)
+    return found
+
+
+def _hole(key: PRNGKeyArray, images: jax.Array, side: int) -> jax.Array:
+    """(B, H, W, 1): where each image has its square, whose centre is anywhere in the image."""
+    batch, height, width, _ = images.shape
+    y_key, x_key = jax.random.split(key)
+
+    def inside(key: PRNGKeyArray, length: int) -> jax.Array:
+        first = jax.random.randint(key, (batch, 1), 0, length) - side // 2
+        place = jnp.arange(length)[None]
+        return (place >= first) & (place < first + side)
+
+    return (inside(y_key, height)[:, :, None] & inside(x_key, width)[:, None])[..., None]
+
+
+def mixup(
+    key: PRNGKeyArray,
+    x: Float[Array, "batch features"],
+    labels: Float[Array, "batch classes"],
+    alpha: float,
+) -> tuple[Float[jax.Array, "batch features"], Float[jax.Array, "batch classes"]]:
+    """Every image mixed with its opposite in the minibatch, whose order is random already; labels alike."""
+    share = jax.random.beta(key, alpha, alpha, dtype=x.dtype)
+    mixed_x, mixed_labels = (share * values + (1 - share) * values[::-1] for values in (x, labels))
+    return jnp.asarray(mixed_x), jnp.asarray(mixed_labels)
+
+
+def views(x: Float[Array, "batch features"], image: Image, shift: int = 1) -> list[jax.Array]:
+    """The images and their mirror images: as they are, and moved by `shift` pixels down and right, up and left.
+
+    Raises UserError if a row has not as many values as an image.
+    """
+    images = _images(x, image)
+    found = []
+    for mirrored in (images, images[:, :, ::-1]):
+        padded = jnp.pad(mirrored, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
+        for start in (shift, 0, 2 * shift) if shift else (0,):
+            window = padded[:, start : start + image[0], start : start + image[1]]
+            found.append(window.reshape(x.shape))
+    return found

@@ -1,0 +1,165 @@
+"""How a network is trained, as plain data: what is compiled into a program, and what such programs share."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+
+from mlp_jax.data.dataset import Split
+from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.training.augment import Augmentation
+
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
+DECOUPLED = ("adamw", "lion", "muon")
+SCHEDULES = ("decay", "cosine", "one_cycle")
+MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one network is trained.
+
+    optimizer: optax's "sgd", "momentum" (sgd with heavy-ball `momentum`), "adam", "adamw" (Loshchilov & Hutter
+      2019), "lion" (Chen et al. 2023) or "muon" (Jordan 2024: Nesterov's `momentum` made orthogonal
+      in `muon_steps` Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same
+      rate).
+    l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
+      and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
+      others, learning rate times weight_decay is taken off the weights alone ("decoupled").
+    schedule: of the learning rate. "decay": multiplied by `decay` after each epoch; with decay_after_first_step
+      also after the very first step, as the report's scripts do. "cosine": up from 0 in the first `warmup` of the
+      run (a share, in [0, 1)), then down to 0 as a cosine. "one_cycle": up from 1/25 in the first `warmup` of the
+      run, then down to all but 0, in straight lines.
+    epochs, steps: length of the run; `steps`, if given, replaces `epochs` and may end inside an epoch. An epoch
+      is the training split // batch_size steps: what is left over of its permutation is not seen in it.
+    validate_in_training_mode: validation with the batch statistics and dropout of training, moving the running
+      statistics, as the report's Question 4 scripts do.
+    gradient: "manual" or "autodiff".
+    label_smoothing: share, in [0, 1), of every label that is given to all classes alike (Szegedy et al. 2016); the
+      minibatches' loss is then that of the smoothed labels, the validation loss is not.
+    augmentation: of the minibatches (`augmentation`); None for none.
+    average_decay: validation and tests use an average of the parameters and running statistics over the steps
+      from `average_start` (a share of the run) on: exponential below 1, their plain mean at 1
+      (`optimization.average`). None: the last ones.
+
+    Raises UserError for a value out of range, or an option that would be ignored.
+    """
+
+    optimizer: str = "momentum"
+    learning_rate: float = 0.01
+    l2: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 200
+    epochs: int = 10
+    steps: int | None = None
+    decay: float = 0.95
+    decay_after_first_step: bool = False
+    validate_in_training_mode: bool = False
+    gradient: str = "manual"
+    schedule: str = "decay"
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    augmentation: Augmentation | None = None
+    average_decay: float | None = None
+    average_start: float = 0.0
+    muon_steps: int = 5
+
+    def __post_init__(self) -> None:
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("gradient", self.gradient, SOURCES)
+        in_range("learning_rate", self.learning_rate, 0, open_low=True)
+        in_range("l2", self.l2, 0)
+        in_range("momentum", self.momentum, 0, 1, open_high=True)
+        in_range("weight_decay", self.weight_decay, 0)
+        in_range("decay", self.decay, 0, 1, open_low=True)
+        whole_number("batch_size", self.batch_size, 1)
+        whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
+        if self.steps is not None:
+            whole_number("steps", self.steps, 0, MOST_STEPS)
+        for name in ("warmup", "label_smoothing", "average_start"):
+            in_range(name, getattr(self, name), 0, 1, open_high=True)
+        whole_number("muon_steps", self.muon_steps, 1, 100)
+        self._check_schedule()
+        self._check_average()
+        for name in ("learning_rate", "l2", "weight_decay"):
+            float32(name, getattr(self, name))
+
+    def _check_schedule(self) -> None:
+        """An option that would be ignored is a mistake too."""
+        one_of("schedule", self.schedule, SCHEDULES)
+        if self.schedule == "decay" and self.warmup:
+            raise UserError("warmup is for the schedules cosine and one_cycle: choose one, or leave it out")
+        if self.schedule != "decay" and self.decay_after_first_step:
+            raise UserError(f"decay_after_first_step is for the schedule decay, not {self.schedule}: leave it out")
+
+    def _check_average(self) -> None:
+        if self.average_decay is None:
+            if self.average_start:
+                raise UserError("average_start is for average_decay: give both, or leave it out")
+            return
+        in_range("average_decay", self.average_decay, 0, 1)
+        if self.validate_in_training_mode:
+            raise UserError("validation in training mode moves statistics, which average_decay would average")
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether weight_decay acts on the weights themselves, and not through the gradient."""
+        return self.optimizer in DECOUPLED
+
+    @property
+    def knows_its_end(self) -> bool:
+        """Whether what a step does depends on the length of the run."""
+        return self.schedule != "decay" or (self.average_decay is not None and self.average_start > 0)
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run."""
+        return self.epochs * steps_per_epoch if self.steps is None else self.steps
+
+
+class Hyper(NamedTuple):
+    """The traced hyperparameters: runs that differ only in them share one compiled program.
+
+    dropout and init_scale are the network's; None takes those of the configuration that a function is given.
+    """
+
+    learning_rate: jax.Array | float
+    l2: jax.Array | float
+    momentum: jax.Array | float
+    weight_decay: jax.Array | float
+    dropout: jax.Array | float | None = None
+    init_scale: jax.Array | float | None = None
+
+
+def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
+    """The traced part of a configuration, and of a network's if it is given."""
+    traced = {name: getattr(config, name) for name in Hyper._fields if hasattr(config, name)}
+    if model is not None:
+        scale = model.init_scale * (model.init_std if model.init == "normal" else 1.0)
+        traced |= {"dropout": model.dropout, "init_scale": scale}
+    return Hyper(**traced)
+
+
+def program(model: MLPConfig, config: TrainConfig) -> tuple[MLPConfig, TrainConfig]:
+    """What is compiled: both configurations, all that `Hyper` and the length of the run cover set to one value.
+
+    Whether there is dropout at all stays: without it, no mask is drawn. So does a length that steps depend on.
+    """
+    model = replace(model, dropout=0.5 if model.dropout else 0.0, init_std=1.0, init_scale=1.0)
+    defaults = TrainConfig()
+    length = () if config.knows_its_end else ("epochs", "steps")
+    names = [name for name in (*Hyper._fields, *length) if hasattr(defaults, name)]
+    return model, replace(config, **{name: getattr(defaults, name) for name in names})
+
+
+def steps_per_epoch(data: Split, config: TrainConfig) -> int:
+    """Full minibatches in a split. Raises UserError if there is none."""
+    examples = data.y.shape[0]
+    if config.batch_size > examples:
+        raise UserError(
+            f"batch_size {config.batch_size} is larger than the training split of {examples}: "
+            f"choose at most {examples}"
+        )
+    return int(examples // config.batch_size)

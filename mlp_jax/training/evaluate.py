@@ -1,0 +1,151 @@
+"""Loss and accuracy on a whole split, the last partial batch included."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import PRNGKeyArray
+
+from mlp_jax.data.dataset import Split
+from mlp_jax.errors import UserError, whole_number
+from mlp_jax.nn.losses import correct, cross_entropy
+from mlp_jax.nn.model import MLPConfig, Params, Stats, forward, trace, update_stats
+from mlp_jax.training.augment import Image, check_order, views
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy (no L2 term) in nats and accuracy as a fraction, over every example of a split."""
+
+    loss: float
+    accuracy: float
+
+
+def on_device(split: Split, model: MLPConfig) -> Split:
+    """The split in the model's dtype, as device arrays. Raises UserError as `check_labels` does."""
+    check_labels([split], model)
+    return Split(jnp.asarray(split.x, model.dtype), jnp.asarray(split.y))
+
+
+def check_labels(splits: Iterable[Split], model: MLPConfig) -> None:
+    """Raises UserError if a label is not one of the model's classes."""
+    for labels in (np.asarray(split.y) for split in splits):
+        if labels.size and not 0 <= labels.min() <= labels.max() < model.classes:
+            raise UserError(
+                f"labels go from {labels.min()} to {labels.max()}: this network takes 0 to {model.classes - 1}"
+            )
+
+
+def evaluate(
+    params: Params,
+    stats: Stats,
+    split: Split,
+    model: MLPConfig,
+    *,
+    batch_size: int = 1000,
+    image: Image | None = None,
+) -> Evaluation:
+    """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode.
+
+    With the shape of an `image`: of the mean probabilities over its `augmentation.views` (test-time augmentation).
+
+    Raises UserError for a batch_size below 1, or for views of rows in channel-first order.
+    """
+    whole_number("batch_size", batch_size, 1)
+    if image is not None:
+        check_order(split)
+    data = on_device(split, model)
+    found = _sums(params, stats, data, model=model, batch_size=batch_size, image=image)
+    return Sums(*found).over(len(data.y))
+
+
+class Sums(NamedTuple):
+    """Over a split, on the device: of the cross-entropy in nats, and the number of hits."""
+
+    loss: jax.Array
+    hits: jax.Array
+
+    def over(self, examples: int) -> Evaluation:
+        """The means over that many examples."""
+        return Evaluation(float(self.loss) / examples, int(self.hits) / examples)
+
+
+def sums(
+    params: Params,
+    stats: Stats,
+    data: Split,
+    *,
+    model: MLPConfig,
+    batch_size: int = 1000,
+    image: Image | None = None,
+) -> Sums:
+    """`evaluate` in batches, as part of a program.
+
+    The last batch is moved back to end with the split, and what it shares with the one before counts once: so
+    one shape serves all batches and no example is dropped.
+    """
+    examples = data.y.shape[0]
+    batch_size = min(batch_size, examples)
+
+    def batch_sums(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        first = jnp.minimum(start, examples - batch_size)
+        x = jax.lax.dynamic_slice_in_dim(data.x, first, batch_size)
+        y = jax.lax.dynamic_slice_in_dim(data.y, first, batch_size)
+        new = first + jnp.arange(batch_size) >= start
+        if image is None:
+            logits = forward(params, x, model, stats=stats)
+        else:
+            seen = jnp.stack([forward(params, view, model, stats=stats) for view in views(x, image)])
+            logits = jax.nn.logsumexp(jax.nn.log_softmax(seen), axis=0)  # cross-entropy takes constants out again
+        return jnp.where(new, cross_entropy(logits, y), 0).sum(), (new & correct(logits, y)).sum()
+
+    losses, hits = jax.lax.map(batch_sums, jnp.arange(0, examples, batch_size))
+    return Sums(losses.sum(), hits.sum())
+
+
+_sums = jax.jit(sums, static_argnames=("model", "batch_size", "image"))
+
+
+def evaluate_in_training_mode(
+    key: PRNGKeyArray, params: Params, stats: Stats, split: Split, model: MLPConfig, *, batch_size: int
+) -> tuple[Stats, Evaluation]:
+    """As the report's Question 4 validates: consecutive batches in training mode.
+
+    Returns the running statistics as these batches have moved them. The last, smaller batch is included; one
+    that is left with a single example under batch normalisation raises UserError (`model.trace`).
+    """
+    data = on_device(split, model)
+    stats, found = _sums_in_training_mode(key, params, stats, data, model=model, batch_size=batch_size)
+    return stats, Sums(*found).over(len(data.y))
+
+
+def sums_in_training_mode(
+    key: PRNGKeyArray,
+    params: Params,
+    stats: Stats,
+    data: Split,
+    *,
+    model: MLPConfig,
+    batch_size: int,
+    dropout: ArrayLike | None = None,
+) -> tuple[Stats, Sums]:
+    """`evaluate_in_training_mode` as part of a program; `dropout` as for `model.trace`."""
+
+    def batch_sums(stats: Stats, index: jax.Array, x: jax.Array, y: jax.Array) -> tuple[Stats, Sums]:
+        traced = trace(params, x, model, key=jax.random.fold_in(key, index), dropout=dropout)
+        found = Sums(cross_entropy(traced.logits, y).sum(), correct(traced.logits, y).sum())
+        return update_stats(stats, traced, model), found
+
+    whole, rest = divmod(data.y.shape[0], batch_size)
+    x, y = (v[: whole * batch_size].reshape(whole, batch_size, *v.shape[1:]) for v in data)
+    stats, found = jax.lax.scan(lambda stats, batch: batch_sums(stats, *batch), stats, (jnp.arange(whole), x, y))
+    total = Sums(*(values.sum() for values in found))
+    if rest:
+        stats, last = batch_sums(stats, jnp.asarray(whole), data.x[-rest:], data.y[-rest:])
+        total = Sums(*(a + b for a, b in zip(total, last, strict=True)))
+    return stats, total
+
+
+_sums_in_training_mode = jax.jit(sums_in_training_mode, static_argnames=("model", "batch_size"))

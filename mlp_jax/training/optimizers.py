@@ -1,0 +1,91 @@
+"""How parameters are moved: optax's optimisers and schedules by name, and the average over a run."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Integer
+
+from mlp_jax.nn.activations import Array
+from mlp_jax.nn.model import Params, Stats
+from mlp_jax.training.config import Hyper, TrainConfig
+
+MUON_RMS = 0.2
+"""Muon's updates are scaled to the size that Adam's have, so that one rate serves both (Liu et al. 2025)."""
+
+
+def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
+    """The chosen optimiser with this learning rate."""
+    rule = {
+        "sgd": lambda: optax.sgd(rate),
+        "momentum": lambda: optax.sgd(rate, momentum=hyper.momentum),
+        "adam": lambda: optax.adam(rate),
+        "adamw": lambda: optax.adamw(rate, weight_decay=hyper.weight_decay, mask=_weights),
+        "lion": lambda: optax.lion(rate, weight_decay=hyper.weight_decay, mask=_weights),
+        "muon": lambda: optax.contrib.muon(
+            rate,
+            beta=hyper.momentum,
+            ns_steps=config.muon_steps,
+            weight_decay=hyper.weight_decay,
+            consistent_rms=MUON_RMS,
+        ),
+    }[config.optimizer]()
+    return rule if config.decoupled else optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
+
+
+def _weights(params: Params) -> Params:
+    """True for the matrices."""
+    found: Params = jax.tree.map(lambda leaf: leaf.ndim == 2, params)
+    return found
+
+
+def learning_rate(
+    step: Integer[Array, ""], rate: jax.Array | float, config: TrainConfig, steps_per_epoch: int
+) -> jax.Array:
+    """Rate of step 0, 1, ...; of the schedule "decay", rate * decay^floor(step / steps_per_epoch).
+
+    With decay_after_first_step the exponent is ceil(step / steps_per_epoch): one decay more from step 1 on. The
+    other schedules are optax's, over the whole run, with `rate` as their largest.
+    """
+    shift = steps_per_epoch - 1 if config.decay_after_first_step else 0
+    count = jnp.asarray(step + shift, jnp.result_type(float))  # optax would count in float32, whatever the model
+    return rate * jnp.asarray(_schedule(config, steps_per_epoch)(count))
+
+
+def _schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
+    if config.schedule == "decay":
+        return optax.exponential_decay(1.0, steps_per_epoch, config.decay, staircase=True)
+    total = max(config.total_steps(steps_per_epoch), 1)
+    warmup = int(config.warmup * total)
+    if config.schedule == "cosine":
+        if warmup == 0:
+            return optax.cosine_decay_schedule(1.0, total)
+        return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, total)
+    # up to the peak and down to nothing, without optax's third phase
+    return optax.linear_onecycle_schedule(total, 1.0, pct_start=config.warmup, pct_final=1.0)
+
+
+class Average(NamedTuple):
+    """Of parameters and running statistics over the steps of a run."""
+
+    params: Params
+    stats: Stats
+
+
+def average(
+    old: Average, new: Average, step: Integer[Array, ""], config: TrainConfig, steps_per_epoch: int
+) -> Average:
+    """The average after this step, 0, 1, ...: old + weight * (new - old).
+
+    The weight is 1 - average_decay, an exponential average, but at first 1 / (steps averaged so far), a plain
+    mean: so the start has no more weight than any other step. With a decay of 1 it stays a plain mean, stochastic
+    weight averaging (Izmailov et al. 2018). Before `average_start` of the run the average is the newest.
+    """
+    assert config.average_decay is not None
+    start = int(config.average_start * config.total_steps(steps_per_epoch)) if config.average_start else 0
+    dtype = jax.tree.leaves(new)[0].dtype
+    averaged = jnp.maximum(step - start, 0).astype(dtype)
+    weight = jnp.maximum(1 - config.average_decay, 1 / (1 + averaged)).astype(dtype)
+    mixed: Average = optax.incremental_update(new, old, weight)
+    return mixed

@@ -1,0 +1,162 @@
+"""Named recipes for CIFAR-10: how far a plain network goes, and how fast.
+
+No choice was made on test images, which each recipe has looked at once. What was tried, on the 5,000 validation
+images of a 45,000/5,000 split, is in BUILD_NOTES.md; `experiments.ablation` shows there what each ingredient is
+worth. `best_model --recipe=NAME` trains on all but HELD_OUT of the 50,000 images, `speedrun --recipe=NAME` on all.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from mlp_jax.data.dataset import Dataset
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.training.augment import Augmentation
+from mlp_jax.training.config import TrainConfig
+
+HELD_OUT = 1000
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What was measured: mean test accuracy (a fraction, all 10,000 images) over `seeds`, and seconds per run.
+
+    Of `best_model` seconds are those of its whole process over the number of seeds, of `speedrun` those from the
+    start of a process that compiles anew.
+    """
+
+    accuracy: float
+    seeds: int
+    seconds: float
+    hardware: str
+
+    def __str__(self) -> str:
+        return (
+            f"expect {100 * self.accuracy:.1f} % on all test images (mean, n = {self.seeds}) in "
+            f"{self.seconds / 60:.1f} minutes per run, on {self.hardware}"
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and how it is trained.
+
+    target: test accuracy, a fraction, that `speedrun` is to reach. expected: None where it was not run.
+    """
+
+    about: str
+    model: MLPConfig
+    training: TrainConfig
+    target: float | None = None
+    expected: Expected | None = None
+
+    @property
+    def digest(self) -> str:
+        """Tells whether network or training have changed since something was run."""
+        return hashlib.sha256(repr((self.model, self.training)).encode()).hexdigest()[:12]
+
+    def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
+        """The same with that source of gradients, and another length if one is given.
+
+        Raises UserError for what cannot be.
+        """
+        epochs = self.training.epochs if epochs is None else epochs
+        return replace(self, training=replace(self.training, gradient=gradient, epochs=epochs))
+
+
+ONE_CORE, TWO_CORES = "one x86-64 core with AVX-512", "two x86-64 cores with AVX-512"
+REPORT = MLPConfig(hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after")
+WIDE = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he")
+BOTTLENECK = MLPConfig(hidden=(512, 512, 512), block="bottleneck", init="he")
+SHORT, MIDDLE = Augmentation(crop=2, flip=True), Augmentation(crop=3, flip=True)
+LONG = Augmentation(crop=4, flip=True, mixup=0.3)
+ADAMW = TrainConfig(
+    optimizer="adamw",
+    learning_rate=2e-3,
+    schedule="one_cycle",
+    warmup=0.25,
+    label_smoothing=0.1,
+    batch_size=500,
+    augmentation=SHORT,
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "report": Recipe(
+            "the report's best network; only how it is trained is new",
+            REPORT,
+            replace(ADAMW, epochs=40, augmentation=MIDDLE),
+            expected=Expected(0.6325, 3, 172, ONE_CORE),
+        ),
+        "plain": Recipe(
+            "no augmentation: the images as they are",
+            replace(WIDE, dropout=0.3),
+            replace(ADAMW, epochs=20, augmentation=None),
+            expected=Expected(0.5852, 3, 295, ONE_CORE),
+        ),
+        "augmented": Recipe(
+            "1024-1024 with layer normalisation; flips, crops and mixup",
+            WIDE,
+            replace(ADAMW, epochs=60, augmentation=LONG),
+            expected=Expected(0.645, 3, 741, ONE_CORE),
+        ),
+        "long": Recipe(
+            "the same, five times as long",
+            WIDE,
+            replace(ADAMW, epochs=300, augmentation=LONG),
+            expected=Expected(0.6886, 1, 3543, ONE_CORE),
+        ),
+        "bottleneck": Recipe(
+            "inverted bottlenecks, with flips and crops",
+            BOTTLENECK,
+            replace(ADAMW, epochs=25, learning_rate=1e-3, augmentation=MIDDLE),
+            expected=Expected(0.6224, 3, 459, ONE_CORE),
+        ),
+        "speedrun": Recipe(
+            "the report's 56.4 %, as soon as possible",
+            REPORT,
+            replace(ADAMW, epochs=8),
+            target=0.564,
+            expected=Expected(0.578, 5, 26, TWO_CORES),
+        ),
+        "speedrun_60": Recipe(
+            "60 %, as soon as possible",
+            REPORT,
+            replace(ADAMW, epochs=20),
+            target=0.60,
+            expected=Expected(0.617, 3, 53, TWO_CORES),
+        ),
+        "augmented_gpu": Recipe(
+            "for a GPU, not run yet: four times as wide as `long`, and seven times as long",
+            replace(WIDE, hidden=(4096, 4096), precision="bf16"),
+            replace(ADAMW, epochs=2000, batch_size=512, learning_rate=1e-3, augmentation=replace(LONG, mixup=0.5)),
+        ),
+        "bottleneck_gpu": Recipe(
+            "for a GPU, not run yet: the inverted bottlenecks of 'Scaling MLPs'",
+            replace(BOTTLENECK, hidden=(1024,) * 7, expansion=4, precision="bf16"),
+            replace(ADAMW, epochs=2000, batch_size=512, learning_rate=5e-4, augmentation=replace(LONG, mixup=0.5)),
+        ),
+        "speedrun_gpu": Recipe(
+            "for a GPU, not run yet: 70 %, as soon as possible",
+            replace(WIDE, hidden=(2048, 2048), precision="bf16"),
+            replace(ADAMW, epochs=400, batch_size=512, augmentation=LONG),
+            target=0.70,
+        ),
+    }
+)
+
+
+def fitted(recipe: Recipe, dataset: Dataset, examples: int) -> tuple[MLPConfig, TrainConfig]:
+    """The recipe's network and training for a data set, of which `examples` images are trained on.
+
+    Elsewhere than on CIFAR-10, images are of another size, and minibatches no larger than there are examples.
+    """
+    height, width, channels = dataset.train_images.shape[1:]
+    model = replace(recipe.model, inputs=math.prod((height, width, channels)), classes=len(dataset.classes))
+    training = replace(recipe.training, batch_size=min(recipe.training.batch_size, examples))
+    if training.augmentation is not None:
+        image = (height, width, channels)
+        training = replace(training, augmentation=replace(training.augmentation, image=image))
+    return model, training

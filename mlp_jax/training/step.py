@@ -1,0 +1,250 @@
+"""One training run as pure functions: its start from a key, a step, an epoch as one loop on the device.
+
+`population` maps them over runs, and holds the host's loop over epochs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Integer, PRNGKeyArray
+
+from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.nn.activations import Array
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.losses import correct
+from mlp_jax.nn.model import MLPConfig, Params, Stats, init, init_stats, update_stats
+from mlp_jax.training.augment import augment, mixup
+from mlp_jax.training.config import OPTIMIZERS, Hyper, TrainConfig, hyper_from, program, steps_per_epoch
+from mlp_jax.training.evaluate import Evaluation
+from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
+
+__all__ = [
+    "OPTIMIZERS", "History", "Hyper", "Metrics", "Observed", "Result", "TrainConfig", "TrainState", "bare",
+    "hyper_from", "init_params", "init_state", "learning_rate", "minibatches", "network", "prepared", "program",
+    "run_epoch", "steps_per_epoch", "train", "train_step", "with_keys",
+]  # fmt: skip
+
+
+class TrainState(NamedTuple):
+    """Everything that a run carries from step to step."""
+
+    params: Params
+    opt_state: optax.OptState
+    stats: Stats
+    order_key: jax.Array
+    dropout_key: jax.Array
+    step: jax.Array  # steps taken so far
+    average: Average | tuple[()] = ()  # with `average_decay`
+
+
+class Metrics(NamedTuple):
+    """Of one minibatch, before its update: J~ in nats, and the accuracy as a fraction."""
+
+    loss: Array
+    accuracy: Array
+
+
+class History(NamedTuple):
+    """The minibatches' loss and accuracy, shape (steps,); the validation split's, shape (epochs,)."""
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    validation_loss: np.ndarray
+    validation_accuracy: np.ndarray
+
+
+Observed = tuple[np.ndarray, ...]
+"""What `population.train`'s `observe` gives for one epoch of one run."""
+
+
+class Result(NamedTuple):
+    """The state that was reached, what was recorded on the way, and "finished", "diverged" or "unfinished".
+
+    An unfinished one stands between two epochs, after `len(history.validation_loss)` of them.
+    """
+
+    state: TrainState
+    history: History
+    status: str
+    observed: tuple[Observed, ...] = ()
+
+
+def init_state(
+    key: PRNGKeyArray,
+    model: MLPConfig,
+    config: TrainConfig,
+    hyper: Hyper | None = None,
+    params: Params | None = None,
+) -> TrainState:
+    """State before the first step; the key is split once, into initialisation, minibatch order and dropout.
+
+    params: what `init_params` gives for the key, if that is at hand.
+    """
+    _, order_key, dropout_key = jax.random.split(key, 3)
+    traced = hyper_from(config) if hyper is None else hyper
+    if params is None:
+        params = init_params(key, model, traced)
+    opt_state = optimizer(config, traced, traced.learning_rate).init(params)
+    stats, step = init_stats(model), jnp.zeros((), jnp.int32)
+    state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
+    if config.average_decay is None:
+        return state
+    # a copy: an epoch's arguments are given away, which one array can be only once
+    return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
+
+
+def network(state: TrainState) -> tuple[Params, Stats]:
+    """What is validated and tested: the average over the run, if there is one, or else the last parameters."""
+    return (state.average.params, state.average.stats) if state.average else (state.params, state.stats)
+
+
+def bare(state: TrainState) -> TrainState:
+    """The state with the bits of its keys in their place: plain numbers alone, for the host and for files."""
+    keys = jax.random.key_data(state.order_key), jax.random.key_data(state.dropout_key)
+    return state._replace(order_key=keys[0], dropout_key=keys[1])
+
+
+def with_keys(state: TrainState) -> TrainState:
+    """The inverse of `bare`."""
+    keys = jax.random.wrap_key_data(state.order_key), jax.random.wrap_key_data(state.dropout_key)
+    return state._replace(order_key=keys[0], dropout_key=keys[1])
+
+
+def init_params(key: PRNGKeyArray, model: MLPConfig, hyper: Hyper) -> Params:
+    """The initial parameters of the run with this key."""
+    return init(jax.random.split(key, 3)[0], model, scale=hyper.init_scale)
+
+
+def train_step(
+    state: TrainState,
+    batch: Split,
+    hyper: Hyper,
+    *,
+    model: MLPConfig,
+    config: TrainConfig,
+    steps_per_epoch: int,
+    held: Callable[[Any], Any] = lambda tree: tree,
+) -> tuple[TrainState, Metrics]:
+    """One update from one minibatch; the gradient comes from the source that `config.gradient` names.
+
+    The minibatch is augmented and its labels smoothed first, as the configuration says; the metrics are of that.
+    `held` is how parameters and optimiser state are held, as a function of the tree that is its own inverse.
+    """
+    key = jax.random.fold_in(state.dropout_key, state.step)
+    source = SOURCES[config.gradient]
+    options = {"l2": hyper.l2, "key": key, "dropout": hyper.dropout}
+    x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config)
+    (loss, traced), grads = source(held(state.params), x, y, model, **options)
+    rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
+    # in any layout: optax works element by element, and Muon on a matrix or its transpose alike
+    updates, opt_state = optimizer(config, hyper, rate).update(held(grads), state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    stats = update_stats(state.stats, traced, model)
+    metrics = Metrics(loss, correct(traced.logits, y).mean(dtype=loss.dtype))
+    new = state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1)
+    if state.average:
+        newest = Average(params, stats)
+        new = new._replace(average=average(state.average, newest, state.step, config, steps_per_epoch))
+    return new, metrics
+
+
+AUGMENTATION = 2**31 - 1
+"""Folded into a step's key for its augmentation: `jax.random.split` gives what small numbers would."""
+
+
+def prepared(key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainConfig) -> Split:
+    """The minibatch as it is learned: augmented, its labels smoothed and mixed; as it is, if nothing is on."""
+    how, (x, y) = config.augmentation, batch
+    mixed = how is not None and how.mixup > 0
+    if mixed or config.label_smoothing:
+        y = jax.nn.one_hot(y, model.classes, dtype=model.dtype)
+        y = optax.smooth_labels(y, config.label_smoothing)
+    if how is None:
+        return Split(x, y)
+    augment_key, mixup_key = jax.random.split(key)
+    x = augment(augment_key, x, how)
+    return Split(*mixup(mixup_key, x, y, how.mixup)) if mixed else Split(x, y)
+
+
+def minibatches(
+    order_key: PRNGKeyArray, epoch: Integer[Array, ""] | int, examples: int, batch_size: int
+) -> Integer[Array, "steps batch"]:
+    """Indices of the minibatches of epoch 0, 1, ...: a fresh permutation, without replacement."""
+    steps = examples // batch_size
+    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), examples)
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def run_epoch(
+    state: TrainState,
+    data: Split,
+    hyper: Hyper,
+    *,
+    model: MLPConfig,
+    config: TrainConfig,
+    stop: Integer[Array, ""] | int | None = None,
+    order: Integer[Array, "steps batch"] | None = None,
+    place: Callable[[Split], Split] = lambda batch: batch,
+) -> tuple[TrainState, Metrics]:
+    """One epoch as one loop on the device, over `order`, or else the run's own minibatches of this epoch.
+
+    `place` may say where a minibatch belongs (`population`: how it is shared out among devices).
+
+    With `stop`, the epoch ends at that number of the run's steps, and the metrics beyond are NaN.
+    """
+    per_epoch = steps_per_epoch(data, config)
+    x, y = jnp.asarray(data.x), jnp.asarray(data.y)
+    if order is None:
+        order = minibatches(state.order_key, state.step // per_epoch, y.shape[0], config.batch_size)
+    count = per_epoch if stop is None else jnp.clip(jnp.asarray(stop) - state.step, 0, per_epoch)
+    metrics = Metrics(*jnp.full((2, per_epoch), jnp.nan, model.dtype))
+
+    def body(i: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, metrics = carry
+        batch = place(Split(x[order[i]], y[order[i]]))
+        options: dict[str, Any] = {"model": model, "config": config, "steps_per_epoch": per_epoch}
+        state, new = train_step(state, batch, hyper, **options, held=_transposed)
+        return state, Metrics(*(jnp.asarray(m).at[i].set(v) for m, v in zip(metrics, new, strict=True)))
+
+    state, metrics = jax.lax.fori_loop(0, count, body, (_hold_transposed(state), metrics))
+    return _hold_transposed(state), metrics
+
+
+def _transposed(tree: Any) -> Any:
+    return jax.tree.map(jnp.transpose, tree)
+
+
+def _hold_transposed(state: TrainState) -> TrainState:
+    """Weights as (outputs, inputs) inside the loop, where `products` wants them so; there and back."""
+    names = ("params", "opt_state", "average")
+    return state._replace(**{name: _transposed(getattr(state, name)) for name in names})
+
+
+def train(
+    key: PRNGKeyArray,
+    splits: Splits,
+    model: MLPConfig,
+    config: TrainConfig,
+    *,
+    on_epoch: Callable[[int, Metrics, Evaluation], None] | None = None,
+) -> Result:
+    """Trains one network: the same key gives the same result, bit for bit, on the same machine and software.
+
+    After each epoch the validation split is evaluated and `on_epoch(epochs so far, the epoch's Metrics of shape
+    (steps,), validation)` is called. A minibatch's or the validation loss that is not finite ends the run as
+    "diverged" at the end of its epoch; the history is kept, without that epoch's validation.
+
+    Raises UserError, before any training, if the batch is larger than the training split, if the data do not fit
+    the model, or if batch normalisation would meet a batch of 1.
+    """
+    from mlp_jax.training import population  # upwards, on purpose: one run is a population of one
+
+    def report(index: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+        if on_epoch is not None:
+            on_epoch(epoch, metrics, validation)
+
+    return population.train([population.Run(key, model, config)], splits, on_epoch=report)[0]
