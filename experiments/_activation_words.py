@@ -6,6 +6,7 @@ from typing import Any
 from experiments import _factors
 from experiments._factors import BEST, DROPOUT
 from experiments._study import Figure
+from mlp_jax import text
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import activation_study as plots
 
@@ -25,7 +26,7 @@ def table(rows: list[results.Row]) -> str:
         "report: test %",
         "status",
     ]
-    return results.table(header, [_cells(row, rows[0]) for row in rows])
+    return text.table(header, [_cells(row, rows[0]) for row in rows])
 
 
 def _cells(row: results.Row, centre: results.Row) -> list[str]:

@@ -1,4 +1,4 @@
-"""The benchmark's contenders of this package: what `population.train` runs, epoch by epoch, without evaluation."""
+"""The benchmark's contenders of this package: the epochs of `train_population`, without evaluation."""
 
 import math
 import time
@@ -12,9 +12,11 @@ import numpy as np
 from experiments import _bench_start
 from experiments._bench_start import Start
 from mlp_jax.data.dataset import Split, Splits
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import population
-from mlp_jax.training.step import TrainConfig, TrainState, steps_per_epoch
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig, steps_per_epoch
+from mlp_jax.training.step import TrainState
 
 VERSION = f"jax {jax.__version__}"
 
@@ -57,7 +59,7 @@ class Contender:
         runs = []
         for net in start.nets:
             config = TrainConfig(**{**net.train, "gradient": contender})
-            runs.append(population.Run(jax.random.key(net.seed), MLPConfig(**_tuples(net.model)), config))
+            runs.append(Run(jax.random.key(net.seed), MLPConfig(**_tuples(net.model)), config))
         # an epoch's program ends with an evaluation: of two examples, it costs nothing
         tiny = Split(start.x[:2], start.y[:2])
         splits = Splits(Split(start.x, start.y), tiny, tiny)

@@ -1,6 +1,7 @@
 """What `best_model` tells of its results: figures, the finding, the table. Pure functions of results.json."""
 
 from experiments import _rows, _study
+from mlp_jax import text
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import best_model as plots
 
@@ -77,7 +78,7 @@ def _against_report(row: results.Row) -> str:
 def table(rows: list[results.Row]) -> str:
     """In %: ours beside the report's."""
     header = ["accuracy", "images", "ours %", "report %"]
-    return "\n\n".join(results.table(header, _lines(row)) for row in rows)
+    return "\n\n".join(text.table(header, _lines(row)) for row in rows)
 
 
 def _lines(row: results.Row) -> list[list[str]]:

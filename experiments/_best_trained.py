@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import _common, _machines, _runs, _study
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results, statistics
 from mlp_jax.training import saved_model
 from mlp_jax.training.evaluate import evaluate, on_device
@@ -80,8 +81,8 @@ def in_evaluation_mode(
     dataset: data.Dataset,
 ) -> results.Row:
     """What the report's script does not measure: validation in evaluation mode, and all test images."""
-    scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
-    test = on_device(data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels), model)
+    scaling = pixels.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
+    test = on_device(data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels), model)
     found = {"validation_accuracy_evaluation_mode": splits.validation, "test_accuracy_all_images": test}
     measured = {
         name: statistics.measured([evaluate(*trained(s), split, model).accuracy for s in states])
@@ -103,7 +104,7 @@ def _model(
     config: "Config", network: MLPConfig, state: TrainState, seed: int, dataset: data.Dataset
 ) -> saved_model.Model:
     """A run's network, and its accuracy on all test images."""
-    scaling = data.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
+    scaling = pixels.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
     about = saved_model.About(
         dataset=dataset.name,
         data_fingerprint=dataset.fingerprint,

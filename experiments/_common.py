@@ -17,16 +17,17 @@ import jax
 from tqdm import tqdm
 
 from experiments import _machines, _place
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
-from mlp_jax.nn.model import MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.training import population
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.population import MOST_GB
 from mlp_jax.training.recipes import RECIPES
-from mlp_jax.training.step import TrainConfig
 
 PROTOCOLS = ("published", "clean")
 # (training batch size, validation split of each protocol); the report's on CIFAR-10, small ones elsewhere.
@@ -56,7 +57,7 @@ class Basic:
     seed: int = option(0, "the first seed")
 
     def __post_init__(self) -> None:
-        one_of("dataset", self.dataset, data.DATASETS)
+        one_of("dataset", self.dataset, DATASETS)
         whole_number("seed", self.seed, 0)
         self._check_seeds(1)
         for name in ("results_dir", "data_dir", "archive"):

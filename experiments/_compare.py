@@ -15,16 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _common
-from mlp_jax import gradcheck
-from mlp_jax.data import dataset as data
+from mlp_jax import data
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import comparison
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.nn.model import MLPConfig, Params
-from mlp_jax.studies import results, statistics
+from mlp_jax.nn.model import Params
+from mlp_jax.studies import statistics
 from mlp_jax.studies.results import Row
+from mlp_jax.text import table
+from mlp_jax.training import population
 from mlp_jax.training import step as train
+from mlp_jax.training.config import TrainConfig, hyper_from, steps_per_epoch
 from mlp_jax.training.evaluate import on_device
-from mlp_jax.training.step import TrainConfig, TrainState
+from mlp_jax.training.history import Result
+from mlp_jax.training.step import TrainState
 
 EPOCHS = {"digits": 10, "cifar10": 5, "synthetic": 10}
 CURVE_POINTS, SHOWN_POINTS = 200, 6
@@ -70,13 +75,13 @@ def compare(
 
     Raises UserError, before any training, as `train.train` does, and if there is no step to compare.
     """
-    steps = train.steps_per_epoch(splits.train, train_config)
+    steps = steps_per_epoch(splits.train, train_config)
     if not (train_config.epochs if train_config.steps is None else train_config.steps):
         raise UserError("there is no step to compare: choose epochs of at least 1")
     splits = splits._replace(train=on_device(splits.train, model), validation=on_device(splits.validation, model))
     recipes = {name: replace(train_config, gradient=name) for name in pair}
     keys = [config.key(number) for number in range(config.seeds)]
-    runs = [{name: train.train(key, splits, model, recipes[name]) for name in pair} for key in keys]
+    runs = [{name: population.train(key, splits, model, recipes[name]) for name in pair} for key in keys]
     batch = data.Split(*(values[: train_config.batch_size] for values in splits.train))
     start = train.init_state(keys[0], model, train_config)
     case = _Case(model, recipes, splits.train, batch, start, train_config.l2, steps)
@@ -102,7 +107,7 @@ def _gradient_program(case: _Case, name: str) -> jax.stages.Compiled:
 
 def _step_program(case: _Case, name: str) -> jax.stages.Compiled:
     step = jax.jit(train.train_step, static_argnames=("model", "config", "steps_per_epoch"))
-    arguments = (case.start, case.batch, train.hyper_from(case.recipes[name]))
+    arguments = (case.start, case.batch, hyper_from(case.recipes[name]))
     options: dict[str, Any] = {"config": case.recipes[name], "steps_per_epoch": case.steps}
     return step.lower(*arguments, model=case.model, **options).compile()
 
@@ -114,7 +119,7 @@ def _leaf_rows(case: _Case, programs: Programs, states: dict[str, TrainState]) -
         grads = {name: jax.device_get(program(*_arguments(case, state))[1]) for name, program in programs.items()}
         first, second = grads.values()
         leaves = zip(*map(jax.tree.leaves, grads.values()), strict=True)
-        for check, pair in zip(gradcheck.compare(second, first, case.model), leaves, strict=True):
+        for check, pair in zip(comparison.compare(second, first, case.model), leaves, strict=True):
             values = {name: _finite(leaf[check.worst]) for name, leaf in zip(grads, pair, strict=True)}
             row = {"kind": "leaf", "leaf": check.leaf, "when": when, "index": list(check.worst), "values": values}
             rows.append({**row, "relative_error": _finite(f"{check.relative_error:.3g}")})
@@ -146,7 +151,7 @@ def parting(first: np.ndarray, second: np.ndarray) -> Row:
     return {"parted_at": parted, **largest}
 
 
-def training_row(runs: dict[str, train.Result]) -> Row:
+def training_row(runs: dict[str, Result]) -> Row:
     """One seed's run by each source; `same_parameters`: at the end, bit for bit; the curves are thinned."""
     losses = {name: run.history.loss for name, run in runs.items()}
     steps = max(map(len, losses.values()))
@@ -184,7 +189,7 @@ def _seconds_per_step(case: _Case) -> dict[str, np.ndarray]:
         state = jax.tree.map(jnp.copy, case.start)
         begun = time.perf_counter()
         for _ in range(epochs):
-            state, metrics = epoch(state, case.train, train.hyper_from(recipe), model=case.model, config=recipe)
+            state, metrics = epoch(state, case.train, hyper_from(recipe), model=case.model, config=recipe)
         metrics.loss.block_until_ready()
         return (time.perf_counter() - begun) / (epochs * case.steps)
 
@@ -236,7 +241,7 @@ def tables(rows: list[Row]) -> str:
 
 def _table(header: list[str], lines: Sequence[Sequence[Any]]) -> str:
     numbers = [[f"{v:.8g}" if isinstance(v, float) else v for v in line] for line in lines]
-    return results.table(header, [["-" if v is None else str(v) for v in line] for line in numbers])
+    return table(header, [["-" if v is None else str(v) for v in line] for line in numbers])
 
 
 def _sentences(trainings: list[Row], step: Row, a: str, b: str) -> str:

@@ -18,8 +18,8 @@ import jax
 import jaxlib.version
 from jax import monitoring
 
+from mlp_jax import machine
 from mlp_jax.errors import UserError
-from mlp_jax.studies import machine
 
 MOST_CPU_DEVICES = 8
 TRIED = "MLP_JAX_TRIED_XLA_FLAGS"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from absl import app
 
 from experiments import _launch, _output
+from mlp_jax import text
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import results
 
@@ -130,7 +131,7 @@ def compared(places: tuple[str, str]) -> tuple[bool, str]:
     if not found:
         lines = [f"same bits: {len(ours['rows'])} rows", *(f"although they differ in {line}" for line in why)]
         return True, "\n".join(lines)
-    table = results.table(["row", "quantity", "values that differ", "by at most"], found)
+    table = text.table(["row", "quantity", "values that differ", "by at most"], found)
     reasons = [f"- {line}" for line in why] or ["- nothing that was recorded"]
     return False, "\n".join([table, "", "What may be why:", *reasons])
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_jax import text
 from mlp_jax.data.dataset import Split
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots.init_study import NAMES
@@ -47,7 +48,7 @@ def shrinkage(rows: Sequence[results.Row], init: str) -> float | None:
 def table(rows: Sequence[results.Row]) -> str:
     """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
     header = ["optimizer", "init", "layers", "validation %", "test %", "dead", "first gradient", "moved", "status"]
-    return results.table(header, [_cells(row) for row in rows])
+    return text.table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:

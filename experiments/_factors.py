@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from experiments import _rows
-from mlp_jax.nn.model import BATCH_NORMS
+from mlp_jax.nn.config import BATCH_NORMS
 from mlp_jax.studies import statistics
 from mlp_jax.studies.results import Row
 

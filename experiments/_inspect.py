@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from experiments._study import Figure
-from mlp_jax.data import dataset as data
+from mlp_jax import data
 from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.saved_model import Model
-from mlp_jax.training.step import TrainConfig, init_state
+from mlp_jax.training.step import init_state
 
 MOST_MISTAKES = 20
 

@@ -10,7 +10,7 @@ from typing import Any
 from experiments import _common, _study
 from experiments._output import note
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import sha256
+from mlp_jax.files import sha256, unsealed
 from mlp_jax.studies import results
 from mlp_jax.training.checkpoint import Checkpoints
 
@@ -61,7 +61,7 @@ def read(job: Job, path: Path) -> results.Row:
     try:
         if (why := results.foreign(content)) is not None:
             raise UserError(f"it was {why}")
-        content = results.unsealed(content)
+        content = unsealed(content)
         if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
             raise KeyError("rows")
         dict(content["config"])
@@ -108,7 +108,7 @@ def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:
     partial, checkpoints = job.folder / "partial.json", job.folder / "checkpoints"
     with contextlib.suppress(UserError):
         if partial.is_file():
-            yield partial, results.unsealed(results.read_json(partial))
+            yield partial, unsealed(results.read_json(partial))
     with contextlib.suppress(UserError):
         if (newest := Checkpoints(checkpoints).newest()) is not None:
             yield checkpoints, newest.about

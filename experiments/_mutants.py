@@ -8,11 +8,12 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mlp_jax.gradcheck import check_gradients
+from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES, ROWS
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results
+from mlp_jax.text import table
 
 CLASS = """
 import numpy as np
@@ -191,4 +192,4 @@ def mutation_table(rows: list[results.Row]) -> str:
         ]
         for row in rows
     ]
-    return results.table(["mistake", "seeded as", "found", "", "what is said"], lines)
+    return table(["mistake", "seeded as", "found", "", "what is said"], lines)

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.data.dataset import Split
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.nn.model import Params
 from mlp_jax.studies import statistics
-from mlp_jax.training.step import Observed, Result
+from mlp_jax.training.history import Observed, Result
 
 
 class Norms(NamedTuple):
@@ -52,7 +53,7 @@ def _norms(params: Params, batch: Split, model: MLPConfig, gradient: str) -> tup
 
 
 def observer(batch: Split, model: MLPConfig, gradient: str) -> Callable[[int, int, Params], Observed]:
-    """`observe` of `population.train`: the norms of every epoch, and with the first ones the weights."""
+    """`observe` of `train_population`: the norms of every epoch, and with the first ones the weights."""
 
     def observe(number: int, epoch: int, params: Params) -> Observed:
         found = norms(params, batch, model, gradient)

@@ -9,12 +9,20 @@ import numpy as np
 import optax
 
 from experiments import _ahead, _common
-from mlp_jax import gradcheck
-from mlp_jax.data import dataset as data
-from mlp_jax.gradcheck import LeafCheck
+from mlp_jax import data, text
+from mlp_jax.data.pixels import normalize
+from mlp_jax.gradcheck.comparison import (
+    LeafCheck,
+    check_equations,
+    compare,
+    compiled,
+    random_params,
+    two_layer_case,
+)
 from mlp_jax.nn import activations, losses
+from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.nn.model import DTYPES, MLPConfig, Params
+from mlp_jax.nn.model import Params
 from mlp_jax.studies import results
 from mlp_jax.training.augment import mixup
 
@@ -82,12 +90,12 @@ def check_architecture(
         return grads
 
     # two programs: in one, XLA would merge what both have in common, and compare it with itself
-    candidate, reference = gradcheck.compiled(candidate), gradcheck.compiled(reference)
+    candidate, reference = compiled(candidate), compiled(reference)
     x = np.asarray(batch.x, config.dtype)
     for seed in seeds:
-        params = gradcheck.random_params(np.random.default_rng(seed), config)
+        params = random_params(np.random.default_rng(seed), config)
         arguments = (params, x, batch.y, jax.random.key(seed))
-        yield gradcheck.compare(candidate(*arguments), reference(*arguments), config)
+        yield compare(candidate(*arguments), reference(*arguments), config)
 
 
 def all_checks(
@@ -102,8 +110,8 @@ def all_checks(
         name, dtype = case
         with jax.enable_x64(True):  # a thread's own
             if name == EQUATIONS:
-                drawn = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-                found = gradcheck.check_equations(*drawn)
+                drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+                found = check_equations(*drawn)
             else:
                 found = check_architecture(
                     replace(networks[name], dtype=dtype),
@@ -120,7 +128,7 @@ def all_checks(
 
 def check_all(config: _common.Common, dataset: data.Dataset) -> list[results.Row]:
     """One row per leaf of every case and dtype, on examples of the dataset."""
-    splits = data.normalize(config.split(dataset), "standardize", dtype=np.float64)
+    splits = normalize(config.split(dataset), "standardize", dtype=np.float64)
     batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
     rows: list[results.Row] = []
     with _common.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
@@ -156,7 +164,7 @@ def summary_table(rows: list[results.Row]) -> str:
         worst = [_worst([row for row in group if row["dtype"] == dtype]) for dtype in DTYPES]
         verdict = "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL"
         lines.append([name, *worst[::-1], verdict])
-    return results.table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
+    return text.table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
 
 
 def _worst(rows: list[results.Row]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments import _claim
 from mlp_jax.studies import results
+from mlp_jax.text import table
 
 Page = dict[str, Any]
 
@@ -45,7 +46,7 @@ def _part(part: Page, folder: Path) -> Iterator[str]:
         yield f"![{caption}](<{path}>)"
         yield f"*{figure['caption']}*"
     for block in part["blocks"]:
-        yield results.table(block["header"], block["rows"]) if "rows" in block else block["text"]
+        yield table(block["header"], block["rows"]) if "rows" in block else block["text"]
     yield f"`{part['command']}`: {part['made']}."
 
 
@@ -55,7 +56,7 @@ def claim_tables(claims: list[results.Row]) -> Iterator[str]:
     for title in dict.fromkeys(claim["part"] for claim in claims):
         rows = [[claim["claim"], claim["report"], *_cells(claim)] for claim in claims if claim["part"] == title]
         yield f"**{title}**"
-        yield results.table(header, rows)
+        yield table(header, rows)
 
 
 def _cells(claim: results.Row) -> list[str]:

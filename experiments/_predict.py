@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import _common
+from mlp_jax import text
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import as_json, write
 from mlp_jax.studies import results
 from mlp_jax.training import saved_model
 from mlp_jax.training.saved_model import printable
@@ -164,7 +166,7 @@ def predictions(model: saved_model.Model, names: list[str], images: Images) -> l
 def table(rows: list[results.Row]) -> str:
     """The two likeliest classes of each picture, probabilities in %."""
     header = ["picture", "class", "probability %", "second class", "probability %"]
-    return results.table(
+    return text.table(
         header,
         [
             [
@@ -199,6 +201,6 @@ def _write(
         "rows": rows,
     }
     try:
-        results.write(path, results.as_json(content))
+        write(path, as_json(content))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; change --results_dir") from error

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import _claim, _claims, _mutants, _page_markdown, ablation, reproduce, speedrun
+from mlp_jax.files import write
 from mlp_jax.studies import results, statistics
+from mlp_jax.text import table
 from mlp_jax.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +37,7 @@ def table_1() -> str:
         report = [f"{100 * ours['report'][name]:.1f}" for name in ("validation_accuracy", "test_accuracy")]
         measured = [results.percent(row[f"{s}_accuracy"]) for row in (ours, other) for s in ("validation", "test")]
         lines.append([str(ours["layers"]), *report, *measured])
-    return f"{results.table(header, lines)}\n\n{_source(published)}\n{_source(clean)}"
+    return f"{table(header, lines)}\n\n{_source(published)}\n{_source(clean)}"
 
 
 def depth_studies() -> list[dict[str, Any]]:
@@ -101,7 +103,7 @@ def benchmark() -> str:
         share = f"{100 * row['fraction_of_peak']:.0f} %"
         ratios = [_ratio(row["faster_than"].get(peer)) for peer in peers]
         lines.append([label, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", share, *ratios])
-    return "\n\n".join([results.table(header, lines), "\n".join(_raced(content) for content in contents)])
+    return "\n\n".join([table(header, lines), "\n".join(_raced(content) for content in contents)])
 
 
 def _raced(content: dict[str, Any]) -> str:
@@ -166,7 +168,7 @@ def recipe_table() -> str:
             ]
         )
         made.append(f"- {name}: {_made_by(content)}")
-    return "\n".join([results.table(header, lines), "", *made])
+    return "\n".join([table(header, lines), "", *made])
 
 
 SPEEDRUNS = ("speedrun", "speedrun_60")
@@ -216,7 +218,7 @@ def faults() -> str:
         ]
         for row in content["rows"]
     ]
-    return f"{results.table(['fault', 'tried', 'survived', 'what you see'], lines)}\n\n- {_made_by(content)}"
+    return f"{table(['fault', 'tried', 'survived', 'what you see'], lines)}\n\n- {_made_by(content)}"
 
 
 PARTS = {
@@ -245,4 +247,4 @@ def updated(text: str) -> str:
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    results.write(readme, updated(readme.read_text(encoding="utf-8")))
+    write(readme, updated(readme.read_text(encoding="utf-8")))

@@ -9,10 +9,12 @@ import numpy as np
 
 from experiments import _common
 from mlp_jax.data.dataset import Splits
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results, statistics
+from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.step import Result, TrainConfig, network, steps_per_epoch
+from mlp_jax.training.history import Result
+from mlp_jax.training.step import network
 
 if TYPE_CHECKING:
     from experiments._runs import Setting

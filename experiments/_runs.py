@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from experiments import _ahead, _common, _rows, _stop, _study
-from mlp_jax.data import dataset as data
 from mlp_jax.data.dataset import Splits
-from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.data.pixels import normalize
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
 from mlp_jax.studies import results
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import Evaluation, on_device
-from mlp_jax.training.step import Metrics, Observed, Result, TrainConfig, steps_per_epoch
+from mlp_jax.training.history import Observed, Result
+from mlp_jax.training.step import Metrics
 
 T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
@@ -50,7 +54,7 @@ def ready(config: _common.Common, study: _study.Study, normalization: str) -> Sp
     programs.forget()
     dataset = config.load()
     study.use(dataset)
-    splits = data.normalize(config.split(dataset), normalization)
+    splits = normalize(config.split(dataset), normalization)
     model = MLPConfig(inputs=splits.train.x.shape[1], classes=len(dataset.classes))
     return Splits(*(on_device(split, model) for split in splits))
 
@@ -111,7 +115,7 @@ def measure(
 
     The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
-    has the runs that finished. `observe`, of a setting with one recipe: as `population.train` has it.
+    has the runs that finished. `observe`, of a setting with one recipe: as `population.train_population` has it.
     """
     study.unfinished.begin()
     recipes = setting.recipes
@@ -173,8 +177,8 @@ def _all_jobs(config: _common.Training, settings: Sequence[Setting]) -> list[_Jo
     return [_Job(setting, setting.recipes[0], seed) for setting in settings for seed in range(config.seeds)]
 
 
-def _population(config: _common.Training, jobs: Sequence[_Job]) -> list[population.Run]:
-    return [population.Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
+def _population(config: _common.Training, jobs: Sequence[_Job]) -> list[Run]:
+    return [Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
 
 
 def _devices(config: _common.Training) -> dict[str, Any]:
@@ -208,7 +212,7 @@ def _train(
     reached = study.unfinished.reached(runs)
     bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
     with _stop.between_epochs_only():
-        found = population.train(
+        found = population.train_population(
             runs,
             splits,
             **_devices(config),

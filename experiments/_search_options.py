@@ -8,8 +8,8 @@ from experiments._common import option
 from experiments._space import Point, Space
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.nn.model import MLPConfig
-from mlp_jax.training.step import TrainConfig, steps_per_epoch
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.training.config import TrainConfig, steps_per_epoch
 
 DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
 DEFAULT_STEPS = 1000

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments._study import Figure
+from mlp_jax import text
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import grid_search as plots
 
@@ -20,7 +21,7 @@ def table(rows: Sequence[Row]) -> str:
     lines: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         lines.setdefault(tuple(row[name] for name in CONFIGURATION), []).append(row)
-    return results.table(header, [_cells(same) for same in lines.values()])
+    return text.table(header, [_cells(same) for same in lines.values()])
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:

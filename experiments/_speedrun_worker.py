@@ -28,9 +28,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     from experiments import _compilation
     from experiments.speedrun import PARTS, Config, chosen
-    from mlp_jax.data import dataset as data
+    from mlp_jax import data
     from mlp_jax.studies import results
     from mlp_jax.training import step as train
+    from mlp_jax.training.config import hyper_from
     from mlp_jax.training.evaluate import evaluate, on_device
     from mlp_jax.training.recipes import fitted
 
@@ -46,7 +47,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     jax.block_until_ready(images.x)
     marks.append(time.perf_counter())
 
-    hyper = train.hyper_from(training, model)
+    hyper = hyper_from(training, model)
     state = train.init_state(jax.random.key(job["seed"]), model, training, hyper)
     step = partial(train.run_epoch, hyper=hyper, model=model, config=training)
     epoch = jax.jit(step, donate_argnums=0).lower(state, images).compile()

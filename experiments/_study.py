@@ -13,11 +13,12 @@ from experiments._common import Basic, changed, of_result
 from experiments._output import note
 from experiments._records import Records
 from experiments._unfinished import Unfinished
-from mlp_jax.data import dataset as data
+from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import as_json, sealed, unsealed, write
 from mlp_jax.studies import results
 from mlp_jax.training.blocks import Run
-from mlp_jax.training.step import Result
+from mlp_jax.training.history import Result
 
 
 class Figure(NamedTuple):
@@ -76,7 +77,7 @@ class Study:
         if not self._partial.exists():
             return []
         try:
-            content = results.unsealed(results.read_json(self._partial))
+            content = unsealed(results.read_json(self._partial))
             self._check_origin(content)
         except UserError as error:
             set_aside(self._partial, f"{self._partial} cannot be used: {error}")
@@ -147,12 +148,12 @@ class Study:
             self._records.add(self.fingerprint, run, result, about)
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
-        self.write_file(path, results.as_json(content))
+        self.write_file(path, as_json(content))
 
     def write_file(self, path: Path, content: str | bytes) -> None:
         """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
         try:
-            results.write(path, content)
+            write(path, content)
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
@@ -163,7 +164,7 @@ class Study:
         self.rows.append(row)
         self.unfinished.forget()
         if self.writes:
-            self._write(self._partial, results.sealed(self._content()))
+            self._write(self._partial, sealed(self._content()))
 
     def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
         """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
@@ -181,7 +182,7 @@ class Study:
                 {"file": name, "caption": figure.caption, "sha256": results.sha256(figure.content)}
                 for name, figure in figures.items()
             ]
-        self._write(path, results.sealed({**self._content(), **more}))
+        self._write(path, sealed({**self._content(), **more}))
         self._partial.unlink(missing_ok=True)
         if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for
             shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)

@@ -19,7 +19,7 @@ from mlp_jax.studies import results
 from mlp_jax.training import checkpoint
 from mlp_jax.training.blocks import Run, key_data
 from mlp_jax.training.checkpoint import Checkpoints, Stored
-from mlp_jax.training.step import Result
+from mlp_jax.training.history import Result
 
 
 def identity(run: Run) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, whole_number
-from mlp_jax.nn.model import MLPConfig
-from mlp_jax.training.step import TrainConfig, hyper_from, init_state, minibatches
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.training.config import TrainConfig, hyper_from
+from mlp_jax.training.step import init_state, minibatches
 
 FIRST_STEPS = 20
 """Steps whose losses are compared, before anything is timed."""

@@ -4,9 +4,9 @@ Hypothesis: flips and crops are worth most of what a modern recipe gains; what r
 dropout, weight decay) costs accuracy as long as training is short; the optimisers differ little.
 
 The recipe (--recipe, one of mlp_jax/training/recipes.py) is the base. Every variation changes one ingredient:
-takes it away, puts another in its place, or adds one; learning rates are the base's, except where an optimiser needs one of
-another size (its name tells). Both are trained on the same seeds, so differences are paired. On CIFAR-10 the split
-is 45,000/5,000, the one on which the recipes were chosen; no test image is looked at.
+takes it away, puts another in its place, or adds one; learning rates are the base's, except where an optimiser
+needs one of another size (its name tells). Both are trained on the same seeds, so differences are paired. On
+CIFAR-10 the split is 45,000/5,000, the one on which the recipes were chosen; no test image is looked at.
 
   TFDS_DATA_DIR=... python -m experiments.ablation --dataset=cifar10 --seeds=4
 
@@ -21,7 +21,7 @@ from typing import Any
 from experiments import _common, _launch, _rows, _runs, _study
 from experiments._common import option
 from experiments._study import Figure
-from mlp_jax.data import dataset as data
+from mlp_jax import data, text
 from mlp_jax.errors import UserError, one_of, whole_number
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import activation_study as plots
@@ -259,7 +259,7 @@ def table(rows: Sequence[results.Row]) -> str:
                 low if low == "-" else f"{low} to {high}",
             ]
         )
-    return results.table(header, lines)
+    return text.table(header, lines)
 
 
 if __name__ == "__main__":

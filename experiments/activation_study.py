@@ -27,11 +27,11 @@ from typing import Any
 from experiments import _common, _factors, _launch, _rows, _runs, _study
 from experiments._activation_words import figures, finding, table
 from experiments._common import option
-from mlp_jax.data import dataset as data
+from mlp_jax import data
 from mlp_jax.errors import in_range, one_of, whole_number
 from mlp_jax.nn.activations import ACTIVATIONS
-from mlp_jax.nn.model import BATCH_NORMS, MLPConfig
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
+from mlp_jax.training.config import TrainConfig
 
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]  # what the report page asks for
 

@@ -27,7 +27,8 @@ from typing import Any
 from experiments import _bench_measure, _common, _launch, _study, _workloads
 from experiments._bench_worker import MODULES
 from experiments._common import option
-from mlp_jax.data import dataset as data
+from mlp_jax import data, text
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import benchmark as plots
@@ -88,7 +89,7 @@ def run(config: Config) -> bool:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     dataset = config.load()
     study.use(dataset)
-    splits = data.normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
+    splits = normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
     examples, inputs = splits.train.x.shape
     loads = [_workloads.workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
     largest = max(network.train.batch_size for load in loads for network in load.networks)
@@ -145,7 +146,7 @@ def table(rows: list[results.Row]) -> str:
         "of peak",
         "faster than torch",
     ]
-    return results.table(
+    return text.table(
         [*header, "memory [MB]", "compile [s]", "start [s]", "status"], [_cells(row) for row in rows]
     )
 

@@ -36,13 +36,13 @@ from experiments import _common, _inspect, _launch, _predict, _rows, _runs, _stu
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._best_trained import FILE, NORMALIZATION, kept, train
 from experiments._common import option
-from mlp_jax.data import dataset as data
+from mlp_jax import data
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError, one_of, user_path, whole_number
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import saved_model
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.recipes import HELD_OUT, RECIPES, Recipe, fitted
-from mlp_jax.training.step import TrainConfig
 
 TITLE = "The best model (Question 4)"
 CAVEAT = (
@@ -63,7 +63,7 @@ class Config(_common.Tuned):
 
     recipe: str | None = option(
         None,
-        f"one of {', '.join(RECIPES)}: a whole network and its training (mlp_jax/training/recipes.py), for cifar10",
+        f"one of {', '.join(RECIPES)}: a whole network and its training (in training/recipes.py), for cifar10",
     )
     hidden: str = option("400,400,400", "width of each hidden layer, with commas")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")

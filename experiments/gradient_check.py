@@ -24,14 +24,15 @@ from experiments import _common, _compare, _launch, _mutants, _own_gradients, _s
 from experiments._common import option
 from experiments._study import Figure
 from mlp_jax import gradcheck
-from mlp_jax.data import dataset as data
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck import process
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.gradcheck.witness import trusted_witness
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import gradient_check as plots
 
@@ -126,7 +127,7 @@ def run(config: Config) -> bool:
 
     Raises UserError, before anything is written, if `jax.grad` itself is computed wrong here.
     """
-    gradcheck.trusted_witness()
+    trusted_witness()
     if config.target is not None:
         return run_target(config, config.target)
     return run_own(config) if config.compare is None else run_compare(config, config.compare)
@@ -152,7 +153,7 @@ def run_target(config: Config, place: str) -> bool:
         remarks=report.remarks,
         findings=findings,
         notes=list(report.notes),
-        witness=gradcheck.trusted_witness(),
+        witness=trusted_witness(),
     )
     print(f"{report}\n\n{path}")
     return report.passed
@@ -163,11 +164,11 @@ def run_compare(config: Config, names: str) -> bool:
     study = _study.Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
-    splits = data.normalize(config.split(dataset), "standardize")
+    splits = normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
     rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
     study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
-    path = study.finish(witness=gradcheck.trusted_witness())
+    path = study.finish(witness=trusted_witness())
     print(f"{_compare.tables(study.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in study.rows)
 
@@ -178,7 +179,7 @@ def run_own(config: Config) -> bool:
     dataset = config.load()
     study.use(dataset)
     study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
-    path = study.finish(figures({"rows": study.rows}), witness=gradcheck.trusted_witness())
+    path = study.finish(figures({"rows": study.rows}), witness=trusted_witness())
     print(own_tables(study.rows))
     passed = all(row["verdict"] == "PASS" for row in study.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")

@@ -39,7 +39,8 @@ from experiments._search_report import table as table
 from experiments._space import Point
 from mlp_jax.data.dataset import Splits
 from mlp_jax.studies import results, statistics
-from mlp_jax.training.step import History, steps_per_epoch
+from mlp_jax.training.config import steps_per_epoch
+from mlp_jax.training.history import History
 
 TITLE = "Question 3: the search for the best two-layer network, and Figure 1"
 CAVEAT = (

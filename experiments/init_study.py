@@ -35,10 +35,10 @@ from experiments._dying import dies, finding, is_dead, majority, table
 from experiments._study import Figure
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.nn.model import INITS, MLPConfig
+from mlp_jax.nn.config import INITS, MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import init_study as plots
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.config import TrainConfig
 
 TITLE = "Initialisation: at which depth does learning die?"
 CAVEAT = (

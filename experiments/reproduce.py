@@ -43,8 +43,9 @@ from experiments import (
 )
 from experiments._common import option
 from experiments._scales import SCALES, Options
-from mlp_jax import gradcheck
 from mlp_jax.errors import UserError, one_of
+from mlp_jax.files import as_json, sealed, write
+from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import results
 
 STUDIES = {
@@ -132,7 +133,7 @@ def run(config: Config) -> bool:
     for job in todo:
         if (check := getattr(job.module, "check", None)) is not None:
             check(job.config)
-    witness = gradcheck.trusted_witness()
+    witness = trusted_witness()
     # interrupted, it has nothing of its own to continue
     study = _study.Study("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
@@ -177,7 +178,7 @@ def _run(job: _keep.Job, fingerprint: str) -> results.Row:
     passed = bool(job.module.run(job.config))
     path = job.folder / "results.json"
     if _machines.is_writer():  # so that keeping it cannot turn a failure into a success
-        results.write(path, results.as_json(results.sealed({**results.read_sealed(path), "passed": passed})))
+        write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
     return {
         "status": "passed" if passed else "failed",
         "seconds": round(time.monotonic() - started, 3),

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from experiments import _common, _launch, _study
 from experiments._common import option
-from mlp_jax.data import dataset as data
+from mlp_jax import data, text
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import results, statistics
@@ -174,7 +174,7 @@ def table(rows: list[results.Row]) -> str:
         ]
         for row in rows
     ]
-    return results.table(header, lines)
+    return text.table(header, lines)
 
 
 def seconds(measured: results.Row) -> str:

@@ -1,11 +1,16 @@
-"""Opening files that somebody names, or may have replaced by something else."""
+"""Files: opened if they are regular, written all at once, and sealed with a digest of what they hold."""
 
 import errno
 import hashlib
+import json
 import os
 import secrets
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
+
+from mlp_jax.errors import UserError
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -46,3 +51,29 @@ def write(path: Path, content: str | bytes) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with a digest of itself, for files that are trusted when they are read again."""
+    return {**content, "seal": _seal(content)}
+
+
+def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What `sealed` was given. Raises UserError if it was altered."""
+    if not isinstance(content, dict) or content.get("seal") != _seal(
+        {k: v for k, v in content.items() if k != "seal"}
+    ):
+        raise UserError("it is altered")
+    return {k: v for k, v in content.items() if k != "seal"}
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    try:
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    except RecursionError as error:  # it could just be read
+        raise UserError("it is nested too deeply") from error

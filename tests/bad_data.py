@@ -14,7 +14,7 @@ from pathlib import Path
 
 from experiments import _common, depth_study
 from mlp_jax.data import cifar10
-from mlp_jax.studies import results
+from mlp_jax.files import sealed
 from tests.test_cifar10 import CLASSES, SHARD, members, pack
 
 
@@ -198,7 +198,7 @@ def _partial(folder, rows=(), **options):
     environment = {"versions": versions, "data_fingerprint": "another", "wall_seconds": 1.0}
     content = {"study": "depth_study", "config": config, "environment": environment, "rows": list(rows)}
     content = json.loads(json.dumps(content))
-    text = json.dumps(results.sealed(content))
+    text = json.dumps(sealed(content))
     (folder / "results" / "depth_study" / "partial.json").write_text(text)
     return folder / "results"
 

@@ -14,8 +14,9 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image
 
-from mlp_jax.data.dataset import Scaling
-from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, RunningStats
+from mlp_jax.data.pixels import Scaling
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer, NormLayer, RunningStats
 from mlp_jax.training import saved_model
 
 

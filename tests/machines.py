@@ -12,11 +12,13 @@ import jax
 import numpy as np
 
 from experiments import _machines
-from mlp_jax.data import dataset
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax import data
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import memory, population
-from mlp_jax.training.population import Run
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2)
@@ -48,22 +50,22 @@ def seven_runs():
 
 def splits():
     """The data."""
-    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
+    return normalize(data.split(synthetic(), validation=130), "standardize")
 
 
 if __name__ == "__main__":
     flags = Flags(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     with _machines.job(flags, {}):
-        fixed, block = memory.footprint(MODEL, FAST, dataset.split(dataset.synthetic(), validation=130), 1)
+        fixed, block = memory.footprint(MODEL, FAST, data.split(synthetic(), validation=130), 1)
         memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
         print(f"{jax.process_count()} processes, {jax.device_count()} devices")
         found = {
             # in chunks that the process with the least memory dictates
-            "digests": [digest(result) for result in population.train(seven_runs(), splits())],
+            "digests": [digest(result) for result in population.train_population(seven_runs(), splits())],
             "memory": memory.least(memory.available(), jax.devices()),
         }
         for number in (2, 4):  # inside a process, and across
-            shared = population.train(seven_runs()[:3], splits(), data_parallel=number)
+            shared = population.train_population(seven_runs()[:3], splits(), data_parallel=number)
             found[f"shared by {number}"] = [result.history.loss.tolist() for result in shared]
         _machines.agree("results", found)
         if _machines.is_writer():

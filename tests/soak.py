@@ -34,6 +34,7 @@ from experiments import (
     grid_search,
     init_study,
 )
+from mlp_jax.files import as_json, write
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import style
 from mlp_jax.training import epoch as programs
@@ -186,9 +187,9 @@ def main() -> None:
         parser.error("--minutes must be at least 1: memory is looked at every 10 s")
     _compilation.set_up()
     found = soak(options.minutes)
-    results.write(options.folder / "soak.json", results.as_json(found))
+    write(options.folder / "soak.json", as_json(found))
     series, floor = (list(zip(*found[name].values(), strict=True)) for name in ("series", "floor"))
-    results.write(options.folder / "soak.svg", figure(series, floor, found["warm_up_seconds"]))
+    write(options.folder / "soak.svg", figure(series, floor, found["warm_up_seconds"]))
     runs = sum(row["runs"] for row in found["rows"])
     print(
         f"{found['megabytes_per_hour']:+.1f} MB an hour after the warm-up, whenever programs were dropped; "

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from mlp_jax.files import as_json, sealed, write
 from mlp_jax.studies import results
 from tests import studies
 from tests.test_cifar10 import members, pack
@@ -244,9 +245,7 @@ def main(_):
         "fell_back": soak.fell_back,
         "complaints": soak.complaints,
     }
-    results.write(
-        studies.ROOT / "experiments" / "results" / "soak_kill.json", results.as_json(results.sealed(content))
-    )
+    write(studies.ROOT / "experiments" / "results" / "soak_kill.json", as_json(sealed(content)))
     print(json.dumps(content["rows"], indent=1), *soak.complaints, sep="\n")
     sys.exit(1 if soak.complaints else 0)
 

@@ -11,13 +11,16 @@ import pytest
 
 from experiments import _factors, activation_study
 from experiments.activation_study import Config, labels, recipe
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import load
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import statistics
 from mlp_jax.training import population
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.step import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = {
@@ -118,10 +121,10 @@ def published(tmp_path_factory):
 
 def test_a_row_is_what_an_independent_run_gives(published):
     centre = published[1]["rows"][0]
-    splits = data.normalize(Config(**FEW, protocol="published").split(data.load("synthetic")), "unit_range")
+    splits = normalize(Config(**FEW, protocol="published").split(load("synthetic")), "unit_range")
     model = MLPConfig(hidden=(8,), activation="leaky_relu", batch_norm="after", inputs=splits.train.x.shape[1])
     how = TrainConfig("adam", 1e-3, weight_decay=1e-3, batch_size=20, epochs=2, validate_in_training_mode=True)
-    _, result = population.train([population.Run(jax.random.key(seed), model, how) for seed in (0, 1)], splits)
+    _, result = population.train_population([Run(jax.random.key(seed), model, how) for seed in (0, 1)], splits)
     assert centre["seeds"] == [0, 1]
     assert centre["validation_accuracy"]["values"][1] == result.history.validation_accuracy[-1]
     tested = evaluate(result.state.params, result.state.stats, splits.test, model)

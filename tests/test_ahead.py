@@ -5,11 +5,14 @@ import pytest
 from jax import monitoring
 
 from experiments import _ahead
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import population
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig
 
 
 def test_items_come_in_order_each_when_its_tasks_are_done(monkeypatch):
@@ -43,10 +46,10 @@ def test_an_error_comes_where_its_item_would():
 
 
 def test_what_is_compiled_ahead_is_not_compiled_again():
-    splits = dataset.normalize(dataset.split(dataset.synthetic(train=200, test=20), validation=40), "standardize")
+    splits = normalize(data.split(synthetic(train=200, test=20), validation=40), "standardize")
     model = MLPConfig(hidden=(3,), inputs=192)
     config = TrainConfig(batch_size=20, steps=12)
-    runs = [population.Run(jax.random.key(seed), model, config) for seed in range(2)]
+    runs = [Run(jax.random.key(seed), model, config) for seed in range(2)]
     asked: list[str] = []
     monitoring.register_event_listener(lambda event, **_: asked.append(event))
 
@@ -58,6 +61,10 @@ def test_what_is_compiled_ahead_is_not_compiled_again():
         return asked.count("/jax/compilation_cache/compile_requests_use_cache")
 
     assert programs(population.compile_ahead) == 3  # the parameters, the rest of the start, the epoch
-    assert programs(population.compile_ahead, population.train) == programs(population.train) > 3
+    assert (
+        programs(population.compile_ahead, population.train_population)
+        == programs(population.train_population)
+        > 3
+    )
     with pytest.raises(UserError, match="larger than the training split"):
-        population.compile_ahead([population.Run(runs[0].key, model, TrainConfig(batch_size=500))], splits)
+        population.compile_ahead([Run(runs[0].key, model, TrainConfig(batch_size=500))], splits)

@@ -3,14 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax.data import dataset
+from mlp_jax import data
 from mlp_jax.data.dataset import Split
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import Layer, MLPConfig
-from mlp_jax.training import step as train
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer
+from mlp_jax.training import population
 from mlp_jax.training.augment import Augmentation, augment, mixup, views
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.step import TrainConfig, prepared
+from mlp_jax.training.step import prepared
 
 IMAGE = (5, 4, 3)
 BATCH = 60
@@ -146,11 +150,11 @@ def test_what_is_out_of_range_is_refused(wrong, message):
 
 def test_rows_in_channel_first_order_are_refused_where_it_matters():
     """A row does not show its order: cropped or mirrored, it would be scrambled in silence."""
-    splits = dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "unit_range")
+    splits = normalize(data.split(synthetic(), validation=130), "unit_range")
     model = MLPConfig(hidden=(), inputs=192)
 
     def train_with(how):
-        return train.train(jax.random.key(0), splits, model, TrainConfig(epochs=0, augmentation=how))
+        return population.train(jax.random.key(0), splits, model, TrainConfig(epochs=0, augmentation=how))
 
     image = (8, 8, 3)
     for how in ({"crop": 1}, {"flip": True}, {"cutout": 2}):

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from experiments import _bench_measure, _bench_numpy, _bench_start, _bench_worker, _workloads, benchmark
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn import gradients
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies.plots import benchmark as plots
-from mlp_jax.training.step import TrainConfig, init_state
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.step import init_state
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = importlib.util.find_spec("torch") is not None
@@ -77,7 +79,7 @@ def test_the_workloads_are_the_reports():
 def folder(tmp_path_factory):
     """Data and starts of the digits, as workers find them."""
     folder = tmp_path_factory.mktemp("bench")
-    split = dataset.normalize(dataset.split(dataset.load("digits"), validation=200), "standardize").train
+    split = normalize(data.split(data.load("digits"), validation=200), "standardize").train
     _workloads.write_data(folder, split)
     for name in (*_workloads.SINGLE, "population-2"):
         _workloads.write_start(folder, _workloads.workload(name, 64, 10, 3), len(split.y))

@@ -22,10 +22,14 @@ from PIL import Image
 
 from experiments import _inspect, _predict, best_model
 from experiments._rows import MIRROR
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import pixels
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, normalize
 from mlp_jax.errors import UserError
+from mlp_jax.files import sealed
 from mlp_jax.nn import model
-from mlp_jax.studies import results
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.training import saved_model
 
@@ -85,16 +89,16 @@ def test_what_a_run_writes(runs, protocol):
         Image.open(folder / name).load()
     curves, confusion = ((folder / name).read_text() for name in names[:2])
     assert all(label in curves for label in ("epoch", "loss (nats)", "accuracy (%)", "validation"))
-    assert all(name in confusion for name in (*data.synthetic().classes, "true class", "predicted class"))
+    assert all(name in confusion for name in (*synthetic().classes, "true class", "predicted class"))
 
 
 @pytest.mark.parametrize("protocol", ["published", "clean"])
 def test_numbers_agree_with_the_saved_model_applied_to_the_test_images(runs, protocol):
     _, content = runs[protocol]
-    (row,), dataset, loaded = content["rows"], data.synthetic(), saved(runs, protocol)
+    (row,), dataset, loaded = content["rows"], synthetic(), saved(runs, protocol)
     assert loaded.about.seed == row["seeds"][int(np.argmax(row["validation_accuracy"]["values"]))]
     assert loaded.about.data_fingerprint == dataset.fingerprint
-    x = data.normalize(data.split(dataset, validation=200), loaded.scaling.how).test.x
+    x = normalize(data.split(dataset, validation=200), loaded.scaling.how).test.x
     logits = np.asarray(model.forward(loaded.params, x, loaded.config, stats=loaded.stats))
     np.testing.assert_allclose(logits, loaded.logits(dataset.test_images), atol=1e-5)
     right = logits.argmax(axis=1) == dataset.test_labels
@@ -135,11 +139,11 @@ def test_recipes():
 
 
 def test_a_saved_scaling_gives_the_same_inputs_bit_for_bit():
-    dataset = data.synthetic()
+    dataset = synthetic()
     splits = data.split(dataset, validation=200)
-    for how in data.NORMALIZATIONS:
-        rows = data.rows(dataset.test_images[7:8], data.scaling(splits.train.x, how))
-        np.testing.assert_array_equal(rows[0], data.normalize(splits, how).test.x[7])
+    for how in NORMALIZATIONS:
+        rows = pixels.rows(dataset.test_images[7:8], pixels.scaling(splits.train.x, how))
+        np.testing.assert_array_equal(rows[0], normalize(splits, how).test.x[7])
 
 
 IN_ANOTHER_PROCESS = """
@@ -147,7 +151,7 @@ import sys
 from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 8)  # as here
-from mlp_jax.data.dataset import dataset as data; from mlp_jax.training.config import saved_model as export
+from mlp_jax import data; from mlp_jax.training.config import saved_model as export
 loaded = export.load(Path(sys.argv[1]))
 sys.stdout.buffer.write(loaded.logits(data.synthetic().test_images).tobytes())
 """
@@ -157,7 +161,7 @@ def test_a_loaded_model_is_the_same_bit_for_bit_also_in_another_process(runs, tm
     path = runs["published"][0] / "model.safetensors"
     loaded = saved_model.load(path)
     assert saved_model.as_bytes(loaded) == path.read_bytes()
-    logits = loaded.logits(data.synthetic().test_images)
+    logits = loaded.logits(synthetic().test_images)
     line = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(path)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, timeout=120, check=True)
     assert done.stdout == logits.tobytes()
@@ -166,8 +170,8 @@ def test_a_loaded_model_is_the_same_bit_for_bit_also_in_another_process(runs, tm
 @pytest.mark.parametrize("batch_norm", ["none", "before"])
 @pytest.mark.parametrize("how", ["mean_image", "unit_range"])
 def test_round_trip_of_other_networks(runs, batch_norm, how, tmp_path):
-    config = model.MLPConfig(hidden=(3,), inputs=192, classes=10, batch_norm=batch_norm)
-    scaling = data.scaling(data.synthetic().train_images, how)
+    config = MLPConfig(hidden=(3,), inputs=192, classes=10, batch_norm=batch_norm)
+    scaling = pixels.scaling(synthetic().train_images, how)
     params, stats = model.init(jax.random.key(0), config), model.init_stats(config)
     original = replace(saved(runs), config=config, params=params, stats=stats, scaling=scaling)
     saved_model.save(tmp_path / "m", original)
@@ -295,7 +299,7 @@ def test_a_model_of_version_0_2_which_has_no_digest_and_fewer_options_is_read(ru
 )
 def test_every_kind_of_network_is_saved_and_read(runs, tmp_path, options):
     trained = saved_model.load(runs["clean"][0] / "model.safetensors")
-    config = model.MLPConfig(hidden=(4, 4), inputs=trained.config.inputs, **options)
+    config = MLPConfig(hidden=(4, 4), inputs=trained.config.inputs, **options)
     params, stats = model.init(jax.random.key(0), config), model.init_stats(config)
     saved = replace(trained, config=config, params=params, stats=stats)
     (tmp_path / "model").write_bytes(saved_model.as_bytes(saved))
@@ -376,7 +380,7 @@ def test_pictures_of_every_kind(name, tmp_path):
 
 
 def test_a_picture_of_the_models_size_is_unchanged_and_one_turned_by_exif_is_upright(tmp_path):
-    pixels = data.synthetic().test_images[0]
+    pixels = synthetic().test_images[0]
     Image.fromarray(pixels).save(tmp_path / "a.png")
     np.testing.assert_array_equal(_predict.read_picture(str(tmp_path / "a.png"), (8, 8, 3)), pixels)
     exif = Image.Exif()
@@ -459,11 +463,11 @@ def test_the_real_command_line_trains_and_then_names_the_class(tmp_path):
     where = f"--results_dir={tmp_path}"
     done = command(*flags_of({**SMALL, "learning_rate": 0.002}), where)
     assert (done.returncode, done.stderr) == (0, "")
-    dataset, folder = data.synthetic(), tmp_path / "best_model"
+    dataset, folder = synthetic(), tmp_path / "best_model"
     results = (folder / "results.json").read_bytes()
     names = [str(tmp_path / f"picture {i}.png") for i in range(3)]
-    for pixels, name in zip(dataset.test_images, names, strict=False):
-        Image.fromarray(pixels).save(name)
+    for image, name in zip(dataset.test_images, names, strict=False):
+        Image.fromarray(image).save(name)
     done = command("--predict", *names, where)
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads((folder / "predictions.json").read_text())["rows"]
@@ -551,7 +555,7 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(best_model, "figures", lambda content: {})
     monkeypatch.setattr(_inspect, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):
-        (folder / "partial.json").write_text(json.dumps(results.sealed(partial)))
+        (folder / "partial.json").write_text(json.dumps(sealed(partial)))
         if other is not None:
             shutil.copy(other / "model.safetensors", folder)
         if other != source:
@@ -634,9 +638,9 @@ def test_confusion_and_mistakes_by_hand():
 
 def test_weights_become_the_pictures_that_they_weigh():
     """Inputs of a picture that is its own weights: either order of the pixels gives the picture back."""
-    picture = data.synthetic().test_images[:1]
+    picture = synthetic().test_images[:1]
     for how in ("unit_range", "standardize"):
-        rows = data.rows(picture, data.Scaling(how, np.full(1, 127.5), np.full(1, 127.5)))
+        rows = pixels.rows(picture, Scaling(how, np.full(1, 127.5), np.full(1, 127.5)))
         rows /= np.abs(rows).max()
         found = plots.weight_pictures(rows.T, (8, 8, 3), channels_first=how == "unit_range")
         wanted = 127.5 + (picture - 127.5) * (127.5 / np.abs(picture - 127.5).max())
@@ -646,7 +650,7 @@ def test_weights_become_the_pictures_that_they_weigh():
 
 
 def test_the_mosaic_holds_every_picture():
-    pictures = data.synthetic().test_images[:11]
+    pictures = synthetic().test_images[:11]
     whole = plots.mosaic(pictures)
     assert whole.shape == (19, 73, 3)
     np.testing.assert_array_equal(whole[10:18, 19:27], pictures[10])

@@ -10,13 +10,16 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import checkpoint, population
+from mlp_jax.training.blocks import Run
 from mlp_jax.training.checkpoint import Checkpoints
-from mlp_jax.training.population import Run
-from mlp_jax.training.step import TrainConfig, bare
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.step import bare
 
 PLAIN = MLPConfig(hidden=(16,), inputs=192)
 NORMALIZED = dataclasses.replace(PLAIN, batch_norm="before", dropout=0.2)
@@ -35,7 +38,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def splits():
-    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
+    return normalize(data.split(synthetic(), validation=130), "standardize")
 
 
 def observe(number, epoch, params):
@@ -44,7 +47,7 @@ def observe(number, epoch, params):
 
 
 def train(splits, **options):
-    found = population.train(list(RUNS.values()), splits, observe=observe, **options)
+    found = population.train_population(list(RUNS.values()), splits, observe=observe, **options)
     return dict(zip(RUNS, found, strict=True))
 
 

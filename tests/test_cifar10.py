@@ -27,8 +27,8 @@ import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from mlp_jax.data import cifar10, cifar10_prepare
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import cifar10, cifar10_prepare, load
 from mlp_jax.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -89,7 +89,7 @@ def user_error(*words):
 def run(expression, **options):
     """Load in a process of its own, which prints the fingerprint and the heavy modules that it imported."""
     code = (
-        f"import sys; from mlp_jax.data.dataset import dataset as data; print(({expression}).fingerprint);"
+        f"import sys; from mlp_jax import data; print(({expression}).fingerprint);"
         "print({'tensorflow', 'tensorflow_datasets'} & set(sys.modules))"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
@@ -171,7 +171,7 @@ def test_a_killed_preparation_counts_for_nothing(tmp_path):
     kill_once_there(
         (options["data_dir"] / "cifar10").glob,
         "incomplete*",
-        f"from mlp_jax.data.dataset import dataset as data; {call(**options)}",
+        f"from mlp_jax import data; {call(**options)}",
     )
     assert not folder(options).exists()
     assert_loaded(cifar10.load(**options), members(records=500))
@@ -199,7 +199,7 @@ def test_tfds_itself_reads_what_was_prepared(prepared):
 
 
 def test_an_archive_is_not_needed_once_prepared(prepared):
-    dataset = data.load("cifar10", data_dir=prepared, archive="nowhere", cache_dir=prepared / "cache")
+    dataset = load("cifar10", data_dir=prepared, archive="nowhere", cache_dir=prepared / "cache")
     assert_loaded(dataset, members())
 
 
@@ -302,7 +302,7 @@ def no_proxy(monkeypatch):
 
 @pytest.mark.usefixtures("no_proxy")
 def test_prepare_over_http(server, tmp_path):
-    dataset = data.load("cifar10", data_dir=tmp_path, archive=f"{server}/archive", cache_dir=tmp_path)
+    dataset = load("cifar10", data_dir=tmp_path, archive=f"{server}/archive", cache_dir=tmp_path)
     assert_loaded(dataset, members())
 
 
@@ -547,7 +547,7 @@ def test_preparing_again_replaces_the_cache(copy, tmp_path):
 
 
 def test_writers_at_the_same_time(copy):
-    command = [sys.executable, "-c", f"from mlp_jax.data.dataset import dataset as data; {call(**copy)}"]
+    command = [sys.executable, "-c", f"from mlp_jax import data; {call(**copy)}"]
     for process in [subprocess.Popen(command) for _ in range(2)]:
         assert process.wait() == 0
     assert_loaded(cifar10.load(**copy), members())
@@ -557,7 +557,7 @@ def test_writers_at_the_same_time(copy):
 def test_a_killed_writer_leaves_no_cache(tmp_path):
     code = f"""
 import pathlib, numpy as np
-from mlp_jax.data.dataset import cifar10; from mlp_jax.data.dataset import dataset as data
+from mlp_jax.data import cifar10; from mlp_jax import data
 images, labels = np.zeros((50_000, 32, 32, 3), np.uint8), np.zeros(50_000, int)
 dataset = data.Dataset("big", images, labels, images, labels, ("a",), "none")
 cifar10._write_cache(pathlib.Path({str(tmp_path)!r}) / "cache", dataset, {{}})

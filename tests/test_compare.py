@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 
 from experiments import _common, _compare
-from mlp_jax.data import dataset
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
+from mlp_jax.files import as_json, write
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Activation
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.losses import loss
-from mlp_jax.nn.model import MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.training import population
 from mlp_jax.training import step as train
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import History, Result
 
 PAIR = ("autodiff", "manual")
 CONFIG = _common.Common(dataset="synthetic", seeds=2, seed=5)
@@ -45,7 +48,7 @@ STEP_ROW = {
 
 @pytest.fixture(scope="module")
 def splits():
-    return dataset.normalize(CONFIG.split(dataset.synthetic()), "standardize")
+    return normalize(CONFIG.split(synthetic()), "standardize")
 
 
 def compare_untimed(*arguments):
@@ -92,7 +95,7 @@ def test_anything_else_is_one_clear_line(text):
     ],
 )
 def test_a_mistake_is_found_before_any_training(change, message, splits, monkeypatch):
-    monkeypatch.setattr(train, "train", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(population, "train", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(UserError, match=message):
         _compare.compare(CONFIG, splits, MODEL, dataclasses.replace(RECIPE, **change), PAIR)
 
@@ -128,7 +131,7 @@ def test_parting_where_a_curve_is_not_finite_or_ends():
 @pytest.mark.optimized
 def test_rows_of_a_relu_network(relu, tmp_path):
     assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2 + ["step"]
-    results.write(tmp_path / "rows.json", results.as_json({"rows": relu}))
+    write(tmp_path / "rows.json", as_json({"rows": relu}))
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == relu
     for when in ("start", "end"):
         found = errors(relu, when)
@@ -139,7 +142,7 @@ def test_rows_of_a_relu_network(relu, tmp_path):
 @pytest.mark.optimized
 def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
     start = train.init_state(jax.random.key(5), MODEL, RECIPE)
-    states = {"start": start, "end": train.train(jax.random.key(5), splits, MODEL, RECIPE).state}
+    states = {"start": start, "end": population.train(jax.random.key(5), splits, MODEL, RECIPE).state}
     x, y = (values[:50] for values in splits.train)
     true = jax.jit(jax.grad(lambda params: loss(params, x, y, MODEL, l2=RECIPE.l2)))
     for when, state in states.items():
@@ -152,7 +155,7 @@ def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
 @pytest.mark.optimized
 def test_a_relu_network_never_parts(relu, splits):
     for row, seed in zip(of_kind(relu, "training"), (5, 6), strict=True):
-        result = train.train(jax.random.key(seed), splits, MODEL, RECIPE)
+        result = population.train(jax.random.key(seed), splits, MODEL, RECIPE)
         assert row["seed"] == seed
         assert set(row["parted_at"].values()) == {None}
         assert row["same_parameters"]
@@ -257,7 +260,7 @@ def test_a_broken_derivative_shows_in_its_leaves_and_parts_the_curves(splits, mo
 def test_a_diverged_run_keeps_its_row(splits, tmp_path):
     config, wild = dataclasses.replace(CONFIG, seeds=1), dataclasses.replace(RECIPE, learning_rate=1e8)
     rows = compare_untimed(config, splits, MODEL, wild, PAIR)
-    results.write(tmp_path / "rows.json", results.as_json({"rows": rows}))
+    write(tmp_path / "rows.json", as_json({"rows": rows}))
     (row,) = of_kind(rows, "training")
     assert row["status"] == "diverged"
     assert row["validation_accuracy"] == {"autodiff": None, "manual": None}
@@ -266,9 +269,9 @@ def test_a_diverged_run_keeps_its_row(splits, tmp_path):
 
 
 def test_a_long_curve_is_thinned_to_its_ends(splits):
-    history = train.History(*(np.linspace(3, 1, 5000, dtype=np.float32) for _ in range(4)))
+    history = History(*(np.linspace(3, 1, 5000, dtype=np.float32) for _ in range(4)))
     state = train.init_state(jax.random.key(0), MODEL, RECIPE)
-    result = train.Result(state, history, "finished")
+    result = Result(state, history, "finished")
     curve = _compare.training_row({"autodiff": result, "manual": result})["curve"]
     assert len(curve["step"]) == len(curve["manual"]) == _compare.CURVE_POINTS
     assert (curve["step"][0], curve["step"][-1]) == (0, 4999)

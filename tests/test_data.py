@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mlp_jax.data import dataset as data
-from mlp_jax.data.dataset import Dataset, Split, Splits, normalize, split
+from mlp_jax.data import load
+from mlp_jax.data.dataset import Dataset, Split, Splits, split
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import NORMALIZATIONS, normalize
 from mlp_jax.errors import UserError
 
 LAYOUTS = {"mean_image": "HWC", "unit_range": "CHW", "standardize": "HWC"}
@@ -25,7 +27,7 @@ def arrays(train=6, test=3, classes=("a", "b")):
 
 def test_load_names_the_valid_names():
     with pytest.raises(UserError, match="digits, cifar10, synthetic") as caught:
-        data.load("cifar-10")
+        load("cifar-10")
     assert "'cifar10'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -70,7 +72,7 @@ def test_fingerprint_sees_every_array(field):
 
 
 def test_digits_are_the_same_on_every_machine():
-    digits = data.load("digits")
+    digits = load("digits")
     assert digits.train_images.shape == (1497, 8, 8, 1)
     assert digits.test_images.shape == (300, 8, 8, 1)
     assert digits.train_images.max() == 255
@@ -79,7 +81,7 @@ def test_digits_are_the_same_on_every_machine():
 
 
 def test_synthetic_is_learnable_but_not_trivial():
-    dataset = data.load("synthetic")
+    dataset = load("synthetic")
     rows = normalize(split(dataset, validation=100), "standardize")
     model = LogisticRegression(C=1e-3).fit(rows.train.x, rows.train.y)
     assert 0.6 < model.score(rows.test.x, rows.test.y) < 0.95
@@ -87,8 +89,8 @@ def test_synthetic_is_learnable_but_not_trivial():
 
 
 def test_synthetic_depends_on_its_seed_alone():
-    assert data.synthetic(3).fingerprint == data.synthetic(3).fingerprint != data.synthetic(4).fingerprint
-    small = data.synthetic(train=7, test=2, size=4, channels=1, classes=2)
+    assert synthetic(3).fingerprint == synthetic(3).fingerprint != synthetic(4).fingerprint
+    small = synthetic(train=7, test=2, size=4, channels=1, classes=2)
     assert small.train_images.shape == (7, 4, 4, 1)
     assert small.test_labels.shape == (2,)
 
@@ -123,9 +125,9 @@ def test_split_rejects(sizes):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("how", data.NORMALIZATIONS)
+@pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_normalize_shapes_and_types(how, dtype):
-    parts = split(data.synthetic(), validation=100)
+    parts = split(synthetic(), validation=100)
     rows = normalize(parts, how, dtype=dtype)
     for part, before in zip(rows, parts, strict=True):
         assert part.x.shape == (len(before.x), 8 * 8 * 3)
@@ -136,14 +138,14 @@ def test_normalize_shapes_and_types(how, dtype):
 
 
 def test_mean_image_is_centred_and_unscaled():
-    parts = split(data.synthetic(), validation=100)
+    parts = split(synthetic(), validation=100)
     rows = normalize(parts, "mean_image", dtype=np.float64)
     np.testing.assert_allclose(rows.train.x.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(np.ptp(rows.test.x, axis=0), np.ptp(parts.test.x, axis=0).reshape(-1), atol=1e-9)
 
 
 def test_standardize_centres_and_scales_each_channel():
-    parts = split(data.synthetic(), validation=100)
+    parts = split(synthetic(), validation=100)
     channels = normalize(parts, "standardize", dtype=np.float64).train.x.reshape(-1, 3)
     np.testing.assert_allclose(channels.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(channels.std(axis=0), 1, atol=1e-12)
@@ -157,7 +159,7 @@ def test_unit_range_is_the_formula_of_question_4():
     assert (train.x.min(), train.x.max()) == (-1, 1)
 
 
-@pytest.mark.parametrize("how", data.NORMALIZATIONS)
+@pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_order_of_the_columns(how):
     """One bright value at row 1, column 0, channel 2 of a 2x3x3 image must come out where the layout says."""
     image = np.full((1, 2, 3, 3), 10, np.uint8)
@@ -168,20 +170,20 @@ def test_order_of_the_columns(how):
     assert rows.test.x[0].argmax() == expected
 
 
-@pytest.mark.parametrize("how", data.NORMALIZATIONS)
+@pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_statistics_come_from_the_training_split_only(how):
-    parts = split(data.synthetic(), validation=100)
+    parts = split(synthetic(), validation=100)
     other = parts._replace(validation=Split(255 - parts.validation.x, parts.validation.y))
     np.testing.assert_array_equal(normalize(parts, how).train.x, normalize(other, how).train.x)
     np.testing.assert_array_equal(normalize(parts, how).test.x, normalize(other, how).test.x)
 
 
-@pytest.mark.parametrize("how", data.NORMALIZATIONS)
+@pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_constant_channels_stay_finite(how):
-    dataset = dataclasses.replace(data.synthetic(), train_images=np.full((1000, 8, 8, 3), 7, np.uint8))
+    dataset = dataclasses.replace(synthetic(), train_images=np.full((1000, 8, 8, 3), 7, np.uint8))
     assert all(np.isfinite(part.x).all() for part in normalize(split(dataset, validation=100), how))
 
 
 def test_normalize_names_the_valid_names():
     with pytest.raises(UserError, match="mean_image, unit_range, standardize"):
-        normalize(split(data.synthetic(), validation=100), "zscore")
+        normalize(split(synthetic(), validation=100), "zscore")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import _differ, depth_study
+from mlp_jax.files import as_json
 from mlp_jax.studies import results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +39,7 @@ def differ(*places):
 def altered(path, tmp_path, change):
     content = json.loads(path.read_text())
     change(content)
-    (tmp_path / "results.json").write_text(results.as_json(content))
+    (tmp_path / "results.json").write_text(as_json(content))
     return tmp_path / "results.json"
 
 

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import gradcheck
 from mlp_jax.gradcheck import comparison
+from mlp_jax.gradcheck.comparison import check_equations, two_layer_case
 from mlp_jax.nn import equations
 from mlp_jax.nn.model import Layer
 from tests.mutation import mutants, survives
@@ -15,8 +15,8 @@ EQUATIONS = tuple(f"eq{n}" for n in range(1, 14))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.usefixtures("x64")
 def test_every_equation_against_autodiff(dtype):
-    cases = [gradcheck.two_layer_case(np.random.default_rng(seed), dtype) for seed in range(20)]
-    for checks in gradcheck.check_equations(*cases):
+    cases = [two_layer_case(np.random.default_rng(seed), dtype) for seed in range(20)]
+    for checks in check_equations(*cases):
         assert [check.leaf for check in checks] == list(EQUATIONS)
         assert [check for check in checks if not check.passed] == []
 
@@ -24,13 +24,13 @@ def test_every_equation_against_autodiff(dtype):
 @pytest.mark.parametrize("equation", EQUATIONS)
 @pytest.mark.usefixtures("x64")
 def test_every_break_of_an_equation_is_found(equation, monkeypatch):
-    case = gradcheck.two_layer_case(np.random.default_rng(0))
+    case = two_layer_case(np.random.default_rng(0))
 
     monkeypatch.setattr(comparison, "compiled", lambda function: function)  # compiling takes longer than running
 
     def passes(broken):
         monkeypatch.setattr(comparison, "equations", broken)
-        (checks,) = gradcheck.check_equations(case)
+        (checks,) = check_equations(case)
         return all(check.passed for check in checks)
 
     assert passes(equations)

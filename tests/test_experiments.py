@@ -16,13 +16,16 @@ from absl import flags
 from scipy import stats
 
 from experiments import _launch, _mutants, _own_gradients, _stop, depth_study, gradient_check
-from mlp_jax.data import dataset
+from mlp_jax import data, files
+from mlp_jax.data.digits import synthetic
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Activation
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results, statistics
 from mlp_jax.training.checkpoint import Checkpoints
-from mlp_jax.training.step import History, Result, TrainConfig, init_state
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import History, Result
+from mlp_jax.training.step import init_state
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
@@ -122,7 +125,7 @@ def test_a_mistake_is_one_line_and_status_2(argument, message, monkeypatch, caps
 
 
 def test_an_unwritable_results_directory_is_found_before_the_data_are_loaded(monkeypatch, capsys):
-    monkeypatch.setattr(dataset, "load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
     assert start(monkeypatch, "depth_study", "--results_dir=/dev/null/x") == 2
 
 
@@ -326,7 +329,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     folder = tmp_path / "depth_study"
     content = results.read_sealed(folder / "results.json")
     part = {**content, "rows": content["rows"][:1]}
-    sealed = json.dumps(results.sealed(part))
+    sealed = json.dumps(files.sealed(part))
     (folder / "partial.json").write_text(sealed)
     (folder / "results.json").unlink()
     assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
@@ -348,7 +351,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
             (json.dumps({**json.loads(sealed), "rows": []}), "is altered"),
             (json.dumps({**json.loads(sealed), "rows": None}), "is not a results file of this project"),
             (json.dumps(content), "is altered"),
-            (json.dumps(results.sealed(other)), "written by version 0.0.1 of mlp_jax"),
+            (json.dumps(files.sealed(other)), "written by version 0.0.1 of mlp_jax"),
         ],
         start=1,
     ):
@@ -399,7 +402,7 @@ def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
     rows = [row for row in rows if "leaf" in row]
     assert {row["leaf"] for row in rows if row["case"].startswith("equations")} == {f"eq{n}" for n in range(1, 14)}
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
-    assert {row["data_fingerprint"] for row in rows} == {dataset.synthetic().fingerprint}
+    assert {row["data_fingerprint"] for row in rows} == {synthetic().fingerprint}
     assert re.search(r"^PASS: manual gradients", capsys.readouterr().out, re.MULTILINE)
 
 

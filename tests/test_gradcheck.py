@@ -16,11 +16,12 @@ import pytest
 from experiments import _mutants
 from experiments._mutants import CLASS, FUNCTION, NETWORKS, SEEDS, Seed, candidate, told
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import assert_gradients, check_gradients
+from mlp_jax.gradcheck.check import assert_gradients, check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, LAYER_ROWS, MISTAKES, ROWS
 from mlp_jax.gradcheck.ops import Loss
 from mlp_jax.nn import gradients
-from mlp_jax.nn.model import Layer, MLPConfig
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer
 from tests.solutions import bottleneck, solution
 
 ROOT = Path(__file__).resolve().parent.parent

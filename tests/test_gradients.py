@@ -7,10 +7,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mlp_jax import gradcheck
+from mlp_jax.gradcheck.comparison import check_backward, check_leaf, compare, compiled, random_params
 from mlp_jax.nn import activations, equations, gradients, losses
 from mlp_jax.nn.activations import ACTIVATIONS, Activation
-from mlp_jax.nn.model import BATCH_NORMS, DTYPES, Layer, MLPConfig
+from mlp_jax.nn.config import BATCH_NORMS, DTYPES, MLPConfig
+from mlp_jax.nn.model import Layer
 from tests.mutation import mutants, survives
 
 WIDTHS = (5, 5)  # one shape for most tests: jax compiles each operation once per shape
@@ -20,7 +21,7 @@ def network(seed=0, batch=9, scale=1.0, **options):
     """A configuration, its random parameters, and a batch, whose first row is 0 so that relu meets its kink."""
     config = MLPConfig(**{"hidden": WIDTHS, "inputs": 4, "classes": 3, "dtype": "float64", **options})
     rng = np.random.default_rng(seed)
-    params = gradcheck.random_params(rng, config)
+    params = random_params(rng, config)
     x = scale * rng.normal(size=(batch, config.inputs)).astype(config.dtype)
     x[0] = 0
     first = params[0]
@@ -33,7 +34,7 @@ def failures(candidate, seed=0, batch=9, scale=1.0, *, soft=False, **options):
     params, x, y, config = network(seed, batch, scale, **options)
     if soft:
         y = jnp.asarray(np.random.default_rng(seed).dirichlet(np.ones(config.classes), batch), config.dtype)
-    checks = gradcheck.check_backward(params, x, y, config, candidate=candidate, key=key)
+    checks = check_backward(params, x, y, config, candidate=candidate, key=key)
     return [check for check in checks if not check.passed]
 
 
@@ -105,10 +106,10 @@ def test_random_architectures(hidden, activation, batch_norm, dropout, batch, cl
         if batch_norm == "none":  # dead or saturated units
             params = tuple(layer._replace(b=layer.b.at[0].add(-50 * scale)) for layer in params)
         key = jax.random.key(seed)
-        mine = gradcheck.compiled(lambda p: gradients.gradients(p, x, y, config, l2=l2, key=key))(params)
-        true = gradcheck.compiled(lambda p: jax.grad(losses.loss)(p, x, y, config, l2=l2, key=key))(params)
+        mine = compiled(lambda p: gradients.gradients(p, x, y, config, l2=l2, key=key))(params)
+        true = compiled(lambda p: jax.grad(losses.loss)(p, x, y, config, l2=l2, key=key))(params)
         assert jax.tree.structure(mine) == jax.tree.structure(true)
-        assert [check for check in gradcheck.compare(mine, true, config) if not check.passed] == []
+        assert [check for check in compare(mine, true, config) if not check.passed] == []
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_labels_of_one_class_and_dead_units():
     params = (dead, *params[1:])
     found = gradients.gradients(params, x, jnp.zeros_like(y), config)
     np.testing.assert_array_equal(found[0].w, 0)
-    checks = gradcheck.check_backward(params, x, jnp.zeros_like(y), config, candidate=gradients.gradients)
+    checks = check_backward(params, x, jnp.zeros_like(y), config, candidate=gradients.gradients)
     assert all(check.passed for check in checks)
 
 
@@ -144,9 +145,9 @@ def test_types_are_those_of_the_parameters_whatever_the_rest_is():
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int64"])
 def test_labels_of_any_integer_type(dtype):
     config = MLPConfig(hidden=(), inputs=3, classes=300)
-    params = gradcheck.random_params(np.random.default_rng(0), config)
+    params = random_params(np.random.default_rng(0), config)
     x, y = jnp.ones((2, 3)), np.array([0, 100], dtype)
-    assert all(c.passed for c in gradcheck.check_backward(params, x, y, config, candidate=gradients.gradients))
+    assert all(c.passed for c in check_backward(params, x, y, config, candidate=gradients.gradients))
 
 
 @pytest.mark.usefixtures("x64")
@@ -173,7 +174,7 @@ def test_toy_case_gradients(toy):
 @pytest.mark.usefixtures("x64")
 def test_finite_differences_as_a_third_witness():
     params, x, y, config = network(activation="tanh", batch_norm="after")
-    direction = gradcheck.random_params(np.random.default_rng(7), config)
+    direction = random_params(np.random.default_rng(7), config)
 
     def along(step):
         moved = jax.tree.map(lambda p, d: p + step * d, params, direction)
@@ -261,13 +262,13 @@ def test_check_leaf_reports_the_worst_element_and_nan():
     reference = np.arange(6.0).reshape(2, 3)
     wrong = reference.copy()
     wrong[1, 2] += 1
-    check = gradcheck.check_leaf("w", wrong, reference, 1e-12)
+    check = check_leaf("w", wrong, reference, 1e-12)
     assert check.worst == (1, 2)
     np.testing.assert_allclose(check.relative_error, 1 / np.linalg.norm(reference))
     wrong[0, 1] = np.nan
-    check = gradcheck.check_leaf("w", wrong, reference, 1e-12)
+    check = check_leaf("w", wrong, reference, 1e-12)
     assert check.worst == (0, 1)
     assert not check.passed
-    assert not gradcheck.check_leaf("w", reference.T, reference, 1e-12).passed
-    assert not gradcheck.check_leaf("w", reference, 0 * reference, 1e-12).passed
-    assert gradcheck.check_leaf("w", 0 * reference, 0 * reference, 1e-12).passed
+    assert not check_leaf("w", reference.T, reference, 1e-12).passed
+    assert not check_leaf("w", reference, 0 * reference, 1e-12).passed
+    assert check_leaf("w", 0 * reference, 0 * reference, 1e-12).passed

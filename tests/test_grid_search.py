@@ -12,7 +12,9 @@ import pytest
 from experiments import _common, _runs, grid_search
 from experiments._search_options import DEFAULT, DEFAULT_STEPS, check, lengths, points, recipe, setting
 from experiments._space import Point, Space
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import DATASETS
+from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
@@ -72,7 +74,7 @@ def test_every_configuration_is_tried_once_and_the_best_over_all_seeds(published
 
 def numpy_run(key, rate, l2, steps):
     """The report's script for a network of 4 units: losses, accuracy on each minibatch, on validation."""
-    dataset = data.synthetic()
+    dataset = synthetic()
     pixels = dataset.train_images.reshape(len(dataset.train_images), -1).astype(np.float64)
     x, y = pixels[:-200], dataset.train_labels[:-200]
     validation, labels = pixels[-200:] - x.mean(axis=0), dataset.train_labels[-200:]
@@ -236,7 +238,7 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(m
         grid_search.run(config)
 
 
-@pytest.mark.parametrize("dataset", data.DATASETS)
+@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("protocol", _common.PROTOCOLS)
 @pytest.mark.parametrize("search", ["grid", "random"])
 def test_the_defaults_are_a_search(dataset, protocol, search):

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 
 from experiments import _norms, init_study
-from mlp_jax.data import dataset
+from mlp_jax import data
 from mlp_jax.data.dataset import Split
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn import losses
-from mlp_jax.nn.model import Layer, MLPConfig, forward, init
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer, forward, init
 from mlp_jax.studies import statistics
 from mlp_jax.training import population
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.step import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
@@ -43,7 +46,7 @@ def content(tmp_path_factory):
 def synthetic():
     """The splits of `SMALL`, made without the study."""
     config = init_study.Config(**SMALL)
-    return dataset.normalize(config.split(dataset.load("synthetic")), "standardize")
+    return normalize(config.split(data.load("synthetic")), "standardize")
 
 
 def test_the_rows_of_a_small_study(content):
@@ -105,15 +108,15 @@ def test_parameters_are_observed_after_every_epoch():
     splits = synthetic()
     model = MLPConfig(hidden=(8,), inputs=splits.train.x.shape[1], init="he")
     recipe = TrainConfig(optimizer="adam", batch_size=20, epochs=2, decay=1.0)
-    runs = [population.Run(jax.random.key(n), model, recipe) for n in (0, 1)]
+    runs = [Run(jax.random.key(n), model, recipe) for n in (0, 1)]
     seen = {}
 
     def observe(number, epoch, params):
         seen[number, epoch] = params
         return (params[0].b,)
 
-    found = population.train(runs, splits, observe=observe)
-    plain = population.train(runs, splits)
+    found = population.train_population(runs, splits, observe=observe)
+    plain = population.train_population(runs, splits)
     assert seen.keys() == {(number, epoch) for number in (0, 1) for epoch in (0, 1, 2)}
     for number, (ours, other) in enumerate(zip(found, plain, strict=True)):
         for a, b, last in zip(
@@ -200,7 +203,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[str(options) for options, _ in MISTAKES])
 def test_mistakes_are_found_before_the_data_are_loaded(options, message, monkeypatch, tmp_path):
-    monkeypatch.setattr(dataset, "load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(UserError, match=message):
         init_study.run(init_study.Config(**options, results_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())

@@ -9,8 +9,8 @@ import pytest
 
 from experiments._mutants import CLASS, FUNCTION, NETWORK, candidate, told
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import check_gradients
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.gradcheck.check import check_gradients
+from mlp_jax.nn.config import MLPConfig
 from tests.solutions import solution
 
 TANH = (np.tanh, lambda z: 1 - np.tanh(z) ** 2)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from experiments import depth_study, init_study
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.pixels import NORMALIZATIONS, normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.training import population
 from mlp_jax.training import step as train
-from mlp_jax.training.population import Run
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig
 
 SMALL = MLPConfig(hidden=(4,), inputs=64)
 RECIPE = TrainConfig(learning_rate=0.05, batch_size=100, epochs=1)
@@ -22,7 +23,7 @@ RECIPE = TrainConfig(learning_rate=0.05, batch_size=100, epochs=1)
 
 @pytest.fixture(scope="module")
 def digits():
-    return dataset.normalize(dataset.split(dataset.digits(), validation=200), "standardize")
+    return normalize(data.split(data.digits(), validation=200), "standardize")
 
 
 def bits(result):
@@ -35,18 +36,18 @@ def test_a_thousand_networks_at_once(digits):
         rate = 0.01 * (1 + number % 7)
         return Run(jax.random.key(number), SMALL, dataclasses.replace(RECIPE, learning_rate=rate))
 
-    found = population.train([run(number) for number in range(1000)], digits)
+    found = population.train_population([run(number) for number in range(1000)], digits)
     assert {result.status for result in found} == {"finished"}
     assert len({bits(result)[0] for result in found}) == 1000
     for number in (0, 499, 999):
         one = run(number)
-        assert bits(train.train(one.key, digits, one.model, one.config)) == bits(found[number])
+        assert bits(population.train(one.key, digits, one.model, one.config)) == bits(found[number])
 
 
 def test_sixteen_layers_one_of_them_4096_wide(digits):
     hidden = (4096, *[8] * 14)
     model = MLPConfig(hidden=hidden, inputs=64, init="he")
-    result = train.train(jax.random.key(0), digits, model, dataclasses.replace(RECIPE, learning_rate=1e-3))
+    result = population.train(jax.random.key(0), digits, model, dataclasses.replace(RECIPE, learning_rate=1e-3))
     assert result.status == "finished"
     assert [layer.w.shape[1] for layer in result.state.params] == [*hidden, 10]
     assert result.history.loss.shape == (12,)
@@ -56,15 +57,15 @@ def test_sixteen_layers_one_of_them_4096_wide(digits):
 
 def test_a_batch_of_all_images(digits):
     whole = dataclasses.replace(RECIPE, batch_size=1297)
-    assert train.train(jax.random.key(0), digits, SMALL, whole).history.loss.shape == (1,)
+    assert population.train(jax.random.key(0), digits, SMALL, whole).history.loss.shape == (1,)
     with pytest.raises(
         UserError, match="batch_size 1298 is larger than the training split of 1297: choose at most"
     ):
-        train.train(jax.random.key(0), digits, SMALL, dataclasses.replace(whole, batch_size=1298))
+        population.train(jax.random.key(0), digits, SMALL, dataclasses.replace(whole, batch_size=1298))
 
 
 def test_no_epoch_leaves_the_network_as_it_starts(digits):
-    result = train.train(jax.random.key(3), digits, SMALL, dataclasses.replace(RECIPE, epochs=0))
+    result = population.train(jax.random.key(3), digits, SMALL, dataclasses.replace(RECIPE, epochs=0))
     start = train.init_state(jax.random.key(3), SMALL, RECIPE)
     assert result.status == "finished"
     assert all(len(values) == 0 for values in result.history)
@@ -90,25 +91,25 @@ def test_a_study_that_needs_an_epoch(tmp_path):
 def one_per_class(classes=10):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (classes, 4, 4, 1), dtype=np.uint8), np.arange(classes)
-    return dataset.Dataset("tiny", images, labels, images, labels, tuple("abcdefghij"[:classes]))
+    return data.Dataset("tiny", images, labels, images, labels, tuple("abcdefghij"[:classes]))
 
 
 def test_one_image_per_class():
     parts = depth_study.Config().split(one_per_class())
     assert [len(part.y) for part in parts] == [5, 5, 10]
-    splits = [dataset.normalize(parts, how) for how in dataset.NORMALIZATIONS]
+    splits = [normalize(parts, how) for how in NORMALIZATIONS]
     assert all(np.isfinite(part.x).all() for three in splits for part in three)
     model = MLPConfig(hidden=(4,), inputs=16, batch_norm="after")
     config = TrainConfig(learning_rate=0.01, batch_size=5, epochs=2)
-    result = train.train(jax.random.key(0), splits[-1], model, config)
+    result = population.train(jax.random.key(0), splits[-1], model, config)
     assert result.status == "finished"
 
 
 def test_images_that_are_all_alike_or_only_one():
     same = dataclasses.replace(one_per_class(2), train_images=np.full((2, 4, 4, 1), 7, np.uint8), fingerprint="")
-    splits = dataset.normalize(dataset.split(same, validation=1), "standardize")
+    splits = normalize(data.split(same, validation=1), "standardize")
     assert not splits.train.x.any()
     with pytest.raises(
         UserError, match="every split needs a whole number of at least 1 image: train=0, validation=1"
     ):
-        dataset.split(one_per_class(1), validation=1)
+        data.split(one_per_class(1), validation=1)

@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 
 from mlp_jax.errors import UserError
 from mlp_jax.nn import losses
-from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, init
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer, NormLayer, init
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 100, 1e4])

@@ -24,7 +24,7 @@ STUDY = {"dataset": "synthetic", "hidden": 4, "epochs": 1, "seeds": 2, "learning
 # before the same command line: a process counts as lost sooner, and the data may be what `data` says
 IMPATIENT = """
 from experiments import _machines
-from mlp_jax.data.dataset import dataset as data
+from mlp_jax import data
 _machines.SILENCE = 5.0
 def other(*arguments, **options):
     {data}
@@ -101,7 +101,7 @@ def test_populations_on_two_processes_of_two_devices(process):
     """The bits of one process; a minibatch shared inside a process, and by both."""
     place = (f"localhost:{free_port()}", "2")
     jobs = [process("tests.machines", *place, str(i), devices=2) for i in (0, 1)]
-    here = population.train(machines.seven_runs(), machines.splits(), devices=jax.devices()[:1])
+    here = population.train_population(machines.seven_runs(), machines.splits(), devices=jax.devices()[:1])
     assert [result.status for result in here] == ["finished"] * 6 + ["diverged"]
     (status, out, err), other = ended(jobs)
     assert (status, err, other) == (0, "", (0, "", ""))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mlp_jax.data.dataset import Split
-from mlp_jax.gradcheck import derivation, random_params
+from mlp_jax.gradcheck import derivation
+from mlp_jax.gradcheck.comparison import random_params
 from mlp_jax.nn import losses, matmul, model
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.nn.model import MLPConfig
 from mlp_jax.training import augment
 from mlp_jax.training.evaluate import evaluate
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from experiments._mutants import told
-from mlp_jax.gradcheck import check_gradients
+from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.mistakes import ROWS
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 
 SOURCE = """
 import numpy as np

@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import gradcheck
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.comparison import random_params
+from mlp_jax.nn.config import DTYPES, INITS, MLPConfig
 from mlp_jax.nn.model import (
-    DTYPES,
-    INITS,
     Layer,
-    MLPConfig,
     NormLayer,
     RunningStats,
     dropout_mask,
@@ -48,7 +46,7 @@ def by_hand(params, x, config, stats=None):
 @pytest.mark.usefixtures("x64")
 def test_forward_against_numpy(hidden, batch_norm):
     config = MLPConfig(hidden=hidden, inputs=4, classes=3, batch_norm=batch_norm, dtype="float64")
-    params = gradcheck.random_params(np.random.default_rng(1), config)
+    params = random_params(np.random.default_rng(1), config)
     np.testing.assert_allclose(forward(params, X, config, train=True), by_hand(params, X, config), rtol=1e-10)
     stats = tuple(RunningStats(jnp.full(w, 0.3), jnp.full(w, 2.0)) for w in hidden) if batch_norm != "none" else ()
     found = forward(params, X, config, stats=stats)
@@ -110,7 +108,7 @@ def test_parameters_are_arrays_only():
 
 def test_bottlenecks_and_residual_blocks_are_what_their_papers_say():
     config = MLPConfig(hidden=(5, 5, 5), inputs=4, classes=3, block="bottleneck", expansion=2, activation="gelu")
-    params: Any = gradcheck.random_params(np.random.default_rng(0), config)
+    params: Any = random_params(np.random.default_rng(0), config)
     x = X.astype(np.float32)
     assert config.sizes == (4, 5, 10, 5, 10, 5, 3)
     assert [leaf.shape for leaf in params[1]] == [(5, 10), (10,), (5,), (5,)]
@@ -126,7 +124,7 @@ def test_bottlenecks_and_residual_blocks_are_what_their_papers_say():
     )
 
     config = MLPConfig(hidden=(5, 5), inputs=4, classes=3, block="residual")
-    params = gradcheck.random_params(np.random.default_rng(0), config)
+    params = random_params(np.random.default_rng(0), config)
     a = jax.nn.relu(x @ params[0].w + params[0].b[None])
     a = a + jax.nn.relu(a @ params[1].w + params[1].b[None])
     np.testing.assert_allclose(
@@ -136,7 +134,7 @@ def test_bottlenecks_and_residual_blocks_are_what_their_papers_say():
 
 def test_layer_normalisation_is_of_each_row_in_training_and_evaluation():
     config = MLPConfig(hidden=(5,), inputs=4, classes=3, layer_norm="before")
-    params: Any = gradcheck.random_params(np.random.default_rng(0), config)
+    params: Any = random_params(np.random.default_rng(0), config)
     x = X.astype(np.float32)
     z = x @ params[0].w + params[0].b[None]
     n = (z - z.mean(axis=1, keepdims=True)) / jnp.sqrt(z.var(axis=1, keepdims=True) + config.norm_eps)
@@ -148,7 +146,7 @@ def test_layer_normalisation_is_of_each_row_in_training_and_evaluation():
 
 def test_hidden_units_can_be_permuted():
     config = MLPConfig(hidden=(5,), inputs=4, batch_norm="after")
-    params = gradcheck.random_params(np.random.default_rng(0), config)
+    params = random_params(np.random.default_rng(0), config)
     order = np.array([3, 1, 4, 0, 2])
     first, last = params
     moved = (NormLayer(first.w[:, order], *(leaf[order] for leaf in first[1:])), last._replace(w=last.w[order]))

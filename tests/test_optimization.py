@@ -5,15 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import Layer, MLPConfig
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.augment import Augmentation
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig, hyper_from, program
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.optimizers import Average, average, optimizer
-from mlp_jax.training.step import TrainConfig, hyper_from, init_state, learning_rate, run_epoch
+from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
+from mlp_jax.training.step import init_state, run_epoch
 
 MODEL = MLPConfig(hidden=(6,), inputs=192)
 STEPS = 40
@@ -21,7 +26,7 @@ STEPS = 40
 
 @pytest.fixture(scope="module")
 def splits():
-    return dataset.normalize(dataset.split(dataset.synthetic(), train=800, validation=100), "standardize")
+    return normalize(data.split(synthetic(), train=800, validation=100), "standardize")
 
 
 def rates(**options):
@@ -82,10 +87,10 @@ def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, 
         augmentation=Augmentation(cutout=2, mixup=0.1, image=(8, 8, 3)),
     )  # fmt: skip
     model = dataclasses.replace(MODEL, hidden=(16,), layer_norm="before")
-    runs = [population.Run(jax.random.key(seed), model, config) for seed in (0, 1)]
-    both = population.train(runs, splits)
+    runs = [Run(jax.random.key(seed), model, config) for seed in (0, 1)]
+    both = population.train_population(runs, splits)
     for run, together in zip(runs, both, strict=True):
-        alone = train.train(run.key, splits, model, config)
+        alone = population.train(run.key, splits, model, config)
         jax.tree.map(np.testing.assert_array_equal, train.bare(alone.state), train.bare(together.state))
         assert alone.history.validation_accuracy[-1] > 0.3  # chance is 0.1
 
@@ -96,14 +101,16 @@ def test_minibatches_that_devices_share_are_augmented_alike(splits):
         epochs=1,
         augmentation=Augmentation(crop=1, flip=True, cutout=2, mixup=0.1, image=(8, 8, 3)),
     )
-    runs = [population.Run(jax.random.key(0), MODEL, config)]
-    alone, shared = (population.train(runs, splits, data_parallel=n, devices=jax.devices()[:n])[0] for n in (1, 2))
+    runs = [Run(jax.random.key(0), MODEL, config)]
+    alone, shared = (
+        population.train_population(runs, splits, data_parallel=n, devices=jax.devices()[:n])[0] for n in (1, 2)
+    )
     np.testing.assert_allclose(shared.history.loss, alone.history.loss, rtol=1e-5)
 
 
 def test_schedules_of_different_lengths_are_different_programs_and_others_share_one():
     def programs(**options):
-        return {train.program(MODEL, TrainConfig(epochs=epochs, **options)) for epochs in (1, 2)}
+        return {program(MODEL, TrainConfig(epochs=epochs, **options)) for epochs in (1, 2)}
 
     assert len(programs()) == len(programs(average_decay=0.9)) == 1
     assert len(programs(schedule="cosine")) == len(programs(average_decay=1.0, average_start=0.5)) == 2
@@ -142,14 +149,14 @@ def test_average(options, weights):
 def test_validation_and_tests_use_the_average(splits):
     model = dataclasses.replace(MODEL, batch_norm="after")
     config = TrainConfig(batch_size=200, epochs=2, average_decay=1.0, learning_rate=0.1)
-    result = train.train(jax.random.key(0), splits, model, config)
+    result = population.train(jax.random.key(0), splits, model, config)
     averaged, last = (
         evaluate(*network, splits.validation, model)
         for network in (train.network(result.state), (result.state.params, result.state.stats))
     )
     assert result.history.validation_loss[-1] == pytest.approx(averaged.loss, rel=1e-6)
     assert averaged.loss != pytest.approx(last.loss, rel=1e-3)
-    plain = train.train(jax.random.key(0), splits, model, dataclasses.replace(config, average_decay=None))
+    plain = population.train(jax.random.key(0), splits, model, dataclasses.replace(config, average_decay=None))
     jax.tree.map(np.testing.assert_array_equal, plain.state.params, result.state.params)
     assert train.network(plain.state) == (plain.state.params, plain.state.stats)
 

@@ -8,8 +8,8 @@ import pytest
 
 from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _rows, depth_study
 from experiments._claims_made import CLAIMS
-from mlp_jax.data import dataset as data
-from mlp_jax.studies import results
+from mlp_jax import text
+from mlp_jax.data import load
 from mlp_jax.studies.plots import style
 from tests import browser
 
@@ -41,10 +41,10 @@ def study(name, table, finding):
 def made(tmp_path_factory):
     """A page as large and as nasty as they come: (its content, the folder)."""
     root = tmp_path_factory.mktemp("page")
-    wide = results.table(
+    wide = text.table(
         [f"a long column {n}" for n in range(20)], [[f"{n}.5 ± 0.{m}" for n in range(20)] for m in range(30)]
     )
-    table = f"{wide}\n\nA note with `code` in it.\n\n{results.table(['name', ''], [[EVIL, ''], ['x' * 300, '']])}"
+    table = f"{wide}\n\nA note with `code` in it.\n\n{text.table(['name', ''], [[EVIL, ''], ['x' * 300, '']])}"
     jobs, contents = [], {}
     for name, protocol in (("wide", "published"), ("wide", "clean"), ("evil", None)):
         folder = root / (protocol or "none")
@@ -139,7 +139,7 @@ def test_the_browser_check_can_fail(tmp_path, chromium):
 
 
 def test_blocks():
-    table = results.table(["a", "b", "gone", "-"], [["1.5 ± 0.2", "x | y", "", "-"], ["-", "z", "", "-"]])
+    table = text.table(["a", "b", "gone", "-"], [["1.5 ± 0.2", "x | y", "", "-"], ["-", "z", "", "-"]])
     first, second, third = _page.blocks(f"above\n{table}\n\n  below\n")
     assert (first, third) == ({"text": "above"}, {"text": "below"})
     assert second["header"] == ["a", "b"]
@@ -172,7 +172,7 @@ def test_commands_leave_defaults_out():
 
 
 def test_the_mirror_is_told_by_its_fingerprint(real):
-    dataset = data.load("cifar10", **real)
+    dataset = load("cifar10", **real)
     assert _rows.dataset_name(of_cifar10(dataset.fingerprint)) == "CIFAR-10 (JPEG mirror)"
 
 

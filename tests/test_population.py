@@ -9,14 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import blocks, memory, population
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import step as train
-from mlp_jax.training.population import Run
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import OPTIMIZERS, TrainConfig, program
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +28,7 @@ FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
 
 @pytest.fixture(scope="module")
 def splits():
-    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
+    return normalize(data.split(synthetic(), validation=130), "standardize")
 
 
 def settings(**varied):
@@ -66,7 +68,7 @@ def close(a, b, rtol):
 
 
 def one_by_one(runs, splits):
-    return [train.train(run.key, splits, run.model, run.config) for run in runs]
+    return [population.train(run.key, splits, run.model, run.config) for run in runs]
 
 
 @pytest.mark.optimized
@@ -84,7 +86,7 @@ def one_by_one(runs, splits):
 )
 def test_a_population_is_its_single_runs_bit_for_bit(splits, varied):
     runs = settings(**varied)
-    together = population.train(runs, splits)
+    together = population.train_population(runs, splits)
     for a, b in zip(together, one_by_one(runs, splits), strict=True):
         assert same_bits(a, b)
     losses = {result.history.loss.tobytes() for result in together}
@@ -93,8 +95,12 @@ def test_a_population_is_its_single_runs_bit_for_bit(splits, varied):
 
 def test_wide_blocks_agree_to_rounding(splits):
     runs = settings(learning_rate=(0.01, 0.02, 0.03))
-    close(population.train(runs, splits, wide=True, devices=jax.devices()[:1]), one_by_one(runs, splits), 1e-5)
-    close(population.train(runs, splits, wide=True), one_by_one(runs, splits), 1e-5)
+    close(
+        population.train_population(runs, splits, wide=True, devices=jax.devices()[:1]),
+        one_by_one(runs, splits),
+        1e-5,
+    )
+    close(population.train_population(runs, splits, wide=True), one_by_one(runs, splits), 1e-5)
 
 
 @pytest.mark.optimized
@@ -102,8 +108,8 @@ def test_eight_devices_give_the_bits_of_one(splits):
     assert jax.device_count() == 8
     model = dataclasses.replace(MODEL, batch_norm="after", dropout=0.2)
     runs = [Run(jax.random.key(seed), model, FAST) for seed in range(11)]  # not a multiple of 8
-    on_one = population.train(runs, splits, devices=jax.devices()[:1])
-    for a, b in zip(on_one, population.train(runs, splits), strict=True):
+    on_one = population.train_population(runs, splits, devices=jax.devices()[:1])
+    for a, b in zip(on_one, population.train_population(runs, splits), strict=True):
         assert same_bits(a, b)
 
 
@@ -111,7 +117,7 @@ def test_a_minibatch_shared_by_four_devices_of_eight(splits):
     model = dataclasses.replace(MODEL, hidden=(32, 32), batch_norm="after", dropout=0.2)
     config = dataclasses.replace(FAST, batch_size=40, optimizer="adam", learning_rate=1e-3)
     runs = [Run(jax.random.key(seed), model, config) for seed in range(3)]
-    shared = population.train(runs, splits, data_parallel=4)
+    shared = population.train_population(runs, splits, data_parallel=4)
     for a, b in zip(shared, one_by_one(runs, splits), strict=True):
         np.testing.assert_allclose(a.history.loss, b.history.loss, rtol=1e-4)
         np.testing.assert_allclose(a.history.validation_accuracy, b.history.validation_accuracy, atol=0.02)
@@ -124,7 +130,7 @@ def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
     runs = settings(learning_rate=rates)
     alone = one_by_one(runs, splits)
     for wide in (False, True):
-        together = population.train(runs, splits, wide=wide, devices=jax.devices()[:1])
+        together = population.train_population(runs, splits, wide=wide, devices=jax.devices()[:1])
         assert [result.status for result in together] == ["finished", "diverged", "finished"] * 2
         if not wide:
             assert all(same_bits(a, b) for a, b in zip(together, alone, strict=True))
@@ -141,7 +147,7 @@ def test_a_mixed_list_keeps_its_order(splits):
         Run(jax.random.key(0), MODEL, dataclasses.replace(FAST, steps=20)),
         Run(jax.random.key(2), MODEL, dataclasses.replace(FAST, gradient="autodiff")),
     ]
-    for a, b in zip(population.train(runs, splits), one_by_one(runs, splits), strict=True):
+    for a, b in zip(population.train_population(runs, splits), one_by_one(runs, splits), strict=True):
         assert same_bits(a, b)
 
 
@@ -156,9 +162,11 @@ def test_chunks_give_the_same_results(splits, monkeypatch):
         original(self, runs, chunk, *rest)
 
     monkeypatch.setattr(blocks.Blocks, "__init__", counted)
-    whole = population.train(runs, splits, devices=jax.devices()[:1])
-    fixed, block = memory.footprint(MODEL, FAST, dataset.Splits(*splits), 1)
-    small = population.train(runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=jax.devices()[:1])
+    whole = population.train_population(runs, splits, devices=jax.devices()[:1])
+    fixed, block = memory.footprint(MODEL, FAST, data.Splits(*splits), 1)
+    small = population.train_population(
+        runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=jax.devices()[:1]
+    )
     assert sizes == [6, 2, 2, 2]
     for a, b in zip(whole, small, strict=True):
         assert same_bits(a, b)
@@ -169,7 +177,7 @@ def test_a_network_that_does_not_fit_is_refused_before_training(splits, monkeypa
     monkeypatch.setattr(blocks.Blocks, "train", lambda *a: pytest.fail("trained"))
     runs = [Run(jax.random.key(0), dataclasses.replace(MODEL, hidden=(width,)), FAST) for width in (16, 100_000)]
     with pytest.raises(UserError, match=r"need about .* GB on a device.*max_memory_gb") as caught:
-        population.train(runs, splits, max_memory_gb=0.1)
+        population.train_population(runs, splits, max_memory_gb=0.1)
     assert "\n" not in str(caught.value)
 
 
@@ -183,12 +191,12 @@ def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     )
     mesh = programs.mesh_of(jax.devices()[:1])
     runs = [Run(jax.random.key(seed), model, config) for seed in range(4)]
-    member = blocks.Blocks(runs, [[0], [1], [2], [3]], *train.program(model, config), mesh)
-    program = member.lowered(splits).compile().memory_analysis()
-    assert program is not None
-    taken = program.argument_size_in_bytes + program.output_size_in_bytes + program.temp_size_in_bytes
+    member = blocks.Blocks(runs, [[0], [1], [2], [3]], *program(model, config), mesh)
+    lowered = member.lowered(splits).compile().memory_analysis()
+    assert lowered is not None
+    taken = lowered.argument_size_in_bytes + lowered.output_size_in_bytes + lowered.temp_size_in_bytes
     fixed, block = memory.footprint(model, config, splits, 1)
-    assert taken - program.alias_size_in_bytes <= fixed + 4 * block <= 4 * taken
+    assert taken - lowered.alias_size_in_bytes <= fixed + 4 * block <= 4 * taken
 
 
 def test_one_program_for_one_shape(splits, traces):
@@ -198,14 +206,14 @@ def test_one_program_for_one_shape(splits, traces):
         for rate in (0.1, 0.3)
         for scale in (0.5, 1.0)
     ]
-    population.train(runs, splits)
+    population.train_population(runs, splits)
     assert len(traces) == 1
 
 
 def test_progress_of_every_run(splits):
     seen = []
     runs = settings(learning_rate=(0.02, 1e6))
-    population.train(runs, splits, on_epoch=lambda *report: seen.append(report))
+    population.train_population(runs, splits, on_epoch=lambda *report: seen.append(report))
     assert [report[:2] for report in seen] == [(0, 1), (2, 1), (0, 2), (2, 2)]
     assert seen[0][2].loss.shape == (17,)
 
@@ -222,16 +230,16 @@ def test_progress_of_every_run(splits):
 )
 def test_options_out_of_range(splits, options, words):
     with pytest.raises(UserError, match=words):
-        population.train([Run(jax.random.key(0), MODEL, FAST)], splits, **options)
+        population.train_population([Run(jax.random.key(0), MODEL, FAST)], splits, **options)
 
 
 @pytest.mark.optimized
 def test_a_lower_precision_learns_and_differs(splits):
     """As users compile it: what XLA makes of a product in bfloat16 depends on that, and on the processor."""
-    plain_run = train.train(jax.random.key(0), splits, MODEL, FAST)
+    plain_run = population.train(jax.random.key(0), splits, MODEL, FAST)
     for precision, source in (("tf32", "manual"), ("bf16", "manual"), ("bf16", "autodiff")):
         model = dataclasses.replace(MODEL, precision=precision)
-        run = train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
+        run = population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
         assert not np.array_equal(run.history.loss, plain_run.history.loss)
         np.testing.assert_allclose(run.history.loss, plain_run.history.loss, rtol=5e-2)
 
@@ -242,22 +250,22 @@ def test_programs_are_forgotten_when_there_are_many(splits, traces):
     run, mesh = Run(jax.random.key(0), MODEL, FAST), programs.mesh_of(jax.devices()[:1])
     for cache in (programs.compiled, programs._epoch, programs._drawn):
         cache.cache_clear()
-    before = population.train([run], splits, devices=jax.devices()[:1])[0]
+    before = population.train_population([run], splits, devices=jax.devices()[:1])[0]
     traced = len(traces)
     for width in range(1, programs.MOST - 1):
         programs.compiled(dataclasses.replace(MODEL, hidden=(width, 3)), FAST, mesh)  # not called, so not compiled
     programs.forget()
-    population.train([run], splits, devices=jax.devices()[:1])
+    population.train_population([run], splits, devices=jax.devices()[:1])
     assert len(traces) == traced
     programs.compiled(dataclasses.replace(MODEL, hidden=(3, 4)), FAST, mesh)
     programs.forget()
     assert programs._epoch.cache_info().currsize == 0
-    after = population.train([run], splits, devices=jax.devices()[:1])[0]
+    after = population.train_population([run], splits, devices=jax.devices()[:1])[0]
     assert len(traces) > traced
     assert same_bits(before, after)
 
 
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_estimate_knows_what_an_optimiser_holds(optimizer):
     config = dataclasses.replace(FAST, optimizer=optimizer, average_decay=0.9)
     state = train.bare(train.init_state(jax.random.key(0), MODEL, config))
@@ -268,9 +276,10 @@ def test_the_estimate_knows_what_an_optimiser_holds(optimizer):
 WITHOUT_FREE_PAGES = """
 import os
 import jax
-from mlp_jax.data.dataset import dataset as data
+from mlp_jax import data
 from mlp_jax.nn.model import MLPConfig
-from mlp_jax.training.step import TrainConfig, train
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.population import train
 asked = os.sysconf
 
 def sysconf(name):

@@ -16,6 +16,7 @@ import pytest
 
 from experiments import _claims, _common, _readme, depth_study, reproduce
 from mlp_jax.errors import UserError
+from mlp_jax.files import sealed, unsealed
 from mlp_jax.studies import results
 from mlp_jax.training.recipes import RECIPES
 from tests.committed import alike
@@ -121,9 +122,9 @@ def test_a_table_takes_no_file_of_the_other_protocol_or_of_other_data(monkeypatc
     mine.write_text(other.read_text())
     with pytest.raises(UserError, match="protocol 'published' where 'clean' belongs"):
         _readme.depth_studies()
-    content = results.unsealed(json.loads(text))
+    content = unsealed(json.loads(text))
     content["environment"]["data_fingerprint"] = "0" * 64
-    mine.write_text(json.dumps(results.sealed(content)))
+    mine.write_text(json.dumps(sealed(content)))
     with pytest.raises(UserError, match=f"data_fingerprint '{'0' * 64}'"):
         _readme.depth_studies()
 

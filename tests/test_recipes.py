@@ -14,9 +14,12 @@ import psutil
 import pytest
 
 from experiments import ablation, best_model, speedrun
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import pixels
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.training import saved_model
+from mlp_jax.training import population, saved_model
 from mlp_jax.training import step as train
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.recipes import RECIPES, fitted
@@ -30,8 +33,8 @@ def written(folder, study):
 
 
 def normalized(validation=200):
-    dataset = data.synthetic()
-    return dataset, data.normalize(data.split(dataset, validation=validation), "standardize")
+    dataset = synthetic()
+    return dataset, normalize(data.split(dataset, validation=validation), "standardize")
 
 
 def test_the_names_that_were_asked_for_and_what_sets_them_apart():
@@ -51,7 +54,7 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_fits_every_data_set(name):
-    for dataset in (data.synthetic(), data.digits()):
+    for dataset in (synthetic(), data.digits()):
         model, training = fitted(RECIPES[name], dataset, 100)
         assert model.inputs == np.prod(dataset.train_images.shape[1:])
         assert training.batch_size <= 100
@@ -73,7 +76,7 @@ def test_best_model_trains_the_recipe(recipe_run):
     recipe = RECIPES["speedrun"].with_options("manual", 2)
     model, training = fitted(recipe, dataset, len(splits.train.y))
     assert training.augmentation is not None
-    result = train.train(jax.random.key(0), splits, model, training)
+    result = population.train(jax.random.key(0), splits, model, training)
     accuracy = evaluate(*train.network(result.state), splits.test, model).accuracy
     views = evaluate(*train.network(result.state), splits.test, model, image=training.augmentation.image).accuracy
     assert row["test_accuracy"]["values"] == [accuracy]
@@ -87,7 +90,7 @@ def test_best_model_trains_the_recipe(recipe_run):
 def test_its_model_is_saved(recipe_run):
     (row,) = written(recipe_run, "best_model")["rows"]
     model = saved_model.load(recipe_run / "best_model" / "model.safetensors")
-    dataset = data.synthetic()
+    dataset = synthetic()
     right = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
     assert model.about.test_accuracy == right.mean() == row["test_accuracy"]["values"][0]
 
@@ -175,12 +178,12 @@ def test_a_speedrun_times_whole_processes(timed):
 def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_train(timed):
     """The same parameters as the library gives, from the same seed, on all 1,000 training images."""
     content, _ = timed
-    dataset = data.synthetic()
+    dataset = synthetic()
     model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), dataset, len(dataset.train_labels))
-    scaling = data.scaling(dataset.train_images, "standardize")
-    every = data.Split(data.rows(dataset.train_images, scaling), dataset.train_labels)
-    test = data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels)
-    result = train.train(jax.random.key(3), data.Splits(every, test, test), model, training)
+    scaling = pixels.scaling(dataset.train_images, "standardize")
+    every = data.Split(pixels.rows(dataset.train_images, scaling), dataset.train_labels)
+    test = data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels)
+    result = population.train(jax.random.key(3), data.Splits(every, test, test), model, training)
     losses = result.history.loss[-(1000 // training.batch_size) :]
     assert content["rows"][0]["train_loss"]["values"] == [pytest.approx(losses.mean(), rel=1e-3)]
     assert content["rows"][0]["parameters"] == content["rows"][1]["parameters"]

@@ -8,9 +8,12 @@ import pytest
 
 from experiments._records import Records
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import Layer, MLPConfig
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer
 from mlp_jax.training.blocks import Run
-from mlp_jax.training.step import History, Result, TrainConfig, init_state
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import History, Result
+from mlp_jax.training.step import init_state
 
 MODEL = MLPConfig(hidden=(), inputs=3, classes=2)
 THEN = {"versions": {"jax": "1"}, "command": "a", "wall_seconds": 1}

@@ -4,16 +4,19 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax.data import dataset as data
+from mlp_jax import data
+from mlp_jax.data import load
+from mlp_jax.data.pixels import normalize
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.evaluate import on_device
-from mlp_jax.training.step import TrainConfig, train
+from mlp_jax.training.population import train
 
 
 @pytest.fixture(scope="module")
 def dataset(real):
-    return data.load("cifar10", **real)
+    return load("cifar10", **real)
 
 
 @pytest.mark.optimized
@@ -21,7 +24,7 @@ def test_question_3_best_configuration(dataset):
     """REPORT: validation 0.533, loss falling to about 0.95. One seed; N(0, 1e-4), raw pixels minus mean."""
     train_size, validation_size = data.SPLITS["49000/1000"]
     splits = data.split(dataset, train=train_size, validation=validation_size, test=1000)
-    splits = data.normalize(splits, "mean_image")
+    splits = normalize(splits, "mean_image")
     model = MLPConfig(hidden=(200,), init="normal", init_std=1e-4)
     config = TrainConfig(
         optimizer="sgd", learning_rate=1e-3, l2=0.01, batch_size=200, steps=5000, decay=0.95,
@@ -36,7 +39,7 @@ def test_question_3_best_configuration(dataset):
 
 @pytest.mark.optimized
 def test_both_sources_of_gradients_on_the_clean_protocol(dataset):
-    splits = data.normalize(data.split(dataset, validation=5000), "standardize")
+    splits = normalize(data.split(dataset, validation=5000), "standardize")
     model = MLPConfig(hidden=(50, 50))
     splits = data.Splits(*(on_device(split, model) for split in splits))
     runs = [

@@ -23,8 +23,10 @@ from experiments import (
 )
 from experiments._common import option
 from experiments._study import Figure
-from mlp_jax.data import dataset as data
+from mlp_jax import text
+from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
+from mlp_jax.files import sealed, unsealed
 from mlp_jax.studies import results
 from tests import browser
 
@@ -48,7 +50,7 @@ def fake(name, ran, passes=True):
         return passes
 
     def table(rows):
-        return results.table(["knob"], [[str(row["knob"])] for row in rows])
+        return text.table(["knob"], [[str(row["knob"])] for row in rows])
 
     return SimpleNamespace(
         __doc__="A question?\n\nMore.", Config=FakeConfig, run=run, table=table, TITLE=f"Title of {name}",
@@ -158,8 +160,8 @@ def test_results_merged_by_hand_are_set_aside(ran, tmp_path, capsys):
 
 def change(path, **values):
     """As if the study itself had written it so: with a right seal."""
-    content = results.unsealed(json.loads(path.read_text()))
-    path.write_text(json.dumps(results.sealed({**content, **values})))
+    content = unsealed(json.loads(path.read_text()))
+    path.write_text(json.dumps(sealed({**content, **values})))
 
 
 def version(path):
@@ -268,7 +270,7 @@ def test_a_failed_study_fails_the_job_also_when_it_is_kept(ran, tmp_path, monkey
     assert "did not do what was asked" in (tmp_path / "reproduce" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("dataset", data.DATASETS)
+@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("scale", reproduce.SCALES)
 def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     config = reproduce.Config(dataset=dataset, scale=scale)

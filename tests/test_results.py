@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from mlp_jax import machine, results, statistics
 from mlp_jax.errors import UserError
-from mlp_jax.studies import machine, results, statistics
+from mlp_jax.files import write
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,9 +42,9 @@ def test_percent_and_table():
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "results.json"
-    results.write(path, results.as_json({"study": "s", "config": {}, "environment": {}, "rows": [1]}))
+    write(path, results.as_json({"study": "s", "config": {}, "environment": {}, "rows": [1]}))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        results.write(path, results.as_json({"rows": [float("nan")]}))
+        write(path, results.as_json({"rows": [float("nan")]}))
     assert results.read_json(path)["rows"] == [1]
     assert os.listdir(tmp_path) == ["results.json"]
 
@@ -177,7 +178,7 @@ def test_what_a_killed_writer_has_left_is_removed_and_no_file_of_the_users(tmp_p
 def test_a_written_file_has_the_rights_that_the_user_wishes(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
-        results.write(tmp_path / "results.json", "{}")
+        write(tmp_path / "results.json", "{}")
     finally:
         os.umask(before)
     assert (tmp_path / "results.json").stat().st_mode & 0o777 == mode

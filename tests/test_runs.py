@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from experiments import _compare, _norms, _rows, depth_study, grid_search, init_study
-from mlp_jax.data import dataset
+from mlp_jax.data.digits import synthetic
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import style
-from mlp_jax.training import step as train
+from mlp_jax.training.history import History
 
 
 def row(best, *tried):
@@ -34,7 +34,7 @@ def test_every_row_tells_its_data_and_protocol(tmp_path):
     common = {"dataset": "synthetic", "seeds": 1, "layers": "1", "epochs": 1, "results_dir": str(tmp_path)}
     depth_study.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
     init_study.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
-    ours = dataset.synthetic().fingerprint
+    ours = synthetic().fingerprint
     for study in ("depth_study", "init_study"):
         content = results.read_json(tmp_path / study / "results.json")
         assert {row["data_fingerprint"] for row in content["rows"]} == {ours}
@@ -44,7 +44,7 @@ def test_every_row_tells_its_data_and_protocol(tmp_path):
 def history(*losses):
     values = np.array(losses, np.float32)
     return SimpleNamespace(
-        history=train.History(values, np.ones_like(values), np.ones(1, np.float32), np.ones(1, np.float32))
+        history=History(values, np.ones_like(values), np.ones(1, np.float32), np.ones(1, np.float32))
     )
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import check_gradients
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.gradcheck.check import check_gradients
+from mlp_jax.nn.config import MLPConfig
 
 BODY = """
     n = len(X)

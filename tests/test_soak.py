@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlp_jax.studies import results
+from mlp_jax.files import as_json
 from tests import soak
 
 
@@ -16,7 +16,7 @@ def test_the_slope_is_that_of_the_time_after_the_warm_up():
     assert found["megabytes_per_hour"] == pytest.approx(12, abs=0.01)
     assert (found["least_megabytes"], found["most_megabytes"]) == (1000, 1008)
     assert len(found["series"]["megabytes"]) == 361
-    assert len(results.as_json(found)) < 20_000
+    assert len(as_json(found)) < 20_000
     assert soak.figure(series, series[::5], 1200).count("<svg") == 1
 
 

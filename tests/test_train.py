@@ -5,16 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax.data import dataset
+from mlp_jax import data
 from mlp_jax.data.dataset import Split
+from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn import gradients
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.losses import accuracy, cross_entropy
-from mlp_jax.nn.model import Layer, MLPConfig, forward, init, init_stats
+from mlp_jax.nn.model import Layer, forward, init, init_stats
 from mlp_jax.training import evaluate as evaluation
+from mlp_jax.training import population
 from mlp_jax.training import step as train
+from mlp_jax.training.config import OPTIMIZERS, TrainConfig, hyper_from
 from mlp_jax.training.evaluate import evaluate, evaluate_in_training_mode
-from mlp_jax.training.step import TrainConfig, init_state, learning_rate, run_epoch
+from mlp_jax.training.optimizers import learning_rate
+from mlp_jax.training.step import init_state, run_epoch
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
@@ -22,7 +28,7 @@ FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
 
 @pytest.fixture(scope="module")
 def splits():
-    return dataset.normalize(dataset.split(dataset.synthetic(), validation=130), "standardize")
+    return normalize(data.split(synthetic(), validation=130), "standardize")
 
 
 def same(a, b):
@@ -51,7 +57,7 @@ def test_toy_case_100_full_batch_losses(toy, source):
         Layer(jnp.asarray(toy["W2"]), jnp.asarray(toy["b2"])),
     )
     state = init_state(jax.random.key(0), model, config)._replace(params=layers)
-    step = jax.jit(lambda s: run_epoch(s, split, train.hyper_from(config), model=model, config=config))
+    step = jax.jit(lambda s: run_epoch(s, split, hyper_from(config), model=model, config=config))
     losses = []
     for _ in range(recipe["iters"]):
         state, metrics = step(state)
@@ -64,9 +70,9 @@ def test_toy_case_100_full_batch_losses(toy, source):
 def test_learns_and_repeats_bit_for_bit(splits, optimizer, rate):  # the others: test_optimization
     config = dataclasses.replace(FAST, optimizer=optimizer, epochs=4, learning_rate=rate)
     model = dataclasses.replace(MODEL, dropout=0.2, batch_norm="after")
-    first, second = (train.train(jax.random.key(1), splits, model, config) for _ in range(2))
+    first, second = (population.train(jax.random.key(1), splits, model, config) for _ in range(2))
     assert same(outcome(first), outcome(second))
-    assert not same(first.state.params, train.train(jax.random.key(2), splits, model, config).state.params)
+    assert not same(first.state.params, population.train(jax.random.key(2), splits, model, config).state.params)
     assert first.status == "finished"
     assert first.history.loss.shape == first.history.accuracy.shape == (4 * 17,)
     assert first.history.validation_accuracy[-1] > 0.3  # chance is 0.1
@@ -76,7 +82,7 @@ def test_learns_and_repeats_bit_for_bit(splits, optimizer, rate):  # the others:
 def test_both_sources_of_gradients_train_alike(splits, batch_norm):
     model = dataclasses.replace(MODEL, batch_norm=batch_norm)
     runs = [
-        train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
+        population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
         for source in gradients.SOURCES
     ]
     np.testing.assert_allclose(runs[0].history.loss[:20], runs[1].history.loss[:20], atol=1e-4)
@@ -85,13 +91,13 @@ def test_both_sources_of_gradients_train_alike(splits, batch_norm):
 
 
 @pytest.mark.optimized
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_relu_networks_train_bit_for_bit_the_same_with_both_sources(splits, optimizer):
     """A last bit that differs would grow until accuracies differ by more than the differences of interest."""
     model = dataclasses.replace(MODEL, hidden=(16, 16))
     config = dataclasses.replace(FAST, optimizer=optimizer, weight_decay=1e-3)
     a, b = (
-        train.train(jax.random.key(0), splits, model, dataclasses.replace(config, gradient=source))
+        population.train(jax.random.key(0), splits, model, dataclasses.replace(config, gradient=source))
         for source in gradients.SOURCES
     )
     assert same(outcome(a), outcome(b))
@@ -101,9 +107,9 @@ def test_train_step_is_traced_once_for_all_runs_of_a_shape(splits, traces):
     model = dataclasses.replace(MODEL, hidden=(17,))  # no other test has compiled this
     for rate, l2, epochs in [(0.01, 0.0, 3), (0.02, 0.1, 2)]:
         config = dataclasses.replace(FAST, learning_rate=rate, l2=l2, epochs=epochs)
-        train.train(jax.random.key(0), splits, model, config)
+        population.train(jax.random.key(0), splits, model, config)
     assert len(traces) == 1
-    train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, steps=40))  # 2 epochs and a part
+    population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, steps=40))  # 2 epochs and a part
     assert len(traces) == 2
 
 
@@ -120,7 +126,7 @@ def test_an_epoch_visits_every_example_at_most_once(monkeypatch):
     split = Split(np.arange(870.0, dtype=np.float32)[:, None], np.zeros(870, np.int32))
     state = init_state(jax.random.key(0), MODEL, config)
     for _ in range(2):
-        state, _ = run_epoch(state, split, train.hyper_from(config), model=MODEL, config=config)
+        state, _ = run_epoch(state, split, hyper_from(config), model=MODEL, config=config)
     jax.effects_barrier()
     assert [np.shape(epoch) for epoch in seen] == [(14, 60)] * 2
     assert [len(np.unique(epoch)) for epoch in seen] == [840, 840]
@@ -129,13 +135,13 @@ def test_an_epoch_visits_every_example_at_most_once(monkeypatch):
 
 @pytest.mark.optimized
 def test_steps_end_inside_an_epoch(splits):
-    whole = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=2))
-    part = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=20))
+    whole = population.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, epochs=2))
+    part = population.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=20))
     assert len(part.history.loss) == int(part.state.step) == 20
     np.testing.assert_array_equal(part.history.loss, whole.history.loss[:20])
     assert len(part.history.validation_accuracy) == 2
     assert np.isfinite(part.history.loss).all()
-    shorter = train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=3))
+    shorter = population.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=3))
     np.testing.assert_array_equal(shorter.history.loss, whole.history.loss[:3])
 
 
@@ -143,7 +149,7 @@ def test_steps_end_inside_an_epoch(splits):
 @pytest.mark.parametrize("init", ["uniform_fan_in", "normal", "he"])
 def test_no_epochs_is_the_initial_network(splits, init):
     model = dataclasses.replace(MODEL, init=init, init_std=0.03, init_scale=0.7)
-    result = train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, epochs=0))
+    result = population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, epochs=0))
     assert result.history.loss.shape == result.history.validation_accuracy.shape == (0,)
     assert same(result.state.params, init_state(jax.random.key(0), model, FAST).params)
 
@@ -164,8 +170,8 @@ def test_weight_decay_is_coupled_and_reaches_every_parameter():
     model = dataclasses.replace(MODEL, batch_norm="after")
     state = init_state(jax.random.key(0), model, config)
     options = {"model": model, "config": config, "steps_per_epoch": 1}
-    plain_hyper = train.hyper_from(dataclasses.replace(config, weight_decay=0.0))
-    decayed, _ = train.train_step(state, split, train.hyper_from(config), **options)
+    plain_hyper = hyper_from(dataclasses.replace(config, weight_decay=0.0))
+    decayed, _ = train.train_step(state, split, hyper_from(config), **options)
     plain, _ = train.train_step(state, split, plain_hyper, **options)
     for new, old, start in zip(*(jax.tree.leaves(s.params) for s in (decayed, plain, state)), strict=True):
         np.testing.assert_allclose(new, old - 0.05 * start, rtol=1e-5, atol=1e-6)
@@ -174,7 +180,7 @@ def test_weight_decay_is_coupled_and_reaches_every_parameter():
 @pytest.mark.parametrize("gradient", gradients.SOURCES)
 def test_a_diverged_run_stops_and_keeps_its_history(splits, gradient):
     config = dataclasses.replace(FAST, learning_rate=1e6, epochs=5, gradient=gradient)
-    result = train.train(jax.random.key(0), splits, MODEL, config)
+    result = population.train(jax.random.key(0), splits, MODEL, config)
     assert result.status == "diverged"
     assert 17 <= len(result.history.loss) < 5 * 17
     assert len(result.history.loss) % 17 == 0
@@ -185,7 +191,7 @@ def test_a_diverged_run_stops_and_keeps_its_history(splits, gradient):
 def test_a_last_update_that_diverges_is_noticed(splits):
     """The minibatch losses come before each update; that of the last shows in the validation loss only."""
     config = TrainConfig(optimizer="sgd", epochs=1, batch_size=870, learning_rate=1e30)
-    result = train.train(jax.random.key(0), splits, MODEL, config)
+    result = population.train(jax.random.key(0), splits, MODEL, config)
     assert result.status == "diverged"
     assert np.isfinite(result.history.loss).all()
     assert result.history.validation_accuracy.shape == (0,)
@@ -194,7 +200,7 @@ def test_a_last_update_that_diverges_is_noticed(splits):
 def test_labels_that_the_network_does_not_have(splits):
     model = dataclasses.replace(MODEL, classes=5)
     for call in (
-        lambda: train.train(jax.random.key(0), splits, model, FAST),
+        lambda: population.train(jax.random.key(0), splits, model, FAST),
         lambda: evaluate(init(jax.random.key(0), model), (), splits.test, model),
     ):
         with pytest.raises(UserError, match="labels go from 0 to 9: this network takes 0 to 4"):
@@ -205,10 +211,10 @@ def test_a_batch_of_1_under_normalisation_is_found_before_training(splits, monke
     monkeypatch.setattr(train, "train_step", lambda *a, **k: pytest.fail("trained"))
     model = dataclasses.replace(MODEL, batch_norm="after")
     with pytest.raises(UserError, match="batch_size 1"):
-        train.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, batch_size=1))
+        population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, batch_size=1))
     config = dataclasses.replace(FAST, batch_size=43, validate_in_training_mode=True)  # 130 = 3 * 43 + 1
     with pytest.raises(UserError, match="leaves 1 of 130"):
-        train.train(jax.random.key(0), splits, model, config)
+        population.train(jax.random.key(0), splits, model, config)
 
 
 def test_evaluation_counts_every_example_once(splits):
@@ -235,15 +241,15 @@ def test_validation_in_training_mode_moves_the_statistics(splits):
         hits += int((np.argmax(forward(params, x, model, train=True), 1) == y).sum())
     assert found.accuracy == hits / 130
     config = dataclasses.replace(FAST, validate_in_training_mode=True)
-    result = train.train(jax.random.key(0), splits, model, config)
-    clean = train.train(jax.random.key(0), splits, model, FAST)
+    result = population.train(jax.random.key(0), splits, model, config)
+    clean = population.train(jax.random.key(0), splits, model, FAST)
     assert same(result.state.params, clean.state.params)
     assert not same(result.state.stats, clean.state.stats)
 
 
 def test_progress_is_reported_after_each_epoch(splits):
     seen = []
-    train.train(jax.random.key(0), splits, MODEL, FAST, on_epoch=lambda *report: seen.append(report))
+    population.train(jax.random.key(0), splits, MODEL, FAST, on_epoch=lambda *report: seen.append(report))
     assert [epoch for epoch, _, _ in seen] == [1, 2]
     assert seen[0][1].loss.shape == (17,)
     assert isinstance(seen[1][2], evaluation.Evaluation)
@@ -251,7 +257,7 @@ def test_progress_is_reported_after_each_epoch(splits):
 
 def test_batch_larger_than_the_split(splits):
     with pytest.raises(UserError, match="batch_size 871 is larger than the training split of 870"):
-        train.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, batch_size=871))
+        population.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, batch_size=871))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +291,7 @@ def test_vmapped_runs_are_single_runs(splits):
 
     def losses(key):
         state = init_state(key, MODEL, FAST)
-        return run_epoch(state, split, train.hyper_from(FAST), model=MODEL, config=FAST)[1].loss
+        return run_epoch(state, split, hyper_from(FAST), model=MODEL, config=FAST)[1].loss
 
     keys = jax.random.split(jax.random.key(0), 2)
     together = jax.jit(jax.vmap(losses))(keys)

@@ -16,9 +16,12 @@ import pytest
 from experiments import gradient_check
 from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import check_gradients, check_witness, derivation, random_params, witness
+from mlp_jax.gradcheck import derivation, witness
+from mlp_jax.gradcheck.check import check_gradients
+from mlp_jax.gradcheck.comparison import random_params
 from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.gradcheck.witness import check_witness
+from mlp_jax.nn.config import MLPConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TRUE_GRAD = jax.grad

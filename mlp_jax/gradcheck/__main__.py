@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check
 from mlp_jax.gradcheck.process import Target
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 
 flags.disclaim_key_flags()
 logging.set_verbosity(logging.WARNING)  # as in the experiments' commands: jax tells which backends it has not

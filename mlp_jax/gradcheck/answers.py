@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.battery import Case, Leaves
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
 CONTAINERS = (Mapping, tuple, list)

@@ -17,7 +17,8 @@ from mlp_jax.gradcheck import ops, variants
 from mlp_jax.gradcheck.comparison import compiled, random_params
 from mlp_jax.gradcheck.ops import softmax
 from mlp_jax.nn import activations, losses, model
-from mlp_jax.nn.model import MLPConfig, Params, Trace
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params, Trace
 
 __all__ = [
     "DATA_LOSSES", "KINK", "OVERFLOW", "Case", "Leaves", "Truth", "battery", "evaluate", "evaluated", "one_hot",

@@ -41,7 +41,8 @@ from mlp_jax.gradcheck.layouts import (
     WEIGHT_LISTS,
     Layout,
 )
-from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
 
 ARRAYS = ("numpy", "jax", "torch")
 

@@ -11,7 +11,7 @@ from mlp_jax.gradcheck.judgement import judge
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import Report, tell
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 
 SCALES = (1e-6, 1e6)
 

@@ -16,7 +16,8 @@ from jaxtyping import PRNGKeyArray
 
 from mlp_jax.nn import equations, losses
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, Params
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer, NormLayer, Params
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 NORMALIZED_TOLERANCE = {"float64": 1e-12, "float32": 1e-4}

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, Params
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer, NormLayer, Params
 
 
 class _Hidden(NamedTuple):

@@ -13,9 +13,9 @@ from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.answers import DTYPES, Answer, Question
 from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, evaluate, evaluated
 from mlp_jax.gradcheck.objective import Purpose
-from mlp_jax.gradcheck.search import Mistake
+from mlp_jax.gradcheck.segment import Mistake
 from mlp_jax.gradcheck.variants import Variant
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 
 # relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-1}

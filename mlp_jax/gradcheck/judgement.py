@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.gradcheck import objective, variants
-from mlp_jax.gradcheck.battery import softmax
 from mlp_jax.gradcheck.evidence import Evidence, explained_by_remarks
 from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.objective import CLOSE, LOSS_TOLERANCE, Fitted, Own, Purpose
-from mlp_jax.gradcheck.search import UNKNOWN, Mistake, Situation, cost, diagnose
+from mlp_jax.gradcheck.ops import softmax
+from mlp_jax.gradcheck.search import UNKNOWN, cost, diagnose
+from mlp_jax.gradcheck.segment import Mistake, Situation
 from mlp_jax.gradcheck.variants import Variant
 
 FIT_TOLERANCE = {"float64": 1e-7, "float32": 2e-3, "float16": 1e-1, "bfloat16": 3e-1}

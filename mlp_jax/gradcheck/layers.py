@@ -21,7 +21,7 @@ from mlp_jax.gradcheck.candidates import quiet, where
 from mlp_jax.gradcheck.layer_objects import LABELS, Layer, is_layer_class, layer_of
 from mlp_jax.gradcheck.report import Finding, Report
 from mlp_jax.gradcheck.vjp import Array, Trial
-from mlp_jax.studies import results
+from mlp_jax.text import table
 
 BACKWARD = ("backward", "bwd", "backprop")
 FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}
@@ -46,7 +46,7 @@ class ModuleReport(Report):
         right = sum(layer.passed for layer in self.layers)
         heading = f"{self.name}: {right} of {len(self.layers)} layers right, {len(self.refused)} not checked"
         details = [str(layer) for layer in self.layers if layer.findings]
-        return "\n\n".join([heading, results.table(["layer", "verdict", ""], rows), *details])
+        return "\n\n".join([heading, table(["layer", "verdict", ""], rows), *details])
 
 
 def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, str]]) -> ModuleReport:

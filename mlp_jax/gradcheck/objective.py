@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.gradcheck import variants
-from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot, softmax
+from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot
+from mlp_jax.gradcheck.ops import softmax
 from mlp_jax.gradcheck.variants import PLAIN, Variant
 from mlp_jax.nn.config import MLPConfig
 

@@ -21,7 +21,7 @@ from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.gradcheck.loading import Loaded
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
 

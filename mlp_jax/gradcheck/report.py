@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax import text
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import html
 from mlp_jax.gradcheck.battery import OVERFLOW
@@ -15,8 +16,7 @@ from mlp_jax.gradcheck.evidence import TOLERANCE, At, Evidence, explained_by_rem
 from mlp_jax.gradcheck.judgement import Judgement
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
-from mlp_jax.gradcheck.search import Mistake
-from mlp_jax.studies import results
+from mlp_jax.gradcheck.segment import Mistake
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
@@ -146,7 +146,7 @@ class Report:
 
     def leaf_table(self) -> str:
         """One line per leaf, as a Markdown table."""
-        return results.table(HEADER, [_cells(row) for row in self.leaves])
+        return text.table(HEADER, [_cells(row) for row in self.leaves])
 
 
 def _wrapped(text: str, indent: str = "  ") -> list[str]:

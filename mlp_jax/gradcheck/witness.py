@@ -19,14 +19,14 @@ import jax
 import jaxlib.version
 import numpy as np
 
-from mlp_jax import files
+from mlp_jax import files, machine
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import derivation
 from mlp_jax.gradcheck.comparison import compare, compiled, random_params
 from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG, ROWS, Program
 from mlp_jax.nn import losses
-from mlp_jax.nn.model import MLPConfig, Params
-from mlp_jax.studies import machine
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
 
 Gradient = Callable[..., Params]
 Check = tuple[str, Callable[[], bool]]

@@ -61,7 +61,7 @@ class MLPConfig:
       (jax.nn.initializers' he_normal, glorot_normal and lecun_normal). init_scale: factor on all of them.
     norm_momentum: weight of the new batch in the running statistics; norm_eps is added to the variance.
     dtype: "float32" or "float64"; the latter needs jax's jax_enable_x64.
-    precision: of the matrix products, "float32", "tf32" or "bf16" (`products`).
+    precision: of the matrix products, "float32", "tf32" or "bf16" (`matmul`).
 
     Raises UserError for a value out of range, or options that exclude each other.
     """

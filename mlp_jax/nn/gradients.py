@@ -14,10 +14,10 @@ from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax.nn import activations, losses
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.config import Unit
+from mlp_jax.nn.config import MLPConfig, Unit
 from mlp_jax.nn.losses import Labels, Objective
 from mlp_jax.nn.matmul import back, outer
-from mlp_jax.nn.model import HiddenTrace, Layer, MLPConfig, NormLayer, Params, Trace
+from mlp_jax.nn.model import HiddenTrace, Layer, NormLayer, Params, Trace
 
 Source = Callable[..., tuple[Objective, Params]]
 

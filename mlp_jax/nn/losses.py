@@ -10,7 +10,8 @@ from jaxtyping import Float, Integer, PRNGKeyArray
 
 from mlp_jax.errors import UserError
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.model import MLPConfig, Params, Trace, trace
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params, Trace, trace
 
 Labels: TypeAlias = Integer[Array, "batch"] | Float[Array, "batch classes"]
 """Of each example its class, or a probability for every class (soft labels: label smoothing, mixup)."""

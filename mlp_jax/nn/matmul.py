@@ -1,6 +1,6 @@
 """The matrix products of a layer, in one of three precisions and in the layout that XLA's CPU code is fastest in.
 
-Both are written with the transposed weights. Training holds weights so (`train.run_epoch`), which makes w.T free.
+Both are written with the transposed weights. Training holds weights so (`step.run_epoch`), which makes w.T free.
 """
 
 import jax

@@ -16,11 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax import machine
 from mlp_jax.errors import UserError
-from mlp_jax.files import UNFINISHED, open_regular
-from mlp_jax.files import write as write
-from mlp_jax.studies import machine
-from mlp_jax.training.step import Result
+from mlp_jax.files import UNFINISHED, open_regular, unsealed
+from mlp_jax.training.history import Result
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
 
@@ -140,32 +139,6 @@ def sha256(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-def as_json(content: Mapping[str, Any]) -> str:
-    """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def sealed(content: Mapping[str, Any]) -> Row:
-    """The content with a digest of itself, for files that are trusted when they are read again."""
-    return {**content, "seal": _seal(content)}
-
-
-def unsealed(content: Mapping[str, Any]) -> Row:
-    """What `sealed` was given. Raises UserError if it was altered."""
-    if not isinstance(content, dict) or content.get("seal") != _seal(
-        {k: v for k, v in content.items() if k != "seal"}
-    ):
-        raise UserError("it is altered")
-    return {k: v for k, v in content.items() if k != "seal"}
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    try:
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    except RecursionError as error:  # it could just be read
-        raise UserError("it is nested too deeply") from error
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -244,15 +217,6 @@ def percent(quantity: Mapping[str, Any]) -> str:
         return "-"
     mean = f"{100 * quantity['mean']:.1f}"
     return mean if quantity["std"] is None else f"{mean} ± {100 * quantity['std']:.1f}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that also reads well in a terminal: columns padded to one width."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def command_line() -> list[str]:

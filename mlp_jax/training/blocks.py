@@ -12,22 +12,13 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data.dataset import Split, Splits
-from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
+from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
 from mlp_jax.training.epoch import SPECS, compiled
 from mlp_jax.training.evaluate import Evaluation, Sums, on_device
-from mlp_jax.training.step import (
-    History,
-    Hyper,
-    Metrics,
-    Observed,
-    Result,
-    TrainConfig,
-    TrainState,
-    bare,
-    hyper_from,
-    steps_per_epoch,
-    with_keys,
-)
+from mlp_jax.training.history import Book, Observed, Result
+from mlp_jax.training.step import Metrics, TrainState, bare, with_keys
 
 
 class Run(NamedTuple):
@@ -39,7 +30,7 @@ class Run(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What is called between epochs, as `population.train` has it."""
+    """What is called between epochs, as `population.train_population` has it."""
 
     on_epoch: Callable[[int, int, Metrics, Evaluation], None] | None = None
     observe: Callable[[int, int, Params], Observed] | None = None
@@ -98,7 +89,7 @@ class Blocks:
         epochs = math.ceil(total / per_epoch)
         hyper = self._hyper()
         state = self._state(hyper, reached)
-        books = {number: _Book(reached.get(number)) for number in self.numbers}
+        books = {number: Book(reached.get(number)) for number in self.numbers}
         first = len(next(iter(books.values())).evaluations)
         if not first:
             self._observe(books, 0, state, watch)
@@ -161,7 +152,7 @@ class Blocks:
 
     def _record(
         self,
-        books: dict[int, "_Book"],
+        books: dict[int, "Book"],
         epoch: int,
         steps: int,
         found: list[Any],
@@ -176,7 +167,7 @@ class Blocks:
                 if watch.on_epoch is not None and not books[number].diverged:
                     watch.on_epoch(number, epoch + 1, taken, books[number].evaluations[-1])
 
-    def _observe(self, books: dict[int, "_Book"], epoch: int, state: TrainState, watch: Watch) -> None:
+    def _observe(self, books: dict[int, "Book"], epoch: int, state: TrainState, watch: Watch) -> None:
         if watch.observe is None:
             return
         params = self._on_host(state.params)
@@ -195,46 +186,10 @@ class Blocks:
         """Where each run stands, without the repetitions."""
         return {n: (b, m) for b, block in enumerate(self.blocks) for m, n in enumerate(block)}
 
-    def _results(self, state: TrainState, books: dict[int, "_Book"], epochs: int) -> dict[int, Result]:
+    def _results(self, state: TrainState, books: dict[int, "Book"], epochs: int) -> dict[int, Result]:
         host = self._on_host(bare(state))
         results = {}
         for number, (b, m) in self._places().items():
             own = jax.tree.map(lambda values, b=b, m=m: jnp.asarray(values[b, m]), host)
             results[number] = books[number].result(with_keys(own), epochs)
         return results
-
-
-class _Book:
-    """What one run has shown so far."""
-
-    def __init__(self, reached: Result | None) -> None:
-        self.metrics: list[Metrics] = []
-        self.evaluations: list[Evaluation] = []
-        self.observed: list[Observed] = []
-        self.diverged = False
-        if reached is not None:
-            history = reached.history
-            self.metrics = [Metrics(history.loss, history.accuracy)]
-            pairs = zip(history.validation_loss.tolist(), history.validation_accuracy.tolist(), strict=True)
-            self.evaluations = [Evaluation(*pair) for pair in pairs]
-            self.observed = list(reached.observed)
-
-    def add(self, metrics: Metrics, evaluation: Evaluation) -> None:
-        self.metrics.append(metrics)
-        # the last update of an epoch shows in the validation loss only
-        self.diverged = not (np.isfinite(metrics.loss).all() and math.isfinite(evaluation.loss))
-        if not self.diverged:
-            self.evaluations.append(evaluation)
-
-    def result(self, state: TrainState, epochs: int) -> Result:
-        """Of a run of so many epochs."""
-        ended = "finished" if len(self.evaluations) == epochs else "unfinished"
-        return Result(state, self.history(), "diverged" if self.diverged else ended, tuple(self.observed))
-
-    def history(self) -> History:
-        losses, accuracies = (
-            np.concatenate([getattr(m, name) for m in self.metrics]) if self.metrics else np.zeros(0)
-            for name in Metrics._fields
-        )
-        validation = (np.array([getattr(e, name) for e in self.evaluations]) for name in Evaluation._fields)
-        return History(losses, accuracies, *validation)

@@ -11,7 +11,7 @@ handed to orbax before all digests agree, and nothing in a checkpoint is ever ru
     def between_epochs(collect):  # called after every epoch: save when it is time
         checkpoints.save({str(n): at for n, at in collect().items()}, {})
 
-    population.train(runs, splits, reached=reached, between_epochs=between_epochs)
+    population.train_population(runs, splits, reached=reached, between_epochs=between_epochs)
 """
 
 import contextlib
@@ -29,10 +29,11 @@ import numpy as np
 from absl import logging
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular, sha256
-from mlp_jax.nn.model import MLPConfig
-from mlp_jax.studies import results
-from mlp_jax.training.step import History, Observed, Result, TrainConfig, bare, init_state, with_keys
+from mlp_jax.files import open_regular, sealed, sha256, unsealed, write
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import History, Observed, Result
+from mlp_jax.training.step import bare, init_state, with_keys
 
 FORMAT = "mlp_jax checkpoint 1"
 KEPT = 2
@@ -124,7 +125,7 @@ class Checkpoints:
                 "runs": layout,
                 "files": _digests(self.folder / str(number)),
             }
-            results.write(self._record(number), json.dumps(results.sealed(content), allow_nan=False))
+            write(self._record(number), json.dumps(sealed(content), allow_nan=False))
         except BaseException:
             self._remove(str(number), f"{number}.json")
             raise
@@ -143,7 +144,7 @@ class Checkpoints:
 
     def _read(self, number: int) -> tuple[dict[str, Stored], dict[str, Any]]:
         with open_regular(self._record(number)) as file:
-            content = results.unsealed(json.loads(file.read().decode()))
+            content = unsealed(json.loads(file.read().decode()))
         if content["format"] != FORMAT:
             raise UserError(f"it is {content['format']}, and this version reads {FORMAT}")
         folder = self.folder / str(number)

@@ -42,7 +42,7 @@ class TrainConfig:
     augmentation: of the minibatches (`augmentation`); None for none.
     average_decay: validation and tests use an average of the parameters and running statistics over the steps
       from `average_start` (a share of the run) on: exponential below 1, their plain mean at 1
-      (`optimization.average`). None: the last ones.
+      (`optimizers.average`). None: the last ones.
 
     Raises UserError for a value out of range, or an option that would be ignored.
     """

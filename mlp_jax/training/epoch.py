@@ -1,4 +1,4 @@
-"""The compiled programs of a population: `train.run_epoch` and its evaluation, mapped over blocks and devices."""
+"""The compiled programs of a population: `step.run_epoch` and its evaluation, mapped over blocks and devices."""
 
 import contextlib
 import ctypes
@@ -13,19 +13,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data.dataset import Split
-from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
+from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
-from mlp_jax.training.step import (
-    Hyper,
-    Metrics,
-    TrainConfig,
-    TrainState,
-    init_params,
-    init_state,
-    minibatches,
-    network,
-    run_epoch,
-)
+from mlp_jax.training.step import Metrics, TrainState, init_params, init_state, minibatches, network, run_epoch
 
 SPECS = PartitionSpec("runs"), PartitionSpec()
 """Where an array with runs as leading axis lies, and one that is everywhere the same."""

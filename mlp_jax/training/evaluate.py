@@ -11,8 +11,9 @@ from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, whole_number
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.losses import correct, cross_entropy
-from mlp_jax.nn.model import MLPConfig, Params, Stats, forward, trace, update_stats
+from mlp_jax.nn.model import Params, Stats, forward, trace, update_stats
 from mlp_jax.training.augment import Image, check_order, views
 
 
@@ -49,7 +50,7 @@ def evaluate(
 ) -> Evaluation:
     """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode.
 
-    With the shape of an `image`: of the mean probabilities over its `augmentation.views` (test-time augmentation).
+    With the shape of an `image`: of the mean probabilities over its `augment.views` (test-time augmentation).
 
     Raises UserError for a batch_size below 1, or for views of rows in channel-first order.
     """

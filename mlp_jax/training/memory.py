@@ -9,10 +9,11 @@ from jax.experimental import multihost_utils
 
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
-from mlp_jax.nn.model import MLPConfig
-from mlp_jax.training.step import TrainConfig, bare, init_state
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.step import bare, init_state
 
-EVALUATED_AT_ONCE = 1000  # examples, by `evaluation.sums`
+EVALUATED_AT_ONCE = 1000  # examples, by `evaluate.sums`
 
 
 def available() -> float:

@@ -1,6 +1,6 @@
-"""Many runs as one program, on one device or many: `train.run_epoch` mapped over seeds and hyperparameters.
+"""Many runs as one program, on one device or many: `step.run_epoch` mapped over seeds and hyperparameters.
 
-Runs of one shape (the same after `train.program`, and equally long) are one program. They are laid out in blocks:
+Runs of one shape (the same after `config.program`, and equally long) are one program. They are laid out in blocks:
 the runs of a block have one seed, so one order of minibatches, and with `wide` their first layers are one wide
 product; blocks are shared out among the devices. A device of a GPU or TPU works on its blocks at once, one of a
 CPU on one after the other.
@@ -15,23 +15,27 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, whole_number
-from mlp_jax.nn.model import MLPConfig, Params
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
 from mlp_jax.training import memory
 from mlp_jax.training.augment import check_order
 from mlp_jax.training.blocks import Blocks, Run, Watch, key_data
+from mlp_jax.training.config import TrainConfig, program, steps_per_epoch
 from mlp_jax.training.epoch import mesh_of
 from mlp_jax.training.evaluate import Evaluation, check_labels
-from mlp_jax.training.step import Metrics, Observed, Result, TrainConfig, program, steps_per_epoch
+from mlp_jax.training.history import Observed, Result
+from mlp_jax.training.step import Metrics
 
-__all__ = ["MOST_GB", "Run", "compile_ahead", "plan", "train"]
+__all__ = ["MOST_GB", "Run", "compile_ahead", "plan", "train", "train_population"]
 
 MOST_GB = 1e6  # that a device may be said to have
 
 
-def train(
+def train_population(
     runs: Sequence[Run],
     splits: Splits,
     *,
@@ -45,7 +49,7 @@ def train(
     between_epochs: Callable[[Callable[[], dict[int, Result]]], None] | None = None,
     on_end: Callable[[int, Result], None] | None = None,
 ) -> list[Result]:
-    """Trains all runs; results in their order, each as `train.train` gives it.
+    """Trains all runs; results in their order, each as `train` gives it.
 
     Without `wide` on a CPU, bit for bit; else rounding differs in the last bits, since XLA then sums in another
     order. A run that diverges ends there, and no other run notices. `wide=None` is False on a CPU.
@@ -92,6 +96,31 @@ def train(
                 if on_end is not None:
                     on_end(number, result)
     return [results[number] for number in range(len(runs))]
+
+
+def train(
+    key: PRNGKeyArray,
+    splits: Splits,
+    model: MLPConfig,
+    config: TrainConfig,
+    *,
+    on_epoch: Callable[[int, Metrics, Evaluation], None] | None = None,
+) -> Result:
+    """Trains one network: the same key gives the same result, bit for bit, on the same machine and software.
+
+    After each epoch the validation split is evaluated and `on_epoch(epochs so far, the epoch's Metrics of shape
+    (steps,), validation)` is called. A minibatch's or the validation loss that is not finite ends the run as
+    "diverged" at the end of its epoch; the history is kept, without that epoch's validation.
+
+    Raises UserError, before any training, if the batch is larger than the training split, if the data do not fit
+    the model, or if batch normalisation would meet a batch of 1.
+    """
+
+    def report(index: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+        if on_epoch is not None:
+            on_epoch(epoch, metrics, validation)
+
+    return train_population([Run(key, model, config)], splits, on_epoch=report)[0]
 
 
 def _with(

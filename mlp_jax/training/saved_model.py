@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as safetensors_bytes
 
-from mlp_jax.data.dataset import NORMALIZATIONS, Images, Scaling, rows
+from mlp_jax.data.dataset import Images
+from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
-from mlp_jax.nn.model import Layer, MLPConfig, NormLayer, Params, RunningStats, Stats, forward
-from mlp_jax.studies import results
+from mlp_jax.files import write
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
 
 FORMAT = "mlp_jax model 3"
 FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
@@ -143,7 +145,7 @@ def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:
 def save(path: Path, model: Model) -> bytes:
     """Writes the file all at once, and gives its bytes."""
     content = as_bytes(model)
-    results.write(path, content)
+    write(path, content)
     return content
 
 

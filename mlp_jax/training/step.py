@@ -8,25 +8,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Integer, PRNGKeyArray
 
-from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.data.dataset import Split
 from mlp_jax.nn.activations import Array
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.losses import correct
-from mlp_jax.nn.model import MLPConfig, Params, Stats, init, init_stats, update_stats
+from mlp_jax.nn.model import Params, Stats, init, init_stats, update_stats
 from mlp_jax.training.augment import augment, mixup
-from mlp_jax.training.config import OPTIMIZERS, Hyper, TrainConfig, hyper_from, program, steps_per_epoch
-from mlp_jax.training.evaluate import Evaluation
+from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
 from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
-
-__all__ = [
-    "OPTIMIZERS", "History", "Hyper", "Metrics", "Observed", "Result", "TrainConfig", "TrainState", "bare",
-    "hyper_from", "init_params", "init_state", "learning_rate", "minibatches", "network", "prepared", "program",
-    "run_epoch", "steps_per_epoch", "train", "train_step", "with_keys",
-]  # fmt: skip
 
 
 class TrainState(NamedTuple):
@@ -46,31 +39,6 @@ class Metrics(NamedTuple):
 
     loss: Array
     accuracy: Array
-
-
-class History(NamedTuple):
-    """The minibatches' loss and accuracy, shape (steps,); the validation split's, shape (epochs,)."""
-
-    loss: np.ndarray
-    accuracy: np.ndarray
-    validation_loss: np.ndarray
-    validation_accuracy: np.ndarray
-
-
-Observed = tuple[np.ndarray, ...]
-"""What `population.train`'s `observe` gives for one epoch of one run."""
-
-
-class Result(NamedTuple):
-    """The state that was reached, what was recorded on the way, and "finished", "diverged" or "unfinished".
-
-    An unfinished one stands between two epochs, after `len(history.validation_loss)` of them.
-    """
-
-    state: TrainState
-    history: History
-    status: str
-    observed: tuple[Observed, ...] = ()
 
 
 def init_state(
@@ -219,32 +187,6 @@ def _transposed(tree: Any) -> Any:
 
 
 def _hold_transposed(state: TrainState) -> TrainState:
-    """Weights as (outputs, inputs) inside the loop, where `products` wants them so; there and back."""
+    """Weights as (outputs, inputs) inside the loop, where `matmul` wants them so; there and back."""
     names = ("params", "opt_state", "average")
     return state._replace(**{name: _transposed(getattr(state, name)) for name in names})
-
-
-def train(
-    key: PRNGKeyArray,
-    splits: Splits,
-    model: MLPConfig,
-    config: TrainConfig,
-    *,
-    on_epoch: Callable[[int, Metrics, Evaluation], None] | None = None,
-) -> Result:
-    """Trains one network: the same key gives the same result, bit for bit, on the same machine and software.
-
-    After each epoch the validation split is evaluated and `on_epoch(epochs so far, the epoch's Metrics of shape
-    (steps,), validation)` is called. A minibatch's or the validation loss that is not finite ends the run as
-    "diverged" at the end of its epoch; the history is kept, without that epoch's validation.
-
-    Raises UserError, before any training, if the batch is larger than the training split, if the data do not fit
-    the model, or if batch normalisation would meet a batch of 1.
-    """
-    from mlp_jax.training import population  # upwards, on purpose: one run is a population of one
-
-    def report(index: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
-        if on_epoch is not None:
-            on_epoch(epoch, metrics, validation)
-
-    return population.train([population.Run(key, model, config)], splits, on_epoch=report)[0]

@@ -14,12 +14,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from experiments import _study, depth_study
-from mlp_jax.data import dataset
-from mlp_jax.nn.model import MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.data.digits import synthetic
+from mlp_jax.files import sealed
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import step as train
 from mlp_jax.training.checkpoint import Checkpoint, Checkpoints, Stored, stored
-from mlp_jax.training.step import TrainConfig
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import History, Result
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 60.0, 700.0, False
@@ -62,16 +63,16 @@ def examples() -> Any:
 
 
 @functools.cache
-def _runs() -> list[dict[str, train.Result]]:
+def _runs() -> list[dict[str, Result]]:
     """Where two runs stand after one epoch, and after two; as if they had been trained, which takes longer."""
     rng = np.random.default_rng(0)
     like = jax.eval_shape(lambda key: train.bare(train.init_state(key, MODEL, RECIPE)), jax.random.key(0))
 
-    def reached(epochs: int) -> train.Result:
+    def reached(epochs: int) -> Result:
         state = jax.tree.map(lambda leaf: rng.integers(0, 100, leaf.shape).astype(leaf.dtype), like)
         curves = [rng.uniform(size=length) for length in (3 * epochs, 3 * epochs, epochs, epochs)]
         observed = ((np.arange(3.0), np.zeros((0, 2), np.float32)),) * epochs
-        return train.Result(train.with_keys(state), train.History(*curves), "unfinished", observed)
+        return Result(train.with_keys(state), History(*curves), "unfinished", observed)
 
     return [{name: reached(epochs) for name in ("first", "second")} for epochs in (1, 2)]
 
@@ -81,7 +82,7 @@ def prepare(folder: Path) -> None:
     place = folder / "good"
     with contextlib.redirect_stderr(io.StringIO()):
         study = _study.Study("depth_study", _config(place))
-        study.use(dataset.synthetic())
+        study.use(synthetic())
         for number, runs in enumerate(_runs(), 1):
             study.unfinished.checkpoints.save(runs, {**study._header(), "row_seconds": float(number)})
     (place / "depth_study" / ".lock").unlink()
@@ -168,7 +169,7 @@ def _damage(folder: Path, what: str, which: Any, more: Any) -> None:
             content = json.loads(path.read_text()) if path.is_file() else {}
             if what == "sealed" and isinstance(content, dict):
                 content = mutations.edited_json({k: v for k, v in content.items() if k != "seal"}, more)
-                content = results.sealed(content) if isinstance(content, dict) else content
+                content = sealed(content) if isinstance(content, dict) else content
             else:
                 content = mutations.edited_json(content, more)
             path.write_bytes(mutations.as_text(content))

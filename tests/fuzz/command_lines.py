@@ -17,10 +17,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, speedrun
-from mlp_jax.data import dataset
+from mlp_jax import data
+from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
-from mlp_jax.training import population
+from mlp_jax.training.blocks import Blocks
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 120.0, 1500.0, True
@@ -268,20 +269,20 @@ def _cut(far: str) -> Iterator[None]:
         return cut
 
     places: dict[str, list[tuple[Any, str]]] = {
-        "load": [(dataset, "load"), (process.Target, "__enter__")],
+        "load": [(data, "load"), (process.Target, "__enter__")],
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (population.Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
+            (Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
             (_bench_measure, "peaks"), (speedrun, "timed"),
         ],
     }  # fmt: skip
-    tiny = dataset.synthetic(train=60, test=20, size=2)
+    tiny = synthetic(train=60, test=20, size=2)
     for where, patches in places.items():
         for owner, name in patches:
             if where != "train" or far != "whole":
                 setattr(owner, name, stop(where))
     if far != "load":
-        dataset.load = lambda name, **_: tiny
+        data.load = lambda name, **_: tiny
     yield
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from experiments import gradient_check
 from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import evidence
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.gradcheck.battery import evaluated
+from mlp_jax.nn.config import MLPConfig
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 90.0, 1500.0, True
@@ -176,7 +176,7 @@ def prepare(folder: Path) -> None:
 
     jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    (folder / "truths").write_bytes(pickle.dumps(evidence.evaluated(CONFIG, seed=0, scale=1.0)))
+    (folder / "truths").write_bytes(pickle.dumps(evaluated(CONFIG, seed=0, scale=1.0)))
 
 
 def check(folder: Path, place: Path, example: Any) -> str:
@@ -207,7 +207,7 @@ def _remember(folder: Path) -> None:
         assert (config, seed, scale) == (CONFIG, 0, 1.0)
         return known
 
-    evidence.evaluated = evaluated
+    evaluated = evaluated
 
 
 def _run(place: Path, done: Any, returned: str, start: str) -> bool:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from experiments import _predict, best_model
-from mlp_jax.data.dataset import Scaling
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.data.pixels import Scaling
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import saved_model
 from tests.fuzz import mutations
 

@@ -15,7 +15,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from experiments import _common, _keep, _readme, _study, depth_study, reproduce
-from mlp_jax.data import dataset
+from mlp_jax.data.digits import synthetic
+from mlp_jax.files import as_json, sealed
 from mlp_jax.studies import results
 from tests.fuzz import mutations
 
@@ -65,9 +66,9 @@ def prepare(folder: Path) -> None:
         content = results.read_sealed(path)
         content["environment"]["versions"]["mlp_jax"] = results._version("mlp_jax")
         content["config"] = configs.get(path, content["config"])
-        path.write_text(results.as_json(results.sealed(content)))
+        path.write_text(as_json(sealed(content)))
     study = _study.Study("depth_study", _resuming(folder / "part"))
-    study.use(dataset.synthetic())
+    study.use(synthetic())
     row = next(iter(results.read_json(good / "depth_study" / "results.json")["rows"]))
     study.add(row)
     os.rename(folder / "part" / "depth_study" / "partial.json", folder / "partial.json")
@@ -127,7 +128,7 @@ def _partial(folder: Path, place: Path, what: str, damage: Any) -> str:
     try:
         if what == "clear":
             job = _keep.Job("depth_study", "clean", depth_study, config)
-            _keep.clear_unfinished(job, dataset.synthetic().fingerprint)
+            _keep.clear_unfinished(job, synthetic().fingerprint)
         study = _study.Study("depth_study", config)
     finally:
         after = mutations.state(place)
@@ -152,7 +153,7 @@ def _in_folder(place: Path, name: str, damage: Any) -> str:
         study = _study.Study("depth_study", _resuming(place))
     finally:
         assert before is None or behind.read_bytes() == before, "the file behind a link was changed"
-    study.use(dataset.synthetic())
+    study.use(synthetic())
     assert study._records is not None
     study._records._append({"a": "line"})
     study.add({"a": "row"})
@@ -203,7 +204,7 @@ def _in_reproduce(folder: Path, place: Path, what: str, which: int, damage: Any)
     if found is None:
         return "runs again"
     assert whole, "an altered file counts as whole"
-    assert results.sealed(found) == content
+    assert sealed(found) == content
     return "kept"
 
 

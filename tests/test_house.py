@@ -1,0 +1,71 @@
+"""The house: imports run downwards, without circles, and the checker drags in nothing that it does not need."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BELOW = {
+    "errors": set(),
+    "text": set(),
+    "files": {"errors"},
+    "machine": {"errors"},
+    "nn": {"errors"},
+    "data": {"errors", "files"},
+    "gradcheck": {"errors", "files", "machine", "nn", "text"},
+    "training": {"data", "errors", "files", "nn"},
+    "studies": {"data", "errors", "files", "machine", "text", "training"},
+}
+"""What each part of the library may import beside itself."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the library and its file."""
+    found = {path.relative_to(ROOT).with_suffix(""): path for path in (ROOT / "mlp_jax").rglob("*.py")}
+    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in found.items()}
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """The library's modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{name.name}" for name in node.names}
+            found |= (inside & known.keys()) or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return {name for name in found if name.split(".")[0] in ("mlp_jax", "experiments")}
+
+
+def part(module: str) -> str:
+    """The part of the library that a module belongs to."""
+    return module.split(".")[1]
+
+
+def test_each_part_imports_only_what_stands_below_it():
+    known = modules()
+    for module, path in known.items():
+        for other in imported(path, known) - {module, "mlp_jax"}:
+            assert other.startswith("mlp_jax."), f"{module} imports {other}"
+            same = part(module) == part(other)
+            assert same or part(other) in BELOW[part(module)], f"{module} imports {other}"
+
+
+def test_there_is_no_circle():
+    known = modules()
+    left = {module: imported(path, known) - {module} for module, path in known.items()}
+    while ready := [module for module, others in left.items() if not others & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left, f"circles among {sorted(left)}"
+
+
+@pytest.mark.parametrize("module", ["mlp_jax.gradcheck", "mlp_jax.nn.gradients"])
+def test_the_mathematics_and_the_checker_load_little(module):
+    heavy = ["optax", "tensorflow_datasets", "matplotlib", "sklearn", "scipy.stats", "mlp_jax.training"]
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "[]\n"
