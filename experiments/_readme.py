@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import _claim, _claims, _mutants, _page_markdown, ablation, reproduce, speedrun
+from experiments import _claim, _claims, _mutants, _page_markdown, _shapes, ablation, reproduce, speedrun
 from mlp_jax.files import write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
@@ -226,6 +226,8 @@ PARTS = {
     "table 1": table_1,
     "benchmark": benchmark,
     "seeded mistakes": seeded_mistakes,
+    "shapes": _shapes.matrix,
+    "refusals": _shapes.refusals,
     "faults": faults,
     "recipes": recipe_table,
     "speedrun": speedrun_table,

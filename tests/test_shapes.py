@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from experiments import _shapes
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.nn.config import MLPConfig
@@ -98,3 +99,8 @@ def test_a_class_whose_seed_fixes_its_dropout():
     config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
     assert check_gradients(SeededDropout, config).passed
     assert check_gradients(MaskForgotten, config).codes == ["dropout_mask_missing"]
+
+
+@pytest.mark.parametrize("what", _shapes.REFUSED)
+def test_what_cannot_be_checked_is_refused_with_what_to_write(what):
+    assert "grads" in _shapes.refused(_shapes.REFUSED[what])

@@ -142,6 +142,9 @@ class Candidate:
             raise UserError(
                 f"{self.name} is a backward pass alone, which needs its forward's cache: {course_class.WRAP}"
             )
+        required = {n for n, p in self.parameters.items() if p.default is inspect.Parameter.empty}
+        if course_class.STEP_NAMES & required:
+            raise UserError(f"{self.name} is an optimiser's step, which takes a gradient: {course_class.WRAP}")
         failures = []
         for convention in self._conventions():
             answer = self._try(question, convention)
@@ -151,7 +154,17 @@ class Candidate:
                     self.notes = ("its columns are the examples, so x, y and the weights are given transposed",)
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
+        self._refuse_one_example(question)
         return max(failures, key=_line)  # the attempt that came furthest through the candidate's file
+
+    def _refuse_one_example(self, question: Question) -> None:
+        """Raises UserError if the gradient of the first example alone, without a batch axis, is what is given."""
+        case = question.case
+        alone = question._replace(case=case._replace(x=case.x[0], y=case.y[0]))
+        for style, arrays in product(("dict", "tree"), self.arrays):
+            answer = self._try(alone, Convention(style, arrays))
+            if answer.error is None and _fits(answer, case):
+                raise UserError(f"{self.name} takes one example at a time: {course_class.WRAP}")
 
     def _conventions(self) -> Iterator[Convention]:
         """The likeliest first: rows before columns, labels before one-hot, the usual names before others."""

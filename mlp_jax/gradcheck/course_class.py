@@ -185,6 +185,9 @@ def ask(target: Any, case: Case, values: dict[str, np.ndarray]) -> tuple[Any, An
     return _with_gradients(net, result, x, y, method), held, x, y
 
 
+STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
+"""Arguments that only what takes a gradient has, as an optimiser's step does."""
+
 WRAP = (
     "wrap it in a function f(params, x, y, l2) that sets W1, b1, W2, b2 from the dict params, runs forward and "
     "backward on the whole batch, and returns (loss, grads) with grads a dict of the same names"
