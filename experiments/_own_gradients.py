@@ -1,8 +1,9 @@
 """The check of this package's own gradients: equations 1 to 13, and the general backward pass."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -76,26 +77,32 @@ SOFTENED = {"3 layers, label smoothing": _smoothed, "3 layers, label smoothing, 
 """Cases with soft labels: how they are made of a batch."""
 
 
-def check_architecture(
-    config: MLPConfig, batch: data.Split, source: str, seeds: Iterable[int]
-) -> Iterator[list[LeafCheck]]:
-    """The named source of gradients against jax.grad, for one network on one batch, for each seed."""
+def check_networks(
+    networks: Mapping[str, MLPConfig], batches: Mapping[str, data.Split], source: str, seeds: Iterable[int]
+) -> dict[str, list[LeafCheck]]:
+    """The named source of gradients against jax.grad, for each network on its batch: its leaves for all seeds.
 
-    def candidate(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> Params:
-        grads: Params = SOURCES[source](params, x, y, config, l2=L2, key=key)[1]
-        return grads
+    All networks are two programs, what is checked and autodiff: many small programs take three times as long to
+    compile. In one program, XLA would merge what both have in common, and compare it with itself.
+    """
 
-    def reference(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> Params:
-        grads: Params = jax.grad(losses.loss)(params, x, y, config, l2=L2, key=key)
-        return grads
+    def candidate(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:
+        return {n: SOURCES[source](*given[n], config, l2=L2, key=key)[1] for n, config in networks.items()}
 
-    # two programs: in one, XLA would merge what both have in common, and compare it with itself
-    candidate, reference = compiled(candidate), compiled(reference)
-    x = np.asarray(batch.x, config.dtype)
+    def reference(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:
+        return {n: jax.grad(losses.loss)(*given[n], config, l2=L2, key=key) for n, config in networks.items()}
+
+    programs = compiled(candidate), compiled(reference)
+    checks: dict[str, list[LeafCheck]] = {name: [] for name in networks}
     for seed in seeds:
-        params = random_params(np.random.default_rng(seed), config)
-        arguments = (params, x, batch.y, jax.random.key(seed))
-        yield compare(candidate(*arguments), reference(*arguments), config)
+        given = {
+            name: (random_params(np.random.default_rng(seed), config), *batches[name])
+            for name, config in networks.items()
+        }
+        found, true = (program(given, jax.random.key(seed)) for program in programs)
+        for name, config in networks.items():
+            checks[name] += compare(found[name], true[name], config)
+    return checks
 
 
 def all_checks(
@@ -103,27 +110,20 @@ def all_checks(
 ) -> Iterator[tuple[str, str, list[LeafCheck]]]:
     """(case, dtype, its leaves) for the equations and for every architecture, all seeds together."""
     seeds = range(config.seed, config.seed + config.seeds)
-    work = [(name, dtype) for dtype in DTYPES for name in (EQUATIONS, *architectures(1, 2))]
-    networks = architectures(batch.x.shape[1], classes)
 
-    def check(case: tuple[str, str]) -> list[LeafCheck]:
-        name, dtype = case
+    def check(dtype: str) -> dict[str, list[LeafCheck]]:
         with jax.enable_x64(True):  # a thread's own
-            if name == EQUATIONS:
-                drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-                found = check_equations(*drawn)
-            else:
-                found = check_architecture(
-                    replace(networks[name], dtype=dtype),
-                    SOFTENED[name](batch, classes) if name in SOFTENED else batch,
-                    config.gradient,
-                    seeds,
-                )
-            return [leaf for leaves in found for leaf in leaves]
+            drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+            equations = [leaf for leaves in check_equations(*drawn) for leaf in leaves]
+            networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
+            given = data.Split(np.asarray(batch.x, dtype), batch.y)
+            batches = {name: SOFTENED[name](given, classes) if name in SOFTENED else given for name in networks}
+            return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)
 
     with ThreadPoolExecutor(_ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
-        for (name, dtype), checks in zip(work, pool.map(check, work), strict=True):
-            yield name, dtype, checks
+        for dtype, found in zip(DTYPES, pool.map(check, DTYPES), strict=True):
+            for name, checks in found.items():
+                yield name, dtype, checks
 
 
 def check_all(config: _common.Common, dataset: data.Dataset) -> list[results.Row]:

@@ -6,6 +6,7 @@
 Prints the report. Exit status 0 if it is right, 1 if it is wrong, 2 if it cannot be used.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -74,10 +75,19 @@ def run(arguments: Sequence[str]) -> bool:
     return report.passed
 
 
+CLOSED = 128 + 13
+"""Exit status where the reader of standard output left: what a shell gives for SIGPIPE."""
+
+
 def main(arguments: Sequence[str]) -> None:
     """Ends with the exit status that the module's docstring names."""
     try:
-        sys.exit(0 if run(arguments[1:]) else 1)
+        status = 0 if run(arguments[1:]) else 1
+        sys.stdout.flush()
+        sys.exit(status)
+    except BrokenPipeError:  # the reader left, as `| head -1` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CLOSED)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -5,7 +5,7 @@ lambdas (one that is hard-coded), equal dimensions (where a forgotten transpose 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -107,20 +107,32 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
         ("equal dimensions, no penalty", equal, EQUAL, 0.0),
         ("equal dimensions, strong penalty", equal, EQUAL, 0.4),
     ]
-    return [_case(*recipe, seed + 100 * number, scale) for number, recipe in enumerate(recipes)]
+    return _drawn([(*recipe, seed + 100 * number, scale) for number, recipe in enumerate(recipes)])
 
 
-def _case(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale: float) -> Case:
-    """The first draw in which no pre-activation is so close to the kink that rounding could move it across.
+ATTEMPTS = 20
 
-    In wide layers there may be none: then the last.
+
+def _drawn(recipes: list[tuple[str, MLPConfig, int, float, int, float]]) -> list[Case]:
+    """Of each recipe the first draw that keeps all pre-activations so far from the kink that rounding moves none
+    across. In wide layers there may be none: then the last.
     """
-    attempts = 20 if config.activation in ("relu", "leaky_relu") else 1
-    for attempt in range(seed, seed + attempts):
-        case = _draw(name, config, batch, l2, attempt, scale)
-        if all(_clear_of_kinks(hidden.z) for hidden in _evaluate(case, case.params, case.x)[3].hidden):
+    attempt, cases = [0] * len(recipes), [_draw(*recipe) for recipe in recipes]
+    for _ in range(ATTEMPTS - 1):
+        found = _evaluate(cases, [case.params for case in cases], [case.x for case in cases])
+        near = [
+            number
+            for number, (case, one) in enumerate(zip(cases, found, strict=True))
+            if case.config.activation in ("relu", "leaky_relu")
+            and not all(_clear_of_kinks(hidden.z) for hidden in one[3].hidden)
+        ]
+        if not near:
             break
-    return case
+        for number in near:
+            attempt[number] += 1
+            name, config, batch, l2, seed, scale = recipes[number]
+            cases[number] = _draw(name, config, batch, l2, seed + attempt[number], scale)
+    return cases
 
 
 def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale: float) -> Case:
@@ -165,7 +177,13 @@ def _clear_of_kinks(z: np.ndarray) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(config: MLPConfig, loss: str) -> Callable[..., Any]:
+def _program(kinds: tuple[tuple[MLPConfig, str], ...]) -> Callable[..., Any]:
+    """One program for all cases of a battery: compiling it costs little more than compiling one of them."""
+    runs = [_run(*kind) for kind in kinds]
+    return compiled(lambda arguments: [run(*given) for run, given in zip(runs, arguments, strict=True)])
+
+
+def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
     activation, of_scores = activations.get(config.activation, config.negative_slope), DATA_LOSSES[loss]
 
     def run(params: Params, x: jax.Array, y: jax.Array, l2: ArrayLike, key: jax.Array) -> Any:
@@ -180,20 +198,30 @@ def _program(config: MLPConfig, loss: str) -> Callable[..., Any]:
         slopes = [activation.derivative(h.z) if unit.active else jax.numpy.ones_like(h.z) for unit, h in pairs]
         return grads, value, data_loss, trace, activated, slopes, d_scores
 
-    return compiled(run)
+    return run
 
 
-def _evaluate(case: Case, params: NumpyParams, x: np.ndarray) -> Any:
+def _evaluate(cases: Sequence[Case], params: Sequence[NumpyParams], x: Sequence[np.ndarray]) -> list[Any]:
     with jax.enable_x64(True):
-        program = _program(case.config, case.loss)
-        return jax.tree.map(np.asarray, program(params, x, case.y, case.l2, jax.random.key(case.seed)))
+        program = _program(tuple((case.config, case.loss) for case in cases))
+        arguments = [
+            (p, one, case.y, case.l2, jax.random.key(case.seed))
+            for case, p, one in zip(cases, params, x, strict=True)
+        ]
+        found: list[Any] = jax.tree.map(np.asarray, program(arguments))
+        return found
 
 
-def evaluate(case: Case) -> Truth:
-    """Loss, gradient (by `jax.grad`) and forward pass of a case."""
-    grads, loss, data_loss, trace, activated, slopes, d_scores = _evaluate(case, case.params, case.x)
-    leaves = [layer._asdict() for layer in grads]
-    drift = _drift(case, leaves)
+def evaluate(*cases: Case) -> list[Truth]:
+    """Loss, gradient (by `jax.grad`) and forward pass of each case."""
+    found = _evaluate(cases, [case.params for case in cases], [case.x for case in cases])
+    gradients = [[layer._asdict() for layer in one[0]] for one in found]
+    drifts = _drift(cases, gradients)
+    return [_truth(*one) for one in zip(cases, found, gradients, drifts, strict=True)]
+
+
+def _truth(case: Case, found: Any, leaves: Leaves, drift: list[dict[str, float]]) -> Truth:
+    _, loss, data_loss, trace, activated, slopes, d_scores = found
     truth = Truth(float(loss), float(data_loss), leaves, trace, activated, slopes, d_scores, [], drift)
     terms = ops.term_sizes(ops.network(case, truth, 1.0, (case.l2,) * len(leaves)))
     size = [
@@ -209,19 +237,25 @@ def evaluated(
 ) -> tuple[tuple[Case, Truth], ...]:
     """The battery of a network beside the truth about each case; kept, so that no array may be written to."""
     cases = [case._replace(loss=loss) for case in battery(config, seed=seed, scale=scale)]
-    return tuple((case, evaluate(case)) for case in cases)
+    return tuple(zip(cases, evaluate(*cases), strict=True))
 
 
-def _drift(case: Case, leaves: Leaves, step: float = 1e-7) -> list[dict[str, float]]:
-    """How far rounding errors of the inputs carry; the largest of two random directions."""
-    rng = np.random.default_rng(case.seed)
-    drift = [dict.fromkeys(layer, 0.0) for layer in leaves]
+def _drift(cases: Sequence[Case], leaves: Sequence[Leaves], step: float = 1e-7) -> list[list[dict[str, float]]]:
+    """How far rounding errors of the inputs carry in each case; the largest of two random directions."""
+    drifts = [[dict.fromkeys(layer, 0.0) for layer in of_case] for of_case in leaves]
+    rngs = [np.random.default_rng(case.seed) for case in cases]
     for _ in range(2):
-        moved = jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
-        for found, layer, worst in zip(_evaluate(case, *moved)[0], leaves, drift, strict=True):
-            for field, leaf in layer.items():
-                worst[field] = max(worst[field], _norm(getattr(found, field) - leaf) / step)
-    return drift
+        moved = [_moved(case, rng, step) for case, rng in zip(cases, rngs, strict=True)]
+        found = _evaluate(cases, *zip(*moved, strict=True))
+        for one, true, drift in zip(found, leaves, drifts, strict=True):
+            for layer, expected, worst in zip(one[0], true, drift, strict=True):
+                for field, leaf in expected.items():
+                    worst[field] = max(worst[field], _norm(getattr(layer, field) - leaf) / step)
+    return drifts
+
+
+def _moved(case: Case, rng: np.random.Generator, step: float) -> Any:
+    return jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
 
 
 def _norm(array: np.ndarray) -> float:

@@ -197,7 +197,7 @@ class Evidence:
         case = self.cases[i]
         params, x = jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
         moved = case._replace(params=params, x=x)
-        answer, truth = self.asked.ask([Question(moved, self.truths[i].masks)])[0], evaluate(moved)
+        answer, truth = self.asked.ask([Question(moved, self.truths[i].masks)])[0], evaluate(moved)[0]
         off = []
         for k, field in self.leaves:
             mine, before = (answer.leaves or self.observed[i])[k].get(field), self.observed[i][k].get(field)
@@ -226,7 +226,7 @@ class Evidence:
             return self
         other = copy.copy(self)
         other.cases = [case._replace(config=variant.at(case.config), loss=variant.loss) for case in self.cases]
-        other.truths = [evaluate(case) for case in other.cases]
+        other.truths = evaluate(*other.cases)
         return other
 
     def own_slopes(self) -> dict[tuple[int, str], bool]:
@@ -278,7 +278,7 @@ class Evidence:
         for i, after in changed:
             case = self.cases[i]._replace(params=after.params, x=after.x, y=after.y)
             try:
-                other.cases[i], other.truths[i] = case, evaluate(case)
+                other.cases[i], other.truths[i] = case, evaluate(case)[0]
             except (UserError, TypeError, ValueError):  # no longer a batch for this network
                 return None
         return other
