@@ -192,7 +192,7 @@ def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     mesh = programs.mesh_of(jax.devices()[:1])
     runs = [Run(jax.random.key(seed), model, config) for seed in range(4)]
     member = blocks.Blocks(runs, [[0], [1], [2], [3]], *program(model, config), mesh)
-    lowered = member.lowered(splits).compile().memory_analysis()
+    lowered = member.compile(splits).memory_analysis()
     assert lowered is not None
     taken = lowered.argument_size_in_bytes + lowered.output_size_in_bytes + lowered.temp_size_in_bytes
     fixed, block = memory.footprint(model, config, splits, 1)
@@ -248,7 +248,7 @@ def test_programs_are_forgotten_when_there_are_many(splits, traces):
     """And jax traces them anew, to the same bits."""
     programs.forget()
     run, mesh = Run(jax.random.key(0), MODEL, FAST), programs.mesh_of(jax.devices()[:1])
-    for cache in (programs.compiled, programs._epoch, programs._drawn):
+    for cache in (programs.compiled, programs._epoch):
         cache.cache_clear()
     before = population.train_population([run], splits, devices=jax.devices()[:1])[0]
     traced = len(traces)

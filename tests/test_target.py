@@ -224,7 +224,9 @@ def test_what_an_import_asks_for_is_said(line, words, tmp_path):
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
-    (tmp_path / "net.py").write_text("def f(params, x, y, l2):\n    return {k: 0 * v for k, v in params.items()}\n")
+    (tmp_path / "net.py").write_text(
+        "def f(params, x, y, l2):\n    return {k: 0 * v for k, v in params.items()}\n"
+    )
     command = f"{sys.executable} -m mlp_jax.gradcheck {tmp_path}/net.py:f | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) in ((141, ""), (1, ""))  # 1 where all was written before

@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.nn.model import Params
+from mlp_jax.nn.model import Params, init
 from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
 from mlp_jax.training.epoch import SPECS, compiled
 from mlp_jax.training.evaluate import Evaluation, Sums, on_device
@@ -61,7 +61,7 @@ class Blocks:
     def __init__(
         self, runs: Sequence[Run], blocks: list[list[int]], model: MLPConfig, config: TrainConfig, mesh: Mesh
     ) -> None:
-        self.runs, self.blocks, self.config = runs, blocks, runs[blocks[0][0]].config
+        self.runs, self.blocks, self.model, self.config = runs, blocks, model, runs[blocks[0][0]].config
         self.over_runs, self.everywhere = (NamedSharding(mesh, spec) for spec in SPECS)
         self.start, self.epoch = compiled(model, config, mesh)
 
@@ -104,14 +104,24 @@ class Blocks:
                 break
         return self._results(state, books, epochs)
 
-    def lowered(self, splits: Splits) -> jax.stages.Lowered:
-        """The epoch's program before it is compiled; once it is, `train` finds it."""
-        hyper, alive = self._hyper(), self._each(lambda number: np.bool_(True))
+    def compile(self, splits: Splits) -> jax.stages.Compiled:
+        """Compiles the start and the epoch, where `train` finds them, and trains nothing; gives the epoch."""
+        hyper, keys, alive = self._hyper(), self._keys(), self._each(lambda number: np.bool_(True))
         data, validation = (self._shape(part) for part in splits[:2])
+        params = self._shapes(jax.eval_shape(lambda: init(jax.random.key(0), self.model)), keys.shape[:2])
+        self.start.lower(keys, hyper, params).compile()
+        state = self._shapes(jax.eval_shape(self.start, keys, hyper, params))
         stop = self._length(splits.train)[1]
-        state = self.start(self._keys(), hyper)
-        lowered: jax.stages.Lowered = self.epoch.lower(state, alive, hyper, np.int32(0), stop, data, validation)
-        return lowered
+        compiled: jax.stages.Compiled = self.epoch.lower(
+            state, alive, hyper, np.int32(0), stop, data, validation
+        ).compile()
+        return compiled
+
+    def _shapes(self, tree: Any, axes: tuple[int, ...] = ()) -> Any:
+        """Shapes as arrays of the runs have them, with further leading axes."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(axes + leaf.shape, leaf.dtype, sharding=self.over_runs), tree
+        )
 
     def _shape(self, part: Split) -> Split:
         """What `everywhere_on_device` gives, without the values."""
@@ -135,9 +145,30 @@ class Blocks:
 
     def _state(self, hyper: Hyper, reached: Mapping[int, Result]) -> TrainState:
         if not reached:
-            return TrainState(*self.start(self._keys(), hyper))
+            return TrainState(*self.start(self._keys(), hyper, self._drawn()))
         state = self._each(lambda number: jax.tree.map(np.asarray, bare(reached[number].state)))
         return with_keys(TrainState(*state))
+
+    def _drawn(self) -> Params:
+        """Initial parameters. Runs with one key and one scale share a draw.
+
+        It is no program of its own: draws of a layer's shape are compiled once for all networks that have it.
+        """
+        kinds = {number: self._draw_of(number) for number in self.numbers}
+        rows = {kind: row for row, kind in enumerate(dict.fromkeys(kinds.values()))}
+        keys = np.stack([np.frombuffer(key, np.uint32) for key, _ in rows])
+        scales = np.array([scale for _, scale in rows], self.model.dtype)
+
+        def draw(key: Any, scale: Any) -> Params:
+            return init(jax.random.split(jax.random.wrap_key_data(key), 3)[0], self.model, scale=scale)
+
+        drawn = jax.device_get(jax.vmap(draw)(keys, scales))
+        params: Params = self._each(lambda number: jax.tree.map(lambda leaf: leaf[rows[kinds[number]]], drawn))
+        return params
+
+    def _draw_of(self, number: int) -> tuple[bytes, float]:
+        run = self.runs[number]
+        return key_data(run.key).tobytes(), float(hyper_from(run.config, run.model).init_scale or 0)
 
     def _keys(self) -> Any:
         return self._each(lambda number: key_data(self.runs[number].key))

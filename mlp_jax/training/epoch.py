@@ -17,7 +17,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
-from mlp_jax.training.step import Metrics, TrainState, init_params, init_state, minibatches, network, run_epoch
+from mlp_jax.training.step import Metrics, TrainState, init_state, minibatches, network, run_epoch
 
 SPECS = PartitionSpec("runs"), PartitionSpec()
 """Where an array with runs as leading axis lies, and one that is everywhere the same."""
@@ -35,7 +35,7 @@ def forget() -> bool:
     """
     if _epoch.cache_info().currsize < MOST:
         return False
-    for kept in (compiled, _epoch, _drawn):
+    for kept in (compiled, _epoch):
         kept.cache_clear()
     jax.clear_caches()
     with contextlib.suppress(OSError, AttributeError):  # another C library
@@ -53,7 +53,7 @@ def mesh_of(devices: Any) -> Mesh:
 def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, Any]:
     """Start and epoch of blocks of runs, sharded over the mesh; compiled when they are first called.
 
-    start(key data (block, member, ...), hyper) -> state;
+    start(key data (block, member, ...), hyper, initial parameters) -> state;
     epoch(state, alive, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums), where
     members that are not alive stay as they are. All but the last four have the leading axes (block, member).
     """
@@ -62,11 +62,8 @@ def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, An
     def start_one(key: jax.Array, hyper: Hyper, params: Params) -> TrainState:
         return init_state(jax.random.wrap_key_data(key), model, config, hyper, params)
 
-    def start(keys: jax.Array, hyper: Hyper) -> TrainState:
-        return TrainState(*started(keys, hyper, _drawn(model, mesh)(keys, hyper)))
-
     block = _mapped(_members(start_one), mesh=mesh)
-    started = jax.jit(_sharded(block, mesh, in_specs=(runs,) * 3))
+    start = jax.jit(_sharded(block, mesh, in_specs=(runs,) * 3))
     # which initialisation it was does not matter any more: all share one epoch
     return start, _epoch(replace(model, init=MLPConfig.init), config, mesh)
 
@@ -106,17 +103,6 @@ def _epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, everywhere))
 
     return jax.jit(epoch_and_share, donate_argnums=0)
-
-
-@functools.lru_cache(maxsize=MOST)
-def _drawn(model: MLPConfig, mesh: Mesh) -> Any:
-    """(keys, hyper) -> initial parameters; apart, since it takes long to compile and serves all optimisers."""
-
-    def one(key: jax.Array, hyper: Hyper) -> Params:
-        return init_params(jax.random.wrap_key_data(key), model, hyper)
-
-    runs, _ = SPECS
-    return jax.jit(_sharded(_mapped(_members(one), mesh=mesh), mesh, in_specs=(runs, runs)))
 
 
 def _sharded(block: Callable[..., Any], mesh: Mesh, in_specs: tuple[PartitionSpec, ...]) -> Callable[..., Any]:

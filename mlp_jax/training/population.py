@@ -141,7 +141,7 @@ def compile_ahead(
     """
     for chunks in plan(runs, splits, max_memory_gb=max_memory_gb, data_parallel=data_parallel):
         for blocks in chunks:
-            blocks.lowered(splits).compile()
+            blocks.compile(splits)
 
 
 def plan(
