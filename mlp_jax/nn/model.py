@@ -1,10 +1,11 @@
 """The network: parameters as plain data, and a forward pass as short as the mathematics.
 
 A hidden layer is: product with w, plus b, [normalisation], activation, [normalisation], [dropout]; other blocks
-are made of the same (`architecture.Unit`). The output layer is a product and a bias. Dimension key: B batch,
+are made of the same (`config.Unit`). The output layer is a product and a bias. Dimension key: B batch,
 D inputs of a layer, H its outputs, C classes.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -73,7 +74,7 @@ def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
     plain = [
-        Layer(*(factor * drawn for drawn in _init_layer(k, fan_in, fan_out, config)))
+        _init_layer(k, factor, fan_in, fan_out, config.init)
         for k, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True)
     ]
     hidden = (_with_norm(layer, unit) for layer, unit in zip(plain[:-1], units, strict=True))
@@ -88,21 +89,25 @@ def _with_norm(layer: Layer, unit: Unit) -> Layer | NormLayer:
     return NormLayer(*layer, jnp.ones(unit.norm_width, dtype), jnp.zeros(unit.norm_width, dtype))
 
 
-def _init_layer(key: PRNGKeyArray, fan_in: int, fan_out: int, config: MLPConfig) -> Layer:
-    shape, dtype = (fan_in, fan_out), jnp.dtype(config.dtype)
-    if config.init == "uniform_fan_in":
+@functools.partial(jax.jit, static_argnames=("fan_in", "fan_out", "init"))
+def _init_layer(key: PRNGKeyArray, factor: jax.Array, fan_in: int, fan_out: int, init: str) -> Layer:
+    """One layer, compiled by itself: networks of all depths and kinds share the programs of their layers."""
+    shape, dtype = (fan_in, fan_out), factor.dtype
+    if init == "uniform_fan_in":
         w_key, b_key = jax.random.split(key)
         bound = fan_in**-0.5
         w = jax.random.uniform(w_key, shape, dtype, -bound, bound)
-        return Layer(w, jax.random.uniform(b_key, (fan_out,), dtype, -bound, bound))
+        return Layer(factor * w, factor * jax.random.uniform(b_key, (fan_out,), dtype, -bound, bound))
     initializer = {
         "normal": jax.nn.initializers.normal(1.0),
         "he": jax.nn.initializers.he_normal(),
         "glorot": jax.nn.initializers.glorot_normal(),
         "lecun": jax.nn.initializers.lecun_normal(),
-    }[config.init]
+    }[init]
     # the barrier keeps a compiler from joining the draw's last product with the scale: compiled or not, same bits
-    return Layer(jax.lax.optimization_barrier(initializer(key, shape, dtype)), jnp.zeros((fan_out,), dtype))
+    return Layer(
+        factor * jax.lax.optimization_barrier(initializer(key, shape, dtype)), jnp.zeros((fan_out,), dtype)
+    )
 
 
 def init_stats(config: MLPConfig) -> Stats:
