@@ -54,6 +54,14 @@ class Layer:
         """The gradients by the names of the leaves."""
         raise NotImplementedError
 
+    def penalty(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> float:
+        """What a regulariser of the layer's own adds to the loss."""
+        return 0.0
+
+    def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The options that make it test mode; None if the backward pass has none."""
+        return None
+
 
 def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""

@@ -6,7 +6,7 @@ that is not known, `arguments` goes by these names alone.
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,12 +17,13 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.layer_objects import LABELS
-from mlp_jax.gradcheck.vjp import Trial, distance
+from mlp_jax.gradcheck.trials import Trial, distance
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
 LAYOUTS = 5
+OTHER_EPS = (0, 1e-8, 1e-7, 1e-6, 1e-3)  # than 1e-5, in normalisation
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
@@ -167,10 +168,12 @@ def _option(name: str, number: int) -> Any:
 
 
 def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | None:
-    """Inputs at which a softmax overflows, or at which a ReLU has its kink."""
+    """Inputs at which a softmax overflows, a ReLU has its kink, or a window has equal maxima."""
     name, x = next(iter(leaves.items()))
     if operation in ("softmax_loss", "temporal_loss"):
         return {**leaves, name: 1e4 + x}
+    if operation == "pool":
+        return {**leaves, name: np.round(x)}
     if operation in ("relu", "leaky_relu"):
         return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
     return None
@@ -179,6 +182,17 @@ def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | 
 def fresh(options: Mapping[str, Any]) -> dict[str, Any]:
     """Copies, because a forward pass may write running means into them."""
     return copy.deepcopy(dict(options))
+
+
+def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options with the mode of testing, or None if none of them names a mode."""
+    tested: dict[str, Any] = {}
+    for name, option in options.items():
+        if isinstance(option, dict) and "mode" in option:
+            tested[name] = {**option, "mode": "test"}
+        elif name.lower() in ("mode", "train", "training", "is_training"):
+            tested[name] = "test" if isinstance(option, str) else False
+    return {**options, **tested} if tested else None
 
 
 def sizes(leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
@@ -277,26 +291,11 @@ def _conv(param: Mapping[str, int], x: Any, w: Any, b: Any) -> Any:
     return jax.lax.conv_general_dilated(x, w, (param["stride"],) * 2, [pad, pad]) + b[:, None, None]
 
 
-def _normalised(operation: str, x: Array) -> tuple[Array, Array]:
-    axis = 0 if operation == "batchnorm" else 1
-    std = np.sqrt(x.var(axis=axis, keepdims=True) + 1e-5)
-    return (x - x.mean(axis=axis, keepdims=True)) / std, std
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
 _POINTWISE: dict[str, Callable[[Any], Any]] = {
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
     "softmax": jax.nn.softmax,
-}
-_SLOPES: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: (x > 0) * 1.0,
-    "sigmoid": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
-    "tanh": lambda x: 1 - np.tanh(x) ** 2,
 }
 
 
@@ -305,7 +304,7 @@ def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
     if operation in ("batchnorm", "layernorm"):
         axis = int(operation == "layernorm")
         others = [("the variance is divided by N - 1", 1e-5, 1)]
-        others += [(f"eps = {eps:g}", eps, 0) for eps in (0, 1e-8, 1e-7, 1e-6, 1e-3)]
+        others += [(f"eps = {eps:g}", eps, 0) for eps in OTHER_EPS]
         for text, eps, ddof in others:
             outs = []
             for trial, _ in pairs:
@@ -338,30 +337,12 @@ def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
     return f"it does not depend on {' and '.join(unused)}" if unused else ""
 
 
-def alternatives(operation: str, leaf: str, trial: Trial) -> Iterator[tuple[str, str, Array]]:
-    """What the known mistakes compute in place of one leaf: (code, detail, value)."""
-    x, g = next(iter(trial.inputs.values())), trial.dout
-    number = list(trial.inputs).index(leaf)
-    if operation == "affine" and len(trial.inputs) == 3:
-        yield from _affine(number, trial, x, g)
-    elif operation in ("relu", "leaky_relu", "sigmoid", "tanh") and g.shape == x.shape:
-        yield from _slope(operation, x, trial.output, g)
-    elif operation in ("batchnorm", "layernorm") and g.shape == x.shape and x.ndim == 2 and len(trial.inputs) == 3:
-        yield from _norm(operation, number, trial, x, g)
-    elif operation == "dropout" and g.shape == x.shape:
-        mask = mask_of(trial)
-        yield "dropout_mask_missing", "", g
-        yield "dropout_scale_missing", "", g * (mask != 0)
-        yield "upstream_lost", "", mask
-    elif operation == "softmax" and g.shape == x.shape:
-        a = trial.output
-        yield "softmax_jacobian_diagonal", "", g * a * (1 - a)
-        yield "softmax_derivative_missing", "", g
-        yield "upstream_lost", "", a * (1 - a)
-    elif operation == "softmax_loss":
-        p = np.exp(x - x.max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        yield "one_hot_missing", "", p / len(x)
+def eps_of(out: Array, u: Array, gamma: Array, beta: Array, axis: int) -> float:
+    """The eps with which a normalisation of u gave `out`: 1e-5 if none is found."""
+    for eps in (1e-5, *OTHER_EPS):
+        if distance(out, _norm_reference(axis, u, gamma, beta, eps)) < 1e-9:
+            return eps
+    return 1e-5
 
 
 def mask_of(trial: Trial) -> Array:
@@ -382,98 +363,3 @@ def fresh_mask(leaf: str, trials: Sequence[Trial]) -> bool:
             return False
         other |= not np.array_equal(np.abs(mine) > 1e-12, np.abs(true) > 1e-12)
     return other
-
-
-def _affine(number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
-    _, w, b = trial.inputs.values()
-    columns = b.ndim == 2 and b.shape[1] == 1 and len(b) > 1
-    flat = x.T if columns else x.reshape(len(x), -1)
-    out_in = columns or w.shape != (flat.shape[1], b.size)
-    w2, g2 = w.T if out_in else w, g.T if columns else g
-    one = np.ones_like(g2)
-
-    def shaped(value: Array) -> Array:
-        return value.T if columns else value.reshape(x.shape)
-
-    def turned(value: Array) -> Array:
-        return value.T if out_in else value
-
-    if number == 0:
-        yield "upstream_lost", "", shaped(one @ w2.T)
-        if w2.shape[0] == w2.shape[1]:
-            yield "transpose", "", shaped(g2 @ w2)
-        yield "updated_weights", "", shaped(g2 @ (w2 - flat.T @ g2).T)
-        yield "bias_in_product", "", shaped(g2 @ (w2 + b.ravel()).T)
-    elif number == 1:
-        yield "upstream_lost", "", turned(flat.T @ one)
-        if w2.shape[0] == w2.shape[1]:
-            yield "transpose", "", turned(g2.T @ flat)
-            out = trial.output.T if columns else trial.output
-            yield "own_output", "", turned(out.T @ g2)
-    else:
-        yield "upstream_lost", "", one.sum(axis=0).reshape(b.shape)
-        yield "upstream_lost", "", np.ones_like(b)
-        yield "bias_over_classes", "", np.full(b.shape, g2.sum())
-        if g2.shape[0] == g2.shape[1]:
-            yield "bias_over_classes", "", g2.sum(axis=1).reshape(b.shape)
-        yield "bias_from_weights", "", (flat.T @ g2).sum(axis=0).reshape(b.shape)
-
-
-def _slope(operation: str, x: Array, out: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
-    yield "mask_missing", "", g
-    slope = _SLOPES[operation](x) if operation in _SLOPES else np.where(x > 0, 1, 0.01)
-    yield "upstream_lost", "", slope
-    if operation in ("relu", "leaky_relu"):
-        yield "mask_wrong_tensor", "at dout", g * (g > 0)
-        yield "mask_wrong_tensor", "at the opposite of x", g * (x < 0)
-    yield "activation_for_derivative", "", g * out
-    for name, form in (("1 - z^2", 1 - x**2), ("z (1 - z)", x * (1 - x))):
-        yield "output_form_at_z", name, g * form
-    for other, derivative in _SLOPES.items():
-        if other != operation:
-            yield "other_activation", f"that of {other}", g * derivative(x)
-    yield "other_activation", "that of tanh, taken at a", g * (1 - out**2)
-    yield "other_activation", "that of the sigmoid, taken at a", g * out * (1 - out)
-    for low in (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5):
-        yield "leaky_slope", f"a slope of {low:g}", g * np.where(x > 0, 1, low)
-
-
-def _norm(operation: str, number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
-    axis = 0 if operation == "batchnorm" else 1
-    _, gamma, _ = trial.inputs.values()
-    n, std = _normalised(operation, x)
-    if number == 1:
-        yield "upstream_lost", "", n.sum(axis=0).reshape(gamma.shape)
-        yield "pre_activation_used", "x in place of n", (g * x).sum(axis=0).reshape(gamma.shape)
-        yield "own_output", "", (g * trial.output).sum(axis=0).reshape(gamma.shape)
-    elif number == 0:
-        m = x.shape[axis]
-        var = x.var(axis=axis, keepdims=True)
-        unbiased = np.sqrt(var * m / (m - 1) + 1e-5)
-
-        def back(d: Array, mean: float = 1, variance: float = 1, by: Array = std, along: int = axis) -> Array:
-            parts = mean * d.mean(axis=along, keepdims=True) + variance * n * (d * n).mean(
-                axis=along, keepdims=True
-            )
-            return np.asarray((d - parts) / by)
-
-        d = g * gamma
-        yield "bn_scale_dropped", "", back(g)
-        yield "bn_mean_term_dropped", "", back(d, mean=0)
-        yield "bn_variance_term_dropped", "", back(d, variance=0)
-        yield "bn_variance_term_dropped", "and the mean's", back(d, mean=0, variance=0)
-        yield "bn_std_dropped", "", back(d, by=np.ones_like(std))
-        yield "bn_sum_for_mean", "", back(d, mean=m, variance=m)
-        yield "bn_sum_for_mean", "of d", back(d, mean=m)
-        yield "bn_sum_for_mean", "of d n", back(d, variance=m)
-        for eps, text in ((0.0, "none"), (-1e-5, "subtracted"), (1e-8, "1e-08")):
-            by = np.sqrt(np.maximum(var + eps, 1e-30))
-            yield "bn_eps", f"in the backward pass: {text}", back(d, by=by)
-        yield "bn_ddof", "", back(d, by=unbiased)
-        yield "bn_ddof", "", back(d, variance=m / (m - 1))
-        yield "bn_ddof", "", back(d, mean=m / (m - 1), variance=m / (m - 1))
-        yield "bn_ddof", "", back(d, variance=m / (m - 1), by=unbiased)
-        yield "bn_axis", "", back(d, along=1 - axis)
-        yield "bn_extra_term", "the mean's twice", back(d, mean=2)
-        yield "bn_extra_term", "the variance's twice", back(d, variance=2)
-        yield "upstream_lost", "", back(np.broadcast_to(gamma, g.shape))
