@@ -1,5 +1,7 @@
 """Single layers: right ones in many styles, mistakes by name, and the command in a real second process."""
 
+import subprocess
+import sys
 import types
 
 import pytest
@@ -241,3 +243,36 @@ def test_the_command_checks_one_layer_and_a_whole_file(tmp_path, capsys):
     assert "layers right" in printed
     assert "bias_mean" in printed
     assert "noise" not in printed
+
+
+def answer(tmp_path, source, *flags):
+    (tmp_path / "layers.py").write_text(source)
+    command = [sys.executable, "-m", "mlp_jax.gradcheck", "layers.py", *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_seed_draws_other_inputs(tmp_path):
+    source = STYLES.partition("def linear_forward")[0].replace('np.einsum("nm->m", dout)', "dout[0]")
+    texts = [answer(tmp_path, source, f"--seed={seed}")[:2] for seed in (0, 0, 4)]
+    assert [code for code, _ in texts] == [1, 1, 1]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_the_strict_objective_is_the_operation_of_the_name(tmp_path):
+    source = "import numpy as np\n\n\ndef batchnorm" + STYLES.partition("def batchnorm")[2]
+    own, text, _ = answer(tmp_path, source)
+    strict, told, _ = answer(tmp_path, source, "--objective=report")
+    assert (own, strict) == (0, 1)
+    assert "bn_eps" in text
+    assert "forward_mismatch" in told
+
+
+@pytest.mark.parametrize(
+    "flag", ["--hidden=5", "--l2_convention=half", "--scale=2", "--arrays=jax", "--dropout=0.5"]
+)
+def test_options_of_networks_are_refused(tmp_path, flag):
+    code, text, said = answer(tmp_path, CS231N.partition("def relu_forward")[0], flag)
+    assert (code, text) == (2, "")
+    assert said.startswith("error: layers.py is a layer")
+    assert said.count("\n") == 1
