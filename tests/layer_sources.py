@@ -338,6 +338,30 @@ class Layer_Dense:
         self.dinputs = np.dot(dvalues, self.weights.T)
 
 
+class Layer_DenseRegularised:
+    def __init__(
+        self, n_inputs, n_neurons, weight_regularizer_l1=0, weight_regularizer_l2=0, bias_regularizer_l2=0
+    ):
+        self.weights, self.biases = np.random.randn(n_inputs, n_neurons), np.random.randn(1, n_neurons)
+        self.weight_regularizer_l1, self.weight_regularizer_l2 = weight_regularizer_l1, weight_regularizer_l2
+        self.bias_regularizer_l2 = bias_regularizer_l2
+
+    def forward(self, inputs):
+        self.inputs = inputs
+        self.output = np.dot(inputs, self.weights) + self.biases
+
+    def backward(self, dvalues):
+        self.dWeights = np.dot(self.inputs.T, dvalues)
+        self.dBiases = np.sum(dvalues, axis=0, keepdims=True)
+        if self.weight_regularizer_l1 > 0:
+            self.dWeights += self.weight_regularizer_l1 * np.where(self.weights < 0, -1, 1)
+        if self.weight_regularizer_l2 > 0:
+            self.dWeights += 2 * self.weight_regularizer_l2 * self.weights
+        if self.bias_regularizer_l2 > 0:
+            self.dBiases += 2 * self.bias_regularizer_l2 * self.biases
+        self.dInputs = np.dot(dvalues, self.weights.T)
+
+
 class Layer_Dropout:
     def __init__(self, rate):
         self.rate = 1 - rate
@@ -387,6 +411,35 @@ class Loss_CategoricalCrossentropy(Loss):
 
     def backward(self, dvalues, y_true):
         self.dinputs = -np.eye(len(dvalues[0]))[y_true] / dvalues
+        self.dinputs = self.dinputs / len(dvalues)
+
+
+class CCE_Loss(Loss):
+    def forward(self, y_pred, y_true):
+        return -np.log(np.clip(y_pred, 1e-7, 1 - 1e-7)[range(len(y_pred)), y_true])
+
+    def backward(self, y_pred, y_true):
+        self.dInputs = -np.eye(len(y_pred[0]))[y_true] / y_pred / len(y_pred)
+
+
+class Loss_BinaryCrossentropy(Loss):  # of several outputs
+    def forward(self, y_pred, y_true):
+        clipped = np.clip(y_pred, 1e-7, 1 - 1e-7)
+        losses = -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
+        return np.mean(losses, axis=-1)
+
+    def backward(self, dvalues, y_true):
+        outputs = len(dvalues[0])
+        clipped = np.clip(dvalues, 1e-7, 1 - 1e-7)
+        self.dinputs = -(y_true / clipped - (1 - y_true) / (1 - clipped)) / outputs / len(dvalues)
+
+
+class Activation_Softmax_Loss:  # the loss itself is another's
+    def backward(self, dvalues, y_true):
+        if len(y_true.shape) == 2:
+            y_true = np.argmax(y_true, axis=1)
+        self.dinputs = dvalues.copy()
+        self.dinputs[range(len(dvalues)), y_true] -= 1
         self.dinputs = self.dinputs / len(dvalues)
 
 

@@ -147,6 +147,13 @@ def test_mistakes(name, old, new, code):
     ("name", "old", "new", "code"),
     [
         ("Layer_Dense", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),
+        ("Layer_DenseRegularised", "+= 2 * self.weight", "+= self.weight", "l2_factor"),
+        ("Layer_DenseRegularised", "+= 2 * self.bias_regularizer_l2 * self.biases", "+= 0", "l2_ignored"),
+        ("Layer_DenseRegularised", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),
+        ("Layer_DenseRegularised", "np.dot(self.inputs.T, dvalues)", "np.dot(self.inputs.T, np.ones_like(dvalues))",
+         "upstream_lost"),
+        ("Activation_Softmax_Loss", "-= 1", "-= 0", "one_hot_missing"),
+        ("Loss_BinaryCrossentropy", "-(y_true / clipped", "(y_true / clipped", "sign"),
         ("Layer_Dropout", "dvalues * self.mask", "dvalues", "dropout_mask_missing"),
         ("Activation_ReLU", "self.dinputs[self.inputs <= 0] = 0", "pass", "mask_missing"),
         ("Activation_Softmax", "(np.diagflat(a) - np.outer(a, a)) @ d", "a * (1 - a) * d",
@@ -266,6 +273,14 @@ def test_the_strict_objective_is_the_operation_of_the_name(tmp_path):
     assert (own, strict) == (0, 1)
     assert "bn_eps" in text
     assert "forward_mismatch" in told
+
+
+def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(tmp_path):
+    first = "import nnfs\nfrom nnfs.datasets import spiral_data\nnnfs.init()\n"
+    code, text, said = answer(tmp_path, f"{first}{NNFS}\nX, y = spiral_data(100, 3)\nLayer_Dense(2, 3).forward(X)")
+    assert (code, said) == (0, "")
+    assert "nnfs.datasets, which is not installed" in text
+    assert "10 of 10 layers right" in text
 
 
 @pytest.mark.parametrize(

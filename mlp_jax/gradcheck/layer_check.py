@@ -70,19 +70,24 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
 
 
 def _layout(layer: Layer, seed: int) -> int:
-    """The first arrangement of shapes that the forward pass takes."""
-    first = ""
+    """The first arrangement of shapes that both passes take, or, if none is, the forward pass."""
+    first, forward = "", None
     for layout in range(operations.LAYOUTS):
         try:
             leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
-            output, _ = layer.forward(_copies(leaves), options)
+            output, cache = layer.forward(_copies(leaves), options)
+            if not output.size or not operations.plausible(layer.operation, leaves, output, layout):
+                continue
+            forward = layout if forward is None else forward
+            layer.backward(np.ones_like(output), cache, leaves)
         except UserError:
             raise
         except Exception as error:
             first = first or where(error, layer.source)
             continue
-        if output.size and operations.plausible(layer.operation, leaves, output, layout):
-            return layout
+        return layout
+    if forward is not None:
+        return forward
     raise UserError(f"it stops in every shape that was tried: {first or 'another output was expected'}")
 
 
@@ -123,16 +128,17 @@ def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tupl
     if looks_single([outputs[0], *answers[0].values()]) and layer.operation not in ("relu", "embedding"):
         tolerance = SINGLE
     named = {key: option for key, option in options.items() if key}
-    trial = Trial(leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named)
+    trial = Trial(
+        leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, layer.penalties(leaves, options)
+    )
     return Asked(trial, operations.truth(layer.operation, leaves, named, layout), value), problems
 
 
 def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
-    """sum(out * dout), and what a regulariser adds, with one leaf moved."""
+    """sum(out * dout), with one leaf moved."""
     _seed(0)
-    moved = {**_copies(leaves), name: at.copy()}
-    out, _ = layer.forward(moved, options)
-    return float((out * dout).sum()) + layer.penalty({**leaves, name: at}, options)
+    out, _ = layer.forward({**_copies(leaves), name: at.copy()}, options)
+    return float((out * dout).sum())
 
 
 def _wrong_in_test_mode(layer: Layer, leaves: Any, options: Any, rng: Any) -> list[str]:
@@ -177,14 +183,17 @@ def _own(one: Asked) -> Trial:
     """With the gradients of the candidate's own forward pass."""
     leaves, single = one.trial.inputs, one.trial.tolerance == SINGLE
     true = {name: differences(partial(one.value, name), leaf, single=single) for name, leaf in leaves.items()}
-    return one.trial._replace(true=true)
+    return _penalised(one.trial, true)
+
+
+def _penalised(trial: Trial, true: dict[str, Array]) -> Trial:
+    return trial._replace(true={name: value + trial.penalty.get(name, 0) for name, value in true.items()})
 
 
 def _named(one: Asked) -> Trial:
     """With the gradients of the operation that the name says."""
     assert one.truth is not None
-    true = dict(zip(one.trial.inputs, one.truth[1](one.trial.dout), strict=True))
-    return one.trial._replace(true=true)
+    return _penalised(one.trial, dict(zip(one.trial.inputs, one.truth[1](one.trial.dout), strict=True)))
 
 
 def _dropped(one: Asked) -> Trial:

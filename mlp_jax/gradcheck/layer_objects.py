@@ -5,13 +5,14 @@ from Scratch" (returned, with .dW and .db).
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import plain
+from mlp_jax.gradcheck.ops import softmax
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
@@ -54,9 +55,9 @@ class Layer:
         """The gradients by the names of the leaves."""
         raise NotImplementedError
 
-    def penalty(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> float:
-        """What a regulariser of the layer's own adds to the loss."""
-        return 0.0
+    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+        """By leaf, the gradient of what a regulariser of the layer's own adds to the loss."""
+        return {}
 
     def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
         """The options that make it test mode; None if the backward pass has none."""
@@ -67,9 +68,11 @@ def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
     network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
     methods = [getattr(target, name, None) for name in ("forward", "backward")]
-    if network or hasattr(target, "apply") or not all(callable(method) for method in methods):
+    if network or hasattr(target, "apply") or _constructor(target) is None:
         return False
-    if _constructor(target) is None:
+    if _is_backward_alone(target):
+        return True
+    if not all(callable(method) for method in methods):
         return False
     forward, backward = ([p.name.lower() for p in _positions(m) if p.default is p.empty] for m in methods)
     if len(forward) == 2 and forward[1] in LABELS:
@@ -79,6 +82,18 @@ def is_layer_class(target: type) -> bool:
         and backward[1:] in ([], *([n] for n in RATES))
         and len(forward) > 0
         and len(_positions(methods[1])) > 0
+    )
+
+
+def _is_backward_alone(target: type) -> bool:
+    """Whether a class has only the backward pass of softmax and cross-entropy together."""
+    name, backward = target.__name__.lower(), getattr(target, "backward", None)
+    labels = [p.name.lower() for p in _positions(backward)][1:]
+    return (
+        "softmax" in name
+        and "loss" in name
+        and not hasattr(target, "forward")
+        and labels[:1] in [[n] for n in LABELS]
     )
 
 
@@ -110,6 +125,8 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
 
 def layer_of(target: type) -> Layer:
     """The class as a layer."""
+    if _is_backward_alone(target):
+        return LossObject(target)
     forward = [p.name.lower() for p in _positions(target.forward)]  # type: ignore[attr-defined]
     return LossObject(target) if len(forward) > 1 and forward[1] in LABELS else LayerObject(target)
 
@@ -161,8 +178,14 @@ def slots(made: Any) -> list[Slot]:
 
 
 def _gradient_name(made: Any, name: str) -> str:
-    candidates = (f"d{name}", f"d_{name}", f"{name}_grad", f"grad_{name}", f"{name}_gradient")
-    return next((candidate for candidate in candidates if hasattr(made, candidate)), "")
+    return _attribute(made, (f"d{name}", f"{name}_grad", f"grad_{name}", f"{name}_gradient"))
+
+
+def _attribute(made: Any, names: Sequence[str]) -> str:
+    """The first of the names that an object has, with its own capitals and underscores; "" if it has none."""
+    own = {name.lower().replace("_", ""): name for name in dir(made) if not name.startswith("__")}
+    exact = [name for name in names if hasattr(made, name)]
+    return next(iter([*exact, *(own[n] for n in (m.lower().replace("_", "") for m in names) if n in own)]), "")
 
 
 class LayerObject(Layer):
@@ -174,10 +197,12 @@ class LayerObject(Layer):
         self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
         forward, backward = (_positions(getattr(target, name)) for name in ("forward", "backward"))
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
+        names = [p.name for p in _positions(target.__init__)]  # type: ignore[misc]
+        self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
         self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
 
-    def _make(self, n_in: int, n_out: int, rng: np.random.Generator) -> Any:
-        given: dict[str, Any] = {}
+    def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
+        given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
         for kind, name in _constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
             if self._picture:
@@ -189,7 +214,7 @@ class LayerObject(Layer):
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
-        made = self._make(d, m, rng)
+        made = self._make(d, m, rng, ("none", "l2", "l1", "none")[number])
         shape = {COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
         x = rng.normal(size=(2, 2, 6, 4) if self._picture else shape)
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
@@ -208,6 +233,16 @@ class LayerObject(Layer):
         leaves = {"inputs": x, **{slot.name: rng.normal(size=slot.get().shape) for slot in held}}
         return leaves, {"": (made, {slot.name: slot for slot in held})}
 
+    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+        """Of lambda ||w||^2 or lambda |w|, for the arrays whose regularisers the object has."""
+        made, held = options[""]
+        found: dict[str, Array] = {}
+        for name in self._regularisers:
+            for leaf in (leaf for leaf in held if leaf.lower()[:4] == name[:4]):
+                slope = 2 * leaves[leaf] if name.endswith("l2") else np.sign(leaves[leaf])
+                found[leaf] = found.get(leaf, np.zeros_like(leaves[leaf])) + getattr(made, name, 0) * slope
+        return found
+
     @staticmethod
     def _held(made: Any) -> list[tuple[Slot, Array]]:
         names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
@@ -216,7 +251,7 @@ class LayerObject(Layer):
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
         answer = made.forward(x, *self._training)
         if answer is None:
-            answer = next((getattr(made, name) for name in OUTPUTS if hasattr(made, name)), None)
+            answer = getattr(made, _attribute(made, OUTPUTS) or "", None)
         if answer is None:
             raise UserError("forward neither returns its output nor leaves it as .output")
         return np.array(plain(answer), np.float64), made
@@ -248,7 +283,7 @@ class LayerObject(Layer):
 
 def _input_gradient(made: Any, answer: Any) -> Array:
     if answer is None:
-        answer = next((getattr(made, name) for name in INPUT_GRADIENTS if hasattr(made, name)), None)
+        answer = getattr(made, _attribute(made, INPUT_GRADIENTS) or "", None)
     if answer is None:
         raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
     return np.array(plain(answer), np.float64)
@@ -264,8 +299,8 @@ class LossObject(Layer):
         name = target.__name__.lower()
         self.operation = "softmax_loss" if "softmax" in name else ""
         self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
-        entropy = any(word in name for word in ("crossentropy", "cross_entropy", "bce"))
-        self._probabilities = entropy and not any(word in name for word in ("softmax", "sigmoid", "logit"))
+        # numbers that are probabilities are scores as well
+        self._probabilities = not any(word in name for word in ("softmax", "sigmoid", "logit"))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Scores, or probabilities, and labels."""
@@ -283,11 +318,14 @@ class LossObject(Layer):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """The mean loss."""
-        made = self._target()
-        answer = made.forward(leaves["inputs"], options["y"])
+        made, x, y = self._target(), leaves["inputs"], options["y"]
+        if _is_backward_alone(self._target):
+            labels = y.argmax(axis=1) if y.ndim == 2 else y
+            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), labels]))), (made, softmax(x), y)
+        answer = made.forward(x, y)
         if answer is None:
             raise UserError("forward returns no loss")
-        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, leaves["inputs"], options["y"])
+        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, x, y)
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""
@@ -296,7 +334,7 @@ class LossObject(Layer):
         if not positions:
             answer = made.backward()
         elif len(positions) == 2:
-            output = next((getattr(made, n) for n in OUTPUTS if hasattr(made, n)), x)
+            output = getattr(made, _attribute(made, OUTPUTS) or "", x)
             answer = made.backward(np.array(output), y)
         else:
             answer = made.backward(1.0)

@@ -45,7 +45,13 @@ class ModuleReport(Report):
         right = sum(layer.passed for layer in self.layers)
         heading = f"{self.name}: {right} of {len(self.layers)} layers right, {len(self.refused)} not checked"
         details = [str(layer) for layer in self.layers if layer.findings]
+        in_table = {_not_checked(*each) for each in self.refused}
+        details += [f"Note: {note}." for note in self.notes if note not in in_table]
         return "\n\n".join([heading, results.table(["layer", "verdict", ""], rows), *details])
+
+
+def _not_checked(layer: str, why: str) -> str:
+    return f"{layer} is not checked: {why}"
 
 
 def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, str]]) -> ModuleReport:
@@ -55,7 +61,7 @@ def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, 
         for r in layers
         for f in r.findings
     ]
-    notes = [f"{layer} is not checked: {why}" for layer, why in refused]
+    notes = [_not_checked(*each) for each in refused]
     cases = sum(r.cases for r in layers)
     return ModuleReport(
         name, tuple(leaves), tuple(found), tuple(notes), cases, layers=tuple(layers), refused=tuple(refused)

@@ -5,7 +5,7 @@ sum(output * dout) by every input, from autodiff or from central differences. `j
 function can have; guesses are those of an operation that is known.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,8 @@ class Trial(NamedTuple):
 
     inputs: the leaves by name. output, dout: arrays of one shape. found: the candidate's gradients, without those
     that it did not give. true: the right ones, NaN where an input lies at a kink. sizes: numbers that somebody may
-    divide by, by name. about: dimensions in words. options: the forward pass's other arguments.
+    divide by, by name. about: dimensions in words. options: the forward pass's other arguments. penalty: what a
+    regulariser of the layer's own adds to `true`.
     """
 
     inputs: Named
@@ -36,6 +37,7 @@ class Trial(NamedTuple):
     about: str
     tolerance: float = TOLERANCE
     options: Mapping[str, Any] = {}
+    penalty: Mapping[str, Array] = {}
 
 
 class Told(NamedTuple):
@@ -207,6 +209,28 @@ def _like(true: Array, found: Array) -> Array | None:
     return true.reshape(found.shape) if same else None
 
 
+def _of_the_penalty(leaf: str, trials: Sequence[Trial]) -> Iterator[Guess]:
+    """A regulariser of the layer's own is left out in one trial or in all, or has another factor there."""
+    nothing = [np.zeros_like(trial.true[leaf]) for trial in trials]
+    parts = [trial.penalty.get(leaf, zero) for trial, zero in zip(trials, nothing, strict=True)]
+    penalised = [j for j, part in enumerate(parts) if part.any()]
+    for some in (penalised, *([j] for j in penalised)):
+        extras = [part if j in some else zero for j, (part, zero) in enumerate(zip(parts, nothing, strict=True))]
+        values = [trial.true[leaf] - extra for trial, extra in zip(trials, extras, strict=True)]
+        if some:
+            yield Guess("l2_ignored", values)
+            yield Guess("l2_factor", values, "", extras, "{:.3g} times the right one".format)
+
+
+def _without_penalty(leaf: str, trial: Trial) -> Trial:
+    """What is left of a leaf if the regulariser's part is right."""
+    part = trial.penalty.get(leaf)
+    if part is None or leaf not in trial.found or trial.found[leaf].shape != part.shape:
+        return trial
+    found, true = ({**named, leaf: named[leaf] - part} for named in (trial.found, trial.true))
+    return trial._replace(found=found, true=true)
+
+
 def mistakes_at(leaf: str, trials: Sequence[Trial], guesses: Guesses, *, bias: bool = False) -> list[Told]:
     """The mistakes at one leaf: [] if it is right."""
     if any(leaf in trial.found and not np.isfinite(trial.found[leaf]).all() for trial in trials):
@@ -216,6 +240,11 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], guesses: Guesses, *, bias: b
         return []
     # where all dimensions are equal a mistake may have the right shape, and a name says more than a shape
     compared = shaped or [trial for trial in trials if leaf in trial.found]
+    for guess in _of_the_penalty(leaf, shaped):
+        detail = _explains(leaf, shaped, guess)
+        if detail is not None:
+            return [Told(guess.code, detail)]
+    trials, shaped, compared = ([_without_penalty(leaf, t) for t in some] for some in (trials, shaped, compared))
     for guess in guesses(leaf, compared) if compared else ():
         detail = _explains(leaf, compared, guess)
         if detail is not None:
