@@ -215,6 +215,146 @@ def svm_loss(x, y):
     return margins.sum() / N, dx / N
 """
 
+SANDWICHES = f"""{CS231N}
+
+def affine_batch_relu_forward(x, w, b, gamma, beta, bn_param):
+    a, fc = affine_forward(x, w, b)
+    n, bn = batchnorm_forward(a, gamma, beta, bn_param)
+    out, r = relu_forward(n)
+    return out, (fc, bn, r)
+
+
+def affine_batch_relu_backward(dout, cache):
+    fc, bn, r = cache
+    d = relu_backward(dout, r)
+    d, dgamma, dbeta = batchnorm_backward(d, bn)
+    return (*affine_backward(d, fc), dgamma, dbeta)
+
+
+def affine_ln_relu_forward(x, w, b, gamma, beta, ln_param):
+    a, fc = affine_forward(x, w, b)
+    n, bn = layernorm_forward(a, gamma, beta, ln_param)
+    out, r = relu_forward(n)
+    return out, (fc, bn, r)
+
+
+def affine_ln_relu_backward(dout, cache):
+    fc, bn, r = cache
+    d = relu_backward(dout, r)
+    d, dgamma, dbeta = layernorm_backward(d, bn)
+    return (*affine_backward(d, fc), dgamma, dbeta)
+
+
+def affine_bn_relu_dropout_forward(x, w, b, gamma, beta, bn_param, dropout_param):
+    a, fc = affine_forward(x, w, b)
+    n, bn = batchnorm_forward(a, gamma, beta, bn_param)
+    out, r = relu_forward(n)
+    out, dr = dropout_forward(out, dropout_param)
+    return out, (fc, bn, r, dr)
+
+
+def affine_bn_relu_dropout_backward(dout, cache):
+    fc, bn, r, dr = cache
+    d = relu_backward(dropout_backward(dout, dr), r)
+    d, dgamma, dbeta = batchnorm_backward(d, bn)
+    return (*affine_backward(d, fc), dgamma, dbeta)
+
+
+def affine_relu_dropout_forward(x, w, b, dropout_param):
+    a, fc = affine_forward(x, w, b)
+    out, r = relu_forward(a)
+    out, dr = dropout_forward(out, dropout_param)
+    return out, (fc, r, dr)
+
+
+def affine_relu_dropout_backward(dout, cache):
+    fc, r, dr = cache
+    return affine_backward(relu_backward(dropout_backward(dout, dr), r), fc)
+
+
+def dropout_relu_forward(x, dropout_param):
+    a, d = dropout_forward(x, dropout_param)
+    out, r = relu_forward(a)
+    return out, (d, r)
+
+
+def dropout_relu_backward(dout, cache):
+    d, r = cache
+    return dropout_backward(relu_backward(dout, r), d)
+
+
+def relu_affine_forward(x, w, b):
+    a, r = relu_forward(x)
+    out, f = affine_forward(a, w, b)
+    return out, (r, f)
+
+
+def relu_affine_backward(dout, cache):
+    r, f = cache
+    da, dw, db = affine_backward(dout, f)
+    return relu_backward(da, r), dw, db
+
+
+def conv_relu_forward(x, w, b, conv_param):
+    a, c = conv_forward_naive(x, w, b, conv_param)
+    out, r = relu_forward(a)
+    return out, (c, r)
+
+
+def conv_relu_backward(dout, cache):
+    c, r = cache
+    return conv_backward_naive(relu_backward(dout, r), c)
+
+
+def conv_relu_pool_forward(x, w, b, conv_param, pool_param):
+    a, c = conv_forward_naive(x, w, b, conv_param)
+    s, r = relu_forward(a)
+    out, p = max_pool_forward_naive(s, pool_param)
+    return out, (c, r, p)
+
+
+def conv_relu_pool_backward(dout, cache):
+    c, r, p = cache
+    ds = max_pool_backward_naive(dout, p)
+    return conv_backward_naive(relu_backward(ds, r), c)
+
+
+def relu_max_pool_forward(x, pool_param):
+    s, r = relu_forward(x)
+    out, p = max_pool_forward_naive(s, pool_param)
+    return out, (r, p)
+
+
+def relu_max_pool_backward(dout, cache):
+    r, p = cache
+    return relu_backward(max_pool_backward_naive(dout, p), r)
+
+
+def spatial_batchnorm_forward(x, gamma, beta, bn_param):
+    N, C, H, W = x.shape
+    out, cache = batchnorm_forward(x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, beta, bn_param)
+    return out.reshape(N, H, W, C).transpose(0, 3, 1, 2), cache
+
+
+def spatial_batchnorm_backward(dout, cache):
+    N, C, H, W = dout.shape
+    dx, dgamma, dbeta = batchnorm_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
+    return dx.reshape(N, H, W, C).transpose(0, 3, 1, 2), dgamma, dbeta
+
+
+def conv_bn_relu_forward(x, w, b, gamma, beta, conv_param, bn_param):
+    a, c = conv_forward_naive(x, w, b, conv_param)
+    n, bn = spatial_batchnorm_forward(a, gamma, beta, bn_param)
+    out, r = relu_forward(n)
+    return out, (c, bn, r)
+
+
+def conv_bn_relu_backward(dout, cache):
+    c, bn, r = cache
+    d, dgamma, dbeta = spatial_batchnorm_backward(relu_backward(dout, r), bn)
+    return (*conv_backward_naive(d, c), dgamma, dbeta)
+"""
+
 STYLES = """
 import random
 

@@ -1,5 +1,6 @@
 """Single layers: right ones in many styles, mistakes by name, and the command in a real second process."""
 
+import re
 import subprocess
 import sys
 import types
@@ -9,7 +10,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CS231N, NNFS, RETURNING, STYLES
+from tests.layer_sources import CS231N, NNFS, RETURNING, SANDWICHES, STYLES
 
 
 def module(source):
@@ -33,14 +34,24 @@ def test_right_layers(source):
     assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}, str(report)
     assert report.refused == ()
     assert report.passed
-    assert (
-        len(report.layers)
-        == source.count("def backward")
-        + source.count("_backward")
-        - source.count("_backward(relu")
-        + source.count("_loss(x")
-        or len(report.layers) > 4
-    )
+    assert len(report.layers) == len(re.findall(r"def (?:\w+_(?:loss|backward\w*)\(|backward\()", source))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "remarks"),
+    [
+        ("", "", set()),
+        ("return dout * (x > 0)", "return dout * (x >= 0)", {"mask_at_zero"}),
+        ("return dout * (x > 0)", "dout[x <= 0] = 0\n    return dout", {"mutates_input"}),
+    ],
+    ids=["plain", "other derivative at 0", "in place"],
+)
+def test_right_layers_of_several_operations(old, new, remarks):
+    assert old in SANDWICHES
+    report = layers.check_module(module(SANDWICHES.replace(old, new)))
+    assert (report.codes, report.refused) == ([], ()), str(report)
+    assert set(report.remarks) == {*remarks, "pool_ties"}
+    assert len(report.layers) == len(re.findall(r"def \w+_(?:loss|backward\w*)\(", SANDWICHES))
 
 
 NORM = "(d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std"
@@ -150,8 +161,8 @@ def test_mistakes(name, old, new, code):
         ("Layer_DenseRegularised", "+= 2 * self.weight", "+= self.weight", "l2_factor"),
         ("Layer_DenseRegularised", "+= 2 * self.bias_regularizer_l2 * self.biases", "+= 0", "l2_ignored"),
         ("Layer_DenseRegularised", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),
-        ("Layer_DenseRegularised", "np.dot(self.inputs.T, dvalues)", "np.dot(self.inputs.T, np.ones_like(dvalues))",
-         "upstream_lost"),
+        ("Layer_DenseRegularised", "np.dot(self.inputs.T, dvalues)",
+         "np.dot(self.inputs.T, np.ones_like(dvalues))", "upstream_lost"),
         ("Activation_Softmax_Loss", "-= 1", "-= 0", "one_hot_missing"),
         ("Loss_BinaryCrossentropy", "-(y_true / clipped", "(y_true / clipped", "sign"),
         ("Layer_Dropout", "dvalues * self.mask", "dvalues", "dropout_mask_missing"),

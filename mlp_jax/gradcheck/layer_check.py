@@ -34,10 +34,10 @@ Problems = list[tuple[str, str]]  # codes of how the candidate behaves, and deta
 
 
 class Asked(NamedTuple):
-    """A trial without its true gradients; the operation's own output and vjp; the candidate's own loss."""
+    """A trial without its true gradients; the operation's own output and gradients; the candidate's own loss."""
 
     trial: Trial
-    truth: tuple[Array, Callable[[Array], list[Array]]] | None
+    truth: tuple[Array, list[Array]] | None
     value: Callable[[str, Array], float]
 
 
@@ -131,7 +131,7 @@ def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tupl
     trial = Trial(
         leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, layer.penalties(leaves, options)
     )
-    return Asked(trial, operations.truth(layer.operation, leaves, named, layout), value), problems
+    return Asked(trial, operations.truth(layer.operation, leaves, named, layout, dout), value), problems
 
 
 def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
@@ -193,7 +193,7 @@ def _penalised(trial: Trial, true: dict[str, Array]) -> Trial:
 def _named(one: Asked) -> Trial:
     """With the gradients of the operation that the name says."""
     assert one.truth is not None
-    return _penalised(one.trial, dict(zip(one.trial.inputs, one.truth[1](one.trial.dout), strict=True)))
+    return _penalised(one.trial, dict(zip(one.trial.inputs, one.truth[1], strict=True)))
 
 
 def _dropped(one: Asked) -> Trial:

@@ -23,6 +23,7 @@ Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
 LAYOUTS = 5
+PICTURES = ("conv", "pool", "spatial", "pictures")  # operations of inputs (N, C, H, W)
 OTHER_EPS = (0, 1e-8, 1e-7, 1e-6, 1e-3)  # than 1e-5, in normalisation
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta")
@@ -48,18 +49,28 @@ _NAMES = (
     ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
     ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
     ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
-    ("affine_ln_", "affine_norm"), ("affine_bn_", "affine_norm"), ("affine_batch", "affine_norm"),
-    ("affine_layer", "affine_norm"), ("norm_relu", ""), ("affine_relu", "affine_relu"), ("linear_activation", ""),
+    ("affine_relu", "affine_relu"), ("linear_activation", ""),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
     ("layernorm", "layernorm"), ("layer_norm", "layernorm"),
     ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
     ("affine", "affine"), ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"),
 )  # fmt: skip
+_KINDS = {
+    "affine": ("affine", "linear", "dense", "fc_"), "picture": ("conv", "pool"), "dropout": ("drop",),
+    "norm": ("norm", "_bn", "_ln", "bn_", "ln_", "batch"), "relu": ("relu",), "squashing": ("sigmoid", "tanh"),
+}  # fmt: skip
 
 
 def named(name: str) -> str:
-    """The operation that a function's name says, or "" for none that is known."""
-    return next((operation for word, operation in _NAMES if word in name.lower()), "")
+    """The operation that a function's name says, or "" for none that is known.
+
+    Several in a row are "pictures" or "affines", for the shapes, or "": nothing is known of what they compute.
+    """
+    operation = next((operation for word, operation in _NAMES if word in name.lower()), "")
+    kinds = {kind for kind, words in _KINDS.items() if any(word in name.lower() for word in words)}
+    if len(kinds) < 2 or operation.endswith("loss") or (operation == "affine_relu" and len(kinds) == 2):
+        return operation
+    return "pictures" if "picture" in kinds else "affines" if "affine" in kinds else ""
 
 
 def arguments(
@@ -101,7 +112,8 @@ class _Shapes:
 
     def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
-        self.temporal, self.picture = operation.startswith("temporal"), operation in ("conv", "pool", "spatial")
+        self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
+        self.kernel = operation in ("conv", "pictures")
         self.width, self._first = (4 if operation == "spatial" else d), True
         self.labels = (n, 3) if self.temporal else (n,)
 
@@ -118,11 +130,11 @@ class _Shapes:
         if self._first and name in INPUTS:
             return self._input()
         if name in WEIGHTS:
-            self.width = 3 if self.operation == "conv" else self.m
+            self.width = 3 if self.kernel else self.m
             turned = self.layout in (COLUMNS, OUT_IN)
-            return (3, 2, 3, 3) if self.operation == "conv" else (self.m, self.d) if turned else (self.d, self.m)
+            return (3, 2, 3, 3) if self.kernel else (self.m, self.d) if turned else (self.d, self.m)
         if name in BIASES:
-            width = self.width if self.width != self.d or self.operation == "conv" else self.m
+            width = self.width if self.width != self.d or self.kernel else self.m
             return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
         if name in SCALES and self.operation == "spatial":
             return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
@@ -174,7 +186,7 @@ def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | 
         return {**leaves, name: 1e4 + x}
     if operation == "pool":
         return {**leaves, name: np.round(x)}
-    if operation in ("relu", "leaky_relu"):
+    if operation == "relu":
         return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
     return None
 
@@ -219,25 +231,29 @@ def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout
 
 
 def truth(
-    operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any], layout: int
-) -> tuple[Array, Callable[[Array], list[Array]]] | None:
-    """The operation's output, and its vjp from jax, in float64; None where the operation is not known."""
+    operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any], layout: int, dout: Array
+) -> tuple[Array, list[Array]] | None:
+    """The operation's output and its vjp of dout from jax, in float64; None where the operation is not known.
+
+    There is no vjp, [], if the output has another shape than dout.
+    """
+    values = list(leaves.values())
     try:
-        function = _reference(operation, list(leaves.values()), list(options.values()), layout)
+        function = _reference(operation, values, list(options.values()), layout)
         if function is None:
             return None
         with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-            out = np.asarray(compiled(function)(*leaves.values()))
+            if jax.eval_shape(function, *values).shape != dout.shape:
+                return np.asarray(compiled(function)(*values)), []
+            out, grads = compiled(partial(_with_vjp, function))(dout, *values)
     except (TypeError, ValueError, KeyError):  # other shapes or options than the operation has
         return None
-    values = list(leaves.values())
+    return np.asarray(out), [np.asarray(leaf) for leaf in grads]
 
-    def pulled(dout: Array) -> list[Array]:
-        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-            pull = compiled(lambda g, *at: jax.vjp(function, *at)[1](g))
-            return [np.asarray(leaf) for leaf in pull(dout, *values)]
 
-    return out, pulled
+def _with_vjp(function: Callable[..., Any], dout: Any, *at: Any) -> Any:
+    out, pull = jax.vjp(function, *at)
+    return out, pull(dout)
 
 
 def _reference(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Callable[..., Any] | None:
