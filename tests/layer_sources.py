@@ -618,6 +618,22 @@ class Affine:
         return np.dot(dout, self.W.T)
 
 
+class TimeAffine:  # (N, T, D)
+    def __init__(self, W, b):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        N, T, D = x.shape
+        self.x = x
+        return (x.reshape(N * T, -1) @ self.params[0] + self.params[1]).reshape(N, T, -1)
+
+    def backward(self, dout):
+        N, T, D = self.x.shape
+        rows, inputs = dout.reshape(N * T, -1), self.x.reshape(N * T, -1)
+        self.grads[0][...], self.grads[1][...] = inputs.T @ rows, rows.sum(axis=0)
+        return (rows @ self.params[0].T).reshape(self.x.shape)
+
+
 class Listed:
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]

@@ -225,6 +225,17 @@ def test_remarks_do_not_fail():
     assert (exp.codes, exp.remarks) == ([], ["softmax_unstable"])
 
 
+def test_a_layer_of_square_pictures_alone_is_checked_on_these():
+    report = mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (H - w) // s")
+    assert report.passed
+    assert "square pictures" in str(report)
+
+
+def test_what_python_2_divided_is_told():
+    with pytest.raises(UserError, match="does with //"):
+        mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (W - w) / s")
+
+
 def test_what_cannot_be_checked_is_refused_in_one_line():
     source = CS231N.replace("return dx, dw, db", "return None, None, None")
     with pytest.raises(UserError, match="not written yet"):

@@ -66,6 +66,8 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     problems += [(code, "") for code in _at_extremes(layer, seed, layout)]
     report = _told(name, layer, asked, problems, layout, strict=strict)
     notes = [f"in another shape it stops: {error}" for error in errors[:1]]
+    if layer.operation in operations.PICTURES and layout == operations.OUT_IN:
+        notes.append("it was given square pictures, because it does not take others")
     return replace(report, notes=(*notes, *report.notes))
 
 
@@ -88,7 +90,9 @@ def _layout(layer: Layer, seed: int) -> int:
         return layout
     if forward is not None:
         return forward
-    raise UserError(f"it stops in every shape that was tried: {first or 'another output was expected'}")
+    first = first or "another output was expected"
+    hint = ": where Python 2 divided whole numbers with /, Python 3 does with //" * ("'float' object" in first)
+    raise UserError(f"it stops in every shape that was tried: {first}{hint}")
 
 
 def _copies(leaves: Mapping[str, Array]) -> dict[str, Array]:

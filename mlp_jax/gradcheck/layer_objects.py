@@ -24,7 +24,7 @@ ARRAYS = {
 }
 LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
-COLUMNS, ONE_COLUMN = 3, 4  # layouts of an object's inputs; rows are examples in the others
+SEQUENCES, COLUMNS, ONE_COLUMN = 1, 3, 4  # layouts of an object's inputs; rows are examples in the others
 WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs")
@@ -215,7 +215,9 @@ class LayerObject(Layer):
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
         made = self._make(d, m, rng, ("none", "l2", "l1", "none")[number])
-        shape = {COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        if layout == SEQUENCES and not self._picture:
+            self.operation = ""
         x = rng.normal(size=(2, 2, 6, 4) if self._picture else shape)
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""

@@ -144,7 +144,9 @@ class _Shapes:
 
     def _input(self) -> tuple[int, ...]:
         if self.picture:
-            return (2, 4, 6, 3) if self.operation == "spatial" else (2, 2, 6, 4)
+            height = 3 if self.operation == "spatial" else 4
+            width = height if self.layout == OUT_IN else 6  # some take only square pictures
+            return (2, 4, width, height) if self.operation == "spatial" else (2, 2, width, height)
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
         if self.temporal:
