@@ -313,3 +313,13 @@ def test_options_of_networks_are_refused(tmp_path, flag):
     assert (code, text) == (2, "")
     assert said.startswith("error: layers.py is a layer")
     assert said.count("\n") == 1
+
+
+def test_a_module_beside_it_that_does_not_compile_is_left_out(tmp_path):
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "util.py").write_text("def im2col(:\n")
+    (tmp_path / "common" / "layers.py").write_text(f"from common.util import im2col\n{CS231N}")
+    command = [sys.executable, "-m", "mlp_jax.gradcheck", "common/layers.py:affine_backward"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "util.py:1: SyntaxError" in done.stdout

@@ -64,7 +64,7 @@ class Loaded:
         above = [str(folder) for folder in list(path.parents)[1 : LEVELS + 1]]
         sys.path[:0] = list(dict.fromkeys([str(path.parent), str(top.parent)]))
         sys.path += [folder for folder in above if folder not in sys.path]
-        sys.meta_path.insert(0, _Siblings(top, path, self.notes))
+        sys.meta_path.insert(0, _Siblings(top, path, self._standins, self.notes))
         try:
             return self._persistently(lambda: self._member(path, top, own=True), [])
         except NotInstalled as error:  # by what trains, say
@@ -181,11 +181,13 @@ def python_3(source: str) -> str:
 class _Siblings(importlib.abc.MetaPathFinder):
     """Finds what lies beside the target, and leaves out what does not compile there."""
 
-    def __init__(self, top: Path, target: Path, notes: list[str]) -> None:
-        self._top, self._target, self._notes = top, target, notes
+    def __init__(self, top: Path, target: Path, standins: StandIns, notes: list[str]) -> None:
+        self._top, self._target, self._standins, self._notes = top, target, standins, notes
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         """The usual spec, with a loader of ours where the file lies below the target's top folder."""
+        if name in self._standins.missing:  # it did not compile before
+            return self._standins.find_spec(name, path, target)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         origin = getattr(spec, "origin", None)
         if spec is None or not origin or not origin.endswith(".py") or not Path(origin).is_relative_to(self._top):
