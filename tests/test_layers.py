@@ -202,7 +202,7 @@ def test_mistakes_in_objects_that_return(name, old, new, code):
     ("name", "old", "new", "words"),
     [
         ("affine_backward", "@ w + b\n", "@ w\n", "does not depend on b"),
-        ("softmax_loss", ".sum() / N\n", ".sum()\n", "N times"),
+        ("softmax_loss", ".sum() / N\n", ".sum()\n", "without dividing by N"),
         ("batchnorm_backward", "x.var(axis=0)\n", "x.var(axis=0, ddof=1)\n", "N - 1"),
     ],
 )

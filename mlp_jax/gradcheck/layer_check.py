@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import layer_network, operations
+from mlp_jax.gradcheck import layer_network, operations, references
 from mlp_jax.gradcheck.candidates import where
-from mlp_jax.gradcheck.layer_objects import Layer
 from mlp_jax.gradcheck.report import Finding, Report
 from mlp_jax.gradcheck.trials import (
     SINGLE,
@@ -31,6 +30,35 @@ OWN = "central differences of its own forward pass in float64"
 NAMED = "jax.vjp of the operation in float64"
 SAID = ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "pool_ties", "non_finite")
 Problems = list[tuple[str, str]]  # codes of how the candidate behaves, and details
+
+
+class Layer:
+    """A layer that can be asked: a pair of functions, a loss, or an object."""
+
+    name = ""
+    operation = ""
+    upstream = True
+    source: Any = None
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Random leaves by name, and the arguments that have no gradient."""
+        raise NotImplementedError
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """The output, and what backward needs."""
+        raise NotImplementedError
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """The gradients by the names of the leaves."""
+        raise NotImplementedError
+
+    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+        """By leaf, the gradient of what a regulariser of the layer's own adds to the loss."""
+        return {}
+
+    def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The options that make it test mode; None if the backward pass has none."""
+        return None
 
 
 class Asked(NamedTuple):
@@ -135,7 +163,7 @@ def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tupl
     trial = Trial(
         leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, layer.penalties(leaves, options)
     )
-    return Asked(trial, operations.truth(layer.operation, leaves, named, layout, dout), value), problems
+    return Asked(trial, references.truth(layer.operation, leaves, named, layout, dout), value), problems
 
 
 def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
@@ -203,7 +231,7 @@ def _named(one: Asked) -> Trial:
 def _dropped(one: Asked) -> Trial:
     """Dropout multiplies by its mask, which the output tells."""
     name = next(iter(one.trial.inputs))
-    return one.trial._replace(true={name: one.trial.dout * operations.mask_of(one.trial)})
+    return one.trial._replace(true={name: one.trial.dout * references.mask_of(one.trial)})
 
 
 def _is_right(leaf: str, trial: Trial) -> bool:
@@ -245,7 +273,7 @@ def _told(
     findings += _behaviour(problems)
     notes = []
     leaf = next(iter(trials[0].inputs))
-    if layer.operation == "dropout" and not _right(trials) and operations.fresh_mask(leaf, trials):
+    if layer.operation == "dropout" and not _right(trials) and references.fresh_mask(leaf, trials):
         findings.append(finding("fresh_mask", "of the chain rule", (leaf,)))
         trials = [t._replace(found={**t.found, leaf: t.true[leaf]}) for t in trials]
     if layout == operations.COLUMNS and not _right(trials):
@@ -279,7 +307,7 @@ def _true(layer: Layer, asked: Sequence[Asked], *, strict: bool) -> tuple[list[T
         return [_named(one) for one in known], NAMED, []
     own = [_own(one) for one in asked]
     belongs = _right(own)
-    detail = operations.describe(layer.operation, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
+    detail = references.describe(layer.operation, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
     if (strict or not belongs) and all(trial.output.shape == true.shape for trial, true in pairs):
         named = [_named(one) for one in known]
         if strict or _right(named):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.gradcheck import operations
+from mlp_jax.gradcheck import operations, references
 from mlp_jax.gradcheck.layer_ops import WAYS, Conv, Hinge, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes import LAYER_ROWS, ROWS
 from mlp_jax.gradcheck.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
@@ -84,7 +84,7 @@ class View:
         if name in SLOPES and out.shape == x.shape:
             return self._slope()
         if name == "dropout" and out.shape == x.shape:
-            mask = self.rows(operations.mask_of(self.trial))
+            mask = self.rows(references.mask_of(self.trial))
             return Dropout(0, mask, 1 - 1 / max(float(mask.max()), 1.0))
         if name == "softmax" and out.shape == x.shape and x.ndim == 2:
             return Softmax(0, out)
@@ -94,7 +94,7 @@ class View:
         x, gamma, beta = self.trial.inputs.values()
         u, axis, out = self.rows(x), int(self.operation == "layernorm"), self.rows(self.trial.output)
         gamma, beta = gamma.ravel(), beta.ravel()
-        eps = operations.eps_of(out, u, gamma, beta, axis)
+        eps = references.eps_of(out, u, gamma, beta, axis)
         inverse_std = 1 / np.sqrt(u.var(axis=axis) + eps)
         n = (u - u.mean(axis=axis, keepdims=True)) * np.expand_dims(inverse_std, axis)
         return Norm(0, u, n, inverse_std, gamma, beta, axis, eps)

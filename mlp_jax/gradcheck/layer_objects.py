@@ -12,6 +12,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import plain
+from mlp_jax.gradcheck.layer_check import Layer
+from mlp_jax.gradcheck.operations import LABELS
 from mlp_jax.gradcheck.ops import softmax
 
 Array = np.ndarray
@@ -22,7 +24,6 @@ ARRAYS = {
     **dict.fromkeys(("b", "bias", "biases"), "b"),
     **dict.fromkeys(("gamma", "beta"), "n"),
 }
-LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 SEQUENCES, COLUMNS, ONE_COLUMN = 1, 3, 4  # layouts of an object's inputs; rows are examples in the others
 WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
@@ -33,35 +34,6 @@ OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_
 
 
 NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
-
-
-class Layer:
-    """What `layers` asks of a layer."""
-
-    name = ""
-    operation = ""
-    upstream = True
-    source: Any = None
-
-    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Random leaves by name, and the arguments that have no gradient."""
-        raise NotImplementedError
-
-    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """The output, and what backward needs."""
-        raise NotImplementedError
-
-    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """The gradients by the names of the leaves."""
-        raise NotImplementedError
-
-    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
-        """By leaf, the gradient of what a regulariser of the layer's own adds to the loss."""
-        return {}
-
-    def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The options that make it test mode; None if the backward pass has none."""
-        return None
 
 
 def is_layer_class(target: type) -> bool:
@@ -142,8 +114,7 @@ class Slot(NamedTuple):
 
     def get(self) -> Array:
         """The array itself."""
-        return np.asarray(getattr(self.place, self.key) if isinstance(self.key, str) and self.place is not None
-                          and not isinstance(self.place, (dict, list)) else self.place[self.key])  # fmt: skip
+        return np.asarray(_item(self.place, self.key))
 
     def put(self, value: Array) -> None:
         """Into the array that is there, because others may hold it too; or in its place if it is not as exact."""
@@ -157,11 +128,12 @@ class Slot(NamedTuple):
 
     def gradient(self) -> Array | None:
         """What backward left."""
-        if isinstance(self.gradients, (dict, list)):
-            value = self.gradients[self.gradient_key]
-        else:
-            value = getattr(self.gradients, self.gradient_key)
+        value = _item(self.gradients, self.gradient_key)
         return None if value is None else np.array(plain(value), np.float64)
+
+
+def _item(place: Any, key: Any) -> Any:
+    return place[key] if isinstance(place, (dict, list)) else getattr(place, key)
 
 
 def slots(made: Any) -> list[Slot]:

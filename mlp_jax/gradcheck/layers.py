@@ -18,8 +18,9 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import operations
 from mlp_jax.gradcheck.answers import plain
 from mlp_jax.gradcheck.candidates import quiet, where
-from mlp_jax.gradcheck.layer_check import judge
-from mlp_jax.gradcheck.layer_objects import LABELS, Array, Layer, is_layer_class, layer_of
+from mlp_jax.gradcheck.layer_check import Layer, judge
+from mlp_jax.gradcheck.layer_objects import Array, is_layer_class, layer_of
+from mlp_jax.gradcheck.operations import LABELS
 from mlp_jax.gradcheck.report import Report
 
 BACKWARD = ("backward", "bwd", "backprop")

@@ -157,7 +157,7 @@ def _factor(leaf: str, trials: Sequence[Trial]) -> list[float] | None:
     return factors
 
 
-def _scaled(leaf: str, trials: Sequence[Trial], *, bias: bool) -> list[Told]:
+def scaled(leaf: str, trials: Sequence[Trial], *, bias: bool = False) -> list[Told]:
     """Mistakes that are a number in front of the leaf: [] if it is another thing."""
     factors = _factor(leaf, trials)
     if factors is None:
@@ -251,7 +251,7 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], guesses: Guesses, *, bias: b
             return [Told(guess.code, detail)]
     if len(shaped) < len(trials):
         return _of_shape(leaf, trials) or [Told("unknown")]
-    return _scaled(leaf, trials, bias=bias) or [Told("unknown")]
+    return scaled(leaf, trials, bias=bias) or [Told("unknown")]
 
 
 def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) -> LeafRow:
