@@ -233,6 +233,38 @@ def test_a_wrong_forward_pass_is_told_first(name, old, new, words):
     assert {row.verdict for row in report.leaves} == {"PASS"} or name == "batchnorm_backward"
 
 
+OVER_EXAMPLES = """
+def layernorm_forward(x, gamma, beta, ln_param):
+    return batchnorm_forward(x, gamma, beta, ln_param)
+
+
+def layernorm_backward(dout, cache):
+    return batchnorm_backward(dout, cache)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("svm_loss", CS231N.replace("[:, None] + 1)", "[:, None])"), "margin of 1 is left out"),
+        ("svm_loss", CS231N.replace("margins.sum() / N", "margins.sum() / N + 1"), "true class is counted"),
+        ("layernorm_backward", f"{CS231N}{OVER_EXAMPLES}", "those of the other axis"),
+    ],
+)
+def test_a_consistent_other_operation_is_a_remark(name, source, words):
+    report = layers.check_layer(name, module(source))
+    assert (report.codes, report.remarks) == ([], ["forward_mismatch"])
+    assert words in " ".join(str(report).split())
+
+
+def test_masks_without_a_seed_are_the_same_every_time():
+    unseeded = SANDWICHES.replace("np.random.rand(*x.shape)", "np.random.default_rng().random(x.shape)")
+    unseeded = unseeded.replace('if "seed" in dropout_param:', "if False:")
+    assert unseeded.count("default_rng") == 1
+    for source in (unseeded, SANDWICHES.replace('if "seed" in dropout_param:', "if False:")):
+        assert layers.check_layer("affine_relu_dropout_backward", module(source)).passed
+
+
 def test_remarks_do_not_fail():
     kink = mistake(CS231N, "relu_backward", "(x > 0)", "(x >= 0)")
     assert (kink.codes, kink.remarks) == ([], ["mask_at_zero"])

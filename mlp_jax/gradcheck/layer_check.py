@@ -1,7 +1,8 @@
 """One layer is asked, and judged by the operation that its name says or by its own forward pass."""
 
+import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -127,9 +128,17 @@ def _copies(leaves: Mapping[str, Array]) -> dict[str, Array]:
     return {name: value.copy() for name, value in leaves.items()}
 
 
-def _seed(number: int) -> None:
-    np.random.seed(number)  # noqa: NPY002  # the candidate's masks come from it
+@contextlib.contextmanager
+def _seeded(number: int) -> Iterator[None]:
+    """Masks that a candidate draws without a seed of its own are the same every time."""
+    np.random.seed(number)  # noqa: NPY002
     random.seed(number)
+    made = np.random.default_rng
+    np.random.default_rng = lambda seed=None: made(number if seed is None else seed)
+    try:
+        yield
+    finally:
+        np.random.default_rng = made
 
 
 def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple[Asked, Problems]:
@@ -137,14 +146,14 @@ def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tupl
     dout = np.ones(())
     for call in range(2):
         mine = _copies(leaves)
-        _seed(0)
-        output, cache = layer.forward(mine, options)
+        with _seeded(0):
+            output, cache = layer.forward(mine, options)
         outputs.append(output.copy())
         if not call:
             dout = rng.normal(size=output.shape) if layer.upstream else np.ones(output.shape)
         upstream = dout.copy()
-        _seed(1)
-        answers.append(layer.backward(upstream, cache, leaves))
+        with _seeded(1):
+            answers.append(layer.backward(upstream, cache, leaves))
         problems += [("mutates_input", n) for n in leaves if not np.array_equal(mine[n], leaves[n])]
         problems += [("upstream_changed", "dout")] if not np.array_equal(upstream, dout) else []
     repeats = np.array_equal(outputs[0], outputs[1], equal_nan=True)
@@ -168,8 +177,8 @@ def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tupl
 
 def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
     """sum(out * dout), with one leaf moved."""
-    _seed(0)
-    out, _ = layer.forward({**_copies(leaves), name: at.copy()}, options)
+    with _seeded(0):
+        out, _ = layer.forward({**_copies(leaves), name: at.copy()}, options)
     return float((out * dout).sum())
 
 

@@ -1,6 +1,6 @@
 """What the operations compute, from jax in float64, and how a layer's forward pass differs from that."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -84,9 +84,9 @@ def _norm_reference(axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5,
     return (x - x.mean(axis=axis, keepdims=True)) / (var + eps) ** 0.5 * gamma + beta
 
 
-def _hinge(y: Array, x: Any) -> Any:
-    margins = jax.nn.relu(x - x[np.arange(len(y)), y][:, None] + 1)
-    return (margins.sum() - len(y)) / len(y)
+def _hinge(y: Array, x: Any, margin: float = 1.0) -> Any:
+    margins = x - x[np.arange(len(y)), y][:, None] + margin
+    return ((margins * (margins > 0)).sum() - margin * len(y)) / len(y)
 
 
 def _conv(param: Mapping[str, int], x: Any, w: Any, b: Any) -> Any:
@@ -102,16 +102,37 @@ _POINTWISE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _normalised(keywords: dict[str, Any], trial: Trial) -> Any:
+    x, gamma, beta = trial.inputs.values()
+    return _norm_reference(x=x, gamma=gamma, beta=beta, **keywords)
+
+
+def _others(operation: str) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
+    """Other forward passes that people have, in words."""
+    if operation in ("batchnorm", "layernorm"):
+        axis = int(operation == "layernorm")
+        kinds: list[tuple[str, dict[str, Any]]] = [("the variance is divided by N - 1", {"axis": axis, "ddof": 1})]
+        kinds += [(f"eps = {eps:g}", {"axis": axis, "eps": eps}) for eps in OTHER_EPS]
+        kinds += [("mean and variance are those of the other axis", {"axis": 1 - axis})]
+        for text, keywords in kinds:
+            yield text, partial(_normalised, keywords)
+    if operation == "svm_loss":
+        yield "the margin of 1 is left out", partial(_other_hinge, 0.0, 0.0)
+        yield "the true class is counted too, so that it is 1 too much", partial(_other_hinge, 1.0, 1.0)
+
+
+def _other_hinge(margin: float, more: float, trial: Trial) -> Any:
+    (y,), (x,) = trial.options.values(), trial.inputs.values()
+    return _hinge(y, x, margin) + more
+
+
 def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
     """How an output is off: another eps or variance, a number in front of it, or a leaf that is not used."""
     for trial, true in pairs:
         if trial.output.shape != true.shape:
             return f"its shape is {trial.output.shape} in place of {true.shape}"
-    others = [("the variance is divided by N - 1", 1e-5, 1)] + [(f"eps = {eps:g}", eps, 0) for eps in OTHER_EPS]
-    for text, eps, ddof in others if operation in ("batchnorm", "layernorm") else ():
-        axis = int(operation == "layernorm")
-        reference: Callable[..., Any] = partial(_norm_reference, axis, eps=eps, ddof=ddof)
-        outs = [reference(*trial.inputs.values()) for trial, _ in pairs]
+    for text, reference in _others(operation):
+        outs = [reference(trial) for trial, _ in pairs]
         if all(distance(trial.output, out) < 1e-9 for (trial, _), out in zip(pairs, outs, strict=True)):
             return text
     told = scaled("out", [t._replace(found={"out": t.output}, true={"out": true}) for t, true in pairs])
