@@ -618,6 +618,18 @@ class Affine:
         return np.dot(dout, self.W.T)
 
 
+class MulLayer:
+    def __init__(self):
+        self.x, self.y = None, None
+
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return x * y
+
+    def backward(self, dout):
+        return dout * self.y, dout * self.x
+
+
 class TimeAffine:  # (N, T, D)
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]

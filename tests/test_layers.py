@@ -210,6 +210,7 @@ def test_mistakes_in_objects(name, old, new, code):
         ("Linear", "g.sum(0)", "g.mean(0)", "bias_mean"),
         ("Updating", "learning_rate * self.input.T", "-learning_rate * self.input.T", "sign"),
         ("SoftmaxWithLoss", "dx / len(self.t)", "dx", "batch_mean_missing"),
+        ("MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", "sign"),
     ],
 )
 def test_mistakes_in_objects_that_return(name, old, new, code):

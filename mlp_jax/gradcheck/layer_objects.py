@@ -5,8 +5,8 @@ from Scratch" (returned, with .dW and .db).
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mlp_jax.gradcheck.answers import plain
 from mlp_jax.gradcheck.layer_check import Layer
 from mlp_jax.gradcheck.operations import LABELS
 from mlp_jax.gradcheck.ops import softmax
+from mlp_jax.gradcheck.slots import Slot, attribute, slots
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
@@ -33,6 +34,7 @@ OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_
         "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
 
 
+LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
 NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
 
 
@@ -100,64 +102,11 @@ def layer_of(target: type) -> Layer:
     if _is_backward_alone(target):
         return LossObject(target)
     forward = [p.name.lower() for p in _positions(target.forward)]  # type: ignore[attr-defined]
-    return LossObject(target) if len(forward) > 1 and forward[1] in LABELS else LayerObject(target)
-
-
-class Slot(NamedTuple):
-    """An array of an object, and where its gradient is: attributes, or entries of `params` and `grads`."""
-
-    name: str
-    place: Any
-    key: Any
-    gradients: Any
-    gradient_key: Any
-
-    def get(self) -> Array:
-        """The array itself."""
-        return np.asarray(_item(self.place, self.key))
-
-    def put(self, value: Array) -> None:
-        """Into the array that is there, because others may hold it too; or in its place if it is not as exact."""
-        now = self.get()
-        if now.dtype == np.float64 and now.flags.writeable:
-            now[...] = value
-        elif isinstance(self.place, (dict, list)):
-            self.place[self.key] = value
-        else:
-            setattr(self.place, self.key, value)
-
-    def gradient(self) -> Array | None:
-        """What backward left."""
-        value = _item(self.gradients, self.gradient_key)
-        return None if value is None else np.array(plain(value), np.float64)
-
-
-def _item(place: Any, key: Any) -> Any:
-    return place[key] if isinstance(place, (dict, list)) else getattr(place, key)
-
-
-def slots(made: Any) -> list[Slot]:
-    """The arrays of an object that has been through forward and backward, with their gradients."""
-    params, grads = getattr(made, "params", None), getattr(made, "grads", None)
-    if isinstance(params, list) and isinstance(grads, list) and len(params) == len(grads):
-        return [Slot(f"params[{i}]", params, i, grads, i) for i in range(len(params))]
-    if isinstance(params, dict) and isinstance(grads, dict):
-        keys = [(k, next((g for g in (k, f"d{k}") if g in grads), None)) for k in params]
-        return [Slot(str(k), params, k, grads, g) for k, g in keys if g is not None]
-    names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    found = [(n, _gradient_name(made, n)) for n in names if n not in ("inputs", "input", "x", "X")]
-    return [Slot(n, made, n, made, g) for n, g in found if g]
-
-
-def _gradient_name(made: Any, name: str) -> str:
-    return _attribute(made, (f"d{name}", f"{name}_grad", f"grad_{name}", f"{name}_gradient"))
-
-
-def _attribute(made: Any, names: Sequence[str]) -> str:
-    """The first of the names that an object has, with its own capitals and underscores; "" if it has none."""
-    own = {name.lower().replace("_", ""): name for name in dir(made) if not name.startswith("__")}
-    exact = [name for name in names if hasattr(made, name)]
-    return next(iter([*exact, *(own[n] for n in (m.lower().replace("_", "") for m in names) if n in own)]), "")
+    if len(forward) < 2 or forward[1] not in LABELS:
+        return LayerObject(target)
+    backward = [p for p in _positions(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
+    is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in LOSSES)
+    return LossObject(target) if is_loss else Gate(target)
 
 
 class LayerObject(Layer):
@@ -225,7 +174,7 @@ class LayerObject(Layer):
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
         answer = made.forward(x, *self._training)
         if answer is None:
-            answer = getattr(made, _attribute(made, OUTPUTS) or "", None)
+            answer = getattr(made, attribute(made, OUTPUTS) or "", None)
         if answer is None:
             raise UserError("forward neither returns its output nor leaves it as .output")
         return np.array(plain(answer), np.float64), made
@@ -257,10 +206,34 @@ class LayerObject(Layer):
 
 def _input_gradient(made: Any, answer: Any) -> Array:
     if answer is None:
-        answer = getattr(made, _attribute(made, INPUT_GRADIENTS) or "", None)
+        answer = getattr(made, attribute(made, INPUT_GRADIENTS) or "", None)
     if answer is None:
         raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
     return np.array(plain(answer), np.float64)
+
+
+class Gate(Layer):
+    """A class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self._names = [p.name for p in _positions(target.forward)]  # type: ignore[attr-defined]
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Two arrays of one shape."""
+        return {name: rng.normal(size=(4 + number, 3)) for name in self._names}, {}
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Of a new object."""
+        made = self._target()
+        return np.array(plain(made.forward(*leaves.values())), np.float64), made
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """One gradient for each input."""
+        answer = cache.backward(dout)
+        if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
+            raise UserError("backward must return one gradient for each argument of forward")
+        return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
 
 
 class LossObject(Layer):
@@ -308,7 +281,7 @@ class LossObject(Layer):
         if not positions:
             answer = made.backward()
         elif len(positions) == 2:
-            output = getattr(made, _attribute(made, OUTPUTS) or "", x)
+            output = getattr(made, attribute(made, OUTPUTS) or "", x)
             answer = made.backward(np.array(output), y)
         else:
             answer = made.backward(1.0)
@@ -320,10 +293,12 @@ class LossObject(Layer):
         return {"inputs": _input_gradient(made, answer)}
 
 
+_OPERATIONS = {
+    "dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine", "fullyconnected": "affine",
+    "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
+}  # fmt: skip
+
+
 def _operation(target: type) -> str:
     name = target.__name__.lower()
-    known = {"dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine",
-             "fullyconnected": "affine",
-             "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh",
-             "softmax": "softmax"}  # fmt: skip
-    return next((operation for word, operation in known.items() if word in name), "")
+    return next((operation for word, operation in _OPERATIONS.items() if word in name), "")
