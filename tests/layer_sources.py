@@ -215,6 +215,146 @@ def svm_loss(x, y):
     return margins.sum() / N, dx / N
 """
 
+SANDWICHES = f"""{CS231N}
+
+def affine_batch_relu_forward(x, w, b, gamma, beta, bn_param):
+    a, fc = affine_forward(x, w, b)
+    n, bn = batchnorm_forward(a, gamma, beta, bn_param)
+    out, r = relu_forward(n)
+    return out, (fc, bn, r)
+
+
+def affine_batch_relu_backward(dout, cache):
+    fc, bn, r = cache
+    d = relu_backward(dout, r)
+    d, dgamma, dbeta = batchnorm_backward(d, bn)
+    return (*affine_backward(d, fc), dgamma, dbeta)
+
+
+def affine_ln_relu_forward(x, w, b, gamma, beta, ln_param):
+    a, fc = affine_forward(x, w, b)
+    n, bn = layernorm_forward(a, gamma, beta, ln_param)
+    out, r = relu_forward(n)
+    return out, (fc, bn, r)
+
+
+def affine_ln_relu_backward(dout, cache):
+    fc, bn, r = cache
+    d = relu_backward(dout, r)
+    d, dgamma, dbeta = layernorm_backward(d, bn)
+    return (*affine_backward(d, fc), dgamma, dbeta)
+
+
+def affine_bn_relu_dropout_forward(x, w, b, gamma, beta, bn_param, dropout_param):
+    a, fc = affine_forward(x, w, b)
+    n, bn = batchnorm_forward(a, gamma, beta, bn_param)
+    out, r = relu_forward(n)
+    out, dr = dropout_forward(out, dropout_param)
+    return out, (fc, bn, r, dr)
+
+
+def affine_bn_relu_dropout_backward(dout, cache):
+    fc, bn, r, dr = cache
+    d = relu_backward(dropout_backward(dout, dr), r)
+    d, dgamma, dbeta = batchnorm_backward(d, bn)
+    return (*affine_backward(d, fc), dgamma, dbeta)
+
+
+def affine_relu_dropout_forward(x, w, b, dropout_param):
+    a, fc = affine_forward(x, w, b)
+    out, r = relu_forward(a)
+    out, dr = dropout_forward(out, dropout_param)
+    return out, (fc, r, dr)
+
+
+def affine_relu_dropout_backward(dout, cache):
+    fc, r, dr = cache
+    return affine_backward(relu_backward(dropout_backward(dout, dr), r), fc)
+
+
+def dropout_relu_forward(x, dropout_param):
+    a, d = dropout_forward(x, dropout_param)
+    out, r = relu_forward(a)
+    return out, (d, r)
+
+
+def dropout_relu_backward(dout, cache):
+    d, r = cache
+    return dropout_backward(relu_backward(dout, r), d)
+
+
+def relu_affine_forward(x, w, b):
+    a, r = relu_forward(x)
+    out, f = affine_forward(a, w, b)
+    return out, (r, f)
+
+
+def relu_affine_backward(dout, cache):
+    r, f = cache
+    da, dw, db = affine_backward(dout, f)
+    return relu_backward(da, r), dw, db
+
+
+def conv_relu_forward(x, w, b, conv_param):
+    a, c = conv_forward_naive(x, w, b, conv_param)
+    out, r = relu_forward(a)
+    return out, (c, r)
+
+
+def conv_relu_backward(dout, cache):
+    c, r = cache
+    return conv_backward_naive(relu_backward(dout, r), c)
+
+
+def conv_relu_pool_forward(x, w, b, conv_param, pool_param):
+    a, c = conv_forward_naive(x, w, b, conv_param)
+    s, r = relu_forward(a)
+    out, p = max_pool_forward_naive(s, pool_param)
+    return out, (c, r, p)
+
+
+def conv_relu_pool_backward(dout, cache):
+    c, r, p = cache
+    ds = max_pool_backward_naive(dout, p)
+    return conv_backward_naive(relu_backward(ds, r), c)
+
+
+def relu_max_pool_forward(x, pool_param):
+    s, r = relu_forward(x)
+    out, p = max_pool_forward_naive(s, pool_param)
+    return out, (r, p)
+
+
+def relu_max_pool_backward(dout, cache):
+    r, p = cache
+    return relu_backward(max_pool_backward_naive(dout, p), r)
+
+
+def spatial_batchnorm_forward(x, gamma, beta, bn_param):
+    N, C, H, W = x.shape
+    out, cache = batchnorm_forward(x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, beta, bn_param)
+    return out.reshape(N, H, W, C).transpose(0, 3, 1, 2), cache
+
+
+def spatial_batchnorm_backward(dout, cache):
+    N, C, H, W = dout.shape
+    dx, dgamma, dbeta = batchnorm_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
+    return dx.reshape(N, H, W, C).transpose(0, 3, 1, 2), dgamma, dbeta
+
+
+def conv_bn_relu_forward(x, w, b, gamma, beta, conv_param, bn_param):
+    a, c = conv_forward_naive(x, w, b, conv_param)
+    n, bn = spatial_batchnorm_forward(a, gamma, beta, bn_param)
+    out, r = relu_forward(n)
+    return out, (c, bn, r)
+
+
+def conv_bn_relu_backward(dout, cache):
+    c, bn, r = cache
+    d, dgamma, dbeta = spatial_batchnorm_backward(relu_backward(dout, r), bn)
+    return (*conv_backward_naive(d, c), dgamma, dbeta)
+"""
+
 STYLES = """
 import random
 
@@ -338,6 +478,30 @@ class Layer_Dense:
         self.dinputs = np.dot(dvalues, self.weights.T)
 
 
+class Layer_DenseRegularised:
+    def __init__(
+        self, n_inputs, n_neurons, weight_regularizer_l1=0, weight_regularizer_l2=0, bias_regularizer_l2=0
+    ):
+        self.weights, self.biases = np.random.randn(n_inputs, n_neurons), np.random.randn(1, n_neurons)
+        self.weight_regularizer_l1, self.weight_regularizer_l2 = weight_regularizer_l1, weight_regularizer_l2
+        self.bias_regularizer_l2 = bias_regularizer_l2
+
+    def forward(self, inputs):
+        self.inputs = inputs
+        self.output = np.dot(inputs, self.weights) + self.biases
+
+    def backward(self, dvalues):
+        self.dWeights = np.dot(self.inputs.T, dvalues)
+        self.dBiases = np.sum(dvalues, axis=0, keepdims=True)
+        if self.weight_regularizer_l1 > 0:
+            self.dWeights += self.weight_regularizer_l1 * np.where(self.weights < 0, -1, 1)
+        if self.weight_regularizer_l2 > 0:
+            self.dWeights += 2 * self.weight_regularizer_l2 * self.weights
+        if self.bias_regularizer_l2 > 0:
+            self.dBiases += 2 * self.bias_regularizer_l2 * self.biases
+        self.dInputs = np.dot(dvalues, self.weights.T)
+
+
 class Layer_Dropout:
     def __init__(self, rate):
         self.rate = 1 - rate
@@ -390,6 +554,35 @@ class Loss_CategoricalCrossentropy(Loss):
         self.dinputs = self.dinputs / len(dvalues)
 
 
+class CCE_Loss(Loss):
+    def forward(self, y_pred, y_true):
+        return -np.log(np.clip(y_pred, 1e-7, 1 - 1e-7)[range(len(y_pred)), y_true])
+
+    def backward(self, y_pred, y_true):
+        self.dInputs = -np.eye(len(y_pred[0]))[y_true] / y_pred / len(y_pred)
+
+
+class Loss_BinaryCrossentropy(Loss):  # of several outputs
+    def forward(self, y_pred, y_true):
+        clipped = np.clip(y_pred, 1e-7, 1 - 1e-7)
+        losses = -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
+        return np.mean(losses, axis=-1)
+
+    def backward(self, dvalues, y_true):
+        outputs = len(dvalues[0])
+        clipped = np.clip(dvalues, 1e-7, 1 - 1e-7)
+        self.dinputs = -(y_true / clipped - (1 - y_true) / (1 - clipped)) / outputs / len(dvalues)
+
+
+class Activation_Softmax_Loss:  # the loss itself is another's
+    def backward(self, dvalues, y_true):
+        if len(y_true.shape) == 2:
+            y_true = np.argmax(y_true, axis=1)
+        self.dinputs = dvalues.copy()
+        self.dinputs[range(len(dvalues)), y_true] -= 1
+        self.dinputs = self.dinputs / len(dvalues)
+
+
 class Activation_Softmax_Loss_CategoricalCrossentropy:
     def __init__(self):
         self.activation = Activation_Softmax()
@@ -423,6 +616,34 @@ class Affine:
         self.dW = np.dot(self.x.T, dout)
         self.db = np.sum(dout, axis=0)
         return np.dot(dout, self.W.T)
+
+
+class MulLayer:
+    def __init__(self):
+        self.x, self.y = None, None
+
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return x * y
+
+    def backward(self, dout):
+        return dout * self.y, dout * self.x
+
+
+class TimeAffine:  # (N, T, D)
+    def __init__(self, W, b):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        N, T, D = x.shape
+        self.x = x
+        return (x.reshape(N * T, -1) @ self.params[0] + self.params[1]).reshape(N, T, -1)
+
+    def backward(self, dout):
+        N, T, D = self.x.shape
+        rows, inputs = dout.reshape(N * T, -1), self.x.reshape(N * T, -1)
+        self.grads[0][...], self.grads[1][...] = inputs.T @ rows, rows.sum(axis=0)
+        return (rows @ self.params[0].T).reshape(self.x.shape)
 
 
 class Listed:

@@ -1,5 +1,8 @@
 """Single layers: right ones in many styles, mistakes by name, and the command in a real second process."""
 
+import re
+import subprocess
+import sys
 import types
 
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CS231N, NNFS, RETURNING, STYLES
+from tests.layer_sources import CS231N, NNFS, RETURNING, SANDWICHES, STYLES
 
 
 def module(source):
@@ -28,20 +31,35 @@ def mistake(source, name, old, new):
 )
 def test_right_layers(source):
     report = layers.check_module(module(source))
-    assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}
+    assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}, str(report)
     assert report.refused == ()
     assert report.passed
-    assert (
-        len(report.layers)
-        == source.count("def backward")
-        + source.count("_backward")
-        - source.count("_backward(relu")
-        + source.count("_loss(x")
-        or len(report.layers) > 4
-    )
+    assert len(report.layers) == len(re.findall(r"def (?:\w+_(?:loss|backward\w*)\(|backward\()", source))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "remarks"),
+    [
+        ("", "", set()),
+        ("return dout * (x > 0)", "return dout * (x >= 0)", {"mask_at_zero"}),
+        ("return dout * (x > 0)", "dout[x <= 0] = 0\n    return dout", {"mutates_input"}),
+    ],
+    ids=["plain", "other derivative at 0", "in place"],
+)
+def test_right_layers_of_several_operations(old, new, remarks):
+    assert old in SANDWICHES
+    report = layers.check_module(module(SANDWICHES.replace(old, new)))
+    assert (report.codes, report.refused) == ([], ()), str(report)
+    assert set(report.remarks) == {*remarks, "pool_ties"}
+    assert len(report.layers) == len(re.findall(r"def \w+_(?:loss|backward\w*)\(", SANDWICHES))
 
 
 NORM = "(d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std"
+LAYER_NORM = "d - d.mean(axis=1, keepdims=True) - n * (d * n).mean(axis=1, keepdims=True)"
+HINGE = "dx = (margins > 0) * 1.0\n    dx[np.arange(N), y] -= (margins > 0).sum(axis=1)"
+MAX_POOL = """            window = x[:, :, i * s : i * s + h, j * s : j * s + w]
+            largest = window == out[:, :, i, j][:, :, None, None]
+            dx[:, :, i * s : i * s + h, j * s : j * s + w]"""
 MISTAKES = [
     ("affine_backward", "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean"),
     ("affine_backward", "dout.sum(axis=0)", "dout.sum()  * np.ones(len(b))", "bias_over_classes"),
@@ -81,14 +99,66 @@ MISTAKES = [
     ("batchnorm_backward", "(d - d.mean(axis=0)", "(d - 2 * d.mean(axis=0)", "bn_extra_term"),
     ("batchnorm_backward", "(dout * n).sum(axis=0)", "(dout * x).sum(axis=0)", "pre_activation_used"),
     ("batchnorm_backward", "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean"),
-    ("layernorm_backward", "axis=1", "axis=0", "unknown"),
+    ("layernorm_backward", "axis=1", "axis=0", "bn_axis"),
+    ("layernorm_backward", LAYER_NORM, LAYER_NORM.replace("axis=1", "axis=0"), "bn_axis"),
+    ("layernorm_backward", "(d * n).mean(axis=1", "(d * n).mean(axis=0", "bn_axis"),
+    ("layernorm_backward", "(dout * n).sum(axis=0)", "(dout * n).sum(axis=1)", "bias_over_classes"),
+    ("layernorm_backward", "dout.sum(axis=0)", "dout.sum(axis=1)", "bias_over_classes"),
     ("dropout_backward", "dout * mask if", "dout if", "dropout_mask_missing"),
     ("dropout_backward", "dout * mask if", "dout * (mask > 0) if", "dropout_scale_missing"),
     ("dropout_backward", "dout * mask if", "dout * (np.random.rand(*dout.shape) < 0.6) / 0.6 if", "fresh_mask"),
     ("softmax_loss", "dx = dx / N", "pass", "batch_mean_missing"),
     ("softmax_loss", "dx[np.arange(N), y] -= 1", "pass", "one_hot_missing"),
+    ("softmax_loss", "dx[np.arange(N), y] -= 1", "dx = -np.eye(x.shape[1])[y] / p", "softmax_derivative_missing"),
+    ("softmax_loss", "dx = dx / N", "dx = dx * p * (1 - p) / N", "softmax_derivative_twice"),
     ("svm_loss", "dx / N", "dx", "batch_mean_missing"),
-    ("conv_backward_naive", "dout.sum(axis=(0, 2, 3))", "dout.mean(axis=(0, 2, 3))", "unknown"),
+    ("svm_loss", "dx / N", "-dx / N", "sign"),
+    ("svm_loss", "dx = (margins > 0)", "dx = (x > x[np.arange(N), y][:, None])", "svm_margin"),
+    ("svm_loss", HINGE, HINGE.replace("(margins > 0)", "(x > x[np.arange(N), y][:, None])"), "svm_margin"),
+    ("svm_loss", "-= (margins > 0).sum(axis=1)", "-= 1", "svm_true_class"),
+    ("svm_loss", "-= (margins > 0).sum(axis=1)", "-= 0", "svm_true_class"),
+    ("svm_loss", "-= (margins > 0).sum(axis=1)", "+= (margins > 0).sum(axis=1)", "svm_true_class"),
+    ("svm_loss", "-= (margins > 0).sum(axis=1)", "-= x.shape[1] - 1", "svm_true_class"),
+    ("svm_loss", HINGE, HINGE.replace("(margins > 0)", "np.maximum(margins, 0)"), "svm_mask"),
+    ("svm_loss", HINGE, HINGE.replace("(margins > 0)", "np.where(margins != 0, 1, 0)"), ""),
+    ("svm_loss", HINGE, HINGE.replace("(margins > 0)", "(1 - np.eye(x.shape[1])[y])"), "svm_mask"),
+    ("conv_backward_naive", "dout.sum(axis=(0, 2, 3))", "dout.mean(axis=(0, 2, 3))", "bias_mean"),
+    ("conv_backward_naive", "dout.sum(axis=(0, 2, 3))", "dout.sum(axis=(0, 2, 3)) / len(dout)", "bias_mean"),
+    ("conv_backward_naive", "dout.sum(axis=(0, 2, 3))", "np.ones_like(dout).sum(axis=(0, 2, 3))", "upstream_lost"),
+    ("conv_backward_naive", "dw += ", "dw = ", "window_overwritten"),
+    ("conv_backward_naive", "columns] += ", "columns] = ", "window_overwritten"),
+    ("conv_backward_naive", "slice(i * s, i * s + HH), slice(j * s, j * s + WW)",
+     "slice(i, i + HH), slice(j, j + WW)", "window_stride"),
+    ("conv_backward_naive", "dpadded[:, :, p:-p, p:-p]", "dpadded[:, :, : x.shape[2], : x.shape[3]]",
+     "window_pad"),
+    ("conv_backward_naive", "((0, 0), (0, 0), (p, p), (p, p))", "((0, 0), (0, 0), (0, 2 * p), (0, 2 * p))",
+     "window_pad"),
+    ("conv_backward_naive", "w, axes=(1, 0)", "w[:, :, ::-1, ::-1], axes=(1, 0)", "kernel_flipped"),
+    ("conv_backward_naive", "dpadded[:, :, p:-p, p:-p]", "dpadded", "wrong_shape"),
+    ("max_pool_backward_naive", "largest * dout", "np.ones_like(largest) * dout", "pool_everywhere"),
+    ("max_pool_backward_naive", "largest * dout", "0.25 * dout", "pool_everywhere"),
+    ("max_pool_backward_naive", "largest * dout[:, :, i, j][:, :, None, None]", "largest", "upstream_lost"),
+    ("max_pool_backward_naive", MAX_POOL, MAX_POOL.replace(" * s", ""), "window_stride"),
+    ("conv_backward_naive", "(dout[:, :, i, j], w", "(np.ones_like(dout)[:, :, i, j], w", "upstream_lost"),
+    ("conv_backward_naive", "dout[:, :, i, j], padded", "np.ones_like(dout)[:, :, i, j], padded", "upstream_lost"),
+    ("svm_loss", "-= (margins > 0).sum(axis=1)", "-= (margins > 0).sum(axis=1) - 1", "svm_true_class"),
+    ("svm_loss", "-= (margins > 0).sum(axis=1)", "-= (margins > 0).sum(axis=1) + 1", "svm_true_class"),
+    ("svm_loss", HINGE, HINGE.replace("(margins > 0)", "((x > 0) * (1 - np.eye(x.shape[1])[y]))"), "svm_mask"),
+    ("svm_loss", HINGE, HINGE.replace("(margins > 0)", "(x < x[np.arange(N), y][:, None] - 1)"), "svm_mask"),
+    ("affine_backward", "dout.sum(axis=0)", "np.full(len(b), len(dout))", "upstream_lost"),
+    ("layernorm_backward", "(dout * n).sum(axis=0)", "n.sum(axis=0)", "upstream_lost"),
+    ("layernorm_backward", "dout.sum(axis=0)", "np.full(len(gamma), len(dout))", "upstream_lost"),
+    ("layernorm_backward", "dout.sum(axis=0)", "np.ones(len(gamma))", "upstream_lost"),
+    ("batchnorm_backward", "d = dout * gamma", "d = np.ones_like(dout) * gamma", "upstream_lost"),
+    ("batchnorm_backward", "/ std", "/ np.sqrt(x.var(axis=0))", "bn_eps"),
+    ("batchnorm_backward", "/ std", "/ np.sqrt(x.var(axis=0) - 1e-5)", "bn_eps"),
+    ("batchnorm_backward", "/ std", "/ np.sqrt(x.var(axis=0) + 1e-8)", "bn_eps"),
+    ("batchnorm_backward", NORM, "d / std", "bn_variance_term_dropped"),
+    ("softmax_backward", "a * (dout - (dout * a).sum(axis=1, keepdims=True))", "a * (1 - a)", "upstream_lost"),
+    ("softmax_backward", "a * (dout - (dout * a).sum(axis=1, keepdims=True))", "dout",
+     "softmax_derivative_missing"),
+    ("dropout_backward", 'if dropout_param["mode"] == "train" else dout',
+     'if dropout_param["mode"] == "train" else 0.6 * dout', "test_mode"),
     ("affine_relu_backward", "relu_backward(dout, relu_cache)", "-relu_backward(dout, relu_cache)", "sign"),
 ]  # fmt: skip
 
@@ -96,8 +166,8 @@ MISTAKES = [
 @pytest.mark.parametrize(("name", "old", "new", "code"), MISTAKES)
 def test_mistakes(name, old, new, code):
     report = mistake(CS231N, name, old, new)
-    assert code in (*report.codes, *report.remarks)
-    assert report.passed == (code == "bias_shape")
+    assert code in (*report.codes, *report.remarks, *[""] * report.passed)
+    assert report.passed == (code in ("bias_shape", "bn_eps", ""))
     assert len(report.codes) <= 1
     assert code in str(report)
 
@@ -106,6 +176,13 @@ def test_mistakes(name, old, new, code):
     ("name", "old", "new", "code"),
     [
         ("Layer_Dense", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),
+        ("Layer_DenseRegularised", "+= 2 * self.weight", "+= self.weight", "l2_factor"),
+        ("Layer_DenseRegularised", "+= 2 * self.bias_regularizer_l2 * self.biases", "+= 0", "l2_ignored"),
+        ("Layer_DenseRegularised", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),
+        ("Layer_DenseRegularised", "np.dot(self.inputs.T, dvalues)",
+         "np.dot(self.inputs.T, np.ones_like(dvalues))", "upstream_lost"),
+        ("Activation_Softmax_Loss", "-= 1", "-= 0", "one_hot_missing"),
+        ("Loss_BinaryCrossentropy", "-(y_true / clipped", "(y_true / clipped", "sign"),
         ("Layer_Dropout", "dvalues * self.mask", "dvalues", "dropout_mask_missing"),
         ("Activation_ReLU", "self.dinputs[self.inputs <= 0] = 0", "pass", "mask_missing"),
         ("Activation_Softmax", "(np.diagflat(a) - np.outer(a, a)) @ d", "a * (1 - a) * d",
@@ -133,6 +210,7 @@ def test_mistakes_in_objects(name, old, new, code):
         ("Linear", "g.sum(0)", "g.mean(0)", "bias_mean"),
         ("Updating", "learning_rate * self.input.T", "-learning_rate * self.input.T", "sign"),
         ("SoftmaxWithLoss", "dx / len(self.t)", "dx", "batch_mean_missing"),
+        ("MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", "sign"),
     ],
 )
 def test_mistakes_in_objects_that_return(name, old, new, code):
@@ -143,7 +221,7 @@ def test_mistakes_in_objects_that_return(name, old, new, code):
     ("name", "old", "new", "words"),
     [
         ("affine_backward", "@ w + b\n", "@ w\n", "does not depend on b"),
-        ("softmax_loss", ".sum() / N\n", ".sum()\n", "N times"),
+        ("softmax_loss", ".sum() / N\n", ".sum()\n", "without dividing by N"),
         ("batchnorm_backward", "x.var(axis=0)\n", "x.var(axis=0, ddof=1)\n", "N - 1"),
     ],
 )
@@ -156,12 +234,57 @@ def test_a_wrong_forward_pass_is_told_first(name, old, new, words):
     assert {row.verdict for row in report.leaves} == {"PASS"} or name == "batchnorm_backward"
 
 
+OVER_EXAMPLES = """
+def layernorm_forward(x, gamma, beta, ln_param):
+    return batchnorm_forward(x, gamma, beta, ln_param)
+
+
+def layernorm_backward(dout, cache):
+    return batchnorm_backward(dout, cache)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("svm_loss", CS231N.replace("[:, None] + 1)", "[:, None])"), "margin of 1 is left out"),
+        ("svm_loss", CS231N.replace("margins.sum() / N", "margins.sum() / N + 1"), "true class is counted"),
+        ("layernorm_backward", f"{CS231N}{OVER_EXAMPLES}", "those of the other axis"),
+    ],
+)
+def test_a_consistent_other_operation_is_a_remark(name, source, words):
+    report = layers.check_layer(name, module(source))
+    assert (report.codes, report.remarks) == ([], ["forward_mismatch"])
+    assert words in " ".join(str(report).split())
+
+
+def test_masks_without_a_seed_are_the_same_every_time():
+    unseeded = SANDWICHES.replace("np.random.rand(*x.shape)", "np.random.default_rng().random(x.shape)")
+    unseeded = unseeded.replace('if "seed" in dropout_param:', "if False:")
+    assert unseeded.count("default_rng") == 1
+    for source in (unseeded, SANDWICHES.replace('if "seed" in dropout_param:', "if False:")):
+        assert layers.check_layer("affine_relu_dropout_backward", module(source)).passed
+
+
 def test_remarks_do_not_fail():
     kink = mistake(CS231N, "relu_backward", "(x > 0)", "(x >= 0)")
     assert (kink.codes, kink.remarks) == ([], ["mask_at_zero"])
+    ties = layers.check_layer("max_pool_backward_naive", module(CS231N))
+    assert (ties.codes, ties.remarks) == ([], ["pool_ties"])
     exp = layers.check_layer("softmax_loss", module(CS231N.replace("shifted = x - x.max(axis=1, keepdims=True)",
                                                                    "shifted = x")))  # fmt: skip
     assert (exp.codes, exp.remarks) == ([], ["softmax_unstable"])
+
+
+def test_a_layer_of_square_pictures_alone_is_checked_on_these():
+    report = mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (H - w) // s")
+    assert report.passed
+    assert "square pictures" in str(report)
+
+
+def test_what_python_2_divided_is_told():
+    with pytest.raises(UserError, match="does with //"):
+        mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (W - w) / s")
 
 
 def test_what_cannot_be_checked_is_refused_in_one_line():
@@ -200,3 +323,54 @@ def test_the_command_checks_one_layer_and_a_whole_file(tmp_path, capsys):
     assert "layers right" in printed
     assert "bias_mean" in printed
     assert "noise" not in printed
+
+
+def answer(tmp_path, source, *flags):
+    (tmp_path / "layers.py").write_text(source)
+    command = [sys.executable, "-m", "mlp_jax.gradcheck", "layers.py", *flags]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_seed_draws_other_inputs(tmp_path):
+    source = STYLES.partition("def linear_forward")[0].replace('np.einsum("nm->m", dout)', "dout[0]")
+    texts = [answer(tmp_path, source, f"--seed={seed}")[:2] for seed in (0, 0, 4)]
+    assert [code for code, _ in texts] == [1, 1, 1]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_the_strict_objective_is_the_operation_of_the_name(tmp_path):
+    source = "import numpy as np\n\n\ndef batchnorm" + STYLES.partition("def batchnorm")[2]
+    own, text, _ = answer(tmp_path, source)
+    strict, told, _ = answer(tmp_path, source, "--objective=report")
+    assert (own, strict) == (0, 1)
+    assert "bn_eps" in text
+    assert "forward_mismatch" in told
+
+
+def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(tmp_path):
+    first = "import nnfs\nfrom nnfs.datasets import spiral_data\nnnfs.init()\n"
+    code, text, said = answer(tmp_path, f"{first}{NNFS}\nX, y = spiral_data(100, 3)\nLayer_Dense(2, 3).forward(X)")
+    assert (code, said) == (0, "")
+    assert "nnfs.datasets, which is not installed" in text
+    assert "10 of 10 layers right" in text
+
+
+@pytest.mark.parametrize(
+    "flag", ["--hidden=5", "--l2_convention=half", "--scale=2", "--arrays=jax", "--dropout=0.5"]
+)
+def test_options_of_networks_are_refused(tmp_path, flag):
+    code, text, said = answer(tmp_path, CS231N.partition("def relu_forward")[0], flag)
+    assert (code, text) == (2, "")
+    assert said.startswith("error: layers.py is a layer")
+    assert said.count("\n") == 1
+
+
+def test_a_module_beside_it_that_does_not_compile_is_left_out(tmp_path):
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "util.py").write_text("def im2col(:\n")
+    (tmp_path / "common" / "layers.py").write_text(f"from common.util import im2col\n{CS231N}")
+    command = [sys.executable, "-m", "mlp_jax.gradcheck", "common/layers.py:affine_backward"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "util.py:1: SyntaxError" in done.stdout

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from mlp_jax.errors import in_range, one_of
+from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.answers import NAMES, Answer, Question
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
@@ -72,8 +72,15 @@ def check(
     one_of("l2_convention", l2_convention, ("auto", *CONVENTIONS))
     one_of("objective", objective, OBJECTIVES)
     in_range("scale", scale, *SCALES)
-    if isinstance(asked.ready, Report):
-        return asked.ready
+    if asked.layer is not None:
+        if config is not None or l2_convention != "auto" or scale != 1:
+            raise UserError(
+                f"{asked.name} is a layer, which has no network, penalty or scale: of the options leave "
+                "seed, objective and timeout alone"
+            )
+        report = asked.layer(seed, objective)
+        assert isinstance(report, Report)
+        return report
     trusted_witness()
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []

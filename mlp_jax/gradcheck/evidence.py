@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,13 +30,14 @@ At = tuple[int, int, str]  # case, layer, field
 class Asked(ABC):
     """A candidate that can be asked: in this process (`check.InProcess`), or in another.
 
-    ready: the report, where the candidate is no network and has been checked as a layer already.
+    layer: where the candidate is no network but a layer, or a file of layers: its report, for a seed and an
+    objective.
     """
 
     name: str
     notes: Sequence[str] = ()
     takes_l2: bool = True
-    ready: Any = None
+    layer: Callable[[int, str], Any] | None = None
 
     @abstractmethod
     def default_configs(self) -> list[MLPConfig]:

@@ -6,12 +6,16 @@ from Scratch" (returned, with .dW and .db).
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import plain
+from mlp_jax.gradcheck.layer_check import Layer
+from mlp_jax.gradcheck.operations import LABELS
+from mlp_jax.gradcheck.ops import softmax
+from mlp_jax.gradcheck.slots import Slot, attribute, slots
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
@@ -21,9 +25,8 @@ ARRAYS = {
     **dict.fromkeys(("b", "bias", "biases"), "b"),
     **dict.fromkeys(("gamma", "beta"), "n"),
 }
-LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
-COLUMNS, ONE_COLUMN = 3, 4  # layouts of an object's inputs; rows are examples in the others
+SEQUENCES, COLUMNS, ONE_COLUMN = 1, 3, 4  # layouts of an object's inputs; rows are examples in the others
 WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs")
@@ -31,37 +34,19 @@ OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_
         "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
 
 
+LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
 NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
-
-
-class Layer:
-    """What `layers` asks of a layer."""
-
-    name = ""
-    operation = ""
-    upstream = True
-    source: Any = None
-
-    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Random leaves by name, and the arguments that have no gradient."""
-        raise NotImplementedError
-
-    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """The output, and what backward needs."""
-        raise NotImplementedError
-
-    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """The gradients by the names of the leaves."""
-        raise NotImplementedError
 
 
 def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
     network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
     methods = [getattr(target, name, None) for name in ("forward", "backward")]
-    if network or hasattr(target, "apply") or not all(callable(method) for method in methods):
+    if network or hasattr(target, "apply") or _constructor(target) is None:
         return False
-    if _constructor(target) is None:
+    if _is_backward_alone(target):
+        return True
+    if not all(callable(method) for method in methods):
         return False
     forward, backward = ([p.name.lower() for p in _positions(m) if p.default is p.empty] for m in methods)
     if len(forward) == 2 and forward[1] in LABELS:
@@ -71,6 +56,18 @@ def is_layer_class(target: type) -> bool:
         and backward[1:] in ([], *([n] for n in RATES))
         and len(forward) > 0
         and len(_positions(methods[1])) > 0
+    )
+
+
+def _is_backward_alone(target: type) -> bool:
+    """Whether a class has only the backward pass of softmax and cross-entropy together."""
+    name, backward = target.__name__.lower(), getattr(target, "backward", None)
+    labels = [p.name.lower() for p in _positions(backward)][1:]
+    return (
+        "softmax" in name
+        and "loss" in name
+        and not hasattr(target, "forward")
+        and labels[:1] in [[n] for n in LABELS]
     )
 
 
@@ -102,59 +99,14 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
 
 def layer_of(target: type) -> Layer:
     """The class as a layer."""
+    if _is_backward_alone(target):
+        return LossObject(target)
     forward = [p.name.lower() for p in _positions(target.forward)]  # type: ignore[attr-defined]
-    return LossObject(target) if len(forward) > 1 and forward[1] in LABELS else LayerObject(target)
-
-
-class Slot(NamedTuple):
-    """An array of an object, and where its gradient is: attributes, or entries of `params` and `grads`."""
-
-    name: str
-    place: Any
-    key: Any
-    gradients: Any
-    gradient_key: Any
-
-    def get(self) -> Array:
-        """The array itself."""
-        return np.asarray(getattr(self.place, self.key) if isinstance(self.key, str) and self.place is not None
-                          and not isinstance(self.place, (dict, list)) else self.place[self.key])  # fmt: skip
-
-    def put(self, value: Array) -> None:
-        """Into the array that is there, because others may hold it too; or in its place if it is not as exact."""
-        now = self.get()
-        if now.dtype == np.float64 and now.flags.writeable:
-            now[...] = value
-        elif isinstance(self.place, (dict, list)):
-            self.place[self.key] = value
-        else:
-            setattr(self.place, self.key, value)
-
-    def gradient(self) -> Array | None:
-        """What backward left."""
-        if isinstance(self.gradients, (dict, list)):
-            value = self.gradients[self.gradient_key]
-        else:
-            value = getattr(self.gradients, self.gradient_key)
-        return None if value is None else np.array(plain(value), np.float64)
-
-
-def slots(made: Any) -> list[Slot]:
-    """The arrays of an object that has been through forward and backward, with their gradients."""
-    params, grads = getattr(made, "params", None), getattr(made, "grads", None)
-    if isinstance(params, list) and isinstance(grads, list) and len(params) == len(grads):
-        return [Slot(f"params[{i}]", params, i, grads, i) for i in range(len(params))]
-    if isinstance(params, dict) and isinstance(grads, dict):
-        keys = [(k, next((g for g in (k, f"d{k}") if g in grads), None)) for k in params]
-        return [Slot(str(k), params, k, grads, g) for k, g in keys if g is not None]
-    names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-    found = [(n, _gradient_name(made, n)) for n in names if n not in ("inputs", "input", "x", "X")]
-    return [Slot(n, made, n, made, g) for n, g in found if g]
-
-
-def _gradient_name(made: Any, name: str) -> str:
-    candidates = (f"d{name}", f"d_{name}", f"{name}_grad", f"grad_{name}", f"{name}_gradient")
-    return next((candidate for candidate in candidates if hasattr(made, candidate)), "")
+    if len(forward) < 2 or forward[1] not in LABELS:
+        return LayerObject(target)
+    backward = [p for p in _positions(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
+    is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in LOSSES)
+    return LossObject(target) if is_loss else Gate(target)
 
 
 class LayerObject(Layer):
@@ -166,10 +118,12 @@ class LayerObject(Layer):
         self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
         forward, backward = (_positions(getattr(target, name)) for name in ("forward", "backward"))
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
+        names = [p.name for p in _positions(target.__init__)]  # type: ignore[misc]
+        self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
         self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
 
-    def _make(self, n_in: int, n_out: int, rng: np.random.Generator) -> Any:
-        given: dict[str, Any] = {}
+    def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
+        given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
         for kind, name in _constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
             if self._picture:
@@ -181,8 +135,10 @@ class LayerObject(Layer):
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
-        made = self._make(d, m, rng)
-        shape = {COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        made = self._make(d, m, rng, ("none", "l2", "l1", "none")[number])
+        shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        if layout == SEQUENCES and not self._picture:
+            self.operation = ""
         x = rng.normal(size=(2, 2, 6, 4) if self._picture else shape)
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""
@@ -200,6 +156,16 @@ class LayerObject(Layer):
         leaves = {"inputs": x, **{slot.name: rng.normal(size=slot.get().shape) for slot in held}}
         return leaves, {"": (made, {slot.name: slot for slot in held})}
 
+    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+        """Of lambda ||w||^2 or lambda |w|, for the arrays whose regularisers the object has."""
+        made, held = options[""]
+        found: dict[str, Array] = {}
+        for name in self._regularisers:
+            for leaf in (leaf for leaf in held if leaf.lower()[:4] == name[:4]):
+                slope = 2 * leaves[leaf] if name.endswith("l2") else np.sign(leaves[leaf])
+                found[leaf] = found.get(leaf, np.zeros_like(leaves[leaf])) + getattr(made, name, 0) * slope
+        return found
+
     @staticmethod
     def _held(made: Any) -> list[tuple[Slot, Array]]:
         names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
@@ -208,7 +174,7 @@ class LayerObject(Layer):
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
         answer = made.forward(x, *self._training)
         if answer is None:
-            answer = next((getattr(made, name) for name in OUTPUTS if hasattr(made, name)), None)
+            answer = getattr(made, attribute(made, OUTPUTS) or "", None)
         if answer is None:
             raise UserError("forward neither returns its output nor leaves it as .output")
         return np.array(plain(answer), np.float64), made
@@ -240,10 +206,34 @@ class LayerObject(Layer):
 
 def _input_gradient(made: Any, answer: Any) -> Array:
     if answer is None:
-        answer = next((getattr(made, name) for name in INPUT_GRADIENTS if hasattr(made, name)), None)
+        answer = getattr(made, attribute(made, INPUT_GRADIENTS) or "", None)
     if answer is None:
         raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
     return np.array(plain(answer), np.float64)
+
+
+class Gate(Layer):
+    """A class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self._names = [p.name for p in _positions(target.forward)]  # type: ignore[attr-defined]
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Two arrays of one shape."""
+        return {name: rng.normal(size=(4 + number, 3)) for name in self._names}, {}
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Of a new object."""
+        made = self._target()
+        return np.array(plain(made.forward(*leaves.values())), np.float64), made
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """One gradient for each input."""
+        answer = cache.backward(dout)
+        if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
+            raise UserError("backward must return one gradient for each argument of forward")
+        return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
 
 
 class LossObject(Layer):
@@ -256,8 +246,8 @@ class LossObject(Layer):
         name = target.__name__.lower()
         self.operation = "softmax_loss" if "softmax" in name else ""
         self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
-        entropy = any(word in name for word in ("crossentropy", "cross_entropy", "bce"))
-        self._probabilities = entropy and not any(word in name for word in ("softmax", "sigmoid", "logit"))
+        # numbers that are probabilities are scores as well
+        self._probabilities = not any(word in name for word in ("softmax", "sigmoid", "logit"))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Scores, or probabilities, and labels."""
@@ -275,11 +265,14 @@ class LossObject(Layer):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """The mean loss."""
-        made = self._target()
-        answer = made.forward(leaves["inputs"], options["y"])
+        made, x, y = self._target(), leaves["inputs"], options["y"]
+        if _is_backward_alone(self._target):
+            labels = y.argmax(axis=1) if y.ndim == 2 else y
+            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), labels]))), (made, softmax(x), y)
+        answer = made.forward(x, y)
         if answer is None:
             raise UserError("forward returns no loss")
-        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, leaves["inputs"], options["y"])
+        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, x, y)
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""
@@ -288,7 +281,7 @@ class LossObject(Layer):
         if not positions:
             answer = made.backward()
         elif len(positions) == 2:
-            output = next((getattr(made, n) for n in OUTPUTS if hasattr(made, n)), x)
+            output = getattr(made, attribute(made, OUTPUTS) or "", x)
             answer = made.backward(np.array(output), y)
         else:
             answer = made.backward(1.0)
@@ -300,10 +293,12 @@ class LossObject(Layer):
         return {"inputs": _input_gradient(made, answer)}
 
 
+_OPERATIONS = {
+    "dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine", "fullyconnected": "affine",
+    "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
+}  # fmt: skip
+
+
 def _operation(target: type) -> str:
     name = target.__name__.lower()
-    known = {"dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine",
-             "fullyconnected": "affine",
-             "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh",
-             "softmax": "softmax"}  # fmt: skip
-    return next((operation for word, operation in known.items() if word in name), "")
+    return next((operation for word, operation in _OPERATIONS.items() if word in name), "")

@@ -6,21 +6,21 @@ that is known; the gradient must be that of sum(out * dout) for the candidate's 
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import operations, vjp
+from mlp_jax.gradcheck import operations
 from mlp_jax.gradcheck.answers import plain
 from mlp_jax.gradcheck.candidates import quiet, where
-from mlp_jax.gradcheck.layer_objects import LABELS, Layer, is_layer_class, layer_of
-from mlp_jax.gradcheck.report import Finding, Report
-from mlp_jax.gradcheck.vjp import Array, Trial
+from mlp_jax.gradcheck.layer_check import Layer, judge
+from mlp_jax.gradcheck.layer_objects import Array, is_layer_class, layer_of
+from mlp_jax.gradcheck.operations import LABELS
+from mlp_jax.gradcheck.report import Report
 from mlp_jax.text import table
 
 BACKWARD = ("backward", "bwd", "backprop")
@@ -46,7 +46,13 @@ class ModuleReport(Report):
         right = sum(layer.passed for layer in self.layers)
         heading = f"{self.name}: {right} of {len(self.layers)} layers right, {len(self.refused)} not checked"
         details = [str(layer) for layer in self.layers if layer.findings]
+        in_table = {_not_checked(*each) for each in self.refused}
+        details += [f"Note: {note}." for note in self.notes if note not in in_table]
         return "\n\n".join([heading, table(["layer", "verdict", ""], rows), *details])
+
+
+def _not_checked(layer: str, why: str) -> str:
+    return f"{layer} is not checked: {why}"
 
 
 def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, str]]) -> ModuleReport:
@@ -56,7 +62,7 @@ def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, 
         for r in layers
         for f in r.findings
     ]
-    notes = [f"{layer} is not checked: {why}" for layer, why in refused]
+    notes = [_not_checked(*each) for each in refused]
     cases = sum(r.cases for r in layers)
     return ModuleReport(
         name, tuple(leaves), tuple(found), tuple(notes), cases, layers=tuple(layers), refused=tuple(refused)
@@ -109,42 +115,47 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
-def check(name: str, module: ModuleType, seed: int = 0) -> Report:
-    """Checks one layer, or, without a name, every layer of a module."""
-    return check_layer(name, module, seed) if name else check_module(module, seed)
+def check(name: str, module: ModuleType, seed: int = 0, objective: str = "auto") -> Report:
+    """Checks one layer, or, without a name, every layer of a module.
+
+    objective: "auto", or "report", which holds every gradient against the operation that the layer's name says.
+    """
+    strict = objective == "report"
+    return check_layer(name, module, seed, strict=strict) if name else check_module(module, seed, strict=strict)
 
 
-def check_module(module: ModuleType, seed: int = 0, *, name: str = "") -> ModuleReport:
+def check_module(module: ModuleType, seed: int = 0, *, name: str = "", strict: bool = False) -> ModuleReport:
     """Checks every layer of a module. Raises UserError if it has none."""
+    name = name or module.__name__.removeprefix("_target_package.")
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
     names = [n for n in own if is_layer(n, module) and _backward(n, module) in (None, n)]
     if not names:
         raise UserError(
-            f"{name or module.__name__} has no layer: write FILE.py:Name for a whole network, or put "
-            "name_forward beside name_backward"
+            f"{name} has no layer: write FILE.py:Name for a whole network, or put name_forward beside "
+            "name_backward"
         )
     reports, refused = [], []
     for layer in names:
         try:
-            reports.append(check_layer(layer, module, seed))
+            reports.append(check_layer(layer, module, seed, strict=strict))
         except Exception as error:  # whatever one of them does, the others are to be checked
             refused.append((layer, where(error, getattr(module, layer))))
     if not reports:
-        raise UserError(f"no layer of {name or module.__name__} can be checked: {refused[0][0]}: {refused[0][1]}")
-    return _together(name or module.__name__, reports, refused)
+        raise UserError(f"no layer of {name} can be checked: {refused[0][0]}: {refused[0][1]}")
+    return _together(name, reports, refused)
 
 
-def check_layer(name: str, module: ModuleType, seed: int = 0) -> Report:
+def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = False) -> Report:
     """Checks one layer. Raises UserError if it cannot be called."""
     target = getattr(module, name)
     with quiet():
         if inspect.isclass(target):
-            return _judge(name, layer_of(target), seed)
+            return judge(name, layer_of(target), seed, strict=strict)
         backward = _backward(name, module)
         if backward is None:
-            return _judge(name, _Scores(name, target), seed)
+            return judge(name, _Scores(name, target), seed, strict=strict)
         layer = _Pair(backward, forward_of(backward, module), getattr(module, backward))
-        return _judge(name, layer, seed)
+        return judge(name, layer, seed, strict=strict)
 
 
 class _Pair(Layer):
@@ -188,11 +199,26 @@ class _Pair(Layer):
         values = [known.get(name.lower(), next(iter(leaves.values()))) for name in rest]
         return matched(self._backward(*upstream, *values), leaves)
 
+    def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The options of test mode after a call in training, if the backward pass asks for the mode."""
+        given = operations.fresh(options)
+        tested = operations.in_test_mode(given)
+        if tested is None or not _asks_for_the_mode(self._backward):
+            return None
+        self._forward(*({**leaves, **given}[p.name] for p in self.parameters if p.name in (*leaves, *given)))
+        return operations.in_test_mode(given)
+
     def _upstream(self, dout: Array, most: int) -> list[Array]:
         if len(self._shapes) == 1 or most < len(self._shapes):
             return [dout]
         ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(np.split(dout, ends), self._shapes, strict=True)]
+
+
+def _asks_for_the_mode(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    words = (*code.co_consts, *code.co_names, *code.co_varnames) if code else ()
+    return any(word in ("mode", "train", "training", "is_training") for word in words if isinstance(word, str))
 
 
 class _Scores(Layer):
@@ -236,212 +262,3 @@ def matched(answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
     if all(value is None for value in found.values()):
         raise UserError("its backward pass returns nothing: it is not written yet")
     return {leaf: np.array(plain(value), np.float64) for leaf, value in found.items() if value is not None}
-
-
-def _judge(name: str, layer: Layer, seed: int) -> Report:
-    layout = _layout(layer, seed)
-    asked, problems, errors = list[_Asked](), dict[str, dict[str, None]](), list[str]()
-    for number in range(len(operations.SIZES)):
-        rng = np.random.default_rng(seed + 100 * number)
-        try:
-            leaves, options = layer.drawn(rng, number, layout)
-            one, found = _ask(layer, leaves, options, rng, layout)
-        except UserError:
-            raise
-        except Exception as error:
-            errors.append(where(error, layer.source))
-            continue
-        asked.append(one)
-        for code, detail in found:
-            problems.setdefault(code, {})[detail] = None
-    if not asked:
-        raise UserError(errors[0])
-    for code in _at_extremes(layer, seed, layout):
-        problems[code] = {"": None}
-    return _told(name, layer, asked, problems, errors, layout)
-
-
-def _at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
-    """What happens at scores of thousands, or at pre-activations of exactly 0."""
-    leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
-    extremes = operations.extremes(layer.operation, leaves)
-    if extremes is None:
-        return []
-    try:
-        output, cache = layer.forward({name: value.copy() for name, value in extremes.items()}, options)
-        found = layer.backward(np.ones_like(output), cache, extremes)
-    except Exception:  # an overflow that Python's own floats raise
-        return ["softmax_unstable"] if layer.operation.endswith("loss") else []
-    gradient, x = (next(iter(values.values())) for values in (found, extremes))
-    finite = np.isfinite(output).all() and np.isfinite(gradient).all()
-    if layer.operation.endswith("loss"):
-        return [] if finite else ["softmax_unstable"]
-    if not finite:
-        return ["non_finite"]
-    return ["mask_at_zero"] if gradient.shape == x.shape and (gradient[x == 0] != 0).any() else []
-
-
-def _layout(layer: Layer, seed: int) -> int:
-    """The first arrangement of shapes that the forward pass takes."""
-    first = ""
-    for layout in range(operations.LAYOUTS):
-        try:
-            leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
-            output, _ = layer.forward({k: v.copy() for k, v in leaves.items()}, options)
-        except UserError:
-            raise
-        except Exception as error:
-            first = first or where(error, layer.source)
-            continue
-        if output.size and operations.plausible(layer.operation, leaves, output, layout):
-            return layout
-    raise UserError(f"it stops in every shape that was tried: {first or 'another output was expected'}")
-
-
-class _Asked(NamedTuple):
-    """A trial without its true gradients; the operation's own output and vjp; the candidate's own loss."""
-
-    trial: Trial
-    truth: tuple[Array, Callable[[Array], list[Array]]] | None
-    value: Callable[[str, Array], float]
-
-
-def _ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple[_Asked, list[tuple[str, str]]]:
-    problems: list[tuple[str, str]] = []
-    answers, outputs = [], []
-    dout = np.ones(())
-    for call in range(2):
-        mine = {name: value.copy() for name, value in leaves.items()}
-        _seed(0)
-        output, cache = layer.forward(mine, options)
-        output = output.copy()
-        if not call:
-            dout = rng.normal(size=output.shape) if layer.upstream else np.ones(output.shape)
-        upstream = dout.copy()
-        _seed(1)
-        answers.append(layer.backward(upstream, cache, leaves))
-        outputs.append(output)
-        changed = [name for name in leaves if not np.array_equal(mine[name], leaves[name])]
-        problems += [("mutates_input", name) for name in changed]
-        problems += [("upstream_changed", "dout")] if not np.array_equal(upstream, dout) else []
-    repeats = np.array_equal(outputs[0], outputs[1], equal_nan=True)
-    if not repeats and layer.operation != "dropout":
-        raise UserError("its forward pass gives another output for the same inputs: fix its seed")
-    state = any(n in answers[1] and vjp.distance(answers[1][n], answers[0][n]) > 1e-9 for n in answers[0])
-    problems += [("state_between_calls", "")] if state and repeats else []
-
-    def value(name: str, at: Array) -> float:
-        _seed(0)
-        out, _ = layer.forward({**{k: v.copy() for k, v in leaves.items()}, name: at.copy()}, options)
-        return float((out * dout).sum())
-
-    shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
-    sizes = operations.sizes(leaves, outputs[0], layout)
-    tolerance = vjp.TOLERANCE if layer.upstream else LOSS_TOLERANCE
-    if vjp.looks_single([outputs[0], *answers[0].values()]) and layer.operation not in ("relu", "embedding"):
-        tolerance = vjp.SINGLE
-    trial = Trial(leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance)
-    return _Asked(
-        trial, operations.truth(layer.operation, leaves, {k: v for k, v in options.items() if k}, layout), value
-    ), problems
-
-
-def _seed(number: int) -> None:
-    np.random.seed(number)  # noqa: NPY002  # the candidate's masks come from it
-
-
-def _own(one: _Asked) -> Trial:
-    """With the gradients of the candidate's own forward pass."""
-    leaves = one.trial.inputs
-    single = one.trial.tolerance == vjp.SINGLE
-    true = {name: vjp.differences(partial(one.value, name), leaf, single=single) for name, leaf in leaves.items()}
-    return one.trial._replace(true=true)
-
-
-def _named(one: _Asked) -> Trial:
-    """With the gradients of the operation that the name says."""
-    assert one.truth is not None
-    true = dict(zip(one.trial.inputs, one.truth[1](one.trial.dout), strict=True))
-    return one.trial._replace(true=true)
-
-
-def _right(trials: Sequence[Trial]) -> bool:
-    return all(
-        leaf in t.found and t.found[leaf].shape == t.true[leaf].shape and vjp.off(leaf, t) <= t.tolerance
-        for t in trials
-        for leaf in t.true
-    )
-
-
-def _dropped(one: _Asked) -> Trial:
-    """Dropout multiplies by its mask, which the output tells."""
-    name = next(iter(one.trial.inputs))
-    return one.trial._replace(true={name: one.trial.dout * operations.mask_of(one.trial)})
-
-
-LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
-OWN = "central differences of its own forward pass in float64"
-NAMED = "jax.vjp of the operation in float64"
-
-
-def _told(
-    name: str, layer: Layer, asked: Sequence[_Asked], problems: Any, errors: list[str], layout: int
-) -> Report:
-    trials, against, findings = _true(layer, asked)
-    notes = [f"in another shape it stops: {error}" for error in errors[:1]]
-    for code in ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "non_finite"):
-        if code in problems:
-            detail = ", ".join(filter(None, problems[code]))
-            findings.append(vjp.finding(code, "-", (), f"it changes {detail}" if detail else ""))
-    if "upstream_changed" in problems:
-        findings.append(
-            vjp.finding("mutates_input", "-", (), "it changes dout, which others may need", remark=True)
-        )
-    leaf = next(iter(trials[0].inputs))
-    if layer.operation == "dropout" and not _right(trials) and operations.fresh_mask(leaf, trials):
-        findings.append(vjp.finding("fresh_mask", "of the chain rule", (leaf,)))
-        trials = [t._replace(found={**t.found, leaf: t.true[leaf]}) for t in trials]
-    if layout == operations.COLUMNS and not _right(trials):
-        shared = [_undivided(t) for t in trials]
-        if _right(shared):
-            trials = shared
-            notes.append(
-                "the gradients of the parameters are divided by the number of examples, as is right where dout is "
-                "the derivative of each example's own loss"
-            )
-    formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
-    alternatives = partial(operations.alternatives, layer.operation)
-    return vjp.judged(
-        name, trials, formulas=formulas, alternatives=alternatives, findings=findings, notes=notes, against=against
-    )
-
-
-def _undivided(trial: Trial) -> Trial:
-    first = next(iter(trial.inputs))
-    found = {k: v if k == first else v * trial.sizes["N"] for k, v in trial.found.items()}
-    return trial._replace(found=found)
-
-
-def _true(layer: Layer, asked: Sequence[_Asked]) -> tuple[list[Trial], str, list[Finding]]:
-    """The trials with their true gradients, what those are, and what is to be told of the forward pass.
-
-    A forward pass that is not the operation's is a mistake, unless the backward pass belongs to it: then it is
-    another operation, which is a remark.
-    """
-    if layer.operation == "dropout":
-        return [_dropped(one) for one in asked], "the mask that the output tells", []
-    known = [one for one in asked if one.truth is not None]
-    if not known:
-        return [_own(one) for one in asked], OWN, []
-    pairs = [(one.trial, one.truth[0]) for one in known if one.truth is not None]
-    if all(vjp.distance(trial.output, true) <= trial.tolerance for trial, true in pairs):
-        return [_named(one) for one in known], NAMED, []
-    own = [_own(one) for one in asked]
-    detail = operations.describe(layer.operation, list(zip(own, (true for _, true in pairs), strict=True)))
-    if not _right(own) and all(trial.output.shape == true.shape for trial, true in pairs):
-        named = [_named(one) for one in known]
-        if _right(named):
-            return named, NAMED, [vjp.finding("forward_mismatch", "of the forward pass", ("out",), detail)]
-    right = _right(own)
-    code = "bn_eps" if right and detail.startswith("eps") else "forward_mismatch"
-    return own, OWN, [vjp.finding(code, "of the forward pass", ("out",), detail, remark=right)]

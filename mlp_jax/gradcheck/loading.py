@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.standins import PYTHON_2, StandIns
+from mlp_jax.gradcheck.standins import PYTHON_2, NotInstalled, StandIns
 
 PACKAGE = "_target_package"
 TRIES = 60  # imports that may miss a module each
@@ -64,9 +64,14 @@ class Loaded:
         above = [str(folder) for folder in list(path.parents)[1 : LEVELS + 1]]
         sys.path[:0] = list(dict.fromkeys([str(path.parent), str(top.parent)]))
         sys.path += [folder for folder in above if folder not in sys.path]
-        sys.meta_path.insert(0, _Siblings(top, path, self.notes))
+        sys.meta_path.insert(0, _Siblings(top, path, self._standins, self.notes))
         try:
             return self._persistently(lambda: self._member(path, top, own=True), [])
+        except NotInstalled as error:  # by what trains, say
+            why = where_imported(error, str(path))
+            module = self._persistently(lambda: self._member(path, top, own=True, whole=False), [])
+            self.notes.append(f"only what it defines is checked, for the file stops: {why}")
+            return module
         except (Exception, SystemExit) as error:
             if not any((folder / "__init__.py").exists() for folder in _between(path, top)):
                 raise
@@ -91,9 +96,10 @@ class Loaded:
                     raise
         raise UserError(f"more than {TRIES} modules are missing")
 
-    def _member(self, path: Path, top: Path, *, own: bool) -> ModuleType:
+    def _member(self, path: Path, top: Path, *, own: bool, whole: bool = True) -> ModuleType:
         """The file as a member of its packages, so that relative imports work.
 
+        whole: with what it does, not only what it defines.
         The outermost folder gets a name of its own, which no module that is loaded already can have.
         """
         name = PACKAGE
@@ -105,8 +111,8 @@ class Loaded:
             elif name not in sys.modules:
                 sys.modules[name] = ModuleType(name)
                 sys.modules[name].__path__ = [str(folder)]
-        if path.suffix == ".ipynb":
-            return _notebook(f"{name}.{path.stem}", path)
+        if path.suffix == ".ipynb" or not whole:
+            return _definitions(f"{name}.{path.stem}", path)
         return _execute(f"{name}.{path.stem}", path, None)
 
 
@@ -175,11 +181,13 @@ def python_3(source: str) -> str:
 class _Siblings(importlib.abc.MetaPathFinder):
     """Finds what lies beside the target, and leaves out what does not compile there."""
 
-    def __init__(self, top: Path, target: Path, notes: list[str]) -> None:
-        self._top, self._target, self._notes = top, target, notes
+    def __init__(self, top: Path, target: Path, standins: StandIns, notes: list[str]) -> None:
+        self._top, self._target, self._standins, self._notes = top, target, standins, notes
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         """The usual spec, with a loader of ours where the file lies below the target's top folder."""
+        if name in self._standins.missing:  # it did not compile before
+            return self._standins.find_spec(name, path, target)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         origin = getattr(spec, "origin", None)
         if spec is None or not origin or not origin.endswith(".py") or not Path(origin).is_relative_to(self._top):
@@ -198,13 +206,9 @@ def _no_input(*_: Any) -> NoReturn:
     raise EOFError("it asks for input")
 
 
-def _notebook(name: str, path: Path) -> ModuleType:
-    """A module of what a notebook's cells define and import."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path.name} is not a Jupyter notebook") from error
+def _definitions(name: str, path: Path) -> ModuleType:
+    """A module of what a file, or a notebook's cells, define and import."""
+    texts = _cells(path) if path.suffix == ".ipynb" else [path.read_text(encoding="utf-8", errors="replace")]
     module = ModuleType(name)
     module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
     sys.modules[name] = module
@@ -212,6 +216,14 @@ def _notebook(name: str, path: Path) -> ModuleType:
         kept = [node for node in _statements(text) if _defines(node)]
         exec(compile(ast.Module(kept, []), str(path), "exec"), module.__dict__)
     return module
+
+
+def _cells(path: Path) -> list[str]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path.name} is not a Jupyter notebook") from error
 
 
 def _statements(text: str) -> list[ast.stmt]:

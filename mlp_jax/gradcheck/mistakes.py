@@ -21,6 +21,7 @@ class Row(NamedTuple):
     leaf's parts (`fits`), or from how the candidate behaves. example: a line of a right gradient, and that line
     with the mistake in it (`experiments._mutants`). remark: it is no failure. cost: what the search pays for it:
     more where a number of the candidate's own has to be assumed. late: tried only if nothing else explains.
+    layer: `says` and `mend` of a single layer, or of any function, where no equation of the report's says them.
     """
 
     code: str
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     remark: bool = False
     cost: float = 1.0
     late: bool = False
+    layer: tuple[str, str] = ("", "")
 
 
 W, B, SCALE = (Affine, "w"), (Affine, "b"), (Norm, "scale")
@@ -44,6 +46,10 @@ ROWS: tuple[Row, ...] = (
         "J is a mean over the batch: equation 4 has the factor 1/N",
         "divide dJ/dz3 by N = X.shape[0], once",
         ("dz3 = dz3 / N", "pass"),
+        layer=(
+            "The loss is a mean over the examples",
+            "divide by N, the number of examples, once",
+        ),
     ),
     Row(
         "batch_mean_twice",
@@ -51,6 +57,10 @@ ROWS: tuple[Row, ...] = (
         "equation 4 has the factor 1/N once, and everything below inherits it",
         "remove one of the two divisions",
         ("a2.T @ dz3", "a2.T @ dz3 / N"),
+        layer=(
+            "A layer's backward pass sums over the examples: the 1/N of the mean loss is in dout already",
+            "remove the division by N",
+        ),
     ),
     Row(
         "mean_over_other",
@@ -59,6 +69,10 @@ ROWS: tuple[Row, ...] = (
         "divide dJ/dz3 by N = X.shape[0], once, and by nothing else",
         ("dz3 = dz3 / N", "dz3 = dz3 / X.shape[1]"),
         cost=1.05,
+        layer=(
+            "No such division is in the chain rule",
+            "remove it",
+        ),
     ),
     Row(
         "constant_factor",
@@ -67,6 +81,10 @@ ROWS: tuple[Row, ...] = (
         "remove the factor",
         ("a2.T @ dz3", "2 * a2.T @ dz3"),
         cost=1.2,
+        layer=(
+            "The derivative of sum(output * dout) has no such factor",
+            "remove the factor",
+        ),
     ),
     Row(
         "sign",
@@ -74,6 +92,10 @@ ROWS: tuple[Row, ...] = (
         "equation 4 is psi - Delta, not Delta - psi, and the penalty's part is + 2 lambda W",
         "flip the sign",
         ("dz3 = dz3 / N", "dz3 = -dz3 / N"),
+        layer=(
+            "The gradient is the derivative of sum(output * dout), not its negative",
+            "flip the sign",
+        ),
     ),
     Row(
         "bias_mean",
@@ -81,6 +103,10 @@ ROWS: tuple[Row, ...] = (
         "equations 9 and 13 are sums over the examples: 1/N is in dJ/dz already",
         "use .sum(axis=0) in place of .mean(axis=0)",
         ("dz2.sum(axis=0)", "dz2.mean(axis=0)"),
+        layer=(
+            "A layer's backward pass sums over the examples: the 1/N of the mean loss is in dout already",
+            "use .sum(axis=0) in place of .mean(axis=0)",
+        ),
     ),
     # -- the penalty
     Row(
@@ -126,6 +152,10 @@ ROWS: tuple[Row, ...] = (
         "subtract 1 at the true class: probs[np.arange(N), y] -= 1",
         ("dz3[np.arange(N), y] -= 1", "pass"),
         {Loss: d.psi_alone},
+        layer=(
+            "dx is (softmax - one-hot) / N",
+            "subtract 1 at the true class",
+        ),
     ),
     Row(
         "softmax_jacobian_diagonal",
@@ -134,6 +164,10 @@ ROWS: tuple[Row, ...] = (
         "use (psi - Delta) / N in all columns",
         ("dz3 = probs.copy()", "dz3 = probs * np.eye(W2.shape[1])[y]"),
         {Loss: d.true_class_alone},
+        layer=(
+            "dx is a (dout - sum(dout a)) with the softmax's output a",
+            "subtract the sum over the classes",
+        ),
     ),
     Row(
         "softmax_derivative_missing",
@@ -167,6 +201,10 @@ ROWS: tuple[Row, ...] = (
         "multiply by (z2 > 0)",
         ("da2 * (z2 > 0)", "da2"),
         {Slope: d.no_slope},
+        layer=(
+            "The chain rule multiplies dout by the activation's derivative",
+            "multiply by it, for ReLU by (x > 0)",
+        ),
     ),
     Row(
         "mask_without_bias",
@@ -183,6 +221,10 @@ ROWS: tuple[Row, ...] = (
         "compute the mask from this layer's z2",
         ("(z2 > 0)", "(da2 > 0)"),
         {Slope: d.slope_at()},
+        layer=(
+            "The activation's derivative is taken at its input x",
+            "compute it from the cached x",
+        ),
     ),
     Row(
         "mask_at_zero",
@@ -201,6 +243,10 @@ ROWS: tuple[Row, ...] = (
         "multiply by (z2 > 0)",
         ("da2 * (z2 > 0)", "da2 * a2"),
         {Slope: d.value_for_derivative},
+        layer=(
+            "The chain rule has phi'(x)",
+            "multiply by phi'(x), not by phi(x)",
+        ),
     ),
     Row(
         "output_form_at_z",
@@ -210,6 +256,10 @@ ROWS: tuple[Row, ...] = (
         ("* (1 - a**2)", "* (1 - z**2)"),
         {Slope: d.form_at_z},
         late=True,
+        layer=(
+            "1 - a^2 and a (1 - a) are formulas in the output a",
+            "give the formula the output",
+        ),
     ),
     Row(
         "other_activation",
@@ -220,6 +270,10 @@ ROWS: tuple[Row, ...] = (
         {Slope: d.of_another},
         cost=1.05,
         late=True,
+        layer=(
+            "The derivative must be that of the forward pass's activation",
+            "use that one's derivative",
+        ),
     ),
     Row(
         "leaky_slope",
@@ -229,6 +283,10 @@ ROWS: tuple[Row, ...] = (
         ("(z2 > 0)", "np.where(z2 > 0, 1, 0.01)"),
         {Slope: d.another_low_slope},
         cost=1.05,
+        layer=(
+            "The slope left of 0 must be that of the forward pass",
+            "use the forward pass's slope",
+        ),
     ),
     # -- the products
     Row(
@@ -246,6 +304,10 @@ ROWS: tuple[Row, ...] = (
         "use what the forward pass multiplied by W",
         ("a1.T @ dz2", "a2.T @ dz2"),
         {W: d.output_for_inputs, SCALE: d.scale_from("output")},
+        layer=(
+            "dw is x^T dout, with the layer's input x",
+            "use what the forward pass multiplied by w",
+        ),
     ),
     Row(
         "transpose",
@@ -254,6 +316,10 @@ ROWS: tuple[Row, ...] = (
         "check the shapes with N, D, H and C all different",
         ("dz3 @ W2.T", "dz3 @ W2"),
         {Affine: d.straight, W: d.transposed_products},
+        layer=(
+            "dx is dout w^T, and dw is x^T dout",
+            "check the shapes with all dimensions different",
+        ),
     ),
     Row(
         "upstream_lost",
@@ -262,6 +328,10 @@ ROWS: tuple[Row, ...] = (
         "multiply by the upstream gradient (dout)",
         ("da2 * (z2 > 0)", "1.0 * (z2 > 0)"),
         dict.fromkeys((Affine, Skip, Dropout, Slope, Norm), d.without_upstream),
+        layer=(
+            "Every step back multiplies dout by the step's own derivative",
+            "multiply by dout",
+        ),
     ),
     Row(
         "updated_weights",
@@ -271,6 +341,10 @@ ROWS: tuple[Row, ...] = (
         ("da2 = dz3 @ W2.T", "da2 = dz3 @ (W2 - 0.1 * (a2.T @ dz3)).T"),
         {Affine: d.after_a_step},
         cost=1.1,
+        layer=(
+            "dx is dout w^T with the w of the forward pass",
+            "compute dx first, and update w then",
+        ),
     ),
     Row(
         "bias_in_product",
@@ -287,6 +361,10 @@ ROWS: tuple[Row, ...] = (
         "use .sum(axis=0)",
         ("dz2.sum(axis=0)", "dz2.sum() + 0 * b1"),
         {B: d.sum_over_columns},
+        layer=(
+            "db is the sum of dout over the examples",
+            "use .sum(axis=0)",
+        ),
     ),
     Row(
         "bias_from_weights",
@@ -442,6 +520,10 @@ ROWS: tuple[Row, ...] = (
         "every term of the equations is finite there",
         "look for a division by 0, such as 0/0 where a unit is dead or a pre-activation is exactly 0",
         ("(z2 > 0)", "(1 + z2 / abs(z2)) / 2"),
+        layer=(
+            "The true gradient is finite there",
+            "look for a division by 0, or an exp that overflows",
+        ),
     ),
     Row(
         "wrong_shape",
@@ -449,6 +531,10 @@ ROWS: tuple[Row, ...] = (
         "a gradient has one number per parameter, in the parameter's own shape",
         "compare grads[name].shape with params[name].shape",
         ("dz2.sum(axis=0)", "dz2.sum(axis=0)[:-1]"),
+        layer=(
+            "A gradient has the shape of what it is the gradient of",
+            "compare the shapes",
+        ),
     ),
     # -- what a loss or a network is, where the gradient is right for it
     Row(
@@ -548,14 +634,85 @@ ROWS: tuple[Row, ...] = (
         ("da2 * (z2 > 0)", "np.tanh(da2) * (z2 > 0)"),
     ),
 )
-# of a single layer alone (`layers`)
+# of a single layer alone (`layers`); what is computed instead is in `layer_ops.WAYS`
 LAYER_ROWS: tuple[Row, ...] = (
     Row(
         "forward_mismatch",
         "gives another output than the operation that the layer is named after",
-        "a backward pass cannot be right for the operation if the forward pass computes another thing",
+        "the gradient is held against the operation, or against this forward pass if it belongs to that",
         "compare the forward pass with the formula, first of all",
-        ("", ""),
+        ("x @ w + b", "x @ w"),
+    ),
+    Row(
+        "test_mode",
+        "goes back through test mode in another way than the forward pass goes there",
+        "in test mode dropout hands everything on, and batch normalisation's mean and variance are constants",
+        "ask for the mode in the backward pass as in the forward pass",
+        ("dx = dout", "dx = dout * mask"),
+    ),
+    Row(
+        "svm_margin",
+        "compares the scores without the margin of 1 in the backward pass",
+        "a class counts where s_j - s_y + 1 > 0, in the loss and in the gradient",
+        "compute the mask from the margins of the loss",
+        ("(margins > 0)", "(x > x[np.arange(N), y][:, None])"),
+    ),
+    Row(
+        "svm_true_class",
+        "gives the score of the true class another gradient than minus the number of violated margins",
+        "the score s_y is subtracted in every margin: its derivative is minus the number of margins above 0",
+        "subtract the sum of the mask over the classes at the true class",
+        ("dx[np.arange(N), y] -= (margins > 0).sum(axis=1)", "dx[np.arange(N), y] -= 1"),
+    ),
+    Row(
+        "svm_mask",
+        "gives a gradient to classes whose margin is not above 0, or multiplies by the margin itself",
+        "the derivative of max(0, margin) is 1 where the margin is above 0 and else 0",
+        "use the mask (margins > 0)",
+        ("dx = (margins > 0) * 1.0", "dx = np.ones_like(x)"),
+    ),
+    Row(
+        "window_stride",
+        "places the windows in the backward pass without the stride",
+        "the window of output (i, j) starts at row i stride and column j stride",
+        "multiply i and j by the stride, as in the forward pass",
+        ("x[:, :, i * s : i * s + h]", "x[:, :, i : i + h]"),
+    ),
+    Row(
+        "window_pad",
+        "leaves the padding out of the backward pass",
+        "the windows lie in the padded input, and the gradient of x is its inner part",
+        "pad x as in the forward pass, and cut the padding off the gradient at the end: dx[:, :, p:-p, p:-p]",
+        ("dx[:, :, p:-p, p:-p]", "dx[:, :, :H, :W]"),
+    ),
+    Row(
+        "window_overwritten",
+        "overwrites where windows overlap, or where outputs share weights",
+        "every output of which a number is a part adds to that number's gradient",
+        "use += in place of =",
+        ("dx[window] += ", "dx[window] = "),
+    ),
+    Row(
+        "kernel_flipped",
+        "goes back through the kernel turned by 180 degrees",
+        "the input at a place of a window has been multiplied by the kernel's number at that same place",
+        "use w as in the forward pass: only a full convolution of dout needs the turned kernel",
+        ("w[f]", "w[f, :, ::-1, ::-1]"),
+    ),
+    Row(
+        "pool_everywhere",
+        "sends the gradient to every input of a window",
+        "the maximum depends on the largest input alone",
+        "multiply by the mask (window == window.max())",
+        ("(window == window.max()) * dout", "dout"),
+    ),
+    Row(
+        "pool_ties",
+        "sends the whole gradient to each of several equal maxima",
+        "where inputs are equal the derivative is a convention; most libraries choose the first",
+        "leave it if inputs are never equal, or use the place of np.argmax",
+        ("np.argmax(window)", "window == window.max()"),
+        remark=True,
     ),
 )
 MISTAKES: dict[str, Row] = {row.code: row for row in (*ROWS, *LAYER_ROWS)}

@@ -1,4 +1,4 @@
-"""The operations that a layer's name may say: random arguments, what comes out, and what a mistake computes.
+"""The operations that a layer's name may say, and random arguments for them.
 
 Arguments are recognised by the names that CS231n's layers.py and its many relatives give them. For an operation
 that is not known, `arguments` goes by these names alone.
@@ -6,23 +6,19 @@ that is not known, `arguments` goes by these names alone.
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.comparison import compiled
-from mlp_jax.gradcheck.layer_objects import LABELS
-from mlp_jax.gradcheck.vjp import Trial, distance
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
 LAYOUTS = 5
+PICTURES = ("conv", "pool", "spatial", "pictures")  # operations of inputs (N, C, H, W)
+LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
@@ -47,18 +43,28 @@ _NAMES = (
     ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
     ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
     ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
-    ("affine_ln_", "affine_norm"), ("affine_bn_", "affine_norm"), ("affine_batch", "affine_norm"),
-    ("affine_layer", "affine_norm"), ("norm_relu", ""), ("affine_relu", "affine_relu"), ("linear_activation", ""),
+    ("affine_relu", "affine_relu"), ("linear_activation", ""),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
     ("layernorm", "layernorm"), ("layer_norm", "layernorm"),
     ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
     ("affine", "affine"), ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"),
 )  # fmt: skip
+_KINDS = {
+    "affine": ("affine", "linear", "dense", "fc_"), "picture": ("conv", "pool"), "dropout": ("drop",),
+    "norm": ("norm", "_bn", "_ln", "bn_", "ln_", "batch"), "relu": ("relu",), "squashing": ("sigmoid", "tanh"),
+}  # fmt: skip
 
 
 def named(name: str) -> str:
-    """The operation that a function's name says, or "" for none that is known."""
-    return next((operation for word, operation in _NAMES if word in name.lower()), "")
+    """The operation that a function's name says, or "" for none that is known.
+
+    Several in a row are "pictures" or "affines", for the shapes, or "": nothing is known of what they compute.
+    """
+    operation = next((operation for word, operation in _NAMES if word in name.lower()), "")
+    kinds = {kind for kind, words in _KINDS.items() if any(word in name.lower() for word in words)}
+    if len(kinds) < 2 or operation.endswith("loss") or (operation == "affine_relu" and len(kinds) == 2):
+        return operation
+    return "pictures" if "picture" in kinds else "affines" if "affine" in kinds else ""
 
 
 def arguments(
@@ -100,7 +106,8 @@ class _Shapes:
 
     def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
-        self.temporal, self.picture = operation.startswith("temporal"), operation in ("conv", "pool", "spatial")
+        self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
+        self.kernel = operation in ("conv", "pictures")
         self.width, self._first = (4 if operation == "spatial" else d), True
         self.labels = (n, 3) if self.temporal else (n,)
 
@@ -117,11 +124,11 @@ class _Shapes:
         if self._first and name in INPUTS:
             return self._input()
         if name in WEIGHTS:
-            self.width = 3 if self.operation == "conv" else self.m
+            self.width = 3 if self.kernel else self.m
             turned = self.layout in (COLUMNS, OUT_IN)
-            return (3, 2, 3, 3) if self.operation == "conv" else (self.m, self.d) if turned else (self.d, self.m)
+            return (3, 2, 3, 3) if self.kernel else (self.m, self.d) if turned else (self.d, self.m)
         if name in BIASES:
-            width = self.width if self.width != self.d or self.operation == "conv" else self.m
+            width = self.width if self.width != self.d or self.kernel else self.m
             return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
         if name in SCALES and self.operation == "spatial":
             return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
@@ -131,7 +138,9 @@ class _Shapes:
 
     def _input(self) -> tuple[int, ...]:
         if self.picture:
-            return (2, 4, 6, 3) if self.operation == "spatial" else (2, 2, 6, 4)
+            height = 3 if self.operation == "spatial" else 4
+            width = height if self.layout == OUT_IN else 6  # some take only square pictures
+            return (2, 4, width, height) if self.operation == "spatial" else (2, 2, width, height)
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
         if self.temporal:
@@ -167,11 +176,13 @@ def _option(name: str, number: int) -> Any:
 
 
 def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | None:
-    """Inputs at which a softmax overflows, or at which a ReLU has its kink."""
+    """Inputs at which a softmax overflows, a ReLU has its kink, or a window has equal maxima."""
     name, x = next(iter(leaves.items()))
     if operation in ("softmax_loss", "temporal_loss"):
         return {**leaves, name: 1e4 + x}
-    if operation in ("relu", "leaky_relu"):
+    if operation == "pool":
+        return {**leaves, name: np.round(x)}
+    if operation == "relu":
         return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
     return None
 
@@ -179,6 +190,17 @@ def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | 
 def fresh(options: Mapping[str, Any]) -> dict[str, Any]:
     """Copies, because a forward pass may write running means into them."""
     return copy.deepcopy(dict(options))
+
+
+def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options with the mode of testing, or None if none of them names a mode."""
+    tested: dict[str, Any] = {}
+    for name, option in options.items():
+        if isinstance(option, dict) and "mode" in option:
+            tested[name] = {**option, "mode": "test"}
+        elif name.lower() in ("mode", "train", "training", "is_training"):
+            tested[name] = "test" if isinstance(option, str) else False
+    return {**options, **tested} if tested else None
 
 
 def sizes(leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
@@ -202,278 +224,3 @@ def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout
         width = list(leaves.values())[2].size
         return output.shape == ((width, first.shape[-1]) if layout == COLUMNS else (len(first), width))
     return True
-
-
-def truth(
-    operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any], layout: int
-) -> tuple[Array, Callable[[Array], list[Array]]] | None:
-    """The operation's output, and its vjp from jax, in float64; None where the operation is not known."""
-    try:
-        function = _reference(operation, list(leaves.values()), list(options.values()), layout)
-        if function is None:
-            return None
-        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-            out = np.asarray(compiled(function)(*leaves.values()))
-    except (TypeError, ValueError, KeyError):  # other shapes or options than the operation has
-        return None
-    values = list(leaves.values())
-
-    def pulled(dout: Array) -> list[Array]:
-        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-            pull = compiled(lambda g, *at: jax.vjp(function, *at)[1](g))
-            return [np.asarray(leaf) for leaf in pull(dout, *values)]
-
-    return out, pulled
-
-
-def _reference(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Callable[..., Any] | None:
-    shapes = [leaf.shape for leaf in leaves]
-    if operation in _POINTWISE and len(leaves) == 1:
-        return _POINTWISE[operation]
-    if operation in ("affine", "affine_relu", "temporal") and len(leaves) == 3:
-        return partial(_affine_reference, layout, operation)
-    if operation in ("batchnorm", "layernorm") and len(leaves) == 3 and len(shapes[0]) == 2:
-        axis = (0, 1)[(operation == "layernorm") != (layout == COLUMNS)]
-        return partial(_norm_reference, axis)
-    if operation == "spatial" and len(leaves) == 3 and len(options) == 1:
-        return lambda x, gamma, beta: _norm_reference(
-            (0, 2, 3), x, gamma.reshape(1, -1, 1, 1), beta.reshape(1, -1, 1, 1)
-        )
-    if operation == "softmax_loss" and len(options) == 1:
-        y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
-        return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
-    if operation == "svm_loss" and len(options) == 1:
-        return partial(_hinge, options[0])
-    if operation == "conv" and len(leaves) == 3 and len(options) == 1:
-        return partial(_conv, options[0])
-    if operation == "rnn_step" and len(leaves) == 5:
-        return lambda x, h, wx, wh, b: jnp.tanh(x @ wx + h @ wh + b)
-    if operation == "embedding" and len(leaves) == 1 and len(options) == 1:
-        return lambda w: w[options[0]]
-    return None
-
-
-def _affine_reference(layout: int, operation: str, x: Any, w: Any, b: Any) -> Any:
-    if layout == COLUMNS:
-        out = w @ x + b
-    else:
-        flat = x if operation == "temporal" else x.reshape(len(x), -1)
-        out = flat @ (w.T if layout == OUT_IN else w) + b
-    return jax.nn.relu(out) if operation == "affine_relu" else out
-
-
-def _norm_reference(axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5, ddof: int = 0) -> Any:
-    var = x.var(axis=axis, keepdims=True, ddof=ddof)
-    return (x - x.mean(axis=axis, keepdims=True)) / (var + eps) ** 0.5 * gamma + beta
-
-
-def _hinge(y: Array, x: Any) -> Any:
-    margins = jax.nn.relu(x - x[np.arange(len(y)), y][:, None] + 1)
-    return (margins.sum() - len(y)) / len(y)
-
-
-def _conv(param: Mapping[str, int], x: Any, w: Any, b: Any) -> Any:
-    pad = (param["pad"], param["pad"])
-    return jax.lax.conv_general_dilated(x, w, (param["stride"],) * 2, [pad, pad]) + b[:, None, None]
-
-
-def _normalised(operation: str, x: Array) -> tuple[Array, Array]:
-    axis = 0 if operation == "batchnorm" else 1
-    std = np.sqrt(x.var(axis=axis, keepdims=True) + 1e-5)
-    return (x - x.mean(axis=axis, keepdims=True)) / std, std
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-_POINTWISE: dict[str, Callable[[Any], Any]] = {
-    "relu": jax.nn.relu,
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
-    "softmax": jax.nn.softmax,
-}
-_SLOPES: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: (x > 0) * 1.0,
-    "sigmoid": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
-    "tanh": lambda x: 1 - np.tanh(x) ** 2,
-}
-
-
-def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
-    """How an output is off: another eps or variance, a number in front of it, or a leaf that is not used."""
-    if operation in ("batchnorm", "layernorm"):
-        axis = int(operation == "layernorm")
-        others = [("the variance is divided by N - 1", 1e-5, 1)]
-        others += [(f"eps = {eps:g}", eps, 0) for eps in (0, 1e-8, 1e-7, 1e-6, 1e-3)]
-        for text, eps, ddof in others:
-            outs = []
-            for trial, _ in pairs:
-                x, gamma, beta = trial.inputs.values()
-                outs.append(_norm_reference(axis, x, gamma, beta, eps, ddof))
-            if all(distance(t.output, out) < 1e-9 for (t, _), out in zip(pairs, outs, strict=True)):
-                return text
-    ratios = []
-    for trial, true in pairs:
-        if trial.output.shape != true.shape:
-            return f"its shape is {trial.output.shape} in place of {true.shape}"
-        size = float((true**2).sum())
-        ratio = float((trial.output * true).sum()) / size if size else np.nan
-        if not np.isfinite(ratio) or distance(trial.output, ratio * true) > 1e-6:
-            break
-        ratios.append(ratio)
-    else:
-        n = [trial.sizes["N"] for trial, _ in pairs]
-        if np.allclose(ratios, n):
-            return "it is N times what it should be: a sum, where the mean belongs"
-        if np.allclose(np.array(ratios) * n, 1):
-            return "it is divided by N once too often"
-        if np.allclose(ratios, ratios[0]):
-            return f"it is {ratios[0]:.4g} times what it should be"
-    unused = [
-        name
-        for name in pairs[0][0].true
-        if all(np.nan_to_num(np.abs(t.true[name])).max() < 1e-9 for t, _ in pairs)
-    ]
-    return f"it does not depend on {' and '.join(unused)}" if unused else ""
-
-
-def alternatives(operation: str, leaf: str, trial: Trial) -> Iterator[tuple[str, str, Array]]:
-    """What the known mistakes compute in place of one leaf: (code, detail, value)."""
-    x, g = next(iter(trial.inputs.values())), trial.dout
-    number = list(trial.inputs).index(leaf)
-    if operation == "affine" and len(trial.inputs) == 3:
-        yield from _affine(number, trial, x, g)
-    elif operation in ("relu", "leaky_relu", "sigmoid", "tanh") and g.shape == x.shape:
-        yield from _slope(operation, x, trial.output, g)
-    elif operation in ("batchnorm", "layernorm") and g.shape == x.shape and x.ndim == 2 and len(trial.inputs) == 3:
-        yield from _norm(operation, number, trial, x, g)
-    elif operation == "dropout" and g.shape == x.shape:
-        mask = mask_of(trial)
-        yield "dropout_mask_missing", "", g
-        yield "dropout_scale_missing", "", g * (mask != 0)
-        yield "upstream_lost", "", mask
-    elif operation == "softmax" and g.shape == x.shape:
-        a = trial.output
-        yield "softmax_jacobian_diagonal", "", g * a * (1 - a)
-        yield "softmax_derivative_missing", "", g
-        yield "upstream_lost", "", a * (1 - a)
-    elif operation == "softmax_loss":
-        p = np.exp(x - x.max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        yield "one_hot_missing", "", p / len(x)
-
-
-def mask_of(trial: Trial) -> Array:
-    """What a dropout layer multiplied its inputs by."""
-    return np.asarray(trial.output / next(iter(trial.inputs.values())))
-
-
-def fresh_mask(leaf: str, trials: Sequence[Trial]) -> bool:
-    """Whether a dropout layer goes back through a mask that is not that of the forward pass."""
-    other = False
-    for trial in trials:
-        found = trial.found.get(leaf)
-        if found is None or found.shape != trial.dout.shape or not np.isfinite(found).all():
-            return False
-        mine, true = found / trial.dout, mask_of(trial)
-        kept = mine[np.abs(mine) > 1e-12]
-        if not len(kept) or not np.allclose(kept, kept[0]) or len(kept) == mine.size:
-            return False
-        other |= not np.array_equal(np.abs(mine) > 1e-12, np.abs(true) > 1e-12)
-    return other
-
-
-def _affine(number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
-    _, w, b = trial.inputs.values()
-    columns = b.ndim == 2 and b.shape[1] == 1 and len(b) > 1
-    flat = x.T if columns else x.reshape(len(x), -1)
-    out_in = columns or w.shape != (flat.shape[1], b.size)
-    w2, g2 = w.T if out_in else w, g.T if columns else g
-    one = np.ones_like(g2)
-
-    def shaped(value: Array) -> Array:
-        return value.T if columns else value.reshape(x.shape)
-
-    def turned(value: Array) -> Array:
-        return value.T if out_in else value
-
-    if number == 0:
-        yield "upstream_lost", "", shaped(one @ w2.T)
-        if w2.shape[0] == w2.shape[1]:
-            yield "transpose", "", shaped(g2 @ w2)
-        yield "updated_weights", "", shaped(g2 @ (w2 - flat.T @ g2).T)
-        yield "bias_in_product", "", shaped(g2 @ (w2 + b.ravel()).T)
-    elif number == 1:
-        yield "upstream_lost", "", turned(flat.T @ one)
-        if w2.shape[0] == w2.shape[1]:
-            yield "transpose", "", turned(g2.T @ flat)
-            out = trial.output.T if columns else trial.output
-            yield "own_output", "", turned(out.T @ g2)
-    else:
-        yield "upstream_lost", "", one.sum(axis=0).reshape(b.shape)
-        yield "upstream_lost", "", np.ones_like(b)
-        yield "bias_over_classes", "", np.full(b.shape, g2.sum())
-        if g2.shape[0] == g2.shape[1]:
-            yield "bias_over_classes", "", g2.sum(axis=1).reshape(b.shape)
-        yield "bias_from_weights", "", (flat.T @ g2).sum(axis=0).reshape(b.shape)
-
-
-def _slope(operation: str, x: Array, out: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
-    yield "mask_missing", "", g
-    slope = _SLOPES[operation](x) if operation in _SLOPES else np.where(x > 0, 1, 0.01)
-    yield "upstream_lost", "", slope
-    if operation in ("relu", "leaky_relu"):
-        yield "mask_wrong_tensor", "at dout", g * (g > 0)
-        yield "mask_wrong_tensor", "at the opposite of x", g * (x < 0)
-    yield "activation_for_derivative", "", g * out
-    for name, form in (("1 - z^2", 1 - x**2), ("z (1 - z)", x * (1 - x))):
-        yield "output_form_at_z", name, g * form
-    for other, derivative in _SLOPES.items():
-        if other != operation:
-            yield "other_activation", f"that of {other}", g * derivative(x)
-    yield "other_activation", "that of tanh, taken at a", g * (1 - out**2)
-    yield "other_activation", "that of the sigmoid, taken at a", g * out * (1 - out)
-    for low in (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5):
-        yield "leaky_slope", f"a slope of {low:g}", g * np.where(x > 0, 1, low)
-
-
-def _norm(operation: str, number: int, trial: Trial, x: Array, g: Array) -> Iterator[tuple[str, str, Array]]:
-    axis = 0 if operation == "batchnorm" else 1
-    _, gamma, _ = trial.inputs.values()
-    n, std = _normalised(operation, x)
-    if number == 1:
-        yield "upstream_lost", "", n.sum(axis=0).reshape(gamma.shape)
-        yield "pre_activation_used", "x in place of n", (g * x).sum(axis=0).reshape(gamma.shape)
-        yield "own_output", "", (g * trial.output).sum(axis=0).reshape(gamma.shape)
-    elif number == 0:
-        m = x.shape[axis]
-        var = x.var(axis=axis, keepdims=True)
-        unbiased = np.sqrt(var * m / (m - 1) + 1e-5)
-
-        def back(d: Array, mean: float = 1, variance: float = 1, by: Array = std, along: int = axis) -> Array:
-            parts = mean * d.mean(axis=along, keepdims=True) + variance * n * (d * n).mean(
-                axis=along, keepdims=True
-            )
-            return np.asarray((d - parts) / by)
-
-        d = g * gamma
-        yield "bn_scale_dropped", "", back(g)
-        yield "bn_mean_term_dropped", "", back(d, mean=0)
-        yield "bn_variance_term_dropped", "", back(d, variance=0)
-        yield "bn_variance_term_dropped", "and the mean's", back(d, mean=0, variance=0)
-        yield "bn_std_dropped", "", back(d, by=np.ones_like(std))
-        yield "bn_sum_for_mean", "", back(d, mean=m, variance=m)
-        yield "bn_sum_for_mean", "of d", back(d, mean=m)
-        yield "bn_sum_for_mean", "of d n", back(d, variance=m)
-        for eps, text in ((0.0, "none"), (-1e-5, "subtracted"), (1e-8, "1e-08")):
-            by = np.sqrt(np.maximum(var + eps, 1e-30))
-            yield "bn_eps", f"in the backward pass: {text}", back(d, by=by)
-        yield "bn_ddof", "", back(d, by=unbiased)
-        yield "bn_ddof", "", back(d, variance=m / (m - 1))
-        yield "bn_ddof", "", back(d, mean=m / (m - 1), variance=m / (m - 1))
-        yield "bn_ddof", "", back(d, variance=m / (m - 1), by=unbiased)
-        yield "bn_axis", "", back(d, along=1 - axis)
-        yield "bn_extra_term", "the mean's twice", back(d, mean=2)
-        yield "bn_extra_term", "the variance's twice", back(d, variance=2)
-        yield "upstream_lost", "", back(np.broadcast_to(gamma, g.shape))

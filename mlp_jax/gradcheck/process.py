@@ -23,6 +23,7 @@ from mlp_jax.gradcheck.loading import Loaded
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.nn.config import MLPConfig
 
+LAYER = "layer"  # what the second process answers where the target is no network
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
 
 
@@ -65,7 +66,8 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     try:
         loaded = Loaded(place)
         if not name or layers.is_layer(name, loaded.module):
-            report = layers.check(name, loaded.module)
+            pipe.send(LAYER)
+            report = layers.check(name, loaded.module, *pipe.recv())
             pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))
             return
         asked = InProcess(loaded.get(name), arrays)
@@ -104,8 +106,8 @@ class Target(Asked):
             if self._wait(START_SECONDS) != "started":
                 raise UserError("the second process did not start: run again")
             first = self._timed()
-            if isinstance(first, Report):  # of a layer, or of a file of layers
-                self.ready = replace(first, name=self.name)
+            if first == LAYER:
+                self.layer = self._layer
             else:
                 self.notes, self.takes_l2, self._configs = first
         except BaseException:  # without an entered `with` block, nothing else would end the process
@@ -145,6 +147,14 @@ class Target(Asked):
         answer = self._wait(max(self._left, 0))
         self._left -= time.monotonic() - started
         return answer
+
+    def _layer(self, seed: int, objective: str) -> Report:
+        if self._arrays not in ("auto", "numpy"):
+            raise UserError(f"{self.name} is a layer, which is given numpy arrays: leave --arrays out")
+        self._pipe.send((seed, objective))
+        report = self._timed()
+        assert isinstance(report, Report)
+        return replace(report, name=self.name)
 
     def default_configs(self) -> list[MLPConfig]:
         """See `check.Asked`."""

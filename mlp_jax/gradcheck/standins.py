@@ -1,7 +1,8 @@
 """Stand-ins for modules that a target imports and that are not there.
 
-`past` and `future` only rename Python's own, so theirs work. Any other missing module becomes one that raises
-where it is used: many files import pictures or data that their gradient never needs.
+`past` and `future` only rename Python's own, so theirs work; `nnfs.init` only sets a seed and a dtype. Any other
+missing module becomes one that raises where it is used: many files import pictures or data that their gradient
+never needs.
 """
 
 import importlib
@@ -30,6 +31,7 @@ RENAMED: dict[str, dict[str, Any]] = {
     "six.moves": PYTHON_2,
     "six.moves.cPickle": {},
     "cPickle": {},
+    "nnfs": {"init": lambda *_, **__: None},
 }
 PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
 
@@ -53,10 +55,14 @@ class Missing:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __float__ = __int__ = _use
 
 
-def not_installed(module: str) -> ModuleNotFoundError:
+class NotInstalled(ModuleNotFoundError):
+    """A missing module is used."""
+
+
+def not_installed(module: str) -> NotInstalled:
     """The error where a missing module is used."""
     top = module.partition(".")[0]
-    return ModuleNotFoundError(
+    return NotInstalled(
         f"uses {module}, which is not installed or cannot be imported here: pip install {PACKAGES.get(top, top)}, "
         "or take the line out"
     )
@@ -89,6 +95,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def _shown(self, name: str) -> str:
+        if name.startswith("nnfs."):  # its data sets
+            return name
         return next((s for m, s in self.missing.items() if name == m or name.startswith(f"{m}.")), "")
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
