@@ -109,6 +109,11 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
     return [_case(*recipe, seed + 100 * number, scale) for number, recipe in enumerate(recipes)]
 
 
+def sample(config: MLPConfig) -> Case:
+    """One ordinary case of a network, without a look at its kinks: enough to see how a candidate is called."""
+    return _draw("plain", replace(config, dtype="float64"), 5, 0.05, 0, 1.0)
+
+
 def _case(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale: float) -> Case:
     """The first draw in which no pre-activation is so close to the kink that rounding could move it across.
 

@@ -154,6 +154,14 @@ class _Source(importlib.machinery.SourceFileLoader):
                 raise error from None
             return code
 
+    def get_data(self, path: str) -> bytes:
+        """The file, with Python 2's methods of a dict as Python 3 calls them."""
+        return re.sub(rb"\.iter(items|keys|values)\(\)", rb".\1()", super().get_data(path))
+
+    def path_stats(self, path: str) -> Any:
+        """Nothing, so that no bytecode of a changed text is read or left beside the file."""
+        raise OSError(path)
+
     def exec_module(self, module: ModuleType) -> None:
         """Runs the file, with those of Python 2's names that occur in it."""
         words = set(re.findall(r"\w+", self.get_data(self.path).decode(errors="replace")))

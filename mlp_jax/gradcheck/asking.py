@@ -1,0 +1,207 @@
+"""Asks an object of somebody's class for its loss and its gradients, by what its methods' arguments are called.
+
+The loss comes from loss(X, y), or from forward and then a loss of its output; the gradients from the loss, from
+gradient(X, y) or backward(...), or from where the object keeps them after that.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import course_class, holders
+from mlp_jax.gradcheck.answers import NAMES, plain
+from mlp_jax.gradcheck.battery import Case
+from mlp_jax.gradcheck.course_class import BACKWARDS, FORWARDS, METHODS, PENALTY_NAMES, WRAP, method_of, signature
+from mlp_jax.gradcheck.layouts import INPUT_NAMES, LABEL_NAMES, Layout
+
+KINDS = {
+    "l2": PENALTY_NAMES,
+    "x": INPUT_NAMES,
+    "y": LABEL_NAMES,
+    "output": (
+        "y_hat", "Y_hat", "yhat", "y_pred", "Y_pred", "output", "outputs", "out", "AL", "A2", "a2", "probs",
+        "predictions", "pred", "preds", "y_prob", "scores", "logits", "predicted", "probabilities", "y_predict",
+    ),
+    "cache": ("cache", "caches", "memory", "ctx", "context", "tape"),
+    "upstream": (
+        "dout", "dscores", "grad_scores", "upstream", "dvalues", "grad_output", "d_out", "dL", "dloss", "grad",
+        "dy", "loss_grad", "output_grad", "grad_out", "dlogits", "d_scores", "grad_outputs", "upstream_grad",
+        "grad_logits",
+    ),
+    "train": ("train_flg", "train", "training", "is_training", "train_flag", "is_train"),
+    "step": ("lr", "learning_rate", "eta", "learn_rate", "step_size"),
+}  # fmt: skip
+
+
+class Plan(NamedTuple):
+    """What a case that is not square told of an object: where its parameters are, and its gradients.
+
+    grads: paths into what its backward pass returned; None if that has the usual names, or nothing was returned.
+    """
+
+    places: holders.Places
+    grads: Mapping[holders.At, holders.Path] | None = None
+
+
+def kind_of(name: str) -> str | None:
+    """What an argument is, by its name."""
+    return next((kind for kind, names in KINDS.items() if name in names), None)
+
+
+def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any, Any, Any, Any, Plan]:
+    """(what was returned, with gradients, the object's parameters by leaf as they are then, x, y, the plan).
+
+    Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
+    """
+    net = course_class.build(target, case)
+    try:
+        places = plan.places if plan is not None else holders.parameters(net, case)
+    except UserError as error:
+        raise UserError(f"{target.__name__} {error}: {WRAP}") from error
+    for (k, field), path in places.paths.items():
+        leaf = getattr(case.params[k], field)
+        leaf = leaf.T if (k, field) in places.turned else leaf
+        holders.put(net, path, leaf.reshape(np.shape(holders.get(net, path))))
+    kept = holders.get(net, places.paths[0, "w"])
+    x, y = (holders.as_kept(kept, array) for array in layout.examples(case))
+    result = _asked(net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout)
+    loss, grads = _split(result)
+    paths = plan.grads if plan is not None else None
+    if grads is None:
+        own = holders.gradients(net, places, case)
+        if not own:
+            kind = type(result[-1]).__name__ if result else "nothing"
+            raise UserError(f"returned {kind}, not gradients, and keeps none called so: {WRAP}")
+        grads = {f"{NAMES[f]}{k + 1}": holders.get(net, path) for (k, f), path in own.items()}
+    elif paths is not None or not _has_usual_names(grads):
+        if paths is None:
+            paths = holders.by_shape(list(holders.arrays(grads)), places.paths, case) or None
+        if paths is not None:
+            grads = {f"{NAMES[f]}{k + 1}": holders.get(grads, path) for (k, f), path in paths.items()}
+    held = {at: holders.get(net, path) for at, path in places.paths.items()}
+    return (grads if loss is None else (loss, grads)), held, x, y, Plan(places, paths)
+
+
+def _has_usual_names(grads: Any) -> bool:
+    return isinstance(grads, Mapping) and any(str(key).lower() in ("w1", "dw1", "b1", "db1") for key in grads)
+
+
+def _split(result: tuple[Any, ...]) -> tuple[Any, Any]:
+    """(loss or None, the container of gradients or None) from all that was returned."""
+    flat = [part for each in result for part in (each if _is_pair(each) else (each,))]
+    grads = [part for part in flat if isinstance(part, (Mapping, list, tuple)) and _arrays_in(part)]
+    numbers = [part for part in flat if not isinstance(part, (Mapping, list, tuple)) and _is_number(part)]
+    return (numbers[0] if numbers else None), (grads[-1] if grads else None)
+
+
+def _is_pair(each: Any) -> bool:
+    """Whether a tuple is (loss, gradients, ...), and no tuple of gradients."""
+    return isinstance(each, tuple) and (
+        any(isinstance(p, (Mapping, list, tuple)) for p in each) or _is_number(each[0])
+    )
+
+
+def _arrays_in(part: Any) -> bool:
+    return any(np.ndim(array) == 2 for _, array in holders.arrays(part))
+
+
+def _is_number(part: Any) -> bool:
+    return (
+        not isinstance(part, (str, Mapping, list, tuple)) and part is not None and np.size(plain((part,))[0]) == 1
+    )
+
+
+def _asked(net: Any, target: Any, known: dict[str, Any], case: Case, layout: Layout) -> tuple[Any, ...]:
+    """What the object's methods returned that may be a loss or gradients."""
+    results: list[Any] = []
+    loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
+    if forward is not None and _needs_forward(loss):
+        output = _call(forward, known, target)
+        many = isinstance(output, tuple) and len(output) > 1
+        known["output"] = output[0] if many else output
+        known["cache"] = (output[1] if len(output) == 2 else output[1:]) if many else None
+        if _is_number(known["output"]) or any(isinstance(p, Mapping) for p in (output[:1] if many else ())):
+            results.append(output)
+    if loss is not None:
+        results.append(_call(loss, known, target))
+    if _split(tuple(results))[1] is not None:
+        return tuple(results)
+    if backward is None:
+        if callable(getattr(net, "numerical_gradient", None)):
+            raise UserError(f"{target.__name__} has a numerical gradient alone, and no backward pass to check")
+        if not results:
+            raise UserError(f"{target.__name__} has no method loss(X, y): {WRAP}")
+        return tuple(results)
+    if _required(backward, "upstream"):
+        known["upstream"] = _upstream(known.get("output"), case, layout, target)
+    returned = _call(backward, known, target)
+    return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
+
+
+def _needs_forward(loss: Any) -> bool:
+    """Whether there is no loss(X, y), but none at all, or one of an output, or of labels alone."""
+    if loss is None:
+        return True
+    kinds = [kind_of(name) for name, p in signature(loss).items() if p.default is inspect.Parameter.empty]
+    return "output" in kinds or (kinds == ["y"])
+
+
+def _required(method: Any, kind: str) -> bool:
+    return any(kind_of(n) == kind and p.default is inspect.Parameter.empty for n, p in signature(method).items())
+
+
+def _upstream(output: Any, case: Case, layout: Layout, target: Any) -> Any:
+    """The derivative of the mean cross-entropy by the scores that forward gave; 1 by a loss."""
+    if output is not None and _is_number(output):
+        return 1.0
+    scores = plain((output,))[0]
+    scores = scores.T if layout.columns else scores
+    shape = (len(case.y), case.config.classes)
+    if scores.shape != shape:
+        raise UserError(f"{target.__name__}.forward gave no scores, one per example and class: {WRAP}")
+    if shape[1] > 1 and np.allclose(scores.sum(1), 1) and (scores >= 0).all():
+        raise UserError(f"{target.__name__}.backward takes a derivative by probabilities, not by scores: {WRAP}")
+    exp = np.exp(scores - scores.max(1, keepdims=True))
+    upstream = (exp / exp.sum(1, keepdims=True) - np.eye(shape[1])[case.y]) / shape[0]
+    return holders.as_kept(output, upstream.T.copy() if layout.columns else upstream)
+
+
+def _call(method: Any, known: dict[str, Any], target: Any) -> Any:
+    """Calls a method with what its arguments are called; x, y and lambda by place where the names do not tell."""
+    parameters = signature(method)
+    named = {n: k for n in parameters if (k := kind_of(n)) in known}
+    if any(kind_of(name) == "step" for name in parameters) and _required(method, "step"):
+        raise UserError(f"{target.__name__}.{method.__name__} is an optimiser's step: {WRAP}")
+    is_loss = getattr(method, "__name__", "") in METHODS
+    if is_loss:
+        named |= _loss_arguments(parameters, named)
+    mine = any(name in PENALTY_NAMES for name in signature(target))
+    if is_loss and not mine and any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()):
+        return method(known["x"], known["y"], known["l2"])
+    left = [kind for kind in ("x", "y", "l2") if kind not in named.values()]
+    for name, p in parameters.items():
+        if name in named or p.default is not inspect.Parameter.empty or p.kind in VARIADIC:
+            continue
+        if not left:
+            raise UserError(f"{target.__name__}.{method.__name__} needs {name}, which is not known: {WRAP}")
+        named[name] = left.pop(0)
+    only = inspect.Parameter.POSITIONAL_ONLY
+    given = {n: known[k] for n, k in named.items() if parameters[n].kind is not only}
+    if is_loss and not mine and course_class.takes_anything(parameters) and "l2" not in named.values():
+        given["reg"] = known["l2"]
+    return method(*(known[k] for n, k in named.items() if parameters[n].kind is only), **given)
+
+
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _loss_arguments(parameters: dict[str, inspect.Parameter], named: dict[str, str]) -> dict[str, str]:
+    """x and y by place where their names do not tell, and the only keyword for lambda."""
+    first = [name for name, p in parameters.items() if p.kind not in VARIADIC][:2]
+    told = {"x", "y"} <= set(named.values()) or "output" in named.values() or list(named.values()) == ["y"]
+    found = {} if told else dict(zip(first, ("x", "y"), strict=False))
+    penalty = course_class.penalty_name(parameters)
+    return found | ({penalty: "l2"} if penalty is not None and penalty not in named else {})
