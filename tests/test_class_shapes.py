@@ -368,3 +368,53 @@ def test_python_2_methods_of_a_dict(tmp_path):
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / "__pycache__").exists()
+
+
+TWO = """
+def forward_propagation(X, parameters):
+    W1, b1, W2, b2 = (parameters[k] for k in ('W1', 'b1', 'W2', 'b2'))
+    Z1 = W1 @ X + b1
+    A1 = np.maximum(Z1, 0)
+    A2 = softmax((W2 @ A1 + b2).T).T
+    return A2, {'Z1': Z1, 'A1': A1}
+
+def compute_cost(A2, Y):
+    return -np.sum(Y * np.log(A2)) / Y.shape[1]
+
+def backward_propagation(parameters, cache, A2, X, Y):
+    m, dZ2 = X.shape[1], A2 - Y
+    dZ1 = parameters['W2'].T @ dZ2 * (cache['Z1'] > 0)
+    return {'dW1': dZ1 @ X.T / m, 'db1': dZ1.sum(1, keepdims=True) / m, 'dW2': dZ2 @ cache['A1'].T / m, 'db2': dZ2.sum(1, keepdims=True) / m}
+"""  # fmt: skip
+LOOSE = """
+def forward_prop(W1, b1, W2, b2, X):
+    Z1 = W1.dot(X) + b1
+    A1 = np.maximum(Z1, 0)
+    Z2 = W2.dot(A1) + b2
+    A2 = softmax(Z2.T).T
+    return Z1, A1, Z2, A2
+
+def backward_prop(Z1, A1, Z2, A2, W1, W2, X, Y):
+    m = Y.size
+    dZ2 = A2 - one_hot(Y, len(A2)).T
+    dW2, db2 = 1 / m * dZ2.dot(A1.T), 1 / m * dZ2.sum(1, keepdims=True)
+    dZ1 = W2.T.dot(dZ2) * (Z1 > 0)
+    dW1, db1 = 1 / m * dZ1.dot(X.T), 1 / m * dZ1.sum(1, keepdims=True)
+    return dW2, db2, dW1, db1
+"""
+FUNCTIONS = {
+    "parameters and a cache": (TWO, "backward_propagation", " * (cache['Z1'] > 0)"),
+    "loose arguments, gradients the last layer's first": (LOOSE, "backward_prop", " * (Z1 > 0)"),
+}
+
+
+@pytest.mark.parametrize("shape", FUNCTIONS)
+def test_a_network_of_two_functions(shape, tmp_path):
+    source, name, mask = FUNCTIONS[shape]
+    assert mask in source
+    for text, status, word in ((source, 0, "RIGHT"), (source.replace(mask, ""), 1, "mask_missing")):
+        (tmp_path / "net.py").write_text(HEAD + text)
+        line = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:{name}"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert word.lower() in done.stdout.lower()

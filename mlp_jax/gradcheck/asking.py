@@ -4,7 +4,10 @@ The loss comes from loss(X, y), or from forward and then a loss of its output; t
 gradient(X, y) or backward(...), or from where the object keeps them after that.
 """
 
+import ast
 import inspect
+import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,10 +18,11 @@ from mlp_jax.gradcheck import course_class, holders
 from mlp_jax.gradcheck.answers import NAMES, plain
 from mlp_jax.gradcheck.battery import Case
 from mlp_jax.gradcheck.course_class import BACKWARDS, FORWARDS, METHODS, PENALTY_NAMES, WRAP, method_of, signature
-from mlp_jax.gradcheck.layouts import INPUT_NAMES, LABEL_NAMES, Layout
+from mlp_jax.gradcheck.layouts import INPUT_NAMES, LABEL_NAMES, PARAMS_NAMES, Layout
 
 KINDS = {
     "l2": PENALTY_NAMES,
+    "params": PARAMS_NAMES,
     "x": INPUT_NAMES,
     "y": LABEL_NAMES,
     "output": (
@@ -34,6 +38,9 @@ KINDS = {
     "train": ("train_flg", "train", "training", "is_training", "train_flag", "is_train"),
     "step": ("lr", "learning_rate", "eta", "learn_rate", "step_size"),
 }  # fmt: skip
+
+
+BACKWARD = re.compile(r"back(ward)?_?prop(agation)?|back(ward)?(_pass)?", re.IGNORECASE)
 
 
 class Plan(NamedTuple):
@@ -119,14 +126,12 @@ def _asked(net: Any, target: Any, known: dict[str, Any], case: Case, layout: Lay
     results: list[Any] = []
     loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
     if forward is not None and _needs_forward(loss):
-        output = _call(forward, known, target)
-        many = isinstance(output, tuple) and len(output) > 1
-        known["output"] = output[0] if many else output
-        known["cache"] = (output[1] if len(output) == 2 else output[1:]) if many else None
-        if _is_number(known["output"]) or any(isinstance(p, Mapping) for p in (output[:1] if many else ())):
+        output = call(forward, known, target)
+        known |= kept(forward, output)
+        if _is_number(known["output"]):
             results.append(output)
     if loss is not None:
-        results.append(_call(loss, known, target))
+        results.append(call(loss, known, target))
     if _split(tuple(results))[1] is not None:
         return tuple(results)
     if backward is None:
@@ -137,8 +142,30 @@ def _asked(net: Any, target: Any, known: dict[str, Any], case: Case, layout: Lay
         return tuple(results)
     if _required(backward, "upstream"):
         known["upstream"] = _upstream(known.get("output"), case, layout, target)
-    returned = _call(backward, known, target)
+    returned = call(backward, known, target)
     return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
+
+
+def kept(forward: Any, output: Any) -> dict[str, Any]:
+    """What a forward pass gave that a backward pass may want: by the names that it returns, else by place."""
+    if not isinstance(output, tuple) or len(output) < 2:
+        return {"output": output}
+    named = dict(zip(names, output, strict=True)) if len(names := returned(forward)) == len(output) else {}
+    outputs = [value for name, value in named.items() if kind_of(name) == "output"]
+    rest = output[1] if len(output) == 2 else output[1:]
+    return {"output": outputs[-1] if outputs else output[0], "cache": rest, **named}
+
+
+def returned(function: Any) -> list[str]:
+    """The names in a function's last `return a, b, c`; none if it returns otherwise, or has no source."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return []
+    values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
+    last = values[-1] if values else None
+    names = last.elts if isinstance(last, ast.Tuple) else []
+    return [name.id for name in names if isinstance(name, ast.Name)] if len(names) > 1 else []
 
 
 def _needs_forward(loss: Any) -> bool:
@@ -169,19 +196,20 @@ def _upstream(output: Any, case: Case, layout: Layout, target: Any) -> Any:
     return holders.as_kept(output, upstream.T.copy() if layout.columns else upstream)
 
 
-def _call(method: Any, known: dict[str, Any], target: Any) -> Any:
+def call(method: Any, known: dict[str, Any], target: Any) -> Any:
     """Calls a method with what its arguments are called; x, y and lambda by place where the names do not tell."""
     parameters = signature(method)
-    named = {n: k for n in parameters if (k := kind_of(n)) in known}
+    named = {n: k for n in parameters if (k := n if n in known else kind_of(n)) in known}
     if any(kind_of(name) == "step" for name in parameters) and _required(method, "step"):
         raise UserError(f"{target.__name__}.{method.__name__} is an optimiser's step: {WRAP}")
-    is_loss = getattr(method, "__name__", "") in METHODS
+    is_loss = name_of(method) in METHODS
     if is_loss:
         named |= _loss_arguments(parameters, named)
     mine = any(name in PENALTY_NAMES for name in signature(target))
     if is_loss and not mine and any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()):
         return method(known["x"], known["y"], known["l2"])
-    left = [kind for kind in ("x", "y", "l2") if kind not in named.values()]
+    by_place = () if BACKWARD.search(name_of(method)) else ("x", "y", "l2") if is_loss else ("x", "y")
+    left = [kind for kind in by_place if kind not in named.values()]
     for name, p in parameters.items():
         if name in named or p.default is not inspect.Parameter.empty or p.kind in VARIADIC:
             continue
@@ -193,6 +221,11 @@ def _call(method: Any, known: dict[str, Any], target: Any) -> Any:
     if is_loss and not mine and course_class.takes_anything(parameters) and "l2" not in named.values():
         given["reg"] = known["l2"]
     return method(*(known[k] for n, k in named.items() if parameters[n].kind is only), **given)
+
+
+def name_of(method: Any) -> str:
+    """A function's name, or ''."""
+    return str(getattr(method, "__name__", ""))
 
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

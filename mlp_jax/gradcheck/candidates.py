@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import asking, course_class
+from mlp_jax.gradcheck import asking, course_class, pairs
 from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, parts, plain, same
 from mlp_jax.gradcheck.asking import Plan
 from mlp_jax.gradcheck.battery import Case, sample
@@ -63,9 +63,10 @@ class Candidate:
     def __init__(self, target: Any, arrays: str = "auto") -> None:
         if not callable(target):
             raise UserError(f"{target!r} is neither a class nor a function: name one to check")
-        self.target, self.name = target, getattr(target, "__name__", type(target).__name__)
+        self.target, self.name = pairs.joined(target) or target, getattr(target, "__name__", type(target).__name__)
+        self._written = target  # by the user, where `target` is joined of two
         self.is_class = inspect.isclass(target)
-        self.parameters = course_class.signature(target)
+        self.parameters = course_class.signature(self.target)
         self.arrays = self._likely_arrays() if arrays == "auto" else (arrays,)
         self.convention: Convention | None = None
         self.takes_l2 = course_class.takes_l2(target) if self.is_class else self._function_takes_l2()
@@ -106,7 +107,7 @@ class Candidate:
         """For a class numpy; for a function torch first where its file names it, and last where it is loaded."""
         if self.is_class:
             return ("numpy",)
-        space = getattr(inspect.unwrap(self.target), "__globals__", {})
+        space = getattr(inspect.unwrap(self._written), "__globals__", {})
         if any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values()):
             return ("torch", "numpy")
         return ("numpy", "jax", "torch") if importlib.util.find_spec("torch") else ("numpy", "jax")
@@ -211,7 +212,7 @@ class Candidate:
                     found, dtypes = leaves(grads, case.config)
                 after = Held(*plain(held))
         except (Exception, SystemExit) as error:
-            return Answer(None, error=where(error, self.target))
+            return Answer(None, error=where(error, self._written))
         changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not same(a, b))
         return Answer(found, loss, dtypes, changed, after if changed else None)
 
