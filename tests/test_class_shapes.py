@@ -214,6 +214,27 @@ class Net:
     def backward(self, dout):
         for layer in reversed(self.layers): dout = layer.backward(dout)
 """,
+    "counted from 0, with keys of their own, and no zeros for a bias but 0": f"""
+class Net:
+    def __init__(self, input_dim, hidden_dims, num_classes, reg=0.0):
+        sizes, self.params = [input_dim, *hidden_dims, num_classes], {{}}
+        for k, (a, b) in enumerate(zip(sizes, sizes[1:])):
+            self.params[f'W{{k}}'], self.params[f'b{{k}}'] = np.random.randn(a, b), 0
+    def loss(self, X, y):
+        p, n = self.params, len(self.params) // 2
+        a, zs = [X], []
+        for k in range(n):
+            zs.append(a[-1] @ p[f'W{{k}}'] + p[f'b{{k}}'])
+            a.append(np.maximum(zs[-1], 0))
+        q = softmax(zs[-1])
+        d, grads = (q - one_hot(y, q.shape[1])) / len(y), {{}}
+        for k in range(n - 1, -1, -1):
+            grads[f'W{{k}}'], grads[f'b{{k}}'] = a[k].T @ d, d.sum(0)
+            if k:
+                self.z = zs[k - 1]
+                d = d @ p[f'W{{k}}'].T{MASK}
+        return -np.log(q[np.arange(len(y)), y]).mean(), grads
+""",
     "one argument for each hidden width": f"""
 class Net:
     def __init__(self, input_size, hidden1_size, hidden2_size, output_size):
@@ -358,10 +379,23 @@ class Net:
         check_gradients(made(source))
 
 
-def test_python_2_methods_of_a_dict(tmp_path):
+def test_a_constructor_without_sizes_is_refused_in_a_sentence():
+    class Net:
+        def __init__(self, config):
+            self.W1 = config.w
+
+        def loss(self, X, y):
+            return 0.0, {}
+
+    with pytest.raises(UserError, match=r"its constructor takes \(config\): wrap it in a function f\(params"):
+        check_gradients(Net)
+
+
+def test_python_2_methods_of_a_dict_and_names_of_numpy_1(tmp_path):
     source = CLASSES["gradient(x, t) of one-hot labels alone, as a book has it"]
     source = (
-        source.replace("return {'W1'", "grads = {'W1'") + "        return {k: v for k, v in grads.iteritems()}\n"
+        source.replace("return {'W1'", "grads = {'W1'")
+        + "        return {k: v * np.float(1) for k, v in grads.iteritems()}\n"
     )
     (tmp_path / "net.py").write_text(HEAD + source)
     line = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:Net"]

@@ -71,7 +71,7 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
     for (k, field), path in places.paths.items():
         leaf = getattr(case.params[k], field)
         leaf = leaf.T if (k, field) in places.turned else leaf
-        holders.put(net, path, leaf.reshape(np.shape(holders.get(net, path))))
+        holders.put(net, path, leaf)
     kept = holders.get(net, places.paths[0, "w"])
     x, y = (holders.as_kept(kept, array) for array in layout.examples(case))
     result = _asked(net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout)
@@ -83,11 +83,13 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
             kind = type(result[-1]).__name__ if result else "nothing"
             raise UserError(f"returned {kind}, not gradients, and keeps none called so: {WRAP}")
         grads = {f"{NAMES[f]}{k + 1}": holders.get(net, path) for (k, f), path in own.items()}
-    elif paths is not None or not _has_usual_names(grads):
-        if paths is None:
+    else:
+        named = holders.by_name(grads, places)
+        if not named and paths is None and not _has_usual_names(grads):
             paths = holders.by_shape(list(holders.arrays(grads)), places.paths, case) or None
-        if paths is not None:
-            grads = {f"{NAMES[f]}{k + 1}": holders.get(grads, path) for (k, f), path in paths.items()}
+        if named or paths:
+            found = (named or paths or {}).items()
+            grads = {f"{NAMES[f]}{k + 1}": holders.get(grads, path) for (k, f), path in found}
     held = {at: holders.get(net, path) for at, path in places.paths.items()}
     return (grads if loss is None else (loss, grads)), held, x, y, Plan(places, paths)
 

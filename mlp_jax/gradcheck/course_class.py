@@ -168,6 +168,15 @@ def _by_width(target: Any, groups: list[list[str]], width: Any, config: MLPConfi
     known = {g[0]: size for g, size in zip(groups, sizes, strict=True) if g}
     if all(groups) or (groups[1] and any(n in named for n in DATA)):
         return target(**named, **known)
+    try:
+        inspect.signature(target).bind(*sizes, **named)
+    except TypeError as error:
+        raise UserError(
+            f"{target.__name__} is not built by an input, a hidden and an output size: its constructor takes "
+            f"({', '.join(signature(target)) or 'nothing'}): {WRAP}"
+        ) from error
+    except ValueError:  # it does not tell
+        pass
     return target(*sizes, **named)
 
 

@@ -45,7 +45,7 @@ def arrays(root: Any) -> Iterator[tuple[Path, Any]]:
 
 
 def _arrays(value: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Any]]:
-    if is_array(value):
+    if is_array(value) or (isinstance(value, (int, float)) and _bias(path)):
         yield path, value
         return
     if isinstance(value, CLOSED) or len(path) >= DEPTH or id(value) in seen:
@@ -62,6 +62,12 @@ def _arrays(value: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Any]
         yield from _arrays(item, (*path, step), seen)
 
 
+def _bias(path: Path) -> bool:
+    """Whether a name is a bias's: b1 = 0 stands for a row of zeros."""
+    match = NUMBERED.match(str(path[-1][1])) if path else None
+    return match is not None and match[1][0] in "bB" and match[1].lower() != "beta"
+
+
 def get(root: Any, path: Path) -> Any:
     """What lies at a path."""
     for kind, key in path:
@@ -75,6 +81,7 @@ def put(root: Any, path: Path, value: np.ndarray) -> None:
     In place where that can be, for the object may hold the same array under other names too.
     """
     old = get(root, path)
+    value = value.reshape(np.shape(old)) if np.ndim(old) else value
     if isinstance(old, np.ndarray) and old.dtype == np.float64 and old.flags.writeable:
         old[...] = value
         return
@@ -151,6 +158,19 @@ def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
     return by_shape([(path, array) for path, array in arrays(net) if _matches(path, GRADIENT)], places.paths, case)
 
 
+def by_name(grads: Any, places: Places) -> dict[At, Path]:
+    """The gradients in a dict by the keys of their parameters: W0, dW0, weight1; {} if it has none of them."""
+    found: dict[At, Path] = {}
+    for at, own in places.paths.items():
+        name = own[-1][1]
+        keys = [name, *(form.format(name) for form in GRADIENT_NAMES)] if isinstance(name, str) else []
+        present = [key for key in keys if isinstance(grads, Mapping) and grads.get(key) is not None]
+        if present:
+            found[at] = (("item", present[0]),)
+    names = {path[0][1] for path in found.values()}
+    return found if len(names) == len(found) else {}
+
+
 def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case) -> dict[At, Path]:
     """The leaves that are told by their numbers and shapes; {} if a layer's weights are not among them."""
     found: dict[At, Path] = {}
@@ -199,7 +219,7 @@ def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
     size = case.config.sizes[at[0]], case.config.sizes[at[0] + 1]
     if at[1] == "w":
         return shape in (size, size[::-1])
-    return shape in ((size[1],), (1, size[1]), (size[1], 1))
+    return shape in ((size[1],), (1, size[1]), (size[1], 1)) or (at[1] == "b" and shape == ())
 
 
 def _turned(net: Any, paths: dict[At, Path], case: Case) -> frozenset[At]:

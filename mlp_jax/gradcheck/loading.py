@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.standins import PYTHON_2, StandIns
+from mlp_jax.gradcheck.standins import PYTHON_2, StandIns, rename_in_numpy
 
 PACKAGE = "_target_package"
 TRIES = 60  # imports that may miss a module each
@@ -34,6 +34,7 @@ class Loaded:
     def __init__(self, place: str) -> None:
         self.place, self.notes = place, list[str]()
         self._standins = StandIns()
+        rename_in_numpy()
         sys.meta_path.append(self._standins)
         is_file = place.endswith((".py", ".ipynb"))
         try:
@@ -190,7 +191,7 @@ class _Siblings(importlib.abc.MetaPathFinder):
         """The usual spec, with a loader of ours where the file lies below the target's top folder."""
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         origin = getattr(spec, "origin", None)
-        if spec is None or not origin or not origin.endswith(".py") or not Path(origin).is_relative_to(self._top):
+        if spec is None or not origin or not origin.endswith(".py") or not self._is_users(Path(origin)):
             return None
         loader = _Source(name, origin)
         try:
@@ -200,6 +201,13 @@ class _Siblings(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"{name} does not compile", name=name) from error
         spec.loader = loader
         return spec
+
+    def _is_users(self, origin: Path) -> bool:
+        """Whether a file lies in or beside the target's folders, and is neither Python's nor installed."""
+        installed = "site-packages" in origin.parts or "dist-packages" in origin.parts
+        python = any(origin.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix))
+        beside = any(origin.is_relative_to(folder) for folder in list(self._target.parents)[:LEVELS])
+        return origin.is_relative_to(self._top) or (beside and not installed and not python)
 
 
 def _no_input(*_: Any) -> NoReturn:
