@@ -379,6 +379,23 @@ class Net:
         check_gradients(made(source))
 
 
+def test_one_example_at_a_time_is_refused_in_a_sentence():
+    source = """
+class Net:
+    def __init__(self, sizes):
+        self.weights = [np.random.randn(b, a) for a, b in zip(sizes, sizes[1:])]
+        self.biases = [np.random.randn(b, 1) for b in sizes[1:]]
+    def backprop(self, x, y):
+        z = self.weights[0] @ x + self.biases[0]
+        h = np.maximum(z, 0)
+        d = softmax((self.weights[1] @ h + self.biases[1]).T).T - y
+        dz = self.weights[1].T @ d * (z > 0)
+        return [dz, d], [dz @ x.T, d @ h.T]
+"""
+    with pytest.raises(UserError, match="one example at a time"):
+        check_gradients(made(source))
+
+
 def test_a_constructor_without_sizes_is_refused_in_a_sentence():
     class Net:
         def __init__(self, config):

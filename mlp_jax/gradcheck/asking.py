@@ -87,11 +87,20 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
         named = holders.by_name(grads, places)
         if not named and paths is None and not _has_usual_names(grads):
             paths = holders.by_shape(list(holders.arrays(grads)), places.paths, case) or None
+            _refuse_one_example(grads, paths, case, layout, target)
         if named or paths:
             found = (named or paths or {}).items()
             grads = {f"{NAMES[f]}{k + 1}": holders.get(grads, path) for (k, f), path in found}
     held = {at: holders.get(net, path) for at, path in places.paths.items()}
     return (grads if loss is None else (loss, grads)), held, x, y, Plan(places, paths)
+
+
+def _refuse_one_example(grads: Any, paths: Any, case: Case, layout: Layout, target: Any) -> None:
+    """Raises UserError where a batch of columns leaves every bias's gradient with a column per example."""
+    batch = {(size, len(case.y)) for size in case.config.sizes[1:]}
+    per_example = batch <= {np.shape(array) for _, array in holders.arrays(grads)}
+    if layout.columns and per_example and not any(field == "b" for _, field in paths or ()):
+        raise UserError(f"{target.__name__} takes one example at a time: {WRAP}")
 
 
 def _has_usual_names(grads: Any) -> bool:
@@ -108,9 +117,7 @@ def _split(result: tuple[Any, ...]) -> tuple[Any, Any]:
 
 def _is_pair(each: Any) -> bool:
     """Whether a tuple is (loss, gradients, ...), and no tuple of gradients."""
-    return isinstance(each, tuple) and (
-        any(isinstance(p, (Mapping, list, tuple)) for p in each) or _is_number(each[0])
-    )
+    return isinstance(each, tuple) and any(isinstance(part, Mapping) or _is_number(part) for part in each)
 
 
 def _arrays_in(part: Any) -> bool:

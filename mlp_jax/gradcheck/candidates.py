@@ -166,6 +166,9 @@ class Candidate:
                     self.notes += ("its columns are the examples, so x, y and the weights are given transposed",)
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
+        refused = next((failure for failure in failures if course_class.WRAP in failure), None)
+        if refused is not None and question.case.name == "plain":
+            raise UserError(f"{self.name} gives no gradient: {refused}")
         return max(failures, key=_line)  # the attempt that came furthest through the candidate's file
 
     def _conventions(self) -> Iterator[Convention]:

@@ -9,8 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import asking
-from mlp_jax.gradcheck.course_class import FORWARDS, METHODS, signature
+from mlp_jax.gradcheck.answers import plain
+from mlp_jax.gradcheck.course_class import FORWARDS, METHODS, WRAP, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
@@ -70,6 +74,8 @@ def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
         output = asking.call(forward, known, backward)
         known |= asking.kept(forward, output)
         loss = None if cost is None else asking.call(cost, known, backward)
+        if cost is None and _is_sigmoid(plain((known["output"],))[0]):
+            raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
         grads = asking.call(backward, known, backward)
         names = asking.returned(backward)
         if isinstance(grads, tuple) and len(names) == len(grads) and all(map(LEAF.match, names)):
@@ -80,6 +86,13 @@ def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
     if any(asking.kind_of(name) == "l2" for f in functions for name in signature(f)):
         return _named(lambda params, x, y, l2: run(params, x, y, l2), backward)
     return _named(lambda params, x, y: run(params, x, y, 0.0), backward)
+
+
+def _is_sigmoid(output: np.ndarray) -> bool:
+    """Whether outputs are between 0 and 1, but no probabilities of classes: the loss is not known then."""
+    sums = [output.sum(axis) for axis in range(output.ndim)]
+    inside = bool(((output > 0) & (output < 1)).all())
+    return inside and not any(np.allclose(each, 1) for each in sums)
 
 
 def _named(function: Callable[..., Any], like: Any) -> Callable[..., Any]:
