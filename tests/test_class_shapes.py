@@ -235,6 +235,37 @@ class Net:
                 d = d @ p[f'W{{k}}'].T{MASK}
         return -np.log(q[np.arange(len(y)), y]).mean(), grads
 """,
+    "modules with weights (out, in), and a softmax that backward(dout) goes through": f"""
+class Linear:
+    def __init__(self, a, b):
+        self.params, self.grads = {{'weight': np.random.randn(b, a), 'bias': np.zeros((1, b))}}, {{'weight': None, 'bias': None}}
+    def forward(self, x):
+        self.x = x
+        return x @ self.params['weight'].T + self.params['bias']
+    def backward(self, d):
+        self.grads['weight'], self.grads['bias'] = d.T @ self.x, d.sum(0, keepdims=True)
+        return d @ self.params['weight']
+class Net:
+    def __init__(self, n_inputs, n_hidden, n_classes):
+        self.one, self.two = Linear(n_inputs, n_hidden[0]), Linear(n_hidden[0], n_classes)
+    def forward(self, x):
+        self.z = self.one.forward(x)
+        self.p = softmax(self.two.forward(np.maximum(self.z, 0)))
+        return self.p
+    def backward(self, dout):
+        d = self.p * (dout - (dout * self.p).sum(1, keepdims=True))
+        self.one.backward(self.two.backward(d){MASK})
+""",
+    "probabilities, and a backward(dout) that begins at the scores": f"""
+class Net:
+    def __init__(self, D, H, C):
+        a, h, c = D, H, C{ATTRIBUTES}
+{FORWARD.replace("return self.h @ self.W2 + self.b2", "return softmax(self.h @ self.W2 + self.b2)")}
+    def backward(self, dout):
+        self.dW2, self.db2 = self.h.T @ dout, dout.sum(0)
+        d = dout @ self.W2.T{MASK}
+        self.dW1, self.db1 = self.X.T @ d, d.sum(0)
+""",
     "one argument for each hidden width": f"""
 class Net:
     def __init__(self, input_size, hidden1_size, hidden2_size, output_size):
@@ -359,6 +390,7 @@ def test_a_dropout_mask_of_another_generator_is_refused():
 
 REFUSED = {
     "optimiser's step": ("def backward(self, y, learning_rate): self.W1 -= learning_rate * self.W1", "optimiser's step"),
+    "optimiser's step of its own": ("def backward(self, y): self.W1 = self.W1 - 0.1", "optimiser's step"),
     "no backward pass": ("def numerical_gradient(self, x, t): return {'W1': self.W1}", "numerical gradient alone"),
     "nothing kept": ("def backward(self, y): return None", "keeps none called so"),
     "unknown argument": ("def backward(self, y, x, reg, colour): return None", "needs colour"),

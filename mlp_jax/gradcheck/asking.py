@@ -5,6 +5,7 @@ gradient(X, y) or backward(...), or from where the object keeps them after that.
 """
 
 import ast
+import copy
 import inspect
 import re
 import textwrap
@@ -40,7 +41,7 @@ KINDS = {
 }  # fmt: skip
 
 
-BACKWARD = re.compile(r"back(ward)?_?prop(agation)?|back(ward)?(_pass)?", re.IGNORECASE)
+BACKWARD = re.compile(r"back(ward)?_?prop([ao]gation)?|back(ward)?(_pass)?", re.IGNORECASE)
 
 
 class Plan(NamedTuple):
@@ -72,14 +73,19 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
         leaf = getattr(case.params[k], field)
         leaf = leaf.T if (k, field) in places.turned else leaf
         holders.put(net, path, leaf)
-    kept = holders.get(net, places.paths[0, "w"])
-    x, y = (holders.as_kept(kept, array) for array in layout.examples(case))
-    result = _asked(net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout)
+    before = {at: plain((holders.get(net, path),))[0] for at, path in places.paths.items()}
+    sample = holders.get(net, places.paths[0, "w"])
+    x, y = (holders.as_kept(sample, array) for array in layout.examples(case))
+    result = _asked(net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout, places)
     loss, grads = _split(result)
     paths = plan.grads if plan is not None else None
     if grads is None:
         own = holders.gradients(net, places, case)
         if not own:
+            if any(
+                not np.array_equal(plain((holders.get(net, p),))[0], before[at]) for at, p in places.paths.items()
+            ):
+                raise UserError(f"{target.__name__} makes an optimiser's step, and keeps no gradient: {WRAP}")
             kind = type(result[-1]).__name__ if result else "nothing"
             raise UserError(f"returned {kind}, not gradients, and keeps none called so: {WRAP}")
         grads = {f"{NAMES[f]}{k + 1}": holders.get(net, path) for (k, f), path in own.items()}
@@ -130,7 +136,9 @@ def _is_number(part: Any) -> bool:
     )
 
 
-def _asked(net: Any, target: Any, known: dict[str, Any], case: Case, layout: Layout) -> tuple[Any, ...]:
+def _asked(
+    net: Any, target: Any, known: dict[str, Any], case: Case, layout: Layout, places: holders.Places
+) -> tuple[Any, ...]:
     """What the object's methods returned that may be a loss or gradients."""
     results: list[Any] = []
     loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
@@ -150,7 +158,7 @@ def _asked(net: Any, target: Any, known: dict[str, Any], case: Case, layout: Lay
             raise UserError(f"{target.__name__} has no method loss(X, y): {WRAP}")
         return tuple(results)
     if _required(backward, "upstream"):
-        known["upstream"] = _upstream(known.get("output"), case, layout, target)
+        known["upstream"] = _upstream(net, known, case, layout, places)
     returned = call(backward, known, target)
     return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
 
@@ -189,20 +197,35 @@ def _required(method: Any, kind: str) -> bool:
     return any(kind_of(n) == kind and p.default is inspect.Parameter.empty for n, p in signature(method).items())
 
 
-def _upstream(output: Any, case: Case, layout: Layout, target: Any) -> Any:
-    """The derivative of the mean cross-entropy by the scores that forward gave; 1 by a loss."""
+def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, places: holders.Places) -> Any:
+    """The derivative of the mean cross-entropy by what forward gave, scores or probabilities; 1 by a loss."""
+    output = known.get("output")
     if output is not None and _is_number(output):
         return 1.0
-    scores = plain((output,))[0]
-    scores = scores.T if layout.columns else scores
-    shape = (len(case.y), case.config.classes)
-    if scores.shape != shape:
-        raise UserError(f"{target.__name__}.forward gave no scores, one per example and class: {WRAP}")
-    if shape[1] > 1 and np.allclose(scores.sum(1), 1) and (scores >= 0).all():
-        raise UserError(f"{target.__name__}.backward takes a derivative by probabilities, not by scores: {WRAP}")
-    exp = np.exp(scores - scores.max(1, keepdims=True))
-    upstream = (exp / exp.sum(1, keepdims=True) - np.eye(shape[1])[case.y]) / shape[0]
-    return holders.as_kept(output, upstream.T.copy() if layout.columns else upstream)
+    found = plain((output,))[0]
+    found = found.T if layout.columns else found
+    one_hot = np.eye(case.config.classes)[case.y]
+    if found.shape != one_hot.shape:
+        raise UserError(f"{type(net).__name__}.forward gave no scores, one per example and class: {WRAP}")
+
+    def given(upstream: np.ndarray) -> Any:
+        return holders.as_kept(output, (upstream.T if layout.columns else upstream) / len(one_hot))
+
+    if np.allclose(found.sum(1), 1) and (found >= 0).all():
+        through = _is_blind(net, {**known, "upstream": given(np.ones_like(one_hot))}, case, places)
+        return given(-one_hot / found if through else found - one_hot)
+    exp = np.exp(found - found.max(1, keepdims=True))
+    return given(exp / exp.sum(1, keepdims=True) - one_hot)
+
+
+def _is_blind(net: Any, known: dict[str, Any], case: Case, places: holders.Places) -> bool:
+    """Whether a backward pass makes nothing of equal numbers, as it does if it goes through the softmax."""
+    other = copy.deepcopy(net)
+    returned = call(method_of(other, BACKWARDS), known, type(net))
+    own = holders.gradients(other, places, case).values()
+    held = [holders.get(other, path) for path in own]
+    held = held or [array for _, array in holders.arrays(returned)]
+    return all(np.abs(plain((array,))[0]).max(initial=0) < 1e-6 for array in held)
 
 
 def call(method: Any, known: dict[str, Any], target: Any) -> Any:

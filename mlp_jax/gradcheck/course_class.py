@@ -54,11 +54,12 @@ METHODS = (
 )
 FORWARDS = (
     "forward", "forward_propagation", "forward_pass", "forward_prop", "feedforward", "feed_forward", "forwardprop",
-    "_forward", "predict_proba", "__call__",
+    "forward_propogation", "_forward", "predict_proba", "__call__",
 )  # fmt: skip
 BACKWARDS = (
     "gradient", "gradients", "backward", "backprop", "backpropagation", "backward_propagation", "back_propagation",
     "backward_pass", "back_prop", "backward_prop", "compute_gradients", "compute_gradient", "_backward",
+    "backward_propogation", "back_propogation",
 )  # fmt: skip
 SPREAD = ("std", "weight_scale", "init_std", "weight_init_std")
 
