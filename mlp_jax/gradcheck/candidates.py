@@ -124,11 +124,13 @@ class Candidate:
         given = len(course_class.numbered_widths(self.parameters))
         tried = [(6, 8, 9, 5)[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
         failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
-        depths = [hidden for hidden in tried if hidden not in failed]
-        if depths and failed and {*course_class.DEPTHS, *course_class.ALL_SIZES} & set(self.parameters):
+        works = [hidden for hidden in tried if hidden not in failed]
+        if len(works) > 1:  # of any depth, so that to fail at one is a mistake
+            return tried
+        if works and failed and {*course_class.DEPTHS, *course_class.ALL_SIZES} & set(self.parameters):
             least = min(failed, key=len)
             self.notes = (f"not checked with {len(least)} hidden layers, where it fails: {failed[least]}",)
-        return depths or [tried[0] if given else (6,)]
+        return works or [tried[0] if given else (6,)]
 
     def _failure(self, hidden: tuple[int, ...]) -> str | None:
         """The error in the first case of a network of these widths; None if there is none."""
