@@ -113,6 +113,11 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
 ATTEMPTS = 20
 
 
+def sample(config: MLPConfig) -> Case:
+    """One ordinary case of a network, without a look at its kinks: enough to see how a candidate is called."""
+    return _draw("plain", replace(config, dtype="float64"), 5, 0.05, 0, 1.0)
+
+
 def _drawn(recipes: list[tuple[str, MLPConfig, int, float, int, float]]) -> list[Case]:
     """Of each recipe the first draw that keeps all pre-activations so far from the kink that rounding moves none
     across. In wide layers there may be none: then the last.

@@ -28,9 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import course_class
+from mlp_jax.gradcheck import asking, course_class, pairs
 from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, parts, plain, same
-from mlp_jax.gradcheck.battery import Case
+from mlp_jax.gradcheck.asking import Plan
+from mlp_jax.gradcheck.battery import Case, sample
+from mlp_jax.gradcheck.holders import At
 from mlp_jax.gradcheck.layouts import (
     BIAS_LISTS,
     INPUT_NAMES,
@@ -42,9 +44,10 @@ from mlp_jax.gradcheck.layouts import (
     Layout,
 )
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.nn.model import Params
 
 ARRAYS = ("numpy", "jax", "torch")
+STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
+"""Arguments that only what takes a gradient has, as an optimiser's step does."""
 
 
 class Convention(NamedTuple):
@@ -62,14 +65,15 @@ class Candidate:
     def __init__(self, target: Any, arrays: str = "auto") -> None:
         if not callable(target):
             raise UserError(f"{target!r} is neither a class nor a function: name one to check")
-        self.target, self.name = target, getattr(target, "__name__", type(target).__name__)
+        self.target, self.name = pairs.joined(target) or target, getattr(target, "__name__", type(target).__name__)
+        self._written = target  # by the user, where `target` is joined of two
         self.is_class = inspect.isclass(target)
-        self.parameters = course_class.signature(target)
+        self.parameters = course_class.signature(self.target)
         self.arrays = self._likely_arrays() if arrays == "auto" else (arrays,)
-        self.convention: Convention | None = Convention("dict", self.arrays[0]) if self.is_class else None
+        self.convention: Convention | None = None
         self.takes_l2 = course_class.takes_l2(target) if self.is_class else self._function_takes_l2()
         self.notes: tuple[str, ...] = ()
-        self._rows = set[int]()
+        self._plans: dict[tuple[Any, ...], Plan] = {}
 
     def _function_takes_l2(self) -> bool:
         required = [p for p in self.parameters.values() if p.default is inspect.Parameter.empty]
@@ -105,7 +109,7 @@ class Candidate:
         """For a class numpy; for a function torch first where its file names it, and last where it is loaded."""
         if self.is_class:
             return ("numpy",)
-        space = getattr(inspect.unwrap(self.target), "__globals__", {})
+        space = getattr(inspect.unwrap(self._written), "__globals__", {})
         if any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values()):
             return ("torch", "numpy")
         return ("numpy", "jax", "torch") if importlib.util.find_spec("torch") else ("numpy", "jax")
@@ -114,12 +118,27 @@ class Candidate:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
         if self.is_linear:
             return [MLPConfig(hidden=(), inputs=7, classes=4, dtype="float64")]
-        depths = (
-            [(6, 8), (6,), (6, 8, 9)]
-            if self.is_class and any(n in self.parameters for n in (*course_class.DEPTHS, *course_class.ALL_SIZES))
-            else [(6,)]
-        )
+        depths = self._depths() if self.is_class else [(6,)]
         return [MLPConfig(hidden=hidden, inputs=7, classes=4, dtype="float64") for hidden in depths]
+
+    def _depths(self) -> list[tuple[int, ...]]:
+        """The hidden widths with which it gives gradients; one layer if it gives none, for that tells why."""
+        given = len(course_class.numbered_widths(self.parameters))
+        tried = [(6, 8, 9, 5)[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
+        failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
+        works = [hidden for hidden in tried if hidden not in failed]
+        if len(works) > 1:  # of any depth, so that to fail at one is a mistake
+            return tried
+        if works and failed and {*course_class.DEPTHS, *course_class.ALL_SIZES} & set(self.parameters):
+            least = min(failed, key=len)
+            self.notes = (f"not checked with {len(least)} hidden layers, where it fails: {failed[least]}",)
+        return works or [tried[0] if given else (6,)]
+
+    def _failure(self, hidden: tuple[int, ...]) -> str | None:
+        """The error in the first case of a network of these widths; None if there is none."""
+        question = Question(sample(MLPConfig(hidden=hidden, inputs=7, classes=4)), [])
+        failures = [self._try(question, convention).error for convention in self._conventions()]
+        return None if None in failures else max(map(str, failures), key=_line)
 
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf: W1, or layer1.w."""
@@ -138,12 +157,12 @@ class Candidate:
         """Finds out how a function is called. Returns the most telling error if it cannot be."""
         if self.convention is not None:
             return None
-        if "caches" in self.parameters or "cache" in self.parameters:
+        if not self.is_class and {"caches", "cache"} & set(self.parameters):
             raise UserError(
                 f"{self.name} is a backward pass alone, which needs its forward's cache: {course_class.WRAP}"
             )
         required = {n for n, p in self.parameters.items() if p.default is inspect.Parameter.empty}
-        if course_class.STEP_NAMES & required:
+        if not self.is_class and STEP_NAMES & required:
             raise UserError(f"{self.name} is an optimiser's step, which takes a gradient: {course_class.WRAP}")
         failures = []
         for convention in self._conventions():
@@ -151,10 +170,14 @@ class Candidate:
             if answer.error is None and (question.case.name != "plain" or _fits(answer, question.case)):
                 self.convention = convention
                 if convention.layout.columns:
-                    self.notes = ("its columns are the examples, so x, y and the weights are given transposed",)
+                    self.notes += ("its columns are the examples, so x, y and the weights are given transposed",)
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
-        self._refuse_one_example(question)
+        refused = next((failure for failure in failures if course_class.WRAP in failure), None)
+        if refused is not None and question.case.name == "plain":
+            raise UserError(f"{self.name} gives no gradient: {refused}")
+        if not self.is_class and question.case.name == "plain":
+            self._refuse_one_example(question)
         return max(failures, key=_line)  # the attempt that came furthest through the candidate's file
 
     def _refuse_one_example(self, question: Question) -> None:
@@ -168,6 +191,10 @@ class Candidate:
 
     def _conventions(self) -> Iterator[Convention]:
         """The likeliest first: rows before columns, labels before one-hot, the usual names before others."""
+        if self.is_class:
+            for columns, one_hot in product((False, True), (False, True)):
+                yield Convention("dict", self.arrays[0], Layout(columns=columns, one_hot=one_hot))
+            return
         kinds = self._by_name()
         by_name = kinds is not None
         namings: tuple[str, ...] = NAMINGS
@@ -192,35 +219,44 @@ class Candidate:
         try:
             with quiet(), jax.enable_x64(True):
                 if self.is_class:
-                    with _drawn(question.masks):
-                        result, held = self._ask_class(case)
+                    with _drawn(question.masks, case.config.dropout):
+                        result, held, places = self._ask_class(case, convention.layout)
                     held = held._replace(masks=question.masks)
+                    loss, grads = parts_of(result, Layout())
+                    found, dtypes = leaves(grads, case.config)
+                    _as_kept(found, places)
                 else:
                     result, held = self._ask_function(question, convention)
+                    loss, grads = parts_of(result, convention.layout)
+                    if convention.style != "tree" and (grads := convention.layout.leaves(grads, case)):
+                        grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in grads.items()}
+                    found, dtypes = leaves(grads, case.config)
                 after = Held(*plain(held))
-                loss, grads = parts_of(result, convention.layout)
-                if convention.style != "tree" and (grads := convention.layout.leaves(grads, case)):
-                    grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in grads.items()}
-                found, dtypes = leaves(grads, case.config)
-                if self.is_class:
-                    _as_biases(found, self._rows)
         except (Exception, SystemExit) as error:
-            return Answer(None, error=where(error, self.target))
+            return Answer(None, error=where(error, self._written))
         changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not same(a, b))
         return Answer(found, loss, dtypes, changed, after if changed else None)
 
-    def _ask_class(self, case: Case) -> tuple[Any, "Held"]:
-        result, held, x, y = course_class.ask(self.target, case, _named(case.params))
-        shaped = {
-            (k, f): np.reshape(_plain(held[f"{NAMES[f]}{k + 1}"]), np.shape(leaf))
+    def _ask_class(self, case: Case, layout: Layout) -> tuple[Any, Held, dict[At, int]]:
+        """Its answer, its arguments then, and the places of its leaves: 1 for a bias of two dimensions, or
+        weights (out, in).
+        """
+        key = (len(case.config.hidden), case.config.normalized)
+        result, kept, x, y, plan = asking.ask(self.target, case, layout, self._plans.get(key))
+        if len(set(case.config.sizes)) == len(case.config.sizes):
+            self._plans[key] = plan
+        values = {at: _plain(leaf) for at, leaf in kept.items()}
+        other = {
+            at: int(at in plan.places.turned or (at[1] != "w" and leaf.ndim == 2)) for at, leaf in values.items()
+        }
+        tree = tuple(
+            type(layer)(
+                *(_shaped(values[k, f], np.shape(leaf), other[k, f]) for f, leaf in layer._asdict().items())
+            )
             for k, layer in enumerate(case.params)
-            for f, leaf in layer._asdict().items()
-        }
-        self._rows = {
-            int(n[1:]) - 1 for n, a in held.items() if n[0] == "b" and n[1:].isdigit() and np.ndim(a) == 2
-        }
-        tree = tuple(type(layer)(*(shaped[k, f] for f in layer._fields)) for k, layer in enumerate(case.params))
-        return result, Held(tree, x, y)
+        )
+        one_hot = layout.columns or layout.one_hot
+        return result, Held(tree, case.x if one_hot else x, case.y if one_hot else y), other
 
     def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, "Held"]:
         case, convert = question.case, _converter(convention.arrays)
@@ -325,11 +361,16 @@ def parts_of(result: Any, layout: Layout) -> tuple[float | None, Any]:
     return parts(result)
 
 
-def _as_biases(leaves: list[dict[str, np.ndarray]], rows: set[int]) -> None:
-    """Brings the gradients of biases that are kept as rows or columns into (H,)."""
-    for k in rows:
-        if k < len(leaves) and leaves[k].get("b", np.zeros(0)).ndim == 2:
-            leaves[k]["b"] = leaves[k]["b"].reshape(-1)
+def _shaped(value: np.ndarray, shape: tuple[int, ...], other: int) -> np.ndarray:
+    return value.T if other and len(shape) == 2 else value.reshape(shape)
+
+
+def _as_kept(leaves: list[dict[str, np.ndarray]], other: dict[At, int]) -> None:
+    """Brings gradients of weights kept as (out, in), and of biases kept as rows or columns, into the case's."""
+    for k, field in (at for at, there in other.items() if there):
+        leaf = leaves[k].get(field, np.zeros(0))
+        if leaf.ndim == 2:
+            leaves[k][field] = leaf.T if field == "w" else leaf.reshape(-1)
 
 
 def _plain(value: Any) -> np.ndarray:
@@ -357,27 +398,71 @@ def quiet() -> Iterator[None]:
             nowhere.close()
 
 
-@contextlib.contextmanager
-def _drawn(masks: list[np.ndarray]) -> Iterator[None]:
-    """What numpy.random.rand draws in a hidden layer's shape is below a keep ratio where the masks keep a unit.
+class _Uniform(np.ndarray):
+    """Draws that compare with a threshold as the masks want it, whichever side of it a unit is kept on.
 
-    So a class whose seed fixes its dropout mask has the case's.
+    `draw < t` is true with probability t, and `draw > t` with 1 - t: the side that is as likely as a kept unit.
+    """
+
+    kept: np.ndarray
+    ratio: float
+
+    def _side(self, probability: Any) -> np.ndarray:
+        keeps = abs(float(probability) - self.ratio) <= abs(float(probability) - (1 - self.ratio))
+        return np.array(self.kept if keeps else ~self.kept)
+
+    def __lt__(self, other: Any) -> np.ndarray:
+        return self._side(other)
+
+    def __gt__(self, other: Any) -> np.ndarray:
+        return self._side(1 - other)
+
+    __le__, __ge__ = __lt__, __gt__
+
+
+DRAWS = ("rand", "random", "random_sample", "uniform", "binomial", "ranf", "sample")
+
+
+@contextlib.contextmanager
+def _drawn(masks: list[np.ndarray], dropout: float) -> Iterator[None]:
+    """What numpy.random draws in a hidden layer's shape makes the case's masks, one after the other.
+
+    So a class that draws its own dropout mask has the case's, whether it fixes a seed or not. Raises UserError
+    if it has not drawn all of them.
     """
     if not masks:
         yield
         return
-    left, rand = list(masks), np.random.rand
+    left, usual = list(masks), {name: getattr(np.random, name) for name in DRAWS}
 
-    def draw(*shape: int) -> Any:
-        if left and shape == left[0].shape:
-            return np.where(left.pop(0), 0.0, 1 - 1e-9)
-        return rand(*shape)
+    def replaced(name: str) -> Callable[..., Any]:
+        def draw(*arguments: Any, **named: Any) -> Any:
+            value = usual[name](*arguments, **named)
+            if not left or np.shape(value) not in (left[0].shape, left[0].T.shape):
+                return value
+            kept = left.pop(0)
+            kept = kept if np.shape(value) == kept.shape else kept.T
+            if name == "binomial":
+                chance = float(named.get("p", arguments[1] if len(arguments) > 1 else 0.5))
+                return (kept if abs(chance - (1 - dropout)) <= abs(chance - dropout) else ~kept).astype(np.int64)
+            uniform = np.asarray(value).view(_Uniform)
+            uniform.kept, uniform.ratio = kept, 1 - dropout
+            return uniform
 
-    np.random.rand = draw
+        return draw
+
+    for name in DRAWS:
+        setattr(np.random, name, replaced(name))
     try:
         yield
     finally:
-        np.random.rand = rand
+        for name, function in usual.items():
+            setattr(np.random, name, function)
+    if left:
+        raise UserError(
+            "draws no masks by numpy.random.rand(...) < keep in the shape of its hidden layers, so that they "
+            "are not known: draw them so, or check a function with an argument masks instead"
+        )
 
 
 def _converter(arrays: str) -> Callable[[np.ndarray], Any]:
@@ -390,12 +475,6 @@ def _converter(arrays: str) -> Callable[[np.ndarray], Any]:
             ) from error
         return lambda array: torch.from_numpy(array)
     return jnp.asarray if arrays == "jax" else lambda array: array
-
-
-def _named(params: Params) -> dict[str, Any]:
-    return {
-        f"{NAMES[field]}{k}": leaf for k, layer in enumerate(params, 1) for field, leaf in layer._asdict().items()
-    }
 
 
 def _files(target: Any) -> set[str]:
@@ -419,6 +498,7 @@ def where(error: BaseException, target: Any) -> str:
 
 
 def _line(message: str) -> float:
-    """How far an attempt came: to a line, or to the end, with something returned that will not do."""
-    number = message.partition(":")[2].partition(":")[0]
-    return int(number) if number.isdigit() else np.inf if message.startswith("returned") else 0
+    """How far an attempt came: to a line of the candidate's, or to where a sentence says what is missing."""
+    start, _, rest = message.partition(":")
+    number = rest.partition(":")[0]
+    return int(number) if number.isdigit() else 0 if start.endswith(("Error", "Exit")) else np.inf

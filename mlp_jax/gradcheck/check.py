@@ -119,6 +119,7 @@ class InProcess(Asked):
         # even a forgotten transpose runs
         error = self._candidate.settle(questions[0]) and self._candidate.settle(questions[-1])
         self.notes = self._candidate.notes
-        if error is not None and self._candidate.convention is None:
+        # a class that fails there may still answer in other cases, as it is asked first
+        if error is not None and self._candidate.convention is None and not self._candidate.is_class:
             return [Answer(None, error=error) for _ in questions]
         return [self._candidate.answer(question) for question in questions]

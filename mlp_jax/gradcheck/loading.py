@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.standins import PYTHON_2, NotInstalled, StandIns
+from mlp_jax.gradcheck.standins import PYTHON_2, NotInstalled, StandIns, rename_in_numpy
 
 PACKAGE = "_target_package"
 TRIES = 60  # imports that may miss a module each
@@ -34,6 +34,7 @@ class Loaded:
     def __init__(self, place: str) -> None:
         self.place, self.notes = place, list[str]()
         self._standins = StandIns()
+        rename_in_numpy()
         sys.meta_path.append(self._standins)
         is_file = place.endswith((".py", ".ipynb"))
         try:
@@ -160,6 +161,14 @@ class _Source(importlib.machinery.SourceFileLoader):
                 raise error from None
             return code
 
+    def get_data(self, path: str) -> bytes:
+        """The file, with Python 2's methods of a dict as Python 3 calls them."""
+        return re.sub(rb"\.iter(items|keys|values)\(\)", rb".\1()", super().get_data(path))
+
+    def path_stats(self, path: str) -> Any:
+        """Nothing, so that no bytecode of a changed text is read or left beside the file."""
+        raise OSError(path)
+
     def exec_module(self, module: ModuleType) -> None:
         """Runs the file, with those of Python 2's names that occur in it."""
         words = set(re.findall(r"\w+", self.get_data(self.path).decode(errors="replace")))
@@ -190,7 +199,7 @@ class _Siblings(importlib.abc.MetaPathFinder):
             return self._standins.find_spec(name, path, target)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         origin = getattr(spec, "origin", None)
-        if spec is None or not origin or not origin.endswith(".py") or not Path(origin).is_relative_to(self._top):
+        if spec is None or not origin or not origin.endswith(".py") or not self._is_users(Path(origin)):
             return None
         loader = _Source(name, origin)
         try:
@@ -200,6 +209,13 @@ class _Siblings(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"{name} does not compile", name=name) from error
         spec.loader = loader
         return spec
+
+    def _is_users(self, origin: Path) -> bool:
+        """Whether a file lies in or beside the target's folders, and is neither Python's nor installed."""
+        installed = "site-packages" in origin.parts or "dist-packages" in origin.parts
+        python = any(origin.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix))
+        beside = any(origin.is_relative_to(folder) for folder in list(self._target.parents)[:LEVELS])
+        return origin.is_relative_to(self._top) or (beside and not installed and not python)
 
 
 def _no_input(*_: Any) -> NoReturn:

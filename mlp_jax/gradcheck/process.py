@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.gradcheck import layers
+from mlp_jax.gradcheck import layers, pairs
 from mlp_jax.gradcheck.answers import Answer, Question
 from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
@@ -65,7 +65,8 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
     pipe.send("started")
     try:
         loaded = Loaded(place)
-        if not name or layers.is_layer(name, loaded.module):
+        network = pairs.joined(getattr(loaded.module, name, None)) is not None
+        if not name or (layers.is_layer(name, loaded.module) and not network):
             pipe.send(LAYER)
             report = layers.check(name, loaded.module, *pipe.recv())
             pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))

@@ -14,6 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
 
+import numpy as np
+
 PYTHON_2 = {"xrange": range, "basestring": str, "unicode": str, "long": int, "raw_input": input, "unichr": chr}
 RENAMED: dict[str, dict[str, Any]] = {
     "past": {},
@@ -33,7 +35,20 @@ RENAMED: dict[str, dict[str, Any]] = {
     "cPickle": {},
     "nnfs": {"init": lambda *_, **__: None},
 }
+# names that numpy 1 had
+NUMPY_1 = {
+    "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any, "row_stack": np.vstack,
+    "float": float, "int": int, "bool": bool, "object": object, "str": str, "float_": np.float64, "infty": np.inf,
+    "Inf": np.inf, "NaN": np.nan, "Infinity": np.inf, "asfarray": lambda a: np.asarray(a, np.float64),
+}  # fmt: skip
 PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
+
+
+def rename_in_numpy() -> None:
+    """Gives numpy the names of `NUMPY_1` that it has no more."""
+    for name, value in NUMPY_1.items():
+        if name not in vars(np):
+            setattr(np, name, value)
 
 
 class Missing:

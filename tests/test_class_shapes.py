@@ -1,0 +1,503 @@
+# ruff: noqa: E501
+"""Classes in the shapes that people have: right ones pass as they are, and the same with a wrong gradient do not."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import check_gradients
+from mlp_jax.nn.config import MLPConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAD = """
+import numpy as np
+from collections import OrderedDict
+
+def softmax(s):
+    e = np.exp(s - s.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+def one_hot(y, classes):
+    return np.eye(classes)[y] if y.ndim == 1 else y
+"""
+FOUR = """
+        self.{0}W1, self.{0}b1 = np.random.randn({1}) * 0.1, np.zeros({2})
+        self.{0}W2, self.{0}b2 = np.random.randn({3}) * 0.1, np.zeros({4})"""
+ATTRIBUTES = FOUR.format("", "a, h", "h", "h, c", "c")
+ROWS = FOUR.format("", "a, h", "(1, h)", "h, c", "(1, c)")
+DICT = """
+        self.params = {'W1': std * np.random.randn(a, h), 'b1': np.zeros(h), 'W2': std * np.random.randn(h, c), 'b2': np.zeros(c)}"""
+FORWARD = """
+    def forward(self, X):
+        self.X = X
+        self.z = X @ self.W1 + self.b1
+        self.h = np.maximum(self.z, 0)
+        return self.h @ self.W2 + self.b2
+"""
+MASK = " * (self.z > 0)"  # left out, the gradient is wrong
+CLASSES = {
+    "gradient(x, t) of one-hot labels alone, as a book has it": f"""
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, weight_init_std=0.01):
+        a, h, c, std = input_size, hidden_size, output_size, weight_init_std{DICT}
+    def predict(self, x):
+        return softmax(np.maximum(x @ self.params['W1'] + self.params['b1'], 0) @ self.params['W2'] + self.params['b2'])
+    def loss(self, x, t):
+        return -np.sum(t * np.log(self.predict(x) + 1e-7)) / len(x)
+    def gradient(self, x, t):
+        W1, W2 = self.params['W1'], self.params['W2']
+        self.z = x @ W1 + self.params['b1']
+        h = np.maximum(self.z, 0)
+        dy = (self.predict(x) - t) / x.shape[0]
+        da = dy @ W2.T{MASK}
+        return {{'W1': x.T @ da, 'b1': da.sum(0), 'W2': h.T @ dy, 'b2': dy.sum(0)}}
+""",
+    "layers in an OrderedDict, and a lastLayer": f"""
+class Affine:
+    def __init__(self, W, b): self.W, self.b = W, b
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+    def backward(self, d):
+        self.dW, self.db = self.x.T @ d, d.sum(0)
+        return d @ self.W.T
+class Relu:
+    def forward(self, z):
+        self.z = z
+        return np.maximum(z, 0)
+    def backward(self, d): return d{MASK}
+class Last:
+    def forward(self, s, t):
+        self.p, self.t = softmax(s), one_hot(t, s.shape[1])
+        return -np.sum(self.t * np.log(self.p + 1e-7)) / len(s)
+    def backward(self, dout=1): return (self.p - self.t) / len(self.t)
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, weight_init_std=0.01):
+        a, h, c, std = input_size, hidden_size, output_size, weight_init_std{DICT}
+        p, self.layers, self.lastLayer = self.params, OrderedDict(), Last()
+        self.layers['Affine1'], self.layers['Relu1'], self.layers['Affine2'] = Affine(p['W1'], p['b1']), Relu(), Affine(p['W2'], p['b2'])
+    def loss(self, x, t):
+        for layer in self.layers.values(): x = layer.forward(x)
+        return self.lastLayer.forward(x, t)
+    def gradient(self, x, t):
+        self.loss(x, t)
+        d = self.lastLayer.backward(1)
+        for layer in reversed(list(self.layers.values())): d = layer.backward(d)
+        one, two = self.layers['Affine1'], self.layers['Affine2']
+        return {{'W1': one.dW, 'b1': one.db, 'W2': two.dW, 'b2': two.db}}
+""",
+    "params and grads in lists, forward(x, t) and backward()": f"""
+class Net:
+    def __init__(self, input_size, hidden_size, output_size):
+        a, h, c = input_size, hidden_size, output_size{ATTRIBUTES}
+        self.params, self.grads = [self.W1, self.b1, self.W2, self.b2], []
+    def forward(self, x, t):
+        W1, b1, W2, b2 = self.params
+        self.x, self.z = x, x @ W1 + b1
+        self.h = np.maximum(self.z, 0)
+        self.p, self.t = softmax(self.h @ W2 + b2), t
+        return -np.log(self.p[np.arange(len(t)), t]).mean()
+    def backward(self, dout=1):
+        d = dout * (self.p - one_hot(self.t, self.p.shape[1])) / len(self.t)
+        da = d @ self.params[2].T{MASK}
+        self.grads = [self.x.T @ da, da.sum(0), self.h.T @ d, d.sum(0)]
+        return da @ self.params[0].T
+""",
+    "forward(X) and backward(y), gradients in dW1": f"""
+class Net:
+    def __init__(self, n_inputs, n_hidden, n_classes):
+        a, h, c = n_inputs, n_hidden, n_classes{ROWS}
+{FORWARD}
+    def backward(self, y):
+        s = self.h @ self.W2 + self.b2
+        d = (softmax(s) - one_hot(y, s.shape[1])) / len(y)
+        self.dW2, self.db2 = self.h.T @ d, d.sum(0, keepdims=True)
+        d = d @ self.W2.T{MASK}
+        self.dW1, self.db1 = self.X.T @ d, d.sum(0, keepdims=True)
+""",
+    "forward(X) and backward(dscores), gradients in a dict": f"""
+class Net:
+    def __init__(self, D, H, C):
+        a, h, c = D, H, C{ATTRIBUTES}
+        self.grads = {{}}
+{FORWARD}
+    def backward(self, dscores):
+        d = dscores @ self.W2.T{MASK}
+        self.grads = {{'W1': self.X.T @ d, 'b1': d.sum(0), 'W2': self.h.T @ dscores, 'b2': dscores.sum(0)}}
+""",
+    "scores and a cache, and a backward that returns a dict of other names": f"""
+class Net:
+    def __init__(self, input_dim=30, num_classes=10, hidden_dim=20):
+        a, h, c = input_dim, hidden_dim, num_classes
+        self.elems = {{'weight1': np.random.randn(a, h), 'bias1': np.zeros(h), 'weight2': np.random.randn(h, c), 'bias2': np.zeros(c)}}
+    def forward(self, X):
+        e = self.elems
+        self.z = X @ e['weight1'] + e['bias1']
+        h = np.maximum(self.z, 0)
+        return h @ e['weight2'] + e['bias2'], (X, h)
+    def backward(self, grad_scores, cache):
+        X, h = cache
+        d = grad_scores @ self.elems['weight2'].T{MASK}
+        return {{'weight1': X.T @ d, 'bias1': d.sum(0), 'weight2': h.T @ grad_scores, 'bias2': grad_scores.sum(0)}}
+""",
+    "columns are examples, one-hot, a list of layer sizes that must be three": f"""
+class Net:
+    def __init__(self, layers_dims):
+        a, h, c = layers_dims{FOUR.format("", "h, a", "(h, 1)", "c, h", "(c, 1)")}
+    def forward_propagation(self, X):
+        self.X, self.z = X, self.W1 @ X + self.b1
+        self.A1 = np.maximum(self.z, 0)
+        return softmax((self.W2 @ self.A1 + self.b2).T).T
+    def compute_cost(self, AL, Y):
+        return -np.sum(Y * np.log(AL)) / Y.shape[1]
+    def backward_propagation(self, AL, Y):
+        m = Y.shape[1]
+        dZ = AL - Y
+        dW2, db2 = dZ @ self.A1.T / m, dZ.sum(1, keepdims=True) / m
+        dZ = self.W2.T @ dZ{MASK}
+        return {{'dW2': dW2, 'db2': db2, 'dW1': dZ @ self.X.T / m, 'db1': dZ.sum(1, keepdims=True) / m}}
+""",
+    "lists of weights and biases, any depth": f"""
+class Net:
+    def __init__(self, input_size, hidden_layer_sizes, output_size):
+        sizes = [input_size, *hidden_layer_sizes, output_size]
+        self.weights = [np.random.randn(a, b) for a, b in zip(sizes, sizes[1:])]
+        self.biases = [np.zeros(b) for b in sizes[1:]]
+    def forward(self, X):
+        self.a, self.zs = [X], []
+        for W, b in zip(self.weights, self.biases):
+            self.zs.append(self.a[-1] @ W + b)
+            self.a.append(np.maximum(self.zs[-1], 0))
+        return softmax(self.zs[-1])
+    def backward(self, y):
+        n = len(self.weights)
+        self.dweights, self.dbiases = [None] * n, [None] * n
+        d = (softmax(self.zs[-1]) - one_hot(y, self.zs[-1].shape[1])) / len(y)
+        for k in range(n - 1, -1, -1):
+            self.dweights[k], self.dbiases[k] = self.a[k].T @ d, d.sum(0)
+            if k:
+                self.z = self.zs[k - 1]
+                d = d @ self.weights[k].T{MASK}
+""",
+    "a list of hidden widths called n_hidden, and layers that keep params and grads in dicts": f"""
+class Linear:
+    def __init__(self, a, b):
+        self.params = {{'weight': np.random.randn(a, b), 'bias': np.zeros(b)}}
+        self.grads = {{'weight': None, 'bias': None}}
+    def forward(self, x):
+        self.x = x
+        return x @ self.params['weight'] + self.params['bias']
+    def backward(self, d):
+        self.grads['weight'], self.grads['bias'] = self.x.T @ d, d.sum(0)
+        return d @ self.params['weight'].T
+class Relu:
+    def forward(self, z):
+        self.z = z
+        return np.maximum(z, 0)
+    def backward(self, d): return d{MASK}
+class Net:
+    def __init__(self, n_inputs, n_hidden, n_classes):
+        self.layers = []
+        for h in n_hidden:
+            self.layers += [Linear(n_inputs, h), Relu()]
+            n_inputs = h
+        self.layers.append(Linear(n_inputs, n_classes))
+    def forward(self, x):
+        for layer in self.layers: x = layer.forward(x)
+        return x
+    def backward(self, dout):
+        for layer in reversed(self.layers): dout = layer.backward(dout)
+""",
+    "counted from 0, with keys of their own, and no zeros for a bias but 0": f"""
+class Net:
+    def __init__(self, input_dim, hidden_dims, num_classes, reg=0.0):
+        sizes, self.params = [input_dim, *hidden_dims, num_classes], {{}}
+        for k, (a, b) in enumerate(zip(sizes, sizes[1:])):
+            self.params[f'W{{k}}'], self.params[f'b{{k}}'] = np.random.randn(a, b), 0
+    def loss(self, X, y):
+        p, n = self.params, len(self.params) // 2
+        a, zs = [X], []
+        for k in range(n):
+            zs.append(a[-1] @ p[f'W{{k}}'] + p[f'b{{k}}'])
+            a.append(np.maximum(zs[-1], 0))
+        q = softmax(zs[-1])
+        d, grads = (q - one_hot(y, q.shape[1])) / len(y), {{}}
+        for k in range(n - 1, -1, -1):
+            grads[f'W{{k}}'], grads[f'b{{k}}'] = a[k].T @ d, d.sum(0)
+            if k:
+                self.z = zs[k - 1]
+                d = d @ p[f'W{{k}}'].T{MASK}
+        return -np.log(q[np.arange(len(y)), y]).mean(), grads
+""",
+    "modules with weights (out, in), and a softmax that backward(dout) goes through": f"""
+class Linear:
+    def __init__(self, a, b):
+        self.params, self.grads = {{'weight': np.random.randn(b, a), 'bias': np.zeros((1, b))}}, {{'weight': None, 'bias': None}}
+    def forward(self, x):
+        self.x = x
+        return x @ self.params['weight'].T + self.params['bias']
+    def backward(self, d):
+        self.grads['weight'], self.grads['bias'] = d.T @ self.x, d.sum(0, keepdims=True)
+        return d @ self.params['weight']
+class Net:
+    def __init__(self, n_inputs, n_hidden, n_classes):
+        self.one, self.two = Linear(n_inputs, n_hidden[0]), Linear(n_hidden[0], n_classes)
+    def forward(self, x):
+        self.z = self.one.forward(x)
+        self.p = softmax(self.two.forward(np.maximum(self.z, 0)))
+        return self.p
+    def backward(self, dout):
+        d = self.p * (dout - (dout * self.p).sum(1, keepdims=True))
+        self.one.backward(self.two.backward(d){MASK})
+""",
+    "probabilities, and a backward(dout) that begins at the scores": f"""
+class Net:
+    def __init__(self, D, H, C):
+        a, h, c = D, H, C{ATTRIBUTES}
+{FORWARD.replace("return self.h @ self.W2 + self.b2", "return softmax(self.h @ self.W2 + self.b2)")}
+    def backward(self, dout):
+        self.dW2, self.db2 = self.h.T @ dout, dout.sum(0)
+        d = dout @ self.W2.T{MASK}
+        self.dW1, self.db1 = self.X.T @ d, d.sum(0)
+""",
+    "one argument for each hidden width": f"""
+class Net:
+    def __init__(self, input_size, hidden1_size, hidden2_size, output_size):
+        sizes = [input_size, hidden1_size, hidden2_size, output_size]
+        self.params = {{}}
+        for k in range(3):
+            self.params[f'W{{k + 1}}'], self.params[f'b{{k + 1}}'] = np.random.randn(sizes[k], sizes[k + 1]), np.zeros(sizes[k + 1])
+    def loss(self, X, y):
+        p, a, zs = self.params, [X], []
+        for k in (1, 2, 3):
+            zs.append(a[-1] @ p[f'W{{k}}'] + p[f'b{{k}}'])
+            a.append(np.maximum(zs[-1], 0))
+        q = softmax(zs[-1])
+        d, grads = (q - one_hot(y, q.shape[1])) / len(y), {{}}
+        for k in (3, 2, 1):
+            grads[f'W{{k}}'], grads[f'b{{k}}'] = a[k - 1].T @ d, d.sum(0)
+            if k > 1:
+                self.z = zs[k - 2]
+                d = d @ p[f'W{{k}}'].T{MASK}
+        return -np.log(q[np.arange(len(y)), y]).mean(), grads
+""",
+}  # fmt: skip
+
+
+def made(source, name="Net"):
+    space: dict[str, object] = {}
+    exec(HEAD + source, space)
+    return space[name]
+
+
+@pytest.mark.parametrize("shape", CLASSES)
+def test_a_class_of_this_shape(shape):
+    assert MASK in CLASSES[shape]
+    right = check_gradients(made(CLASSES[shape]))
+    assert right.passed, str(right)
+    wrong = check_gradients(made(CLASSES[shape].replace(MASK, "")))
+    assert wrong.codes == ["mask_missing"], str(wrong)
+
+
+class JaxNet:
+    """Its parameters are a tuple of pairs, which cannot be written to."""
+
+    slope = staticmethod(lambda z: z > 0)
+
+    def __init__(self, sizes):
+        pairs = itertools.pairwise(sizes)
+        self.params = tuple((jnp.zeros((a, b), "float32"), jnp.zeros(b, "float32")) for a, b in pairs)
+
+    def loss(self, x, y):
+        (W1, b1), (W2, b2) = self.params
+        z = x @ W1 + b1[None]
+        h = jax.nn.relu(z)
+        s = h @ W2 + b2[None]
+        d = (jax.nn.softmax(s) - jax.nn.one_hot(y, s.shape[1])) / len(y)
+        dz = d @ W2.T * self.slope(z)
+        return -jax.nn.log_softmax(s)[jnp.arange(len(y)), y].mean(), ((x.T @ dz, dz.sum(0)), (h.T @ d, d.sum(0)))
+
+
+def test_a_class_of_jax_arrays():
+    assert check_gradients(JaxNet).passed
+    wrong = type("JaxNet", (JaxNet,), {"slope": staticmethod(lambda z: 1)})
+    assert check_gradients(wrong).codes == ["mask_missing"]
+
+
+def of_pairs(params, x, y, slope=lambda z: z > 0):
+    (W1, b1), (W2, b2) = params
+    z = x @ W1 + b1[None]
+    h = jax.nn.relu(z)
+    s = h.at[:].get() @ W2 + b2[None]
+    d = (jax.nn.softmax(s) - jax.nn.one_hot(y, s.shape[1])) / len(y)
+    dz = d @ W2.T * slope(z)
+    return (x.T @ dz, dz.sum(0)), (h.T @ d, d.sum(0))
+
+
+def test_a_function_of_jax_pairs():
+    assert check_gradients(of_pairs).passed
+    assert check_gradients(lambda params, x, y: of_pairs(params, x, y, lambda z: 1)).codes == ["mask_missing"]
+
+
+DROPOUT = f"""
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, NAME=0.5):
+        a, h, c = input_size, hidden_size, output_size{ATTRIBUTES}
+        self.params, self.p = {{'W1': self.W1, 'b1': self.b1, 'W2': self.W2, 'b2': self.b2}}, NAME
+    def loss(self, X, y):
+        z = X @ self.W1 + self.b1
+        keep = SHARE
+        mask = DRAW / keep
+        h = np.maximum(z, 0) * mask
+        q = softmax(h @ self.W2 + self.b2)
+        d = (q - one_hot(y, q.shape[1])) / len(y)
+        dz = d @ self.W2.T * (z > 0) * mask
+        return -np.log(q[np.arange(len(y)), y]).mean(), {{'W1': X.T @ dz, 'b1': dz.sum(0), 'W2': h.T @ d, 'b2': d.sum(0)}}
+"""
+DRAWN = {
+    "rand() < keep": ("keep_prob", "self.p", "(np.random.rand(*z.shape) < self.p)"),
+    "rand() > drop": ("dropout_ratio", "1 - self.p", "(np.random.rand(*z.shape) > self.p)"),
+    "rand() < 1 - drop": ("dropout", "1 - self.p", "(np.random.random(z.shape) < 1 - self.p)"),
+    "binomial": ("dropout_rate", "1 - self.p", "np.random.binomial(1, 1 - self.p, size=z.shape)"),
+    "not rand() < drop": ("dropout", "1 - self.p", "(1 - (np.random.uniform(size=z.shape) < self.p))"),
+}
+
+
+@pytest.mark.parametrize("how", DRAWN)
+def test_a_dropout_mask_that_no_seed_fixes(how):
+    name, share, draw = DRAWN[how]
+    source = DROPOUT.replace("NAME", name).replace("SHARE", share).replace("DRAW", draw)
+    config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
+    report = check_gradients(made(source), config)
+    assert report.passed, str(report)
+    wrong = source.replace("(z > 0) * mask", "(z > 0)")
+    assert check_gradients(made(wrong), config).codes == ["dropout_mask_missing"]
+
+
+def test_a_dropout_mask_of_another_generator_is_refused():
+    source = DROPOUT.replace("NAME", "keep_prob").replace("SHARE", "self.p")
+    source = source.replace("DRAW", "(np.random.RandomState().rand(*z.shape) < self.p)")
+    config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
+    with pytest.raises(UserError, match=r"numpy.random.rand\(...\) < keep"):
+        check_gradients(made(source), config)
+
+
+REFUSED = {
+    "optimiser's step": ("def backward(self, y, learning_rate): self.W1 -= learning_rate * self.W1", "optimiser's step"),
+    "optimiser's step of its own": ("def backward(self, y): self.W1 = self.W1 - 0.1", "optimiser's step"),
+    "no backward pass": ("def numerical_gradient(self, x, t): return {'W1': self.W1}", "numerical gradient alone"),
+    "nothing kept": ("def backward(self, y): return None", "keeps none called so"),
+    "unknown argument": ("def backward(self, y, x, reg, colour): return None", "needs colour"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_checked_is_refused_in_a_sentence(kind):
+    method, words = REFUSED[kind]
+    source = f"""
+class Net:
+    def __init__(self, D, H, C):
+        a, h, c = D, H, C{ATTRIBUTES}
+{FORWARD}
+    {method}
+"""
+    with pytest.raises(UserError, match=words):
+        check_gradients(made(source))
+
+
+def test_one_example_at_a_time_is_refused_in_a_sentence():
+    source = """
+class Net:
+    def __init__(self, sizes):
+        self.weights = [np.random.randn(b, a) for a, b in zip(sizes, sizes[1:])]
+        self.biases = [np.random.randn(b, 1) for b in sizes[1:]]
+    def backprop(self, x, y):
+        z = self.weights[0] @ x + self.biases[0]
+        h = np.maximum(z, 0)
+        d = softmax((self.weights[1] @ h + self.biases[1]).T).T - y
+        dz = self.weights[1].T @ d * (z > 0)
+        return [dz, d], [dz @ x.T, d @ h.T]
+"""
+    with pytest.raises(UserError, match="one example at a time"):
+        check_gradients(made(source))
+
+
+def test_a_constructor_without_sizes_is_refused_in_a_sentence():
+    class Net:
+        def __init__(self, config):
+            self.W1 = config.w
+
+        def loss(self, X, y):
+            return 0.0, {}
+
+    with pytest.raises(UserError, match=r"its constructor takes \(config\): wrap it in a function f\(params"):
+        check_gradients(Net)
+
+
+def test_python_2_methods_of_a_dict_and_names_of_numpy_1(tmp_path):
+    source = CLASSES["gradient(x, t) of one-hot labels alone, as a book has it"]
+    source = (
+        source.replace("return {'W1'", "grads = {'W1'")
+        + "        return {k: v * np.float(1) for k, v in grads.iteritems()}\n"
+    )
+    (tmp_path / "net.py").write_text(HEAD + source)
+    line = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:Net"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "__pycache__").exists()
+
+
+TWO = """
+def forward_propagation(X, parameters):
+    W1, b1, W2, b2 = (parameters[k] for k in ('W1', 'b1', 'W2', 'b2'))
+    Z1 = W1 @ X + b1
+    A1 = np.maximum(Z1, 0)
+    A2 = softmax((W2 @ A1 + b2).T).T
+    return A2, {'Z1': Z1, 'A1': A1}
+
+def compute_cost(A2, Y):
+    return -np.sum(Y * np.log(A2)) / Y.shape[1]
+
+def backward_propagation(parameters, cache, A2, X, Y):
+    m, dZ2 = X.shape[1], A2 - Y
+    dZ1 = parameters['W2'].T @ dZ2 * (cache['Z1'] > 0)
+    return {'dW1': dZ1 @ X.T / m, 'db1': dZ1.sum(1, keepdims=True) / m, 'dW2': dZ2 @ cache['A1'].T / m, 'db2': dZ2.sum(1, keepdims=True) / m}
+"""  # fmt: skip
+LOOSE = """
+def forward_prop(W1, b1, W2, b2, X):
+    Z1 = W1.dot(X) + b1
+    A1 = np.maximum(Z1, 0)
+    Z2 = W2.dot(A1) + b2
+    A2 = softmax(Z2.T).T
+    return Z1, A1, Z2, A2
+
+def backward_prop(Z1, A1, Z2, A2, W1, W2, X, Y):
+    m = Y.size
+    dZ2 = A2 - one_hot(Y, len(A2)).T
+    dW2, db2 = 1 / m * dZ2.dot(A1.T), 1 / m * dZ2.sum(1, keepdims=True)
+    dZ1 = W2.T.dot(dZ2) * (Z1 > 0)
+    dW1, db1 = 1 / m * dZ1.dot(X.T), 1 / m * dZ1.sum(1, keepdims=True)
+    return dW2, db2, dW1, db1
+"""
+FUNCTIONS = {
+    "parameters and a cache": (TWO, "backward_propagation", " * (cache['Z1'] > 0)"),
+    "loose arguments, gradients the last layer's first": (LOOSE, "backward_prop", " * (Z1 > 0)"),
+}
+
+
+@pytest.mark.parametrize("shape", FUNCTIONS)
+def test_a_network_of_two_functions(shape, tmp_path):
+    source, name, mask = FUNCTIONS[shape]
+    assert mask in source
+    for text, status, word in ((source, 0, "RIGHT"), (source.replace(mask, ""), 1, "mask_missing")):
+        (tmp_path / "net.py").write_text(HEAD + text)
+        line = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:{name}"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert word.lower() in done.stdout.lower()
