@@ -4,7 +4,9 @@ A class is built and asked as the course assignments do:
   TwoLayerNet(input_size, hidden_size, output_size, ...).loss(X, y, reg) -> (loss, grads)
   TwoLayerNet(input_dim, hidden_dim, num_classes, weight_scale, reg).loss(X, y)
   FullyConnectedNet(hidden_dims, input_dim=, num_classes=, reg=, weight_scale=, dtype=).loss(X, y)
-with its parameters in `.params`: W1, b1, W2, b2, ... (and gamma1, beta1, ... under batch normalisation).
+with its parameters in `.params`: W1, b1, W2, b2, ... (and gamma1, beta1, ... under batch normalisation). It may
+also keep them elsewhere (`holders`), and give its gradient by gradient(X, y), or by forward and backward
+(`asking`), as two functions of a file may, too (`pairs`).
 
 A function is f(params, x, y, l2) -> grads or (loss, grads); params is a dict with the names above (or with small
 letters), or this package's tuple of layers. Arguments called `config`, `key` and `masks` are given if it has
@@ -43,6 +45,7 @@ from mlp_jax.gradcheck.layouts import (
     WEIGHT_LISTS,
     Layout,
 )
+from mlp_jax.gradcheck.masks import drawn
 from mlp_jax.nn.config import MLPConfig
 
 ARRAYS = ("numpy", "jax", "torch")
@@ -219,7 +222,7 @@ class Candidate:
         try:
             with quiet(), jax.enable_x64(True):
                 if self.is_class:
-                    with _drawn(question.masks, case.config.dropout):
+                    with drawn(question.masks, case.config.dropout):
                         result, held, places = self._ask_class(case, convention.layout)
                     held = held._replace(masks=question.masks)
                     loss, grads = parts_of(result, Layout())
@@ -370,7 +373,7 @@ def _as_kept(leaves: list[dict[str, np.ndarray]], other: dict[At, int]) -> None:
     for k, field in (at for at, there in other.items() if there):
         leaf = leaves[k].get(field, np.zeros(0))
         if leaf.ndim == 2:
-            leaves[k][field] = leaf.T if field == "w" else leaf.reshape(-1)
+            leaves[k][field] = leaf.T if field == "w" else leaf.reshape(-1) if 1 in leaf.shape else leaf
 
 
 def _plain(value: Any) -> np.ndarray:
@@ -396,73 +399,6 @@ def quiet() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
         with contextlib.suppress(OSError):
             nowhere.close()
-
-
-class _Uniform(np.ndarray):
-    """Draws that compare with a threshold as the masks want it, whichever side of it a unit is kept on.
-
-    `draw < t` is true with probability t, and `draw > t` with 1 - t: the side that is as likely as a kept unit.
-    """
-
-    kept: np.ndarray
-    ratio: float
-
-    def _side(self, probability: Any) -> np.ndarray:
-        keeps = abs(float(probability) - self.ratio) <= abs(float(probability) - (1 - self.ratio))
-        return np.array(self.kept if keeps else ~self.kept)
-
-    def __lt__(self, other: Any) -> np.ndarray:
-        return self._side(other)
-
-    def __gt__(self, other: Any) -> np.ndarray:
-        return self._side(1 - other)
-
-    __le__, __ge__ = __lt__, __gt__
-
-
-DRAWS = ("rand", "random", "random_sample", "uniform", "binomial", "ranf", "sample")
-
-
-@contextlib.contextmanager
-def _drawn(masks: list[np.ndarray], dropout: float) -> Iterator[None]:
-    """What numpy.random draws in a hidden layer's shape makes the case's masks, one after the other.
-
-    So a class that draws its own dropout mask has the case's, whether it fixes a seed or not. Raises UserError
-    if it has not drawn all of them.
-    """
-    if not masks:
-        yield
-        return
-    left, usual = list(masks), {name: getattr(np.random, name) for name in DRAWS}
-
-    def replaced(name: str) -> Callable[..., Any]:
-        def draw(*arguments: Any, **named: Any) -> Any:
-            value = usual[name](*arguments, **named)
-            if not left or np.shape(value) not in (left[0].shape, left[0].T.shape):
-                return value
-            kept = left.pop(0)
-            kept = kept if np.shape(value) == kept.shape else kept.T
-            if name == "binomial":
-                chance = float(named.get("p", arguments[1] if len(arguments) > 1 else 0.5))
-                return (kept if abs(chance - (1 - dropout)) <= abs(chance - dropout) else ~kept).astype(np.int64)
-            uniform = np.asarray(value).view(_Uniform)
-            uniform.kept, uniform.ratio = kept, 1 - dropout
-            return uniform
-
-        return draw
-
-    for name in DRAWS:
-        setattr(np.random, name, replaced(name))
-    try:
-        yield
-    finally:
-        for name, function in usual.items():
-            setattr(np.random, name, function)
-    if left:
-        raise UserError(
-            "draws no masks by numpy.random.rand(...) < keep in the shape of its hidden layers, so that they "
-            "are not known: draw them so, or check a function with an argument masks instead"
-        )
 
 
 def _converter(arrays: str) -> Callable[[np.ndarray], Any]:
