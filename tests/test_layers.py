@@ -258,6 +258,15 @@ def test_a_consistent_other_operation_is_a_remark(name, source, words):
     assert words in " ".join(str(report).split())
 
 
+@pytest.mark.parametrize(("change", "codes"), [("", []), (" * 2", ["constant_factor"])])
+def test_labels_may_be_one_hot(change, codes):
+    loss = CS231N[CS231N.index("def softmax_loss") : CS231N.index("def svm_loss")]
+    one_hot = loss.replace("N = len(y)", "N, C = y.shape").replace("p[np.arange(N), y]", "p[y == 1]")
+    one_hot = one_hot.replace("dx[np.arange(N), y] -= 1", "dx -= y").replace("dx / N", f"dx / N{change}")
+    report = layers.check_layer("softmax_loss", module(f"import numpy as np\n{one_hot}"))
+    assert (report.codes, report.remarks) == (codes, [])
+
+
 def test_masks_without_a_seed_are_the_same_every_time():
     unseeded = SANDWICHES.replace("np.random.rand(*x.shape)", "np.random.default_rng().random(x.shape)")
     unseeded = unseeded.replace('if "seed" in dropout_param:', "if False:")

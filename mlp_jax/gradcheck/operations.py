@@ -16,7 +16,7 @@ from mlp_jax.errors import UserError
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
-LAYOUTS = 5
+LAYOUTS, ONE_HOT = 5, 1  # the labels of a loss are one-hot in one layout
 PICTURES = ("conv", "pool", "spatial", "pictures")  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
@@ -80,7 +80,8 @@ def arguments(
     for p in parameters:
         name = p.name.lower()
         if name in LABELS and operation.endswith("loss"):
-            options[p.name] = rng.integers(0, shapes.m, shapes.labels)
+            labels = rng.integers(0, shapes.m, shapes.labels)
+            options[p.name] = np.eye(shapes.m)[labels] if layout == ONE_HOT else labels
         elif operation == "temporal_loss" and name == "mask":
             options[p.name] = rng.random(shapes.labels) < 0.7
         elif operation == "embedding" and not leaves and not options:

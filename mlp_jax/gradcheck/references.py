@@ -60,7 +60,7 @@ def _reference(operation: str, leaves: list[Array], options: list[Any], layout: 
         y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
         return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
     if operation == "svm_loss" and len(options) == 1:
-        return partial(_hinge, options[0])
+        return partial(_hinge, options[0].argmax(axis=1) if options[0].ndim == 2 else options[0])
     if operation == "conv" and len(leaves) == 3 and len(options) == 1:
         return partial(_conv, options[0])
     if operation == "rnn_step" and len(leaves) == 5:
@@ -123,7 +123,7 @@ def _others(operation: str) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
 
 def _other_hinge(margin: float, more: float, trial: Trial) -> Any:
     (y,), (x,) = trial.options.values(), trial.inputs.values()
-    return _hinge(y, x, margin) + more
+    return _hinge(y.argmax(axis=1) if y.ndim == 2 else y, x, margin) + more
 
 
 def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
