@@ -35,7 +35,7 @@ SCRIPTS = (
     "reproduce", "ablation", "speedrun",
 )  # fmt: skip
 SLOW_TO_IMPORT = (
-    "tensorflow_datasets", "sklearn.datasets", "scipy.stats", "multiprocessing.spawn", "orbax.checkpoint",
+    "tensorflow_datasets", "sklearn.datasets", "scipy.stats", "multiprocessing.spawn",
     "matplotlib.figure", "matplotlib.backends.backend_svg",
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ flags.DEFINE_integer("seed", 0, "of the moments")
 IN_WORK = {
     "preparing the data set": ("tfds/cifar10/incomplete.*",),
     "writing the decoded cache": ("cache/mlp_jax/*.tmp",),
-    "writing a checkpoint": ("r/depth_study/checkpoints/*orbax*", "r/depth_study/checkpoints/.*"),
+    "writing a checkpoint": ("r/depth_study/checkpoints/.*",),
     "writing rows": ("r/depth_study/.partial.json.*",),
     "writing results": ("r/depth_study/.results.json.*", "r/depth_study/.accuracy.svg.*"),
 }
@@ -171,11 +171,10 @@ class Soak:
     def damage(self):
         """Alters a bit of the newest checkpoint, where there are two."""
         folder = self.place.folder / "r" / "depth_study" / "checkpoints"
-        numbers = sorted(int(path.stem) for path in folder.glob("*.json"))
-        if len(numbers) < 2:
+        files = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
+        if len(files) < 2:
             return
-        last = [folder / f"{numbers[-1]}.json", *(folder / str(numbers[-1])).rglob("*")]
-        path = self.moments.choice([path for path in last if path.is_file() and path.stat().st_size])
+        path = files[-1]
         content = bytearray(path.read_bytes())
         content[self.moments.randrange(len(content))] ^= 1 << self.moments.randrange(8)
         path.write_bytes(content)

@@ -35,7 +35,7 @@ def stop(process, number):
 
 def newest(folder):
     """Number of the last checkpoint; 0 if there is none."""
-    found = (folder / "depth_study" / "checkpoints").glob("*.json")
+    found = (folder / "depth_study" / "checkpoints").glob("*.safetensors")
     return max((int(path.stem) for path in found), default=0)
 
 

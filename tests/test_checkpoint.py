@@ -1,10 +1,8 @@
 """Where runs stand, on disk: the same bits as if they had never been stopped, or a word on what is damaged."""
 
 import dataclasses
-import json
 import shutil
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -115,7 +113,7 @@ def test_no_epoch_is_trained_twice(splits, saved):
 
 
 def test_the_last_two_are_kept(saved):
-    assert sorted(path.name for path in saved.iterdir()) == ["2", "2.json", "3", "3.json"]
+    assert sorted(path.name for path in saved.iterdir()) == ["2.safetensors", "3.safetensors"]
     assert newest(saved).about == {"pause": 2}
 
 
@@ -125,27 +123,33 @@ def copy(saved, tmp_path):
     return tmp_path / "copy"
 
 
-def test_a_damaged_newest_falls_back_to_the_one_before(saved, tmp_path):
-    """Whichever of its files has a bit altered, is cut or gone, or if there is one too many."""
-    names = [saved / "3.json", *(path for path in (saved / "3").rglob("*") if path.is_file())]
-    names = [path.relative_to(saved) for path in names]
-    damages = [(name, damage) for name in names for damage in (flip, cut, remove)]
-    damages = [(name, damage) for name, damage in damages if damage is remove or (saved / name).stat().st_size]
-    damages.remove((Path("3.json"), remove))  # it was never finished
-    assert len(damages) > 10
-    for number, (name, damage) in enumerate([*damages, (Path("3") / "stranger", Path.touch)]):
-        folder = tmp_path / str(number)
-        shutil.copytree(saved, folder)
-        damage(folder / name)
-        found = newest(folder)
-        assert found.about == {"pause": 1}, name
-        assert len(found.damaged) == 1
-        assert found.damaged[0].startswith(f"{folder / '3.json'}: ")
+@pytest.mark.parametrize("where", [0, 9, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1])
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_a_damaged_newest_falls_back_to_the_one_before(copy, where, damage):
+    """Wherever a bit is altered, or whatever is cut: the header, the metadata or the arrays."""
+    file = copy / "3.safetensors"
+    content = bytearray(file.read_bytes())
+    place = where if isinstance(where, int) and where > 1 else min(int(where * len(content)), len(content) - 1)
+    content[place] ^= 1
+    file.write_bytes(content if damage == "flip" else content[:place])
+    found = newest(copy)
+    assert found.about == {"pause": 1}
+    assert len(found.damaged) == 1
+    assert found.damaged[0].startswith(f"{file}: ")
 
 
 def test_one_that_was_never_finished_is_not_spoken_of(copy):
-    remove(copy / "3.json")
+    remove(copy / "3.safetensors")
+    (copy / ".3.safetensors.0123abcd.mlp_jax-unfinished").write_bytes(b"1")
     assert (newest(copy).about, newest(copy).damaged) == ({"pause": 1}, [])
+
+
+def test_one_of_an_earlier_version_is_told(copy, tmp_path):
+    folder = tmp_path / "earlier"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1.json").write_text("{}")
+    with pytest.raises(UserError, match="earlier version"):
+        Checkpoints(folder).newest()
 
 
 def newest(folder):
@@ -169,22 +173,23 @@ def cut(path):
 
 
 def test_after_a_damaged_one_two_whole_ones_are_kept_again(copy):
-    flip(copy / "3.json")
+    flip(copy / "3.safetensors")
     checkpoints = Checkpoints(copy)
     found = checkpoints.newest()
     assert found is not None
     run = checkpoint.result(found.runs["a"], *RUNS["a"][1:])
     checkpoints.save({"a": run}, {"pause": 9})
-    assert sorted(path.name for path in copy.iterdir()) == ["2", "2.json", "4", "4.json"]
+    assert sorted(path.name for path in copy.iterdir()) == ["2.safetensors", "4.safetensors"]
     assert newest(copy).about == {"pause": 9}
 
 
 def test_where_all_are_damaged_it_is_said(copy, tmp_path):
     assert Checkpoints(tmp_path / "none").newest() is None
-    (copy / "2.json").write_text("[" * 100_000)
-    content = json.loads((copy / "3.json").read_text())
-    (copy / "3.json").write_text(json.dumps({**content, "about": {"pause": 7}}))
-    with pytest.raises(UserError, match=r"^no checkpoint in .* is whole \(.*3.json: it is altered; .*2.json: "):
+    (copy / "2.safetensors").write_text("[" * 100_000)
+    content = (copy / "3.safetensors").read_bytes()
+    (copy / "3.safetensors").write_bytes(content.replace(b"pause", b"cause"))
+    told = r"^no checkpoint in .* is whole \(.*3.safetensors: it is altered; .*2.safetensors: "
+    with pytest.raises(UserError, match=told):
         Checkpoints(copy).newest()
 
 

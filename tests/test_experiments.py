@@ -377,7 +377,7 @@ def test_checkpoints_of_another_version_are_set_aside(monkeypatch, capsys, tmp_p
     assert "cannot be used: it was written by version 0.0.1 of mlp_jax" in err
     assert err.endswith("it is kept as checkpoints.unusable-1, and the study runs again\n")
     assert err.count("\n") == 1
-    assert (folder / "checkpoints.unusable-1" / "1.json").exists()
+    assert (folder / "checkpoints.unusable-1" / "1.safetensors").exists()
     assert not (folder / "checkpoints").exists()
 
 

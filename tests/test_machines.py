@@ -166,7 +166,7 @@ def test_a_signal_to_one_process_stops_all_with_a_checkpoint(pair, tmp_path):
     for _ in range(2):
         jobs = pair(tmp_path, "2", "--resume", *longer)
         while all(p.poll() is None for p in jobs):
-            numbers = [int(path.stem) for path in checkpoints.glob("*.json")]
+            numbers = [int(path.stem) for path in checkpoints.glob("*.safetensors")]
             if numbers and max(numbers) > last + 2:
                 last = max(numbers)
                 break

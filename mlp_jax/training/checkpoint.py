@@ -1,8 +1,8 @@
-"""Checkpoints: where runs stand between two epochs, written with orbax, the last two kept.
+"""Checkpoints: where runs stand between two epochs, the last two kept, each one safetensors file.
 
-A checkpoint is orbax's folder of arrays and, written last, a JSON file of the same number: which arrays are whose,
-what the caller says about them, and the sha256 of every file. One without that file was never finished. Nothing is
-handed to orbax before all digests agree, and nothing in a checkpoint is ever run.
+The file holds the arrays, and as metadata which of them are whose, what the caller says about them, and a digest
+of all. It is written all at once, so that one that is there is whole; it is used only if the digest agrees, and
+nothing in it is run.
 
     checkpoints = Checkpoints(folder)
     found = checkpoints.newest()
@@ -14,30 +14,29 @@ handed to orbax before all digests agree, and nothing in a checkpoint is ever ru
     population.train_population(runs, splits, reached=reached, between_epochs=between_epochs)
 """
 
-import contextlib
+import hashlib
 import json
-import math
-import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular, sealed, sha256, unsealed, write
+from mlp_jax.files import open_regular, sealed, unsealed, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Observed, Result
 from mlp_jax.training.step import bare, init_state, with_keys
 
-FORMAT = "mlp_jax checkpoint 1"
+FORMAT = "mlp_jax checkpoint 2"
 KEPT = 2
-CONTENT = "content"  # the name of orbax's one array
+SUFFIX = ".safetensors"
+ENTRY = "mlp_jax"  # the name of the metadata's one entry
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -85,10 +84,10 @@ class Checkpoints:
 
     def newest(self) -> Checkpoint | None:
         """The last whole checkpoint, None if there is none. Raises UserError if all are damaged."""
-        damaged: list[str] = []
+        damaged = [f"{path}: it is of an earlier version" for path in sorted(self.folder.glob("*.json"))]
         for number in sorted(self._numbers(), reverse=True):
             try:
-                runs, about = self._read(number)
+                runs, about = _unpacked(self._file(number))
             except (
                 OSError,
                 ValueError,
@@ -96,9 +95,9 @@ class Checkpoints:
                 TypeError,
                 AttributeError,
                 RecursionError,
-                UserError,
+                SafetensorError,
             ) as error:
-                damaged.append(f"{self._record(number)}: {' '.join(str(error).split())}")
+                damaged.append(f"{self._file(number)}: {' '.join(str(error).split())}")
                 continue
             self._whole = [*self._whole, number]
             return Checkpoint(runs, about, damaged)
@@ -116,134 +115,65 @@ class Checkpoints:
         number = max(self._numbers(), default=0) + 1
         if self._whole:  # else nobody has looked yet which ones are good
             self._sweep()
-        packed, layout = _packed({name: stored(run) for name, run in runs.items()})
-        try:
-            _write(self.folder / str(number), packed)
-            content = {
-                "format": FORMAT,
-                "about": dict(about),
-                "runs": layout,
-                "files": _digests(self.folder / str(number)),
-            }
-            write(self._record(number), json.dumps(sealed(content), allow_nan=False))
-        except BaseException:
-            self._remove(str(number), f"{number}.json")
-            raise
+        write(self._file(number), _packed({name: stored(run) for name, run in runs.items()}, about))
         self._whole = [*self._whole, number][-KEPT:]
         self._sweep()
 
-    def _record(self, number: int) -> Path:
-        return self.folder / f"{number}.json"
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number}{SUFFIX}"
 
     def _numbers(self) -> list[int]:
-        if not self.folder.is_dir():
-            return []
-        return [
-            int(path.stem) for path in self.folder.glob("*.json") if path.stem.isascii() and path.stem.isdigit()
-        ]
-
-    def _read(self, number: int) -> tuple[dict[str, Stored], dict[str, Any]]:
-        with open_regular(self._record(number)) as file:
-            content = unsealed(json.loads(file.read().decode()))
-        if content["format"] != FORMAT:
-            raise UserError(f"it is {content['format']}, and this version reads {FORMAT}")
-        folder = self.folder / str(number)
-        if (found := _digests(folder)) != content["files"]:
-            other = {name for name, _ in found.items() ^ content["files"].items()}
-            raise UserError(f"{min(other)} is altered or missing")
-        return _unpacked(_read(folder), content["runs"]), dict(content["about"])
+        stems = [path.stem for path in self.folder.glob(f"*{SUFFIX}")]
+        return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
 
     def _sweep(self) -> None:
         """Removes all but the whole checkpoints."""
-        names = [path.name for path in self.folder.iterdir()]
-        self._remove(*(name for name in names if name.removesuffix(".json") not in map(str, self._whole)))
-
-    def _remove(self, *names: str) -> None:
-        for path in (self.folder / name for name in names):
+        whole = {self._file(number) for number in self._whole}
+        for path in set(self.folder.iterdir()) - whole:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+def _packed(runs: Mapping[str, Stored], about: Mapping[str, Any]) -> bytes:
+    """The content of a file. Raises ValueError if `about` is not JSON."""
+    tensors: dict[str, np.ndarray] = {}
+    layout = {}
+    for place, (name, run) in enumerate(runs.items()):
+        groups = (run.state, run.history, *run.observed)
+        layout[name] = {"place": place, "status": run.status, "counts": [len(group) for group in groups]}
+        tensors |= {_name(place, g, k): array for g, group in enumerate(groups) for k, array in enumerate(group)}
+    content = {"format": FORMAT, "about": dict(about), "runs": layout, "arrays": _digest(tensors)}
+    entry = json.dumps(sealed(content), allow_nan=False)
+    return safetensors.numpy.save({name: np.array(a, order="C") for name, a in tensors.items()}, {ENTRY: entry})
 
 
-def _packed(runs: Mapping[str, Stored]) -> tuple[np.ndarray, dict[str, Any]]:
-    """All arrays as bytes, one after the other; and where each run finds its own: (start, type, shape).
-
-    One array, because orbax takes its time for each, and where the disk is full the others' errors come too late
-    to be caught.
-    """
-    parts: list[bytes] = []
-    size = 0
-
-    def place(array: np.ndarray) -> list[Any]:
-        nonlocal size
-        start, content = size, array.tobytes()
-        parts.append(content)
-        size += len(content)
-        return [start, array.dtype.str, list(array.shape)]
-
-    layout = {
-        name: {
-            "status": run.status,
-            "state": [place(array) for array in run.state],
-            "history": [place(array) for array in run.history],
-            "observed": [[place(array) for array in epoch] for epoch in run.observed],
-        }
-        for name, run in runs.items()
-    }
-    return np.frombuffer(b"".join(parts), np.uint8), layout
+def _name(place: int, group: int, number: int) -> str:
+    return f"{place}.{group}.{number}"
 
 
-def _unpacked(content: np.ndarray, layout: dict[str, Any]) -> dict[str, Stored]:
-    def arrays(places: list[Any]) -> Arrays:
-        return tuple(
-            np.frombuffer(content, dtype, math.prod(shape), offset=start).reshape(shape)
-            for start, dtype, shape in places
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.sha256()
+    for name, array in sorted(tensors.items()):
+        found.update(f"{name} {array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def _unpacked(file: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """The runs, and what was said of them. Raises one of many errors if the file is not as it was written."""
+    with open_regular(file) as opened:
+        content = opened.read()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = unsealed(json.loads(header["__metadata__"][ENTRY]))
+    if about["format"] != FORMAT:
+        raise UserError(f"it is {about['format']}, and this version reads {FORMAT}")
+    tensors = safetensors.numpy.load(content)
+    if _digest(tensors) != about["arrays"]:
+        raise UserError("it is altered")
+
+    def run(place: int, status: str, counts: list[int]) -> Stored:
+        state, history, *observed = (
+            tuple(tensors[_name(place, group, number)] for number in range(count))
+            for group, count in enumerate(counts)
         )
+        return Stored(status, state, history, tuple(observed))
 
-    return {
-        name: Stored(
-            run["status"],
-            arrays(run["state"]),
-            arrays(run["history"]),
-            tuple(arrays(epoch) for epoch in run["observed"]),
-        )
-        for name, run in layout.items()
-    }
-
-
-@contextlib.contextmanager
-def _orbax() -> Iterator[tuple[Any, Any]]:
-    """orbax's checkpointer for one process alone, which need not be the only one of its job; and its arguments.
-
-    It logs the errors that it raises, each with several stack traces: within this block it is silent.
-    """
-    import orbax.checkpoint as ocp  # takes a third of a second, which a start without checkpoints does not spend
-
-    one = {"primary_host": jax.process_index(), "active_processes": {jax.process_index()}}
-    alone = {} if jax.process_count() == 1 else {**one, "barrier_sync_key_prefix": "alone"}
-    options = ocp.options.MultiprocessingOptions(**alone)
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
-            yield checkpointer, ocp.args
-    except ValueError as error:  # with what the system said somewhere in it
-        code = re.search(r"os_error_code='([0-9]+)'", str(error))
-        if code is None:
-            raise
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
-    finally:
-        logging.set_verbosity(level)
-
-
-def _write(folder: Path, content: np.ndarray) -> None:
-    with _orbax() as (checkpointer, args):
-        checkpointer.save(folder, args=args.StandardSave({CONTENT: content}))
-
-
-def _read(folder: Path) -> np.ndarray:
-    with _orbax() as (checkpointer, args):
-        return np.ascontiguousarray(checkpointer.restore(folder, args=args.StandardRestore())[CONTENT])
+    return {name: run(**how) for name, how in about["runs"].items()}, dict(about["about"])

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,15 @@ from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 60.0, 700.0, False
 NAMES = (
+    "1.safetensors",
+    "2.safetensors",
+    "3.safetensors",
     "1.json",
-    "2.json",
-    "3.json",
-    "1",
     "2",
-    "x.json",
-    "-1.json",
-    "\u0661.json",
-    "2/new",
-    "9" * 30 + ".json",
-    "1/d",
+    "x.safetensors",
+    "-1.safetensors",
+    "\u0661.safetensors",
+    "9" * 30 + ".safetensors",
 )
 MODEL, RECIPE = MLPConfig(hidden=(3,), inputs=12, batch_norm="after"), TrainConfig(batch_size=10, epochs=2)
 
@@ -98,8 +97,7 @@ _good: dict[int, dict[str, Stored]] = {}
 def check(folder: Path, place: Path, example: Any) -> str:
     """Reads the newest checkpoint; or also writes one more; or lets the study begin."""
     if not _good:
-        found = {number: Checkpoints(folder / "good" / "depth_study" / "checkpoints") for number in (1, 2)}
-        _good.update({number: found[number]._read(number)[0] for number in found})
+        _good.update({number: _alone(folder, number) for number in (1, 2)})
         for number, runs in enumerate(_runs(), 1):
             for name, run in runs.items():
                 assert _same(stored(run), _good[number][name])
@@ -129,6 +127,15 @@ def check(folder: Path, place: Path, example: Any) -> str:
         assert all(_same(run, _good[1][name]) for name, run in again.runs.items())
         return f"{_told(found_now)}, and one more"
     return _told(found_now)
+
+
+def _alone(folder: Path, number: int) -> dict[str, Stored]:
+    """The runs of the good checkpoint of this number."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(folder / "good" / "depth_study" / "checkpoints" / f"{number}.safetensors", place)
+        found = Checkpoints(Path(place)).newest()
+        assert found is not None
+        return found.runs
 
 
 def _told(found: Checkpoint) -> str:
@@ -162,17 +169,22 @@ def _damage(folder: Path, what: str, which: Any, more: Any) -> None:
         case "odd":
             mutations.put(path, more, path.read_bytes())
         case "odd record":
-            path = folder / f"{which}.json"
+            path = folder / f"{which}.safetensors"
             mutations.put(path, more, path.read_bytes() if path.is_file() else b"")
         case "record" | "sealed":
-            path = folder / f"{which}.json"
-            content = json.loads(path.read_text()) if path.is_file() else {}
+            path = folder / f"{which}.safetensors"
+            whole = path.read_bytes()
+            size = int.from_bytes(whole[:8], "little")
+            header = json.loads(whole[8 : 8 + size])
+            content = json.loads(header["__metadata__"]["mlp_jax"])
             if what == "sealed" and isinstance(content, dict):
                 content = mutations.edited_json({k: v for k, v in content.items() if k != "seal"}, more)
                 content = sealed(content) if isinstance(content, dict) else content
             else:
                 content = mutations.edited_json(content, more)
-            path.write_bytes(mutations.as_text(content))
+            header["__metadata__"]["mlp_jax"] = mutations.as_text(content).decode(errors="replace")
+            head = json.dumps(header).encode()
+            path.write_bytes(len(head).to_bytes(8, "little") + head + whole[8 + size :])
         case "rename":
             os.rename(path, folder / more)
         case "copy":
