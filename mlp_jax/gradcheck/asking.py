@@ -68,7 +68,7 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
     try:
         places = plan.places if plan is not None else holders.parameters(net, case)
     except UserError as error:
-        raise UserError(f"{target.__name__} {error}: {WRAP}") from error
+        raise UserError(f"{error}: {WRAP}") from error
     for (k, field), path in places.paths.items():
         leaf = getattr(case.params[k], field)
         leaf = leaf.T if (k, field) in places.turned else leaf
