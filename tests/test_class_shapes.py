@@ -305,6 +305,14 @@ def test_a_class_of_this_shape(shape):
     assert wrong.codes == ["mask_missing"], str(wrong)
 
 
+def test_a_wrong_derivative_of_the_softmax_is_named():
+    source = next(text for shape, text in CLASSES.items() if "a softmax that" in shape)
+    right = "d = self.p * (dout - (dout * self.p).sum(1, keepdims=True))"
+    assert right in source
+    wrong = check_gradients(made(source.replace(right, "d = dout * self.p * (1 - self.p)")))
+    assert wrong.codes == ["softmax_jacobian_diagonal"], str(wrong)
+
+
 class JaxNet:
     """Its parameters are a tuple of pairs, which cannot be written to."""
 

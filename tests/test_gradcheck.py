@@ -556,7 +556,7 @@ def test_what_a_candidate_prints_or_draws_stays_its_own(capfd):
             ": AttributeError: 'numpy.ndarray' object has no",
         ),
         (candidate(CLASS, '"W2": std', '"W3": std'), "TwoLayerNet.params has no 'W2': it needs W1, b1, W2, b2"),
-        (candidate(CLASS, "self.params =", "self.parms ="), "has no dict .params"),
+        (candidate(CLASS, "self.params =", "self.parms ="), "object has no attribute 'params'"),
         (candidate(CLASS, "np.zeros(hidden_size)", "np.zeros((2, hidden_size))"), "biases (out,)"),
         (types.SimpleNamespace, "gives no gradient"),
     ],

@@ -68,7 +68,7 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
     try:
         places = plan.places if plan is not None else holders.parameters(net, case)
     except UserError as error:
-        raise UserError(f"{target.__name__} {error}: {WRAP}") from error
+        raise UserError(f"{error}: {WRAP}") from error
     for (k, field), path in places.paths.items():
         leaf = getattr(case.params[k], field)
         leaf = leaf.T if (k, field) in places.turned else leaf
@@ -212,20 +212,28 @@ def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, place
         return holders.as_kept(output, (upstream.T if layout.columns else upstream) / len(one_hot))
 
     if np.allclose(found.sum(1), 1) and (found >= 0).all():
-        through = _is_blind(net, {**known, "upstream": given(np.ones_like(one_hot))}, case, places)
+        through = _through_softmax(net, {**known, "upstream": given(np.ones_like(one_hot))}, case, places)
         return given(-one_hot / found if through else found - one_hot)
     exp = np.exp(found - found.max(1, keepdims=True))
     return given(exp / exp.sum(1, keepdims=True) - one_hot)
 
 
-def _is_blind(net: Any, known: dict[str, Any], case: Case, places: holders.Places) -> bool:
-    """Whether a backward pass makes nothing of equal numbers, as it does if it goes through the softmax."""
+def _through_softmax(net: Any, known: dict[str, Any], case: Case, places: holders.Places) -> bool:
+    """Whether a backward pass, given ones for every class, does anything but pass them on to the last bias.
+
+    The softmax's derivative makes nothing of equal numbers, and a wrong one no equal numbers of them.
+    """
     other = copy.deepcopy(net)
     returned = call(method_of(other, BACKWARDS), known, type(net))
-    own = holders.gradients(other, places, case).values()
-    held = [holders.get(other, path) for path in own]
-    held = held or [array for _, array in holders.arrays(returned)]
-    return all(np.abs(plain((array,))[0]).max(initial=0) < 1e-6 for array in held)
+    root, found = other, holders.gradients(other, places, case)
+    if not found:
+        root = returned
+        found = holders.by_name(root, places) or holders.by_shape(list(holders.arrays(root)), places.paths, case)
+    last = max(places.paths)[0], "b"
+    if last not in found:
+        return False
+    bias = plain((holders.get(root, found[last]),))[0].ravel()
+    return not (np.allclose(bias, bias[0]) and abs(bias[0]) > 1e-6)
 
 
 def call(method: Any, known: dict[str, Any], target: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.answers import fields_of
+from mlp_jax.gradcheck.answers import NAMES, fields_of
 from mlp_jax.gradcheck.battery import Case
 
 At = tuple[int, str]  # layer and field
@@ -137,17 +137,26 @@ def parameters(net: Any, case: Case) -> Places:
         rest = [path for path in fitting if path not in taken and _numbered(path, held) is None]
         choice = named or [path for path in rest if _field(path) == at[1]] or (rest if at[1] in "wb" else [])
         if not choice:
-            raise UserError(f"has no parameter that is layer {at[0] + 1}'s {WORDS[at[1]]}")
+            raise UserError(_missing(net, at, case))
         found[at] = choice[0]
     return Places(found, _turned(net, found, case))
 
 
 WORDS = {
-    "w": "weights, (in, out) or (out, in)",
-    "b": "bias, (out,), (1, out) or (out, 1)",
-    "scale": "scale gamma, (out,)",
-    "shift": "shift beta, (out,)",
+    "w": "weights (in, out) or (out, in)",
+    "b": "biases (out,), (1, out) or (out, 1)",
+    "scale": "scale gamma (out,)",
+    "shift": "shift beta (out,)",
 }
+
+
+def _missing(net: Any, at: At, case: Case) -> str:
+    """A sentence on the leaf that an object has not."""
+    names = {each: f"{NAMES[each[1]]}{each[0] + 1}" for each in _wanted(case)}
+    held = getattr(net, "params", None)
+    if isinstance(held, Mapping) and "W1" in held and names[at] not in held:
+        return f"{type(net).__name__}.params has no {names[at]!r}: it needs {', '.join(names.values())}"
+    return f"{type(net).__name__} has no parameter for layer {at[0] + 1}'s {WORDS[at[1]]}"
 
 
 def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
