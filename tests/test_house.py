@@ -69,3 +69,8 @@ def test_the_mathematics_and_the_checker_load_little(module):
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_one_place_asks_for_the_platform():
+    asking = [name for name, path in modules().items() if "default_backend" in path.read_text(encoding="utf-8")]
+    assert asking == ["mlp_jax.nn.matmul"]

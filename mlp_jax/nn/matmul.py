@@ -22,6 +22,17 @@ Not of 3: for these, jaxlib 0.10.2 computes sums over each row's outputs wrong i
 """
 
 
+def platform() -> str:
+    """The kind of device that is computed for, "cpu", "gpu" or "tpu": that of `jax.default_device`, if one is set.
+
+    It is asked while a function is traced. `jax.default_device` belongs to what jax knows a compiled program by.
+    """
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else str(device.platform)
+
+
 def affine(x: jax.Array, w: jax.Array, precision: str) -> jax.Array:
     """x w, for x of shape (B, D) and w of (D, H); for large D taken as (w^T x^T)^T.
 
@@ -46,17 +57,16 @@ def back(delta: jax.Array, w: jax.Array, precision: str) -> jax.Array:
 
 def _barrier(array: jax.Array) -> jax.Array:
     """Keeps XLA from turning a product back into its slower form, on the CPU; elsewhere XLA chooses."""
-    held: jax.Array = jax.lax.optimization_barrier(array) if jax.default_backend() == "cpu" else array
+    held: jax.Array = jax.lax.optimization_barrier(array) if platform() == "cpu" else array
     return held
 
 
 def _dot(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int, precision: str) -> jax.Array:
     dtype, how = jnp.result_type(a, b), jax.lax.Precision.HIGHEST
     a, b = a.astype(dtype), b.astype(dtype)
-    on_cpu = jax.default_backend() == "cpu"
-    if precision == "bf16" and not on_cpu:
+    if precision == "bf16" and platform() != "cpu":
         a, b, how = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), jax.lax.Precision.DEFAULT
-    elif precision == "tf32" and jax.default_backend() == "gpu":
+    elif precision == "tf32" and platform() == "gpu":
         how = jax.lax.Precision.HIGH
     elif precision != "float32":
         # on a CPU with bfloat16 instructions XLA has no bfloat16 product for every size, and stops at run time

@@ -15,6 +15,7 @@ from jaxtyping import Float, PRNGKeyArray
 from mlp_jax.data.dataset import ChannelFirst, Split
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.nn.activations import Array
+from mlp_jax.nn.matmul import platform
 
 Image = tuple[int, int, int]  # height, width, channels
 
@@ -89,7 +90,7 @@ def _images(x: Float[Array, "batch features"], image: Image) -> Float[jax.Array,
 def _each(change: Callable[..., jax.Array], images: jax.Array, drawn: jax.Array) -> jax.Array:
     """On a CPU one image after the other, which stays in its cache, and is not vmapped."""
     pairs = (images, drawn)
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = platform() == "cpu"
     changed: jax.Array = jax.lax.map(lambda pair: change(*pair), pairs) if on_cpu else jax.vmap(change)(*pairs)
     return changed
 

@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.matmul import platform
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.step import bare, init_state
 
@@ -63,7 +64,7 @@ def footprint(model: MLPConfig, config: TrainConfig, data: Splits, width: int) -
     held, used = member_bytes(model, config, examples // config.batch_size)
     fixed = sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples  # and the permutation
     batch = max(config.batch_size, EVALUATED_AT_ONCE) * model.inputs * size
-    if jax.default_backend() == "cpu":  # one block after the other
+    if platform() == "cpu":  # one block after the other
         return fixed + width * used + batch, width * held
     return fixed, width * (held + used) + batch
 

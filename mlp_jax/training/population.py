@@ -8,6 +8,7 @@ CPU on one after the other.
 Between epochs the host shows progress and drops runs whose loss is not finite; it never looks inside an epoch.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from jaxtyping import PRNGKeyArray
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.matmul import platform
 from mlp_jax.nn.model import Params
 from mlp_jax.training import memory
 from mlp_jax.training.augment import check_order
@@ -74,27 +76,28 @@ def train_population(
     """
     results = {number: result for number, result in reached.items() if result.status != "unfinished"}
     going = {number: result for number, result in reached.items() if result.status == "unfinished"}
-    plans = plan(
-        runs,
-        splits,
-        max_memory_gb=max_memory_gb,
-        data_parallel=data_parallel,
-        wide=wide,
-        devices=devices,
-        reached=reached,
-    )
-    for number, result in results.items():
-        if on_end is not None:
-            on_end(number, result)
-    for chunks in plans:  # after all that can be refused: a mistake in the last run costs no training
-        data, validation = (chunks[0].everywhere_on_device(part) for part in splits[:2])
-        for blocks in chunks:
-            watch = Watch(on_epoch, observe, _with(results, between_epochs))
-            found = blocks.train(data, validation, {n: going[n] for n in blocks.numbers if n in going}, watch)
-            results |= found
-            for number, result in found.items():
-                if on_end is not None:
-                    on_end(number, result)
+    with _computing_on(devices):
+        plans = plan(
+            runs,
+            splits,
+            max_memory_gb=max_memory_gb,
+            data_parallel=data_parallel,
+            wide=wide,
+            devices=devices,
+            reached=reached,
+        )
+        for number, result in results.items():
+            if on_end is not None:
+                on_end(number, result)
+        for chunks in plans:  # after all that can be refused: a mistake in the last run costs no training
+            data, validation = (chunks[0].everywhere_on_device(part) for part in splits[:2])
+            for blocks in chunks:
+                watch = Watch(on_epoch, observe, _with(results, between_epochs))
+                found = blocks.train(data, validation, {n: going[n] for n in blocks.numbers if n in going}, watch)
+                results |= found
+                for number, result in found.items():
+                    if on_end is not None:
+                        on_end(number, result)
     return [results[number] for number in range(len(runs))]
 
 
@@ -121,6 +124,15 @@ def train(
             on_epoch(epoch, metrics, validation)
 
     return train_population([Run(key, model, config)], splits, on_epoch=report)[0]
+
+
+def _computing_on(devices: Sequence[jax.Device] | None) -> contextlib.AbstractContextManager[Any]:
+    """Makes devices of another kind than jax's default the default, so that all is compiled as for them."""
+    if devices is None or devices[0].platform == platform():
+        return contextlib.nullcontext()
+    own = next(device for device in devices if device.process_index == jax.process_index())
+    computing: contextlib.AbstractContextManager[Any] = jax.default_device(own)
+    return computing
 
 
 def _with(
@@ -175,7 +187,7 @@ def plan(
         elif reached[number].status == "unfinished":
             epochs = len(reached[number].history.validation_loss)
             groups.setdefault((*program(run.model, run.config), length, epochs), []).append(number)
-    wide = jax.default_backend() != "cpu" if wide is None else wide
+    wide = platform() != "cpu" if wide is None else wide
     bound = memory.least(memory.available() if max_memory_gb is None else max_memory_gb * 1e9, everything)
     plans: list[list[Blocks]] = []
     for (model, config, *_), numbers in groups.items():
