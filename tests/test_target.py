@@ -230,3 +230,15 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     command = f"{sys.executable} -m mlp_jax.gradcheck {tmp_path}/net.py:f | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) in ((141, ""), (1, ""))  # 1 where all was written before
+
+
+def test_a_file_beside_that_does_not_compile_is_named_where_it_is_used(tmp_path):
+    (tmp_path / "common.py").write_text("def softmax(:\n")
+    source = "from common import softmax\n\n\ndef f(params, x, y, l2):\n    return softmax(x)\n"
+    (tmp_path / "net.py").write_text(source)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:f"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "uses common" in done.stderr
+    assert "pip install" not in done.stderr

@@ -41,6 +41,9 @@ NUMPY_1 = {
     "float": float, "int": int, "bool": bool, "object": object, "str": str, "float_": np.float64, "infty": np.inf,
     "Inf": np.inf, "NaN": np.nan, "Infinity": np.inf, "asfarray": lambda a: np.asarray(a, np.float64),
 }  # fmt: skip
+BROKEN = " (which does not compile)"
+"""Stands behind the name of a module that is there and cannot be imported."""
+
 PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
 
 
@@ -76,6 +79,8 @@ class NotInstalled(ModuleNotFoundError):
 
 def not_installed(module: str) -> NotInstalled:
     """The error where a missing module is used."""
+    if BROKEN in module:
+        return NotInstalled(f"uses {module}: mend that file, or take the line out")
     top = module.partition(".")[0]
     return NotInstalled(
         f"uses {module}, which is not installed or cannot be imported here: pip install {PACKAGES.get(top, top)}, "
@@ -139,11 +144,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if name is None or name in self.missing:
             return False
         if attribute and name in sys.modules:
-            setattr(sys.modules[name], attribute, Missing(f"{shown}.{attribute}"))
-            self.missing[f"{name}.{attribute}"] = f"{shown}.{attribute}"
+            broken = BROKEN if BROKEN in self._shown(name) else ""
+            setattr(sys.modules[name], attribute, Missing(f"{shown}.{attribute}{broken}"))
+            self.missing[f"{name}.{attribute}"] = f"{shown}.{attribute}{broken}"
             return True
         if isinstance(error, ModuleNotFoundError):
-            self.missing[name] = shown
+            self.missing[name] = shown + (BROKEN if str(error).endswith("does not compile") else "")
             return True
         return False
 
