@@ -39,7 +39,7 @@ class _Group:
         """
         losses: dict[int, list[np.ndarray]] = {number: [] for number in self.chunk._places()}
         if self.state is None:
-            self.state = self.chunk.start(self.chunk._keys(), self.hyper)
+            self.state = self.chunk._state(self.hyper, {})
         while steps > 0:
             count = min(steps, self.per_epoch)
             numbers = np.int32(self.epoch), np.int32(self.step + count)

@@ -151,7 +151,7 @@ import sys
 from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 8)  # as here
-from mlp_jax import data; from mlp_jax.training.config import saved_model as export
+from mlp_jax import data; from mlp_jax.training import saved_model as export
 loaded = export.load(Path(sys.argv[1]))
 sys.stdout.buffer.write(loaded.logits(data.synthetic().test_images).tobytes())
 """
@@ -678,7 +678,7 @@ spec = importlib.util.find_spec("mlp_jax.nn.config")
 module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 source = "from __future__ import annotations\\n" + Path(spec.origin).read_text()
 exec(compile(source, spec.origin, "exec"), module.__dict__)
-from mlp_jax.training.config import saved_model as export
+from mlp_jax.training import saved_model as export
 print(export.load(Path(sys.argv[1])).config.hidden)
 """
 

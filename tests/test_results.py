@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import machine, results, statistics
+from mlp_jax import machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import write
+from mlp_jax.studies import results, statistics
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -76,7 +76,7 @@ def test_a_file_in_a_package(tmp_path):
 
 UNUSABLE = [
     ("def broken(:", "net.py:1: SyntaxError"),
-    ("import not_there; not_there.x()", "net.py:1: ModuleNotFoundError: uses not_there, which is not installed"),
+    ("import not_there; not_there.x()", "net.py:1: NotInstalled: uses not_there, which is not installed"),
     ("class Other: pass", "has no TwoLayerNet: it has Other"),
     (CLASS.replace("N = X.shape[0]", "N = X.shap[0]"), "net.py:13: AttributeError"),
     (CLASS.replace("N = X.shape[0]", "import os; os._exit(3)"), "ended its process (exit code 3)"),

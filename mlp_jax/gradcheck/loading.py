@@ -33,7 +33,7 @@ class Loaded:
 
     def __init__(self, place: str) -> None:
         self.place, self.notes = place, list[str]()
-        self._standins = StandIns()
+        self._standins, self._stopped = StandIns(), ""
         rename_in_numpy()
         sys.meta_path.append(self._standins)
         is_file = place.endswith((".py", ".ipynb"))
@@ -49,6 +49,8 @@ class Loaded:
         """The class or function. Raises UserError if there is none of that name."""
         if not hasattr(self.module, name):
             names = [n for n, value in vars(self.module).items() if callable(value) and not n.startswith("_")]
+            if self._stopped:
+                raise UserError(f"cannot import {self.place}: {self._stopped}")
             has = ", ".join(names[:10]) or "no class or function"
             raise UserError(f"{self.place} has no {name}: it has {has}")
         return getattr(self.module, name)
@@ -72,6 +74,7 @@ class Loaded:
             why = where_imported(error, str(path))
             module = self._persistently(lambda: self._member(path, top, own=True, whole=False), [])
             self.notes.append(f"only what it defines is checked, for the file stops: {why}")
+            self._stopped = why
             return module
         except (Exception, SystemExit) as error:
             if not any((folder / "__init__.py").exists() for folder in _between(path, top)):
