@@ -24,17 +24,21 @@ class Stopped(KeyboardInterrupt):
 
 _waiting = False
 _asked = 0
+_raised = 0  # the last signal that was answered by an exception
 
 
 def listen() -> None:
     """From now on, both signals are answered here."""
+    global _raised
+    _raised = 0
     for number in SIGNALS:
         signal.signal(number, _answer)
 
 
 def _answer(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _raised
     if not _waiting or _asked:
+        _raised = number
         raise Stopped(number)
     _asked = number
     start = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand there
@@ -44,8 +48,13 @@ def _answer(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def between_epochs_only() -> Iterator[None]:
-    """In this block a first signal only makes `asked` true: who trains looks at it between epochs."""
+    """In this block a first signal only makes `asked` true: who trains looks at it between epochs.
+
+    Raises Stopped where an earlier one was lost: Python ignores exceptions in callbacks of its garbage collector.
+    """
     global _waiting, _asked
+    if _raised:
+        raise Stopped(_raised)
     _waiting, _asked = True, 0
     try:
         yield

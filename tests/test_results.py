@@ -11,8 +11,9 @@ import pytest
 
 from mlp_jax import machine
 from mlp_jax.errors import UserError
-from mlp_jax.files import write
+from mlp_jax.files import as_json, write
 from mlp_jax.studies import results, statistics
+from mlp_jax.text import table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,14 +39,14 @@ def test_percent_and_table():
     assert results.percent(statistics.measured([0.5, 0.7])) == "60.0 ± 14.1"
     assert results.percent(statistics.measured([0.5])) == "50.0"
     assert results.percent(statistics.measured([])) == "-"
-    assert results.table(["a", "long"], [["xyz", "1"]]) == "| a   | long |\n|-----|------|\n| xyz | 1    |"
+    assert table(["a", "long"], [["xyz", "1"]]) == "| a   | long |\n|-----|------|\n| xyz | 1    |"
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "results.json"
-    write(path, results.as_json({"study": "s", "config": {}, "environment": {}, "rows": [1]}))
+    write(path, as_json({"study": "s", "config": {}, "environment": {}, "rows": [1]}))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write(path, results.as_json({"rows": [float("nan")]}))
+        write(path, as_json({"rows": [float("nan")]}))
     assert results.read_json(path)["rows"] == [1]
     assert os.listdir(tmp_path) == ["results.json"]
 
@@ -106,7 +107,7 @@ def test_command_line_is_what_the_user_typed():
 def a_file(path, rows, fingerprint="a" * 8, protocol="clean", **config):
     content = {"study": "depth_study", "config": {"protocol": protocol, **config}, "rows": rows}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(results.as_json({**content, "environment": {"data_fingerprint": fingerprint}}))
+    path.write_text(as_json({**content, "environment": {"data_fingerprint": fingerprint}}))
     return path
 
 
@@ -151,7 +152,7 @@ def test_files_beside_one_another(tmp_path):
 @pytest.mark.parametrize("part", ["study", "config", "environment", "rows"])
 def test_a_part_of_another_type_is_no_results_file(tmp_path, part):
     path = a_file(tmp_path / "results.json", [{}])
-    path.write_text(results.as_json({**results.read_json(path), part: 3}))
+    path.write_text(as_json({**results.read_json(path), part: 3}))
     with pytest.raises(UserError, match="not a results file"):
         results.read_json(path)
 
@@ -159,9 +160,9 @@ def test_a_part_of_another_type_is_no_results_file(tmp_path, part):
 KILLED = """
 import os, sys
 from pathlib import Path
-from mlp_jax.studies import results
+from mlp_jax.files import write
 os.replace = lambda *names: os.kill(os.getpid(), 9)
-results.write(Path(sys.argv[1]) / "results.json", "{}")
+write(Path(sys.argv[1]) / "results.json", "{}")
 """
 
 

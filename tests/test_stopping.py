@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -132,3 +134,23 @@ def test_a_disk_that_takes_no_results(server, tmp_path):
     assert told.splitlines()[-1].endswith(": File too large; free the disk or change --results_dir")
     assert "Traceback" not in told
     assert earlier.read_text() == "earlier"
+
+
+LOST = """
+import gc, signal
+from experiments import _stop
+_stop.listen()
+gc.callbacks.append(lambda phase, info: signal.raise_signal(signal.SIGTERM) if phase == "start" else None)
+gc.collect()  # Python prints that it ignores the exception, and goes on
+gc.callbacks.clear()
+try:
+    with _stop.between_epochs_only():
+        print("it goes on")
+except _stop.Stopped as stopped:
+    raise SystemExit(stopped.status)
+"""
+
+
+def test_a_signal_that_came_while_python_collects_garbage_is_not_lost():
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, cwd=studies.ROOT)
+    assert (done.returncode, done.stdout) == (143, ""), done.stderr
