@@ -82,8 +82,8 @@ def check_networks(
 ) -> dict[str, list[LeafCheck]]:
     """The named source of gradients against jax.grad, for each network on its batch: its leaves for all seeds.
 
-    All networks are two programs, what is checked and autodiff: many small programs take three times as long to
-    compile. In one program, XLA would merge what both have in common, and compare it with itself.
+    All networks are two programs, what is checked and autodiff: many small programs take longer to compile. In
+    one program, XLA would merge what both have in common, and compare it with itself.
     """
 
     def candidate(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:

@@ -123,13 +123,13 @@ def copy(saved, tmp_path):
     return tmp_path / "copy"
 
 
-@pytest.mark.parametrize("where", [0, 9, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1])
+@pytest.mark.parametrize("where", [0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1])
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 def test_a_damaged_newest_falls_back_to_the_one_before(copy, where, damage):
     """Wherever a bit is altered, or whatever is cut: the header, the metadata or the arrays."""
     file = copy / "3.safetensors"
     content = bytearray(file.read_bytes())
-    place = where if isinstance(where, int) and where > 1 else min(int(where * len(content)), len(content) - 1)
+    place = int(where * (len(content) - 1))
     content[place] ^= 1
     file.write_bytes(content if damage == "flip" else content[:place])
     found = newest(copy)
@@ -144,7 +144,7 @@ def test_one_that_was_never_finished_is_not_spoken_of(copy):
     assert (newest(copy).about, newest(copy).damaged) == ({"pause": 1}, [])
 
 
-def test_one_of_an_earlier_version_is_told(copy, tmp_path):
+def test_one_of_an_earlier_version_is_told(tmp_path):
     folder = tmp_path / "earlier"
     (folder / "1").mkdir(parents=True)
     (folder / "1.json").write_text("{}")

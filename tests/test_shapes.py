@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Gradients in the shapes that people have: all right, and taken as they are."""
 
 import numpy as np
@@ -9,38 +8,24 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.nn.config import MLPConfig
 
-BODY = """
-    n = len(X)
-    h = np.maximum(X @ W1 + b1, 0)
-    s = h @ W2 + b2
-    p = np.exp(s - s.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    loss = -np.log(p[np.arange(n), y]).mean() + reg * ((W1**2).sum() + (W2**2).sum())
-    p[np.arange(n), y] -= 1
-    d = p / n
-    dh = (d @ W2.T) * (h > 0)
-    W1, b1, W2, b2 = X.T @ dh + 2 * reg * W1, dh.sum(0), h.T @ d + 2 * reg * W2, d.sum(0)
-    return """
-UNPACK = "    W1, b1, W2, b2 = "
-SHAPES = {
-    "data first": ("X, y, params, reg", "(params[k] for k in ('W1', 'b1', 'W2', 'b2'))", "loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)"),
-    "loose arguments": ("X, y, W1, b1, W2, b2, reg", "W1, b1, W2, b2", "loss, dict(dW1=W1, db1=b1, dW2=W2, db2=b2)"),
-    "underscores": ("params, X, y, lambd", "(params[k] for k in ('w_1', 'b_1', 'w_2', 'b_2')); reg = lambd", "{'w_1': W1, 'b_1': b1, 'w_2': W2, 'b_2': b2}"),
-    "counted from 0": ("params, X, y, reg", "(params[k] for k in ('W0', 'b0', 'W1', 'b1'))", "loss, {'W0': W1, 'b0': b1, 'W1': W2, 'b1': b2}"),
-    "weights (out, in)": ("params, X, y, reg", "(params[k] for k in ('W1', 'b1', 'W2', 'b2')); W1, W2 = W1.T, W2.T", "loss, dict(W1=W1.T, b1=b1, W2=W2.T, b2=b2)"),
-    "two lists in a dict": ("params, X, y, reg", "[a for p in zip(params['weights'], params['biases']) for a in p]", "loss, {'weights': [W1, W2], 'biases': [b1, b2]}"),
-    "one-hot labels": ("params, X, y, reg", "(params[k] for k in ('W1', 'b1', 'W2', 'b2')); y = y.argmax(1)", "loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)"),
-    "three results": ("params, X, y, reg", "(params[k] for k in ('W1', 'b1', 'W2', 'b2'))", "loss, dict(W1=W1, b1=b1, W2=W2, b2=b2), p"),
-}  # fmt: skip
+FOUND = dict(
+    zip(_shapes.MISTAKES, ("mask_without_bias", "bias_mean", "l2_ignored", "batch_mean_missing"), strict=True)
+)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_function_of_this_shape(shape):
-    arguments, unpack, result = SHAPES[shape]
-    space = {"np": np}
-    exec(f"def grads({arguments}):\n{UNPACK}{unpack}{BODY}{result}\n", space)
-    report = check_gradients(space["grads"])
+@pytest.mark.parametrize("shape", _shapes.sources())
+def test_a_gradient_of_this_shape(shape):
+    """It is taken as it is: right, and the same with each of the mistakes wrong by that mistake's code."""
+    source = _shapes.sources()[shape]
+    report = check_gradients(_shapes.defined(source))
     assert report.passed, str(report)
+    for mistake, code in FOUND.items():
+        changed = source.replace(*_shapes.MISTAKES[mistake])
+        assert changed != source
+        if shape == "no lambda" and code == "l2_ignored":
+            continue  # nothing is forgotten where there is no lambda
+        report = check_gradients(_shapes.defined(changed))
+        assert (report.passed, report.codes) == (False, [code]), str(report)
 
 
 def test_a_backward_pass_alone_is_refused_with_what_to_write():

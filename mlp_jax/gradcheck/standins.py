@@ -77,6 +77,9 @@ class NotInstalled(ModuleNotFoundError):
     """A missing module is used."""
 
 
+NotInstalled.__name__ = ModuleNotFoundError.__name__  # what messages show is the name that Python's users know
+
+
 def not_installed(module: str) -> NotInstalled:
     """The error where a missing module is used."""
     if BROKEN in module:
