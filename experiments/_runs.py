@@ -204,10 +204,7 @@ def _train(
     runs = _population(config, jobs)
 
     def on_end(number: int, result: Result) -> None:
-        setting, recipe, seed = jobs[number]
         study.unfinished.keep([(runs[number], result)])
-        about = {**setting.label, "learning_rate": recipe.learning_rate, "seed": config.seed + seed}
-        study.record(runs[number], result, **about, protocol=config.protocol)
 
     reached = study.unfinished.reached(runs)
     bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))

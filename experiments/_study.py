@@ -11,14 +11,11 @@ from typing import Any, NamedTuple
 from experiments import _compilation, _lock, _machines
 from experiments._common import Basic, changed, of_result
 from experiments._output import note
-from experiments._records import Records
 from experiments._unfinished import Unfinished
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, unsealed, write
 from mlp_jax.studies import results
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.history import Result
 
 
 class Figure(NamedTuple):
@@ -32,7 +29,7 @@ class Study:
     """One run of an experiment: times it, and writes its results file at the end, or says what was kept.
 
     Until then the folder holds `partial.json`, the finished rows, and `checkpoints`, where the runs of the row in
-    work stand: --resume goes on from both. `runs.jsonl` has a line for every run that ever ended there.
+    work stand: --resume goes on from both.
     """
 
     def __init__(self, name: str, config: Basic) -> None:
@@ -48,7 +45,6 @@ class Study:
             self._take(self.folder)
         self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
         self.unfinished.share()
-        self._records = Records(self.folder / "runs.jsonl", self._environment) if self.writes else None
 
     def _take(self, folder: Path) -> None:
         """Locks the folder, and reads or sets aside what an interrupted run has left."""
@@ -141,11 +137,6 @@ class Study:
 
     def _content(self) -> results.Row:
         return {**self._header(), "rows": self.rows}
-
-    def record(self, run: Run, result: Result, **about: Any) -> None:
-        """Notes a run that has ended, at once: `about` and its outcome, a line of runs.jsonl."""
-        if self._records is not None:
-            self._records.add(self.fingerprint, run, result, about)
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         self.write_file(path, as_json(content))

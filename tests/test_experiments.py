@@ -336,7 +336,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     resumed = rows_of(tmp_path)
     assert resumed[0] == whole[0]
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
-    assert sorted(os.listdir(folder)) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
+    assert sorted(os.listdir(folder)) == [".lock", "accuracy.svg", "results.json"]
 
     (folder / "partial.json").write_text(sealed)
     capsys.readouterr()
