@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _common, _machines, _runs, _study
+from experiments import _common, _machines, _rows, _runs, _study
 from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
@@ -40,7 +40,7 @@ def kept(study: _study.Study) -> bool:
 
 
 def train(
-    config: "Config", study: _study.Study, setting: _runs.Setting, splits: Splits, dataset: data.Dataset
+    config: "Config", study: _study.Study, setting: _rows.Setting, splits: Splits, dataset: data.Dataset
 ) -> None:
     """The study's one row, and the best seed's network as a file."""
     epochs = setting.epochs(len(splits.train.y))
@@ -91,7 +91,7 @@ def in_evaluation_mode(
     return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
 
 
-def over_views(states: list[TrainState], setting: _runs.Setting, splits: Splits) -> results.Row:
+def over_views(states: list[TrainState], setting: _rows.Setting, splits: Splits) -> results.Row:
     """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
     augmentation = setting.recipes[0].augmentation
     if augmentation is None or not (augmentation.crop and augmentation.flip):

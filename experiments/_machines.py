@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import jax
 import numpy as np
@@ -31,9 +31,6 @@ from experiments._output import Output
 from experiments._place import Place, place_of
 from experiments._stop import Stopped
 from mlp_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from experiments._common import Training
 
 MISTAKE, LOST = 2, 3
 BEAT = 1.0  # seconds between signs of life
@@ -193,7 +190,7 @@ def share_array(array: np.ndarray | None) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def job(config: "Training", options: Mapping[str, Any]) -> Iterator[None]:
+def job(config: Any, options: Mapping[str, Any]) -> Iterator[None]:
     """Makes this process part of the job that the flags describe, until the block ends; without --distributed,
     nothing.
 

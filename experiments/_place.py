@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jax._src.clusters import ClusterEnv  # detection is not public, and jax.distributed.initialize waits for all
 
 from mlp_jax.errors import UserError, whole_number
-
-if TYPE_CHECKING:
-    from experiments._common import Training
-
 
 LONGEST_START = 24 * 3600
 """Seconds."""
@@ -36,7 +32,7 @@ class Place:
         return f"process {number} of {self.processes}"
 
 
-def check(flags: "Training") -> None:
+def check(flags: Any) -> None:
     """Raises UserError if the flags contradict each other or are out of range."""
     given = {name: getattr(flags, name) for name in ("coordinator", "num_processes", "process_id")}
     missing = [f"--{name}" for name, value in given.items() if value is None]
@@ -61,7 +57,7 @@ def check(flags: "Training") -> None:
         )
 
 
-def place_of(flags: "Training") -> Place | None:
+def place_of(flags: Any) -> Place | None:
     """This process's place; None without --distributed. Raises UserError if neither flags nor a cluster say it."""
     if not flags.distributed:
         return None

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,33 @@ from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.history import Result
 from mlp_jax.training.step import network
 
-if TYPE_CHECKING:
-    from experiments._runs import Setting
-
 FIRST_LOSSES = 20
+
+
+class Setting(NamedTuple):
+    """One row of a study.
+
+    label: what sets it apart from the study's other settings; the row starts with it.
+    recipes: what to choose from on validation (first seed), usually learning rates; equally long. The first of
+      equally good ones is taken.
+    report: what the report states of this setting, if it does, by the names of the row's quantities.
+    """
+
+    label: dict[str, Any]
+    model: MLPConfig
+    recipes: tuple[TrainConfig, ...]
+    report: dict[str, float] | None = None
+
+    def title(self) -> str:
+        """For the progress bar."""
+        return ", ".join(str(value) for value in self.label.values())
+
+    def epochs(self, examples: int) -> int:
+        """Epochs of one run, the last one perhaps in part."""
+        recipe = self.recipes[0]
+        if recipe.steps is None:
+            return recipe.epochs
+        return math.ceil(recipe.steps / (examples // recipe.batch_size))
 
 
 def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
@@ -27,15 +50,15 @@ def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | No
     return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
 
 
-def validation(result: Result, model: MLPConfig, splits: Splits) -> float:
+def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> float:
     """Accuracy after the last epoch; of the initial network if there was none."""
     if len(result.history.validation_accuracy):
         return float(result.history.validation_accuracy[-1])
     return evaluate(*network(result.state), splits.validation, model).accuracy
 
 
-def row(
-    config: _common.Training, setting: "Setting", recipe: TrainConfig, runs: Sequence[Result], splits: Splits
+def row_of(
+    config: _common.Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits
 ) -> results.Row:
     """What a row says of a setting that was trained with this recipe, seed by seed."""
     return {
@@ -61,7 +84,9 @@ def _measured(
         "diverged": len(runs) - len(finished),
         "seeds": list(finished),
         "parameters": [results.digest(run.state.params) for run in finished.values()],
-        "validation_accuracy": statistics.measured([validation(r, model, splits) for r in finished.values()]),
+        "validation_accuracy": statistics.measured(
+            [validation_accuracy(r, model, splits) for r in finished.values()]
+        ),
         "test_accuracy": statistics.measured(tests),
         "train_loss": statistics.measured([curve["loss"][-1] for curve in curves if curve["loss"]]),
         "images": {name: len(split.y) for name, split in zip(splits._fields, splits, strict=True)},
@@ -94,11 +119,11 @@ def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
     for name in CURVES:
         values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
         parts = [values[start : start + width] for start in range(0, len(values), width)]
-        curves[name] = [round(mean(part), 6) for part in parts]
+        curves[name] = [round(finite_mean(part), 6) for part in parts]
     return curves
 
 
-def mean(values: np.ndarray) -> float:
+def finite_mean(values: np.ndarray) -> float:
     """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
     return float(np.mean(statistics.finite(values)))
 

@@ -1,11 +1,11 @@
 """What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from experiments import _ahead, _common, _rows, _stop, _study
+from experiments._rows import Setting
 from mlp_jax.data.dataset import Splits
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
@@ -21,32 +21,6 @@ from mlp_jax.training.step import Metrics
 
 T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
-
-
-class Setting(NamedTuple):
-    """One row of a study.
-
-    label: what sets it apart from the study's other settings; the row starts with it.
-    recipes: what to choose from on validation (first seed), usually learning rates; equally long. The first of
-      equally good ones is taken.
-    report: what the report states of this setting, if it does, by the names of the row's quantities.
-    """
-
-    label: dict[str, Any]
-    model: MLPConfig
-    recipes: tuple[TrainConfig, ...]
-    report: dict[str, float] | None = None
-
-    def title(self) -> str:
-        """For the progress bar."""
-        return ", ".join(str(value) for value in self.label.values())
-
-    def epochs(self, examples: int) -> int:
-        """Epochs of one run, the last one perhaps in part."""
-        recipe = self.recipes[0]
-        if recipe.steps is None:
-            return recipe.epochs
-        return math.ceil(recipe.steps / (examples // recipe.batch_size))
 
 
 def ready(config: _common.Common, study: _study.Study, normalization: str) -> Splits:
@@ -121,12 +95,12 @@ def measure(
     recipes = setting.recipes
     found = _train(config, study, _jobs(config, setting), splits, bar, observe)
     tried = found[: len(recipes)]
-    scores = [_rows.validation(result, setting.model, splits) for result in tried]
+    scores = [_rows.validation_accuracy(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
     rest = _rest(config, setting, recipes[best])
     runs = [tried[best], *found[len(tried) :], *_train(config, study, rest, splits, bar)]
     row = {
-        **_rows.row(config, setting, recipes[best], runs, splits),
+        **_rows.row_of(config, setting, recipes[best], runs, splits),
         "choice": [
             {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
             for recipe, result, score in zip(recipes, tried, scores, strict=True)
@@ -148,7 +122,7 @@ def measure_together(
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
-        measured.append((_rows.row(config, setting, setting.recipes[0], runs, splits), runs))
+        measured.append((_rows.row_of(config, setting, setting.recipes[0], runs, splits), runs))
     share = round(study.unfinished.row_seconds() / len(settings), 3)
     return [({**row, "seconds": share}, runs) for row, runs in measured]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _runs
+from experiments import _common, _rows
 from experiments._common import option
 from experiments._space import Point, Space
 from mlp_jax.data.dataset import Splits
@@ -150,14 +150,14 @@ def network(config: Config, hidden: int, inputs: int = 3072, classes: int = 10) 
     return MLPConfig(hidden=(hidden,), precision=config.precision, inputs=inputs, classes=classes, **start)
 
 
-def setting(config: Config, splits: Splits, kind: str, point: Point, steps: int | None) -> _runs.Setting:
+def setting(config: Config, splits: Splits, kind: str, point: Point, steps: int | None) -> _rows.Setting:
     """A row to be: `kind` is grid, trial, best or default. Raises UserError for too large a batch."""
     trained = recipe(config, point, steps)
     per_epoch = steps_per_epoch(splits.train, trained)
     taken = trained.epochs * per_epoch if steps is None else steps
     model = network(config, point.hidden, splits.train.x.shape[1])
     label = {"kind": kind, **point._asdict(), "steps": taken}
-    return _runs.Setting(label, model, (trained,), _report(config, kind, taken))
+    return _rows.Setting(label, model, (trained,), _report(config, kind, taken))
 
 
 def _report(config: Config, kind: str, steps: int) -> dict[str, float] | None:

@@ -163,9 +163,9 @@ def run(config: Config) -> bool:
     splits = _runs.ready(config, study, "standardize")
     dataset = config.load()
 
-    def setting(name: str, recipe: Recipe) -> _runs.Setting:
+    def setting(name: str, recipe: Recipe) -> _rows.Setting:
         model, training = fitted(recipe, dataset, len(splits.train.y))
-        return _runs.Setting({"variation": name, "kind": _kind(name)}, model, (training,))
+        return _rows.Setting({"variation": name, "kind": _kind(name)}, model, (training,))
 
     settings = [setting(name, recipe) for name, recipe in recipes(config).items()]
     missing = [s for s in settings if _rows.find(study.rows, s.label) is None]

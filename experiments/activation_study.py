@@ -163,7 +163,7 @@ def run(config: Config) -> bool:
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [
-        _runs.Setting(label, network(config, label, inputs), recipes, report(config, label))
+        _rows.Setting(label, network(config, label, inputs), recipes, report(config, label))
         for label in labels(config)
     ]
     _runs.run_settings(config, study, settings, splits)

@@ -159,15 +159,15 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     )
 
 
-def setting(config: Config, dataset: data.Dataset, splits: Splits) -> _runs.Setting:
+def setting(config: Config, dataset: data.Dataset, splits: Splits) -> _rows.Setting:
     """What is trained: the recipe that is named, or the protocol's, with each of its learning rates."""
     if config.chosen is not None:
         model, training = fitted(config.chosen, dataset, len(splits.train.y))
-        return _runs.Setting({"name": config.recipe}, model, (training,), report(config))
+        return _rows.Setting({"name": config.recipe}, model, (training,), report(config))
     model = network(config, splits.train.x.shape[1])
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
     label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
-    return _runs.Setting(label, model, recipes, report(config))
+    return _rows.Setting(label, model, recipes, report(config))
 
 
 def run(config: Config) -> bool:

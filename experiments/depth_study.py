@@ -123,7 +123,7 @@ def run(config: Config) -> bool:
     splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [
-        _runs.Setting(
+        _rows.Setting(
             {"layers": layers, "hidden": config.hidden, "init": init},
             network(config, init, layers, inputs),
             recipes,

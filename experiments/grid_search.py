@@ -86,7 +86,7 @@ def _search(config: Config, study: _study.Study, tried: Sequence[Point], splits:
     first = dataclasses.replace(config, seeds=1)
     kind = "grid" if kind_of_search(config) == "grid" else "trial"
     settings = [setting(first, splits, kind, point, steps) for steps in lengths(config) for point in tried]
-    groups: dict[tuple[int, ...], list[_runs.Setting]] = {}
+    groups: dict[tuple[int, ...], list[_rows.Setting]] = {}
     for one in settings:
         if _rows.find(study.rows, one.label) is None:
             shape = tuple(one.label[name] for name in ("steps", "hidden", "batch_size"))
@@ -126,7 +126,7 @@ def _measure_best(config: Config, study: _study.Study, best: Point, splits: Spli
 
 def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
     """Of one run: the loss in means over THIN steps; accuracy of the last minibatch of each epoch."""
-    losses = [_rows.mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
+    losses = [_rows.finite_mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
     ends = [*range(per_epoch, len(history.accuracy), per_epoch), len(history.accuracy)]
     return {
         "loss": [round(loss, 5) for loss in losses],

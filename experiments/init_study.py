@@ -148,10 +148,10 @@ def recipe(config: Config, optimizer: str) -> TrainConfig:
     )
 
 
-def _settings(config: Config, splits: Splits) -> list[_runs.Setting]:
+def _settings(config: Config, splits: Splits) -> list[_rows.Setting]:
     inputs = splits.train.x.shape[1]
     return [
-        _runs.Setting(
+        _rows.Setting(
             {"init": init, "optimizer": optimizer, "layers": layers},
             network(config, init, layers, inputs),
             (recipe(config, optimizer),),
@@ -181,7 +181,7 @@ def check(config: Config) -> None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
-def _row(config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
+def _row(config: Config, study: _study.Study, setting: _rows.Setting, splits: Splits, bar: Any) -> results.Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
     observe = _norms.observer(batch, setting.model, config.gradient)
