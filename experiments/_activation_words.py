@@ -5,9 +5,9 @@ from typing import Any
 
 from experiments import _factors
 from experiments._factors import BEST, DROPOUT
-from experiments._study import Figure
 from mlp_jax import text
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.plots import activation_study as plots
 
 

@@ -44,13 +44,13 @@ def contender_of(name: str, workload: str, folder: Path) -> Any:
 
 
 def settings(name: str, workload: str) -> None:
-    """What must be set before jax starts its backend, as `_launch.launch` does for users."""
+    """What must be set before jax starts its backend, as `command.launch` does for users."""
     if MODULES[name] != "_bench_ours":
         return
-    from experiments import _compilation
+    from mlp_jax.studies import compilation
 
     # a product alone is fastest on one device with all cores
-    _compilation.set_up_devices(1 if workload == "peak" else _compilation.MOST_CPU_DEVICES)
+    compilation.set_up_devices(1 if workload == "peak" else compilation.MOST_CPU_DEVICES)
 
 
 def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:

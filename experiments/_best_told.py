@@ -1,19 +1,20 @@
 """What `best_model` tells of its results: figures, the finding, the table. Pure functions of results.json."""
 
-from experiments import _rows, _study
 from mlp_jax import text
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.studies.rows import dataset_name
 
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
 REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
 
 
-def figures(content: results.Row) -> dict[str, _study.Figure]:
+def figures(content: results.Row) -> dict[str, Figure]:
     """The figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
     found = {
-        "training_curves.svg": _study.Figure(
+        "training_curves.svg": Figure(
             plots.training_curves(row),
             "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
             "deviation. Training is the mean over the epoch's minibatches, before their updates."
@@ -22,7 +23,7 @@ def figures(content: results.Row) -> dict[str, _study.Figure]:
     }
     if "confusion" in content:
         counts = content["confusion"]["counts"]
-        found["confusion_matrix.svg"] = _study.Figure(
+        found["confusion_matrix.svg"] = Figure(
             plots.confusion_matrix(counts, content["classes"]),
             f"Of the test images of each class (all {sum(map(sum, counts)):,}), the percentage that seed "
             f"{row['model']['seed']}'s network takes for each class; right answers are on the diagonal.",
@@ -36,7 +37,7 @@ def _published(row: results.Row) -> bool:
 
 def finding(content: results.Row) -> str:
     """What came out, in one or two sentences."""
-    row, name = content["rows"][0], _rows.dataset_name(content)
+    row, name = content["rows"][0], dataset_name(content)
     many = len(row["seeds"])
     if not many:
         return f"On {name} none of {row['diverged']} runs finished: all diverged."

@@ -5,13 +5,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _common, _machines, _rows, _runs, _study
 from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import machines, options, results, statistics
+from mlp_jax.studies.folder import Study
+from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.runs import compiled, measure
 from mlp_jax.training import saved_model
 from mlp_jax.training.evaluate import evaluate, on_device
 from mlp_jax.training.step import TrainState
@@ -24,7 +26,7 @@ NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 FILE = "model.safetensors"
 
 
-def kept(study: _study.Study) -> bool:
+def kept(study: Study) -> bool:
     """Whether a resumed study has its row, and the model that belongs to it; a row without it is dropped."""
     found = bool(study.rows)
     if found and study.writes and (saved := study.rows[0]["model"]) is not None:
@@ -33,20 +35,18 @@ def kept(study: _study.Study) -> bool:
             found = results.sha256(content) == saved["sha256"]
         except UserError:
             found = False
-    found = bool(_machines.share(found))
+    found = bool(machines.share(found))
     if not found:
         study.rows.clear()
     return found
 
 
-def train(
-    config: "Config", study: _study.Study, setting: _rows.Setting, splits: Splits, dataset: data.Dataset
-) -> None:
+def train(config: "Config", study: Study, setting: Setting, splits: Splits, dataset: data.Dataset) -> None:
     """The study's one row, and the best seed's network as a file."""
     epochs = setting.epochs(len(splits.train.y))
-    with _common.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
-        for one in _runs.compiled(config, [setting], splits):
-            row, runs = _runs.measure(config, study, one, splits, bar)
+    with options.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
+        for one in compiled(config, [setting], splits):
+            row, runs = measure(config, study, one, splits, bar)
     states = [runs[seed - config.seed].state for seed in row["seeds"]]
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, states, setting.model, splits, dataset)
@@ -91,7 +91,7 @@ def in_evaluation_mode(
     return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
 
 
-def over_views(states: list[TrainState], setting: _rows.Setting, splits: Splits) -> results.Row:
+def over_views(states: list[TrainState], setting: Setting, splits: Splits) -> results.Row:
     """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
     augmentation = setting.recipes[0].augmentation
     if augmentation is None or not (augmentation.crop and augmentation.flip):

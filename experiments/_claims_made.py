@@ -5,8 +5,8 @@ claim is about were not run.
 """
 
 from experiments import depth_study
-from experiments._claim import REMARK, Claim, Judge, Missing, accuracy, compared, one, quantity, several
 from mlp_jax.studies import statistics
+from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing, accuracy, compared, one, quantity, several
 from mlp_jax.studies.results import Row
 
 Q2, Q3, Q4 = (

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from experiments import _rows
 from mlp_jax.nn.config import BATCH_NORMS
 from mlp_jax.studies import statistics
 from mlp_jax.studies.results import Row
+from mlp_jax.studies.rows import find
 
 LABEL = ("hidden", "activation", "batch_norm", "dropout")
 FACTORS = {
@@ -77,7 +77,7 @@ def value_name(row: Mapping[str, Any], name: str) -> str:
 
 def path_rows(rows: Sequence[Row]) -> dict[str, Row]:
     """The rows of the path that are there, by what each of its steps changes."""
-    found = [row for step in path(rows[0]) if (row := _rows.find(rows, step)) is not None]
+    found = [row for step in path(rows[0]) if (row := find(rows, step)) is not None]
     names, before = {}, None
     for row in found:
         changed = [key for key in LABEL if before is None or row[key] != before[key]]

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments._study import Figure
 from mlp_jax import data
+from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.saved_model import Model

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import optax
 
-from experiments import _ahead, _common
 from mlp_jax import data, text
 from mlp_jax.data.pixels import normalize
 from mlp_jax.gradcheck.comparison import (
@@ -24,7 +23,7 @@ from mlp_jax.nn import activations, losses
 from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.model import Params
-from mlp_jax.studies import results
+from mlp_jax.studies import ahead, options, results
 from mlp_jax.training.augment import mixup
 
 EQUATIONS = "equations 1 to 13"
@@ -106,7 +105,7 @@ def check_networks(
 
 
 def all_checks(
-    config: _common.Common, batch: data.Split, classes: int
+    config: options.Common, batch: data.Split, classes: int
 ) -> Iterator[tuple[str, str, list[LeafCheck]]]:
     """(case, dtype, its leaves) for the equations and for every architecture, all seeds together."""
     seeds = range(config.seed, config.seed + config.seeds)
@@ -120,18 +119,18 @@ def all_checks(
             batches = {name: SOFTENED[name](given, classes) if name in SOFTENED else given for name in networks}
             return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)
 
-    with ThreadPoolExecutor(_ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
+    with ThreadPoolExecutor(ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
         for dtype, found in zip(DTYPES, pool.map(check, DTYPES), strict=True):
             for name, checks in found.items():
                 yield name, dtype, checks
 
 
-def check_all(config: _common.Common, dataset: data.Dataset) -> list[results.Row]:
+def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row]:
     """One row per leaf of every case and dtype, on examples of the dataset."""
     splits = normalize(config.split(dataset), "standardize", dtype=np.float64)
     batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
     rows: list[results.Row] = []
-    with _common.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
+    with options.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
         for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
             rows += [{**_row(name, dtype, check), "data_fingerprint": dataset.fingerprint} for check in checks]
             bar.update()

@@ -12,17 +12,20 @@ from typing import Any
 
 import jinja2
 
-from experiments import _claim, _claims, _rows, gradient_check
-from experiments._keep import Job
+from experiments import gradient_check
 from experiments._page_figures import figure
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.claims import PROTOCOLS, REMARK
+from mlp_jax.studies.keep import Job
+from mlp_jax.studies.rows import dataset_name
+from mlp_jax.studies.verdicts import summary, tally
 
 PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
     statistics.WITHIN_NOISE: ("open", "≈"),
-    _claim.REMARK: ("none", "i"),
+    REMARK: ("none", "i"),
 }
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?±.*| ?%| \[.*\])?|-|")
 
@@ -39,16 +42,16 @@ def page(
         by_study.setdefault(job.name, []).append(_part(job, row, contents[job.protocol, job.name]))
     modules = {job.name: job.module for job in jobs}
     return {
-        "dataset": _rows.dataset_name(next(iter(contents.values()))),
+        "dataset": dataset_name(next(iter(contents.values()))),
         "scale": content["config"]["scale"],
         "seeds": content["config"]["seeds"],
-        "summary": _claims.summary(content["claims"]),
+        "summary": summary(content["claims"]),
         "tallies": [
             {
                 "title": PROTOCOL_NAMES[protocol],
-                "counts": list(_claims.tally(content["claims"], protocol).items()),
+                "counts": list(tally(content["claims"], protocol).items()),
             }
-            for protocol in _claim.PROTOCOLS
+            for protocol in PROTOCOLS
         ],
         "groups": _grouped(content["claims"]),
         "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
@@ -94,7 +97,7 @@ def _part(job: Job, row: results.Row, content: results.Row) -> Page:
         "command": command(job.name, job.module.Config, content["config"], job.config.results_dir),
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
-        "dataset": _rows.dataset_name(content),
+        "dataset": dataset_name(content),
     }
 
 

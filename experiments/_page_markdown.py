@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments import _claim
 from mlp_jax.studies import results
+from mlp_jax.studies.claims import PROTOCOLS
 from mlp_jax.text import table
 
 Page = dict[str, Any]
@@ -60,6 +60,4 @@ def claim_tables(claims: list[results.Row]) -> Iterator[str]:
 
 
 def _cells(claim: results.Row) -> list[str]:
-    return [
-        cell for protocol in _claim.PROTOCOLS for cell in (claim[protocol]["text"], claim[protocol]["verdict"])
-    ]
+    return [cell for protocol in PROTOCOLS for cell in (claim[protocol]["text"], claim[protocol]["verdict"])]

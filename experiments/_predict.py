@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from experiments import _common
 from mlp_jax import text
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, write
-from mlp_jax.studies import results
+from mlp_jax.studies import options, results
 from mlp_jax.training import saved_model
 from mlp_jax.training.saved_model import printable
 
@@ -195,7 +194,7 @@ def _write(
     )
     content = {
         "study": "best_model_predictions",
-        "config": _common.of_result(config),
+        "config": options.of_result(config),
         "environment": environment,
         "model": dataclasses.asdict(model.about),
         "rows": rows,

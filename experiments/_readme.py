@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import _claim, _claims, _mutants, _page_markdown, _shapes, ablation, reproduce, speedrun
+from experiments import _mutants, _page_markdown, _shapes, ablation, reproduce, speedrun
+from experiments._claims_made import CLAIMS
 from mlp_jax.files import write
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.claims import REMARK
+from mlp_jax.studies.verdicts import judged, summary
 from mlp_jax.text import table
 from mlp_jax.training import recipes
 
@@ -124,15 +127,15 @@ def claims() -> str:
     """The claims of Questions 3 and 4 with ours beside them, judged anew from the studies' results."""
     jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS))))
     contents = _beside({job.folder: job.protocol for job in jobs})
-    judged = _claims.judged({(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)})
-    equations = [c["clean"]["verdict"] for c in judged if c["once"] and c["clean"]["verdict"] != _claim.REMARK]
+    told = judged({(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)}, CLAIMS)
+    equations = [c["clean"]["verdict"] for c in told if c["once"] and c["clean"]["verdict"] != REMARK]
     right = equations.count(statistics.REPRODUCED)
     made = results.read_sealed(RESULTS / "reproduce" / "results.json")
     return "\n\n".join(
         [
-            f"{_claims.summary(judged)} That includes Question 2: {right} of its {len(equations)} equations agree "
+            f"{summary(told)} That includes Question 2: {right} of its {len(equations)} equations agree "
             "with `jax.grad`.",
-            *_page_markdown.claim_tables([claim for claim in judged if not claim["once"]]),
+            *_page_markdown.claim_tables([claim for claim in told if not claim["once"]]),
             f"- {_made_by(made, sum(row['seconds'] for row in made['rows']))}",
         ]
     )

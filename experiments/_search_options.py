@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _rows
-from experiments._common import option
 from experiments._space import Point, Space
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import options
+from mlp_jax.studies.options import option
+from mlp_jax.studies.rows import Setting
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 
 DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
@@ -18,7 +19,7 @@ SEARCHES = ("grid", "random")
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(options.Training):
     """Options of the search; None takes the value of the protocol and the dataset."""
 
     search: str | None = option(None, "grid or random; default grid if published, random if clean")
@@ -97,17 +98,17 @@ def _text(config: Config, name: str) -> str:
 
 
 def _wholes(config: Config, name: str) -> tuple[int, ...]:
-    return _common.distinct(f"--{name}", _common.whole_numbers(f"--{name}", _text(config, name), 1))
+    return options.distinct(f"--{name}", options.whole_numbers(f"--{name}", _text(config, name), 1))
 
 
 def _reals(config: Config, name: str) -> tuple[float, ...]:
     """The values of a list, or the two ends of a range."""
     text = _text(config, name)
-    values = _common.real_numbers(f"--{name}", text)
+    values = options.real_numbers(f"--{name}", text)
     if not name.endswith("_range"):
         for value in values:
             in_range(f"--{name}", value, 0, open_low=name == "learning_rate")
-        return _common.distinct(f"--{name}", values)
+        return options.distinct(f"--{name}", values)
     if not (len(values) == 2 and 0 < values[0] < values[1] < float("inf")):
         raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {text!r}")
     return values
@@ -150,14 +151,14 @@ def network(config: Config, hidden: int, inputs: int = 3072, classes: int = 10) 
     return MLPConfig(hidden=(hidden,), precision=config.precision, inputs=inputs, classes=classes, **start)
 
 
-def setting(config: Config, splits: Splits, kind: str, point: Point, steps: int | None) -> _rows.Setting:
+def setting(config: Config, splits: Splits, kind: str, point: Point, steps: int | None) -> Setting:
     """A row to be: `kind` is grid, trial, best or default. Raises UserError for too large a batch."""
     trained = recipe(config, point, steps)
     per_epoch = steps_per_epoch(splits.train, trained)
     taken = trained.epochs * per_epoch if steps is None else steps
     model = network(config, point.hidden, splits.train.x.shape[1])
     label = {"kind": kind, **point._asdict(), "steps": taken}
-    return _rows.Setting(label, model, (trained,), _report(config, kind, taken))
+    return Setting(label, model, (trained,), _report(config, kind, taken))
 
 
 def _report(config: Config, kind: str, steps: int) -> dict[str, float] | None:
@@ -182,7 +183,7 @@ def check(config: Config) -> None:
     if getattr(config, ignored) is not None:
         raise UserError(f"--{ignored} is not for --protocol={config.protocol}: leave it out, or change --protocol")
     if config.trials is not None:
-        whole_number("--trials", config.trials, 1, _common.MOST_RUNS)
+        whole_number("--trials", config.trials, 1, options.MOST_RUNS)
     if config.epochs is not None:
         whole_number("--epochs", config.epochs, 1)
     for point in points(config):

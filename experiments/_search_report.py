@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments._study import Figure
 from mlp_jax import text
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.plots import grid_search as plots
 
 Row = results.Row

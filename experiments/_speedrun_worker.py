@@ -26,18 +26,17 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     import jax
 
-    from experiments import _compilation
     from experiments.speedrun import PARTS, Config, chosen
     from mlp_jax import data
-    from mlp_jax.studies import results
+    from mlp_jax.studies import compilation, results
     from mlp_jax.training import step as train
     from mlp_jax.training.config import hyper_from
     from mlp_jax.training.evaluate import evaluate, on_device
     from mlp_jax.training.recipes import fitted
 
     config = Config(**job["config"])
-    _compilation.set_up()
-    _compilation.devices()
+    compilation.set_up()
+    compilation.devices()
     marks.append(time.perf_counter())
 
     dataset = config.load()

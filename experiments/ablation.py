@@ -18,13 +18,14 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from experiments import _common, _launch, _rows, _runs, _study
-from experiments._common import option
-from experiments._study import Figure
 from mlp_jax import data, text
 from mlp_jax.errors import UserError, one_of, whole_number
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import command, options, results, statistics
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import activation_study as plots
+from mlp_jax.studies.rows import Setting, find
+from mlp_jax.studies.runs import compiled, measure, ready
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "Past the report: what each ingredient of a recipe is worth"
@@ -96,7 +97,7 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(options.Training):
     """Options of the ablation."""
 
     PROTOCOLS = ("clean",)
@@ -113,7 +114,7 @@ class Config(_common.Training):
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The one on which recipes are chosen; validation images stand where test images would."""
-        validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else _common.SMALL_VALIDATION
+        validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else options.SMALL_VALIDATION
         splits = data.split(dataset, validation=min(validation, len(dataset.train_labels) // 2))
         return splits._replace(test=splits.validation)
 
@@ -145,7 +146,7 @@ def names(config: Config) -> list[str]:
     chosen = config.variations.split(",")
     for name in chosen:
         one_of("variation", name, VARIATIONS)
-    return list(_common.distinct("--variations", tuple(chosen)))
+    return list(options.distinct("--variations", tuple(chosen)))
 
 
 def check(config: Config) -> None:
@@ -159,24 +160,24 @@ def check(config: Config) -> None:
 def run(config: Config) -> bool:
     """Trains the base and every variation, prints the table, writes results.json; True if no run diverged."""
     check(config)
-    study = _study.Study("ablation", config)
-    splits = _runs.ready(config, study, "standardize")
+    study = Study("ablation", config)
+    splits = ready(config, study, "standardize")
     dataset = config.load()
 
-    def setting(name: str, recipe: Recipe) -> _rows.Setting:
+    def setting(name: str, recipe: Recipe) -> Setting:
         model, training = fitted(recipe, dataset, len(splits.train.y))
-        return _rows.Setting({"variation": name, "kind": _kind(name)}, model, (training,))
+        return Setting({"variation": name, "kind": _kind(name)}, model, (training,))
 
     settings = [setting(name, recipe) for name, recipe in recipes(config).items()]
-    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
-    with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
-        for one in _runs.compiled(config, missing, splits):
-            row, _ = _runs.measure(config, study, one, splits, bar)
+    missing = [s for s in settings if find(study.rows, s.label) is None]
+    with options.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
+        for one in compiled(config, missing, splits):
+            row, _ = measure(config, study, one, splits, bar)
             kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
             kept["images"] = {name: count for name, count in row["images"].items() if name != "test"}
             study.add({**kept, "name": config.recipe, "network": asdict(one.model)})
     more = {"comparisons": comparisons(study.rows)}
-    content = {"config": _common.of_result(config), "rows": study.rows, **more}
+    content = {"config": options.of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
     print(finding(content))
@@ -263,4 +264,4 @@ def table(rows: Sequence[results.Row]) -> str:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

@@ -24,13 +24,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from experiments import _common, _factors, _launch, _rows, _runs, _study
+from experiments import _factors
 from experiments._activation_words import figures, finding, table
-from experiments._common import option
 from mlp_jax import data
 from mlp_jax.errors import in_range, one_of, whole_number
 from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
+from mlp_jax.studies import command, options
+from mlp_jax.studies.folder import Study
+from mlp_jax.studies.options import option
+from mlp_jax.studies.rows import Setting, edge_notes
+from mlp_jax.studies.runs import ready, run_settings
 from mlp_jax.training.config import TrainConfig
 
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]  # what the report page asks for
@@ -55,7 +59,7 @@ SHAPES = {"cifar10": (3, 400, "50,200,400"), "digits": (2, 50, "20,50,100"), "sy
 
 
 @dataclass(frozen=True)
-class Config(_common.Tuned):
+class Config(options.Tuned):
     """Options of the activation study; None takes the protocol's or the dataset's value."""
 
     activations: str = option(",".join(ACTIVATIONS), "activations to compare, with commas")
@@ -104,10 +108,10 @@ def labels(config: Config) -> list[dict[str, Any]]:
         return ",".join([str(units)] * layers)
 
     values: dict[str, list[Any]] = {
-        "hidden": [hidden(n) for n in _common.whole_numbers("--widths", widths, 1)],
+        "hidden": [hidden(n) for n in options.whole_numbers("--widths", widths, 1)],
         "activation": config.activations.split(","),
         "batch_norm": config.batch_norms.split(","),
-        "dropout": list(_common.real_numbers("--dropouts", config.dropouts)),
+        "dropout": list(options.real_numbers("--dropouts", config.dropouts)),
     }
     centre = {
         "hidden": hidden(width),
@@ -147,7 +151,7 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
         optimizer="adam",
         learning_rate=learning_rate,
         weight_decay=config.weight_decay if config.weight_decay is not None else 1e-3 if published else 0.0,
-        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
         epochs=epochs,
         decay=decay if config.decay is None else config.decay,
         validate_in_training_mode=published,
@@ -159,19 +163,18 @@ def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(usual_rates(config)))
-    study = _study.Study("activation_study", config)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
+    study = Study("activation_study", config)
+    splits = ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [
-        _rows.Setting(label, network(config, label, inputs), recipes, report(config, label))
-        for label in labels(config)
+        Setting(label, network(config, label, inputs), recipes, report(config, label)) for label in labels(config)
     ]
-    _runs.run_settings(config, study, settings, splits)
+    run_settings(config, study, settings, splits)
     more = {"comparisons": _factors.comparisons(study.rows), "verdicts": _factors.verdicts(study.rows)}
-    content = {"config": _common.of_result(config), "rows": study.rows, **more}
+    content = {"config": options.of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
-    for note in _rows.edge_notes(study.rows, _factors.name):
+    for note in edge_notes(study.rows, _factors.name):
         print(note)
     print(finding(content))
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -183,11 +186,11 @@ def check(config: Config) -> None:
     for name, valid in {"activations": ACTIVATIONS, "batch_norms": BATCH_NORMS}.items():
         for part in getattr(config, name).split(","):
             one_of(name[:-1], part, valid)
-        _common.distinct(f"--{name}={getattr(config, name)}", tuple(getattr(config, name).split(",")))
-    for rate in _common.distinct("--dropouts", _common.real_numbers("--dropouts", config.dropouts)):
+        options.distinct(f"--{name}={getattr(config, name)}", tuple(getattr(config, name).split(",")))
+    for rate in options.distinct("--dropouts", options.real_numbers("--dropouts", config.dropouts)):
         in_range("--dropouts", rate, 0, 1, open_high=True)
-    _common.distinct("--widths", _common.whole_numbers("--widths", shape(config)[2], 1))
-    for name, most in {"width": None, "hidden_layers": _common.MOST_LAYERS - 1, "batch_size": None}.items():
+    options.distinct("--widths", options.whole_numbers("--widths", shape(config)[2], 1))
+    for name, most in {"width": None, "hidden_layers": options.MOST_LAYERS - 1, "batch_size": None}.items():
         if getattr(config, name) is not None:
             whole_number(f"--{name}", getattr(config, name), 1, most)
     for label in labels(config):
@@ -202,4 +205,4 @@ def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

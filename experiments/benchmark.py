@@ -24,13 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_measure, _common, _launch, _study, _workloads
+from experiments import _bench_measure, _workloads
 from experiments._bench_worker import MODULES
-from experiments._common import option
 from mlp_jax import data, text
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.studies import results
+from mlp_jax.studies import command, options, results
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import benchmark as plots
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
@@ -39,7 +40,7 @@ MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
-class Config(_common.Basic):
+class Config(options.Basic):
     """Options of the benchmark."""
 
     workloads: str = option(
@@ -77,14 +78,14 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
-        _common.distinct("--population_sizes", sizes)
+        sizes = options.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
+        options.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
 
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
-    study = _study.Study(STUDY, config)
+    study = Study(STUDY, config)
     # several processes share a GPU's memory
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     dataset = config.load()
@@ -98,7 +99,7 @@ def run(config: Config) -> bool:
             f"a workload has batches of {largest}, and {config.dataset} only {examples} images: leave it out"
         )
     contenders = config.names("contenders")
-    with tempfile.TemporaryDirectory() as name, _common.progress(len(loads), "workload") as bar:
+    with tempfile.TemporaryDirectory() as name, options.progress(len(loads), "workload") as bar:
         folder = Path(name)
         _workloads.write_data(folder, splits.train)
         machine, busy = _bench_measure.peaks(contenders, folder, config.repeats)
@@ -123,15 +124,15 @@ def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row)
     return {**row, "fraction_of_peak": share}
 
 
-def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _study.Figure]:
+def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
     """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
     return {
-        "roofline.svg": _study.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": _study.Figure(plots.throughput(rows), "Speed against the number of networks."),
+        "roofline.svg": Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": Figure(plots.throughput(rows), "Speed against the number of networks."),
     }
 
 
@@ -196,4 +197,4 @@ def sentences(config: Config, rows: list[results.Row], machine: results.Row, bus
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

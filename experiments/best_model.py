@@ -32,14 +32,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _common, _inspect, _launch, _predict, _rows, _runs, _study
+from experiments import _inspect, _predict
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._best_trained import FILE, NORMALIZATION, kept, train
-from experiments._common import option
 from mlp_jax import data
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError, one_of, user_path, whole_number
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import command, options
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.options import option
+from mlp_jax.studies.rows import Setting, edge_notes
+from mlp_jax.studies.runs import ready
 from mlp_jax.training import saved_model
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.recipes import HELD_OUT, RECIPES, Recipe, fitted
@@ -58,7 +62,7 @@ OF_RECIPES = (
 
 
 @dataclass(frozen=True)
-class Config(_common.Tuned):
+class Config(options.Tuned):
     """Options of the best model; None takes the protocol's value."""
 
     recipe: str | None = option(
@@ -126,7 +130,7 @@ class Config(_common.Tuned):
 
 def widths(config: Config) -> tuple[int, ...]:
     """Of the hidden layers."""
-    return _common.whole_numbers("--hidden", config.hidden, 1)
+    return options.whole_numbers("--hidden", config.hidden, 1)
 
 
 def network(config: Config, inputs: int = 3072, classes: int = 10) -> MLPConfig:
@@ -151,7 +155,7 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
         learning_rate=learning_rate,
         l2=config.l2 if config.l2 is not None else 0.0 if published else 1e-3,
         weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
         epochs=config.epochs if config.epochs is not None else 10 if published else 12,
         decay=config.decay if config.decay is not None else 0.95 if published else 0.75,
         validate_in_training_mode=published,
@@ -159,15 +163,15 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     )
 
 
-def setting(config: Config, dataset: data.Dataset, splits: Splits) -> _rows.Setting:
+def setting(config: Config, dataset: data.Dataset, splits: Splits) -> Setting:
     """What is trained: the recipe that is named, or the protocol's, with each of its learning rates."""
     if config.chosen is not None:
         model, training = fitted(config.chosen, dataset, len(splits.train.y))
-        return _rows.Setting({"name": config.recipe}, model, (training,), report(config))
+        return Setting({"name": config.recipe}, model, (training,), report(config))
     model = network(config, splits.train.x.shape[1])
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES[config.optimizer]))
     label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
-    return _rows.Setting(label, model, recipes, report(config))
+    return Setting(label, model, recipes, report(config))
 
 
 def run(config: Config) -> bool:
@@ -175,20 +179,20 @@ def run(config: Config) -> bool:
     if config.predict:
         return _predict.run(config, model_file(config))
     check(config)
-    study = _study.Study("best_model", config)
+    study = Study("best_model", config)
     _predict.refuse_folder(study.folder / FILE)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
+    splits = ready(config, study, NORMALIZATION[config.protocol])
     dataset = config.load()  # every process, as they wait for one another
     if not kept(study):
         train(config, study, setting(config, dataset, splits), splits, dataset)
     row = study.rows[0]
-    shown: dict[str, _study.Figure] = {}
+    shown: dict[str, Figure] = {}
     more: dict[str, Any] = {}
     if study.writes and row["model"] is not None:
         more, shown = _inspect.shown(dataset, saved_model.load(study.folder / FILE))
     path = study.finish(figures({"rows": study.rows, **more}) | shown, **more)
     print(table(study.rows))
-    for note in _rows.edge_notes(study.rows, lambda row: "the best model"):
+    for note in edge_notes(study.rows, lambda row: "the best model"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     if config.chosen is not None and config.dataset == "cifar10" and config.epochs is None:
@@ -232,4 +236,4 @@ def report(config: Config) -> dict[str, float] | None:
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

@@ -20,15 +20,16 @@ On the digits, the default, it takes about 20 seconds and every depth ends above
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _launch, _rows, _runs, _study
-from experiments._common import option
 from experiments._depth import comparison_table, comparisons, finding
-from experiments._study import Figure
 from mlp_jax import text
 from mlp_jax.errors import UserError, one_of, whole_number
 from mlp_jax.nn.config import INITS, MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.studies import command, options, results
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import depth_study as plots
+from mlp_jax.studies.rows import Setting, edge_notes
+from mlp_jax.studies.runs import ready, run_settings
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 
 TITLE = "Depth: are deeper plain networks better?"
@@ -45,7 +46,7 @@ __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 
 @dataclass(frozen=True)
-class Config(_common.Tuned):
+class Config(options.Tuned):
     """Options of the depth study; None takes the protocol's value."""
 
     layers: str = option("2,3,4,5", "depths to compare: hidden layers + 1, with commas")
@@ -72,7 +73,7 @@ class Config(_common.Tuned):
 
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists, each at least 1 (softmax regression)."""
-    return _common.whole_numbers("--layers", config.layers, 1, _common.MOST_LAYERS)
+    return options.whole_numbers("--layers", config.layers, 1, options.MOST_LAYERS)
 
 
 def inits(config: Config) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
         learning_rate=learning_rate,
         l2=config.l2 if config.l2 is not None else 0.0 if published else 3e-3,
         weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
         epochs=config.epochs if config.epochs is not None else 10 if published else 12,
         decay=config.decay if config.decay is not None else 0.95 if published else 0.75,
         validate_in_training_mode=published,
@@ -119,11 +120,11 @@ def run(config: Config) -> bool:
     """Trains every depth, prints the table, writes results.json; True if no run diverged."""
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
-    study = _study.Study("depth_study", config)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
+    study = Study("depth_study", config)
+    splits = ready(config, study, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [
-        _rows.Setting(
+        Setting(
             {"layers": layers, "hidden": config.hidden, "init": init},
             network(config, init, layers, inputs),
             recipes,
@@ -132,13 +133,13 @@ def run(config: Config) -> bool:
         for init in inits(config)
         for layers in depths(config)
     ]
-    _runs.run_settings(config, study, settings, splits)
+    run_settings(config, study, settings, splits)
     compared = comparisons(study.rows)
     path = study.finish(figures({"rows": study.rows}), comparisons=compared)
     print(table(study.rows))
     if compared:
         print(f"\n{comparison_table(compared)}\n")
-    for note in _rows.edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
+    for note in edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     return all(row["status"] == "finished" for row in study.rows)
@@ -202,4 +203,4 @@ def _cells(row: results.Row) -> list[str]:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

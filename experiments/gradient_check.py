@@ -20,9 +20,7 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study
-from experiments._common import option
-from experiments._study import Figure
+from experiments import _mutants, _own_gradients
 from mlp_jax import gradcheck
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of
@@ -33,7 +31,9 @@ from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.studies import command, options, results, two_sources
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import gradient_check as plots
 
 TITLE = "Gradients: are the equations of Question 2 right?"
@@ -55,7 +55,7 @@ BELONGS = {
 
 
 @dataclass(frozen=True)
-class Config(_common.Common):
+class Config(options.Common):
     """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
@@ -88,7 +88,7 @@ class Config(_common.Common):
         in_range("timeout", self.timeout, 0, 1e6, open_low=True)
         self.network(7, 4)
         if self.compare is not None:
-            _compare.sources(self.compare)
+            two_sources.sources(self.compare)
         if self.compare is not None and self.target is not None:
             raise UserError("--target and --compare are two jobs: give one of them")
         if self.target is not None:
@@ -102,7 +102,7 @@ class Config(_common.Common):
     def network(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """The network that the options name, with `hidden` as the default."""
         if self.hidden is not None:
-            hidden = _common.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
+            hidden = options.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
         return MLPConfig(
             hidden,
             self.activation,
@@ -135,7 +135,7 @@ def run(config: Config) -> bool:
 
 def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
-    study = _study.Study("gradient_check", config)
+    study = Study("gradient_check", config)
     network = config.network(7, 4) if config.names_a_network else None
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
@@ -161,21 +161,22 @@ def run_target(config: Config, place: str) -> bool:
 
 def run_compare(config: Config, names: str) -> bool:
     """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
-    study = _study.Study("gradient_check", config)
+    study = Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
     splits = normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
+    recipe = two_sources.recipe(config.dataset)
+    rows = two_sources.compare(config, splits, model, recipe, two_sources.sources(names))
     study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
     path = study.finish(witness=trusted_witness())
-    print(f"{_compare.tables(study.rows)}\n\n{path}")
+    print(f"{two_sources.tables(study.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in study.rows)
 
 
 def run_own(config: Config) -> bool:
     """Checks this package's gradients and the checker itself, prints tables, writes results.json."""
-    study = _study.Study("gradient_check", config)
+    study = Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
     study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
@@ -246,4 +247,4 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

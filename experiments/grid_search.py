@@ -20,7 +20,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import _common, _launch, _rows, _runs, _study
 from experiments._search_options import (
     DEFAULT,
     DEFAULT_STEPS,
@@ -38,7 +37,10 @@ from experiments._search_report import finding as finding
 from experiments._search_report import table as table
 from experiments._space import Point
 from mlp_jax.data.dataset import Splits
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import command, options, results, statistics
+from mlp_jax.studies.folder import Study
+from mlp_jax.studies.rows import Setting, find, finite_mean
+from mlp_jax.studies.runs import compiled, compiled_together, measure, measure_together, ready, run_settings
 from mlp_jax.training.config import steps_per_epoch
 from mlp_jax.training.history import History
 
@@ -59,20 +61,20 @@ def run(config: Config) -> bool:
     """
     check(config)
     tried = points(config)
-    study = _study.Study("grid_search", config)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
+    study = Study("grid_search", config)
+    splits = ready(config, study, NORMALIZATION[config.protocol])
     _search(config, study, tried, splits)
     best = choose(study.rows)
     if best is not None:
         _measure_best(config, study, best, splits)
     if config.protocol == "published":
-        _runs.run_settings(config, study, [setting(config, splits, "default", DEFAULT, DEFAULT_STEPS)], splits)
+        run_settings(config, study, [setting(config, splits, "default", DEFAULT, DEFAULT_STEPS)], splits)
     more = {
         "best": None if best is None else best._asdict(),
         "edges": [] if best is None else space(config).edges(best),
         "comparisons": comparisons(study.rows),
     }
-    content = {"config": _common.of_result(config), "rows": study.rows, **more}
+    content = {"config": options.of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
     for note in notes(content):
@@ -81,20 +83,20 @@ def run(config: Config) -> bool:
     return best is not None and all(row["status"] == "finished" for row in study.rows if row["kind"] not in TRIED)
 
 
-def _search(config: Config, study: _study.Study, tried: Sequence[Point], splits: Splits) -> None:
+def _search(config: Config, study: Study, tried: Sequence[Point], splits: Splits) -> None:
     """A row for every configuration and length; those of one shape are trained together."""
     first = dataclasses.replace(config, seeds=1)
     kind = "grid" if kind_of_search(config) == "grid" else "trial"
     settings = [setting(first, splits, kind, point, steps) for steps in lengths(config) for point in tried]
-    groups: dict[tuple[int, ...], list[_rows.Setting]] = {}
+    groups: dict[tuple[int, ...], list[Setting]] = {}
     for one in settings:
-        if _rows.find(study.rows, one.label) is None:
+        if find(study.rows, one.label) is None:
             shape = tuple(one.label[name] for name in ("steps", "hidden", "batch_size"))
             groups.setdefault(shape, []).append(one)
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
-    with _common.progress(total, "epoch") as bar:
-        for group in _runs.compiled_together(first, list(groups.values()), splits):
-            measured = _runs.measure_together(first, study, group, splits, bar)
+    with options.progress(total, "epoch") as bar:
+        for group in compiled_together(first, list(groups.values()), splits):
+            measured = measure_together(first, study, group, splits, bar)
             rows = [{k: v for k, v in row.items() if k not in LEFT_OUT} for row, _ in measured]
             study.rows.extend(rows[:-1])  # saved once, with the last
             study.add(rows[-1])
@@ -111,14 +113,14 @@ def choose(rows: Sequence[results.Row]) -> Point | None:
     return Point(*(best[name] for name in Point._fields))
 
 
-def _measure_best(config: Config, study: _study.Study, best: Point, splits: Splits) -> None:
+def _measure_best(config: Config, study: Study, best: Point, splits: Splits) -> None:
     """The chosen configuration over all seeds, at every length, with what Figure 1 shows."""
     settings = [setting(config, splits, "best", best, steps) for steps in lengths(config)]
-    missing = [one for one in settings if _rows.find(study.rows, one.label) is None]
+    missing = [one for one in settings if find(study.rows, one.label) is None]
     total = config.seeds * sum(one.epochs(len(splits.train.y)) for one in missing)
-    with _common.progress(total, "epoch") as bar:
-        for one in _runs.compiled(config, missing, splits):
-            row, runs = _runs.measure(config, study, one, splits, bar)
+    with options.progress(total, "epoch") as bar:
+        for one in compiled(config, missing, splits):
+            row, runs = measure(config, study, one, splits, bar)
             per_epoch = steps_per_epoch(splits.train, one.recipes[0])
             finished = [result for result in runs if result.status == "finished"]
             study.add({**row, "figure_1": [_figure_1(result.history, per_epoch) for result in finished]})
@@ -126,7 +128,7 @@ def _measure_best(config: Config, study: _study.Study, best: Point, splits: Spli
 
 def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
     """Of one run: the loss in means over THIN steps; accuracy of the last minibatch of each epoch."""
-    losses = [_rows.finite_mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
+    losses = [finite_mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
     ends = [*range(per_epoch, len(history.accuracy), per_epoch), len(history.accuracy)]
     return {
         "loss": [round(loss, 5) for loss in losses],
@@ -149,4 +151,4 @@ def comparisons(rows: Sequence[results.Row]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

@@ -29,15 +29,17 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _common, _launch, _norms, _rows, _runs, _study
-from experiments._common import option
 from experiments._dying import dies, finding, is_dead, majority, table
-from experiments._study import Figure
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.nn.config import INITS, MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.studies import command, options, results
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.norms import observer, summary
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import init_study as plots
+from mlp_jax.studies.rows import Setting, find
+from mlp_jax.studies.runs import compiled, measure, ready
 from mlp_jax.training.config import TrainConfig
 
 TITLE = "Initialisation: at which depth does learning die?"
@@ -58,7 +60,7 @@ __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(options.Training):
     """Options of the initialisation study; None takes the protocol's value."""
 
     layers: str | None = option(
@@ -80,14 +82,14 @@ class Config(_common.Training):
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
     check(config)
-    study = _study.Study("init_study", config)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
+    study = Study("init_study", config)
+    splits = ready(config, study, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
-    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
-    with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
-        for setting in _runs.compiled(config, missing, splits):
+    missing = [s for s in settings if find(study.rows, s.label) is None]
+    with options.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
+        for setting in compiled(config, missing, splits):
             study.add(_row(config, study, setting, splits, bar))
-    content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
+    content = {"config": options.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
     path = study.finish(figures(content), dies=content["dies"])
     print(table(study.rows))
     print(f"\n{finding(content)}")
@@ -99,7 +101,7 @@ def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists."""
     default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
     text = default if config.layers is None else config.layers
-    return _common.whole_numbers("--layers", text, 1, _common.MOST_LAYERS)
+    return options.whole_numbers("--layers", text, 1, options.MOST_LAYERS)
 
 
 def deviation(init: str) -> float | None:
@@ -109,7 +111,7 @@ def deviation(init: str) -> float | None:
         one_of("init", init, ("normal_S", *NAMED))
         return None
     try:
-        std = float(_common.plain_number(text))
+        std = float(options.plain_number(text))
     except ValueError:
         raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
     # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
@@ -140,7 +142,7 @@ def recipe(config: Config, optimizer: str) -> TrainConfig:
         optimizer=OPTIMIZERS[config.protocol][optimizer],
         learning_rate=RATES[config.protocol][optimizer] if given is None else given,
         weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
         epochs=EPOCHS[config.dataset] if config.epochs is None else config.epochs,
         decay=DECAY[config.protocol],
         validate_in_training_mode=published,
@@ -148,10 +150,10 @@ def recipe(config: Config, optimizer: str) -> TrainConfig:
     )
 
 
-def _settings(config: Config, splits: Splits) -> list[_rows.Setting]:
+def _settings(config: Config, splits: Splits) -> list[Setting]:
     inputs = splits.train.x.shape[1]
     return [
-        _rows.Setting(
+        Setting(
             {"init": init, "optimizer": optimizer, "layers": layers},
             network(config, init, layers, inputs),
             (recipe(config, optimizer),),
@@ -181,11 +183,11 @@ def check(config: Config) -> None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
-def _row(config: Config, study: _study.Study, setting: _rows.Setting, splits: Splits, bar: Any) -> results.Row:
+def _row(config: Config, study: Study, setting: Setting, splits: Splits, bar: Any) -> results.Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
-    observe = _norms.observer(batch, setting.model, config.gradient)
-    row, runs = _runs.measure(config, study, setting, splits, bar, observe)
+    observe = observer(batch, setting.model, config.gradient)
+    row, runs = measure(config, study, setting, splits, bar, observe)
     finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
@@ -194,7 +196,7 @@ def _row(config: Config, study: _study.Study, setting: _rows.Setting, splits: Sp
         **kept,
         "chance": chance,
         "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": _norms.summary(finished),
+        "norms": summary(finished),
     }
 
 
@@ -224,4 +226,4 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

@@ -25,14 +25,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments import (
-    _claims,
-    _common,
-    _keep,
-    _launch,
-    _machines,
     _page,
     _page_markdown,
-    _study,
     ablation,
     activation_study,
     best_model,
@@ -41,12 +35,16 @@ from experiments import (
     grid_search,
     init_study,
 )
-from experiments._common import option
+from experiments._claims_made import CLAIMS
 from experiments._scales import SCALES, Options
 from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed, write
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.studies import results
+from mlp_jax.studies import command, machines, options, results
+from mlp_jax.studies.folder import Study
+from mlp_jax.studies.keep import Job, clear_unfinished, kept, other_data, read
+from mlp_jax.studies.options import option
+from mlp_jax.studies.verdicts import judged, summary
 
 STUDIES = {
     "gradient_check": gradient_check,
@@ -60,10 +58,10 @@ STUDIES = {
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(options.Training):
     """Options of the main job: each is handed to every study that has it."""
 
-    PROTOCOLS: ClassVar[Sequence[str]] = ("both", *_common.PROTOCOLS)
+    PROTOCOLS: ClassVar[Sequence[str]] = ("both", *options.PROTOCOLS)
 
     protocol: str = option("both", "clean, published (the report's scripts bug for bug), or both")
     seeds: int = option(None, "number of seeds; default: as many as _scales.py has")
@@ -92,7 +90,7 @@ class Config(_common.Training):
         names = list(STUDIES) if self.studies is None else self.studies.split(",")
         for name in names:
             one_of("study", name, STUDIES)
-        _common.distinct("--studies", tuple(names))
+        options.distinct("--studies", tuple(names))
         return [name for name in STUDIES if name in names]
 
 
@@ -100,16 +98,16 @@ OWN = ("scale", "studies", "force")
 """Options of this job alone; a study may have others of the same name."""
 
 
-def jobs(config: Config) -> Iterator[_keep.Job]:
+def jobs(config: Config) -> Iterator[Job]:
     """Every study under every protocol that is asked for and that it has, the published one first."""
-    protocols = _common.PROTOCOLS if config.protocol == "both" else (config.protocol,)
+    protocols = options.PROTOCOLS if config.protocol == "both" else (config.protocol,)
     for name in config.chosen():
         if name == "gradient_check":
-            yield _keep.Job(name, None, STUDIES[name], own_config(config, name, "clean"))
+            yield Job(name, None, STUDIES[name], own_config(config, name, "clean"))
             continue
         for protocol in protocols:
             if protocol in STUDIES[name].Config.PROTOCOLS:
-                yield _keep.Job(name, protocol, STUDIES[name], own_config(config, name, protocol))
+                yield Job(name, protocol, STUDIES[name], own_config(config, name, protocol))
 
 
 def own_config(config: Config, name: str, protocol: str) -> Any:
@@ -135,27 +133,26 @@ def run(config: Config) -> bool:
             check(job.config)
     witness = trusted_witness()
     # interrupted, it has nothing of its own to continue
-    study = _study.Study("reproduce", replace(config, resume=False))
+    study = Study("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
         study.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
     if study.writes:
         _write_report(study, todo, witness)
-    ok: bool = _machines.share(all(row["status"] != "failed" for row in study.rows))
+    ok: bool = machines.share(all(row["status"] != "failed" for row in study.rows))
     return ok
 
 
-def standing(config: Config, todo: Sequence[_keep.Job]) -> Iterator[results.Row]:
+def standing(config: Config, todo: Sequence[Job]) -> Iterator[results.Row]:
     """What became of each job: {"status", "seconds"}; kept, or run now."""
-    keeping = [None] * len(todo) if config.force or not _machines.is_writer() else [_keep.kept(j) for j in todo]
+    keeping = [None] * len(todo) if config.force or not machines.is_writer() else [kept(j) for j in todo]
     fingerprint = ""
-    if not _machines.share(all(keeping)):
+    if not machines.share(all(keeping)):
         fingerprint = config.load().fingerprint
         keeping = [
-            c if c and not _keep.other_data(c, j, fingerprint) else None
-            for c, j in zip(keeping, todo, strict=True)
+            c if c and not other_data(c, j, fingerprint) else None for c, j in zip(keeping, todo, strict=True)
         ]
     answers = [c and _outcome(c) for c in keeping]
-    for number, (job, answer) in enumerate(zip(todo, _machines.share(answers), strict=True), start=1):
+    for number, (job, answer) in enumerate(zip(todo, machines.share(answers), strict=True), start=1):
         head = f"== {job} ({number} of {len(todo)})"
         if answer:
             _print(f"{head}: kept, {job.folder / 'results.json'}")
@@ -171,13 +168,13 @@ def _outcome(content: results.Row) -> results.Row:
     return {"status": "failed" if failed else "kept", "seconds": content["environment"]["wall_seconds"]}
 
 
-def _run(job: _keep.Job, fingerprint: str) -> results.Row:
+def _run(job: Job, fingerprint: str) -> results.Row:
     started = time.monotonic()
-    if _machines.is_writer():
-        _keep.clear_unfinished(job, fingerprint)
+    if machines.is_writer():
+        clear_unfinished(job, fingerprint)
     passed = bool(job.module.run(job.config))
     path = job.folder / "results.json"
-    if _machines.is_writer():  # so that keeping it cannot turn a failure into a success
+    if machines.is_writer():  # so that keeping it cannot turn a failure into a success
         write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
     return {
         "status": "passed" if passed else "failed",
@@ -185,16 +182,16 @@ def _run(job: _keep.Job, fingerprint: str) -> results.Row:
     }
 
 
-def _row(job: _keep.Job, done: results.Row) -> results.Row:
+def _row(job: Job, done: results.Row) -> results.Row:
     return {"study": job.name, "protocol": job.protocol, **done}
 
 
-def _write_report(study: _study.Study, todo: Sequence[_keep.Job], witness: results.Row) -> None:
+def _write_report(study: Study, todo: Sequence[Job], witness: results.Row) -> None:
     files = {job.folder / "results.json": job for job in todo}
-    read = {path: _keep.read(job, path) for path, job in files.items()}
+    read = {path: read(job, path) for path, job in files.items()}
     results.unmixed(read, ["data_fingerprint"])
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
-    claims = _claims.judged(contents)
+    claims = judged(contents, CLAIMS)
     path = study.finish(claims=claims, witness=witness)
     page = _page.page(results.read_sealed(path), todo, contents)
     for name, text in (
@@ -202,14 +199,14 @@ def _write_report(study: _study.Study, todo: Sequence[_keep.Job], witness: resul
         ("report.md", _page_markdown.markdown(page, study.folder)),
     ):
         study.write_file(study.folder / name, text)
-    print(_claims.summary(claims))
+    print(summary(claims))
     print(f"{study.folder / 'report.html'}; report.md and results.json beside it")
 
 
 def _print(line: str) -> None:
-    if _machines.is_writer():
+    if machines.is_writer():
         print(line, flush=True)
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

@@ -26,12 +26,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from experiments import _common, _launch, _study
-from experiments._common import option
 from mlp_jax import data, text
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import command, options, results, statistics
+from mlp_jax.studies.folder import Study
+from mlp_jax.studies.options import option
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -41,7 +41,7 @@ PARTS = ("imports", "data", "compilation", "training", "evaluation")
 
 
 @dataclass(frozen=True)
-class Config(_common.Basic):
+class Config(options.Basic):
     """Options of the speedrun."""
 
     recipe: str = option("speedrun", f"one of {', '.join(RECIPES)}, from mlp_jax/training/recipes.py")
@@ -56,7 +56,7 @@ class Config(_common.Basic):
         super().__post_init__()
         one_of("recipe", self.recipe, RECIPES)
         one_of("gradient", self.gradient, SOURCES)
-        whole_number("seeds", self.seeds, 1, _common.MOST_RUNS)
+        whole_number("seeds", self.seeds, 1, options.MOST_RUNS)
         self._check_seeds(self.seeds)
         if self.target is not None:
             in_range("target", self.target, 0, 1)
@@ -78,11 +78,11 @@ def chosen(config: Config) -> Recipe:
 
 def run(config: Config) -> bool:
     """Runs every seed twice, prints the table, writes results.json; True if the target is reached."""
-    study = _study.Study("speedrun", config)
+    study = Study("speedrun", config)
     dataset = config.load()  # decoded now, if it was not
     study.use(dataset)
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in COMPILATIONS}
-    with _common.progress(2 * config.seeds, "run") as bar:
+    with options.progress(2 * config.seeds, "run") as bar:
         for seed in range(config.seed, config.seed + config.seeds):
             with tempfile.TemporaryDirectory() as cache:
                 for compilation in COMPILATIONS:
@@ -95,7 +95,7 @@ def run(config: Config) -> bool:
         study.add({**_row(config, compilation, told[compilation], dataset), **same})
     path = study.finish()
     print(table(study.rows))
-    print(finding({"config": _common.of_result(config), "rows": study.rows}))
+    print(finding({"config": options.of_result(config), "rows": study.rows}))
     if config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -204,4 +204,4 @@ def finding(content: results.Row) -> str:
 
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    command.launch(Config, run)

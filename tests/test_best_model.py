@@ -21,7 +21,6 @@ from absl import flags
 from PIL import Image
 
 from experiments import _inspect, _predict, best_model
-from experiments._rows import MIRROR
 from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.digits import synthetic
@@ -31,6 +30,7 @@ from mlp_jax.files import sealed
 from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.studies.rows import MIRROR
 from mlp_jax.training import saved_model
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,13 +15,13 @@ import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _launch, _mutants, _own_gradients, _stop, depth_study, gradient_check
+from experiments import _mutants, _own_gradients, depth_study, gradient_check
 from mlp_jax import data, files
 from mlp_jax.data.digits import synthetic
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Activation
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import command, results, signals, statistics
 from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
@@ -383,9 +383,9 @@ def test_checkpoints_of_another_version_are_set_aside(monkeypatch, capsys, tmp_p
 
 def test_a_signal_before_the_options_are_read(monkeypatch, capsys):
     def stopped(*arguments):
-        raise _stop.Stopped(signal.SIGTERM)
+        raise signals.Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(_launch, "_values", stopped)
+    monkeypatch.setattr(command, "_values", stopped)
     assert start(monkeypatch, "depth_study") == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _common, _runs, grid_search
+from experiments import grid_search
 from experiments._search_options import DEFAULT, DEFAULT_STEPS, check, lengths, points, recipe, setting
 from experiments._space import Point, Space
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
+from mlp_jax.studies import options
 from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
 
@@ -152,12 +153,12 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
 
     options = {**PUBLISHED, "results_dir": str(tmp_path)}
     with monkeypatch.context() as patch:
-        patch.setattr(_runs, "measure", stop)
+        patch.setattr(grid_search, "measure", stop)
         with pytest.raises(KeyboardInterrupt):
             grid_search.run(grid_search.Config(**options))
     monkeypatch.setattr(grid_search, "DEFAULT", SHORT)
     monkeypatch.setattr(grid_search, "DEFAULT_STEPS", 20)
-    monkeypatch.setattr(_runs, "measure_together", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained again"))
     assert grid_search.run(grid_search.Config(**options, resume=True))
     untimed = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in content["rows"]]
@@ -232,14 +233,14 @@ def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeyp
 
 
 def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(_runs, "measure_together", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained"))
     config = grid_search.Config(**{**PUBLISHED, "batch_size": "20,900"}, results_dir=str(tmp_path))
     with pytest.raises(UserError, match="batch_size 900 is larger than the training split of 800"):
         grid_search.run(config)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("protocol", _common.PROTOCOLS)
+@pytest.mark.parametrize("protocol", options.PROTOCOLS)
 @pytest.mark.parametrize("search", ["grid", "random"])
 def test_the_defaults_are_a_search(dataset, protocol, search):
     config = grid_search.Config(dataset=dataset, protocol=protocol, search=search)

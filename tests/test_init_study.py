@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _norms, init_study
+from experiments import init_study
 from mlp_jax import data
 from mlp_jax.data.dataset import Split
 from mlp_jax.data.pixels import normalize
@@ -19,6 +19,7 @@ from mlp_jax.nn import losses
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, forward, init
 from mlp_jax.studies import statistics
+from mlp_jax.studies.norms import norms, root_mean_square
 from mlp_jax.training import population
 from mlp_jax.training.blocks import Run
 from mlp_jax.training.config import TrainConfig
@@ -90,14 +91,14 @@ def test_the_norms_at_the_start_are_those_of_autodiff(content):
 
 def test_small_values_do_not_vanish_when_they_are_squared():
     values = jnp.array([3e-30, -4e-30])
-    assert float(_norms.root_mean_square(values)) == pytest.approx(np.sqrt(12.5) * 1e-30)
-    assert float(_norms.root_mean_square(jnp.zeros(3))) == 0
+    assert float(root_mean_square(values)) == pytest.approx(np.sqrt(12.5) * 1e-30)
+    assert float(root_mean_square(jnp.zeros(3))) == 0
 
 
 def test_softmax_regression_has_one_layer():
     config = MLPConfig(hidden=(), inputs=4, classes=3)
     params = (Layer(jnp.full((4, 3), 0.5), jnp.zeros(3)),)
-    found = _norms.norms(params, Split(jnp.ones((5, 4)), jnp.zeros(5, jnp.int32)), config)
+    found = norms(params, Split(jnp.ones((5, 4)), jnp.zeros(5, jnp.int32)), config)
     np.testing.assert_allclose(found.activation, [2.0], rtol=1e-6)
     # the softmax is 1/3, so a column of the gradient is -2/3 and the others are 1/3
     np.testing.assert_allclose(found.gradient, [np.sqrt((4 + 1 + 1) / 9 / 3)], rtol=1e-5)

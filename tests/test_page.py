@@ -6,11 +6,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _rows, depth_study
+from experiments import _page, _page_figures, _page_markdown, depth_study
 from experiments._claims_made import CLAIMS
 from mlp_jax import text
 from mlp_jax.data import load
+from mlp_jax.studies.keep import Job
 from mlp_jax.studies.plots import style
+from mlp_jax.studies.rows import dataset_name
+from mlp_jax.studies.verdicts import judged
 from tests import browser
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -50,7 +53,7 @@ def made(tmp_path_factory):
         folder = root / (protocol or "none")
         config = depth_study.Config(results_dir=str(folder), protocol=protocol or "clean")
         finding = f"It is {EVIL} {'long' * 100} `code`."
-        jobs.append(_keep.Job(name, protocol, study(name, table, finding), config))
+        jobs.append(Job(name, protocol, study(name, table, finding), config))
         (folder / name).mkdir(parents=True)
         (folder / name / "1.svg").write_text(style.svg(a_figure(1)))
         (folder / name / "3.svg").write_text(
@@ -66,7 +69,7 @@ def made(tmp_path_factory):
     content = {
         "config": {"dataset": "digits", "scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT,
         "rows": [{"status": status} for status in statuses],
-        "claims": _claims.judged({(None, "gradient_check"): {"config": {"dataset": "digits"}, "rows": []}}),
+        "claims": judged({(None, "gradient_check"): {"config": {"dataset": "digits"}, "rows": []}}, CLAIMS),
     }  # fmt: skip
     page = _page.page(content, jobs, contents)
     (root / "report.html").write_text(_page.html(page))
@@ -173,11 +176,11 @@ def test_commands_leave_defaults_out():
 
 def test_the_mirror_is_told_by_its_fingerprint(real):
     dataset = load("cifar10", **real)
-    assert _rows.dataset_name(of_cifar10(dataset.fingerprint)) == "CIFAR-10 (JPEG mirror)"
+    assert dataset_name(of_cifar10(dataset.fingerprint)) == "CIFAR-10 (JPEG mirror)"
 
 
 def test_other_copies_are_not_the_mirror():
-    assert _rows.dataset_name(of_cifar10("0" * 64)) == "CIFAR-10"
+    assert dataset_name(of_cifar10("0" * 64)) == "CIFAR-10"
 
 
 def of_cifar10(fingerprint):

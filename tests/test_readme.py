@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from experiments import _claims, _common, _readme, depth_study, reproduce
+from experiments import _readme, depth_study, reproduce
+from experiments._claims_made import CLAIMS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
-from mlp_jax.studies import results
+from mlp_jax.studies import options, results
+from mlp_jax.studies.verdicts import judged
 from mlp_jax.training.recipes import RECIPES
 from tests.committed import alike
 
@@ -98,11 +100,11 @@ def test_the_committed_page_is_of_the_committed_results():
     main = _readme.results.read_json(_readme.RESULTS / "reproduce" / "results.json")
     jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(_readme.RESULTS))))
     files = {(job.protocol, job.name): _readme.results.read_json(job.folder / "results.json") for job in jobs}
-    assert alike(json.loads(json.dumps(_claims.judged(files))), main["claims"])
+    assert alike(json.loads(json.dumps(judged(files, CLAIMS))), main["claims"])
     page = (_readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
     for job in jobs:
         content = files[job.protocol, job.name]
-        assert _common.changed(content["config"], job.config) == ""
+        assert options.changed(content["config"], job.config) == ""
         assert content["environment"]["dirty"] is False
         finding = job.module.finding(content)
         assert any(alike(finding, line) for line in page.splitlines() if line[:30] == finding[:30])

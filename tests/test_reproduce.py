@@ -10,31 +10,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import (
-    _common,
-    _keep,
-    _mutants,
-    _own_gradients,
-    _study,
-    ablation,
-    depth_study,
-    gradient_check,
-    reproduce,
-)
-from experiments._common import option
-from experiments._study import Figure
+from experiments import _mutants, _own_gradients, ablation, depth_study, gradient_check, reproduce
 from mlp_jax import text
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
-from mlp_jax.studies import results
+from mlp_jax.studies import options, results
+from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.keep import kept
+from mlp_jax.studies.options import option
 from tests import browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class FakeConfig(_common.Common):
+class FakeConfig(options.Common):
     knob: int = option(1, "what it writes")
 
 
@@ -42,7 +33,7 @@ def fake(name, ran, passes=True):
     """A study that writes its knob, and notes that it ran."""
 
     def run(config):
-        study = _study.Study(name, config)
+        study = Study(name, config)
         study.use(config.load())
         ran.append((name, config.protocol, len(study.rows)))
         study.add({"knob": config.knob, "protocol": config.protocol})
@@ -98,7 +89,7 @@ def test_both_protocols_run_once_and_are_kept(ran, tmp_path, capsys):
 
 def test_what_is_kept_needs_no_data(ran, tmp_path, monkeypatch):
     assert start(tmp_path)
-    monkeypatch.setattr(_common, "_dataset", lambda *a: pytest.fail("loaded"))
+    monkeypatch.setattr(options, "_dataset", lambda *a: pytest.fail("loaded"))
     assert start(tmp_path)
 
 
@@ -220,7 +211,7 @@ def interrupted(folder, **options):
     """Leaves the first study as an interruption after its first row does."""
     job = next(reproduce.jobs(reproduce.Config(
         dataset="synthetic", results_dir=str(folder), protocol="clean", **options)))  # fmt: skip
-    study = _study.Study(job.name, job.config)
+    study = Study(job.name, job.config)
     study.use(job.config.load())
     study.add({"knob": 1, "protocol": "clean"})
 
@@ -276,10 +267,10 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     config = reproduce.Config(dataset=dataset, scale=scale)
     listed = {name.split("/")[0] for name in config.options}
     assert listed <= {"*", *reproduce.STUDIES}
-    for name, options in config.options.items():
+    for name, values in config.options.items():
         if name != "*":
             fields = reproduce.STUDIES[name.split("/")[0]].Config.__dataclass_fields__
-            assert options.keys() <= fields.keys()
+            assert values.keys() <= fields.keys()
     for job in reproduce.jobs(config):
         names = ("*", job.name, f"{job.name}/{job.protocol}")
         assert job.config.seeds == [o["seeds"] for n in names if "seeds" in (o := config.options.get(n, {}))][-1]
@@ -355,7 +346,7 @@ def test_real_studies(real):
     assert claims["deeper-3"]["clean"]["n"] == 1
     assert claims["deeper-3"]["published"]["verdict"] == "not run"
     jobs = reproduce.jobs(reproduce.Config(dataset="synthetic", results_dir=str(real), **REAL))
-    assert all(_keep.kept(job) is not None for job in jobs)
+    assert all(kept(job) is not None for job in jobs)
 
 
 def test_what_the_gradient_check_finds():

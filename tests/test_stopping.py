@@ -20,7 +20,7 @@ def undisturbed(server, tmp_path_factory):
     return folder
 
 
-def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path):
+def test_killedsignalsped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path):
     """SIGKILL, then SIGTERM on one device, then SIGINT in the second row; a second process is told to wait."""
     process = studies.start(server, tmp_path)
     studies.wait_for(process, lambda: studies.newest(tmp_path) > 3)
@@ -136,15 +136,15 @@ def test_a_disk_that_takes_no_results(server, tmp_path):
 
 LOST = """
 import gc, signal
-from experiments import _stop
-_stop.listen()
+from mlp_jax.studies import signals
+signals.listen()
 gc.callbacks.append(lambda phase, info: signal.raise_signal(signal.SIGTERM) if phase == "start" else None)
 gc.collect()  # Python prints that it ignores the exception, and goes on
 gc.callbacks.clear()
 try:
-    with _stop.between_epochs_only():
+    with signals.between_epochs_only():
         print("it goes on")
-except _stop.Stopped as stopped:
+except signals.Stopped as stopped:
     raise SystemExit(stopped.status)
 """
 

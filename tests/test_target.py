@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import _compare, gradient_check
+from experiments import gradient_check
 from experiments._mutants import CLASS, FUNCTION
 from mlp_jax.errors import UserError
+from mlp_jax.studies import two_sources
 from tests.test_experiments import start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,7 +154,7 @@ def test_an_earlier_result_survives_a_target_that_cannot_be_used(tmp_path):
 
 
 def test_compare(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_compare, "REPEATS", 2)
+    monkeypatch.setattr(two_sources, "REPEATS", 2)
     config = gradient_check.Config(
         dataset="synthetic", compare="manual,autodiff", hidden="8", seeds=1, results_dir=str(tmp_path)
     )

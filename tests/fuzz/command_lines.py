@@ -16,11 +16,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, speedrun
+from experiments import _bench_measure, _own_gradients, speedrun
 from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
+from mlp_jax.studies import command, machines, place, two_sources
 from mlp_jax.training.blocks import Blocks
 from tests.fuzz import mutations
 
@@ -250,7 +251,7 @@ def _inside(place: Path, script: str, arguments: list[str], far: str) -> tuple[i
     status: int | str = "returned"
     try:
         with _cut(far):
-            _launch.launch(module.Config, module.run)
+            command.launch(module.Config, module.run)
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else f"{ended.code!r}"
     except Cut as cut:
@@ -270,9 +271,9 @@ def _cut(far: str) -> Iterator[None]:
 
     places: dict[str, list[tuple[Any, str]]] = {
         "load": [(data, "load"), (process.Target, "__enter__")],
-        "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
+        "meet": [(machines, "meet"), (place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
+            (Blocks, "__init__"), (two_sources, "compare"), (_own_gradients, "check_all"),
             (_bench_measure, "peaks"), (speedrun, "timed"),
         ],
     }  # fmt: skip

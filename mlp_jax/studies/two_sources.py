@@ -14,14 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _common
 from mlp_jax import data
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import comparison
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.model import Params
-from mlp_jax.studies import statistics
+from mlp_jax.studies import options, statistics
 from mlp_jax.studies.results import Row
 from mlp_jax.text import table
 from mlp_jax.training import population
@@ -49,7 +48,7 @@ def sources(text: str) -> tuple[str, str]:
 def recipe(dataset: str) -> TrainConfig:
     """How the comparison trains on a dataset: seconds on two cores, and time enough for a last bit to grow."""
     base = TrainConfig(optimizer="momentum", learning_rate=0.02, l2=1e-3)
-    return replace(base, batch_size=_common.BATCH_SIZE[dataset], epochs=EPOCHS[dataset])
+    return replace(base, batch_size=options.BATCH_SIZE[dataset], epochs=EPOCHS[dataset])
 
 
 class _Case(NamedTuple):
@@ -65,7 +64,7 @@ class _Case(NamedTuple):
 
 
 def compare(
-    config: _common.Common, splits: data.Splits, model: MLPConfig, train_config: TrainConfig, pair: tuple[str, str]
+    config: options.Common, splits: data.Splits, model: MLPConfig, train_config: TrainConfig, pair: tuple[str, str]
 ) -> list[Row]:
     """Rows of kind "leaf" (each at the first seed's "start" and "end"), "training" (per seed) and "step" (one).
 

@@ -16,14 +16,13 @@ from typing import Any, ClassVar, TypeVar
 import jax
 from tqdm import tqdm
 
-from experiments import _machines, _place
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
-from mlp_jax.studies import results
+from mlp_jax.studies import machines, place, results
 from mlp_jax.training import population
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.population import MOST_GB
@@ -89,11 +88,11 @@ class Basic:
 
     def load(self) -> data.Dataset:
         """The dataset that the options name; process 0 first, which may have to prepare and to decode it."""
-        if not _machines.is_writer():
-            _machines.share(None)
+        if not machines.is_writer():
+            machines.share(None)
         dataset = _dataset(self.dataset, self.data_dir, self.archive)
-        if _machines.is_writer():
-            _machines.share(None)
+        if machines.is_writer():
+            machines.share(None)
         return dataset
 
     @property
@@ -161,7 +160,7 @@ class Training(Common):
         in_range("checkpoint_minutes", self.checkpoint_minutes, 0)
         if self.max_memory_gb is not None:
             in_range("max_memory_gb", self.max_memory_gb, 0, MOST_GB, open_low=True)
-        _place.check(self)
+        place.check(self)
 
     def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
         """Raises UserError if the minibatches are too small for the network, or not to be shared."""
@@ -263,5 +262,5 @@ def real_numbers(what: str, text: str) -> tuple[float, ...]:
 
 def progress(total: int, unit: str) -> Any:
     """A progress bar on standard error when that is a terminal, else nothing; process 0 alone shows it."""
-    hidden = None if _machines.is_writer() else True
+    hidden = None if machines.is_writer() else True
     return tqdm(total=total, unit=unit, disable=hidden, dynamic_ncols=True, leave=False)

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments import _common, _study
-from experiments._output import note
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import sha256, unsealed
-from mlp_jax.studies import results
+from mlp_jax.studies import options, results
+from mlp_jax.studies.folder import set_aside
+from mlp_jax.studies.output import note
 from mlp_jax.training.checkpoint import Checkpoints
 
 
@@ -22,7 +22,7 @@ class Job:
     name: str
     protocol: str | None
     module: ModuleType
-    config: _common.Common
+    config: options.Common
 
     @property
     def folder(self) -> Path:
@@ -45,9 +45,9 @@ def kept(job: Job) -> results.Row | None:
     try:
         content = read(job, path)
     except UserError as error:
-        _study.set_aside(path, str(error))
+        set_aside(path, str(error))
         return None
-    if changed := _common.changed(content["config"], job.config):
+    if changed := options.changed(content["config"], job.config):
         note(f"{path} has other options ({changed}): the study runs again")
         return None
     return content
@@ -98,9 +98,9 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
 def clear_unfinished(job: Job, fingerprint: str) -> None:
     """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
     for path, about in _left(job):
-        changed = _common.changed(about["config"], job.config, resumed=True)
+        changed = options.changed(about["config"], job.config, resumed=True)
         if changed or about["environment"]["data_fingerprint"] != fingerprint:
-            _study.set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+            set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
 
 
 def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from experiments import _machines, _stop
-from experiments._output import note
 from mlp_jax.errors import UserError
-from mlp_jax.studies import results
+from mlp_jax.studies import machines, results, signals
+from mlp_jax.studies.output import note
 from mlp_jax.training import checkpoint
 from mlp_jax.training.blocks import Run, key_data
 from mlp_jax.training.checkpoint import Checkpoints, Stored
@@ -55,9 +54,9 @@ class Unfinished:
 
     def share(self) -> None:
         """What process 0 has restored goes to all."""
-        names = _machines.share(list(self._restored))
+        names = machines.share(list(self._restored))
         self._restored = {name: _shared(self._restored.get(name)) for name in names}
-        self._earlier = _machines.share(self._earlier)
+        self._earlier = machines.share(self._earlier)
 
     def begin(self) -> None:
         """A row's runs begin."""
@@ -87,7 +86,7 @@ class Unfinished:
                 self.keep((runs[place], result) for place, result in collect().items())
                 self._save()
             if asked:
-                raise _stop.Stopped(asked, together=True)
+                raise signals.Stopped(asked, together=True)
 
         return pause
 
@@ -96,13 +95,13 @@ class Unfinished:
         asked, _ = self._asked()
         if asked:
             self._save()
-            raise _stop.Stopped(asked, together=True)
+            raise signals.Stopped(asked, together=True)
 
     def _asked(self) -> tuple[int, bool]:
         """The signal that came to any process of the job, or 0; and whether it is time to save."""
-        signals = _machines.gather(_stop.asked())
+        asked = machines.gather(signals.asked())
         due = time.monotonic() - self._saved >= self.seconds
-        number, due = _machines.share((max(signals, default=0), due))
+        number, due = machines.share((max(asked, default=0), due))
         return number, due
 
     def keep(self, pairs: Iterable[tuple[Run, Result]]) -> None:
@@ -115,7 +114,7 @@ class Unfinished:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if not _machines.is_writer():
+        if not machines.is_writer():
             return
         try:
             self.checkpoints.save(self._reached, {**self.about(), "row_seconds": self.row_seconds()})
@@ -129,7 +128,7 @@ def _shared(run: Stored | None) -> Stored:
     """Process 0's, in every process."""
     own = [] if run is None else [*run.state, *run.history, *itertools.chain(*run.observed)]
     counts = None if run is None else [len(run.state), len(run.history), *map(len, run.observed)]
-    status, counts = _machines.share((run and run.status, counts))
+    status, counts = machines.share((run and run.status, counts))
     arrays = iter(own)
-    parts = [tuple(_machines.share_array(next(arrays, None)) for _ in range(count)) for count in counts]
+    parts = [tuple(machines.share_array(next(arrays, None)) for _ in range(count)) for count in counts]
     return Stored(status, parts[0], parts[1], tuple(parts[2:]))

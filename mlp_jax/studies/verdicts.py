@@ -1,11 +1,10 @@
 """Every claim of the report, beside ours under both protocols, each with a verdict by `statistics.RULE`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from experiments._claim import PROTOCOLS, REMARK, Claim, Missing
-from experiments._claims_made import CLAIMS
 from mlp_jax.studies import statistics
+from mlp_jax.studies.claims import PROTOCOLS, REMARK, Claim, Missing
 from mlp_jax.studies.results import Row
 
 NOT_RUN, CIFAR_ONLY, NOT_ASKED = "not run", "CIFAR-10 only", "not under this protocol"
@@ -13,8 +12,8 @@ Contents = Mapping[tuple[str | None, str], Row]
 """Results files by protocol and study."""
 
 
-def judged(contents: Contents) -> list[Row]:
-    """A row for every claim: what ours is under each protocol, in words and numbers, and the verdict."""
+def judged(contents: Contents, claims: Iterable[Claim]) -> list[Row]:
+    """A row for each of the claims: what ours is under each protocol, in words and numbers, and the verdict."""
     return [
         {
             "id": claim.id,
@@ -25,7 +24,7 @@ def judged(contents: Contents) -> list[Row]:
             "once": claim.study == "gradient_check",
             **{protocol: _answer(claim, protocol, contents) for protocol in PROTOCOLS},
         }
-        for claim in CLAIMS
+        for claim in claims
     ]
 
 

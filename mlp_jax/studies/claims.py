@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _rows
 from mlp_jax.studies import statistics
 from mlp_jax.studies.results import Row
+from mlp_jax.studies.rows import find
 
 PROTOCOLS = ("published", "clean")
 REMARK = "remark"
@@ -33,7 +33,7 @@ class Claim:
 
 def one(content: Row, **label: Any) -> Row:
     """The row with this label. Raises Missing if it was not run."""
-    row = _rows.find(content["rows"], label)
+    row = find(content["rows"], label)
     if row is None:
         raise Missing(label)
     return row

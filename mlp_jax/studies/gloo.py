@@ -7,8 +7,8 @@ import time
 
 import jax
 
-from experiments._meeting import connect
-from experiments._place import Place
+from mlp_jax.studies.meeting import connect
+from mlp_jax.studies.place import Place
 
 NEVER = 10**6  # seconds: jax's own timeouts would abort the process with a stack trace
 

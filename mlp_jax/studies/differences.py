@@ -1,20 +1,9 @@
-"""Are two results the same, bit for bit? And if not, what differs, and what may be why?
-
-  python -m experiments._differ A/results.json B/results.json
-
-With the same options, machine and software the bits are the same. Says so and ends with exit status 0, or lists
-which quantities of which rows differ, by how much at most, and what differs between the environments: status 1.
-A file that cannot be compared is one line and 2. Times are left out.
-"""
+"""What differs between two results files, bit by bit, and what may be why."""
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from absl import app
-
-from experiments import _launch, _output
 from mlp_jax import text
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import results
@@ -134,20 +123,3 @@ def compared(places: tuple[str, str]) -> tuple[bool, str]:
     table = text.table(["row", "quantity", "values that differ", "by at most"], found)
     reasons = [f"- {line}" for line in why] or ["- nothing that was recorded"]
     return False, "\n".join([table, "", "What may be why:", *reasons])
-
-
-def main(arguments: Sequence[str]) -> None:
-    """The command line."""
-    try:
-        if len(arguments) != 3:
-            raise UserError("give two results files, or the folders that they lie in (--help tells how)")
-        same, text = compared((arguments[1], arguments[2]))
-    except UserError as error:
-        _launch.fail(str(error))
-    print(text)
-    sys.exit(0 if same else 1)
-
-
-if __name__ == "__main__":
-    with _output.kept():
-        app.run(main, flags_parser=_launch.parse)

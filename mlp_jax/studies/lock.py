@@ -5,9 +5,9 @@ import os
 import socket
 from pathlib import Path
 
-from experiments._output import note
 from mlp_jax.errors import UserError
 from mlp_jax.files import check_regular
+from mlp_jax.studies.output import note
 
 NAME = ".lock"
 _taken: dict[Path, int] = {}

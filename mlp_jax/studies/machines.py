@@ -25,12 +25,12 @@ from typing import Any, NoReturn, TextIO, cast
 import jax
 import numpy as np
 
-from experiments._gloo import start_jax
-from experiments._meeting import Line, meet
-from experiments._output import Output
-from experiments._place import Place, place_of
-from experiments._stop import Stopped
 from mlp_jax.errors import UserError
+from mlp_jax.studies.gloo import start_jax
+from mlp_jax.studies.meeting import Line, meet
+from mlp_jax.studies.output import Output
+from mlp_jax.studies.place import Place, place_of
+from mlp_jax.studies.signals import Stopped
 
 MISTAKE, LOST = 2, 3
 BEAT = 1.0  # seconds between signs of life

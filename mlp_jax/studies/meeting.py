@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
-from experiments._place import Place
 from mlp_jax.errors import UserError
+from mlp_jax.studies.place import Place
 
 LONGEST = 2**28  # bytes of a message
 PATIENCE = 5.0  # seconds in which a process that has connected must say who it is

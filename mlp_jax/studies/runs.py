@@ -4,13 +4,13 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from experiments import _ahead, _common, _rows, _stop, _study
-from experiments._rows import Setting
 from mlp_jax.data.dataset import Splits
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
-from mlp_jax.studies import results
+from mlp_jax.studies import ahead, options, results, signals
+from mlp_jax.studies.folder import Study
+from mlp_jax.studies.rows import Setting, find, row_of, validation_accuracy
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
 from mlp_jax.training.blocks import Run
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
 
 
-def ready(config: _common.Common, study: _study.Study, normalization: str) -> Splits:
+def ready(config: options.Common, study: Study, normalization: str) -> Splits:
     """The protocol's splits, normalised and on the devices; the study states which data they are."""
     programs.forget()
     dataset = config.load()
@@ -33,23 +33,21 @@ def ready(config: _common.Common, study: _study.Study, normalization: str) -> Sp
     return Splits(*(on_device(split, model) for split in splits))
 
 
-def run_settings(
-    config: _common.Training, study: _study.Study, settings: Sequence[Setting], splits: Splits
-) -> None:
+def run_settings(config: options.Training, study: Study, settings: Sequence[Setting], splits: Splits) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
-    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
+    missing = [s for s in settings if find(study.rows, s.label) is None]
     for setting in missing:
         for recipe in setting.recipes:
             steps_per_epoch(splits.train, recipe)
     examples = len(splits.train.y)
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
-    with _common.progress(total, "epoch") as bar:
+    with options.progress(total, "epoch") as bar:
         for setting in compiled(config, missing, splits):
             row, _ = measure(config, study, setting, splits, bar)
             study.add(row)
 
 
-def compiled(config: _common.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:
+def compiled(config: options.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:
     """The settings, each when the programs that `measure` needs for it are compiled."""
 
     def batches(setting: Setting) -> list[list[_Job]]:
@@ -59,14 +57,14 @@ def compiled(config: _common.Training, settings: Sequence[Setting], splits: Spli
 
 
 def compiled_together(
-    config: _common.Training, groups: Sequence[Sequence[Setting]], splits: Splits
+    config: options.Training, groups: Sequence[Sequence[Setting]], splits: Splits
 ) -> Iterator[Sequence[Setting]]:
     """The groups of settings, each when the programs that `measure_together` needs for it are compiled."""
     return _compiled(config, groups, lambda group: [_all_jobs(config, group)], splits)
 
 
 def _compiled(
-    config: _common.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
+    config: options.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
 ) -> Iterator[T]:
     def tasks(item: T) -> list[Callable[[], None]]:
         populations = [_population(config, jobs) for jobs in batches(item) if jobs]
@@ -74,12 +72,12 @@ def _compiled(
             functools.partial(population.compile_ahead, runs, splits, **_devices(config)) for runs in populations
         ]
 
-    return _ahead.prepared(items, tasks)
+    return ahead.prepared(items, tasks)
 
 
 def measure(
-    config: _common.Training,
-    study: _study.Study,
+    config: options.Training,
+    study: Study,
     setting: Setting,
     splits: Splits,
     bar: Any,
@@ -95,12 +93,12 @@ def measure(
     recipes = setting.recipes
     found = _train(config, study, _jobs(config, setting), splits, bar, observe)
     tried = found[: len(recipes)]
-    scores = [_rows.validation_accuracy(result, setting.model, splits) for result in tried]
+    scores = [validation_accuracy(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
     rest = _rest(config, setting, recipes[best])
     runs = [tried[best], *found[len(tried) :], *_train(config, study, rest, splits, bar)]
     row = {
-        **_rows.row_of(config, setting, recipes[best], runs, splits),
+        **row_of(config, setting, recipes[best], runs, splits),
         "choice": [
             {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
             for recipe, result, score in zip(recipes, tried, scores, strict=True)
@@ -111,7 +109,7 @@ def measure(
 
 
 def measure_together(
-    config: _common.Training, study: _study.Study, settings: Sequence[Setting], splits: Splits, bar: Any
+    config: options.Training, study: Study, settings: Sequence[Setting], splits: Splits, bar: Any
 ) -> list[tuple[results.Row, list[Result]]]:
     """As `measure`, for settings of one recipe each, whose runs of all seeds are one population.
 
@@ -122,7 +120,7 @@ def measure_together(
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
-        measured.append((_rows.row_of(config, setting, setting.recipes[0], runs, splits), runs))
+        measured.append((row_of(config, setting, setting.recipes[0], runs, splits), runs))
     share = round(study.unfinished.row_seconds() / len(settings), 3)
     return [({**row, "seconds": share}, runs) for row, runs in measured]
 
@@ -135,33 +133,33 @@ class _Job(NamedTuple):
     seed: int
 
 
-def _jobs(config: _common.Training, setting: Setting) -> list[_Job]:
+def _jobs(config: options.Training, setting: Setting) -> list[_Job]:
     """All seeds, or if there is a recipe to choose, the first seed with each."""
     seeds = range(config.seeds if len(setting.recipes) == 1 else 1)
     return [_Job(setting, recipe, seed) for seed in seeds for recipe in setting.recipes]
 
 
-def _rest(config: _common.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
+def _rest(config: options.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
     """The other seeds, with the recipe that was chosen."""
     return [_Job(setting, recipe, seed) for seed in range(1, config.seeds if len(setting.recipes) > 1 else 1)]
 
 
-def _all_jobs(config: _common.Training, settings: Sequence[Setting]) -> list[_Job]:
+def _all_jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
     """Every setting with its one recipe, seed by seed."""
     return [_Job(setting, setting.recipes[0], seed) for setting in settings for seed in range(config.seeds)]
 
 
-def _population(config: _common.Training, jobs: Sequence[_Job]) -> list[Run]:
+def _population(config: options.Training, jobs: Sequence[_Job]) -> list[Run]:
     return [Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
 
 
-def _devices(config: _common.Training) -> dict[str, Any]:
+def _devices(config: options.Training) -> dict[str, Any]:
     return {"max_memory_gb": config.max_memory_gb, "data_parallel": config.data_parallel}
 
 
 def _train(
-    config: _common.Training,
-    study: _study.Study,
+    config: options.Training,
+    study: Study,
     jobs: Sequence[_Job],
     splits: Splits,
     bar: Any,
@@ -182,7 +180,7 @@ def _train(
 
     reached = study.unfinished.reached(runs)
     bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
-    with _stop.between_epochs_only():
+    with signals.between_epochs_only():
         found = population.train_population(
             runs,
             splits,

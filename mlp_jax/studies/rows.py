@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import _common
 from mlp_jax.data.dataset import Splits
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import options, results, statistics
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.history import Result
@@ -58,7 +57,7 @@ def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> flo
 
 
 def row_of(
-    config: _common.Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits
+    config: options.Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits
 ) -> results.Row:
     """What a row says of a setting that was trained with this recipe, seed by seed."""
     return {
@@ -72,7 +71,7 @@ def row_of(
 
 
 def _measured(
-    config: _common.Training, runs: Sequence[Result], model: MLPConfig, splits: Splits, per_epoch: int
+    config: options.Training, runs: Sequence[Result], model: MLPConfig, splits: Splits, per_epoch: int
 ) -> dict[str, Any]:
     """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
     finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}

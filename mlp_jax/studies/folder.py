@@ -8,14 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from experiments import _compilation, _lock, _machines
-from experiments._common import Basic, changed, of_result
-from experiments._output import note
-from experiments._unfinished import Unfinished
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, unsealed, write
-from mlp_jax.studies import results
+from mlp_jax.studies import compilation, lock, machines, results
+from mlp_jax.studies.options import Basic, changed, of_result
+from mlp_jax.studies.output import note
+from mlp_jax.studies.unfinished import Unfinished
 
 
 class Figure(NamedTuple):
@@ -34,7 +33,7 @@ class Study:
 
     def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
-        self.writes = _machines.is_writer()
+        self.writes = machines.is_writer()
         self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
         self.fingerprint = ""
         self.earlier_seconds = 0.0
@@ -43,12 +42,12 @@ class Study:
         self.rows: list[results.Row] = []
         if self.writes:
             self._take(self.folder)
-        self.rows, self.fingerprint = _machines.share((self.rows, self.fingerprint))
+        self.rows, self.fingerprint = machines.share((self.rows, self.fingerprint))
         self.unfinished.share()
 
     def _take(self, folder: Path) -> None:
         """Locks the folder, and reads or sets aside what an interrupted run has left."""
-        _lock.take(folder)
+        lock.take(folder)
         results.sweep(folder)
         if (folder / "results.json").is_dir():
             raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
@@ -116,7 +115,7 @@ class Study:
 
         Raises UserError if what is resumed comes from other data, or another process has others.
         """
-        _machines.agree("dataset", dataset.fingerprint)
+        machines.agree("dataset", dataset.fingerprint)
         if self.fingerprint and self.fingerprint != dataset.fingerprint:
             raise UserError(
                 f"cannot resume the run in {self.folder}: its dataset was another ({self.fingerprint[:12]} then, "
@@ -129,7 +128,7 @@ class Study:
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
-        return {**environment, "compilation": _compilation.programs()}
+        return {**environment, "compilation": compilation.programs()}
 
     def _header(self) -> results.Row:
         """All but the rows."""
@@ -177,7 +176,7 @@ class Study:
         self._partial.unlink(missing_ok=True)
         if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for
             shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
-        _lock.release(self.folder)
+        lock.release(self.folder)
         return path
 
 

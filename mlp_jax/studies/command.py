@@ -8,9 +8,9 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from experiments import _compilation, _machines, _output, _stop
-from experiments._common import SEVERAL, Basic, Training, of_job, plain_number
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.studies import compilation, machines, output, signals
+from mlp_jax.studies.options import SEVERAL, Basic, Training, of_job, plain_number
 from mlp_jax.training import population
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
@@ -34,8 +34,8 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
             values = _values(config_class, arguments[1:])
             config_class.refuse_ignored({n: v for n, v in values.items() if flags.FLAGS[n].present})
             config = config_class(**values)
-            with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
-                devices = _compilation.devices()
+            with machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
+                devices = compilation.devices()
                 if isinstance(config, Training):
                     population.check_devices(devices, config.data_parallel)
                 ok = run(config)
@@ -45,13 +45,13 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
 
     logging.set_verbosity(logging.WARNING)
     try:
-        with _output.kept():
-            _compilation.set_up()
-            _stop.listen()
+        with output.kept():
+            compilation.set_up()
+            signals.listen()
             app.run(main, flags_parser=parse)
     except UserError as error:
         fail(str(error))
-    except _stop.Stopped as stop:
+    except signals.Stopped as stop:
         print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
         sys.exit(stop.status)
 
