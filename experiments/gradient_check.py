@@ -20,18 +20,17 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import _mutants, _own_gradients
 from mlp_jax import gradcheck
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.gradcheck import process
+from mlp_jax.gradcheck import process, seeded_mistakes
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import command, options, results, two_sources
+from mlp_jax.studies import command, options, own_gradients, results, two_sources
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import gradient_check as plots
@@ -179,7 +178,7 @@ def run_own(config: Config) -> bool:
     study = Study("gradient_check", config)
     dataset = config.load()
     study.use(dataset)
-    study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
+    study.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
     path = study.finish(figures({"rows": study.rows}), witness=trusted_witness())
     print(own_tables(study.rows))
     passed = all(row["verdict"] == "PASS" for row in study.rows)
@@ -190,10 +189,10 @@ def run_own(config: Config) -> bool:
 def own_tables(rows: list[results.Row]) -> str:
     """The table of this package's gradients, and that of the seeded mistakes."""
     seeded = [row for row in rows if "seeded" in row]
-    own = _own_gradients.summary_table([row for row in rows if "seeded" not in row])
+    own = own_gradients.summary_table([row for row in rows if "seeded" not in row])
     found = sum(row["verdict"] == "PASS" for row in seeded)
     checker = f"The checker: {found} of {len(seeded)} seeded changes named."
-    return f"{own}\n\n{checker}\n\n{_mutants.mutation_table(seeded)}"
+    return f"{own}\n\n{checker}\n\n{seeded_mistakes.mutation_table(seeded)}"
 
 
 table = own_tables

@@ -15,13 +15,14 @@ import pytest
 from absl import flags
 from scipy import stats
 
-from experiments import _mutants, _own_gradients, depth_study, gradient_check
+from experiments import depth_study, gradient_check
 from mlp_jax import data, files
 from mlp_jax.data.digits import synthetic
+from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Activation
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import command, results, signals, statistics
+from mlp_jax.studies import command, own_gradients, results, signals, statistics
 from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
@@ -391,9 +392,9 @@ def test_a_signal_before_the_options_are_read(monkeypatch, capsys):
 
 
 def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
-    few = dict(list(_own_gradients.architectures(192, 10).items())[:2])
-    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
-    monkeypatch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
+    few = dict(list(own_gradients.architectures(192, 10).items())[:2])
+    monkeypatch.setattr(own_gradients, "architectures", lambda inputs, classes: few)
+    monkeypatch.setattr(seeded_mistakes, "SEEDS", seeded_mistakes.SEEDS[:3])
     config = gradient_check.Config(dataset="synthetic", seeds=2, results_dir=str(tmp_path))
     assert gradient_check.run(config)
     rows = rows_of(tmp_path, "gradient_check")
@@ -410,9 +411,9 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
     row = activations.ACTIVATIONS["relu"]
     broken = Activation(row.function, lambda z: 1.001 * row.derivative(z))
     monkeypatch.setitem(activations.ACTIVATIONS, "relu", broken)
-    base = _own_gradients.architectures(192, 10)["2 layers, as in Question 2"]
-    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: {"2 layers": base})
-    monkeypatch.setattr(_mutants, "SEEDS", ())
+    base = own_gradients.architectures(192, 10)["2 layers, as in Question 2"]
+    monkeypatch.setattr(own_gradients, "architectures", lambda inputs, classes: {"2 layers": base})
+    monkeypatch.setattr(seeded_mistakes, "SEEDS", ())
     arguments = {"dataset": "synthetic", "seeds": 1, "results_dir": str(tmp_path)}
     assert not gradient_check.run(gradient_check.Config(**arguments))
     wrong = {row["leaf"] for row in rows_of(tmp_path, "gradient_check") if row["verdict"] == "FAIL"}

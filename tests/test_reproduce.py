@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import _mutants, _own_gradients, ablation, depth_study, gradient_check, reproduce
+from experiments import ablation, depth_study, gradient_check, reproduce
 from mlp_jax import text
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
-from mlp_jax.studies import options, results
+from mlp_jax.gradcheck import seeded_mistakes
+from mlp_jax.studies import options, own_gradients, results
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.keep import kept
 from mlp_jax.studies.options import option
@@ -316,10 +317,10 @@ REAL = {
 def real(tmp_path_factory):
     """The folder of three true studies, few of whose gradients are checked."""
     folder = tmp_path_factory.mktemp("real")
-    few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
+    few = dict(list(own_gradients.architectures(192, 10).items())[:1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
-        patch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:1])
+        patch.setattr(own_gradients, "architectures", lambda inputs, classes: few)
+        patch.setattr(seeded_mistakes, "SEEDS", seeded_mistakes.SEEDS[:1])
         assert start(folder, **REAL)
     return folder
 

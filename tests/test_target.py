@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from experiments import gradient_check
-from experiments._mutants import CLASS, FUNCTION
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
 from mlp_jax.studies import two_sources
 from tests.test_experiments import start
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from experiments import gradient_check
-from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import derivation, witness
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.comparison import random_params
 from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
+from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.gradcheck.witness import check_witness
 from mlp_jax.nn.config import MLPConfig
 

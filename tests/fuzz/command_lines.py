@@ -16,12 +16,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, _own_gradients, speedrun
+from experiments import _bench_measure, speedrun
 from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
-from mlp_jax.studies import command, machines, place, two_sources
+from mlp_jax.studies import command, machines, own_gradients, place, two_sources
 from mlp_jax.training.blocks import Blocks
 from tests.fuzz import mutations
 
@@ -273,7 +273,7 @@ def _cut(far: str) -> Iterator[None]:
         "load": [(data, "load"), (process.Target, "__enter__")],
         "meet": [(machines, "meet"), (place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (Blocks, "__init__"), (two_sources, "compare"), (_own_gradients, "check_all"),
+            (Blocks, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
             (_bench_measure, "peaks"), (speedrun, "timed"),
         ],
     }  # fmt: skip

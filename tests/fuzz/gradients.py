@@ -14,9 +14,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from experiments import gradient_check
-from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.battery import evaluated
+from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.nn.config import MLPConfig
 from tests.fuzz import mutations
 

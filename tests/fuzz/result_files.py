@@ -14,12 +14,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _readme, depth_study, reproduce
+from experiments import depth_study, reproduce
 from mlp_jax.data.digits import synthetic
 from mlp_jax.files import as_json, sealed
 from mlp_jax.studies import options, results
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.keep import Job, clear_unfinished, kept
+from tests import readme
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
@@ -62,7 +63,7 @@ def examples() -> Any:
 def prepare(folder: Path) -> None:
     """A copy of the committed results, of this version and its options; rows of an interrupted study."""
     good = folder / "good"
-    shutil.copytree(_readme.RESULTS, good)
+    shutil.copytree(readme.RESULTS, good)
     configs = {job.folder / "results.json": options.of_result(job.config) for job in _jobs(good)}
     for path in good.rglob("results.json"):
         content = results.read_sealed(path)
@@ -237,15 +238,15 @@ def _in_readme(folder: Path, place: Path, name: str, damage: Any) -> str:
     tree = _linked(folder, place)
     path = tree / name / "results.json"
     good = _damage(path, damage)
-    makers: tuple[Callable[[], str], ...] = tuple(_readme.PARTS[part] for part in PARTS)
-    _readme.RESULTS, kept = tree, _readme.RESULTS
+    makers: tuple[Callable[[], str], ...] = tuple(readme.PARTS[part] for part in PARTS)
+    readme.RESULTS, kept = tree, readme.RESULTS
     try:
         made = [make() for make in makers]
         assert _whole(path, good), "an altered file counts as whole"
-        _readme.RESULTS = folder / "good"
+        readme.RESULTS = folder / "good"
         assert made == [make() for make in makers]
     finally:
-        _readme.RESULTS = kept
+        readme.RESULTS = kept
     return "the same"
 
 

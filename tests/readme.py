@@ -1,4 +1,4 @@
-"""Rewrites the generated parts of README.md: `python -m experiments._readme`.
+"""Rewrites the generated parts of README.md: `python -m tests.readme`.
 
 Table 1 and the benchmark's come from the committed results files, the table of seeded mistakes from running the
 checker on them.
@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import _mutants, _page_markdown, _shapes, ablation, reproduce, speedrun
+from experiments import _page_markdown, ablation, reproduce, speedrun
 from experiments._claims_made import CLAIMS
 from mlp_jax.files import write
+from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.claims import REMARK
 from mlp_jax.studies.verdicts import judged, summary
 from mlp_jax.text import table
 from mlp_jax.training import recipes
+from tests import shapes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results" / "cifar10"
@@ -118,9 +120,9 @@ def _ratio(found: dict[str, float] | None) -> str:
     return "-" if found is None else f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
 
 
-def seeded_mistakes() -> str:
+def mistakes_table() -> str:
     """Every mistake that the checker names, seeded into a right gradient, and what it found."""
-    return _mutants.mutation_table(list(_mutants.mutation_rows()))
+    return seeded_mistakes.mutation_table(list(seeded_mistakes.mutation_rows()))
 
 
 def claims() -> str:
@@ -228,9 +230,9 @@ PARTS = {
     "claims": claims,
     "table 1": table_1,
     "benchmark": benchmark,
-    "seeded mistakes": seeded_mistakes,
-    "shapes": _shapes.matrix,
-    "refusals": _shapes.refusals,
+    "seeded mistakes": mistakes_table,
+    "shapes": shapes.matrix,
+    "refusals": shapes.refusals,
     "faults": faults,
     "recipes": recipe_table,
     "speedrun": speedrun_table,

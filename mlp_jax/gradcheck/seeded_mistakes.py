@@ -12,7 +12,6 @@ from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES, ROWS
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results
 from mlp_jax.text import table
 
 CLASS = """
@@ -163,7 +162,7 @@ def told(report: Report) -> list[str]:
     return [code for code in CODES if code in {*report.codes, *report.remarks}]
 
 
-def mutation_rows() -> Iterator[results.Row]:
+def mutation_rows() -> Iterator[dict[str, Any]]:
     """One row per seeded change: what was changed, which codes it must get, which it got, and what is said."""
     for seed in SEEDS:
         report = check_gradients(candidate(seed.source, seed.old, seed.new), NETWORKS[seed.source])
@@ -180,7 +179,7 @@ def mutation_rows() -> Iterator[results.Row]:
         }
 
 
-def mutation_table(rows: list[results.Row]) -> str:
+def mutation_table(rows: list[dict[str, Any]]) -> str:
     """Every mistake, how it was seeded, what was found, and what was said of it, as a Markdown table."""
     lines = [
         [
