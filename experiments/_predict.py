@@ -14,7 +14,8 @@ from mlp_jax import text
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, write
-from mlp_jax.studies import options, results
+from mlp_jax.studies import results
+from mlp_jax.studies.origin import of_result
 from mlp_jax.training import saved_model
 from mlp_jax.training.saved_model import printable
 
@@ -194,7 +195,7 @@ def _write(
     )
     content = {
         "study": "best_model_predictions",
-        "config": options.of_result(config),
+        "config": of_result(config),
         "environment": environment,
         "model": dataclasses.asdict(model.about),
         "rows": rows,

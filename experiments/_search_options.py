@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments._space import Point, Space
 from mlp_jax.data.dataset import Splits
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import options
 from mlp_jax.studies.options import option
@@ -22,52 +22,80 @@ SEARCHES = ("grid", "random")
 class Config(options.Training):
     """Options of the search; None takes the value of the protocol and the dataset."""
 
-    search: str | None = option(None, "grid or random; default grid if published, random if clean")
+    search: str | None = option(
+        None, "grid or random; default grid if published, random if clean", choices=SEARCHES
+    )
     trials: int | None = option(
-        None, "random: number of draws, default 24 on cifar10, else 12; grid: that many of its points, default all"
+        None,
+        "random: number of draws, default 24 on cifar10, else 12; grid: that many of its points, default all",
+        low=1,
+        high=options.MOST_RUNS,
     )
-    hidden: str | None = option(None, "hidden widths to try, with commas; default 50,100,200 on cifar10")
-    batch_size: str | None = option(None, "batch sizes to try, with commas; default 64,128,200 on cifar10")
-    l2: str | None = option(None, "grid: lambdas to try, with commas; default 0.001,0.01 on cifar10")
-    learning_rate: str | None = option(
-        None, "grid: learning rates to try, with commas; on cifar10 default 0.001,0.01 if published"
+    hidden: tuple[int, ...] | None = option(
+        None, "hidden widths to try, with commas; default 50,100,200 on cifar10", low=1
     )
-    l2_range: str | None = option(None, "random: least and greatest lambda; default 0.0003,0.03 if clean")
-    learning_rate_range: str | None = option(
-        None, "random: least and greatest learning rate; default on cifar10 0.001,0.1 if clean"
+    batch_size: tuple[int, ...] | None = option(
+        None, "batch sizes to try, with commas; default 64,128,200 on cifar10", low=1
     )
-    steps: str | None = option(None, "published: lengths of the runs, with commas; default 3000,5000 on cifar10")
-    epochs: int | None = option(None, "clean: length of the runs; default 12")
+    l2: tuple[float, ...] | None = option(
+        None, "grid: lambdas to try, with commas; default 0.001,0.01 on cifar10", low=0
+    )
+    learning_rate: tuple[float, ...] | None = option(
+        None,
+        "grid: learning rates to try, with commas; on cifar10 default 0.001,0.01 if published",
+        low=0,
+        open_low=True,
+    )
+    l2_range: tuple[float, ...] | None = option(
+        None, "random: least and greatest lambda; default 0.0003,0.03 if clean", low=0, open_low=True
+    )
+    learning_rate_range: tuple[float, ...] | None = option(
+        None,
+        "random: least and greatest learning rate; default on cifar10 0.001,0.1 if clean",
+        low=0,
+        open_low=True,
+    )
+    steps: tuple[int, ...] | None = option(
+        None, "published: lengths of the runs, with commas; default 3000,5000 on cifar10", low=1
+    )
+    epochs: int | None = option(None, "clean: length of the runs; default 12", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("l2_range", "learning_rate_range"):
+            ends = getattr(self, name)
+            if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):
+                raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {options.written(ends)}")
 
 
 # lists and ranges of each dataset; the digits' and the synthetic images have fewer pixels, and fewer of them
 _SMALL = {
-    "hidden": "10,20,40",
-    "batch_size": "20,40,60",
-    "steps": "300,500",
-    "l2": "0.01,0.1",
-    "learning_rate": "0.001,0.01",
-    "l2_range": "0.001,0.1",
-    "learning_rate_range": "0.0003,0.03",
+    "hidden": (10, 20, 40),
+    "batch_size": (20, 40, 60),
+    "steps": (300, 500),
+    "l2": (0.01, 0.1),
+    "learning_rate": (0.001, 0.01),
+    "l2_range": (0.001, 0.1),
+    "learning_rate_range": (0.0003, 0.03),
 }
 _REPORT = {
-    "hidden": "50,100,200",
-    "batch_size": "64,128,200",
-    "steps": "3000,5000",
-    "l2": "0.001,0.01",
-    "learning_rate": "0.001,0.01",
-    "l2_range": "0.0001,0.1",
-    "learning_rate_range": "0.0001,0.01",
+    "hidden": (50, 100, 200),
+    "batch_size": (64, 128, 200),
+    "steps": (3000, 5000),
+    "l2": (0.001, 0.01),
+    "learning_rate": (0.001, 0.01),
+    "l2_range": (0.0001, 0.1),
+    "learning_rate_range": (0.0001, 0.01),
 }
 DEFAULTS = {"cifar10": _REPORT, "digits": _SMALL, "synthetic": _SMALL}
 # momentum and standardised pixels take rates of their own
 _CLEAN_REPORT = {
-    "l2": "0.001,0.01",
-    "learning_rate": "0.005,0.02",
-    "l2_range": "0.0003,0.03",
-    "learning_rate_range": "0.001,0.1",
+    "l2": (0.001, 0.01),
+    "learning_rate": (0.005, 0.02),
+    "l2_range": (0.0003, 0.03),
+    "learning_rate_range": (0.001, 0.1),
 }
-_CLEAN_SMALL = _CLEAN_REPORT | {"learning_rate": "0.02,0.08", "learning_rate_range": "0.003,0.3"}
+_CLEAN_SMALL = _CLEAN_REPORT | {"learning_rate": (0.02, 0.08), "learning_rate_range": (0.003, 0.3)}
 CLEAN = {"cifar10": _CLEAN_REPORT, "digits": _CLEAN_SMALL, "synthetic": _CLEAN_SMALL}
 TRIALS = {"cifar10": 24, "digits": 12, "synthetic": 12}
 
@@ -82,36 +110,19 @@ def space(config: Config) -> Space:
     ranges = kind_of_search(config) == "random"
     end = "_range" if ranges else ""
     return Space(
-        _wholes(config, "hidden"),
-        _wholes(config, "batch_size"),
-        _reals(config, f"l2{end}"),
-        _reals(config, f"learning_rate{end}"),
+        _values(config, "hidden"),
+        _values(config, "batch_size"),
+        _values(config, f"l2{end}"),
+        _values(config, f"learning_rate{end}"),
         ranges,
     )
 
 
-def _text(config: Config, name: str) -> str:
+def _values(config: Config, name: str) -> tuple[Any, ...]:
     """What the user gave, or the default."""
-    given: str | None = getattr(config, name)
+    given: tuple[Any, ...] | None = getattr(config, name)
     defaults = DEFAULTS[config.dataset] | (CLEAN[config.dataset] if config.protocol == "clean" else {})
     return defaults[name] if given is None else given
-
-
-def _wholes(config: Config, name: str) -> tuple[int, ...]:
-    return options.distinct(f"--{name}", options.whole_numbers(f"--{name}", _text(config, name), 1))
-
-
-def _reals(config: Config, name: str) -> tuple[float, ...]:
-    """The values of a list, or the two ends of a range."""
-    text = _text(config, name)
-    values = options.real_numbers(f"--{name}", text)
-    if not name.endswith("_range"):
-        for value in values:
-            in_range(f"--{name}", value, 0, open_low=name == "learning_rate")
-        return options.distinct(f"--{name}", values)
-    if not (len(values) == 2 and 0 < values[0] < values[1] < float("inf")):
-        raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {text!r}")
-    return values
 
 
 def points(config: Config) -> list[Point]:
@@ -126,7 +137,7 @@ def lengths(config: Config) -> tuple[int | None, ...]:
     """Steps of the runs, shortest first; None if epochs say how long they are."""
     if config.protocol == "clean":
         return (None,)
-    return tuple(sorted(_wholes(config, "steps")))
+    return tuple(sorted(_values(config, "steps")))
 
 
 def recipe(config: Config, point: Point, steps: int | None) -> TrainConfig:
@@ -172,8 +183,6 @@ def _report(config: Config, kind: str, steps: int) -> dict[str, float] | None:
 
 def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    if config.search is not None:
-        one_of("search", config.search, SEARCHES)
     kind = kind_of_search(config)
     other = ("l2", "learning_rate") if kind == "random" else ("l2_range", "learning_rate_range")
     for name in other:
@@ -182,10 +191,6 @@ def check(config: Config) -> None:
     ignored = "epochs" if config.protocol == "published" else "steps"
     if getattr(config, ignored) is not None:
         raise UserError(f"--{ignored} is not for --protocol={config.protocol}: leave it out, or change --protocol")
-    if config.trials is not None:
-        whole_number("--trials", config.trials, 1, options.MOST_RUNS)
-    if config.epochs is not None:
-        whole_number("--epochs", config.epochs, 1)
     for point in points(config):
         for steps in lengths(config):
             config.check_batch(network(config, point.hidden), recipe(config, point, steps))

@@ -19,10 +19,11 @@ from types import MappingProxyType
 from typing import Any
 
 from mlp_jax import data, text
-from mlp_jax.errors import UserError, one_of, whole_number
+from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.options import option
+from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.plots import activation_study as plots
 from mlp_jax.studies.rows import Setting, find
 from mlp_jax.studies.runs import compiled, measure, ready
@@ -102,15 +103,11 @@ class Config(options.Training):
 
     PROTOCOLS = ("clean",)
 
-    recipe: str = option("speedrun", f"the base: one of {', '.join(RECIPES)}")
-    variations: str | None = option(
-        None, "which variations, with commas; default all that change something in the recipe"
+    recipe: str = option("speedrun", "the base", choices=RECIPES)
+    variations: tuple[str, ...] | None = option(
+        None, "which variations, with commas; default all that change something in the recipe", choices=VARIATIONS
     )
-    epochs: int | None = option(None, "epochs of each run; default the recipe's")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("recipe", self.recipe, RECIPES)
+    epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The one on which recipes are chosen; validation images stand where test images would."""
@@ -125,7 +122,7 @@ def recipes(config: Config) -> dict[str, Recipe]:
     if config.precision != Config.precision:
         base = replace(base, model=replace(base.model, precision=config.precision))
     found = {BASE: base}
-    for name in names(config):
+    for name in VARIATIONS if config.variations is None else config.variations:
         try:
             varied = VARIATIONS[name].of(base)
         except UserError as error:
@@ -139,20 +136,8 @@ def recipes(config: Config) -> dict[str, Recipe]:
     return found
 
 
-def names(config: Config) -> list[str]:
-    """Of the variations that are asked for."""
-    if config.variations is None:
-        return list(VARIATIONS)
-    chosen = config.variations.split(",")
-    for name in chosen:
-        one_of("variation", name, VARIATIONS)
-    return list(options.distinct("--variations", tuple(chosen)))
-
-
 def check(config: Config) -> None:
     """Every option, before anything is loaded."""
-    if config.epochs is not None:
-        whole_number("--epochs", config.epochs, 1)
     for recipe in recipes(config).values():
         config.check_batch(recipe.model, recipe.training)
 
@@ -177,7 +162,7 @@ def run(config: Config) -> bool:
             kept["images"] = {name: count for name, count in row["images"].items() if name != "test"}
             study.add({**kept, "name": config.recipe, "network": asdict(one.model)})
     more = {"comparisons": comparisons(study.rows)}
-    content = {"config": options.of_result(config), "rows": study.rows, **more}
+    content = {"config": of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
     print(finding(content))

@@ -27,12 +27,12 @@ from typing import Any
 from experiments import _factors
 from experiments._activation_words import figures, finding, table
 from mlp_jax import data
-from mlp_jax.errors import in_range, one_of, whole_number
 from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
 from mlp_jax.studies import command, options
 from mlp_jax.studies.folder import Study
 from mlp_jax.studies.options import option
+from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.rows import Setting, edge_notes
 from mlp_jax.studies.runs import ready, run_settings
 from mlp_jax.training.config import TrainConfig
@@ -55,23 +55,37 @@ RATES = (0.0005, 0.001, 0.002, 0.004)
 SMALL_RATES = (0.002, 0.008)
 LAST = 1 / 32  # of the learning rate is left in the last epoch, clean
 # (hidden layers, width of the centre, widths)
-SHAPES = {"cifar10": (3, 400, "50,200,400"), "digits": (2, 50, "20,50,100"), "synthetic": (2, 50, "20,50,100")}
+SHAPES = {
+    "cifar10": (3, 400, (50, 200, 400)),
+    "digits": (2, 50, (20, 50, 100)),
+    "synthetic": (2, 50, (20, 50, 100)),
+}
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
     """Options of the activation study; None takes the protocol's or the dataset's value."""
 
-    activations: str = option(",".join(ACTIVATIONS), "activations to compare, with commas")
-    batch_norms: str = option(",".join(BATCH_NORMS), "batch normalisations to compare, with commas")
-    dropouts: str = option("0,0.2,0.5", "probabilities that a hidden unit is dropped, with commas")
-    widths: str | None = option(
-        None, "widths to compare, of all hidden layers, with commas; default 50,200,400 on cifar10, else 20,50,100"
+    activations: tuple[str, ...] = option(
+        tuple(ACTIVATIONS), "activations to compare, with commas", choices=ACTIVATIONS
     )
-    width: int | None = option(None, "the width while others are varied; default 400 on cifar10, else 50")
-    hidden_layers: int | None = option(None, "number of hidden layers; default 3 on cifar10, else 2")
+    batch_norms: tuple[str, ...] = option(
+        tuple(BATCH_NORMS), "batch normalisations to compare, with commas", choices=BATCH_NORMS
+    )
+    dropouts: tuple[float, ...] = option(
+        (0.0, 0.2, 0.5), "probabilities that a hidden unit is dropped, with commas", low=0, high=1, open_high=True
+    )
+    widths: tuple[int, ...] | None = option(
+        None,
+        "widths to compare, of all hidden layers, with commas; default 50,200,400 on cifar10, else 20,50,100",
+        low=1,
+    )
+    width: int | None = option(None, "the width while others are varied; default 400 on cifar10, else 50", low=1)
+    hidden_layers: int | None = option(
+        None, "number of hidden layers; default 3 on cifar10, else 2", low=1, high=options.MOST_LAYERS - 1
+    )
     full: bool = option(False, "every combination instead of one factor at a time")
-    learning_rates: str | None = option(
+    learning_rates: tuple[float, ...] | None = option(
         None,
         "clean: the candidates to choose from on validation; default 0.0005,0.001,0.002,0.004 on cifar10, "
         "else 0.002,0.008",
@@ -83,7 +97,7 @@ class Config(options.Tuned):
     decay: float | None = option(
         None, "learning rate times this per epoch; default 0.95 if published; if clean, 1/32 is left in the last"
     )
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """As all studies do, but on CIFAR-10 both protocols have the report's 45,000/5,000 of its best model."""
@@ -93,7 +107,7 @@ class Config(options.Tuned):
         return data.split(dataset, validation=data.SPLITS["45000/5000"][1], test=test)
 
 
-def shape(config: Config) -> tuple[int, int, str]:
+def shape(config: Config) -> tuple[int, int, tuple[int, ...]]:
     """Number of hidden layers, width of the centre, widths to compare."""
     given = (config.hidden_layers, config.width, config.widths)
     layers, width, widths = SHAPES[config.dataset]
@@ -108,10 +122,10 @@ def labels(config: Config) -> list[dict[str, Any]]:
         return ",".join([str(units)] * layers)
 
     values: dict[str, list[Any]] = {
-        "hidden": [hidden(n) for n in options.whole_numbers("--widths", widths, 1)],
-        "activation": config.activations.split(","),
-        "batch_norm": config.batch_norms.split(","),
-        "dropout": list(options.real_numbers("--dropouts", config.dropouts)),
+        "hidden": [hidden(n) for n in widths],
+        "activation": list(config.activations),
+        "batch_norm": list(config.batch_norms),
+        "dropout": list(config.dropouts),
     }
     centre = {
         "hidden": hidden(width),
@@ -171,7 +185,7 @@ def run(config: Config) -> bool:
     ]
     run_settings(config, study, settings, splits)
     more = {"comparisons": _factors.comparisons(study.rows), "verdicts": _factors.verdicts(study.rows)}
-    content = {"config": options.of_result(config), "rows": study.rows, **more}
+    content = {"config": of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
     for note in edge_notes(study.rows, _factors.name):
@@ -183,16 +197,6 @@ def run(config: Config) -> bool:
 
 def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    for name, valid in {"activations": ACTIVATIONS, "batch_norms": BATCH_NORMS}.items():
-        for part in getattr(config, name).split(","):
-            one_of(name[:-1], part, valid)
-        options.distinct(f"--{name}={getattr(config, name)}", tuple(getattr(config, name).split(",")))
-    for rate in options.distinct("--dropouts", options.real_numbers("--dropouts", config.dropouts)):
-        in_range("--dropouts", rate, 0, 1, open_high=True)
-    options.distinct("--widths", options.whole_numbers("--widths", shape(config)[2], 1))
-    for name, most in {"width": None, "hidden_layers": options.MOST_LAYERS - 1, "batch_size": None}.items():
-        if getattr(config, name) is not None:
-            whole_number(f"--{name}", getattr(config, name), 1, most)
     for label in labels(config):
         for rate in config.candidates(usual_rates(config)):
             config.check_batch(network(config, label), recipe(config, rate))

@@ -28,7 +28,7 @@ from experiments import _bench_measure, _workloads
 from experiments._bench_worker import MODULES
 from mlp_jax import data, text
 from mlp_jax.data.pixels import normalize
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.options import option
@@ -43,44 +43,36 @@ MOST_REPEATS = 10_000
 class Config(options.Basic):
     """Options of the benchmark."""
 
-    workloads: str = option(
-        ",".join(_workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none"
+    workloads: tuple[str, ...] = option(
+        tuple(_workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none", empty=True
     )
-    population_sizes: str = option(
-        "1,2,4,8,16,32", "numbers of default networks, as more workloads; empty for none"
+    population_sizes: tuple[int, ...] = option(
+        (1, 2, 4, 8, 16, 32),
+        "numbers of default networks, as more workloads; empty for none",
+        low=1,
+        high=_workloads.MOST_NETWORKS,
+        empty=True,
     )
-    contenders: str = option(
-        ",".join(MODULES), "who trains, with commas; the first is whom others must agree with"
+    contenders: tuple[str, ...] = option(
+        tuple(MODULES), "who trains, with commas; the first is whom others must agree with", choices=MODULES
     )
-    repeats: int = option(5, "how often each contender is timed, in turns")
-    seconds: float = option(1.0, "time of one measurement; its number of steps is found by trial")
+    repeats: int = option(5, "how often each contender is timed, in turns", low=1, high=MOST_REPEATS)
+    seconds: float = option(
+        1.0, "time of one measurement; its number of steps is found by trial", low=0, high=3600, open_low=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("repeats", self.repeats, 1, MOST_REPEATS)
-        in_range("seconds", self.seconds, 0, 3600, open_low=True)
-        for name in self.names("contenders"):
-            one_of("contender", name, tuple(MODULES))
-        for name in self.names("workloads"):
+        for name in self.workloads:
             _workloads.workload(name, 1, 2, self.seed)
-        if not self.all_workloads or not self.names("contenders"):
-            raise UserError("there is nothing to measure: name at least one workload and one contender")
-
-    def names(self, field: str) -> tuple[str, ...]:
-        """The comma-separated names of an option. Raises UserError if one of them comes twice."""
-        text = getattr(self, field)
-        names = tuple(text.split(",")) if text else ()
-        if len(set(names)) < len(names):
-            raise UserError(f"--{field}={text} names one twice: leave one out")
-        return names
+        if not self.all_workloads:
+            raise UserError("there is nothing to measure: name at least one workload")
 
     @property
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
-        text = self.population_sizes
-        sizes = options.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
-        options.distinct("--population_sizes", sizes)
-        return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
+        sizes = (f"population-{size}" for size in self.population_sizes)
+        return tuple(dict.fromkeys((*self.workloads, *sizes)))
 
 
 def run(config: Config) -> bool:
@@ -98,7 +90,7 @@ def run(config: Config) -> bool:
         raise UserError(
             f"a workload has batches of {largest}, and {config.dataset} only {examples} images: leave it out"
         )
-    contenders = config.names("contenders")
+    contenders = config.contenders
     with tempfile.TemporaryDirectory() as name, options.progress(len(loads), "workload") as bar:
         folder = Path(name)
         _workloads.write_data(folder, splits.train)

@@ -37,7 +37,7 @@ from experiments._best_told import REPORT, figures, finding, table
 from experiments._best_trained import FILE, NORMALIZATION, kept, train
 from mlp_jax import data
 from mlp_jax.data.dataset import Splits
-from mlp_jax.errors import UserError, one_of, user_path, whole_number
+from mlp_jax.errors import UserError, user_path
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import command, options
 from mlp_jax.studies.folder import Figure, Study
@@ -67,12 +67,15 @@ class Config(options.Tuned):
 
     recipe: str | None = option(
         None,
-        f"one of {', '.join(RECIPES)}: a whole network and its training (in training/recipes.py), for cifar10",
+        "a whole network and its training (in training/recipes.py), for cifar10",
+        choices=RECIPES,
     )
-    hidden: str = option("400,400,400", "width of each hidden layer, with commas")
+    hidden: tuple[int, ...] = option(
+        (400, 400, 400), "width of each hidden layer, with commas", low=1, repeats=True
+    )
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
-    optimizer: str = option("adam", "sgd, momentum or adam")
-    learning_rates: str | None = option(
+    optimizer: str = option("adam", "how parameters are updated", choices=("sgd", "momentum", "adam"))
+    learning_rates: tuple[float, ...] | None = option(
         None, "clean: the candidates to choose from on validation; default three, by optimizer"
     )
     l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.001 if clean")
@@ -80,7 +83,7 @@ class Config(options.Tuned):
     decay: float | None = option(
         None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
     )
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=2)
     predict: tuple[str, ...] = option(
         (),
         "pictures to classify, instead of training: --predict a.png b.jpg, --predict=a.png,b.jpg or the flag "
@@ -97,7 +100,6 @@ class Config(options.Tuned):
 
     def _check_recipe(self, name: str) -> None:
         """An option that would be ignored is a mistake too."""
-        one_of("recipe", name, RECIPES)
         if self.protocol != "clean":
             raise UserError(f"--recipe is for the clean protocol, not {self.protocol}: leave one of them out")
         self.refuse_ignored(
@@ -128,15 +130,10 @@ class Config(options.Tuned):
         return data.split(dataset, validation=validation, test=len(splits.test.y))
 
 
-def widths(config: Config) -> tuple[int, ...]:
-    """Of the hidden layers."""
-    return options.whole_numbers("--hidden", config.hidden, 1)
-
-
 def network(config: Config, inputs: int = 3072, classes: int = 10) -> MLPConfig:
     """The report's best network, with these widths."""
     return MLPConfig(
-        hidden=widths(config),
+        hidden=config.hidden,
         activation="leaky_relu",
         negative_slope=0.1,
         batch_norm="after",
@@ -208,9 +205,6 @@ def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
     if config.model is not None:
         raise UserError("--model is for --predict: give pictures to classify, or leave it out")
-    if config.batch_size is not None:
-        whole_number("--batch_size", config.batch_size, 2)  # batch normalisation needs two
-    one_of("optimizer", config.optimizer, RATES)
     if config.chosen is not None:
         saved_model.check_size(config.chosen.model)
         config.check_batch(config.chosen.model, config.chosen.training)
@@ -229,7 +223,7 @@ def model_file(config: Config) -> Path:
 
 def report(config: Config) -> dict[str, float] | None:
     """What the report has for this network on CIFAR-10, as fractions."""
-    same = (config.dataset, widths(config), config.dropout) == ("cifar10", (400, 400, 400), 0.0)
+    same = (config.dataset, config.hidden, config.dropout) == ("cifar10", (400, 400, 400), 0.0)
     return dict(REPORT) if same and config.recipe in (None, "report") else None
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from experiments._depth import comparison_table, comparisons, finding
 from mlp_jax import text
-from mlp_jax.errors import UserError, one_of, whole_number
+from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS, MLPConfig
 from mlp_jax.studies import command, options, results
 from mlp_jax.studies.folder import Figure, Study
@@ -49,18 +49,18 @@ __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 class Config(options.Tuned):
     """Options of the depth study; None takes the protocol's value."""
 
-    layers: str = option("2,3,4,5", "depths to compare: hidden layers + 1, with commas")
-    hidden: int = option(50, "width of each hidden layer")
+    layers: tuple[int, ...] = option(
+        (2, 3, 4, 5), "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
+    )
+    hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
-    init: str = option(
-        "uniform_fan_in", "initialisations to compare, with commas: uniform_fan_in, normal, he, glorot, lecun"
-    )
+    init: tuple[str, ...] = option(("uniform_fan_in",), "initialisations to compare, with commas", choices=INITS)
     init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
     optimizer: str | None = option(None, f"{', '.join(OPTIMIZERS)}; default adam if published, momentum if clean")
-    learning_rates: str | None = option(
+    learning_rates: tuple[float, ...] | None = option(
         None, "clean: the candidates to choose from on validation; default 0.02,0.04,0.08,0.16"
     )
     l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.003 if clean")
@@ -68,20 +68,7 @@ class Config(options.Tuned):
     decay: float | None = option(
         None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
     )
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
-
-
-def depths(config: Config) -> tuple[int, ...]:
-    """The depths that --layers lists, each at least 1 (softmax regression)."""
-    return options.whole_numbers("--layers", config.layers, 1, options.MOST_LAYERS)
-
-
-def inits(config: Config) -> tuple[str, ...]:
-    """The initialisations that --init lists."""
-    names = tuple(config.init.split(","))
-    for name in names:
-        one_of("init", name, INITS)
-    return names
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
 
 
 def network(config: Config, init: str, layers: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
@@ -130,8 +117,8 @@ def run(config: Config) -> bool:
             recipes,
             report(config, init, layers),
         )
-        for init in inits(config)
-        for layers in depths(config)
+        for init in config.init
+        for layers in config.layers
     ]
     run_settings(config, study, settings, splits)
     compared = comparisons(study.rows)
@@ -147,18 +134,11 @@ def run(config: Config) -> bool:
 
 def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    if len(set(inits(config))) < len(inits(config)):
-        raise UserError(f"--init={config.init} names an initialisation twice: leave one out")
-    if config.init_std is not None and "normal" not in inits(config):
-        raise UserError(f"--init_std is for --init=normal, not {config.init}: leave it out")
-    whole_number("--hidden", config.hidden, 1)
-    if config.batch_size is not None:
-        whole_number("--batch_size", config.batch_size, 1)
-    for layers in depths(config):
+    if config.init_std is not None and "normal" not in config.init:
+        raise UserError(f"--init_std is for --init=normal, not {','.join(config.init)}: leave it out")
+    for layers in config.layers:
         for rate in config.candidates(RATES):
-            config.check_batch(network(config, inits(config)[0], layers), recipe(config, rate))
-    if len(set(depths(config))) < len(depths(config)):
-        raise UserError(f"--layers={config.layers} names a depth twice: leave one out")
+            config.check_batch(network(config, config.init[0], layers), recipe(config, rate))
 
 
 def report(config: Config, init: str, layers: int) -> dict[str, float] | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from mlp_jax import gradcheck
 from mlp_jax.data.pixels import normalize
-from mlp_jax.errors import UserError, in_range, one_of
+from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process, seeded_mistakes
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
@@ -61,8 +61,12 @@ class Config(options.Common):
     compare: str | None = option(
         None, "autodiff,manual: trains with both, and compares errors, losses, time, work"
     )
-    hidden: str | None = option(
-        None, "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50"
+    hidden: tuple[int, ...] | None = option(
+        None,
+        "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50",
+        low=1,
+        empty=True,
+        repeats=True,
     )
     activation: str = option("relu", "activation function of the target or comparison")
     batch_norm: str = option("none", "their batch normalisation: none, before or after the activation")
@@ -71,20 +75,26 @@ class Config(options.Common):
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
     bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance")
     l2_convention: str = option(
-        "auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)"
+        "auto",
+        "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)",
+        choices=("auto", *CONVENTIONS),
     )
-    objective: str = option("auto", "judge a target by its own loss (auto), or by the report's alone (report)")
-    arrays: str = option("auto", "arrays that the target wants: numpy, jax, torch, or auto")
-    scale: float = option(1.0, "multiplies the inputs, weights and biases on which a target is checked")
-    timeout: float = option(60.0, "seconds that a target may take")
+    objective: str = option(
+        "auto", "judge a target by its own loss (auto), or by the report's alone (report)", choices=OBJECTIVES
+    )
+    arrays: str = option(
+        "auto", "arrays that the target wants: numpy, jax, torch, or auto", choices=("auto", *ARRAYS)
+    )
+    scale: float = option(
+        1.0,
+        "multiplies the inputs, weights and biases on which a target is checked",
+        low=SCALES[0],
+        high=SCALES[1],
+    )
+    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("l2_convention", self.l2_convention, ("auto", *CONVENTIONS))
-        one_of("objective", self.objective, OBJECTIVES)
-        one_of("arrays", self.arrays, ("auto", *ARRAYS))
-        in_range("scale", self.scale, *SCALES)
-        in_range("timeout", self.timeout, 0, 1e6, open_low=True)
         self.network(7, 4)
         if self.compare is not None:
             two_sources.sources(self.compare)
@@ -101,7 +111,7 @@ class Config(options.Common):
     def network(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """The network that the options name, with `hidden` as the default."""
         if self.hidden is not None:
-            hidden = options.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
+            hidden = self.hidden
         return MLPConfig(
             hidden,
             self.activation,

@@ -39,6 +39,7 @@ from experiments._space import Point
 from mlp_jax.data.dataset import Splits
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import Study
+from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.rows import Setting, find, finite_mean
 from mlp_jax.studies.runs import compiled, compiled_together, measure, measure_together, ready, run_settings
 from mlp_jax.training.config import steps_per_epoch
@@ -74,7 +75,7 @@ def run(config: Config) -> bool:
         "edges": [] if best is None else space(config).edges(best),
         "comparisons": comparisons(study.rows),
     }
-    content = {"config": options.of_result(config), "rows": study.rows, **more}
+    content = {"config": of_result(config), "rows": study.rows, **more}
     path = study.finish(figures(content), **more)
     print(table(study.rows))
     for note in notes(content):

@@ -31,12 +31,13 @@ import numpy as np
 
 from experiments._dying import dies, finding, is_dead, majority, table
 from mlp_jax.data.dataset import Split, Splits
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.nn.config import INITS, MLPConfig
 from mlp_jax.studies import command, options, results
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.norms import observer, summary
-from mlp_jax.studies.options import option
+from mlp_jax.studies.options import option, plain_number
+from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.plots import init_study as plots
 from mlp_jax.studies.rows import Setting, find
 from mlp_jax.studies.runs import compiled, measure, ready
@@ -59,24 +60,45 @@ LEFT_OUT = ("curves", "first_losses", "choice", "report")
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 
+def deviation(init: str) -> float | None:
+    """The S of normal_S; None for the others. Raises UserError for an initialisation that does not exist."""
+    name, _, text = init.partition("normal_")
+    if name or not text:
+        one_of("init", init, ("normal_S", *NAMED))
+        return None
+    try:
+        std = float(plain_number(text))
+    except ValueError:
+        raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
+    # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
+    in_range("the standard deviation in --inits=normal_S", std, float(np.finfo(np.float32).tiny))
+    return std
+
+
 @dataclass(frozen=True)
 class Config(options.Training):
     """Options of the initialisation study; None takes the protocol's value."""
 
-    layers: str | None = option(
-        None, "depths to compare: hidden layers + 1, with commas; default 2,3,4,5,6,7,8 on cifar10, else 2,3,4,5"
+    layers: tuple[int, ...] | None = option(
+        None,
+        "depths to compare: hidden layers + 1, with commas; default 2,3,4,5,6,7,8 on cifar10, else 2,3,4,5",
+        low=1,
+        high=options.MOST_LAYERS,
     )
-    inits: str = option(
-        "normal_1e-4,normal_1e-3,he,uniform_fan_in",
+    inits: tuple[str, ...] = option(
+        ("normal_1e-4", "normal_1e-3", "he", "uniform_fan_in"),
         "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
+        choices=deviation,
     )
-    optimizers: str = option("sgd,adam", "sgd (plain if published, with momentum if clean), adam, or both")
+    optimizers: tuple[str, ...] = option(
+        ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
+    )
     sgd_learning_rate: float | None = option(None, "default 0.1 if published, 0.02 if clean")
     adam_learning_rate: float | None = option(None, "default 0.001")
-    hidden: int = option(50, "width of each hidden layer")
+    hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
-    epochs: int | None = option(None, "epochs of each run; default 3 on cifar10, else 8")
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
+    epochs: int | None = option(None, "epochs of each run; default 3 on cifar10, else 8", low=1)
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
 
 
 def run(config: Config) -> bool:
@@ -89,7 +111,7 @@ def run(config: Config) -> bool:
     with options.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for setting in compiled(config, missing, splits):
             study.add(_row(config, study, setting, splits, bar))
-    content = {"config": options.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
+    content = {"config": of_result(config), "rows": study.rows, "dies": dies(study.rows)}
     path = study.finish(figures(content), dies=content["dies"])
     print(table(study.rows))
     print(f"\n{finding(content)}")
@@ -99,24 +121,9 @@ def run(config: Config) -> bool:
 
 def depths(config: Config) -> tuple[int, ...]:
     """The depths that --layers lists."""
-    default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
-    text = default if config.layers is None else config.layers
-    return options.whole_numbers("--layers", text, 1, options.MOST_LAYERS)
-
-
-def deviation(init: str) -> float | None:
-    """The S of normal_S; None for the others. Raises UserError for an initialisation that does not exist."""
-    name, _, text = init.partition("normal_")
-    if name or not text:
-        one_of("init", init, ("normal_S", *NAMED))
-        return None
-    try:
-        std = float(options.plain_number(text))
-    except ValueError:
-        raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
-    # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
-    in_range("the standard deviation in --inits=normal_S", std, float(np.finfo(np.float32).tiny))
-    return std
+    if config.layers is not None:
+        return config.layers
+    return (2, 3, 4, 5, 6, 7, 8) if config.dataset == "cifar10" else (2, 3, 4, 5)
 
 
 def network(config: Config, init: str, layers: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
@@ -135,7 +142,6 @@ def network(config: Config, init: str, layers: int, inputs: int = 3072, classes:
 
 def recipe(config: Config, optimizer: str) -> TrainConfig:
     """How the protocol trains with this optimiser."""
-    one_of("optimizer", optimizer, OPTIMIZERS[config.protocol])
     given = config.sgd_learning_rate if optimizer == "sgd" else config.adam_learning_rate
     published = config.protocol == "published"
     return TrainConfig(
@@ -158,28 +164,20 @@ def _settings(config: Config, splits: Splits) -> list[Setting]:
             network(config, init, layers, inputs),
             (recipe(config, optimizer),),
         )
-        for optimizer in config.optimizers.split(",")
-        for init in config.inits.split(",")
+        for optimizer in config.optimizers
+        for init in config.inits
         for layers in depths(config)
     ]
 
 
 def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    whole_number("--hidden", config.hidden, 1)
-    if config.batch_size is not None:
-        whole_number("--batch_size", config.batch_size, 1)
-    lists = {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
-    different = {"layers": depths(config), "inits": [deviation(init) or init for init in lists["inits"]]}
-    for name, entries in (lists | different).items():
-        if len(set(entries)) < len(entries):
-            raise UserError(f"--{name}={getattr(config, name)} names one of them twice: leave one out")
-    for init, layers, optimizer in product(lists["inits"], depths(config), lists["optimizers"]):
+    if len({deviation(init) or init for init in config.inits}) < len(config.inits):
+        raise UserError(f"--inits={','.join(config.inits)} names a value twice: leave one out")
+    for init, layers, optimizer in product(config.inits, depths(config), config.optimizers):
         config.check_batch(network(config, init, layers), recipe(config, optimizer))
-    if config.epochs is not None:
-        whole_number("--epochs", config.epochs, 1)
     for optimizer in ("sgd", "adam"):
-        if optimizer not in lists["optimizers"] and getattr(config, f"{optimizer}_learning_rate") is not None:
+        if optimizer not in config.optimizers and getattr(config, f"{optimizer}_learning_rate") is not None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 

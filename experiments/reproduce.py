@@ -66,8 +66,10 @@ class Config(options.Training):
     protocol: str = option("both", "clean, published (the report's scripts bug for bug), or both")
     seeds: int = option(None, "number of seeds; default: as many as _scales.py has")
     resume: bool = option(True, "continue a study that was interrupted; --noresume starts it anew")
-    scale: str = option("standard", "smoke (does everything work?), standard, or full (more seeds and settings)")
-    studies: str | None = option(None, f"which of {','.join(STUDIES)}; default all")
+    scale: str = option(
+        "standard", "smoke (does everything work?), standard, or full (more seeds and settings)", choices=SCALES
+    )
+    studies: tuple[str, ...] | None = option(None, "which studies, with commas; default all", choices=STUDIES)
     force: bool = option(False, "run every study again, also where its results match its options")
     given: ClassVar[dict[str, int]]
     """The number of seeds, if it is the user's own wish: else a study may have another one."""
@@ -78,7 +80,6 @@ class Config(options.Training):
         if self.seeds is None:
             object.__setattr__(self, "seeds", self.options["*"]["seeds"])
         super().__post_init__()
-        self.chosen()
 
     @property
     def options(self) -> Options:
@@ -87,11 +88,7 @@ class Config(options.Training):
 
     def chosen(self) -> list[str]:
         """The studies to run, in the order of the report."""
-        names = list(STUDIES) if self.studies is None else self.studies.split(",")
-        for name in names:
-            one_of("study", name, STUDIES)
-        options.distinct("--studies", tuple(names))
-        return [name for name in STUDIES if name in names]
+        return [name for name in STUDIES if self.studies is None or name in self.studies]
 
 
 OWN = ("scale", "studies", "force")
@@ -127,7 +124,9 @@ def run(config: Config) -> bool:
     """Runs what is not there yet, then writes the page from the results files; True if all studies succeeded."""
     todo = list(jobs(config))
     if not todo:
-        raise UserError(f"{config.studies} does not have the {config.protocol} protocol: choose another study")
+        raise UserError(
+            f"{','.join(config.studies or ())} does not have the {config.protocol} protocol: choose another study"
+        )
     for job in todo:
         if (check := getattr(job.module, "check", None)) is not None:
             check(job.config)

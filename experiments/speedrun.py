@@ -27,11 +27,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlp_jax import data, text
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import Study
 from mlp_jax.studies.options import option
+from mlp_jax.studies.origin import of_result
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -44,24 +45,27 @@ PARTS = ("imports", "data", "compilation", "training", "evaluation")
 class Config(options.Basic):
     """Options of the speedrun."""
 
-    recipe: str = option("speedrun", f"one of {', '.join(RECIPES)}, from mlp_jax/training/recipes.py")
+    recipe: str = option("speedrun", "a recipe of mlp_jax/training/recipes.py", choices=RECIPES)
     target: float | None = option(
-        None, "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one"
+        None,
+        "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one",
+        low=0,
+        high=1,
     )
-    seeds: int = option(5, "number of seeds, each of which runs twice: compiled anew, and with a cache")
-    epochs: int | None = option(None, "epochs of each run; default the recipe's")
-    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
+    seeds: int = option(
+        5,
+        "number of seeds, each of which runs twice: compiled anew, and with a cache",
+        low=1,
+        high=options.MOST_RUNS,
+    )
+    epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
+    gradient: str = option(
+        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("recipe", self.recipe, RECIPES)
-        one_of("gradient", self.gradient, SOURCES)
-        whole_number("seeds", self.seeds, 1, options.MOST_RUNS)
         self._check_seeds(self.seeds)
-        if self.target is not None:
-            in_range("target", self.target, 0, 1)
-        if self.epochs is not None:
-            whole_number("epochs", self.epochs, 1)
         chosen(self)
 
     @property
@@ -95,7 +99,7 @@ def run(config: Config) -> bool:
         study.add({**_row(config, compilation, told[compilation], dataset), **same})
     path = study.finish()
     print(table(study.rows))
-    print(finding({"config": options.of_result(config), "rows": study.rows}))
+    print(finding({"config": of_result(config), "rows": study.rows}))
     if config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")

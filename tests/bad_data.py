@@ -193,7 +193,7 @@ def folder_cache_data(folder):
 
 
 def _partial(folder, rows=(), **options):
-    config = options.of_result(depth_study.Config(dataset="synthetic", **options))
+    config = of_result(depth_study.Config(dataset="synthetic", **options))
     versions = {"mlp_jax": metadata.version("mlp_jax")}
     environment = {"versions": versions, "data_fingerprint": "another", "wall_seconds": 1.0}
     content = {"study": "depth_study", "config": config, "environment": environment, "rows": list(rows)}

@@ -18,7 +18,8 @@ from experiments import depth_study, reproduce
 from experiments._claims_made import CLAIMS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
-from mlp_jax.studies import options, results
+from mlp_jax.studies import results
+from mlp_jax.studies.origin import differing
 from mlp_jax.studies.verdicts import judged
 from mlp_jax.training.recipes import RECIPES
 from tests import readme
@@ -105,7 +106,7 @@ def test_the_committed_page_is_of_the_committed_results():
     page = (readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
     for job in jobs:
         content = files[job.protocol, job.name]
-        assert options.changed(content["config"], job.config) == ""
+        assert differing(content["config"], job.config) == ""
         assert content["environment"]["dirty"] is False
         finding = job.module.finding(content)
         assert any(alike(finding, line) for line in page.splitlines() if line[:30] == finding[:30])

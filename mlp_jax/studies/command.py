@@ -10,7 +10,8 @@ from absl import app, flags, logging
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import compilation, machines, output, signals
-from mlp_jax.studies.options import SEVERAL, Basic, Training, of_job, plain_number
+from mlp_jax.studies.options import Basic, Field, Training, kind, plain_number, written
+from mlp_jax.studies.origin import of_job
 from mlp_jax.training import population
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
@@ -23,7 +24,7 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
 
     A user's mistake is one line on standard error and exit status 2.
     """
-    for field in dataclasses.fields(config_class):
+    for field in flag_fields(config_class):
         _define(field)
 
     config: C | None = None
@@ -56,6 +57,12 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
         sys.exit(stop.status)
 
 
+def flag_fields(config_class: type[Basic]) -> list[Field]:
+    """The options that are flags: all but the one that takes the plain arguments."""
+    arguments = getattr(config_class, "ARGUMENTS", None)
+    return [field for field in dataclasses.fields(config_class) if field.name != arguments]
+
+
 def _how_to_go_on(config: Basic | None) -> str:
     if not isinstance(config, Training):
         return ""
@@ -65,13 +72,29 @@ def _how_to_go_on(config: Basic | None) -> str:
     )
 
 
-def _define(field: "dataclasses.Field[Any]") -> None:
-    kinds = {bool: flags.DEFINE_boolean, int: _define_integer, float: _define_float}
-    if field.type == SEVERAL:
-        flags.DEFINE_multi_string(field.name, [], field.metadata["help"])
-        return
-    kind = next((k for k in kinds if field.type in (k, k | None)), str)
-    kinds.get(kind, flags.DEFINE_string)(field.name, field.default, field.metadata["help"])
+def _define(field: Field) -> None:
+    one, many = kind(field)
+    default, told = field.default, _described(field)
+    if many or one is str:
+        flags.DEFINE_string(field.name, written(default) if isinstance(default, tuple) else default, told)
+    elif one is bool:
+        flags.DEFINE_boolean(field.name, default, told)
+    else:
+        parser = _plain(flags.IntegerParser() if one is int else flags.FloatParser())
+        flags.DEFINE(parser, field.name, default, told, serializer=flags.ArgumentSerializer())
+
+
+def _described(field: Field) -> str:
+    """The help text, with the names to choose from and the least and the largest value."""
+    choices, limits = field.metadata["choices"], field.metadata["limits"]
+    told: str = field.metadata["help"]
+    if not callable(choices) and choices and not all(name in told for name in choices):
+        told += f"; of {', '.join(choices)}"
+    if limits["low"] is not None:
+        told += f"; {'above' if limits['open_low'] else 'at least'} {limits['low']:g}"
+    if limits["high"] is not None:
+        told += f"; {'below' if limits['open_high'] else 'at most'} {limits['high']:g}"
+    return told
 
 
 def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
@@ -81,24 +104,13 @@ def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
     return parser
 
 
-def _define_integer(name: str, default: int | None, help: str) -> None:
-    flags.DEFINE(_plain(flags.IntegerParser()), name, default, help, serializer=flags.ArgumentSerializer())
-
-
-def _define_float(name: str, default: float | None, help: str) -> None:
-    flags.DEFINE(_plain(flags.FloatParser()), name, default, help, serializer=flags.ArgumentSerializer())
-
-
 def _values(config_class: type[Basic], others: Sequence[str]) -> dict[str, Any]:
-    """The options by name; arguments that are no flags go to the option that takes several and was given."""
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(config_class)}
-    several = [field.name for field in dataclasses.fields(config_class) if field.type == SEVERAL]
-    values |= {name: tuple(values[name]) for name in several}
-    taking = next((name for name in several if values[name]), None)
-    if others and taking is None:
+    """The options by name; the arguments that are no flags go to the field that takes them, if there is one."""
+    if others and not hasattr(config_class, "ARGUMENTS"):
         raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
-    if taking is not None:
-        values[taking] = (*values[taking], *others)
+    values = {field.name: flags.FLAGS[field.name].value for field in flag_fields(config_class)}
+    if hasattr(config_class, "ARGUMENTS"):
+        values[config_class.ARGUMENTS] = tuple(others)
     return values
 
 

@@ -12,7 +12,8 @@ from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, unsealed, write
 from mlp_jax.studies import compilation, lock, machines, results
-from mlp_jax.studies.options import Basic, changed, of_result
+from mlp_jax.studies.options import Basic
+from mlp_jax.studies.origin import differing, of_result
 from mlp_jax.studies.output import note
 from mlp_jax.studies.unfinished import Unfinished
 
@@ -102,7 +103,7 @@ class Study:
 
     def _check(self, content: results.Row, path: Path) -> None:
         """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
-        if what := changed(content["config"], self.config, resumed=True):
+        if what := differing(content["config"], self.config, resumed=True):
             raise UserError(f"cannot resume {path}: {what}: repeat the options or drop --resume")
         environment = content["environment"]
         if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:

@@ -11,6 +11,7 @@ from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import sha256, unsealed
 from mlp_jax.studies import options, results
 from mlp_jax.studies.folder import set_aside
+from mlp_jax.studies.origin import differing
 from mlp_jax.studies.output import note
 from mlp_jax.training.checkpoint import Checkpoints
 
@@ -47,7 +48,7 @@ def kept(job: Job) -> results.Row | None:
     except UserError as error:
         set_aside(path, str(error))
         return None
-    if changed := options.changed(content["config"], job.config):
+    if changed := differing(content["config"], job.config):
         note(f"{path} has other options ({changed}): the study runs again")
         return None
     return content
@@ -98,7 +99,7 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
 def clear_unfinished(job: Job, fingerprint: str) -> None:
     """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
     for path, about in _left(job):
-        changed = options.changed(about["config"], job.config, resumed=True)
+        changed = differing(about["config"], job.config, resumed=True)
         if changed or about["environment"]["data_fingerprint"] != fingerprint:
             set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
 

@@ -1,17 +1,18 @@
-"""What the experiments share: their options, what they depend on, data, progress.
+"""The options that the experiments share: typed fields with ranges, from which flags, checks and --help come.
 
 An experiment is a frozen dataclass of options, which inherits `Common`, and a function `run(config)` that takes
-it as plain data; `_launch` turns the dataclass into command-line flags.
+it as plain data; `command` turns the dataclass into command-line flags.
 """
 
 import dataclasses
 import functools
-import json
 import re
-from collections.abc import Mapping, Sequence
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import jax
 from tqdm import tqdm
@@ -26,7 +27,6 @@ from mlp_jax.studies import machines, place, results
 from mlp_jax.training import population
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.population import MOST_GB
-from mlp_jax.training.recipes import RECIPES
 
 PROTOCOLS = ("published", "clean")
 # (training batch size, validation split of each protocol); the report's on CIFAR-10, small ones elsewhere.
@@ -34,30 +34,122 @@ BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
 MOST_RUNS, MOST_LAYERS = 10_000, 1000
-"""Of seeds or trials, and of a network: a mistyped number shall not fill the memory with what is to be done."""
+"""Of seeds or trials, and of layers: a mistyped number shall not fill the memory with what is to be done."""
 
-SEVERAL = tuple[str, ...]
-"""The type of an option that may be given several times: `--name=a --name=b`, also `--name a b`."""
+Field = dataclasses.Field[Any]
 
 
-def option(default: Any, help: str) -> Any:
-    """A dataclass field that is also a flag with this help text."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+    open_high: bool = False,
+    choices: Iterable[str] | Callable[[str], Any] = (),
+    empty: bool = False,
+    repeats: bool = False,
+) -> Any:
+    """A dataclass field that is also a flag with this help text.
+
+    Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
+    `| None` where the default depends on other options. A number lies in [low, high], without an end that is
+    open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
+    not empty unless `empty` is true, and has no value twice unless `repeats` is.
+    """
+    if not callable(choices):
+        choices = tuple(choices)
+    limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "choices": choices, "empty": empty, "repeats": repeats, "limits": limits},
+    )
+
+
+def kind(field: Field) -> tuple[type, bool]:
+    """The type of the option's value, or of each of its values, and whether it takes several."""
+    annotation: Any = field.type
+    if isinstance(annotation, types.UnionType):
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    return annotation, False
+
+
+def parsed(field: Field, value: Any) -> Any:
+    """The value of the option, given as itself or as the text of a list. Raises UserError if it cannot be one."""
+    one, many = kind(field)
+    if value is None or one is bool:
+        return value
+    if not many:
+        _check(field, value)
+        return value
+    flag = f"--{field.name}"
+    values = tuple(_read(flag, one, value)) if isinstance(value, str) else tuple(value)
+    if not values and not field.metadata["empty"]:
+        raise UserError(f"{flag} is empty: give at least one value, or leave it out")
+    for entry in values:
+        _check(field, entry)
+    if len(set(values)) < len(values) and not field.metadata["repeats"]:
+        raise UserError(f"{flag}={written(values)} names a value twice: leave one out")
+    return values
+
+
+def _read(flag: str, one: type, text: str) -> Iterable[Any]:
+    parts = text.split(",") if text else []
+    if one is int:
+        if not all(re.fullmatch("-?[0-9]{1,9}", part) for part in parts):
+            raise UserError(f"{flag} must be whole numbers with commas between them, not {text!r}")
+        return map(int, parts)
+    try:
+        return [float(plain_number(part)) for part in parts] if one is float else parts
+    except ValueError:
+        raise UserError(f"{flag} must be numbers with commas between them, not {text!r}") from None
+
+
+def _check(field: Field, value: Any) -> None:
+    one, many = kind(field)
+    choices, limits = field.metadata["choices"], field.metadata["limits"]
+    name = field.name if not many else f"--{field.name}"
+    if callable(choices):
+        choices(value)
+    elif choices:
+        one_of(field.name.removesuffix("s") if many else name, value, choices)
+    if limits["low"] is None:
+        return
+    if one is int:
+        whole_number(name, value, limits["low"], limits["high"])
+    else:
+        high = float("inf") if limits["high"] is None else limits["high"]
+        in_range(name, value, **{**limits, "high": high})
+
+
+def written(values: Sequence[Any]) -> str:
+    """A list as it is written on a command line: "2,3", "0,0.2"."""
+    return ",".join(f"{value:.12g}" if isinstance(value, float) else str(value) for value in values)
+
+
+def plain_number(text: str) -> str:
+    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
+    if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
+        raise ValueError(f"{text!r} is not a number in plain digits")
+    return text
 
 
 @dataclass(frozen=True)
 class Basic:
     """The options of everything that reads data and writes results. Raises UserError for a value out of range."""
 
-    dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic")
+    dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic", choices=DATASETS)
     data_dir: str | None = option(None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own")
     archive: str | None = option(None, "cifar-10-binary.tar.gz, a file or URL to prepare cifar10 from")
     results_dir: str = option("results", "results go to RESULTS_DIR/NAME/results.json")
-    seed: int = option(0, "the first seed")
+    seed: int = option(0, "the first seed", low=0)
 
     def __post_init__(self) -> None:
-        one_of("dataset", self.dataset, DATASETS)
-        whole_number("seed", self.seed, 0)
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, parsed(field, getattr(self, field.name)))
         self._check_seeds(1)
         for name in ("results_dir", "data_dir", "archive"):
             self._check_path(name)
@@ -113,16 +205,16 @@ class Common(Basic):
 
     PROTOCOLS: ClassVar[Sequence[str]] = PROTOCOLS
 
-    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
-    seeds: int = option(3, "number of seeds")
+    gradient: str = option(
+        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
+    )
+    seeds: int = option(3, "number of seeds", low=1, high=MOST_RUNS)
     protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
     resume: bool = option(False, "keep what an interrupted run of the same options has finished")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("gradient", self.gradient, SOURCES)
         one_of("protocol", self.protocol, self.PROTOCOLS)
-        whole_number("seeds", self.seeds, 1, MOST_RUNS)
         self._check_seeds(self.seeds)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
@@ -141,12 +233,16 @@ class Common(Basic):
 class Training(Common):
     """The options of every experiment that trains: where and how exactly."""
 
-    precision: str = option("float32", "of matrix products: float32, tf32 or bf16")
+    precision: str = option("float32", "of matrix products: float32, tf32 or bf16", choices=PRECISIONS)
     max_memory_gb: float | None = option(
-        None, "memory per device; more runs than fit are trained in turn; default: most of what is free"
+        None,
+        "memory per device; more runs than fit are trained in turn; default: most of what is free",
+        low=0,
+        high=MOST_GB,
+        open_low=True,
     )
-    checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch")
-    data_parallel: int = option(1, "number of devices that share each minibatch")
+    checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch", low=0)
+    data_parallel: int = option(1, "number of devices that share each minibatch", low=1)
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
     coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
     num_processes: int | None = option(None, "number of processes")
@@ -155,11 +251,6 @@ class Training(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("precision", self.precision, PRECISIONS)
-        whole_number("data_parallel", self.data_parallel, 1)
-        in_range("checkpoint_minutes", self.checkpoint_minutes, 0)
-        if self.max_memory_gb is not None:
-            in_range("max_memory_gb", self.max_memory_gb, 0, MOST_GB, open_low=True)
         place.check(self)
 
     def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
@@ -175,7 +266,9 @@ class Tuned(Training):
     """
 
     learning_rate: float | None = option(None, "fixes the learning rate")
-    learning_rates: str | None = option(None, "clean: the candidates to choose from on validation, with commas")
+    learning_rates: tuple[float, ...] | None = option(
+        None, "clean: the candidates to choose from on validation, with commas"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -188,76 +281,7 @@ class Tuned(Training):
             return (self.learning_rate,)
         if self.protocol == "published":
             return (1e-3,)
-        if self.learning_rates is None:
-            return usual
-        return distinct("--learning_rates", real_numbers("--learning_rates", self.learning_rates))
-
-
-WHILE = ("max_memory_gb", "checkpoint_minutes")
-PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
-
-
-def of_result(config: Basic) -> dict[str, Any]:
-    """What the numbers depend on: not where they are read from or written to, nor who computes them."""
-    left_out = {"results_dir", "resume", "data_dir", "archive", "predict", "model", *WHILE, *PROCESSES}
-    options = {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
-    # a recipe's name says nothing once somebody has edited it
-    name = options.get("recipe")
-    return options if name is None else {**options, "recipe_digest": RECIPES[name].digest}
-
-
-def changed(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:
-    """Which options of a result differ from those now, in words; empty if none does.
-
-    An option that did not exist then has its default. What is `resumed` may go on with another number of devices,
-    whose sums are rounded otherwise.
-    """
-    now = json.loads(json.dumps(of_result(config)))
-    then = {**{field.name: field.default for field in dataclasses.fields(config) if field.name in now}, **then}
-    names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
-    names = [name for name in names if not (resumed and name == "data_parallel")]
-    return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
-
-
-def of_job(config: Training) -> dict[str, Any]:
-    """What all processes of a job must have alike."""
-    alike = ("checkpoint_minutes", "resume")
-    return {**of_result(config), **{name: getattr(config, name) for name in alike}}
-
-
-def whole_numbers(what: str, text: str, low: int, high: int | None = None) -> tuple[int, ...]:
-    """(2, 3) from "2,3". Raises UserError for anything else, or a number under `low` or over `high`."""
-    if not re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", text):
-        raise UserError(f"{what} must be whole numbers with commas between them, not {text!r}")
-    numbers = tuple(int(part) for part in text.split(","))
-    for number in numbers:
-        whole_number(what, number, low, high)
-    return numbers
-
-
-V = TypeVar("V")
-
-
-def distinct(what: str, values: tuple[V, ...]) -> tuple[V, ...]:
-    """The values. Raises UserError if one of them comes twice."""
-    if len(set(values)) < len(values):
-        raise UserError(f"{what} names a value twice: leave one out")
-    return values
-
-
-def plain_number(text: str) -> str:
-    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
-    if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
-        raise ValueError(f"{text!r} is not a number in plain digits")
-    return text
-
-
-def real_numbers(what: str, text: str) -> tuple[float, ...]:
-    """(0.1, 0.3) from "0.1,0.3". Raises UserError for anything else."""
-    try:
-        return tuple(float(plain_number(part)) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"{what} must be numbers with commas between them, not {text!r}") from None
+        return usual if self.learning_rates is None else self.learning_rates
 
 
 def progress(total: int, unit: str) -> Any:

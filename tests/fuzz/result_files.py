@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from experiments import depth_study, reproduce
 from mlp_jax.data.digits import synthetic
 from mlp_jax.files import as_json, sealed
-from mlp_jax.studies import options, results
+from mlp_jax.studies import results
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.keep import Job, clear_unfinished, kept
+from mlp_jax.studies.origin import of_result
 from tests import readme
 from tests.fuzz import mutations
 
@@ -64,7 +65,7 @@ def prepare(folder: Path) -> None:
     """A copy of the committed results, of this version and its options; rows of an interrupted study."""
     good = folder / "good"
     shutil.copytree(readme.RESULTS, good)
-    configs = {job.folder / "results.json": options.of_result(job.config) for job in _jobs(good)}
+    configs = {job.folder / "results.json": of_result(job.config) for job in _jobs(good)}
     for path in good.rglob("results.json"):
         content = results.read_sealed(path)
         content["environment"]["versions"]["mlp_jax"] = results._version("mlp_jax")
