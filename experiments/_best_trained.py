@@ -9,6 +9,7 @@ from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
+from mlp_jax.files import read_bounded
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import machines, options, results, statistics
 from mlp_jax.studies.folder import Study
@@ -31,7 +32,7 @@ def kept(study: Study) -> bool:
     found = bool(study.rows)
     if found and study.writes and (saved := study.rows[0]["model"]) is not None:
         try:
-            content = saved_model.read_bounded(study.folder / FILE, saved_model.MOST_BYTES)
+            content = read_bounded(study.folder / FILE, saved_model.MOST_BYTES)
             found = results.sha256(content) == saved["sha256"]
         except UserError:
             found = False

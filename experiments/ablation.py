@@ -13,6 +13,7 @@ CIFAR-10 the split is 45,000/5,000, the one on which the recipes were chosen; no
 Expected: the README's table. On the digits, which are not to be mirrored, it only shows that everything works.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -248,5 +249,7 @@ def table(rows: Sequence[results.Row]) -> str:
     return text.table(header, lines)
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

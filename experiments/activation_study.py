@@ -20,6 +20,7 @@ nearly all of it compilation: every activation is a program of its own. Expected
 on test.
 """
 
+import sys
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -208,5 +209,7 @@ def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
     return stated and dict(zip(("validation_accuracy", "test_accuracy"), stated, strict=True))
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

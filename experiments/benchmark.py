@@ -19,6 +19,7 @@ expected figures: the README's table.
 
 import math
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,5 +189,7 @@ def sentences(config: Config, rows: list[results.Row], machine: results.Row, bus
     return "\n".join(lines)
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

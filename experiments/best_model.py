@@ -20,26 +20,24 @@ also says what to expect of it; --epochs may shorten or lengthen it:
   TFDS_DATA_DIR=... python -m experiments.best_model --dataset=cifar10 --recipe=augmented
 
 The seed with the best validation accuracy is shown (training curves, confusion matrix, first-layer weights, the
-most confident mistakes) and saved as RESULTS_DIR/best_model/model.safetensors. It then classifies your own
-pictures, of any size, with probabilities, and no training:
-
-  python -m experiments.best_model --predict a.png b.jpg
+most confident mistakes) and saved as RESULTS_DIR/best_model/model.safetensors, with which `experiments.predict`
+classifies your own pictures.
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from experiments import _inspect, _predict
+from experiments import _inspect
 from experiments._best_told import REPORT, figures, finding, table
 from experiments._best_trained import FILE, NORMALIZATION, kept, train
 from mlp_jax import data
 from mlp_jax.data.dataset import Splits
-from mlp_jax.errors import UserError, user_path
+from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import command, options
+from mlp_jax.studies import command, options, results
 from mlp_jax.studies.folder import Figure, Study
 from mlp_jax.studies.options import option
 from mlp_jax.studies.rows import Setting, edge_notes
@@ -84,17 +82,9 @@ class Config(options.Tuned):
         None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
     )
     batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=2)
-    predict: tuple[str, ...] = option(
-        (),
-        "pictures to classify, instead of training: --predict a.png b.jpg, --predict=a.png,b.jpg or the flag "
-        "again. Any size: each is resized, not cropped, to the model's; colour becomes grey, or grey colour, as "
-        "the model needs; what is transparent becomes white. The digits are light ink on a dark ground",
-    )
-    model: str | None = option(None, "with --predict: a saved model; default RESULTS_DIR/best_model/" + FILE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_path("model")
         if self.recipe is not None:
             self._check_recipe(self.recipe)
 
@@ -172,12 +162,10 @@ def setting(config: Config, dataset: data.Dataset, splits: Splits) -> Setting:
 
 
 def run(config: Config) -> bool:
-    """Trains, shows and saves the model, or with --predict classifies pictures; True if no run diverged."""
-    if config.predict:
-        return _predict.run(config, model_file(config))
+    """Trains, shows and saves the model; True if no run diverged."""
     check(config)
     study = Study("best_model", config)
-    _predict.refuse_folder(study.folder / FILE)
+    results.refuse_folder(study.folder / FILE)
     splits = ready(config, study, NORMALIZATION[config.protocol])
     dataset = config.load()  # every process, as they wait for one another
     if not kept(study):
@@ -195,7 +183,7 @@ def run(config: Config) -> bool:
     if config.chosen is not None and config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {config.chosen.expected or 'not measured yet'}")
     if row["model"] is not None:
-        print(f"model: {study.folder / FILE}; --predict PICTURE... classifies with it")
+        print(f"model: {study.folder / FILE}; python -m experiments.predict PICTURE classifies with it")
     else:
         print("no model is saved: no run finished")
     return bool(row["status"] == "finished")
@@ -203,8 +191,6 @@ def run(config: Config) -> bool:
 
 def check(config: Config) -> None:
     """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    if config.model is not None:
-        raise UserError("--model is for --predict: give pictures to classify, or leave it out")
     if config.chosen is not None:
         saved_model.check_size(config.chosen.model)
         config.check_batch(config.chosen.model, config.chosen.training)
@@ -212,13 +198,6 @@ def check(config: Config) -> None:
     saved_model.check_size(network(config))
     for rate in config.candidates(RATES[config.optimizer]):
         config.check_batch(network(config), recipe(config, rate))
-
-
-def model_file(config: Config) -> Path:
-    """The saved model that --predict uses."""
-    if config.model is not None:
-        return user_path(config.model)
-    return user_path(config.results_dir) / "best_model" / FILE
 
 
 def report(config: Config) -> dict[str, float] | None:
@@ -229,5 +208,7 @@ def report(config: Config) -> dict[str, float] | None:
 
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

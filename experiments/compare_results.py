@@ -10,25 +10,27 @@ A file that cannot be compared is one line and 2. Times are left out.
 import sys
 from collections.abc import Sequence
 
-from absl import app
-
 from mlp_jax.errors import UserError
-from mlp_jax.studies import command, output
+from mlp_jax.studies.command import status_of
 from mlp_jax.studies.differences import compared
 
 
-def main(arguments: Sequence[str]) -> None:
-    """The command line."""
-    try:
-        if len(arguments) != 3:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status; `argv` are two results files, or the folders that they lie in."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+
+    def job() -> int:
+        if "--help" in arguments:
+            print(__doc__.strip())
+            return 0
+        if len(arguments) != 2:
             raise UserError("give two results files, or the folders that they lie in (--help tells how)")
-        same, told = compared((arguments[1], arguments[2]))
-    except UserError as error:
-        command.fail(str(error))
-    print(told)
-    sys.exit(0 if same else 1)
+        same, told = compared((arguments[0], arguments[1]))
+        print(told)
+        return 0 if same else 1
+
+    return status_of(job)
 
 
 if __name__ == "__main__":
-    with output.kept():
-        app.run(main, flags_parser=command.parse)
+    sys.exit(main())

@@ -17,6 +17,7 @@ About half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (
 A comparison trains with both sources on the chosen dataset: about half a minute on the digits.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -255,5 +256,7 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return {"errors.svg": Figure(plots.errors(leaves), caption)} if leaves else {}
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

@@ -17,6 +17,7 @@ On the digits, the default, 10 to 40 seconds, and the best ends above 95 % on va
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,5 +152,7 @@ def comparisons(rows: Sequence[results.Row]) -> list[dict[str, Any]]:
     ]
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

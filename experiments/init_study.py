@@ -23,6 +23,7 @@ depth; each further layer divides the first gradient by about 200, 2000, 1 and 2
 deaths apart: near 0 the weights stood still; near 1, under Adam with coupled weight decay, they decayed to 0.
 """
 
+import sys
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -223,5 +224,7 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return found
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

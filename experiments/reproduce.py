@@ -18,6 +18,7 @@ Expected: every gradient passes; on the digits uniform_fan_in ends above 95 % on
 if a gradient fails or a study did not do what was asked, 2 for a mistake in the options.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -207,5 +208,7 @@ def _print(line: str) -> None:
         print(line, flush=True)
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

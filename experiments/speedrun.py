@@ -207,5 +207,7 @@ def finding(content: results.Row) -> str:
     return text
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    command.launch(Config, run)
+    sys.exit(main())

@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments import depth_study
 from mlp_jax.data import cifar10
 from mlp_jax.files import sealed
+from mlp_jax.studies.origin import of_result
 from tests.test_cifar10 import CLASSES, SHARD, members, pack
 
 

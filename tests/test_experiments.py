@@ -1,9 +1,9 @@
 """The scripts as users run them; most in this process, because starting jax takes longer than the jobs."""
 
+import importlib
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from scipy import stats
 
 from experiments import depth_study, gradient_check
@@ -35,19 +34,7 @@ FAST = (*SMALL, "--learning_rate=0.02")
 
 def start(monkeypatch, name, *arguments):
     """Exit status of `python -m experiments.NAME ...`."""
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    monkeypatch.delitem(sys.modules, f"experiments.{name}", raising=False)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module(f"experiments.{name}", run_name="__main__")
-    finally:
-        for flag in set(flags.FLAGS) & {
-            *depth_study.Config.__dataclass_fields__,
-            *gradient_check.Config.__dataclass_fields__,
-        }:
-            delattr(flags.FLAGS, flag)
-        flags.FLAGS.unparse_flags()
-    return ended.value.code
+    return importlib.import_module(f"experiments.{name}").main(arguments)
 
 
 def rows_of(folder, study="depth_study"):

@@ -14,8 +14,8 @@ from mlp_jax.files import as_json, sealed, unsealed, write
 from mlp_jax.studies import compilation, lock, machines, results
 from mlp_jax.studies.options import Basic
 from mlp_jax.studies.origin import differing, of_result
-from mlp_jax.studies.output import note
 from mlp_jax.studies.unfinished import Unfinished
+from mlp_jax.text import note
 
 
 class Figure(NamedTuple):

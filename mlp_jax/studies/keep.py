@@ -12,7 +12,7 @@ from mlp_jax.files import sha256, unsealed
 from mlp_jax.studies import options, results
 from mlp_jax.studies.folder import set_aside
 from mlp_jax.studies.origin import differing
-from mlp_jax.studies.output import note
+from mlp_jax.text import note
 from mlp_jax.training.checkpoint import Checkpoints
 
 

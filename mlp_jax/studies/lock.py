@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlp_jax.errors import UserError
 from mlp_jax.files import check_regular
-from mlp_jax.studies.output import note
+from mlp_jax.text import note
 
 NAME = ".lock"
 _taken: dict[Path, int] = {}

@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -28,7 +28,6 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.studies.gloo import start_jax
 from mlp_jax.studies.meeting import Line, meet
-from mlp_jax.studies.output import Output
 from mlp_jax.studies.place import Place, place_of
 from mlp_jax.studies.signals import Stopped
 
@@ -237,7 +236,7 @@ def _quiet(writer: bool) -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     if writer:
         own = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
-        sys.stdout = cast(TextIO, Output(own))
+        sys.stdout = own
     os.dup2(nothing, 1)
 
 

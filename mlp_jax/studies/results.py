@@ -96,6 +96,12 @@ def digest(tree: Any) -> str:
     return found.hexdigest()
 
 
+def refuse_folder(path: Path) -> None:
+    """Raises UserError, before any work, if a folder stands where a file is to be written."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: move it away, or change --results_dir")
+
+
 def prepare_folder(folder: Path) -> Path:
     """Makes the folder, and proves that a file can be written there. Raises UserError if not."""
     try:

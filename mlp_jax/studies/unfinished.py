@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlp_jax.errors import UserError
 from mlp_jax.studies import machines, results, signals
-from mlp_jax.studies.output import note
+from mlp_jax.text import note
 from mlp_jax.training import checkpoint
 from mlp_jax.training.blocks import Run, key_data
 from mlp_jax.training.checkpoint import Checkpoints, Stored

@@ -21,7 +21,7 @@ from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
-from mlp_jax.studies import command, machines, own_gradients, place, two_sources
+from mlp_jax.studies import machines, own_gradients, place, two_sources
 from mlp_jax.training.blocks import Blocks
 from tests.fuzz import mutations
 
@@ -246,14 +246,11 @@ def _here_and_there(place: Path, script: str, arguments: list[str]) -> tuple[int
 def _inside(place: Path, script: str, arguments: list[str], far: str) -> tuple[int | str, str]:
     log = os.open(place / "r stderr", os.O_RDWR | os.O_CREAT)
     os.dup2(log, 2)
-    sys.argv = [f"{script}.py", *arguments]
     module: Any = MODULES[script]
     status: int | str = "returned"
     try:
         with _cut(far):
-            command.launch(module.Config, module.run)
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else f"{ended.code!r}"
+            status = module.main(arguments)
     except Cut as cut:
         status = str(cut)
     sys.stderr.flush()
