@@ -12,7 +12,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import read_bounded
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import machines, options, results, statistics
-from mlp_jax.studies.folder import Study
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import compiled, measure
 from mlp_jax.training import saved_model
@@ -27,27 +27,29 @@ NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 FILE = "model.safetensors"
 
 
-def kept(study: Study) -> bool:
+def kept(folder: ResultsFolder) -> bool:
     """Whether a resumed study has its row, and the model that belongs to it; a row without it is dropped."""
-    found = bool(study.rows)
-    if found and study.writes and (saved := study.rows[0]["model"]) is not None:
+    found = bool(folder.rows)
+    if found and folder.writes and (saved := folder.rows[0]["model"]) is not None:
         try:
-            content = read_bounded(study.folder / FILE, saved_model.MOST_BYTES)
+            content = read_bounded(folder.path / FILE, saved_model.MOST_BYTES)
             found = results.sha256(content) == saved["sha256"]
         except UserError:
             found = False
     found = bool(machines.share(found))
     if not found:
-        study.rows.clear()
+        folder.rows.clear()
     return found
 
 
-def train(config: "Config", study: Study, setting: Setting, splits: Splits, dataset: data.Dataset) -> None:
+def train(
+    config: "Config", folder: ResultsFolder, setting: Setting, splits: Splits, dataset: data.Dataset
+) -> None:
     """The study's one row, and the best seed's network as a file."""
     epochs = setting.epochs(len(splits.train.y))
     with options.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
         for one in compiled(config, [setting], splits):
-            row, runs = measure(config, study, one, splits, bar)
+            row, runs = measure(config, folder, one, splits, bar)
     states = [runs[seed - config.seed].state for seed in row["seeds"]]
     if config.protocol == "published":
         row |= in_evaluation_mode(config, row, states, setting.model, splits, dataset)
@@ -60,10 +62,10 @@ def train(config: "Config", study: Study, setting: Setting, splits: Splits, data
         seed = row["seeds"][values.index(max(values))]
         model = _model(config, setting.model, runs[seed - config.seed].state, seed, dataset)
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
-        if study.writes:
-            content = _save(study.folder / FILE, model)
+        if folder.writes:
+            content = _save(folder.path / FILE, model)
             row["model"] |= {"sha256": results.sha256(content), "bytes": len(content)}
-    study.add(row)
+    folder.add(row)
 
 
 def _save(path: Path, model: saved_model.Model) -> bytes:

@@ -22,7 +22,7 @@ from typing import Any
 from mlp_jax import data, text
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results, statistics
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.plots import activation_study as plots
@@ -146,8 +146,8 @@ def check(config: Config) -> None:
 def run(config: Config) -> bool:
     """Trains the base and every variation, prints the table, writes results.json; True if no run diverged."""
     check(config)
-    study = Study("ablation", config)
-    splits = ready(config, study, "standardize")
+    folder = ResultsFolder("ablation", config)
+    splits = ready(config, folder, "standardize")
     dataset = config.load()
 
     def setting(name: str, recipe: Recipe) -> Setting:
@@ -155,20 +155,20 @@ def run(config: Config) -> bool:
         return Setting({"variation": name, "kind": _kind(name)}, model, (training,))
 
     settings = [setting(name, recipe) for name, recipe in recipes(config).items()]
-    missing = [s for s in settings if find(study.rows, s.label) is None]
+    missing = [s for s in settings if find(folder.rows, s.label) is None]
     with options.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for one in compiled(config, missing, splits):
-            row, _ = measure(config, study, one, splits, bar)
+            row, _ = measure(config, folder, one, splits, bar)
             kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
             kept["images"] = {name: count for name, count in row["images"].items() if name != "test"}
-            study.add({**kept, "name": config.recipe, "network": asdict(one.model)})
-    more = {"comparisons": comparisons(study.rows)}
-    content = {"config": of_result(config), "rows": study.rows, **more}
-    path = study.finish(figures(content), **more)
-    print(table(study.rows))
+            folder.add({**kept, "name": config.recipe, "network": asdict(one.model)})
+    more = {"comparisons": comparisons(folder.rows)}
+    content = {"config": of_result(config), "rows": folder.rows, **more}
+    path = folder.finish(figures(content), **more)
+    print(table(folder.rows))
     print(finding(content))
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return all(row["status"] == "finished" for row in study.rows)
+    return all(row["status"] == "finished" for row in folder.rows)
 
 
 def _kind(name: str) -> str:

@@ -31,7 +31,7 @@ from mlp_jax import data
 from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
 from mlp_jax.studies import command, options
-from mlp_jax.studies.folder import Study
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.rows import Setting, edge_notes
@@ -178,22 +178,22 @@ def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(usual_rates(config)))
-    study = Study("activation_study", config)
-    splits = ready(config, study, NORMALIZATION[config.protocol])
+    folder = ResultsFolder("activation_study", config)
+    splits = ready(config, folder, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [
         Setting(label, network(config, label, inputs), recipes, report(config, label)) for label in labels(config)
     ]
-    run_settings(config, study, settings, splits)
-    more = {"comparisons": _factors.comparisons(study.rows), "verdicts": _factors.verdicts(study.rows)}
-    content = {"config": of_result(config), "rows": study.rows, **more}
-    path = study.finish(figures(content), **more)
-    print(table(study.rows))
-    for note in edge_notes(study.rows, _factors.name):
+    run_settings(config, folder, settings, splits)
+    more = {"comparisons": _factors.comparisons(folder.rows), "verdicts": _factors.verdicts(folder.rows)}
+    content = {"config": of_result(config), "rows": folder.rows, **more}
+    path = folder.finish(figures(content), **more)
+    print(table(folder.rows))
+    for note in edge_notes(folder.rows, _factors.name):
         print(note)
     print(finding(content))
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return all(row["status"] == "finished" for row in study.rows)
+    return all(row["status"] == "finished" for row in folder.rows)
 
 
 def check(config: Config) -> None:

@@ -31,7 +31,7 @@ from mlp_jax import data, text
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import benchmark as plots
 
@@ -78,7 +78,7 @@ class Config(options.Basic):
 
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
-    study = Study(STUDY, config)
+    study = ResultsFolder(STUDY, config)
     # several processes share a GPU's memory
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     dataset = config.load()

@@ -38,7 +38,7 @@ from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import command, options, results
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.rows import Setting, edge_notes
 from mlp_jax.studies.runs import ready
@@ -164,26 +164,26 @@ def setting(config: Config, dataset: data.Dataset, splits: Splits) -> Setting:
 def run(config: Config) -> bool:
     """Trains, shows and saves the model; True if no run diverged."""
     check(config)
-    study = Study("best_model", config)
-    results.refuse_folder(study.folder / FILE)
-    splits = ready(config, study, NORMALIZATION[config.protocol])
+    folder = ResultsFolder("best_model", config)
+    results.refuse_folder(folder.path / FILE)
+    splits = ready(config, folder, NORMALIZATION[config.protocol])
     dataset = config.load()  # every process, as they wait for one another
-    if not kept(study):
-        train(config, study, setting(config, dataset, splits), splits, dataset)
-    row = study.rows[0]
+    if not kept(folder):
+        train(config, folder, setting(config, dataset, splits), splits, dataset)
+    row = folder.rows[0]
     shown: dict[str, Figure] = {}
     more: dict[str, Any] = {}
-    if study.writes and row["model"] is not None:
-        more, shown = _inspect.shown(dataset, saved_model.load(study.folder / FILE))
-    path = study.finish(figures({"rows": study.rows, **more}) | shown, **more)
-    print(table(study.rows))
-    for note in edge_notes(study.rows, lambda row: "the best model"):
+    if folder.writes and row["model"] is not None:
+        more, shown = _inspect.shown(dataset, saved_model.load(folder.path / FILE))
+    path = folder.finish(figures({"rows": folder.rows, **more}) | shown, **more)
+    print(table(folder.rows))
+    for note in edge_notes(folder.rows, lambda row: "the best model"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     if config.chosen is not None and config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {config.chosen.expected or 'not measured yet'}")
     if row["model"] is not None:
-        print(f"model: {study.folder / FILE}; python -m experiments.predict PICTURE classifies with it")
+        print(f"model: {folder.path / FILE}; python -m experiments.predict PICTURE classifies with it")
     else:
         print("no model is saved: no run finished")
     return bool(row["status"] == "finished")

@@ -26,7 +26,7 @@ from mlp_jax import text
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS, MLPConfig
 from mlp_jax.studies import command, options, results
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import depth_study as plots
 from mlp_jax.studies.rows import Setting, edge_notes
@@ -108,8 +108,8 @@ def run(config: Config) -> bool:
     """Trains every depth, prints the table, writes results.json; True if no run diverged."""
     check(config)
     recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
-    study = Study("depth_study", config)
-    splits = ready(config, study, NORMALIZATION[config.protocol])
+    folder = ResultsFolder("depth_study", config)
+    splits = ready(config, folder, NORMALIZATION[config.protocol])
     inputs = splits.train.x.shape[1]
     settings = [
         Setting(
@@ -121,16 +121,16 @@ def run(config: Config) -> bool:
         for init in config.init
         for layers in config.layers
     ]
-    run_settings(config, study, settings, splits)
-    compared = comparisons(study.rows)
-    path = study.finish(figures({"rows": study.rows}), comparisons=compared)
-    print(table(study.rows))
+    run_settings(config, folder, settings, splits)
+    compared = comparisons(folder.rows)
+    path = folder.finish(figures({"rows": folder.rows}), comparisons=compared)
+    print(table(folder.rows))
     if compared:
         print(f"\n{comparison_table(compared)}\n")
-    for note in edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
+    for note in edge_notes(folder.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return all(row["status"] == "finished" for row in study.rows)
+    return all(row["status"] == "finished" for row in folder.rows)
 
 
 def check(config: Config) -> None:

@@ -32,7 +32,7 @@ from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import command, options, own_gradients, results, two_sources
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import gradient_check as plots
 
@@ -145,7 +145,7 @@ def run(config: Config) -> bool:
 
 def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
-    study = Study("gradient_check", config)
+    folder = ResultsFolder("gradient_check", config)
     network = config.network(7, 4) if config.names_a_network else None
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
@@ -156,9 +156,9 @@ def run_target(config: Config, place: str) -> bool:
             seed=config.seed,
             scale=config.scale,
         )
-    study.rows = [as_row(row) for row in report.leaves]
+    folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
-    path = study.finish(
+    path = folder.finish(
         codes=report.codes,
         remarks=report.remarks,
         findings=findings,
@@ -171,28 +171,28 @@ def run_target(config: Config, place: str) -> bool:
 
 def run_compare(config: Config, names: str) -> bool:
     """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
-    study = Study("gradient_check", config)
+    folder = ResultsFolder("gradient_check", config)
     dataset = config.load()
-    study.use(dataset)
+    folder.use(dataset)
     splits = normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
     recipe = two_sources.recipe(config.dataset)
     rows = two_sources.compare(config, splits, model, recipe, two_sources.sources(names))
-    study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
-    path = study.finish(witness=trusted_witness())
-    print(f"{two_sources.tables(study.rows)}\n\n{path}")
-    return all(row.get("status", "finished") == "finished" for row in study.rows)
+    folder.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
+    path = folder.finish(witness=trusted_witness())
+    print(f"{two_sources.tables(folder.rows)}\n\n{path}")
+    return all(row.get("status", "finished") == "finished" for row in folder.rows)
 
 
 def run_own(config: Config) -> bool:
     """Checks this package's gradients and the checker itself, prints tables, writes results.json."""
-    study = Study("gradient_check", config)
+    folder = ResultsFolder("gradient_check", config)
     dataset = config.load()
-    study.use(dataset)
-    study.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
-    path = study.finish(figures({"rows": study.rows}), witness=trusted_witness())
-    print(own_tables(study.rows))
-    passed = all(row["verdict"] == "PASS" for row in study.rows)
+    folder.use(dataset)
+    folder.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
+    path = folder.finish(figures({"rows": folder.rows}), witness=trusted_witness())
+    print(own_tables(folder.rows))
+    passed = all(row["verdict"] == "PASS" for row in folder.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 

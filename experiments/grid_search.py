@@ -39,7 +39,7 @@ from experiments._search_report import table as table
 from experiments._space import Point
 from mlp_jax.data.dataset import Splits
 from mlp_jax.studies import command, options, results, statistics
-from mlp_jax.studies.folder import Study
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.rows import Setting, find, finite_mean
 from mlp_jax.studies.runs import compiled, compiled_together, measure, measure_together, ready, run_settings
@@ -63,45 +63,45 @@ def run(config: Config) -> bool:
     """
     check(config)
     tried = points(config)
-    study = Study("grid_search", config)
-    splits = ready(config, study, NORMALIZATION[config.protocol])
-    _search(config, study, tried, splits)
-    best = choose(study.rows)
+    folder = ResultsFolder("grid_search", config)
+    splits = ready(config, folder, NORMALIZATION[config.protocol])
+    _search(config, folder, tried, splits)
+    best = choose(folder.rows)
     if best is not None:
-        _measure_best(config, study, best, splits)
+        _measure_best(config, folder, best, splits)
     if config.protocol == "published":
-        run_settings(config, study, [setting(config, splits, "default", DEFAULT, DEFAULT_STEPS)], splits)
+        run_settings(config, folder, [setting(config, splits, "default", DEFAULT, DEFAULT_STEPS)], splits)
     more = {
         "best": None if best is None else best._asdict(),
         "edges": [] if best is None else space(config).edges(best),
-        "comparisons": comparisons(study.rows),
+        "comparisons": comparisons(folder.rows),
     }
-    content = {"config": of_result(config), "rows": study.rows, **more}
-    path = study.finish(figures(content), **more)
-    print(table(study.rows))
+    content = {"config": of_result(config), "rows": folder.rows, **more}
+    path = folder.finish(figures(content), **more)
+    print(table(folder.rows))
     for note in notes(content):
         print(note)
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return best is not None and all(row["status"] == "finished" for row in study.rows if row["kind"] not in TRIED)
+    return best is not None and all(row["status"] == "finished" for row in folder.rows if row["kind"] not in TRIED)
 
 
-def _search(config: Config, study: Study, tried: Sequence[Point], splits: Splits) -> None:
+def _search(config: Config, folder: ResultsFolder, tried: Sequence[Point], splits: Splits) -> None:
     """A row for every configuration and length; those of one shape are trained together."""
     first = dataclasses.replace(config, seeds=1)
     kind = "grid" if kind_of_search(config) == "grid" else "trial"
     settings = [setting(first, splits, kind, point, steps) for steps in lengths(config) for point in tried]
     groups: dict[tuple[int, ...], list[Setting]] = {}
     for one in settings:
-        if find(study.rows, one.label) is None:
+        if find(folder.rows, one.label) is None:
             shape = tuple(one.label[name] for name in ("steps", "hidden", "batch_size"))
             groups.setdefault(shape, []).append(one)
     total = sum(one.epochs(len(splits.train.y)) for group in groups.values() for one in group)
     with options.progress(total, "epoch") as bar:
         for group in compiled_together(first, list(groups.values()), splits):
-            measured = measure_together(first, study, group, splits, bar)
+            measured = measure_together(first, folder, group, splits, bar)
             rows = [{k: v for k, v in row.items() if k not in LEFT_OUT} for row, _ in measured]
-            study.rows.extend(rows[:-1])  # saved once, with the last
-            study.add(rows[-1])
+            folder.rows.extend(rows[:-1])  # saved once, with the last
+            folder.add(rows[-1])
 
 
 def choose(rows: Sequence[results.Row]) -> Point | None:
@@ -115,17 +115,17 @@ def choose(rows: Sequence[results.Row]) -> Point | None:
     return Point(*(best[name] for name in Point._fields))
 
 
-def _measure_best(config: Config, study: Study, best: Point, splits: Splits) -> None:
+def _measure_best(config: Config, folder: ResultsFolder, best: Point, splits: Splits) -> None:
     """The chosen configuration over all seeds, at every length, with what Figure 1 shows."""
     settings = [setting(config, splits, "best", best, steps) for steps in lengths(config)]
-    missing = [one for one in settings if find(study.rows, one.label) is None]
+    missing = [one for one in settings if find(folder.rows, one.label) is None]
     total = config.seeds * sum(one.epochs(len(splits.train.y)) for one in missing)
     with options.progress(total, "epoch") as bar:
         for one in compiled(config, missing, splits):
-            row, runs = measure(config, study, one, splits, bar)
+            row, runs = measure(config, folder, one, splits, bar)
             per_epoch = steps_per_epoch(splits.train, one.recipes[0])
             finished = [result for result in runs if result.status == "finished"]
-            study.add({**row, "figure_1": [_figure_1(result.history, per_epoch) for result in finished]})
+            folder.add({**row, "figure_1": [_figure_1(result.history, per_epoch) for result in finished]})
 
 
 def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:

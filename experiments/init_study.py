@@ -35,7 +35,7 @@ from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.nn.config import INITS, MLPConfig
 from mlp_jax.studies import command, options, results
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.options import option, plain_number
 from mlp_jax.studies.origin import of_result
@@ -57,7 +57,7 @@ EPOCHS = {"cifar10": 3, "digits": 8, "synthetic": 8}
 NORM_IMAGES = 200
 NAMED = tuple(name for name in INITS if name != "normal")
 LEFT_OUT = ("curves", "first_losses", "choice", "report")
-"""Of a row: what this study, of many settings, does not show."""
+"""Of a row: what this folder, of many settings, does not show."""
 __all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
 
 
@@ -105,16 +105,16 @@ class Config(options.Training):
 def run(config: Config) -> bool:
     """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
     check(config)
-    study = Study("init_study", config)
-    splits = ready(config, study, NORMALIZATION[config.protocol])
+    folder = ResultsFolder("init_study", config)
+    splits = ready(config, folder, NORMALIZATION[config.protocol])
     settings = _settings(config, splits)
-    missing = [s for s in settings if find(study.rows, s.label) is None]
+    missing = [s for s in settings if find(folder.rows, s.label) is None]
     with options.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
         for setting in compiled(config, missing, splits):
-            study.add(_row(config, study, setting, splits, bar))
-    content = {"config": of_result(config), "rows": study.rows, "dies": dies(study.rows)}
-    path = study.finish(figures(content), dies=content["dies"])
-    print(table(study.rows))
+            folder.add(_row(config, folder, setting, splits, bar))
+    content = {"config": of_result(config), "rows": folder.rows, "dies": dies(folder.rows)}
+    path = folder.finish(figures(content), dies=content["dies"])
+    print(table(folder.rows))
     print(f"\n{finding(content)}")
     print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
     return True
@@ -182,11 +182,11 @@ def check(config: Config) -> None:
             raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
-def _row(config: Config, study: Study, setting: Setting, splits: Splits, bar: Any) -> results.Row:
+def _row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> results.Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
     observe = observer(batch, setting.model, config.gradient)
-    row, runs = measure(config, study, setting, splits, bar, observe)
+    row, runs = measure(config, folder, setting, splits, bar, observe)
     finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     kept = {name: value for name, value in row.items() if name not in LEFT_OUT}

@@ -42,7 +42,7 @@ from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed, write
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, machines, options, results
-from mlp_jax.studies.folder import Study
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job, clear_unfinished, kept, other_data, read
 from mlp_jax.studies.options import option
 from mlp_jax.studies.verdicts import judged, summary
@@ -133,12 +133,12 @@ def run(config: Config) -> bool:
             check(job.config)
     witness = trusted_witness()
     # interrupted, it has nothing of its own to continue
-    study = Study("reproduce", replace(config, resume=False))
+    folder = ResultsFolder("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
-        study.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
-    if study.writes:
-        _write_report(study, todo, witness)
-    ok: bool = machines.share(all(row["status"] != "failed" for row in study.rows))
+        folder.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
+    if folder.writes:
+        _write_report(folder, todo, witness)
+    ok: bool = machines.share(all(row["status"] != "failed" for row in folder.rows))
     return ok
 
 
@@ -186,21 +186,21 @@ def _row(job: Job, done: results.Row) -> results.Row:
     return {"study": job.name, "protocol": job.protocol, **done}
 
 
-def _write_report(study: Study, todo: Sequence[Job], witness: results.Row) -> None:
+def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: results.Row) -> None:
     files = {job.folder / "results.json": job for job in todo}
     read = {path: read(job, path) for path, job in files.items()}
     results.unmixed(read, ["data_fingerprint"])
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = judged(contents, CLAIMS)
-    path = study.finish(claims=claims, witness=witness)
+    path = folder.finish(claims=claims, witness=witness)
     page = _page.page(results.read_sealed(path), todo, contents)
     for name, text in (
         ("report.html", _page.html(page)),
-        ("report.md", _page_markdown.markdown(page, study.folder)),
+        ("report.md", _page_markdown.markdown(page, folder.path)),
     ):
-        study.write_file(study.folder / name, text)
+        folder.write_file(folder.path / name, text)
     print(summary(claims))
-    print(f"{study.folder / 'report.html'}; report.md and results.json beside it")
+    print(f"{folder.path / 'report.html'}; report.md and results.json beside it")
 
 
 def _print(line: str) -> None:

@@ -30,7 +30,7 @@ from mlp_jax import data, text
 from mlp_jax.errors import UserError
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
-from mlp_jax.studies.folder import Study
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.origin import of_result
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
@@ -82,7 +82,7 @@ def chosen(config: Config) -> Recipe:
 
 def run(config: Config) -> bool:
     """Runs every seed twice, prints the table, writes results.json; True if the target is reached."""
-    study = Study("speedrun", config)
+    study = ResultsFolder("speedrun", config)
     dataset = config.load()  # decoded now, if it was not
     study.use(dataset)
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in COMPILATIONS}

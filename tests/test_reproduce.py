@@ -17,7 +17,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import options, own_gradients, results
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.keep import kept
 from mlp_jax.studies.options import option
 from tests import browser
@@ -34,7 +34,7 @@ def fake(name, ran, passes=True):
     """A study that writes its knob, and notes that it ran."""
 
     def run(config):
-        study = Study(name, config)
+        study = ResultsFolder(name, config)
         study.use(config.load())
         ran.append((name, config.protocol, len(study.rows)))
         study.add({"knob": config.knob, "protocol": config.protocol})
@@ -212,7 +212,7 @@ def interrupted(folder, **options):
     """Leaves the first study as an interruption after its first row does."""
     job = next(reproduce.jobs(reproduce.Config(
         dataset="synthetic", results_dir=str(folder), protocol="clean", **options)))  # fmt: skip
-    study = Study(job.name, job.config)
+    study = ResultsFolder(job.name, job.config)
     study.use(job.config.load())
     study.add({"knob": 1, "protocol": "clean"})
 

@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     caption: str
 
 
-class Study:
+class ResultsFolder:
     """One run of an experiment: times it, and writes its results file at the end, or says what was kept.
 
     Until then the folder holds `partial.json`, the finished rows, and `checkpoints`, where the runs of the row in
@@ -35,14 +35,14 @@ class Study:
     def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
         self.writes = machines.is_writer()
-        self.folder = config.folder(name) if self.writes else user_path(config.results_dir) / name
+        self.path = config.folder(name) if self.writes else user_path(config.results_dir) / name
         self.fingerprint = ""
         self.earlier_seconds = 0.0
         minutes = getattr(config, "checkpoint_minutes", 0.0)
-        self.unfinished = Unfinished(self.folder / "checkpoints", minutes, self._header)
+        self.unfinished = Unfinished(self.path / "checkpoints", minutes, self._header)
         self.rows: list[results.Row] = []
         if self.writes:
-            self._take(self.folder)
+            self._take(self.path)
         self.rows, self.fingerprint = machines.share((self.rows, self.fingerprint))
         self.unfinished.share()
 
@@ -63,7 +63,7 @@ class Study:
 
     @property
     def _partial(self) -> Path:
-        return self.folder / "partial.json"
+        return self.path / "partial.json"
 
     def _options(self) -> dict[str, Any]:
         return of_result(self.config)
@@ -119,7 +119,7 @@ class Study:
         machines.agree("dataset", dataset.fingerprint)
         if self.fingerprint and self.fingerprint != dataset.fingerprint:
             raise UserError(
-                f"cannot resume the run in {self.folder}: its dataset was another ({self.fingerprint[:12]} then, "
+                f"cannot resume the run in {self.path}: its dataset was another ({self.fingerprint[:12]} then, "
                 f"{dataset.fingerprint[:12]} now): give that one, or drop --resume"
             )
         self.fingerprint = dataset.fingerprint
@@ -163,11 +163,11 @@ class Study:
         Process 0 does; the rows of the others have other times. `results.json` lists the figures, name and
         caption, so that a report can show them.
         """
-        path = self.folder / "results.json"
+        path = self.path / "results.json"
         if not self.writes:
             return path
         for name, figure in figures.items():
-            self.write_file(self.folder / name, figure.content)
+            self.write_file(self.path / name, figure.content)
         if figures:
             more["figures"] = [
                 {"file": name, "caption": figure.caption, "sha256": results.sha256(figure.content)}
@@ -177,7 +177,7 @@ class Study:
         self._partial.unlink(missing_ok=True)
         if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for
             shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
-        lock.release(self.folder)
+        lock.release(self.path)
         return path
 
 

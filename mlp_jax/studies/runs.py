@@ -9,7 +9,7 @@ from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results, signals
-from mlp_jax.studies.folder import Study
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.rows import Setting, find, row_of, validation_accuracy
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
@@ -23,19 +23,21 @@ T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
 
 
-def ready(config: options.Common, study: Study, normalization: str) -> Splits:
+def ready(config: options.Common, folder: ResultsFolder, normalization: str) -> Splits:
     """The protocol's splits, normalised and on the devices; the study states which data they are."""
     programs.forget()
     dataset = config.load()
-    study.use(dataset)
+    folder.use(dataset)
     splits = normalize(config.split(dataset), normalization)
     model = MLPConfig(inputs=splits.train.x.shape[1], classes=len(dataset.classes))
     return Splits(*(on_device(split, model) for split in splits))
 
 
-def run_settings(config: options.Training, study: Study, settings: Sequence[Setting], splits: Splits) -> None:
+def run_settings(
+    config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits
+) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
-    missing = [s for s in settings if find(study.rows, s.label) is None]
+    missing = [s for s in settings if find(folder.rows, s.label) is None]
     for setting in missing:
         for recipe in setting.recipes:
             steps_per_epoch(splits.train, recipe)
@@ -43,8 +45,8 @@ def run_settings(config: options.Training, study: Study, settings: Sequence[Sett
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
     with options.progress(total, "epoch") as bar:
         for setting in compiled(config, missing, splits):
-            row, _ = measure(config, study, setting, splits, bar)
-            study.add(row)
+            row, _ = measure(config, folder, setting, splits, bar)
+            folder.add(row)
 
 
 def compiled(config: options.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:
@@ -77,7 +79,7 @@ def _compiled(
 
 def measure(
     config: options.Training,
-    study: Study,
+    folder: ResultsFolder,
     setting: Setting,
     splits: Splits,
     bar: Any,
@@ -89,39 +91,39 @@ def measure(
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
     has the runs that finished. `observe`, of a setting with one recipe: as `population.train_population` has it.
     """
-    study.unfinished.begin()
+    folder.unfinished.begin()
     recipes = setting.recipes
-    found = _train(config, study, _jobs(config, setting), splits, bar, observe)
+    found = _train(config, folder, _jobs(config, setting), splits, bar, observe)
     tried = found[: len(recipes)]
     scores = [validation_accuracy(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
     rest = _rest(config, setting, recipes[best])
-    runs = [tried[best], *found[len(tried) :], *_train(config, study, rest, splits, bar)]
+    runs = [tried[best], *found[len(tried) :], *_train(config, folder, rest, splits, bar)]
     row = {
         **row_of(config, setting, recipes[best], runs, splits),
         "choice": [
             {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
             for recipe, result, score in zip(recipes, tried, scores, strict=True)
         ],
-        "seconds": study.unfinished.row_seconds(),
+        "seconds": folder.unfinished.row_seconds(),
     }
     return row, runs
 
 
 def measure_together(
-    config: options.Training, study: Study, settings: Sequence[Setting], splits: Splits, bar: Any
+    config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, bar: Any
 ) -> list[tuple[results.Row, list[Result]]]:
     """As `measure`, for settings of one recipe each, whose runs of all seeds are one population.
 
     Much faster than one by one where few seeds leave devices idle, and settings differ in what is not compiled.
     """
-    study.unfinished.begin()
-    found = _train(config, study, _all_jobs(config, settings), splits, bar)
+    folder.unfinished.begin()
+    found = _train(config, folder, _all_jobs(config, settings), splits, bar)
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
         measured.append((row_of(config, setting, setting.recipes[0], runs, splits), runs))
-    share = round(study.unfinished.row_seconds() / len(settings), 3)
+    share = round(folder.unfinished.row_seconds() / len(settings), 3)
     return [({**row, "seconds": share}, runs) for row, runs in measured]
 
 
@@ -159,7 +161,7 @@ def _devices(config: options.Training) -> dict[str, Any]:
 
 def _train(
     config: options.Training,
-    study: Study,
+    folder: ResultsFolder,
     jobs: Sequence[_Job],
     splits: Splits,
     bar: Any,
@@ -176,9 +178,9 @@ def _train(
     runs = _population(config, jobs)
 
     def on_end(number: int, result: Result) -> None:
-        study.unfinished.keep([(runs[number], result)])
+        folder.unfinished.keep([(runs[number], result)])
 
-    reached = study.unfinished.reached(runs)
+    reached = folder.unfinished.reached(runs)
     bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
     with signals.between_epochs_only():
         found = population.train_population(
@@ -188,10 +190,10 @@ def _train(
             reached=reached,
             on_epoch=on_epoch,
             observe=observe,
-            between_epochs=study.unfinished.between_epochs(runs),
+            between_epochs=folder.unfinished.between_epochs(runs),
             on_end=on_end,
         )
-    study.unfinished.stop_if_asked()
+    folder.unfinished.stop_if_asked()
     # the epochs that diverged runs left out
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
     bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))

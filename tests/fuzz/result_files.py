@@ -18,7 +18,7 @@ from experiments import depth_study, reproduce
 from mlp_jax.data.digits import synthetic
 from mlp_jax.files import as_json, sealed
 from mlp_jax.studies import results
-from mlp_jax.studies.folder import Figure, Study
+from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.keep import Job, clear_unfinished, kept
 from mlp_jax.studies.origin import of_result
 from tests import readme
@@ -71,7 +71,7 @@ def prepare(folder: Path) -> None:
         content["environment"]["versions"]["mlp_jax"] = results._version("mlp_jax")
         content["config"] = configs.get(path, content["config"])
         path.write_text(as_json(sealed(content)))
-    study = Study("depth_study", _resuming(folder / "part"))
+    study = ResultsFolder("depth_study", _resuming(folder / "part"))
     study.use(synthetic())
     row = next(iter(results.read_json(good / "depth_study" / "results.json")["rows"]))
     study.add(row)
@@ -133,7 +133,7 @@ def _partial(folder: Path, place: Path, what: str, damage: Any) -> str:
         if what == "clear":
             job = Job("depth_study", "clean", depth_study, config)
             clear_unfinished(job, synthetic().fingerprint)
-        study = Study("depth_study", config)
+        study = ResultsFolder("depth_study", config)
     finally:
         after = mutations.state(place)
         now = sorted((value for name, value in after.items() if not name.endswith(".lock")), key=repr)
@@ -154,7 +154,7 @@ def _in_folder(place: Path, name: str, damage: Any) -> str:
     behind = path.with_name(f"target of {name}")  # of a link
     before = behind.read_bytes() if behind.exists() else None
     try:
-        study = Study("depth_study", _resuming(place))
+        study = ResultsFolder("depth_study", _resuming(place))
     finally:
         assert before is None or behind.read_bytes() == before, "the file behind a link was changed"
     study.use(synthetic())
