@@ -29,6 +29,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     from experiments.speedrun import PARTS, Config, chosen
     from mlp_jax import data
     from mlp_jax.studies import compilation, results
+    from mlp_jax.studies.study import shape_of
     from mlp_jax.training import step as train
     from mlp_jax.training.config import hyper_from
     from mlp_jax.training.evaluate import evaluate, on_device
@@ -40,7 +41,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     marks.append(time.perf_counter())
 
     dataset = config.load()
-    model, training = fitted(chosen(config), dataset, len(dataset.train_labels))
+    model, training = fitted(chosen(config), *shape_of(dataset))
     scaling = data.scaling(dataset.train_images, "standardize")
     images = on_device(data.Split(data.rows(dataset.train_images, scaling), dataset.train_labels), model)
     jax.block_until_ready(images.x)

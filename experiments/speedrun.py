@@ -33,6 +33,7 @@ from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.origin import of_result
+from mlp_jax.studies.study import shape_of
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -142,7 +143,7 @@ def timed(config: Config, seed: int, cache: Path) -> results.Row:
 
 
 def _row(config: Config, compilation: str, runs: list[results.Row], dataset: data.Dataset) -> results.Row:
-    model, training = fitted(chosen(config), dataset, len(dataset.train_labels))
+    model, training = fitted(chosen(config), *shape_of(dataset))
     finished = [(seed, run) for seed, run in enumerate(runs, start=config.seed) if math.isfinite(run["loss"])]
     accuracy = statistics.measured([run["accuracy"] for _, run in finished])
     goal = config.goal

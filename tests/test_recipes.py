@@ -22,6 +22,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.training import population, saved_model
 from mlp_jax.training import step as train
 from mlp_jax.training.evaluate import evaluate
+from mlp_jax.studies.study import shape_of
 from mlp_jax.training.recipes import RECIPES, fitted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +56,7 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_fits_every_data_set(name):
     for dataset in (synthetic(), data.digits()):
-        model, training = fitted(RECIPES[name], dataset, 100)
+        model, training = fitted(RECIPES[name], *shape_of(dataset, 100))
         assert model.inputs == np.prod(dataset.train_images.shape[1:])
         assert training.batch_size <= 100
         if training.augmentation is not None:
@@ -74,7 +75,7 @@ def test_best_model_trains_the_recipe(recipe_run):
     (row,) = written(recipe_run, "best_model")["rows"]
     dataset, splits = normalized()
     recipe = RECIPES["speedrun"].with_options("manual", 2)
-    model, training = fitted(recipe, dataset, len(splits.train.y))
+    model, training = fitted(recipe, *shape_of(dataset, len(splits.train.y)))
     assert training.augmentation is not None
     result = population.train(jax.random.key(0), splits, model, training)
     accuracy = evaluate(*train.network(result.state), splits.test, model).accuracy
@@ -179,7 +180,7 @@ def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_tr
     """The same parameters as the library gives, from the same seed, on all 1,000 training images."""
     content, _ = timed
     dataset = synthetic()
-    model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), dataset, len(dataset.train_labels))
+    model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), *shape_of(dataset))
     scaling = pixels.scaling(dataset.train_images, "standardize")
     every = data.Split(pixels.rows(dataset.train_images, scaling), dataset.train_labels)
     test = data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels)

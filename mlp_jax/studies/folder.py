@@ -39,7 +39,7 @@ class ResultsFolder:
         self.fingerprint = ""
         self.earlier_seconds = 0.0
         minutes = getattr(config, "checkpoint_minutes", 0.0)
-        self.unfinished = Unfinished(self.path / "checkpoints", minutes, self._header)
+        self.unfinished = Unfinished(self.path / "checkpoints", minutes, self.header)
         self.rows: list[results.Row] = []
         if self.writes:
             self._take(self.path)
@@ -131,12 +131,12 @@ class ResultsFolder:
         )
         return {**environment, "compilation": compilation.programs()}
 
-    def _header(self) -> results.Row:
+    def header(self) -> results.Row:
         """All but the rows."""
         return {"study": self.name, "config": self._options(), "environment": self._environment()}
 
     def _content(self) -> results.Row:
-        return {**self._header(), "rows": self.rows}
+        return {**self.header(), "rows": self.rows}
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         self.write_file(path, as_json(content))

@@ -34,9 +34,17 @@ def ready(config: options.Common, folder: ResultsFolder, normalization: str) -> 
 
 
 def run_settings(
-    config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits
+    config: options.Training,
+    folder: ResultsFolder,
+    settings: Sequence[Setting],
+    splits: Splits,
+    row: Callable[[Setting, Any], results.Row] | None = None,
 ) -> None:
-    """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any."""
+    """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any.
+
+    row: makes the row of a setting, with a progress bar; by default `measure` does.
+    """
+    row = row or (lambda setting, bar: measure(config, folder, setting, splits, bar)[0])
     missing = [s for s in settings if find(folder.rows, s.label) is None]
     for setting in missing:
         for recipe in setting.recipes:
@@ -45,8 +53,7 @@ def run_settings(
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
     with options.progress(total, "epoch") as bar:
         for setting in compiled(config, missing, splits):
-            row, _ = measure(config, folder, setting, splits, bar)
-            folder.add(row)
+            folder.add(row(setting, bar))
 
 
 def compiled(config: options.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:

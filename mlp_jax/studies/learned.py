@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from mlp_jax import data
 from mlp_jax.studies.folder import Figure
@@ -19,23 +20,20 @@ def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str
     """For results.json: classes, confusion counts, the most confident mistakes; and the figures made of pixels."""
     probabilities = model.probabilities(dataset.test_images)
     mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
-    counts = confusion(probabilities.argmax(axis=1), dataset.test_labels, len(model.classes))
+    predicted = probabilities.argmax(axis=1)
+    counts = confusion_matrix(dataset.test_labels, predicted, labels=range(len(model.classes))).tolist()
     more = {
         "classes": list(model.classes),
-        "confusion": {"of": "test images: a row per true class, a column per predicted one", "counts": counts},
+        "confusion": {
+            "of": "test images: a row per true class, a column per predicted one",
+            "counts": counts,
+        },
         "mistakes": mistakes,
     }
     figures = {"first_layer.png": first_layer(model)} if model.config.hidden else {}
     if mistakes:
         figures["mistakes.png"] = mistakes_figure(model, dataset, mistakes)
     return more, figures
-
-
-def confusion(predicted: data.Labels, labels: data.Labels, classes: int) -> list[list[int]]:
-    """counts[true][predicted]."""
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, predicted), 1)
-    return [[int(count) for count in line] for line in counts]
 
 
 def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dict[str, Any]]:
