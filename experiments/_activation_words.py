@@ -6,12 +6,12 @@ from typing import Any
 from experiments import _factors
 from experiments._factors import BEST, DROPOUT
 from experiments._study import Figure
-from mlp_jax import text
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import activation_study as plots
+from mlp_jax.studies.tables import Table
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """A line per setting: what differs from the centre (the first line), accuracies in %, and by how much."""
     header = [
         "hidden",
@@ -26,7 +26,7 @@ def table(rows: list[results.Row]) -> str:
         "report: test %",
         "status",
     ]
-    return text.table(header, [_cells(row, rows[0]) for row in rows])
+    return Table(header, [_cells(row, rows[0]) for row in rows])
 
 
 def _cells(row: results.Row, centre: results.Row) -> list[str]:

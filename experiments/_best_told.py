@@ -1,9 +1,9 @@
 """What `best_model` tells of its results: figures, the finding, the table. Pure functions of results.json."""
 
 from experiments import _rows, _study
-from mlp_jax import text
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.studies.tables import Table
 
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
 REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
@@ -75,10 +75,10 @@ def _against_report(row: results.Row) -> str:
     return f"The report's {'; its '.join(verdicts)}."
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """In %: ours beside the report's."""
     header = ["accuracy", "images", "ours %", "report %"]
-    return "\n\n".join(text.table(header, _lines(row)) for row in rows)
+    return Table(header, [line for row in rows for line in _lines(row)])
 
 
 def _lines(row: results.Row) -> list[list[str]]:

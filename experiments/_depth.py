@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from mlp_jax.studies import results, statistics
-from mlp_jax.text import table
+from mlp_jax.studies.tables import Table
 
 QUANTITIES = ("test_accuracy", "validation_accuracy")
 
@@ -33,10 +33,10 @@ def _comparison(init: str, deeper: results.Row, shallower: results.Row, quantity
     }
 
 
-def comparison_table(found: Sequence[results.Row]) -> str:
+def comparison_table(found: Sequence[results.Row]) -> Table:
     """The comparisons in percentage points: "deeper is better" as a claim, and what the seeds say to it."""
     header = ["init", "layers", "quantity", "difference", "95 % interval", "p (t)", "n", "deeper is better"]
-    return table(header, [_comparison_cells(row) for row in found])
+    return Table(header, [_comparison_cells(row) for row in found])
 
 
 def _comparison_cells(row: results.Row) -> list[str]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax import text
 from mlp_jax.data.dataset import Split
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots.init_study import NAMES
+from mlp_jax.studies.tables import Table
 
 
 def majority(split: Split) -> float:
@@ -45,10 +45,10 @@ def shrinkage(rows: Sequence[results.Row], init: str) -> float | None:
     return float((sizes[first] / sizes[last]) ** (1 / (last - first)))
 
 
-def table(rows: Sequence[results.Row]) -> str:
+def table(rows: Sequence[results.Row]) -> Table:
     """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
     header = ["optimizer", "init", "layers", "validation %", "test %", "dead", "first gradient", "moved", "status"]
-    return text.table(header, [_cells(row) for row in rows])
+    return Table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:

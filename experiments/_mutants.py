@@ -13,7 +13,7 @@ from mlp_jax.gradcheck.mistakes import CODES, MISTAKES, ROWS
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results
-from mlp_jax.text import table
+from mlp_jax.studies.tables import Table
 
 CLASS = """
 import numpy as np
@@ -180,8 +180,8 @@ def mutation_rows() -> Iterator[results.Row]:
         }
 
 
-def mutation_table(rows: list[results.Row]) -> str:
-    """Every mistake, how it was seeded, what was found, and what was said of it, as a Markdown table."""
+def mutation_table(rows: list[results.Row]) -> Table:
+    """Every mistake, how it was seeded, what was found, and what was said of it."""
     lines = [
         [
             ", ".join(row["seeded"]) or "(none)",
@@ -192,4 +192,4 @@ def mutation_table(rows: list[results.Row]) -> str:
         ]
         for row in rows
     ]
-    return table(["mistake", "seeded as", "found", "", "what is said"], lines)
+    return Table(["mistake", "seeded as", "found", "", "what is said"], lines)

@@ -4,10 +4,9 @@ Whatever came from a file is escaped; figures stand in the page as data: images,
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib.resources import files
-from itertools import pairwise
 from typing import Any
 
 import jinja2
@@ -16,6 +15,7 @@ from experiments import _claim, _claims, _rows, gradient_check
 from experiments._keep import Job
 from experiments._page_figures import figure
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.tables import Table, prose
 
 PROTOCOL_NAMES = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
 BADGES = {
@@ -24,7 +24,6 @@ BADGES = {
     statistics.WITHIN_NOISE: ("open", "≈"),
     _claim.REMARK: ("none", "i"),
 }
-NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?±.*| ?%| \[.*\])?|-|")
 
 Page = dict[str, Any]
 
@@ -90,7 +89,7 @@ def _part(job: Job, row: results.Row, content: results.Row) -> Page:
         "status": row["status"],
         "finding": job.module.finding(content),
         "figures": [figure(job.folder, named) for named in content.get("figures", [])],
-        "blocks": list(blocks(job.module.table(content["rows"]))),
+        "tables": tables(job.module.table(content["rows"])),
         "command": command(job.name, job.module.Config, content["config"], job.config.results_dir),
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
@@ -142,36 +141,9 @@ def _witness(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")] if witness else []
 
 
-def blocks(text: str) -> Iterator[Page]:
-    """A study's table as it prints it, in parts: tables with header and rows of cells, and lines of text."""
-    lines: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("|"):
-            lines.append(line)
-            continue
-        if lines:
-            yield _table(lines)
-            lines = []
-        if line.strip():
-            yield {"text": line.strip()}
-
-
-def _table(lines: list[str]) -> Page:
-    """Columns of numbers are told apart, to be set flush right; those that say nothing are left out."""
-    cuts = [place for place, sign in enumerate(lines[1]) if sign == "|"]  # a cell may have one of its own
-    header, _, *rows = [[line[a + 1 : b].strip() for a, b in pairwise(cuts)] for line in lines]
-    columns = list(zip(*rows, strict=True))
-    kept = [i for i, column in enumerate(columns) if set(column) - {"", "-"}]
-    return {
-        "header": [header[i] for i in kept],
-        "rows": [[row[i] for i in kept] for row in rows],
-        "numeric": [all(NUMBER.fullmatch(cell) for cell in columns[i]) for i in kept],
-    }
-
-
-def code(text: str) -> list[tuple[bool, str]]:
-    """The text in pieces, with True where a piece stood between backticks."""
-    return [(number % 2 == 1, piece) for number, piece in enumerate(str(text).split("`")) if piece]
+def tables(found: Table | Sequence[Table]) -> list[Table]:
+    """What a study's `table` gives, one or several, as a list."""
+    return [found] if isinstance(found, Table) else list(found)
 
 
 def badge(verdict: str) -> tuple[str, str]:
@@ -185,5 +157,5 @@ def html(content: Page) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"code": code, "badge": badge}
+    environment.filters |= {"prose": prose, "badge": badge}
     return environment.get_template("page.html.jinja").render(content)

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments import _claim
 from mlp_jax.studies import results
-from mlp_jax.text import table
+from mlp_jax.studies.tables import Table
 
 Page = dict[str, Any]
 
@@ -45,8 +45,8 @@ def _part(part: Page, folder: Path) -> Iterator[str]:
         caption = figure["caption"].replace("[", "\\[").replace("]", "\\]")
         yield f"![{caption}](<{path}>)"
         yield f"*{figure['caption']}*"
-    for block in part["blocks"]:
-        yield table(block["header"], block["rows"]) if "rows" in block else block["text"]
+    for table in part["tables"]:
+        yield table.markdown()
     yield f"`{part['command']}`: {part['made']}."
 
 
@@ -56,7 +56,7 @@ def claim_tables(claims: list[results.Row]) -> Iterator[str]:
     for title in dict.fromkeys(claim["part"] for claim in claims):
         rows = [[claim["claim"], claim["report"], *_cells(claim)] for claim in claims if claim["part"] == title]
         yield f"**{title}**"
-        yield table(header, rows)
+        yield Table(header, rows).markdown()
 
 
 def _cells(claim: results.Row) -> list[str]:

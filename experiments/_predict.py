@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import _common
-from mlp_jax import text
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, write
 from mlp_jax.studies import results
+from mlp_jax.studies.tables import Table
 from mlp_jax.training import saved_model
 from mlp_jax.training.saved_model import printable
 
@@ -163,10 +163,10 @@ def predictions(model: saved_model.Model, names: list[str], images: Images) -> l
     return rows
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """The two likeliest classes of each picture, probabilities in %."""
     header = ["picture", "class", "probability %", "second class", "probability %"]
-    return text.table(
+    return Table(
         header,
         [
             [

@@ -13,7 +13,7 @@ from typing import Any
 from experiments import _claim, _claims, _mutants, _page_markdown, _shapes, ablation, reproduce, speedrun
 from mlp_jax.files import write
 from mlp_jax.studies import results, statistics
-from mlp_jax.text import table
+from mlp_jax.studies.tables import Table
 from mlp_jax.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,7 @@ def table_1() -> str:
         report = [f"{100 * ours['report'][name]:.1f}" for name in ("validation_accuracy", "test_accuracy")]
         measured = [results.percent(row[f"{s}_accuracy"]) for row in (ours, other) for s in ("validation", "test")]
         lines.append([str(ours["layers"]), *report, *measured])
-    return f"{table(header, lines)}\n\n{_source(published)}\n{_source(clean)}"
+    return f"{Table(header, lines).markdown()}\n\n{_source(published)}\n{_source(clean)}"
 
 
 def depth_studies() -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def benchmark() -> str:
         share = f"{100 * row['fraction_of_peak']:.0f} %"
         ratios = [_ratio(row["faster_than"].get(peer)) for peer in peers]
         lines.append([label, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", share, *ratios])
-    return "\n\n".join([table(header, lines), "\n".join(_raced(content) for content in contents)])
+    return "\n\n".join([Table(header, lines).markdown(), "\n".join(_raced(content) for content in contents)])
 
 
 def _raced(content: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def _ratio(found: dict[str, float] | None) -> str:
 
 def seeded_mistakes() -> str:
     """Every mistake that the checker names, seeded into a right gradient, and what it found."""
-    return _mutants.mutation_table(list(_mutants.mutation_rows()))
+    return _mutants.mutation_table(list(_mutants.mutation_rows())).markdown()
 
 
 def claims() -> str:
@@ -168,7 +168,7 @@ def recipe_table() -> str:
             ]
         )
         made.append(f"- {name}: {_made_by(content)}")
-    return "\n".join([table(header, lines), "", *made])
+    return "\n".join([Table(header, lines).markdown(), "", *made])
 
 
 SPEEDRUNS = ("speedrun", "speedrun_60")
@@ -185,7 +185,7 @@ def speedrun_table() -> str:
     """Seconds from the start of a process to its accuracy on all test images."""
     tables = []
     for name, content in speedruns().items():
-        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"])]
+        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"]).markdown()]
         tables.append(f"- {_made_by(content)}")
     return "\n\n".join(tables)
 
@@ -193,7 +193,7 @@ def speedrun_table() -> str:
 def ablation_table() -> str:
     """What each change to a recipe does to its accuracy on validation images."""
     (content,) = _beside({RESULTS / "ablation": "clean"})
-    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows'])}\n\n- {_made_by(content)}"
+    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows']).markdown()}\n\n- {_made_by(content)}"
 
 
 SEEN = {
@@ -218,7 +218,8 @@ def faults() -> str:
         ]
         for row in content["rows"]
     ]
-    return f"{table(['fault', 'tried', 'survived', 'what you see'], lines)}\n\n- {_made_by(content)}"
+    table = Table(["fault", "tried", "survived", "what you see"], lines)
+    return f"{table.markdown()}\n\n- {_made_by(content)}"
 
 
 PARTS = {
@@ -226,8 +227,8 @@ PARTS = {
     "table 1": table_1,
     "benchmark": benchmark,
     "seeded mistakes": seeded_mistakes,
-    "shapes": _shapes.matrix,
-    "refusals": _shapes.refusals,
+    "shapes": lambda: _shapes.matrix().markdown(),
+    "refusals": lambda: _shapes.refusals().markdown(),
     "faults": faults,
     "recipes": recipe_table,
     "speedrun": speedrun_table,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments._study import Figure
-from mlp_jax import text
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import grid_search as plots
+from mlp_jax.studies.tables import Table
 
 Row = results.Row
 TRIED = ("grid", "trial")  # kinds of rows that were searched
@@ -14,14 +14,14 @@ THIN = 25  # steps of which Figure 1 shows the mean loss
 CONFIGURATION = ("kind", "hidden", "batch_size", "l2", "learning_rate")
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> Table:
     """A line for each configuration, in %; numbers of steps, and what they led to, with slashes between them."""
     header = ["", "hidden", "batch", "lambda", "learning rate", "steps", "validation %"]
     header += ["test %", "report: validation %", "status"]
     lines: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         lines.setdefault(tuple(row[name] for name in CONFIGURATION), []).append(row)
-    return text.table(header, [_cells(same) for same in lines.values()])
+    return Table(header, [_cells(same) for same in lines.values()])
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:

@@ -21,10 +21,11 @@ from typing import Any
 from experiments import _common, _launch, _rows, _runs, _study
 from experiments._common import option
 from experiments._study import Figure
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.errors import UserError, one_of, whole_number
 from mlp_jax.studies import results, statistics
 from mlp_jax.studies.plots import activation_study as plots
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "Past the report: what each ingredient of a recipe is worth"
@@ -241,7 +242,7 @@ def _named(comparison: results.Row) -> str:
     return f"{comparison['variation']}, {100 * comparison['mean']:+.1f} points"
 
 
-def table(rows: Sequence[results.Row]) -> str:
+def table(rows: Sequence[results.Row]) -> Table:
     """A line per variation: accuracy, and the paired difference in points with its 95 % interval."""
     compared = {c["variation"]: c for c in comparisons(rows)}
     header = ["change", "kind", "n", "validation %", "difference", "95 % interval"]
@@ -259,7 +260,7 @@ def table(rows: Sequence[results.Row]) -> str:
                 low if low == "-" else f"{low} to {high}",
             ]
         )
-    return text.table(header, lines)
+    return Table(header, lines)
 
 
 if __name__ == "__main__":

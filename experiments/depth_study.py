@@ -24,11 +24,11 @@ from experiments import _common, _launch, _rows, _runs, _study
 from experiments._common import option
 from experiments._depth import comparison_table, comparisons, finding
 from experiments._study import Figure
-from mlp_jax import text
 from mlp_jax.errors import UserError, one_of, whole_number
 from mlp_jax.nn.config import INITS, MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import depth_study as plots
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 
 TITLE = "Depth: are deeper plain networks better?"
@@ -178,7 +178,7 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return {"accuracy.svg": Figure(plots.accuracy(content["rows"]), caption)}
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """Table 1 in %: ours beside the report's."""
     header = [
         "layers",
@@ -190,7 +190,7 @@ def table(rows: list[results.Row]) -> str:
         "report: test %",
         "status",
     ]
-    return text.table(header, [_cells(row) for row in rows])
+    return Table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:

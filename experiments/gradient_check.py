@@ -17,7 +17,7 @@ About half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (
 A comparison trains with both sources on the chosen dataset: about half a minute on the digits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study
@@ -35,6 +35,7 @@ from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.studies.plots import gradient_check as plots
+from mlp_jax.studies.tables import Table
 
 TITLE = "Gradients: are the equations of Question 2 right?"
 CAVEAT = (
@@ -180,22 +181,19 @@ def run_own(config: Config) -> bool:
     study.use(dataset)
     study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
     path = study.finish(figures({"rows": study.rows}), witness=trusted_witness())
-    print(own_tables(study.rows))
+    print("\n\n".join(map(str, table(study.rows))))
     passed = all(row["verdict"] == "PASS" for row in study.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 
 
-def own_tables(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> list[Table]:
     """The table of this package's gradients, and that of the seeded mistakes."""
     seeded = [row for row in rows if "seeded" in row]
     own = _own_gradients.summary_table([row for row in rows if "seeded" not in row])
     found = sum(row["verdict"] == "PASS" for row in seeded)
     checker = f"The checker: {found} of {len(seeded)} seeded changes named."
-    return f"{own}\n\n{checker}\n\n{_mutants.mutation_table(seeded)}"
-
-
-table = own_tables
+    return [own, replace(_mutants.mutation_table(seeded), title=checker)]
 
 
 def finding(content: dict[str, Any]) -> str:

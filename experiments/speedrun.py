@@ -28,10 +28,11 @@ from pathlib import Path
 
 from experiments import _common, _launch, _study
 from experiments._common import option
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -161,7 +162,7 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
     }
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """Seconds: mean and standard deviation over seeds, in all and of each part."""
     header = ["compiled", "n", "test %", "from process start [s]", *(f"{part} [s]" for part in PARTS)]
     lines = [
@@ -174,7 +175,7 @@ def table(rows: list[results.Row]) -> str:
         ]
         for row in rows
     ]
-    return text.table(header, lines)
+    return Table(header, lines)
 
 
 def seconds(measured: results.Row) -> str:

@@ -8,9 +8,9 @@ import pytest
 
 from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _rows, depth_study
 from experiments._claims_made import CLAIMS
-from mlp_jax import text
 from mlp_jax.data import load
 from mlp_jax.studies.plots import style
+from mlp_jax.studies.tables import Table
 from tests import browser
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -41,10 +41,10 @@ def study(name, table, finding):
 def made(tmp_path_factory):
     """A page as large and as nasty as they come: (its content, the folder)."""
     root = tmp_path_factory.mktemp("page")
-    wide = text.table(
+    wide = Table(
         [f"a long column {n}" for n in range(20)], [[f"{n}.5 ± 0.{m}" for n in range(20)] for m in range(30)]
     )
-    table = f"{wide}\n\nA note with `code` in it.\n\n{text.table(['name', ''], [[EVIL, ''], ['x' * 300, '']])}"
+    table = [wide, Table(["name", ""], [[EVIL, ""], ["x" * 300, ""]], title="A title with `code` in it.")]
     jobs, contents = [], {}
     for name, protocol in (("wide", "published"), ("wide", "clean"), ("evil", None)):
         folder = root / (protocol or "none")
@@ -136,14 +136,6 @@ def test_the_browser_check_can_fail(tmp_path, chromium):
     assert shown["scroll"] > shown["inner"]
     assert any("2000px" in element for element in shown["wide"])
     assert len(shown["console"]) == 1
-
-
-def test_blocks():
-    table = text.table(["a", "b", "gone", "-"], [["1.5 ± 0.2", "x | y", "", "-"], ["-", "z", "", "-"]])
-    first, second, third = _page.blocks(f"above\n{table}\n\n  below\n")
-    assert (first, third) == ({"text": "above"}, {"text": "below"})
-    assert second["header"] == ["a", "b"]
-    assert second["numeric"] == [True, False]
 
 
 def test_a_slim_figure_says_the_same():

@@ -23,11 +23,11 @@ from experiments import (
 )
 from experiments._common import option
 from experiments._study import Figure
-from mlp_jax import text
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
 from mlp_jax.studies import results
+from mlp_jax.studies.tables import Table
 from tests import browser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ def fake(name, ran, passes=True):
         return passes
 
     def table(rows):
-        return text.table(["knob"], [[str(row["knob"])] for row in rows])
+        return Table(["knob"], [[str(row["knob"])] for row in rows])
 
     return SimpleNamespace(
         __doc__="A question?\n\nMore.", Config=FakeConfig, run=run, table=table, TITLE=f"Title of {name}",
