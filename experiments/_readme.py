@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import _claim, _claims, _mutants, _page_markdown, _shapes, ablation, reproduce, speedrun
+from experiments import _claim, _claims, _mutants, _shapes, ablation, reproduce, speedrun
 from mlp_jax.files import write
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import page, results, statistics
 from mlp_jax.studies.tables import Table
 from mlp_jax.training import recipes
 
@@ -127,12 +127,16 @@ def claims() -> str:
     judged = _claims.judged({(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)})
     equations = [c["clean"]["verdict"] for c in judged if c["once"] and c["clean"]["verdict"] != _claim.REMARK]
     right = equations.count(statistics.REPRODUCED)
+    parts: dict[str, list[results.Row]] = {}
+    for claim in judged:
+        if not claim["once"]:
+            parts.setdefault(claim["part"], []).append(claim)
     made = results.read_sealed(RESULTS / "reproduce" / "results.json")
     return "\n\n".join(
         [
             f"{_claims.summary(judged)} That includes Question 2: {right} of its {len(equations)} equations agree "
             "with `jax.grad`.",
-            *_page_markdown.claim_tables([claim for claim in judged if not claim["once"]]),
+            *(page.claim_table(group).markdown() for group in parts.values()),
             f"- {_made_by(made, sum(row['seconds'] for row in made['rows']))}",
         ]
     )

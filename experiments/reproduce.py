@@ -30,8 +30,7 @@ from experiments import (
     _keep,
     _launch,
     _machines,
-    _page,
-    _page_markdown,
+    _rows,
     _study,
     ablation,
     activation_study,
@@ -46,7 +45,8 @@ from experiments._scales import SCALES, Options
 from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed, write
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.studies import results
+from mlp_jax.studies import page, results
+from mlp_jax.studies.tables import Table
 
 STUDIES = {
     "gradient_check": gradient_check,
@@ -196,14 +196,37 @@ def _write_report(study: _study.Study, todo: Sequence[_keep.Job], witness: resul
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = _claims.judged(contents)
     path = study.finish(claims=claims, witness=witness)
-    page = _page.page(results.read_sealed(path), todo, contents)
+    content = results.read_sealed(path)
+    parts = [_part(*each) for each in zip(todo, content["rows"], contents.values(), strict=True)]
+    tallies = {protocol: _claims.tally(claims, protocol) for protocol in _common.PROTOCOLS}
+    about = [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")]
+    shown = page.page(content, parts, _claims.summary(claims), tallies, about)
     for name, text in (
-        ("report.html", _page.html(page)),
-        ("report.md", _page_markdown.markdown(page, study.folder)),
+        ("report.html", page.html(shown)),
+        ("report.md", page.markdown(shown, study.folder)),
     ):
         study.write_file(study.folder / name, text)
     print(_claims.summary(claims))
     print(f"{study.folder / 'report.html'}; report.md and results.json beside it")
+
+
+def _part(job: _keep.Job, row: results.Row, content: results.Row) -> page.Part:
+    """What the page shows of a job's study."""
+    module, table = job.module, job.module.table(content["rows"])
+    return page.Part(
+        name=job.name,
+        protocol=job.protocol,
+        title=module.TITLE,
+        question=(module.__doc__ or "").strip().split("\n\n")[0],
+        caveat=module.CAVEAT,
+        status=row["status"],
+        dataset=_rows.dataset_name(content),
+        finding=module.finding(content),
+        tables=[table] if isinstance(table, Table) else table,
+        command=page.command(job.name, module.Config, content["config"], job.config.results_dir),
+        folder=job.folder,
+        content=content,
+    )
 
 
 def _print(line: str) -> None:
