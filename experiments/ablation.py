@@ -231,6 +231,7 @@ STUDY = Study(
         "was chosen on these images, which favours it a little. Intervals are over seeds, not images, and one in "
         "twenty leaves out 0 by chance."
     ),
+    doc=__doc__,
     options=Config,
     settings=settings,
     table=table,
@@ -246,7 +247,7 @@ STUDY = Study(
         "standard else": {"variations": "no_augmentation,no_flips,no_normalisation"},
     },
 )
-main = main_of(STUDY, __doc__)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

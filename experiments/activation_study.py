@@ -401,6 +401,7 @@ STUDY = Study(
         "and intervals are not corrected for the number of settings compared. The best plain network was trained "
         "on 49,000 images in the report, here on 45,000; published validation is in training mode, dropout too."
     ),
+    doc=__doc__,
     options=Config,
     settings=settings,
     table=table,
@@ -424,7 +425,7 @@ STUDY = Study(
         "full": {"full": True},
     },
 )  # fmt: skip
-main = main_of(STUDY, __doc__)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

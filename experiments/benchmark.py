@@ -27,13 +27,14 @@ from typing import Any
 
 from experiments import _bench_measure, _workloads
 from experiments._bench_worker import MODULES
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import benchmark as plots
+from mlp_jax.studies.tables import Table
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
@@ -129,7 +130,7 @@ def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
     }
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """A line per workload and contender."""
     header = [
         "workload",
@@ -140,9 +141,7 @@ def table(rows: list[results.Row]) -> str:
         "of peak",
         "faster than torch",
     ]
-    return text.table(
-        [*header, "memory [MB]", "compile [s]", "start [s]", "status"], [_cells(row) for row in rows]
-    )
+    return Table([*header, "memory [MB]", "compile [s]", "start [s]", "status"], [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:

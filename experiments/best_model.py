@@ -412,6 +412,7 @@ STUDY = Study(
         "1,000 test images (one standard error is 1.6 points). The model shown is the seed that did best on "
         "validation, and its pictures say nothing about other seeds."
     ),
+    doc=__doc__,
     options=Config,
     settings=settings,
     table=table,
@@ -433,7 +434,7 @@ STUDY = Study(
         "standard else clean": {"learning_rates": "0.001,0.003"},
     },
 )  # fmt: skip
-main = main_of(STUDY, __doc__)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -255,6 +255,7 @@ STUDY = Study(
         "Every depth is trained for the same number of epochs at the same width, so deeper networks also have "
         "more weights; the p values and intervals of the comparisons are not corrected for their number."
     ),
+    doc=__doc__,
     options=Config,
     settings=settings,
     table=table,
@@ -271,7 +272,7 @@ STUDY = Study(
         "full": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
     },
 )
-main = main_of(STUDY, __doc__)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

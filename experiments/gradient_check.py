@@ -18,7 +18,7 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlp_jax import gradcheck
@@ -31,17 +31,14 @@ from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import command, options, own_gradients, results, two_sources
+from mlp_jax.studies import options, own_gradients, results, statistics, two_sources
+from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import gradient_check as plots
-
-TITLE = "Gradients: are the equations of Question 2 right?"
-CAVEAT = (
-    "Equations 12 and 13 are checked as they were meant: as printed, their matrices do not conform. The report "
-    "leaves the derivative of ReLU at exactly 0 open; it is 0 here, as in its scripts."
-)
-
+from mlp_jax.studies.results import Row
+from mlp_jax.studies.study import Study, main_of
+from mlp_jax.studies.tables import Table
 
 _NETWORK, _TARGET = ("target", "compare"), ("target",)
 BELONGS = {
@@ -191,22 +188,19 @@ def run_own(config: Config) -> bool:
     folder.use(dataset)
     folder.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
     path = folder.finish(figures({"rows": folder.rows}), witness=trusted_witness())
-    print(own_tables(folder.rows))
+    print("\n\n".join(map(str, table(folder.rows))))
     passed = all(row["verdict"] == "PASS" for row in folder.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 
 
-def own_tables(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> list[Table]:
     """The table of this package's gradients, and that of the seeded mistakes."""
     seeded = [row for row in rows if "seeded" in row]
     own = own_gradients.summary_table([row for row in rows if "seeded" not in row])
     found = sum(row["verdict"] == "PASS" for row in seeded)
     checker = f"The checker: {found} of {len(seeded)} seeded changes named."
-    return f"{own}\n\n{checker}\n\n{seeded_mistakes.mutation_table(seeded)}"
-
-
-table = own_tables
+    return [own, replace(own_gradients.mistakes_table(seeded), title=checker)]
 
 
 def finding(content: dict[str, Any]) -> str:
@@ -256,7 +250,81 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return {"errors.svg": Figure(plots.errors(leaves), caption)} if leaves else {}
 
 
-main = command.main_of(Config, run, __doc__)
+PART = "Question 2: the gradients"
+
+
+def equation(number: int) -> Judge:
+    """Judges an equation by all its checks."""
+
+    def judge(content: Row) -> Row:
+        rows = [row for row in content["rows"] if row.get("leaf") == f"eq{number}"]
+        if not rows:
+            raise Missing(number)
+        passed = sum(row["verdict"] == "PASS" for row in rows)
+        errors = [row["relative_error"] for row in rows if row["dtype"] == "float64"]
+        worst = "not finite" if None in errors else f"{max(errors):.0e}"
+        verdict = statistics.REPRODUCED if passed == len(rows) else statistics.NOT_REPRODUCED
+        return {
+            "text": f"{passed} of {len(rows)} checks pass, error at most {worst} in float64",
+            "verdict": verdict,
+        }
+
+    return judge
+
+
+def remark(text: str) -> Judge:
+    """Says what the report's text has wrong, where the check ran."""
+    return lambda content: {"text": text, "verdict": REMARK}
+
+
+EQUATIONS = (
+    "dJ/dz3, by the chain rule through log and softmax",
+    "the derivative of the logarithm, 1/ψ",
+    "the derivative of softmax, ψ_y (Δ - ψ)",
+    "dJ/dz3 = (ψ - Δ)/N",
+    "dJ/dw2 as a sum over examples",
+    "dJ/dw2 = a2ᵀ (ψ - Δ)/N",
+    "dJ̃/dw2: equation 6 + 2λ w2",
+    "dJ/db2 as a sum over examples",
+    "dJ̃/db2: the column sums of equation 4",
+    "dJ̃/dw1 as a chain",
+    "the derivative of ReLU: 1 where z2 > 0, else 0",
+    "dJ̃/dw1 = a1ᵀ [((ψ - Δ) w2ᵀ) ∘ 1(z2 > 0)]/N + 2λ w1",
+    "dJ̃/db1: the column sums of [((ψ - Δ) w2ᵀ) ∘ 1(z2 > 0)]/N",
+)
+SLIPS = (
+    ("eq6-slip", "Equations 6 and 7 as printed", "a plain product", "an outer product is meant; checked so"),
+    ("eq11-slip", "Equation 11 at z2 = 0", "left open", "0 here, as in the report's scripts and jax.nn.relu"),
+    (
+        "eq12-slip",
+        "Equations 12 and 13 as printed",
+        "w2 not transposed",
+        "do not conform: w2 must be transposed, the mask multiplies element by element, the sum in 13 goes on",
+    ),
+)
+CLAIMS = [
+    Claim(f"eq{number}", PART, f"Equation {number}: {text}", "formula", "gradient_check", equation(number))
+    for number, text in enumerate(EQUATIONS, start=1)
+]
+CLAIMS += [Claim(name, PART, text, said, "gradient_check", remark(truth)) for name, text, said, truth in SLIPS]
+
+STUDY = Study(
+    name="gradient_check",
+    title="Gradients: are the equations of Question 2 right?",
+    caveat=(
+        "Equations 12 and 13 are checked as they were meant: as printed, their matrices do not conform. The "
+        "report leaves the derivative of ReLU at exactly 0 open; it is 0 here, as in its scripts."
+    ),
+    doc=__doc__,
+    options=Config,
+    table=table,
+    finding=finding,
+    figures=figures,
+    run=run,
+    claims=CLAIMS,
+    scales={"standard": {"seeds": 2}, "full": {"seeds": 2}},  # errors do not vary much, and the file stays small
+)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -558,6 +558,7 @@ STUDY = Study(
         "all seeds is the number to compare. Validation has 1,000 images under the published protocol, where one "
         "standard error is 1.6 points."
     ),
+    doc=__doc__,
     options=Config,
     settings=settings,
     normalization={"published": "mean_image", "clean": "standardize"},
@@ -580,7 +581,7 @@ STUDY = Study(
         "standard else clean": {"trials": 8},
     },
 )
-main = main_of(STUDY, __doc__)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

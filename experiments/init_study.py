@@ -292,6 +292,7 @@ STUDY = Study(
         "The learning rate of each optimiser is fixed over initialisations and depths, and training is short: a "
         "rate tuned for each setting, or more epochs, could wake some of the networks that are called dead here."
     ),
+    doc=__doc__,
     options=Config,
     settings=settings,
     table=table,
@@ -314,7 +315,7 @@ STUDY = Study(
         "full": {"layers": "2,3,4,5,6,7,8,12,16"},
     },
 )  # fmt: skip
-main = main_of(STUDY, __doc__)
+main = main_of(STUDY)
 
 if __name__ == "__main__":
     sys.exit(main())

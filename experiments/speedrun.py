@@ -26,7 +26,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.errors import UserError
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
@@ -34,6 +34,7 @@ from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.study import shape_of
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -166,7 +167,7 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
     }
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """Seconds: mean and standard deviation over seeds, in all and of each part."""
     header = ["compiled", "n", "test %", "from process start [s]", *(f"{part} [s]" for part in PARTS)]
     lines = [
@@ -179,7 +180,7 @@ def table(rows: list[results.Row]) -> str:
         ]
         for row in rows
     ]
-    return text.table(header, lines)
+    return Table(header, lines)
 
 
 def seconds(measured: results.Row) -> str:

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import _page_markdown, ablation, reproduce, speedrun
-from experiments._claims_made import CLAIMS
+from experiments import ablation, reproduce, speedrun
 from mlp_jax.files import write
 from mlp_jax.gradcheck import seeded_mistakes
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import own_gradients, page, results, statistics
 from mlp_jax.studies.claims import REMARK
+from mlp_jax.studies.tables import Table
 from mlp_jax.studies.verdicts import judged, summary
-from mlp_jax.text import table
 from mlp_jax.training import recipes
 from tests import shapes
 
@@ -42,7 +41,7 @@ def table_1() -> str:
         report = [f"{100 * ours['report'][name]:.1f}" for name in ("validation_accuracy", "test_accuracy")]
         measured = [results.percent(row[f"{s}_accuracy"]) for row in (ours, other) for s in ("validation", "test")]
         lines.append([str(ours["layers"]), *report, *measured])
-    return f"{table(header, lines)}\n\n{_source(published)}\n{_source(clean)}"
+    return f"{Table(header, lines).markdown()}\n\n{_source(published)}\n{_source(clean)}"
 
 
 def depth_studies() -> list[dict[str, Any]]:
@@ -108,7 +107,7 @@ def benchmark() -> str:
         share = f"{100 * row['fraction_of_peak']:.0f} %"
         ratios = [_ratio(row["faster_than"].get(peer)) for peer in peers]
         lines.append([label, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", share, *ratios])
-    return "\n\n".join([table(header, lines), "\n".join(_raced(content) for content in contents)])
+    return "\n\n".join([Table(header, lines).markdown(), "\n".join(_raced(content) for content in contents)])
 
 
 def _raced(content: dict[str, Any]) -> str:
@@ -122,22 +121,28 @@ def _ratio(found: dict[str, float] | None) -> str:
 
 def mistakes_table() -> str:
     """Every mistake that the checker names, seeded into a right gradient, and what it found."""
-    return seeded_mistakes.mutation_table(list(seeded_mistakes.mutation_rows()))
+    return own_gradients.mistakes_table(list(seeded_mistakes.mutation_rows())).markdown()
 
 
 def claims() -> str:
     """The claims of Questions 3 and 4 with ours beside them, judged anew from the studies' results."""
     jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS))))
     contents = _beside({job.folder: job.protocol for job in jobs})
-    told = judged({(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)}, CLAIMS)
+    told = judged(
+        {(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)}, reproduce.CLAIMS
+    )
     equations = [c["clean"]["verdict"] for c in told if c["once"] and c["clean"]["verdict"] != REMARK]
     right = equations.count(statistics.REPRODUCED)
+    parts: dict[str, list[results.Row]] = {}
+    for claim in told:
+        if not claim["once"]:
+            parts.setdefault(claim["part"], []).append(claim)
     made = results.read_sealed(RESULTS / "reproduce" / "results.json")
     return "\n\n".join(
         [
             f"{summary(told)} That includes Question 2: {right} of its {len(equations)} equations agree "
             "with `jax.grad`.",
-            *_page_markdown.claim_tables([claim for claim in told if not claim["once"]]),
+            *(page.claim_table(group).markdown() for group in parts.values()),
             f"- {_made_by(made, sum(row['seconds'] for row in made['rows']))}",
         ]
     )
@@ -173,7 +178,7 @@ def recipe_table() -> str:
             ]
         )
         made.append(f"- {name}: {_made_by(content)}")
-    return "\n".join([table(header, lines), "", *made])
+    return "\n".join([Table(header, lines).markdown(), "", *made])
 
 
 SPEEDRUNS = ("speedrun", "speedrun_60")
@@ -190,7 +195,7 @@ def speedrun_table() -> str:
     """Seconds from the start of a process to its accuracy on all test images."""
     tables = []
     for name, content in speedruns().items():
-        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"])]
+        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"]).markdown()]
         tables.append(f"- {_made_by(content)}")
     return "\n\n".join(tables)
 
@@ -198,7 +203,7 @@ def speedrun_table() -> str:
 def ablation_table() -> str:
     """What each change to a recipe does to its accuracy on validation images."""
     (content,) = _beside({RESULTS / "ablation": "clean"})
-    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows'])}\n\n- {_made_by(content)}"
+    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows']).markdown()}\n\n- {_made_by(content)}"
 
 
 SEEN = {
@@ -223,7 +228,8 @@ def faults() -> str:
         ]
         for row in content["rows"]
     ]
-    return f"{table(['fault', 'tried', 'survived', 'what you see'], lines)}\n\n- {_made_by(content)}"
+    table = Table(["fault", "tried", "survived", "what you see"], lines)
+    return f"{table.markdown()}\n\n- {_made_by(content)}"
 
 
 PARTS = {
@@ -231,8 +237,8 @@ PARTS = {
     "table 1": table_1,
     "benchmark": benchmark,
     "seeded mistakes": mistakes_table,
-    "shapes": shapes.matrix,
-    "refusals": shapes.refusals,
+    "shapes": lambda: shapes.matrix().markdown(),
+    "refusals": lambda: shapes.refusals().markdown(),
     "faults": faults,
     "recipes": recipe_table,
     "speedrun": speedrun_table,

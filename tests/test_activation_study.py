@@ -196,7 +196,7 @@ def test_words():
 
 
 def test_table():
-    lines = activation_study.table(ROWS).splitlines()
+    lines = str(activation_study.table(ROWS)).splitlines()
     assert len(lines) == 2 + len(ROWS)
     assert "| 54.5 ± 0.5 | -  " in lines[2]
     assert "56.4" in lines[2]
@@ -254,7 +254,7 @@ def test_the_command_line(tmp_path):
     few = [f"--{name}={value}" for name, value in FEW.items()]
     done = command(*few, "--dropouts=0", "--epochs=0", "--seeds=1", "--learning_rate=0.002")
     assert (done.returncode, done.stderr) == (0, "")
-    assert activation_study.table(content_of(tmp_path)["rows"]) in done.stdout
+    assert str(activation_study.table(content_of(tmp_path)["rows"])) in done.stdout
     done = command("--batch_norms=after,befor")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: unknown batch_norm 'befor'")

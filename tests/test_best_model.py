@@ -30,6 +30,7 @@ from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.studies.rows import MIRROR
+from mlp_jax.studies.study import Shape
 from mlp_jax.training import saved_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +119,7 @@ def test_recipes():
     assert published.validate_in_training_mode
     clean = best_model.recipe(best_model.Config(dataset="cifar10"), 1e-3)
     assert (clean.weight_decay, clean.validate_in_training_mode) == (0.0, False)
-    network = best_model.network(best_model.Config())
+    network = best_model.network(best_model.Config(), Shape())
     assert (network.hidden, network.activation, network.negative_slope) == ((400,) * 3, "leaky_relu", 0.1)
     assert (network.batch_norm, network.dropout) == ("after", 0.0)
 
@@ -590,7 +591,7 @@ def test_findings():
     assert "10,000 test images (3 seeds, 1 diverged)" in clean
     assert "is 1.9 points below" in clean
     assert "report" not in best_model.finding(hand_made("clean", report=None))
-    table = best_model.table(hand_made("published")["rows"])
+    table = str(best_model.table(hand_made("published")["rows"]))
     assert re.search(r"validation, training mode +\| 5,000 +\| 54.0 ± 0.4 \| 56.1", table)
     assert re.search(r"test, all images +\| 10,000 \| 54.3 ± 0.4 \| -", table)
 

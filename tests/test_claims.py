@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import depth_study, grid_search
-from experiments._claims_made import CLAIMS
+from experiments.reproduce import CLAIMS
 from mlp_jax.studies import statistics
 from mlp_jax.studies.claims import PROTOCOLS, REMARK
 from mlp_jax.studies.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from experiments import grid_search
-from experiments._search_options import DEFAULT, DEFAULT_STEPS, check, lengths, points, recipe, setting
-from experiments._space import Point, Space
+from experiments.grid_search import DEFAULT, DEFAULT_STEPS, lengths, points, recipe, setting
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.studies import options
+from mlp_jax.studies.space import Point, Space
+from mlp_jax.studies.study import check, shape_of
 from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
 
@@ -80,8 +81,9 @@ def numpy_run(key, rate, l2, steps):
     x, y = pixels[:-200], dataset.train_labels[:-200]
     validation, labels = pixels[-200:] - x.mean(axis=0), dataset.train_labels[-200:]
     x = x - x.mean(axis=0)
-    splits = data.Splits(*[data.Split(x, y)] * 3)
-    one = setting(grid_search.Config(**PUBLISHED), splits, "grid", Point(4, 20, l2, rate), steps)
+    one = setting(
+        grid_search.Config(**PUBLISHED), shape_of(dataset, len(y)), "grid", Point(4, 20, l2, rate), steps
+    )
     state = init_state(key, one.model, one.recipes[0])
     (w1, b1), (w2, b2) = (tuple(np.asarray(a, np.float64) for a in layer) for layer in state.params)
     assert w1.std() == pytest.approx(1e-4, rel=0.1)
@@ -142,7 +144,7 @@ def test_figures_and_table_show_what_diverged(published):
     curves = (folder / "figure1.svg").read_text()
     assert "training: current minibatch" in curves
     assert "report" not in curves  # that is about CIFAR-10
-    assert grid_search.table(content["rows"]).count("| diverged") == 1
+    assert str(grid_search.table(content["rows"])).count("| diverged") == 1
     assert grid_search.finding(content).startswith("The best of 3 configurations was hidden 4, batch 20, lambda ")
     assert " 1 of 3 configurations diverged" in " " + grid_search.finding(content)
 
@@ -244,7 +246,7 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(m
 @pytest.mark.parametrize("search", ["grid", "random"])
 def test_the_defaults_are_a_search(dataset, protocol, search):
     config = grid_search.Config(dataset=dataset, protocol=protocol, search=search)
-    check(config)
+    check(STUDY, config)
     number = {"grid": 36, "random": 24 if dataset == "cifar10" else 12}[search]
     assert len(set(points(config))) == number
 

@@ -20,6 +20,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, forward, init
 from mlp_jax.studies import statistics
 from mlp_jax.studies.norms import norms, root_mean_square
+from mlp_jax.studies.study import Shape
 from mlp_jax.training import population
 from mlp_jax.training.blocks import Run
 from mlp_jax.training.config import TrainConfig
@@ -175,7 +176,7 @@ def test_the_finding_tells_where_learning_dies_and_how_gradients_shrink():
         "Learning dies under SGD: normal_1e-3 from 6 layers on, he at no depth up to 8. At the start, each "
         "further layer divides the first layer's gradient by 100 (normal_1e-3)."
     )
-    assert "| 3 diverged |" in init_study.table(rows)
+    assert "| 3 diverged |" in str(init_study.table(rows))
     figures = init_study.figures(content)
     assert figures.keys() == {"accuracy.svg", "first_gradient.svg", "norms_8_layers.svg"}
     assert all(words in figures["accuracy.svg"].content for words in ("SGD", "commonest class", "he", "[%]"))
@@ -216,7 +217,7 @@ def test_protocols_name_their_sgd():
     assert init_study.recipe(published, "adam").weight_decay == 1e-3
     assert init_study.recipe(clean, "sgd").optimizer == "momentum"
     assert init_study.depths(init_study.Config(dataset="cifar10")) == (2, 3, 4, 5, 6, 7, 8)
-    assert init_study.network(clean, "normal_1e-4", 3).init_std == 1e-4
+    assert init_study.network(clean, "normal_1e-4", 3, Shape()).init_std == 1e-4
 
 
 def test_the_true_command(tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from experiments import depth_study, reproduce
-from experiments._claims_made import CLAIMS
+from experiments.reproduce import CLAIMS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
 from mlp_jax.studies import results

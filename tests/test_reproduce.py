@@ -4,14 +4,12 @@ import html
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from experiments import ablation, depth_study, gradient_check, reproduce
-from mlp_jax import text
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
@@ -20,6 +18,8 @@ from mlp_jax.studies import options, own_gradients, results
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.keep import kept
 from mlp_jax.studies.options import option
+from mlp_jax.studies.study import Study, check
+from mlp_jax.studies.tables import Table
 from tests import browser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,11 +42,11 @@ def fake(name, ran, passes=True):
         return passes
 
     def table(rows):
-        return text.table(["knob"], [[str(row["knob"])] for row in rows])
+        return Table(["knob"], [[str(row["knob"])] for row in rows])
 
-    return SimpleNamespace(
-        __doc__="A question?\n\nMore.", Config=FakeConfig, run=run, table=table, TITLE=f"Title of {name}",
-        CAVEAT="A caveat.", finding=lambda content: f"The knob is {content['rows'][0]['knob']}.",
+    return Study(
+        name, f"Title of {name}", "A caveat.", "A question?\n\nMore.", FakeConfig, table,
+        lambda content: f"The knob is {content['rows'][0]['knob']}.", lambda content: {}, run=run,
     )  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def test_an_interrupted_job_goes_on_without_a_word(ran, tmp_path, monkeypatch, c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(reproduce.STUDIES, "second", SimpleNamespace(Config=FakeConfig, run=stop))
+        patch.setitem(reproduce.STUDIES, "second", replace(fake("second", ran), run=stop))
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path, protocol="clean")
     assert start(tmp_path, protocol="clean")
@@ -266,18 +266,13 @@ def test_a_failed_study_fails_the_job_also_when_it_is_kept(ran, tmp_path, monkey
 @pytest.mark.parametrize("scale", reproduce.SCALES)
 def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     config = reproduce.Config(dataset=dataset, scale=scale)
-    listed = {name.split("/")[0] for name in config.options}
-    assert listed <= {"*", *reproduce.STUDIES}
-    for name, values in config.options.items():
-        if name != "*":
-            fields = reproduce.STUDIES[name.split("/")[0]].Config.__dataclass_fields__
-            assert values.keys() <= fields.keys()
+    for study in reproduce.STUDIES.values():
+        for values in study.scales.values():
+            assert values.keys() <= study.options.__dataclass_fields__.keys()
     for job in reproduce.jobs(config):
-        names = ("*", job.name, f"{job.name}/{job.protocol}")
-        assert job.config.seeds == [o["seeds"] for n in names if "seeds" in (o := config.options.get(n, {}))][-1]
-        check = getattr(job.module, "check", None)
-        if check is not None:
-            check(job.config)
+        given = job.study.at(scale, dataset, job.protocol or "clean")
+        assert job.config.seeds == given.get("seeds", config.seeds)
+        check(job.study, job.config)
     for seeds in (7, config.seeds):  # also where it is what the scale has for most studies
         mine = reproduce.Config(dataset=dataset, scale=scale, seeds=seeds)
         assert {job.config.seeds for job in reproduce.jobs(mine)} == {seeds}

@@ -12,7 +12,6 @@ from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, MISTAKES, ROWS
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.text import table
 
 CLASS = """
 import numpy as np
@@ -177,18 +176,3 @@ def mutation_rows() -> Iterator[dict[str, Any]]:
             "said": " ".join(finding.sentence for finding in report.findings),
             "verdict": "PASS" if right else "FAIL",
         }
-
-
-def mutation_table(rows: list[dict[str, Any]]) -> str:
-    """Every mistake, how it was seeded, what was found, and what was said of it, as a Markdown table."""
-    lines = [
-        [
-            ", ".join(row["seeded"]) or "(none)",
-            f"`{row['change']}`",
-            ", ".join(row["found"]) or "(none)",
-            row["verdict"],
-            row.get("said", ""),
-        ]
-        for row in rows
-    ]
-    return table(["mistake", "seeded as", "found", "", "what is said"], lines)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from mlp_jax import text
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import results
+from mlp_jax.studies.tables import Table
 
 TIMES = frozenset({
     "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",
@@ -120,6 +120,6 @@ def compared(places: tuple[str, str]) -> tuple[bool, str]:
     if not found:
         lines = [f"same bits: {len(ours['rows'])} rows", *(f"although they differ in {line}" for line in why)]
         return True, "\n".join(lines)
-    table = text.table(["row", "quantity", "values that differ", "by at most"], found)
+    table = Table(["row", "quantity", "values that differ", "by at most"], found)
     reasons = [f"- {line}" for line in why] or ["- nothing that was recorded"]
-    return False, "\n".join([table, "", "What may be why:", *reasons])
+    return False, "\n".join([str(table), "", "What may be why:", *reasons])

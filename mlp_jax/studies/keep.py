@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
@@ -12,6 +11,7 @@ from mlp_jax.files import sha256, unsealed
 from mlp_jax.studies import options, results
 from mlp_jax.studies.folder import set_aside
 from mlp_jax.studies.origin import differing
+from mlp_jax.studies.study import Study
 from mlp_jax.text import note
 from mlp_jax.training.checkpoint import Checkpoints
 
@@ -22,7 +22,7 @@ class Job:
 
     name: str
     protocol: str | None
-    module: ModuleType
+    study: Study[Any]
     config: options.Common
 
     @property
@@ -66,8 +66,8 @@ def read(job: Job, path: Path) -> results.Row:
         if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
             raise KeyError("rows")
         dict(content["config"])
-        job.module.table(content["rows"])
-        job.module.finding(content)
+        job.study.table(content["rows"])
+        job.study.finding(content)
         figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
         if any(Path(name).name != name for name in figures):
             raise ValueError("a figure in another folder")

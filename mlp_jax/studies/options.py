@@ -115,7 +115,7 @@ def _check(field: Field, value: Any) -> None:
     if callable(choices):
         choices(value)
     elif choices:
-        one_of(field.name.removesuffix("s") if many else name, value, choices)
+        one_of(_singular(field.name) if many else name, value, choices)
     if limits["low"] is None:
         return
     if one is int:
@@ -123,6 +123,11 @@ def _check(field: Field, value: Any) -> None:
     else:
         high = float("inf") if limits["high"] is None else limits["high"]
         in_range(name, value, **{**limits, "high": high})
+
+
+def _singular(name: str) -> str:
+    """What one entry of a list is called: "activation" of --activations, "study" of --studies."""
+    return re.sub("ies$", "y", name) if name.endswith("ies") else name.removesuffix("s")
 
 
 def written(values: Sequence[Any]) -> str:

@@ -15,13 +15,13 @@ PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start
 def of_result(config: Basic) -> dict[str, Any]:
     """What the numbers depend on: not where they are read from or written to, nor who computes them."""
     left_out = {"results_dir", "resume", "data_dir", "archive", *WHILE, *PROCESSES}
-    options = {k: _plain(v) for k, v in dataclasses.asdict(config).items() if k not in left_out}
+    options = {k: plain(v) for k, v in dataclasses.asdict(config).items() if k not in left_out}
     # a recipe's name says nothing once somebody has edited it
     name = options.get("recipe")
     return options if name is None else {**options, "recipe_digest": RECIPES[name].digest}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The option's value as a command line has it: lists as text."""
     return written(value) if isinstance(value, tuple) else value
 
@@ -34,7 +34,7 @@ def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) 
     """
     now = json.loads(json.dumps(of_result(config)))
     then = {
-        **{field.name: _plain(field.default) for field in dataclasses.fields(config) if field.name in now},
+        **{field.name: plain(field.default) for field in dataclasses.fields(config) if field.name in now},
         **then,
     }
     names = [name for name in {**now, **then} if now.get(name) != then.get(name)]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.data.pixels import normalize
 from mlp_jax.gradcheck.comparison import (
     LeafCheck,
@@ -24,6 +24,7 @@ from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.augment import mixup
 
 EQUATIONS = "equations 1 to 13"
@@ -153,7 +154,7 @@ def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:
     }
 
 
-def summary_table(rows: list[results.Row]) -> str:
+def summary_table(rows: list[results.Row]) -> Table:
     """One line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
     cases: dict[str, list[results.Row]] = {}
     for row in rows:
@@ -163,10 +164,25 @@ def summary_table(rows: list[results.Row]) -> str:
         worst = [_worst([row for row in group if row["dtype"] == dtype]) for dtype in DTYPES]
         verdict = "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL"
         lines.append([name, *worst[::-1], verdict])
-    return text.table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
+    return Table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
 
 
 def _worst(rows: list[results.Row]) -> str:
     worst = max(rows, key=lambda r: np.inf if r["relative_error"] is None else r["relative_error"])
     error = worst["relative_error"]
     return f"{'not finite' if error is None else f'{error:.1e}'} {worst['leaf']}"
+
+
+def mistakes_table(rows: list[results.Row]) -> Table:
+    """Every mistake, how it was seeded, what was found, and what was said of it."""
+    lines = [
+        [
+            ", ".join(row["seeded"]) or "(none)",
+            f"`{row['change']}`",
+            ", ".join(row["found"]) or "(none)",
+            row["verdict"],
+            row.get("said", ""),
+        ]
+        for row in rows
+    ]
+    return Table(["mistake", "seeded as", "found", "", "what is said"], lines)

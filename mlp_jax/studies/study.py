@@ -42,18 +42,20 @@ class Shape(NamedTuple):
 class Study(Generic[C]):
     """One question, whole.
 
-    options: the dataclass that its flags come from. settings: what it trains, for data of a shape; they are
-    made once before anything is read, which is the check of the options. normalization: of the pixels, by
-    protocol. beside: what results.json holds beside the rows. table, finding, figures: what is told of the
-    content of results.json. left_out: keys of a row that are not kept. measure: makes a setting's row, where
-    the usual one is not enough. notes: lines to print below the table. claims: those of the report that it
-    judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10", "full else clean".
-    run: what is done with the options, where training settings is not all.
+    doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
+    flags come from. settings: what it trains, for data of a shape; they are made once before anything is read,
+    which is the check of the options. normalization: of the pixels, by protocol. beside: what results.json holds
+    beside the rows. table, finding, figures: what is told of the content of results.json. left_out: keys of a
+    row that are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print
+    below the table. failures_are_results: whether a run that diverged is no failure of the study. claims: those of
+    the report that it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
+    "full else clean". run: what is done with the options, where training settings is not all.
     """
 
     name: str
     title: str
     caveat: str
+    doc: str | None
     options: type[C]
     table: Callable[[list[Row]], Any]
     finding: Callable[[Row], str]
@@ -71,6 +73,11 @@ class Study(Generic[C]):
     scales: Scales = field(default_factory=dict)
     run: Callable[[C], bool] | None = None
     check: Callable[[C], None] | None = None
+
+    @property
+    def question(self) -> str:
+        """The first paragraph of the script's docstring."""
+        return (self.doc or "").strip().split("\n\n")[0]
 
     def at(self, scale: str, dataset: str, protocol: str) -> dict[str, Any]:
         """The options that the main job gives the study at this scale; the narrowest ones win."""
@@ -141,6 +148,6 @@ def finish(
     return study.failures_are_results or all(row["status"] == "finished" for row in folder.rows)
 
 
-def main_of(study: Study[C], doc: str | None) -> command.Main:
-    """The `main(argv) -> int` of the study's script; `doc` is the script's docstring."""
-    return command.main_of(study.options, lambda options: run(study, options), doc)
+def main_of(study: Study[C]) -> command.Main:
+    """The `main(argv) -> int` of the study's script."""
+    return command.main_of(study.options, lambda options: run(study, options), study.doc)

@@ -22,7 +22,7 @@ from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.results import Row
-from mlp_jax.text import table
+from mlp_jax.studies.tables import Table
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.config import TrainConfig, hyper_from, steps_per_epoch
@@ -217,7 +217,7 @@ def _counts(programs: Programs) -> Row:
 
 
 def tables(rows: list[Row]) -> str:
-    """The rows of `compare` as Markdown: leaves, trainings, the first seed's losses, a step; and two sentences."""
+    """The rows of `compare` as text: leaves, trainings, the first seed's losses, a step; and two sentences."""
     leaves, trainings, (step,) = ([r for r in rows if r["kind"] == kind] for kind in ("leaf", "training", "step"))
     a, b, _ = step["seconds"]
     cells = [[r["leaf"], r["when"], r["relative_error"], r["index"], *r["values"].values()] for r in leaves]
@@ -235,12 +235,12 @@ def tables(rows: list[Row]) -> str:
     cells = [[f"{what}: {n}", *v.values()] for what in ("step", "gradient") for n, v in step[what].items()]
     times = [f"{t['median']:#.3g} ({t['min']:#.3g} to {t['max']:#.3g})" for t in step["seconds"].values()]
     parts.append(_table(["", a, b, f"{b} / {a}"], [["step: seconds", *times], *cells]))
-    return "\n\n".join([*parts, _sentences(trainings, step, a, b)])
+    return "\n\n".join([*map(str, parts), _sentences(trainings, step, a, b)])
 
 
-def _table(header: list[str], lines: Sequence[Sequence[Any]]) -> str:
+def _table(header: list[str], lines: Sequence[Sequence[Any]]) -> Table:
     numbers = [[f"{v:.8g}" if isinstance(v, float) else v for v in line] for line in lines]
-    return table(header, [["-" if v is None else str(v) for v in line] for line in numbers])
+    return Table(header, [["-" if v is None else str(v) for v in line] for line in numbers])
 
 
 def _sentences(trainings: list[Row], step: Row, a: str, b: str) -> str:
