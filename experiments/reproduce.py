@@ -75,7 +75,9 @@ class Config(options.Training):
     scale: str = option(
         "standard", "smoke (does everything work?), standard, or full (more seeds and settings)", choices=SCALES
     )
-    studies: tuple[str, ...] | None = option(None, "which studies, with commas; default all", choices=STUDIES)
+    studies: tuple[str, ...] | None = option(
+        None, f"which of {', '.join(STUDIES)}; default all", choices=lambda name: one_of("study", name, STUDIES)
+    )
     force: bool = option(False, "run every study again, also where its results match its options")
     given: ClassVar[dict[str, int]]
     """The number of seeds, if it is the user's own wish: else a study may have another one."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import grid_search
-from experiments.grid_search import DEFAULT, DEFAULT_STEPS, lengths, points, recipe, setting
+from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, recipe, setting
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
