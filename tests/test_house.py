@@ -17,7 +17,7 @@ BELOW = {
     "data": {"errors", "files"},
     "gradcheck": {"errors", "files", "machine", "nn", "text"},
     "training": {"data", "errors", "files", "nn"},
-    "studies": {"data", "errors", "files", "machine", "text", "training"},
+    "studies": {"data", "errors", "files", "machine", "nn", "text", "training"},
 }
 """What each part of the library may import beside itself."""
 
