@@ -1,13 +1,15 @@
 """The report page: what it says, that nothing in a results file can act in it, and how it looks in a browser."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from experiments import depth_study, reproduce
 from mlp_jax.data import load
-from mlp_jax.studies import page
+from mlp_jax.studies import page, question2
 from mlp_jax.studies.plots import style
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.tables import Table
@@ -53,7 +55,7 @@ def made(tmp_path_factory):
         )
         (folder / name / "p.png").write_bytes(style.png(a_figure(2)))
         study = {
-            "environment": ENVIRONMENT,
+            "environment": ENVIRONMENT, "rows": [],
             "figures": [{"file": f, "caption": f'{EVIL}" [x](y) {f}'} for f in ("1.svg", "3.svg", "p.png")],
         }  # fmt: skip
         parts.append(
@@ -91,6 +93,7 @@ def test_what_came_from_files_is_escaped(made):
     assert "&lt;script&gt;" in text
     assert set(re.findall(r'(?:src|href)="([^"]{1,5})', text)) == {
         "#clai",
+        "#equa",
         "#rule",
         "#wide",
         "#evil",
@@ -112,6 +115,57 @@ def test_every_study_has_what_it_needs(made):
     assert "1.7 minutes on 2 x86_64 cores, commit abcdef0123 with changes" in text
     for claim in reproduce.CLAIMS:
         assert f'id="claim-{claim.id}"' in text
+    for number in range(1, 14):
+        assert f'id="eq{number}"' in text
+    assert text.count("<math ") == 13
+    assert text.count("<strong>Slip.</strong>") == 5
+
+
+def written(parts, rows=()):
+    """The HTML and the Markdown of a page of these parts, and of gradient checks with these rows."""
+    content = {"config": {"scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT, "claims": []}
+    parts = [part if part.name == "wide" else replace(part, name="gradient_check") for part in parts]
+    parts = [replace(part, content={**part.content, "rows": list(rows), "figures": []}) for part in parts]
+    shown = page.page(content, parts, "No claim was judged.", {})
+    return page.html(shown), page.markdown(shown, Path("."))
+
+
+def test_without_the_gradient_check_the_page_says_so(made):
+    for text in written([part for part in parts_of(made) if part.name == "wide"]):
+        assert "gradient check was not run" in text
+        assert "python -m experiments.gradient_check" in text
+        assert text.count(question2.NOT_CHECKED) == 13
+        assert "✓ pass" not in text
+
+
+def test_each_equation_has_its_check(made):
+    rows = [
+        {
+            "leaf": f"eq{n}",
+            "dtype": "float64",
+            "relative_error": n * 1e-16,
+            "verdict": "FAIL" if n == 3 else "PASS",
+        }
+        for n in range(1, 14)
+    ]
+    for text in written(parts_of(made), rows):
+        assert "gradient check was not run" not in text
+        assert "error 3e-16 in float64: fail" in text
+        assert text.count("in float64: pass") == 12
+
+
+def test_a_correction_of_families_is_told_where_there_is_one(made):
+    (part, *_) = parts_of(made)
+    plain, _ = written([part])
+    assert "Holm" not in plain
+    for listed in ([{"p": 0.01}], [{"p": 0.01, "p_holm": None}]):
+        assert "Holm" not in written([replace(part, content={**part.content, "comparisons": listed})])[0]
+    corrected = replace(part, content={**part.content, "comparisons": [{"p": 0.01, "p_holm": 0.03}]})
+    assert all(text.count("Holm's method") + text.count("Holm&#39;s method") == 1 for text in written([corrected]))
+
+
+def parts_of(made):
+    return [shown["part"] for study in made[0]["studies"] for shown in study["parts"]]
 
 
 def test_markdown_has_the_same(made):

@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import question2, results, statistics
 from mlp_jax.studies.origin import plain
 from mlp_jax.studies.tables import Table, prose
 
@@ -23,7 +23,19 @@ BADGES = {
     statistics.NOT_REPRODUCED: ("bad", "✗"),
     statistics.WITHIN_NOISE: ("open", "≈"),
     "remark": ("none", "i"),
+    "pass": ("good", "✓"),
+    "fail": ("bad", "✗"),
+    "better": ("good", "▲"),
+    "worse": ("bad", "▼"),
+    "no difference": ("none", "="),
+    "cannot tell": ("open", "≈"),
 }
+HOLM = (
+    "Where several settings are compared, each family of comparisons is corrected by Holm's method, so that the "
+    "chance of even one false difference in a family stays below 5 %."
+)
+CHECK = "gradient_check"
+"""The study whose results hold the check of each equation."""
 TYPES = {".svg": "svg+xml", ".png": "png"}
 PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
 DIGITS = re.compile(rb"(\.\d\d)\d+")
@@ -75,7 +87,11 @@ def page(
         "seeds": content["config"]["seeds"],
         "summary": summary,
         "tallies": [{"title": PROTOCOLS[name], "counts": counts} for name, counts in tallies.items()],
+        "equations": question2.shown(
+            [row for part in parts if part.name == CHECK for row in part.content["rows"]]
+        ),
         "groups": _grouped(content["claims"]),
+        "holm": HOLM,
         "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
         "studies": [{"first": group[0], "parts": list(map(_shown, group))} for group in by_study.values()],
         "environment": [*_environment(own), *about, ("wall time of this start", minutes(own["wall_seconds"]))],
@@ -99,10 +115,17 @@ def _shown(part: Part) -> Page:
         "part": part,
         "id": part.name if part.protocol is None else f"{part.name}-{part.protocol}",
         "title": PROTOCOLS[part.protocol],
+        "corrected": _corrected(part.content),
         "figures": [figure(part.folder, named) for named in part.content.get("figures", [])],
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
     }
+
+
+def _corrected(content: results.Row) -> bool:
+    """Whether any comparison in a results file carries a p that was corrected for its family."""
+    listed = [row for value in content.values() if isinstance(value, list) for row in value]
+    return any(isinstance(row, dict) and row.get("p_holm") is not None for row in listed)
 
 
 def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
