@@ -29,7 +29,7 @@ from mlp_jax.studies.plots import activation_study as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import Shape, Study, main_of
+from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
@@ -247,7 +247,7 @@ STUDY = Study(
         "standard else": {"variations": "no_augmentation,no_flips,no_normalisation"},
     },
 )
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

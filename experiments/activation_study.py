@@ -37,7 +37,7 @@ from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import activation_study as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, edge_notes, find
-from mlp_jax.studies.study import Shape, Study, main_of
+from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Table, outcome, points
 from mlp_jax.training.config import TrainConfig
 
@@ -425,7 +425,7 @@ STUDY = Study(
         "full": {"full": True},
     },
 )  # fmt: skip
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

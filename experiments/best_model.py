@@ -46,7 +46,7 @@ from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
 from mlp_jax.studies.runs import compiled, measure, ready
-from mlp_jax.studies.study import Shape, Study, check, finish, main_of, shape_of
+from mlp_jax.studies.study import Shape, Study, shape_of
 from mlp_jax.studies.tables import Table
 from mlp_jax.training import saved_model
 from mlp_jax.training.config import TrainConfig
@@ -178,7 +178,7 @@ def report(config: Config) -> dict[str, float] | None:
 
 def run(config: Config) -> bool:
     """Trains, shows and saves the model; True if no run diverged."""
-    check(STUDY, config)
+    STUDY.check(config)
     folder = ResultsFolder(STUDY.name, config)
     results.refuse_folder(folder.path / FILE)
     splits = ready(config, folder, STUDY.normalization[config.protocol])
@@ -190,7 +190,7 @@ def run(config: Config) -> bool:
     more: dict[str, Any] = {}
     if folder.writes and folder.rows[0]["model"] is not None:
         more, shown = learned.shown(dataset, saved_model.load(folder.path / FILE))
-    return finish(STUDY, config, folder, shown=shown, **more)
+    return STUDY.finish(config, folder, shown=shown, **more)
 
 
 def kept(folder: ResultsFolder) -> bool:
@@ -419,7 +419,7 @@ STUDY = Study(
     finding=finding,
     figures=figures,
     notes=notes,
-    run=run,
+    job=run,
     claims=(
         Claim("best-validation", PART, "Best model, 400-400-400: validation", "56.1", "best_model",
               judged("validation_accuracy"), True),
@@ -434,7 +434,7 @@ STUDY = Study(
         "standard else clean": {"learning_rates": "0.001,0.003"},
     },
 )  # fmt: skip
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,7 +32,7 @@ from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import depth_study as plots
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting, edge_notes
-from mlp_jax.studies.study import Shape, Study, main_of
+from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Table, difference_cells, outcome
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 
@@ -272,7 +272,7 @@ STUDY = Study(
         "full": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
     },
 )
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -37,7 +37,7 @@ from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import gradient_check as plots
 from mlp_jax.studies.results import Row
-from mlp_jax.studies.study import Study, main_of
+from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 
 _NETWORK, _TARGET = ("target", "compare"), ("target",)
@@ -320,11 +320,11 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    run=run,
+    job=run,
     claims=CLAIMS,
     scales={"standard": {"seeds": 2}, "full": {"seeds": 2}},  # errors do not vary much, and the file stays small
 )
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

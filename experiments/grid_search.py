@@ -34,7 +34,7 @@ from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, find, finite_mean
 from mlp_jax.studies.runs import compiled, compiled_together, measure, measure_together, ready, run_settings
 from mlp_jax.studies.space import Point, Space
-from mlp_jax.studies.study import Shape, Study, check, finish, main_of, shape_of
+from mlp_jax.studies.study import Shape, Study, shape_of
 from mlp_jax.studies.tables import Table
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.history import History
@@ -220,7 +220,7 @@ def run(config: Config) -> bool:
 
     True if those finished; that corners of the grid diverge is a result.
     """
-    check(STUDY, config)
+    STUDY.check(config)
     folder = ResultsFolder(STUDY.name, config)
     splits = ready(config, folder, STUDY.normalization[config.protocol])
     shape = shape_of(config.load(), len(splits.train.y))
@@ -230,7 +230,7 @@ def run(config: Config) -> bool:
         _measure_best(config, folder, best, splits, shape)
     if config.protocol == "published":
         run_settings(config, folder, [setting(config, shape, "default", DEFAULT, DEFAULT_STEPS)], splits)
-    finish(STUDY, config, folder)
+    STUDY.finish(config, folder)
     return best is not None and all(row["status"] == "finished" for row in folder.rows if row["kind"] not in TRIED)
 
 
@@ -568,7 +568,7 @@ STUDY = Study(
     beside=beside,
     notes=notes,
     left_out=("test_accuracy", "curves", "first_losses", "images"),
-    run=run,
+    job=run,
     claims=CLAIMS,
     scales={
         "smoke cifar10": {"trials": 2},
@@ -581,7 +581,7 @@ STUDY = Study(
         "standard else clean": {"trials": 8},
     },
 )
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -43,7 +43,7 @@ from mlp_jax.studies.plots.init_study import NAMES
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import Shape, Study, main_of
+from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Table, status
 from mlp_jax.training.config import TrainConfig
 
@@ -315,7 +315,7 @@ STUDY = Study(
         "full": {"layers": "2,3,4,5,6,7,8,12,16"},
     },
 )  # fmt: skip
-main = main_of(STUDY)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

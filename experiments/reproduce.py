@@ -38,7 +38,7 @@ from experiments import (
 from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed, write
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.studies import command, keep, machines, options, page, results, study
+from mlp_jax.studies import command, keep, machines, options, page, results
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.options import option
@@ -123,7 +123,7 @@ def run(config: Config) -> bool:
             f"{','.join(config.studies or ())} does not have the {config.protocol} protocol: choose another study"
         )
     for job in todo:
-        study.check(job.study, job.config)
+        job.study.check(job.config)
     witness = trusted_witness()
     # interrupted, it has nothing of its own to continue
     folder = ResultsFolder("reproduce", replace(config, resume=False))
@@ -165,7 +165,7 @@ def _run(job: Job, fingerprint: str) -> Row:
     started = time.monotonic()
     if machines.is_writer():
         keep.clear_unfinished(job, fingerprint)
-    passed = study.run(job.study, job.config)
+    passed = job.study.run(job.config)
     path = job.folder / "results.json"
     if machines.is_writer():  # so that keeping it cannot turn a failure into a success
         write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))

@@ -18,7 +18,7 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from experiments import _inspect, best_model, predict
+from experiments import best_model, predict
 from mlp_jax import data
 from mlp_jax.data import pictures, pixels
 from mlp_jax.data.digits import synthetic
@@ -28,6 +28,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import printable, sealed
 from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import learned
 from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.studies.rows import MIRROR
 from mlp_jax.studies.study import Shape
@@ -49,7 +50,7 @@ def runs(tmp_path_factory):
     for protocol, more in {"published": {}, "clean": {"learning_rates": "0.002,0.005", "seeds": 3}}.items():
         folder = tmp_path_factory.mktemp(protocol)
         options = {**SMALL, **more, "protocol": protocol, "results_dir": str(folder)}
-        assert best_model.run(best_model.Config(**options))
+        assert best_model.STUDY.run(best_model.Config(**options))
         content = json.loads((folder / "best_model" / "results.json").read_text())
         found[protocol] = (folder / "best_model", content)
     return found
@@ -534,15 +535,15 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(best_model, "train", train)
     monkeypatch.setattr(best_model, "figures", lambda content: {})
-    monkeypatch.setattr(_inspect, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
+    monkeypatch.setattr(learned, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):
         (folder / "partial.json").write_text(json.dumps(sealed(partial)))
         if other is not None:
             shutil.copy(other / "model.safetensors", folder)
         if other != source:
             with pytest.raises(Trained):
-                best_model.run(config)
-    assert best_model.run(config)
+                best_model.STUDY.run(config)
+    assert best_model.STUDY.run(config)
     resumed = json.loads((folder / "results.json").read_text())
     assert resumed["rows"] == content["rows"]
     assert resumed["shown"] == content["rows"][0]["model"]["seed"]
@@ -550,7 +551,7 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
 
 def test_diverged_runs_keep_their_row_and_save_no_model(tmp_path, capsys):
     config = best_model.Config(**SMALL, learning_rate=1e30, l2=1.0, results_dir=str(tmp_path))
-    assert not best_model.run(config)
+    assert not best_model.STUDY.run(config)
     content = json.loads((tmp_path / "best_model" / "results.json").read_text())
     assert (content["rows"][0]["status"], content["rows"][0]["model"]) == ("diverged", None)
     assert not (tmp_path / "best_model" / "model.safetensors").exists()
@@ -605,9 +606,9 @@ def test_the_report_is_about_its_own_network():
 def test_confusion_and_mistakes_by_hand():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     labels = np.array([0, 0, 1, 1])
-    counts = _inspect.confusion(probabilities.argmax(axis=1), labels, 3)
+    counts = learned.confusion(probabilities.argmax(axis=1), labels, 3)
     assert counts == [[1, 1, 0], [1, 0, 1], [0, 0, 0]]
-    found = _inspect.most_confident_mistakes(probabilities, labels)
+    found = learned.most_confident_mistakes(probabilities, labels)
     assert [(m["index"], m["true"], m["predicted"], m["probability"]) for m in found] == [
         (3, 1, 2, 0.8),
         (1, 0, 1, 0.7),
@@ -644,7 +645,7 @@ def test_weights_before_training_are_those_that_the_run_started_with(runs, monke
     )
     loaded = saved(runs)
     seed = loaded.about.seed
-    _inspect.first_layer(loaded)
+    learned.first_layer(loaded)
     init_key = jax.random.split(jax.random.key(seed), 3)[0]
     start = np.asarray(model.init(init_key, loaded.config)[0].w)
     units = plots.largest_units(np.asarray(loaded.params[0].w))

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def study(folder, seed=0):
     common = {"dataset": "synthetic", "seeds": 2, "layers": "1,2", "hidden": 8, "epochs": 2, "learning_rate": 0.05}
-    depth_study.run(depth_study.Config(**common, seed=seed, results_dir=str(folder)))
+    depth_study.STUDY.run(depth_study.Config(**common, seed=seed, results_dir=str(folder)))
     return folder / "depth_study" / "results.json"
 
 

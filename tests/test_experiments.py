@@ -383,7 +383,7 @@ def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(own_gradients, "architectures", lambda inputs, classes: few)
     monkeypatch.setattr(seeded_mistakes, "SEEDS", seeded_mistakes.SEEDS[:3])
     config = gradient_check.Config(dataset="synthetic", seeds=2, results_dir=str(tmp_path))
-    assert gradient_check.run(config)
+    assert gradient_check.STUDY.run(config)
     rows = rows_of(tmp_path, "gradient_check")
     assert {row["verdict"] for row in rows} == {"PASS"}
     assert [row["found"] for row in rows if "seeded" in row] == [[], [], ["batch_mean_missing"]]
@@ -402,8 +402,8 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
     monkeypatch.setattr(own_gradients, "architectures", lambda inputs, classes: {"2 layers": base})
     monkeypatch.setattr(seeded_mistakes, "SEEDS", ())
     arguments = {"dataset": "synthetic", "seeds": 1, "results_dir": str(tmp_path)}
-    assert not gradient_check.run(gradient_check.Config(**arguments))
+    assert not gradient_check.STUDY.run(gradient_check.Config(**arguments))
     wrong = {row["leaf"] for row in rows_of(tmp_path, "gradient_check") if row["verdict"] == "FAIL"}
     assert wrong == {"layer1.w", "layer1.b"}
     assert "FAIL" in capsys.readouterr().out
-    assert gradient_check.run(gradient_check.Config(gradient="autodiff", **arguments))
+    assert gradient_check.STUDY.run(gradient_check.Config(gradient="autodiff", **arguments))

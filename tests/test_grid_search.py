@@ -17,7 +17,7 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.studies import options
 from mlp_jax.studies.space import Point, Space
-from mlp_jax.studies.study import check, shape_of
+from mlp_jax.studies.study import shape_of
 from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
 
@@ -46,7 +46,7 @@ def published(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:  # so that the default needs no program of its own
         patch.setattr(grid_search, "DEFAULT", SHORT)
         patch.setattr(grid_search, "DEFAULT_STEPS", 20)
-        ok = grid_search.run(grid_search.Config(**PUBLISHED, results_dir=str(folder)))
+        ok = grid_search.STUDY.run(grid_search.Config(**PUBLISHED, results_dir=str(folder)))
     return ok, content_of(folder), folder / "grid_search"
 
 
@@ -157,11 +157,11 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(grid_search, "measure", stop)
         with pytest.raises(KeyboardInterrupt):
-            grid_search.run(grid_search.Config(**options))
+            grid_search.STUDY.run(grid_search.Config(**options))
     monkeypatch.setattr(grid_search, "DEFAULT", SHORT)
     monkeypatch.setattr(grid_search, "DEFAULT_STEPS", 20)
     monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained again"))
-    assert grid_search.run(grid_search.Config(**options, resume=True))
+    assert grid_search.STUDY.run(grid_search.Config(**options, resume=True))
     untimed = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in content["rows"]]
         for content in (content_of(tmp_path), published[1])
@@ -231,14 +231,14 @@ MISTAKES = [
 def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(UserError, match=message):
-        grid_search.run(grid_search.Config(**options))
+        grid_search.STUDY.run(grid_search.Config(**options))
 
 
 def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(monkeypatch, tmp_path):
     monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained"))
     config = grid_search.Config(**{**PUBLISHED, "batch_size": "20,900"}, results_dir=str(tmp_path))
     with pytest.raises(UserError, match="batch_size 900 is larger than the training split of 800"):
-        grid_search.run(config)
+        grid_search.STUDY.run(config)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -246,7 +246,7 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(m
 @pytest.mark.parametrize("search", ["grid", "random"])
 def test_the_defaults_are_a_search(dataset, protocol, search):
     config = grid_search.Config(dataset=dataset, protocol=protocol, search=search)
-    check(STUDY, config)
+    STUDY.check(config)
     number = {"grid": 36, "random": 24 if dataset == "cifar10" else 12}[search]
     assert len(set(points(config))) == number
 

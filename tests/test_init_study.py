@@ -36,7 +36,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    assert init_study.run(init_study.Config(**SMALL, results_dir=str(folder)))
+    assert init_study.STUDY.run(init_study.Config(**SMALL, results_dir=str(folder)))
     written = json.loads((folder / "init_study" / "results.json").read_text())
     assert {file["file"] for file in written["figures"]} == {
         "accuracy.svg", "first_gradient.svg", "norms_3_layers.svg",
@@ -207,7 +207,7 @@ MISTAKES = [
 def test_mistakes_are_found_before_the_data_are_loaded(options, message, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(UserError, match=message):
-        init_study.run(init_study.Config(**options, results_dir=str(tmp_path)))
+        init_study.STUDY.run(init_study.Config(**options, results_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 

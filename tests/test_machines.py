@@ -93,7 +93,7 @@ def ended(processes, *, hanging=False):
 
 
 def alone(folder, layers):
-    depth_study.run(depth_study.Config(**STUDY, layers=layers, results_dir=str(folder)))
+    depth_study.STUDY.run(depth_study.Config(**STUDY, layers=layers, results_dir=str(folder)))
     return without_times(rows_of(folder))
 
 
@@ -153,7 +153,7 @@ def test_a_killed_process_ends_the_job_and_resume_continues(pair, tmp_path):
         rows = json.loads(partial.read_text())["rows"]
         assert rows[: len(kept)] == kept
         kept = rows
-    depth_study.run(depth_study.Config(**STUDY, layers="1,2,3,4", results_dir=str(tmp_path), resume=True))
+    depth_study.STUDY.run(depth_study.Config(**STUDY, layers="1,2,3,4", results_dir=str(tmp_path), resume=True))
     rows = rows_of(tmp_path)
     assert rows[: len(kept)] == kept
     assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4")
@@ -177,8 +177,8 @@ def test_a_signal_to_one_process_stops_all_with_a_checkpoint(pair, tmp_path):
         assert [status for status, *_ in found] == [128 + signal.SIGTERM] * 2
         assert found[0][2].startswith("stopped by SIGTERM: what is done is kept in ")
     options = {**STUDY, "epochs": 40, "layers": "2"}
-    depth_study.run(depth_study.Config(**options, results_dir=str(tmp_path), resume=True))
-    depth_study.run(depth_study.Config(**options, results_dir=str(tmp_path / "one")))
+    depth_study.STUDY.run(depth_study.Config(**options, results_dir=str(tmp_path), resume=True))
+    depth_study.STUDY.run(depth_study.Config(**options, results_dir=str(tmp_path / "one")))
     assert without_times(rows_of(tmp_path)) == without_times(rows_of(tmp_path / "one"))
 
 

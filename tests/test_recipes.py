@@ -67,7 +67,7 @@ def test_a_recipe_fits_every_data_set(name):
 @pytest.fixture(scope="module")
 def recipe_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    assert best_model.run(best_model.Config(**SMALL, recipe="speedrun", seeds=1, results_dir=str(folder)))
+    assert best_model.STUDY.run(best_model.Config(**SMALL, recipe="speedrun", seeds=1, results_dir=str(folder)))
     return folder
 
 
@@ -115,7 +115,7 @@ def ablated(tmp_path_factory):
     config = ablation.Config(
         **SMALL, seeds=2, recipe="speedrun", variations="no_flips,mixup_0.2", results_dir=str(folder)
     )
-    assert ablation.run(config)
+    assert ablation.STUDY.run(config)
     return folder / "ablation", written(folder, "ablation")
 
 

@@ -18,7 +18,7 @@ from mlp_jax.studies import options, own_gradients, results
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.keep import kept
 from mlp_jax.studies.options import option
-from mlp_jax.studies.study import Study, check
+from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 from tests import browser
 
@@ -46,7 +46,7 @@ def fake(name, ran, passes=True):
 
     return Study(
         name, f"Title of {name}", "A caveat.", "A question?\n\nMore.", FakeConfig, table,
-        lambda content: f"The knob is {content['rows'][0]['knob']}.", lambda content: {}, run=run,
+        lambda content: f"The knob is {content['rows'][0]['knob']}.", lambda content: {}, job=run,
     )  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def test_an_interrupted_job_goes_on_without_a_word(ran, tmp_path, monkeypatch, c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(reproduce.STUDIES, "second", replace(fake("second", ran), run=stop))
+        patch.setitem(reproduce.STUDIES, "second", replace(fake("second", ran), job=stop))
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path, protocol="clean")
     assert start(tmp_path, protocol="clean")
@@ -272,7 +272,7 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     for job in reproduce.jobs(config):
         given = job.study.at(scale, dataset, job.protocol or "clean")
         assert job.config.seeds == given.get("seeds", config.seeds)
-        check(job.study, job.config)
+        job.study.check(job.config)
     for seeds in (7, config.seeds):  # also where it is what the scale has for most studies
         mine = reproduce.Config(dataset=dataset, scale=scale, seeds=seeds)
         assert {job.config.seeds for job in reproduce.jobs(mine)} == {seeds}

@@ -34,8 +34,8 @@ def test_a_best_rate_at_the_edge_is_noted():
 
 def test_every_row_tells_its_data_and_protocol(tmp_path):
     common = {"dataset": "synthetic", "seeds": 1, "layers": "1", "epochs": 1, "results_dir": str(tmp_path)}
-    depth_study.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
-    init_study.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
+    depth_study.STUDY.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
+    init_study.STUDY.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
     ours = synthetic().fingerprint
     for study in ("depth_study", "init_study"):
         content = results.read_json(tmp_path / study / "results.json")

@@ -49,7 +49,7 @@ class Study(Generic[C]):
     row that are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print
     below the table. failures_are_results: whether a run that diverged is no failure of the study. claims: those of
     the report that it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
-    "full else clean". run: what is done with the options, where training settings is not all.
+    "full else clean". job: what is done with the options, where training settings is not all.
     """
 
     name: str
@@ -71,8 +71,7 @@ class Study(Generic[C]):
     failures_are_results: bool = False
     claims: Sequence[Claim] = ()
     scales: Scales = field(default_factory=dict)
-    run: Callable[[C], bool] | None = None
-    check: Callable[[C], None] | None = None
+    job: Callable[[C], bool] | None = None
 
     @property
     def question(self) -> str:
@@ -88,66 +87,60 @@ class Study(Generic[C]):
                 found |= self.scales[where]
         return found
 
+    def check(self, options: C) -> None:
+        """Raises UserError, before anything is read, if the study cannot be run with these options."""
+        if isinstance(options, Training):
+            for setting in self.settings(options, Shape()):
+                for recipe in setting.recipes:
+                    options.check_batch(setting.model, recipe)
 
-def check(study: Study[C], options: C) -> None:
-    """Raises UserError, before anything is read, if the study cannot be run with these options."""
-    if study.check is not None:
-        study.check(options)
-    if isinstance(options, Training):
-        for setting in study.settings(options, Shape()):
-            for recipe in setting.recipes:
-                options.check_batch(setting.model, recipe)
+    def run(self, options: C) -> bool:
+        """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
+        if self.job is not None:
+            return self.job(options)
+        self.check(options)
+        assert isinstance(options, Training)
+        folder = ResultsFolder(self.name, options)
+        splits = ready(options, folder, self.normalization[options.protocol])
+        settings = self.settings(options, shape_of(options.load(), len(splits.train.y)))
 
+        def row(setting: Setting, bar: Any) -> Row:
+            found = (self.measure or measure)(options, folder, setting, splits, bar)
+            made = found if isinstance(found, dict) else found[0]
+            return {name: value for name, value in made.items() if name not in self.left_out}
 
-def run(study: Study[C], options: C) -> bool:
-    """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
-    if study.run is not None:
-        return study.run(options)
-    check(study, options)
-    assert isinstance(options, Training)
-    folder = ResultsFolder(study.name, options)
-    splits = ready(options, folder, study.normalization[options.protocol])
-    settings = study.settings(options, shape_of(options.load(), len(splits.train.y)))
+        run_settings(options, folder, settings, splits, row)
+        return self.finish(options, folder)
 
-    def row(setting: Setting, bar: Any) -> Row:
-        found = (study.measure or measure)(options, folder, setting, splits, bar)
-        made = found if isinstance(found, dict) else found[0]
-        return {name: value for name, value in made.items() if name not in study.left_out}
+    def finish(
+        self,
+        options: C,
+        folder: ResultsFolder,
+        *,
+        shown: Mapping[str, Figure] = MappingProxyType({}),
+        **more: Any,
+    ) -> bool:
+        """Writes figures (the study's, and `shown`) and results.json with `more` in it, and prints what came out.
 
-    run_settings(options, folder, settings, splits, row)
-    return finish(study, options, folder)
+        True if every run finished, or if one that diverged is a result of the study as well.
+        """
+        more |= self.beside(options, folder.rows)
+        content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
+        path = folder.finish({**self.figures(content), **shown}, **more)
+        print(self.table(folder.rows))
+        for line in (*self.notes(content), self.finding(content)):
+            print(line)
+        of = f"{options.dataset}, {options.protocol} protocol, {options.seeds} seeds"
+        print(f"{of}, mean ± standard deviation; {path}")
+        return self.failures_are_results or all(row["status"] == "finished" for row in folder.rows)
+
+    @property
+    def main(self) -> command.Main:
+        """The `main(argv) -> int` of the study's script."""
+        return command.main_of(self.options, self.run, self.doc)
 
 
 def shape_of(dataset: Dataset, examples: int | None = None) -> Shape:
     """The shape of a data set, of which so many images are trained on; by default all of its training images."""
     height, width, channels = dataset.train_images.shape[1:]
     return Shape((height, width, channels), len(dataset.classes), examples or len(dataset.train_labels))
-
-
-def finish(
-    study: Study[C],
-    options: C,
-    folder: ResultsFolder,
-    *,
-    shown: Mapping[str, Figure] = MappingProxyType({}),
-    **more: Any,
-) -> bool:
-    """Writes figures (the study's, and `shown`) and results.json with `more` in it, and prints what came out.
-
-    True if every run finished, or if one that diverged is a result of the study as well.
-    """
-    more |= study.beside(options, folder.rows)
-    content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
-    path = folder.finish({**study.figures(content), **shown}, **more)
-    print(study.table(folder.rows))
-    for line in (*study.notes(content), study.finding(content)):
-        print(line)
-    print(
-        f"{options.dataset}, {options.protocol} protocol, {options.seeds} seeds, mean ± standard deviation; {path}"
-    )
-    return study.failures_are_results or all(row["status"] == "finished" for row in folder.rows)
-
-
-def main_of(study: Study[C]) -> command.Main:
-    """The `main(argv) -> int` of the study's script."""
-    return command.main_of(study.options, lambda options: run(study, options), study.doc)
