@@ -89,6 +89,15 @@ class Config(options.Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        kind = kind_of_search(self)
+        for name in ("l2", "learning_rate") if kind == "random" else ("l2_range", "learning_rate_range"):
+            if getattr(self, name) is not None:
+                raise UserError(f"--{name} is not for --search={kind}: leave it out, or change --search")
+        ignored = "epochs" if self.protocol == "published" else "steps"
+        if getattr(self, ignored) is not None:
+            raise UserError(
+                f"--{ignored} is not for --protocol={self.protocol}: leave it out, or change --protocol"
+            )
         for name in ("l2_range", "learning_rate_range"):
             ends = getattr(self, name)
             if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):

@@ -204,7 +204,8 @@ def test_words():
 def test_table():
     lines = str(activation_study.table(ROWS)).splitlines()
     assert len(lines) == 2 + len(ROWS)
-    assert "| 54.5 ± 0.5 | -  " in lines[2]
+    assert "| 54.5 ± 0.5 |" in lines[2]
+    assert lines[2].endswith("| -                         |")
     assert "56.4" in lines[2]
     assert "-4.0 [-4.0, -4.0]" in lines[3]
     assert "3 diverged" in lines[7]
@@ -225,13 +226,13 @@ def test_figures():
 
 MISTAKES = [
     ({"activations": "relu,swish"}, "unknown activation 'swish'"),
-    ({"activations": ""}, "unknown activation ''"),
+    ({"activations": ""}, "--activations is empty"),
     ({"activations": "relu,relu"}, "--activations=relu,relu names a value twice"),
     ({"batch_norms": "both"}, "unknown batch_norm 'both'"),
     ({"dropouts": "0,1"}, "--dropouts must be a number in [0, 1), not 1.0"),
     ({"dropouts": "half"}, "--dropouts must be numbers"),
     ({"widths": "50,0"}, "--widths must be a whole number of at least 1"),
-    ({"widths": ""}, "--widths must be whole numbers"),
+    ({"widths": ""}, "--widths is empty"),
     ({"width": 0}, "--width must be a whole number of at least 1"),
     ({"hidden_layers": 0}, "--hidden_layers must be a whole number of at least 1"),
     ({"batch_size": 0}, "--batch_size must be a whole number of at least 1"),

@@ -253,7 +253,7 @@ def test_a_worker_that_dies_is_a_failure(folder):
 MISTAKES = [
     ({"workloads": "defualt"}, "unknown workload 'defualt'"),
     ({"workloads": "population-x"}, "a population is written population-32"),
-    ({"workloads": "default,default"}, "names one twice"),
+    ({"workloads": "default,default"}, "names a value twice"),
     ({"contenders": "tensorflow"}, "unknown contender 'tensorflow'"),
     ({"contenders": ""}, "nothing to measure"),
     ({"workloads": "", "population_sizes": ""}, "nothing to measure"),

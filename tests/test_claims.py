@@ -127,7 +127,7 @@ def tried(accuracy, hidden=200, learning_rate=1e-3, l2=0.01, kind="grid", steps=
 
 def searched(*grid):
     """As grid_search writes it: only the best configuration's row has all that a row has."""
-    compact = [{k: v for k, v in row.items() if k not in grid_search.LEFT_OUT} for row in grid]
+    compact = [{k: v for k, v in row.items() if k not in grid_search.STUDY.left_out} for row in grid]
     best = tried(0.5, kind="best", first_losses=[2.3], figure_1=[{"loss": [1.0] * 4}])
     return content(*compact, best)
 

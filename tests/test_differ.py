@@ -30,7 +30,7 @@ def made(tmp_path_factory):
 
 def differ(*places):
     """As a user starts it."""
-    command = [sys.executable, "-m", "mlp_jax.studies.differences", *map(str, places)]
+    command = [sys.executable, "-m", "experiments.compare_results", *map(str, places)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     return done.returncode, done.stdout, done.stderr

@@ -190,7 +190,7 @@ MISTAKES = [
     ({"inits": "normal_0"}, r"must be a number in \[1.17549e-38, inf\)"),
     ({"inits": "normal_1e-50"}, r"must be a number in \[1.17549e-38, inf\)"),
     ({"inits": "he,hee"}, "Did you mean 'he'"),
-    ({"inits": "he,he"}, "--inits=he,he names one of them twice"),
+    ({"inits": "he,he"}, "--inits=he,he names a value twice"),
     ({"layers": "2,2"}, "twice"),
     ({"layers": "0"}, "--layers must be a whole number of at least 1"),
     ({"optimizers": "adam,momentum"}, "unknown optimizer 'momentum': choose one of sgd, adam"),

@@ -282,7 +282,7 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     ("options", "message"),
     [
         ({"studies": "dept_study"}, "unknown study 'dept_study': choose one of .* Did you mean 'depth_study'?"),
-        ({"studies": ""}, "unknown study ''"),
+        ({"studies": ""}, "--studies is empty"),
         ({"scale": "big"}, "unknown scale 'big': choose one of smoke, standard, full"),
         ({"protocol": "neither"}, "unknown protocol 'neither': choose one of both, published, clean"),
         ({"seeds": 0}, "seeds must be a whole number of at least 1"),

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from mlp_jax import data
 from mlp_jax.studies.folder import Figure
@@ -20,6 +19,8 @@ def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str
     """For results.json: classes, confusion counts, the most confident mistakes; and the figures made of pixels."""
     probabilities = model.probabilities(dataset.test_images)
     mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
+    from sklearn.metrics import confusion_matrix  # it takes longer to import than most commands
+
     predicted = probabilities.argmax(axis=1)
     counts = confusion_matrix(dataset.test_labels, predicted, labels=range(len(model.classes))).tolist()
     more = {

@@ -111,18 +111,18 @@ def _read(flag: str, one: type, text: str) -> Iterable[Any]:
 def _check(field: Field, value: Any) -> None:
     one, many = kind(field)
     choices, limits = field.metadata["choices"], field.metadata["limits"]
-    name = field.name if not many else f"--{field.name}"
+    flag = f"--{field.name}"
     if callable(choices):
         choices(value)
     elif choices:
-        one_of(_singular(field.name) if many else name, value, choices)
+        one_of(_singular(field.name) if many else field.name, value, choices)
     if limits["low"] is None:
         return
     if one is int:
-        whole_number(name, value, limits["low"], limits["high"])
+        whole_number(flag, value, limits["low"], limits["high"])
     else:
         high = float("inf") if limits["high"] is None else limits["high"]
-        in_range(name, value, **{**limits, "high": high})
+        in_range(flag, value, **{**limits, "high": high})
 
 
 def _singular(name: str) -> str:

@@ -133,7 +133,7 @@ def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -
     words = [f"python -m experiments.{name}"]
     for field in fields(kind):
         default = plain(field.default)
-        value = results_dir if field.name == "results_dir" else config.get(field.name, default)
+        value = results_dir if field.name == "results_dir" else plain(config.get(field.name, default))
         if value == default:
             continue
         if isinstance(value, bool):
