@@ -38,7 +38,7 @@ from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.files import read_bounded
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import learned, machines, options, results, statistics
+from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, Judge, quantity
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
@@ -202,7 +202,7 @@ def kept(folder: ResultsFolder) -> bool:
             found = results.sha256(content) == saved["sha256"]
         except UserError:
             found = False
-    found = bool(machines.share(found))
+    found = bool(processes.share(found))
     if not found:
         folder.rows.clear()
     return found

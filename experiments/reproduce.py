@@ -38,7 +38,7 @@ from experiments import (
 from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed, write
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.studies import command, keep, machines, options, page, results
+from mlp_jax.studies import command, keep, options, page, processes, results
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.options import option
@@ -131,21 +131,21 @@ def run(config: Config) -> bool:
         folder.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
     if folder.writes:
         _write_report(folder, todo, witness)
-    ok: bool = machines.share(all(row["status"] != "failed" for row in folder.rows))
+    ok: bool = processes.share(all(row["status"] != "failed" for row in folder.rows))
     return ok
 
 
 def standing(config: Config, todo: Sequence[Job]) -> Iterator[Row]:
     """What became of each job: {"status", "seconds"}; kept, or run now."""
-    keeping = [None] * len(todo) if config.force or not machines.is_writer() else [keep.kept(j) for j in todo]
+    keeping = [None] * len(todo) if config.force or not processes.writes() else [keep.kept(j) for j in todo]
     fingerprint = ""
-    if not machines.share(all(keeping)):
+    if not processes.share(all(keeping)):
         fingerprint = config.load().fingerprint
         keeping = [
             c if c and not keep.other_data(c, j, fingerprint) else None for c, j in zip(keeping, todo, strict=True)
         ]
     answers = [c and _outcome(c) for c in keeping]
-    for number, (job, answer) in enumerate(zip(todo, machines.share(answers), strict=True), start=1):
+    for number, (job, answer) in enumerate(zip(todo, processes.share(answers), strict=True), start=1):
         head = f"== {job} ({number} of {len(todo)})"
         if answer:
             _print(f"{head}: kept, {job.folder / 'results.json'}")
@@ -163,11 +163,11 @@ def _outcome(content: Row) -> Row:
 
 def _run(job: Job, fingerprint: str) -> Row:
     started = time.monotonic()
-    if machines.is_writer():
+    if processes.writes():
         keep.clear_unfinished(job, fingerprint)
     passed = job.study.run(job.config)
     path = job.folder / "results.json"
-    if machines.is_writer():  # so that keeping it cannot turn a failure into a success
+    if processes.writes():  # so that keeping it cannot turn a failure into a success
         write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
     return {
         "status": "passed" if passed else "failed",
@@ -219,7 +219,7 @@ def _part(job: Job, row: Row, content: Row) -> page.Part:
 
 
 def _print(line: str) -> None:
-    if machines.is_writer():
+    if processes.writes():
         print(line, flush=True)
 
 

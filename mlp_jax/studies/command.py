@@ -6,13 +6,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
 from absl import flags, logging
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.studies import compilation, machines, signals
+from mlp_jax.studies import compilation, processes, signals
 from mlp_jax.studies.options import Basic, Field, Training, kind, plain_number, written
 from mlp_jax.studies.origin import of_job
 from mlp_jax.training import population
@@ -39,7 +38,7 @@ def main_of(config_class: type[C], run: Callable[[C], bool], doc: str | None) ->
 
     def main(argv: Sequence[str] | None = None) -> int:
         arguments = list(sys.argv[1:] if argv is None else argv)
-        return status_of(lambda: _job(config_class, run, doc or "", arguments))
+        return processes.exit_status(lambda: status_of(lambda: _job(config_class, run, doc or "", arguments)))
 
     return main
 
@@ -70,11 +69,15 @@ def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: l
         config = configured(config_class, doc, arguments)
         if config is None:  # --help was all that was asked
             return 0
-        with machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
-            devices = compilation.devices()
-            if isinstance(config, Training):
-                population.check_devices(devices, config.data_parallel)
-            return 0 if run(config) else 1
+        if isinstance(config, Training) and config.distributed:
+            processes.initialize(config)
+        devices = compilation.devices()
+        if isinstance(config, Training):
+            processes.join(of_job(config))
+            population.check_devices(devices, config.data_parallel)
+        ok = run(config)
+        processes.finish()
+        return 0 if ok else 1
     except signals.Stopped as stop:
         print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
         return stop.status

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, unsealed, write
-from mlp_jax.studies import compilation, lock, machines, results
+from mlp_jax.studies import compilation, lock, processes, results
 from mlp_jax.studies.options import Basic
 from mlp_jax.studies.origin import differing, of_result
 from mlp_jax.studies.unfinished import Unfinished
@@ -34,7 +34,7 @@ class ResultsFolder:
 
     def __init__(self, name: str, config: Basic) -> None:
         self.name, self.config, self.started = name, config, time.monotonic()
-        self.writes = machines.is_writer()
+        self.writes = processes.writes()
         self.path = config.folder(name) if self.writes else user_path(config.results_dir) / name
         self.fingerprint = ""
         self.earlier_seconds = 0.0
@@ -43,7 +43,7 @@ class ResultsFolder:
         self.rows: list[results.Row] = []
         if self.writes:
             self._take(self.path)
-        self.rows, self.fingerprint = machines.share((self.rows, self.fingerprint))
+        self.rows, self.fingerprint = processes.share((self.rows, self.fingerprint))
         self.unfinished.share()
 
     def _take(self, folder: Path) -> None:
@@ -116,7 +116,7 @@ class ResultsFolder:
 
         Raises UserError if what is resumed comes from other data, or another process has others.
         """
-        machines.agree("dataset", dataset.fingerprint)
+        processes.agree("the dataset", dataset.fingerprint)
         if self.fingerprint and self.fingerprint != dataset.fingerprint:
             raise UserError(
                 f"cannot resume the run in {self.path}: its dataset was another ({self.fingerprint[:12]} then, "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from mlp_jax import data
@@ -23,7 +24,7 @@ from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
-from mlp_jax.studies import machines, place, results
+from mlp_jax.studies import processes, results
 from mlp_jax.training import population
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.population import MOST_GB
@@ -185,11 +186,11 @@ class Basic:
 
     def load(self) -> data.Dataset:
         """The dataset that the options name; process 0 first, which may have to prepare and to decode it."""
-        if not machines.is_writer():
-            machines.share(None)
+        if not processes.writes():
+            multihost_utils.sync_global_devices("data")
         dataset = _dataset(self.dataset, self.data_dir, self.archive)
-        if machines.is_writer():
-            machines.share(None)
+        if processes.writes():
+            multihost_utils.sync_global_devices("data")
         return dataset
 
     @property
@@ -235,7 +236,7 @@ class Common(Basic):
 
 
 @dataclass(frozen=True)
-class Training(Common):
+class Training(Common, processes.Processes):
     """The options of every experiment that trains: where and how exactly."""
 
     precision: str = option("float32", "of matrix products: float32, tf32 or bf16", choices=PRECISIONS)
@@ -248,15 +249,10 @@ class Training(Common):
     )
     checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch", low=0)
     data_parallel: int = option(1, "number of devices that share each minibatch", low=1)
-    distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
-    coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
-    num_processes: int | None = option(None, "number of processes")
-    process_id: int | None = option(None, "which of them this is, from 0")
-    start_timeout: int = option(60, "seconds in which all processes must have started")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        place.check(self)
+        processes.Processes.__post_init__(self)
 
     def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
         """Raises UserError if the minibatches are too small for the network, or not to be shared."""
@@ -291,5 +287,5 @@ class Tuned(Training):
 
 def progress(total: int, unit: str) -> Any:
     """A progress bar on standard error when that is a terminal, else nothing; process 0 alone shows it."""
-    hidden = None if machines.is_writer() else True
+    hidden = None if processes.writes() else True
     return tqdm(total=total, unit=unit, disable=hidden, dynamic_ncols=True, leave=False)

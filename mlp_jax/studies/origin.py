@@ -5,11 +5,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mlp_jax.studies import processes
 from mlp_jax.studies.options import Basic, Training, written
 from mlp_jax.training.recipes import RECIPES
 
 WHILE = ("max_memory_gb", "checkpoint_minutes")
-PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
+PROCESSES = tuple(field.name for field in dataclasses.fields(processes.Processes))
 
 
 def of_result(config: Basic) -> dict[str, Any]:

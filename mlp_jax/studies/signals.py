@@ -10,10 +10,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """The user, or the machine, wants this process to end. `together`: all processes of its job know it."""
+    """The user, or the machine, wants this process to end."""
 
-    def __init__(self, number: int, *, together: bool = False) -> None:
-        self.number, self.together = number, together
+    def __init__(self, number: int) -> None:
+        self.number = number
         super().__init__(f"stopped by {signal.Signals(number).name}")
 
     @property

@@ -5,15 +5,19 @@ runs that it is trained with change the rounding of its products, so a resumed r
 """
 
 import hashlib
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError
-from mlp_jax.studies import machines, results, signals
+from mlp_jax.studies import processes, results, signals
 from mlp_jax.text import note
 from mlp_jax.training import checkpoint
 from mlp_jax.training.blocks import Run, key_data
@@ -54,9 +58,10 @@ class Unfinished:
 
     def share(self) -> None:
         """What process 0 has restored goes to all."""
-        names = machines.share(list(self._restored))
-        self._restored = {name: _shared(self._restored.get(name)) for name in names}
-        self._earlier = machines.share(self._earlier)
+        if jax.process_count() > 1:
+            content = processes.share_bytes(checkpoint.packed(self._restored, {"row_seconds": self._earlier}))
+            self._restored, about = checkpoint.unpacked(content)
+            self._earlier = float(about["row_seconds"])
 
     def begin(self) -> None:
         """A row's runs begin."""
@@ -86,7 +91,7 @@ class Unfinished:
                 self.keep((runs[place], result) for place, result in collect().items())
                 self._save()
             if asked:
-                raise signals.Stopped(asked, together=True)
+                self._leave(asked)
 
         return pause
 
@@ -95,14 +100,17 @@ class Unfinished:
         asked, _ = self._asked()
         if asked:
             self._save()
-            raise signals.Stopped(asked, together=True)
+            self._leave(asked)
 
     def _asked(self) -> tuple[int, bool]:
         """The signal that came to any process of the job, or 0; and whether it is time to save."""
-        asked = machines.gather(signals.asked())
         due = time.monotonic() - self._saved >= self.seconds
-        number, due = machines.share((max(asked, default=0), due))
-        return number, due
+        found = multihost_utils.process_allgather(np.array([signals.asked(), due], np.int32))
+        return int(found[:, 0].max()), bool(found[0, 1])
+
+    def _leave(self, number: int) -> NoReturn:
+        processes.finish()
+        raise signals.Stopped(number)
 
     def keep(self, pairs: Iterable[tuple[Run, Result]]) -> None:
         """Takes note of where runs stand."""
@@ -114,7 +122,7 @@ class Unfinished:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if not machines.is_writer():
+        if not processes.writes():
             return
         try:
             self.checkpoints.save(self._reached, {**self.about(), "row_seconds": self.row_seconds()})
@@ -122,13 +130,3 @@ class Unfinished:
             reason = getattr(error, "strerror", None) or str(error)
             folder = self.checkpoints.folder
             note(f"no checkpoint could be written to {folder}: {reason}; free the disk, training goes on")
-
-
-def _shared(run: Stored | None) -> Stored:
-    """Process 0's, in every process."""
-    own = [] if run is None else [*run.state, *run.history, *itertools.chain(*run.observed)]
-    counts = None if run is None else [len(run.state), len(run.history), *map(len, run.observed)]
-    status, counts = machines.share((run and run.status, counts))
-    arrays = iter(own)
-    parts = [tuple(machines.share_array(next(arrays, None)) for _ in range(count)) for count in counts]
-    return Stored(status, parts[0], parts[1], tuple(parts[2:]))

@@ -87,7 +87,7 @@ class Checkpoints:
         damaged = [f"{path}: it is of an earlier version" for path in sorted(self.folder.glob("*.json"))]
         for number in sorted(self._numbers(), reverse=True):
             try:
-                runs, about = _unpacked(self._file(number))
+                runs, about = unpacked(_read(self._file(number)))
             except (
                 OSError,
                 ValueError,
@@ -115,7 +115,7 @@ class Checkpoints:
         number = max(self._numbers(), default=0) + 1
         if self._whole:  # else nobody has looked yet which ones are good
             self._sweep()
-        write(self._file(number), _packed({name: stored(run) for name, run in runs.items()}, about))
+        write(self._file(number), packed({name: stored(run) for name, run in runs.items()}, about))
         self._whole = [*self._whole, number][-KEPT:]
         self._sweep()
 
@@ -133,7 +133,7 @@ class Checkpoints:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _packed(runs: Mapping[str, Stored], about: Mapping[str, Any]) -> bytes:
+def packed(runs: Mapping[str, Stored], about: Mapping[str, Any]) -> bytes:
     """The content of a file. Raises ValueError if `about` is not JSON."""
     tensors: dict[str, np.ndarray] = {}
     layout = {}
@@ -157,10 +157,13 @@ def _digest(tensors: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
-def _unpacked(file: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """The runs, and what was said of them. Raises one of many errors if the file is not as it was written."""
+def _read(file: Path) -> bytes:
     with open_regular(file) as opened:
-        content = opened.read()
+        return opened.read()
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """The runs, and what was said of them. Raises one of many errors if the content is not as it was written."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = unsealed(json.loads(header["__metadata__"][ENTRY]))
     if about["format"] != FORMAT:

@@ -21,7 +21,7 @@ from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
-from mlp_jax.studies import machines, own_gradients, place, two_sources
+from mlp_jax.studies import own_gradients, processes, two_sources
 from mlp_jax.training.blocks import Blocks
 from tests.fuzz import mutations
 
@@ -268,7 +268,7 @@ def _cut(far: str) -> Iterator[None]:
 
     places: dict[str, list[tuple[Any, str]]] = {
         "load": [(data, "load"), (process.Target, "__enter__")],
-        "meet": [(machines, "meet"), (place.ClusterEnv, "auto_detect_unset_distributed_params")],
+        "meet": [(processes, "initialize")],
         "train": [
             (Blocks, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
             (_bench_measure, "peaks"), (speedrun, "timed"),
