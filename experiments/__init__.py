@@ -2,7 +2,7 @@
 
 import sys
 
-WORKERS = ("experiments._bench_worker", "experiments._speedrun_worker")
+WORKERS = ("experiments._speedrun_worker",)
 """Processes whose start is measured: jax is imported where they use it, and not at all by those that do not."""
 
 if not set(WORKERS) & set(sys.orig_argv):

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_measure, _common, _launch, _study, _workloads
-from experiments._bench_worker import MODULES
+from experiments import _common, _launch, _study
 from experiments._common import option
 from mlp_jax import data, text
+from mlp_jax.benchmark import turns, workloads
+from mlp_jax.benchmark.worker import MODULES
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.studies import results
@@ -43,7 +44,7 @@ class Config(_common.Basic):
     """Options of the benchmark."""
 
     workloads: str = option(
-        ",".join(_workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none"
+        ",".join(workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none"
     )
     population_sizes: str = option(
         "1,2,4,8,16,32", "numbers of default networks, as more workloads; empty for none"
@@ -61,7 +62,7 @@ class Config(_common.Basic):
         for name in self.names("contenders"):
             one_of("contender", name, tuple(MODULES))
         for name in self.names("workloads"):
-            _workloads.workload(name, 1, 2, self.seed)
+            workloads.workload(name, 1, 2, self.seed)
         if not self.all_workloads or not self.names("contenders"):
             raise UserError("there is nothing to measure: name at least one workload and one contender")
 
@@ -77,7 +78,7 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1, _workloads.MOST_NETWORKS) if text else ()
+        sizes = _common.whole_numbers("--population_sizes", text, 1, workloads.MOST_NETWORKS) if text else ()
         _common.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
@@ -91,7 +92,7 @@ def run(config: Config) -> bool:
     study.use(dataset)
     splits = normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
     examples, inputs = splits.train.x.shape
-    loads = [_workloads.workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
+    loads = [workloads.workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
     largest = max(network.train.batch_size for load in loads for network in load.networks)
     if largest > examples:
         raise UserError(
@@ -100,12 +101,12 @@ def run(config: Config) -> bool:
     contenders = config.names("contenders")
     with tempfile.TemporaryDirectory() as name, _common.progress(len(loads), "workload") as bar:
         folder = Path(name)
-        _workloads.write_data(folder, splits.train)
-        machine, busy = _bench_measure.peaks(contenders, folder, config.repeats)
+        workloads.write_data(folder, splits.train)
+        machine, busy = turns.peaks(contenders, folder, config.repeats)
         for load in loads:
             bar.set_description(load.name)
-            _workloads.write_start(folder, load, examples)
-            for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
+            workloads.write_start(folder, load, examples)
+            for row in turns.measure(load, contenders, folder, config.repeats, config.seconds):
                 study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
     path = study.finish(figures(study.rows, machine), machine=machine)
@@ -115,7 +116,7 @@ def run(config: Config) -> bool:
     return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
 
 
-def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row) -> results.Row:
+def with_peak(row: results.Row, load: workloads.Workload, machine: results.Row) -> results.Row:
     """The row with its share of the measured matrix peak, of the type of its operands."""
     half = all(network.model.precision == "bf16" for network in load.networks)
     peak = machine.get("bfloat16" if half else "float32")

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _bench_measure, _bench_numpy, _bench_start, _bench_worker, _workloads, benchmark
+from experiments import benchmark
 from mlp_jax import data
+from mlp_jax.benchmark import start as files
+from mlp_jax.benchmark import turns, with_numpy, worker, workloads
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn import gradients
@@ -40,7 +42,7 @@ def command(*arguments):
 
 def test_flops_of_a_case_worked_by_hand():
     # batch 2, 3-4-5: forward 2*2*3*4 = 48 and 2*2*4*5 = 80; the same for the weights; back through the second, 80
-    assert _workloads.step_flops((3, 4, 5), 2) == 48 + 80 + 48 + 80 + 80
+    assert workloads.step_flops((3, 4, 5), 2) == 48 + 80 + 48 + 80 + 80
 
 
 def test_flops_are_those_of_the_gradient_products_that_jax_traces():
@@ -54,17 +56,17 @@ def test_flops_are_those_of_the_gradient_products_that_jax_traces():
         (contracted, _), _ = product.params["dimension_numbers"]
         inner = np.prod([product.invars[0].aval.shape[axis] for axis in contracted])
         total += 2 * inner * np.prod(product.outvars[0].aval.shape)
-    assert total == _workloads.step_flops(model.sizes, 8)
+    assert total == workloads.step_flops(model.sizes, 8)
 
 
 def test_bytes_of_a_case_worked_by_hand():
     # 2 x 3 inputs; 3*4 + 4 + 4*5 + 5 parameters, read and written, with both moments
-    assert _workloads.step_bytes((3, 4, 5), 2, "adam") == 4 * (6 + 2 * 3 * 41)
+    assert workloads.step_bytes((3, 4, 5), 2, "adam") == 4 * (6 + 2 * 3 * 41)
 
 
 def test_the_workloads_are_the_reports():
     def load(name):
-        return _workloads.workload(name, 3072, 10, 0)
+        return workloads.workload(name, 3072, 10, 0)
 
     assert load("default").networks[0].model.sizes == (3072, 50, 10)
     assert load("deep").networks[0].model.sizes == (3072, 50, 50, 50, 50, 10)
@@ -80,21 +82,21 @@ def folder(tmp_path_factory):
     """Data and starts of the digits, as workers find them."""
     folder = tmp_path_factory.mktemp("bench")
     split = normalize(data.split(data.load("digits"), validation=200), "standardize").train
-    _workloads.write_data(folder, split)
-    for name in (*_workloads.SINGLE, "population-2"):
-        _workloads.write_start(folder, _workloads.workload(name, 64, 10, 3), len(split.y))
+    workloads.write_data(folder, split)
+    for name in (*workloads.SINGLE, "population-2"):
+        workloads.write_start(folder, workloads.workload(name, 64, 10, 3), len(split.y))
     return folder
 
 
-@pytest.mark.parametrize("name", _workloads.SINGLE)
+@pytest.mark.parametrize("name", workloads.SINGLE)
 def test_numpy_has_our_gradients(name, folder):
-    start = _bench_start.read(folder, name)
+    start = files.read(folder, name)
     net = start.nets[0]
     index = net.order[0]
     x, y = start.x[index], start.y[index].astype(np.int32)
-    model = _workloads.workload(name, 64, 10, 3).networks[0].model
+    model = workloads.workload(name, 64, 10, 3).networks[0].model
     params = init_state(jax.random.key(3), model, TrainConfig()).params
-    peer = _bench_numpy.Network(net)
+    peer = with_numpy.Network(net)
     peer.gradients(x, y)
     ours = jax.tree.leaves(gradients.gradients(params, x, y, model))
     assert len(ours) == len(peer.grads)
@@ -103,14 +105,14 @@ def test_numpy_has_our_gradients(name, folder):
 
 
 # manual would be compared with itself; torch-compile takes half a minute per shape
-@pytest.mark.parametrize("contender", sorted(_bench_worker.MODULES.keys() - {"manual", "torch-compile"}))
+@pytest.mark.parametrize("contender", sorted(worker.MODULES.keys() - {"manual", "torch-compile"}))
 def test_contenders_train_the_same_networks(contender, folder):
     if contender.startswith("torch") and not TORCH:
         pytest.skip(f"NOT TESTED: {contender}, because torch is not installed")
     for name in ("default", "deep", "normalized", "population-2"):
         found = []
         for who in ("numpy" if contender != "numpy" else "manual", contender):
-            _, peer = _bench_worker.contender_of(who, name, folder)
+            _, peer = worker.contender_of(who, name, folder)
             if isinstance(peer, str):
                 break
             found.append(peer.first_losses(8)[0])
@@ -128,7 +130,7 @@ def test_a_peers_process_does_not_import_jax(contender, folder):
         "-X",
         "importtime",
         "-m",
-        "experiments._bench_worker",
+        "mlp_jax.benchmark.worker",
         contender,
         "default",
         str(folder),
@@ -136,7 +138,7 @@ def test_a_peers_process_does_not_import_jax(contender, folder):
     done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert (done.returncode, '"ready"' in done.stdout) == (0, True), done.stderr[-2000:]
     imported = {entry.rpartition("|")[2].strip() for entry in done.stderr.splitlines()}
-    assert {"numpy", "experiments"} <= imported
+    assert {"numpy", "mlp_jax.benchmark"} <= imported
     assert not {"jax", "jaxlib", "optax"} & imported
 
 
@@ -155,9 +157,9 @@ class Liar:
 
 
 def measured(monkeypatch, contenders, worker=Liar):
-    monkeypatch.setattr(_bench_measure, "Worker", worker)
-    monkeypatch.setattr(_bench_measure, "REST", 0)
-    return _bench_measure.measure(_workloads.workload("default", 64, 10, 0), contenders, Path(), 3, 0.1)
+    monkeypatch.setattr(turns, "Worker", worker)
+    monkeypatch.setattr(turns, "REST", 0)
+    return turns.measure(workloads.workload("default", 64, 10, 0), contenders, Path(), 3, 0.1)
 
 
 def test_different_work_is_refused(monkeypatch):
@@ -181,13 +183,13 @@ def test_one_of_many_networks_that_is_not_a_number_is_different_work():
     for order in (("0", "1"), ("1", "0")):
         told = {name: {network: found[network] for network in order} for name, found in losses.items()}
         rows: dict[str, Any] = {"manual": {}, "numpy": {}}
-        assert _bench_measure._different(_workloads.workload("default", 64, 10, 0), told, rows) == ["numpy"]
+        assert turns._different(workloads.workload("default", 64, 10, 0), told, rows) == ["numpy"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_time_that_is_no_number_has_no_median(value):
     with pytest.raises(ValueError, match="not finite"):
-        _bench_measure.spread([1.0, value])
+        turns.spread([1.0, value])
 
 
 def test_ratios_are_medians_of_each_repeats(monkeypatch):
@@ -239,14 +241,14 @@ def test_the_command_line(tmp_path):
 def test_a_peer_that_is_not_installed_is_named(monkeypatch, folder):
     (folder / "torch.py").write_text("raise ModuleNotFoundError(name='torch')")
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    with pytest.raises(_bench_measure.Refused, match="missing: torch is not installed"):
-        _bench_measure.Worker("torch", "default", folder)
+    with pytest.raises(turns.Refused, match="missing: torch is not installed"):
+        turns.Worker("torch", "default", folder)
 
 
 def test_a_worker_that_dies_is_a_failure(folder):
-    worker = _bench_measure.Worker("numpy", "default", folder)
+    worker = turns.Worker("numpy", "default", folder)
     worker.process.kill()
-    with pytest.raises(_bench_measure.Refused, match="failed: the worker ended with status -9"):
+    with pytest.raises(turns.Refused, match="failed: the worker ended with status -9"):
         worker.ask(train=1)
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, _compare, _launch, _machines, _own_gradients, _place, speedrun
+from experiments import _compare, _launch, _machines, _own_gradients, _place, speedrun
 from mlp_jax import data
+from mlp_jax.benchmark import turns
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
@@ -273,7 +274,7 @@ def _cut(far: str) -> Iterator[None]:
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
             (Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
-            (_bench_measure, "peaks"), (speedrun, "timed"),
+            (turns, "peaks"), (speedrun, "timed"),
         ],
     }  # fmt: skip
     tiny = synthetic(train=60, test=20, size=2)

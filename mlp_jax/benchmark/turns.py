@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from experiments._bench_worker import PACKAGES
-from experiments._workloads import FIRST_STEPS, Workload
-from mlp_jax.studies import statistics
-from mlp_jax.studies.results import Row
+from mlp_jax.benchmark.worker import PACKAGES
+from mlp_jax.benchmark.workloads import FIRST_STEPS, Workload
+from mlp_jax.nn.matmul import platform
 
 EARLY, PLAIN, CHAOTIC = 5, 1e-4, 1e-2
 """Differences of the first losses, relative to the largest, beyond which two contenders do not do the same work:
@@ -29,6 +29,12 @@ bits, part so) or bfloat16, CHAOTIC is the bound from the first step on.
 REST = 0.2  # seconds in which the threads of a library that wait for work in a loop give up
 
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Where the package lies: a worker's own folder, so that it imports the same one."""
+
+Row = dict[str, Any]
+
+
 class Refused(Exception):
     """A contender takes no part, for the reason given."""
 
@@ -37,18 +43,11 @@ class Worker:
     """One contender's process. Raises Refused if it cannot work, in any call."""
 
     def __init__(self, contender: str, workload: str, folder: Path) -> None:
-        cache = folder / f"{contender}-{workload}"  # compiled anew, or compile times would be those of a cache
-        environment = {
-            **os.environ,
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "TORCHINDUCTOR_CACHE_DIR": str(cache),
-        }
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        command = [sys.executable, "-m", "experiments._bench_worker", contender, workload, str(folder)]
+        command = [sys.executable, "-m", "mlp_jax.benchmark.worker", contender, workload, str(folder)]
         begun = time.perf_counter()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=environment, cwd=Path(__file__).resolve().parent.parent,
+            text=True, env=_environment(contender, workload, folder), cwd=ROOT,
         )  # fmt: skip
         self.version = self._read()["ready"]
         self.start_seconds = time.perf_counter() - begun
@@ -91,9 +90,27 @@ class Worker:
         self.process.wait()
 
 
+def _environment(contender: str, workload: str, folder: Path) -> dict[str, str]:
+    """A worker's variables: this process's, devices as this one has them, and no programs compiled before."""
+    found = {
+        **os.environ,
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAX_DEFAULT_MATMUL_PRECISION": "float32",
+        # compiled anew, or compile times would be those of a cache
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / f"{contender}-{workload}"),
+    }
+    found.pop("JAX_COMPILATION_CACHE_DIR", None)
+    if platform() == "cpu":
+        # a product alone is fastest on one device with all cores
+        found["JAX_NUM_CPU_DEVICES"] = "1" if workload == "peak" else str(jax.local_device_count())
+    return found
+
+
 def spread(values: Sequence[float]) -> Row:
     """{"median", "min", "max", "values"}. Raises ValueError if one is not finite."""
-    low, median, high = np.quantile(statistics.finite(values), (0, 0.5, 1)).tolist()
+    if not np.isfinite(values).all():
+        raise ValueError(f"not finite: {values}")
+    low, median, high = np.quantile(values, (0, 0.5, 1)).tolist()
     return {"median": median, "min": low, "max": high, "values": [float(f"{v:.6g}") for v in values]}
 
 

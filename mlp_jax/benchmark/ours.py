@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _bench_start
-from experiments._bench_start import Start
+from mlp_jax.benchmark import start as files
+from mlp_jax.benchmark.start import Start
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.matmul import platform
 from mlp_jax.training import population
 from mlp_jax.training.blocks import Run
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
@@ -93,7 +94,7 @@ class Contender:
 
 def cannot(contender: str, start: Start) -> str | None:
     """Why a workload is not tried."""
-    if jax.default_backend() == "cpu" and any(net.model["precision"] != "float32" for net in start.nets):
+    if platform() == "cpu" and any(net.model["precision"] != "float32" for net in start.nets):
         return "needs a GPU"
     return None
 
@@ -108,8 +109,8 @@ def peak_bytes() -> int | None:
 
 
 def rates() -> dict[str, float]:
-    """`_bench_start.rates` of jax."""
-    gpu = jax.default_backend() != "cpu"
+    """`start.rates` of jax."""
+    gpu = platform() != "cpu"
     long = jnp.ones(2**28 if gpu else 2**25, jnp.float32)
     product, triad = jax.jit(lambda a, b: a @ b), jax.jit(lambda a, b: a + 2 * b)
 
@@ -118,7 +119,7 @@ def rates() -> dict[str, float]:
         return lambda: product(a, a).block_until_ready()
 
     other = long + 1
-    return _bench_start.rates(one, lambda: triad(long, other).block_until_ready(), long.size, gpu)
+    return files.rates(one, lambda: triad(long, other).block_until_ready(), long.size, gpu)
 
 
 CONTENDERS = {"manual": Contender, "autodiff": Contender}

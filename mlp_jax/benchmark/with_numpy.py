@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments._bench_start import Net, Start, minibatches
+from mlp_jax.benchmark.start import Net, Start, minibatches
 
 VERSION = f"numpy {np.__version__}"
 EPS, MOMENTUM = 1e-5, 0.1  # of batch normalisation

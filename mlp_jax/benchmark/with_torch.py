@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from experiments import _bench_start
-from experiments._bench_start import Net, Start
+from mlp_jax.benchmark import start as files
+from mlp_jax.benchmark.start import Net, Start
 
 VERSION = f"torch {torch.__version__}"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -19,7 +19,7 @@ torch.backends.cuda.matmul.allow_tf32 = False  # float32 products, as everyone e
 
 
 def _minibatches(net: Net, examples: int) -> Iterator[torch.Tensor]:
-    """`_bench_start.minibatches`, permuted on the device."""
+    """`start.minibatches`, permuted on the device."""
     yield from torch.from_numpy(net.order).to(DEVICE)
     batch = net.train["batch_size"]
     while True:
@@ -262,7 +262,7 @@ def peak_bytes() -> int | None:
 
 
 def rates() -> dict[str, float]:
-    """`_bench_start.rates` of PyTorch."""
+    """`start.rates` of PyTorch."""
     gpu = DEVICE.type == "cuda"
     a, b, c = (torch.ones(2**28 if gpu else 2**25, device=DEVICE) for _ in range(3))
 
@@ -270,7 +270,7 @@ def rates() -> dict[str, float]:
         square = torch.ones((n, n), dtype=getattr(torch, kind), device=DEVICE)
         return lambda: _wait(torch.mm(square, square))
 
-    return _bench_start.rates(one, lambda: _wait(torch.add(a, b, alpha=2, out=c)), a.numel(), gpu)
+    return files.rates(one, lambda: _wait(torch.add(a, b, alpha=2, out=c)), a.numel(), gpu)
 
 
 CONTENDERS = dict.fromkeys(("torch", "torch-compile", "torch-vmap", "torch-graphs"), Contender)

@@ -39,7 +39,7 @@ class Start(NamedTuple):
 
 
 def read(folder: Path, name: str) -> Start:
-    """What `_workloads.write_data` and `write_start` wrote."""
+    """What `workloads.write_data` and `write_start` wrote."""
     described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     nets = []
     with np.load(folder / f"{name}.npz") as arrays:

@@ -1,6 +1,6 @@
 """One contender of the benchmark in a process of its own, so that libraries do not share threads and memory.
 
-  python -m experiments._bench_worker CONTENDER WORKLOAD FOLDER
+  python -m mlp_jax.benchmark.worker CONTENDER WORKLOAD FOLDER
 
 Speaks JSON, one object a line. It first says {"ready": version} or {"cannot": why}; then answers {"losses": N},
 {"train": N}, {"rates": true} and {"memory": true}, until its input ends.
@@ -16,17 +16,17 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_start
+from mlp_jax.benchmark import start as files
 
 MODULES = {
-    "manual": "_bench_ours",
-    "autodiff": "_bench_ours",
-    "numpy": "_bench_numpy",
-    "sklearn": "_bench_numpy",
-    "torch": "_bench_torch",
-    "torch-compile": "_bench_torch",
-    "torch-vmap": "_bench_torch",
-    "torch-graphs": "_bench_torch",
+    "manual": "ours",
+    "autodiff": "ours",
+    "numpy": "with_numpy",
+    "sklearn": "with_numpy",
+    "torch": "with_torch",
+    "torch-compile": "with_torch",
+    "torch-vmap": "with_torch",
+    "torch-graphs": "with_torch",
 }
 # as a user installs them: as Python imports them
 PACKAGES = {"torch": "torch", "scikit-learn": "sklearn"}
@@ -34,23 +34,13 @@ PACKAGES = {"torch": "torch", "scikit-learn": "sklearn"}
 
 def contender_of(name: str, workload: str, folder: Path) -> Any:
     """The contender's module, and the contender, or the reason why there is none."""
-    module = importlib.import_module(f"experiments.{MODULES[name]}")
+    module = importlib.import_module(f"mlp_jax.benchmark.{MODULES[name]}")
     if workload == "peak":
         return module, module
-    start = _bench_start.read(folder, workload)
+    start = files.read(folder, workload)
     if reason := module.cannot(name, start):
         return module, str(reason)
     return module, module.CONTENDERS[name](name, start)
-
-
-def settings(name: str, workload: str) -> None:
-    """What must be set before jax starts its backend, as `_launch.launch` does for users."""
-    if MODULES[name] != "_bench_ours":
-        return
-    from experiments import _compilation
-
-    # a product alone is fastest on one device with all cores
-    _compilation.set_up_devices(1 if workload == "peak" else _compilation.MOST_CPU_DEVICES)
 
 
 def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:
@@ -86,7 +76,6 @@ def main() -> None:
 
     name, workload, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     try:
-        settings(name, workload)
         module, contender = contender_of(name, workload, folder)
         if isinstance(contender, str):
             say({"cannot": contender})
