@@ -13,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments import ablation, best_model, speedrun
+from experiments import _differ, ablation, best_model, speedrun
 from mlp_jax import data
+from mlp_jax.benchmark import timed_run
 from mlp_jax.data import pixels
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
@@ -166,13 +167,31 @@ def test_a_speedrun_times_whole_processes(timed):
     assert [row["compilation"] for row in content["rows"]] == ["anew", "cached"]
     assert sum(totals) < outside
     for row, total in zip(content["rows"], totals, strict=True):
-        parts = [row["seconds_of"][part]["mean"] for part in speedrun.PARTS]
+        parts = [row["seconds_of"][part]["mean"] for part in timed_run.PARTS]
         assert min(parts) > 0
         assert sum(parts) < total  # Python's own start is in no part
         assert (row["seeds"], row["status"], row["reached"]) == ([3], "finished", True)
     assert "from process start" in speedrun.finding(content)
     assert "is reached" in speedrun.finding(content)
-    assert all(part in speedrun.table(content["rows"]) for part in speedrun.PARTS)
+    assert all(part in speedrun.table(content["rows"]) for part in timed_run.PARTS)
+
+
+def test_the_clock_of_the_imports_starts_before_jax_is_imported():
+    code = "import sys, mlp_jax.benchmark.timed_run; print({'jax', 'jaxlib', 'numpy'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
+
+
+def test_two_equal_speedruns_are_told_as_the_same_bits(timed, tmp_path):
+    """The same but for the clocks: as another speedrun of the same options and machine."""
+    content, _ = timed
+    later = json.loads(json.dumps(content))
+    for row in later["rows"]:
+        for measured in (row["seconds_from_process_start"], *row["seconds_of"].values()):
+            measured |= {"mean": 2 * measured["mean"], "values": [2 * value for value in measured["values"]]}
+    assert later != content
+    assert not _differ.all_differences(content, later)
+    later["rows"][1]["parameters"] = ["f" * 64]
+    assert [found.quantity for found in _differ.all_differences(content, later)] == ["parameters"]
 
 
 def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_train(timed):
@@ -211,7 +230,7 @@ def test_the_recipes_target_is_for_cifar10():
 
 def workers(pid):
     """The processes that train for the one with this number."""
-    return [p.pid for p in psutil.Process(pid).children() if "experiments._speedrun_worker" in p.cmdline()]
+    return [p.pid for p in psutil.Process(pid).children() if "mlp_jax.benchmark.timed_run" in p.cmdline()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

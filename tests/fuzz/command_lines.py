@@ -274,7 +274,7 @@ def _cut(far: str) -> Iterator[None]:
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
             (Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
-            (turns, "peaks"), (speedrun, "timed"),
+            (turns, "peaks"), (speedrun, "measure"),
         ],
     }  # fmt: skip
     tiny = synthetic(train=60, test=20, size=2)
