@@ -27,8 +27,9 @@ from typing import Any
 from experiments import _common, _launch, _study
 from experiments._common import option
 from mlp_jax import data, text
-from mlp_jax.benchmark import turns, workloads
-from mlp_jax.benchmark.worker import MODULES
+from mlp_jax.benchmark import turns
+from mlp_jax.benchmark.worker import CONTENDERS
+from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload, write_data, write_start
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 from mlp_jax.studies import results
@@ -43,14 +44,12 @@ MOST_REPEATS = 10_000
 class Config(_common.Basic):
     """Options of the benchmark."""
 
-    workloads: str = option(
-        ",".join(workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none"
-    )
+    workloads: str = option(",".join(USUAL), "what to train, with commas (large is for a GPU); empty for none")
     population_sizes: str = option(
         "1,2,4,8,16,32", "numbers of default networks, as more workloads; empty for none"
     )
     contenders: str = option(
-        ",".join(MODULES), "who trains, with commas; the first is whom others must agree with"
+        ",".join(CONTENDERS), "who trains, with commas; the first is whom others must agree with"
     )
     repeats: int = option(5, "how often each contender is timed, in turns")
     seconds: float = option(1.0, "time of one measurement; its number of steps is found by trial")
@@ -60,9 +59,9 @@ class Config(_common.Basic):
         whole_number("repeats", self.repeats, 1, MOST_REPEATS)
         in_range("seconds", self.seconds, 0, 3600, open_low=True)
         for name in self.names("contenders"):
-            one_of("contender", name, tuple(MODULES))
+            one_of("contender", name, tuple(CONTENDERS))
         for name in self.names("workloads"):
-            workloads.workload(name, 1, 2, self.seed)
+            workload(name, 1, 2, self.seed)
         if not self.all_workloads or not self.names("contenders"):
             raise UserError("there is nothing to measure: name at least one workload and one contender")
 
@@ -78,7 +77,7 @@ class Config(_common.Basic):
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
         text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1, workloads.MOST_NETWORKS) if text else ()
+        sizes = _common.whole_numbers("--population_sizes", text, 1, MOST_NETWORKS) if text else ()
         _common.distinct("--population_sizes", sizes)
         return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
 
@@ -86,13 +85,12 @@ class Config(_common.Basic):
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
     study = _study.Study(STUDY, config)
-    # several processes share a GPU's memory
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # this process shares a GPU's memory with its workers
     dataset = config.load()
     study.use(dataset)
     splits = normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
     examples, inputs = splits.train.x.shape
-    loads = [workloads.workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
+    loads = [workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
     largest = max(network.train.batch_size for load in loads for network in load.networks)
     if largest > examples:
         raise UserError(
@@ -101,11 +99,11 @@ def run(config: Config) -> bool:
     contenders = config.names("contenders")
     with tempfile.TemporaryDirectory() as name, _common.progress(len(loads), "workload") as bar:
         folder = Path(name)
-        workloads.write_data(folder, splits.train)
+        write_data(folder, splits.train)
         machine, busy = turns.peaks(contenders, folder, config.repeats)
         for load in loads:
             bar.set_description(load.name)
-            workloads.write_start(folder, load, examples)
+            write_start(folder, load, examples)
             for row in turns.measure(load, contenders, folder, config.repeats, config.seconds):
                 study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
@@ -116,7 +114,7 @@ def run(config: Config) -> bool:
     return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
 
 
-def with_peak(row: results.Row, load: workloads.Workload, machine: results.Row) -> results.Row:
+def with_peak(row: results.Row, load: Workload, machine: results.Row) -> results.Row:
     """The row with its share of the measured matrix peak, of the type of its operands."""
     half = all(network.model.precision == "bf16" for network in load.networks)
     peak = machine.get("bfloat16" if half else "float32")
@@ -139,17 +137,10 @@ def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _study.F
 def table(rows: list[results.Row]) -> str:
     """A line per workload and contender."""
     header = [
-        "workload",
-        "contender",
-        "ms per step",
-        "networks x steps/s",
-        "GFLOP/s",
-        "of peak",
-        "faster than torch",
-    ]
-    return text.table(
-        [*header, "memory [MB]", "compile [s]", "start [s]", "status"], [_cells(row) for row in rows]
-    )
+        "workload", "contender", "ms per step", "networks x steps/s", "GFLOP/s", "of peak", "faster than torch",
+        "memory [MB]", "compile [s]", "start [s]", "status",
+    ]  # fmt: skip
+    return text.table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:
@@ -190,8 +181,8 @@ def sentences(config: Config, rows: list[results.Row], machine: results.Row, bus
     if pairs:
         costs = (f"{name} {1 / p['median']:.3f} ({1 / p['max']:.3f} to {1 / p['min']:.3f})" for name, p in pairs)
         lines.append(f"time per step, hand-written / autodiff: {', '.join(costs)}")
-    others = [*busy, *(row["others_busy_cores"] for row in rows if row["others_busy_cores"] is not None)]
-    if others and max(others) > 0.2:
+    others = [*busy, *(row["others_busy_cores"] for row in rows)]
+    if max(others) > 0.2:
         lines.append(f"note: other processes kept up to {max(others):.1f} cores busy: do not trust these times")
     return "\n".join(lines)
 

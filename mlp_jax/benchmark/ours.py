@@ -1,106 +1,84 @@
-"""The benchmark's contenders of this package: the epochs of `train_population`, without evaluation."""
+"""The benchmark's contenders of this package: the epochs of `population.train_population`, as anybody calls it."""
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.benchmark import start as files
-from mlp_jax.benchmark.start import Start
+from mlp_jax.benchmark import start as shared
+from mlp_jax.benchmark.start import Cannot, Net, Start
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.matmul import platform
-from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig, steps_per_epoch
-from mlp_jax.training.step import TrainState
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import Result
+from mlp_jax.training.population import Run, train_population
 
 VERSION = f"jax {jax.__version__}"
 
 
-class _Group:
-    """Runs that are trained at once, between two calls of their program."""
-
-    def __init__(self, chunk: Any, data: Split, validation: Split) -> None:
-        self.chunk, self.data, self.validation = chunk, data, validation
-        self.per_epoch = steps_per_epoch(data, chunk.config)
-        self.hyper = chunk._hyper()
-        self.alive = chunk._each(lambda run: np.bool_(True))
-        self.step = self.epoch = 0
-        self.state: TrainState | None = None
-
-    def train(self, steps: int) -> dict[int, list[np.ndarray]]:
-        """Trains on; the losses by number of the run. Reads what each epoch recorded, as `population` does.
-
-        A call starts a new epoch, since an epoch's program takes its minibatches from the first on.
-        """
-        losses: dict[int, list[np.ndarray]] = {number: [] for number in self.chunk._places()}
-        if self.state is None:
-            self.state = self.chunk._state(self.hyper, {})
-        while steps > 0:
-            count = min(steps, self.per_epoch)
-            numbers = np.int32(self.epoch), np.int32(self.step + count)
-            arguments = (self.alive, self.hyper, *numbers, self.data, self.validation)
-            self.state, metrics, _ = self.chunk.epoch(self.state, *arguments)
-            recorded = jax.device_get(metrics.loss)
-            for number, (block, member) in self.chunk._places().items():
-                losses[number].append(np.asarray(recorded[block, member, :count]))
-            steps, self.step, self.epoch = steps - count, self.step + count, self.epoch + 1
-        return losses
+def make(contender: str, start: Start) -> "Populations":
+    """The networks of a workload; the contender is named after its source of gradients. Raises Cannot on a CPU."""
+    if platform() == "cpu" and start.half:
+        raise Cannot("needs a GPU")
+    return Populations([_run(net, contender) for net in start.nets], start)
 
 
-class Contender:
-    """The networks of a workload as one population; the contender is named after its source of gradients."""
+class Populations:
+    """The networks of a workload, those of one shape as one population."""
 
-    def __init__(self, contender: str, start: Start) -> None:
-        runs = []
-        for net in start.nets:
-            config = TrainConfig(**{**net.train, "gradient": contender})
-            runs.append(Run(jax.random.key(net.seed), MLPConfig(**_tuples(net.model)), config))
+    def __init__(self, runs: list[Run], start: Start) -> None:
+        self.numbers = start.shapes
+        self.populations = [[runs[number] for number in numbers] for numbers in start.shapes]
+        data = Split(jnp.asarray(start.x), jnp.asarray(start.y))
         # an epoch's program ends with an evaluation: of two examples, it costs nothing
-        tiny = Split(start.x[:2], start.y[:2])
-        splits = Splits(Split(start.x, start.y), tiny, tiny)
-        self.groups: list[_Group] = []
-        placed: dict[Any, list[Split]] = {}  # one copy per device, however many shapes there are
-        for chunks in population.plan(runs, splits):
-            for chunk in chunks:
-                where = chunk.everywhere
-                if where not in placed:
-                    placed[where] = [chunk.everywhere_on_device(part) for part in splits[:2]]
-                self.groups.append(_Group(chunk, *placed[where]))
+        tiny = Split(data.x[:2], data.y[:2])
+        self.splits = Splits(data, tiny, tiny)
 
     def first_losses(self, steps: int) -> dict[int, list[float]]:
-        """J~ of the first steps of every network, in nats."""
-        found = {number: losses for group in self.groups for number, losses in group.train(steps).items()}
-        return {number: np.concatenate(losses).astype(float).tolist() for number, losses in found.items()}
+        """See `Contender`; of every network."""
+        found: dict[int, list[float]] = {}
+        for numbers, runs in zip(self.numbers, self.populations, strict=True):
+            results = self._trained(runs, steps=steps)
+            found |= {n: result.history.loss.tolist() for n, result in zip(numbers, results, strict=True)}
+        return found
 
     def train(self, steps: int) -> float:
-        """Seconds for so many steps of every network, from whole epochs of at least as many.
+        """See `Contender`. Whole epochs are timed, of at least so many steps.
 
-        An epoch draws a permutation and reads back its losses once: in part of one they would weigh too much.
+        An epoch draws a permutation and reads back its losses once: in part of one they would weigh too much. The
+        time begins at the end of a first epoch, when all is compiled and the data are on the device.
         """
-        total = 0.0
-        for group in self.groups:
-            taken = math.ceil(steps / group.per_epoch) * group.per_epoch
-            begun = time.perf_counter()
-            group.train(taken)
-            total += (time.perf_counter() - begun) * steps / taken
-        return total
+        return sum(self._seconds(runs, steps) for runs in self.populations)
+
+    def _seconds(self, runs: list[Run], steps: int) -> float:
+        per_epoch = len(self.splits.train.y) // runs[0].config.batch_size
+        epochs = math.ceil(steps / per_epoch)
+        ends: list[float] = []
+        results = self._trained(
+            runs, epochs=1 + epochs, between_epochs=lambda collect: ends.append(time.perf_counter())
+        )
+        if any(result.status != "finished" for result in results):
+            raise RuntimeError("a network diverged while it was timed")
+        # what does not fit the memory at once is trained in turn, each part in as many epochs
+        marks = np.reshape(ends, (-1, 1 + epochs))
+        return float((marks[:, -1] - marks[:, 0]).sum()) * steps / (epochs * per_epoch)
+
+    def _trained(
+        self, runs: list[Run], between_epochs: Callable[[Any], None] | None = None, **length: Any
+    ) -> list[Result]:
+        runs = [run._replace(config=replace(run.config, **length)) for run in runs]
+        return train_population(runs, self.splits, between_epochs=between_epochs)
 
 
-def cannot(contender: str, start: Start) -> str | None:
-    """Why a workload is not tried."""
-    if platform() == "cpu" and any(net.model["precision"] != "float32" for net in start.nets):
-        return "needs a GPU"
-    return None
-
-
-def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    return {**options, "hidden": tuple(options["hidden"])}
+def _run(net: Net, gradient: str) -> Run:
+    model = MLPConfig(**{**net.model, "hidden": tuple(net.model["hidden"])})
+    return Run(jax.random.key(net.seed), model, TrainConfig(**{**net.train, "gradient": gradient}))
 
 
 def peak_bytes() -> int | None:
@@ -112,14 +90,11 @@ def rates() -> dict[str, float]:
     """`start.rates` of jax."""
     gpu = platform() != "cpu"
     long = jnp.ones(2**28 if gpu else 2**25, jnp.float32)
-    product, triad = jax.jit(lambda a, b: a @ b), jax.jit(lambda a, b: a + 2 * b)
+    multiply, triad = jax.jit(lambda a, b: a @ b), jax.jit(lambda a, b: a + 2 * b)
 
-    def one(n: int, kind: str) -> Callable[[], Any]:
+    def product(n: int, kind: str) -> Callable[[], Any]:
         a = jnp.ones((n, n), kind)
-        return lambda: product(a, a).block_until_ready()
+        return lambda: multiply(a, a).block_until_ready()
 
     other = long + 1
-    return files.rates(one, lambda: triad(long, other).block_until_ready(), long.size, gpu)
-
-
-CONTENDERS = {"manual": Contender, "autodiff": Contender}
+    return shared.rates(product, lambda: triad(long, other).block_until_ready(), long.size, gpu)

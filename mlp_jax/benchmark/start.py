@@ -1,23 +1,43 @@
-"""What a worker reads at its start, without jax: a peer that imported jax would pay for it in time and memory."""
+"""What a contender's process starts from, and what contenders share. It imports no jax, since peers do without."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-Parameters = list[np.ndarray]  # w, b, [scale, shift,] w, b, ...: the leaves of `model.Params`
+Parameters = list[np.ndarray]
+"""w, b, [scale, shift,] w, b, ...: the leaves of `nn.model.Params`, in float32."""
+
+NORM = 1e-5, 0.1
+"""Batch normalisation's epsilon and momentum."""
+ADAM = 0.9, 0.999, 1e-8
+"""Adam's two decays and its epsilon."""
+
+
+class Cannot(Exception):
+    """A workload is beyond a contender, or is not tried with it, for the reason given."""
+
+
+class Contender(Protocol):
+    """Who trains the networks of a workload; made from a name and a `Start` by the `make` of its module."""
+
+    def first_losses(self, steps: int) -> dict[int, list[float]]:
+        """J~ before each of the first steps, in nats, by the number of the network; called before `train`."""
+
+    def train(self, steps: int) -> float:
+        """Seconds that so many steps of every network take."""
 
 
 class Net(NamedTuple):
-    """One network: its options as `Network` has them, initial parameters, order of its first minibatches."""
+    """One network: its options as `workloads.Network` has them, its first parameters and first minibatches."""
 
     model: dict[str, Any]
     train: dict[str, Any]
     start: Parameters
-    order: np.ndarray  # (steps, batch)
+    order: np.ndarray  # (steps, batch): indices of examples
     seed: int
 
     @property
@@ -28,6 +48,11 @@ class Net(NamedTuple):
         end = width * len(hidden)
         return [*hidden, slice(end, end + 2)]
 
+    @property
+    def slope(self) -> float:
+        """The activation's slope below 0."""
+        return {"relu": 0.0, "leaky_relu": 0.1}[self.model["activation"]]
+
 
 class Start(NamedTuple):
     """Training data (float32 rows, labels) and networks; `shapes`: numbers of the networks that cost the same."""
@@ -36,6 +61,11 @@ class Start(NamedTuple):
     y: np.ndarray
     nets: list[Net]
     shapes: list[list[int]]
+
+    @property
+    def half(self) -> bool:
+        """Whether products are to be in bfloat16."""
+        return any(net.model["precision"] != "float32" for net in self.nets)
 
 
 def read(folder: Path, name: str) -> Start:
@@ -60,20 +90,51 @@ def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:
         yield from order[: examples // batch * batch].reshape(-1, batch)
 
 
+class Single(Protocol):
+    """One network that trains itself."""
+
+    def losses(self, steps: int) -> list[float]:
+        """Takes so many steps; J~ before each of them, in nats."""
+
+    def train(self, steps: int) -> None:
+        """Takes so many steps, and waits for their end."""
+
+
+class Sequential:
+    """A contender without populations: one network of each shape is timed, and stands for all of its shape."""
+
+    def __init__(self, start: Start, make: Callable[[Net], Single]) -> None:
+        self.shapes = start.shapes
+        self.networks = {numbers[0]: make(start.nets[numbers[0]]) for numbers in start.shapes}
+
+    def first_losses(self, steps: int) -> dict[int, list[float]]:
+        """See `Contender`; of one network of each shape."""
+        return {number: network.losses(steps) for number, network in self.networks.items()}
+
+    def train(self, steps: int) -> float:
+        """See `Contender`."""
+        total = 0.0
+        for numbers in self.shapes:
+            begun = time.perf_counter()
+            self.networks[numbers[0]].train(steps)
+            total += len(numbers) * (time.perf_counter() - begun)
+        return total
+
+
 def rates(
-    one: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
+    product: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
 ) -> dict[str, float]:
     """The machine as a library reaches it: FLOP/s by type of operands, best over sizes; bytes/s of a + 2 b.
 
-    one(n, type) makes a call that multiplies two n x n matrices and waits; triad() works on so many floats.
+    product(n, type) gives a call that multiplies two n x n matrices and waits; triad() works on so many floats.
     """
     sizes, types = ((4096, 8192), ("float32", "bfloat16")) if gpu else ((512, 1024, 2048), ("float32",))
-    found = {kind: max(2 * n**3 / _seconds(one(n, kind)) for n in sizes) for kind in types}
+    found = {kind: max(2 * n**3 / _seconds(product(n, kind)) for n in sizes) for kind in types}
     return {**found, "bytes": 12 * floats / _seconds(triad)}
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    """Of one call, the best of three after a first that compiles."""
+    """The least of three calls, after a first that compiles."""
     call()
     times = []
     for _ in range(3):

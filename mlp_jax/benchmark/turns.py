@@ -1,21 +1,17 @@
-"""The benchmark's side of its workers: starts them, compares their work, times them in turns, makes rows."""
+"""Contenders compared and timed in turns: what is measured, as rows of a results file."""
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
+import psutil
 
-from mlp_jax.benchmark.worker import PACKAGES
+from mlp_jax.benchmark.remote import Refused, Row, Worker
 from mlp_jax.benchmark.workloads import FIRST_STEPS, Workload
-from mlp_jax.nn.matmul import platform
 
 EARLY, PLAIN, CHAOTIC = 5, 1e-4, 1e-2
 """Differences of the first losses, relative to the largest, beyond which two contenders do not do the same work:
@@ -26,84 +22,10 @@ size, as 1e-3 within 20 steps. With batch normalisation (our own two sources of 
 bits, part so) or bfloat16, CHAOTIC is the bound from the first step on.
 """
 
-REST = 0.2  # seconds in which the threads of a library that wait for work in a loop give up
+REST = 0.2  # seconds of pause, after which threads that wait for work in a loop have gone to sleep
 
-
-ROOT = Path(__file__).resolve().parents[2]
-"""Where the package lies: a worker's own folder, so that it imports the same one."""
-
-Row = dict[str, Any]
-
-
-class Refused(Exception):
-    """A contender takes no part, for the reason given."""
-
-
-class Worker:
-    """One contender's process. Raises Refused if it cannot work, in any call."""
-
-    def __init__(self, contender: str, workload: str, folder: Path) -> None:
-        command = [sys.executable, "-m", "mlp_jax.benchmark.worker", contender, workload, str(folder)]
-        begun = time.perf_counter()
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=_environment(contender, workload, folder), cwd=ROOT,
-        )  # fmt: skip
-        self.version = self._read()["ready"]
-        self.start_seconds = time.perf_counter() - begun
-
-    def _read(self) -> Row:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise self._ended()
-        found: Row = json.loads(line)
-        if "missing" in found:
-            name = next((p for p, module in PACKAGES.items() if module == found["missing"]), found["missing"])
-            self.close()
-            raise Refused(f"missing: {name} is not installed")
-        for reason in ("cannot", "failed"):
-            if reason in found:
-                self.close()
-                raise Refused(f"{reason}: {found[reason]}")
-        return found
-
-    def ask(self, **request: Any) -> Row:
-        """{"answer": what was asked for, "wall": seconds that it took}."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-        return self._read()
-
-    def _ended(self) -> Refused:
-        self.close()
-        return Refused(f"failed: the worker ended with status {self.process.returncode}")
-
-    def close(self) -> None:
-        """Ends the process."""
-        for stream in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()  # type: ignore[union-attr]  # both are pipes
-        self.process.wait()
-
-
-def _environment(contender: str, workload: str, folder: Path) -> dict[str, str]:
-    """A worker's variables: this process's, devices as this one has them, and no programs compiled before."""
-    found = {
-        **os.environ,
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "JAX_DEFAULT_MATMUL_PRECISION": "float32",
-        # compiled anew, or compile times would be those of a cache
-        "TORCHINDUCTOR_CACHE_DIR": str(folder / f"{contender}-{workload}"),
-    }
-    found.pop("JAX_COMPILATION_CACHE_DIR", None)
-    if platform() == "cpu":
-        # a product alone is fastest on one device with all cores
-        found["JAX_NUM_CPU_DEVICES"] = "1" if workload == "peak" else str(jax.local_device_count())
-    return found
+Losses = Mapping[str, Sequence[float]]
+"""The first losses in nats, by the number of the network."""
 
 
 def spread(values: Sequence[float]) -> Row:
@@ -114,20 +36,15 @@ def spread(values: Sequence[float]) -> Row:
     return {"median": median, "min": low, "max": high, "values": [float(f"{v:.6g}") for v in values]}
 
 
-def busy_cores(seconds: float = REST) -> float | None:
-    """Cores that are at work while nothing of ours is; None where the system does not tell."""
+def ratios(seconds: Sequence[float], others: Sequence[float]) -> Row:
+    """The `spread` of how often faster one is than another, repeat by repeat."""
+    return spread([other / own for own, other in zip(seconds, others, strict=True)])
 
-    def ticks() -> tuple[int, int]:
-        numbers = list(map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]))
-        return sum(numbers) - numbers[3] - numbers[4], sum(numbers)
 
-    try:
-        before = ticks()
-        time.sleep(seconds)
-        busy, total = (b - a for a, b in zip(before, ticks(), strict=True))
-    except (OSError, ValueError, IndexError):
-        return None
-    return (os.cpu_count() or 1) * busy / max(total, 1)
+def busy_cores() -> float:
+    """Cores that are at work while nothing of ours is."""
+    share: float = psutil.cpu_percent(REST) / 100
+    return share * (os.cpu_count() or 1)
 
 
 def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, list[float]]:
@@ -136,12 +53,9 @@ def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, l
     {"float32": FLOP/s, on a GPU "bfloat16", "bytes": bytes/s}, each with the library that reached it.
     """
     workers: dict[str, Worker] = {}
-    for name in ("manual", "torch"):
-        if name in contenders or name == "manual":
-            try:
-                workers[name] = Worker(name, "peak", folder)
-            except Refused:
-                continue
+    for name in ("manual", *({"torch"} & set(contenders))):
+        with contextlib.suppress(Refused):
+            workers[name] = Worker(name, "peak", folder)
     found: dict[str, list[Row]] = {name: [] for name in workers}
     busy = []
     for _ in range(repeats):
@@ -154,44 +68,56 @@ def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, l
         worker.close()
         for what in found[name][0]:
             measured = spread([rates[what] for rates in found[name]])
-            if measured["median"] > best.get(what, measured | {"median": 0})["median"]:
+            if what not in best or measured["median"] > best[what]["median"]:
                 best[what] = {**measured, "by": worker.version}
-    return best, [b for b in busy if b is not None]
+    return best, busy
+
+
+@dataclass
+class _Entrant:
+    """A contender that takes part: its row, and seconds per step of each repeat."""
+
+    row: Row
+    worker: Worker
+    losses: Losses
+    steps: int
+    times: list[float] = field(default_factory=list)
 
 
 def measure(load: Workload, contenders: Sequence[str], folder: Path, repeats: int, seconds: float) -> list[Row]:
     """A row for each contender, measured or not, in their order."""
-    rows: dict[str, Row] = {name: _empty(load, name) for name in contenders}
-    workers: dict[str, Worker] = {}
-    steps: dict[str, int] = {}
-    losses: dict[str, Row] = {}
-    for name in contenders:
-        try:
-            worker = Worker(name, load.name, folder)
-            first = worker.ask(losses=FIRST_STEPS)
-            second = worker.ask(losses=FIRST_STEPS)
-            trial = worker.ask(train=FIRST_STEPS)
-        except Refused as refused:
-            rows[name]["status"] = str(refused)
-            continue
-        workers[name], losses[name] = worker, first["answer"]
-        compiled = max(0.0, first["wall"] - second["wall"])
-        rows[name] |= {"start_seconds": round(worker.start_seconds, 3), "compile_seconds": round(compiled, 3)}
-        rows[name] |= {"version": worker.version, "networks_timed": len(losses[name])}
-        steps[name] = max(1, round(FIRST_STEPS * seconds / max(min(trial["wall"], trial["answer"]), 1e-6)))
-    for name in _different(load, losses, rows):
-        workers.pop(name).close()
-    times, busy = _in_turns(workers, steps, repeats, rows)
-    for name, worker in workers.items():
-        try:
-            rows[name]["peak_memory_mb"] = round(worker.ask(memory=True)["answer"] / 1e6, 1)
-        except Refused as refused:
-            rows[name]["status"] = str(refused)
-        worker.close()
-    _fill(load, rows, times)
-    for row in rows.values():
-        row["others_busy_cores"] = spread(busy)["median"] if busy else None
-    return list(rows.values())
+    rows = [_empty(load, name) for name in contenders]
+    entrants: list[_Entrant] = []
+    for row in rows:
+        with _noted(row):
+            entrants.append(_entered(row, folder, seconds))
+    for entrant in entrants:
+        _compare(load, entrant, entrants[0])
+    busy = _take_turns(entrants, repeats)
+    for entrant in _measured(entrants):
+        with _noted(entrant.row):
+            entrant.row["peak_memory_mb"] = round(entrant.worker.ask(memory=True)["answer"] / 1e6, 1)
+    for entrant in entrants:
+        entrant.worker.close()
+    for entrant in _measured(entrants):
+        _fill(load, entrant, _measured(entrants))
+    for row in rows:
+        row["others_busy_cores"] = spread(busy)["median"]
+    return rows
+
+
+@contextlib.contextmanager
+def _noted(row: Row) -> Iterator[None]:
+    """Makes a refusal the status of the row."""
+    try:
+        yield
+    except Refused as refused:
+        row["status"] = str(refused)
+
+
+def _measured(entrants: Sequence[_Entrant]) -> list[_Entrant]:
+    """Those that nothing has been held against so far."""
+    return [entrant for entrant in entrants if entrant.row["status"] == "measured"]
 
 
 def _empty(load: Workload, name: str) -> Row:
@@ -203,61 +129,72 @@ def _empty(load: Workload, name: str) -> Row:
     return {**head, "flops_per_step": load.flops, "bytes_per_step": load.bytes, **dict.fromkeys(columns)}
 
 
-def _different(load: Workload, losses: dict[str, Row], rows: dict[str, Row]) -> list[str]:
-    """Contenders whose first losses are not those of the first contender; notes it in their rows."""
+def _entered(row: Row, folder: Path, seconds: float) -> _Entrant:
+    """Starts a contender; the number of steps that take it about so many seconds is found by trial."""
+    worker = Worker(row["contender"], row["workload"], folder)
+    first = worker.ask(losses=FIRST_STEPS)
+    second = worker.ask(losses=FIRST_STEPS)
+    trial = worker.ask(train=FIRST_STEPS)
+    row |= {
+        "version": worker.version,
+        "networks_timed": len(first["answer"]),
+        "start_seconds": round(worker.start_seconds, 3),
+        "compile_seconds": round(max(0.0, first["wall"] - second["wall"]), 3),
+    }
+    steps = max(1, round(FIRST_STEPS * seconds / max(min(trial["wall"], trial["answer"]), 1e-6)))
+    return _Entrant(row, worker, first["answer"], steps)
+
+
+def _compare(load: Workload, entrant: _Entrant, first: _Entrant) -> None:
+    """Notes how far apart the losses of two are, and refuses the former if that is too far."""
+    gap, alike = compared(load, entrant.losses, first.losses)
+    entrant.row["loss_difference"] = float(f"{gap:.2g}") if np.isfinite(gap) else None
+    if not alike:
+        entrant.row["status"] = (
+            f"different work: its first losses differ by {gap:.1g} from those of {first.row['contender']}"
+        )
+
+
+def compared(load: Workload, losses: Losses, reference: Losses) -> tuple[float, bool]:
+    """The largest relative difference of the first losses, and whether it is what rounding makes of the same work.
+
+    Of the networks that both have. A loss that is not a number is never alike.
+    """
     models = [network.model for network in load.networks]
     chaotic = any(m.normalized or m.precision != "float32" for m in models)
-    found = []
-    for name, answered in losses.items():
-        reference = next(iter(losses.values()))
-        pairs = [(np.array(answered[n]), np.array(reference[n])) for n in answered.keys() & reference.keys()]
-        early, gap = (  # of numpy's max, since Python's may leave out one that is not a number
-            float(np.max([np.max(np.abs(a[:n] - b[:n])) / np.max(np.abs(b)) for a, b in pairs]))
-            for n in (EARLY, FIRST_STEPS)
-        )
-        rows[name]["loss_difference"] = float(f"{gap:.2g}") if np.isfinite(gap) else None
-        if not (gap <= CHAOTIC and (chaotic or early <= PLAIN)):
-            rows[name]["status"] = (
-                f"different work: its first losses differ by {gap:.1g} from those of {next(iter(losses))}"
-            )
-            found.append(name)
-    return found
+    pairs = [(np.array(losses[n]), np.array(reference[n])) for n in losses.keys() & reference.keys()]
+    early, gap = (  # numpy's max: Python's may leave out one that is not a number
+        float(np.max([np.max(np.abs(a[:n] - b[:n])) / np.max(np.abs(b)) for a, b in pairs]))
+        for n in (EARLY, FIRST_STEPS)
+    )
+    return gap, gap <= CHAOTIC and (chaotic or early <= PLAIN)
 
 
-def _in_turns(
-    workers: dict[str, Worker], steps: dict[str, int], repeats: int, rows: dict[str, Row]
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds per step by contender, and how many cores others kept busy. Each repeat starts with another."""
-    times: dict[str, list[float]] = {name: [] for name in workers}
+def _take_turns(entrants: Sequence[_Entrant], repeats: int) -> list[float]:
+    """Times them, each repeat beginning with another; how many cores others kept busy, before each repeat."""
     busy: list[float] = []
     for repeat in range(repeats):
         time.sleep(REST)
-        if (cores := busy_cores()) is not None:
-            busy.append(cores)
-        names = list(workers)
-        start = repeat % max(len(names), 1)
-        for name in names[start:] + names[:start]:
-            try:
-                times[name].append(workers[name].ask(train=steps[name])["answer"] / steps[name])
-            except Refused as refused:
-                rows[name]["status"] = str(refused)
-                workers.pop(name)
-                del times[name]
+        busy.append(busy_cores())
+        left = _measured(entrants)
+        start = repeat % max(len(left), 1)
+        for entrant in left[start:] + left[:start]:
+            with _noted(entrant.row):
+                entrant.times.append(entrant.worker.ask(train=entrant.steps)["answer"] / entrant.steps)
             time.sleep(REST)
-    return times, busy
+    return busy
 
 
-def _fill(load: Workload, rows: dict[str, Row], times: dict[str, list[float]]) -> None:
-    """The columns that come from the times; a ratio is the median of the ratios of each repeat."""
-    for name, seconds in times.items():
-        middle = float(np.median(seconds))
-        rows[name] |= {
-            "milliseconds_per_step": spread([1e3 * s for s in seconds]),
-            "networks_steps_per_second": len(load.networks) / middle,
-            "gflops": load.flops / middle / 1e9,
-            "faster_than": {
-                other: spread([b / a for a, b in zip(seconds, others, strict=True)])
-                for other, others in times.items()
-                if other != name
-            },
-        }
+def _fill(load: Workload, entrant: _Entrant, entrants: Sequence[_Entrant]) -> None:
+    """The columns that come from the times."""
+    middle = float(np.median(entrant.times))
+    entrant.row |= {
+        "milliseconds_per_step": spread([1e3 * s for s in entrant.times]),
+        "networks_steps_per_second": len(load.networks) / middle,
+        "gflops": load.flops / middle / 1e9,
+        "faster_than": {
+            other.row["contender"]: ratios(entrant.times, other.times)
+            for other in entrants
+            if other is not entrant
+        },
+    }
