@@ -41,7 +41,7 @@ class Populations:
         self.splits = Splits(data, tiny, tiny)
 
     def first_losses(self, steps: int) -> dict[int, list[float]]:
-        """See `Contender`; of every network."""
+        """J~ of every network."""
         found: dict[int, list[float]] = {}
         for numbers, runs in zip(self.numbers, self.populations, strict=True):
             results = self._trained(runs, steps=steps)
@@ -49,7 +49,7 @@ class Populations:
         return found
 
     def train(self, steps: int) -> float:
-        """See `Contender`. Whole epochs are timed, of at least so many steps.
+        """Seconds for so many steps of all networks, from whole epochs of at least as many.
 
         An epoch draws a permutation and reads back its losses once: in part of one they would weigh too much. The
         time begins at the end of a first epoch, when all is compiled and the data are on the device.

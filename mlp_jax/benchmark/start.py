@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,22 +13,10 @@ Parameters = list[np.ndarray]
 
 NORM = 1e-5, 0.1
 """Batch normalisation's epsilon and momentum."""
-ADAM = 0.9, 0.999, 1e-8
-"""Adam's two decays and its epsilon."""
 
 
 class Cannot(Exception):
     """A workload is beyond a contender, or is not tried with it, for the reason given."""
-
-
-class Contender(Protocol):
-    """Who trains the networks of a workload; made from a name and a `Start` by the `make` of its module."""
-
-    def first_losses(self, steps: int) -> dict[int, list[float]]:
-        """J~ before each of the first steps, in nats, by the number of the network; called before `train`."""
-
-    def train(self, steps: int) -> float:
-        """Seconds that so many steps of every network take."""
 
 
 class Net(NamedTuple):
@@ -90,29 +78,23 @@ def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:
         yield from order[: examples // batch * batch].reshape(-1, batch)
 
 
-class Single(Protocol):
-    """One network that trains itself."""
-
-    def losses(self, steps: int) -> list[float]:
-        """Takes so many steps; J~ before each of them, in nats."""
-
-    def train(self, steps: int) -> None:
-        """Takes so many steps, and waits for their end."""
-
-
 class Sequential:
-    """A contender without populations: one network of each shape is timed, and stands for all of its shape."""
+    """A contender without populations: one network of each shape is timed, and stands for all of its shape.
 
-    def __init__(self, start: Start, make: Callable[[Net], Single]) -> None:
+    make: gives a network that has `losses(steps)`, J~ before each step that it takes, and `train(steps)`, which
+    waits for the end of the last.
+    """
+
+    def __init__(self, start: Start, make: Callable[[Net], Any]) -> None:
         self.shapes = start.shapes
         self.networks = {numbers[0]: make(start.nets[numbers[0]]) for numbers in start.shapes}
 
     def first_losses(self, steps: int) -> dict[int, list[float]]:
-        """See `Contender`; of one network of each shape."""
+        """J~ of one network of each shape."""
         return {number: network.losses(steps) for number, network in self.networks.items()}
 
     def train(self, steps: int) -> float:
-        """See `Contender`."""
+        """Seconds for so many steps of all networks."""
         total = 0.0
         for numbers in self.shapes:
             begun = time.perf_counter()

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.benchmark.start import ADAM, NORM, Cannot, Net, Sequential, Start, minibatches
+from mlp_jax.benchmark.start import NORM, Cannot, Net, Sequential, Start, minibatches
 
 EPS, MOMENTUM = NORM
-B1, B2, ADAM_EPS = ADAM
+B1, B2, ADAM_EPS = 0.9, 0.999, 1e-8
 VERSION = f"numpy {np.__version__}"
 
 
@@ -38,11 +38,11 @@ class Network:
         self.steps = 0
 
     def losses(self, steps: int) -> list[float]:
-        """See `Single`."""
+        """J~ before each of so many steps."""
         return [self._penalty() + self._step(index) for index in islice(self.batches, steps)]
 
     def train(self, steps: int) -> None:
-        """See `Single`."""
+        """Takes so many steps."""
         for index in islice(self.batches, steps):
             self._step(index)
 

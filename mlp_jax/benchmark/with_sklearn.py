@@ -32,13 +32,13 @@ class Classifier:
         self.model = _model(net, x, y)
 
     def losses(self, steps: int) -> list[float]:
-        """See `Single`."""
+        """J~ before each of so many steps."""
         for _ in range(steps):
             self.train(1)
         return list(self.model.loss_curve_[-steps:])
 
     def train(self, steps: int) -> None:
-        """See `Single`."""
+        """Takes so many steps."""
         while steps > 0:
             chunk = [next(self.batches) for _ in range(min(steps, AT_ONCE))]
             index = np.concatenate(chunk)

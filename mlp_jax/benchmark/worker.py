@@ -32,7 +32,7 @@ INSTALLED = {"sklearn": "scikit-learn"}
 """How a package is installed, where that is not how it is imported."""
 
 
-def answer(module: Any, contender: start.Contender, request: dict[str, Any]) -> Any:
+def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:
     """What a request asks for."""
     ((what, argument),) = request.items()
     if what == "losses":
