@@ -153,6 +153,7 @@ def _compare(load: Workload, entrant: _Entrant, first: _Entrant) -> None:
         entrant.row["status"] = (
             f"different work: its first losses differ by {gap:.1g} from those of {first.row['contender']}"
         )
+        entrant.worker.close()
 
 
 def compared(load: Workload, losses: Losses, reference: Losses) -> tuple[float, bool]:
