@@ -13,31 +13,28 @@ CIFAR-10 the split is 45,000/5,000, the one on which the recipes were chosen; no
 Expected: the README's table. On the digits, which are not to be mirrored, it only shows that everything works.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from experiments import _common, _launch, _rows, _runs, _study
-from experiments._common import option
-from experiments._study import Figure
-from mlp_jax import data, text
-from mlp_jax.errors import UserError, one_of, whole_number
-from mlp_jax.studies import results, statistics
+from mlp_jax import data
+from mlp_jax.data.dataset import Splits
+from mlp_jax.errors import UserError
+from mlp_jax.studies import options, statistics
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import activation_study as plots
+from mlp_jax.studies.results import Row, percent
+from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.runs import measure
+from mlp_jax.studies.study import Shape, Study
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
-TITLE = "Past the report: what each ingredient of a recipe is worth"
-CAVEAT = (
-    "Ingredients are changed one at a time around one recipe, of one length, whose learning rate is not tuned "
-    "anew: what is worth nothing here can be worth something in a longer run, or beside others. The recipe was "
-    "chosen on these images, which favours it a little. Intervals are over seeds, not images, and one in twenty "
-    "leaves out 0 by chance."
-)
 BASE = "base"
 QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high")
-LEFT_OUT = ("test_accuracy", "curves", "first_losses", "choice", "report")
-"""Of a row: what this study, of many settings, does not show; its test images are those of validation."""
 
 
 @dataclass(frozen=True)
@@ -96,24 +93,20 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Config(_common.Training):
+class Config(options.Training):
     """Options of the ablation."""
 
     PROTOCOLS = ("clean",)
 
-    recipe: str = option("speedrun", f"the base: one of {', '.join(RECIPES)}")
-    variations: str | None = option(
-        None, "which variations, with commas; default all that change something in the recipe"
+    recipe: str = option("speedrun", "the base", choices=RECIPES)
+    variations: tuple[str, ...] | None = option(
+        None, "which variations, with commas; default all that change something in the recipe", choices=VARIATIONS
     )
-    epochs: int | None = option(None, "epochs of each run; default the recipe's")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("recipe", self.recipe, RECIPES)
+    epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The one on which recipes are chosen; validation images stand where test images would."""
-        validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else _common.SMALL_VALIDATION
+        validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else options.SMALL_VALIDATION
         splits = data.split(dataset, validation=min(validation, len(dataset.train_labels) // 2))
         return splits._replace(test=splits.validation)
 
@@ -124,7 +117,7 @@ def recipes(config: Config) -> dict[str, Recipe]:
     if config.precision != Config.precision:
         base = replace(base, model=replace(base.model, precision=config.precision))
     found = {BASE: base}
-    for name in names(config):
+    for name in VARIATIONS if config.variations is None else config.variations:
         try:
             varied = VARIATIONS[name].of(base)
         except UserError as error:
@@ -138,57 +131,24 @@ def recipes(config: Config) -> dict[str, Recipe]:
     return found
 
 
-def names(config: Config) -> list[str]:
-    """Of the variations that are asked for."""
-    if config.variations is None:
-        return list(VARIATIONS)
-    chosen = config.variations.split(",")
-    for name in chosen:
-        one_of("variation", name, VARIATIONS)
-    return list(_common.distinct("--variations", tuple(chosen)))
+def settings(config: Config, shape: Shape) -> list[Setting]:
+    """The base first, then every variation of it."""
+    found = []
+    for name, recipe in recipes(config).items():
+        model, training = fitted(recipe, *shape)
+        kind = BASE if name == BASE else VARIATIONS[name].kind
+        found.append(Setting({"variation": name, "kind": kind}, model, (training,)))
+    return found
 
 
-def check(config: Config) -> None:
-    """Every option, before anything is loaded."""
-    if config.epochs is not None:
-        whole_number("--epochs", config.epochs, 1)
-    for recipe in recipes(config).values():
-        config.check_batch(recipe.model, recipe.training)
+def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
+    """The usual row with the recipe's name and the network, and without test images, which are validation's."""
+    row, _ = measure(config, folder, setting, splits, bar)
+    images = {name: count for name, count in row["images"].items() if name != "test"}
+    return {**row, "images": images, "name": config.recipe, "network": asdict(setting.model)}
 
 
-def run(config: Config) -> bool:
-    """Trains the base and every variation, prints the table, writes results.json; True if no run diverged."""
-    check(config)
-    study = _study.Study("ablation", config)
-    splits = _runs.ready(config, study, "standardize")
-    dataset = config.load()
-
-    def setting(name: str, recipe: Recipe) -> _runs.Setting:
-        model, training = fitted(recipe, dataset, len(splits.train.y))
-        return _runs.Setting({"variation": name, "kind": _kind(name)}, model, (training,))
-
-    settings = [setting(name, recipe) for name, recipe in recipes(config).items()]
-    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
-    with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
-        for one in _runs.compiled(config, missing, splits):
-            row, _ = _runs.measure(config, study, one, splits, bar)
-            kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
-            kept["images"] = {name: count for name, count in row["images"].items() if name != "test"}
-            study.add({**kept, "name": config.recipe, "network": asdict(one.model)})
-    more = {"comparisons": comparisons(study.rows)}
-    content = {"config": _common.of_result(config), "rows": study.rows, **more}
-    path = study.finish(figures(content), **more)
-    print(table(study.rows))
-    print(finding(content))
-    print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return all(row["status"] == "finished" for row in study.rows)
-
-
-def _kind(name: str) -> str:
-    return BASE if name == BASE else VARIATIONS[name].kind
-
-
-def comparisons(rows: Sequence[results.Row]) -> list[results.Row]:
+def comparisons(rows: Sequence[Row]) -> list[Row]:
     """Every variation against the base, seed by seed."""
     return [
         {"variation": row["variation"], "kind": row["kind"], **statistics.paired(row, rows[0], QUANTITY)}
@@ -196,7 +156,7 @@ def comparisons(rows: Sequence[results.Row]) -> list[results.Row]:
     ]
 
 
-def figures(content: results.Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, Figure]:
     """The differences with their intervals, by what is changed, the worst first."""
     found = content["comparisons"]
     if not found:
@@ -216,15 +176,15 @@ def figures(content: results.Row) -> dict[str, Figure]:
     }
 
 
-def _size(comparison: results.Row) -> float:
+def _size(comparison: Row) -> float:
     return float("-inf") if comparison["mean"] is None else float(comparison["mean"])
 
 
-def finding(content: results.Row) -> str:
+def finding(content: Row) -> str:
     """What came out, in one or two sentences."""
     rows, found = content["rows"], content.get("comparisons", [])
     base = rows[0]
-    text = f"The recipe {base['name']} reaches {results.percent(base[QUANTITY])} % on validation"
+    text = f"The recipe {base['name']} reaches {percent(base[QUANTITY])} % on validation"
     told = [c for c in found if c["low"] is not None]
     if not told:
         return f"{text}; {len(found)} changes, too few seeds to tell what they are worth."
@@ -237,11 +197,11 @@ def finding(content: results.Row) -> str:
     return f"{text}."
 
 
-def _named(comparison: results.Row) -> str:
+def _named(comparison: Row) -> str:
     return f"{comparison['variation']}, {100 * comparison['mean']:+.1f} points"
 
 
-def table(rows: Sequence[results.Row]) -> str:
+def table(rows: Sequence[Row]) -> Table:
     """A line per variation: accuracy, and the paired difference in points with its 95 % interval."""
     compared = {c["variation"]: c for c in comparisons(rows)}
     header = ["change", "kind", "n", "validation %", "difference", "95 % interval"]
@@ -254,13 +214,40 @@ def table(rows: Sequence[results.Row]) -> str:
                 row["variation"],
                 row["kind"],
                 str(row[QUANTITY]["n"]),
-                results.percent(row[QUANTITY]),
+                percent(row[QUANTITY]),
                 mean,
                 low if low == "-" else f"{low} to {high}",
             ]
         )
-    return text.table(header, lines)
+    return Table(header, lines)
 
+
+STUDY = Study(
+    name="ablation",
+    title="Past the report: what each ingredient of a recipe is worth",
+    caveat=(
+        "Ingredients are changed one at a time around one recipe, of one length, whose learning rate is not tuned "
+        "anew: what is worth nothing here can be worth something in a longer run, or beside others. The recipe "
+        "was chosen on these images, which favours it a little. Intervals are over seeds, not images, and one in "
+        "twenty leaves out 0 by chance."
+    ),
+    doc=__doc__,
+    options=Config,
+    settings=settings,
+    table=table,
+    finding=finding,
+    figures=figures,
+    beside=lambda config, rows: {"comparisons": comparisons(rows)},
+    measure=named_row,
+    left_out=("test_accuracy", "curves", "first_losses", "choice", "report"),
+    scales={
+        "smoke": {"variations": "no_augmentation", "epochs": 3},
+        "smoke cifar10": {"epochs": 1},
+        "standard cifar10": {"seeds": 3},
+        "standard else": {"variations": "no_augmentation,no_flips,no_normalisation"},
+    },
+)
+main = STUDY.main
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    sys.exit(main())

@@ -19,21 +19,23 @@ expected figures: the README's table.
 
 import math
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _common, _launch, _study
-from experiments._common import option
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.benchmark.worker import CONTENDERS
 from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload, write_data, write_start
 from mlp_jax.data.pixels import normalize
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
-from mlp_jax.studies import results
+from mlp_jax.errors import UserError
+from mlp_jax.studies import command, options, results
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import benchmark as plots
+from mlp_jax.studies.tables import Table
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
@@ -41,50 +43,44 @@ MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
-class Config(_common.Basic):
+class Config(options.Basic):
     """Options of the benchmark."""
 
-    workloads: str = option(",".join(USUAL), "what to train, with commas (large is for a GPU); empty for none")
-    population_sizes: str = option(
-        "1,2,4,8,16,32", "numbers of default networks, as more workloads; empty for none"
+    workloads: tuple[str, ...] = option(
+        USUAL, "what to train, with commas (large is for a GPU); empty for none", empty=True
     )
-    contenders: str = option(
-        ",".join(CONTENDERS), "who trains, with commas; the first is whom others must agree with"
+    population_sizes: tuple[int, ...] = option(
+        (1, 2, 4, 8, 16, 32),
+        "numbers of default networks, as more workloads; empty for none",
+        low=1,
+        high=MOST_NETWORKS,
+        empty=True,
     )
-    repeats: int = option(5, "how often each contender is timed, in turns")
-    seconds: float = option(1.0, "time of one measurement; its number of steps is found by trial")
+    contenders: tuple[str, ...] = option(
+        tuple(CONTENDERS), "who trains, with commas; the first is whom others must agree with", choices=CONTENDERS
+    )
+    repeats: int = option(5, "how often each contender is timed, in turns", low=1, high=MOST_REPEATS)
+    seconds: float = option(
+        1.0, "time of one measurement; its number of steps is found by trial", low=0, high=3600, open_low=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("repeats", self.repeats, 1, MOST_REPEATS)
-        in_range("seconds", self.seconds, 0, 3600, open_low=True)
-        for name in self.names("contenders"):
-            one_of("contender", name, tuple(CONTENDERS))
-        for name in self.names("workloads"):
+        for name in self.workloads:
             workload(name, 1, 2, self.seed)
-        if not self.all_workloads or not self.names("contenders"):
-            raise UserError("there is nothing to measure: name at least one workload and one contender")
-
-    def names(self, field: str) -> tuple[str, ...]:
-        """The comma-separated names of an option. Raises UserError if one of them comes twice."""
-        text = getattr(self, field)
-        names = tuple(text.split(",")) if text else ()
-        if len(set(names)) < len(names):
-            raise UserError(f"--{field}={text} names one twice: leave one out")
-        return names
+        if not self.all_workloads:
+            raise UserError("there is nothing to measure: name at least one workload")
 
     @property
     def all_workloads(self) -> tuple[str, ...]:
         """Of both options, each once."""
-        text = self.population_sizes
-        sizes = _common.whole_numbers("--population_sizes", text, 1, MOST_NETWORKS) if text else ()
-        _common.distinct("--population_sizes", sizes)
-        return tuple(dict.fromkeys((*self.names("workloads"), *(f"population-{size}" for size in sizes))))
+        sizes = (f"population-{size}" for size in self.population_sizes)
+        return tuple(dict.fromkeys((*self.workloads, *sizes)))
 
 
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
-    study = _study.Study(STUDY, config)
+    study = ResultsFolder(STUDY, config)
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # this process shares a GPU's memory with its workers
     dataset = config.load()
     study.use(dataset)
@@ -96,8 +92,8 @@ def run(config: Config) -> bool:
         raise UserError(
             f"a workload has batches of {largest}, and {config.dataset} only {examples} images: leave it out"
         )
-    contenders = config.names("contenders")
-    with tempfile.TemporaryDirectory() as name, _common.progress(len(loads), "workload") as bar:
+    contenders = config.contenders
+    with tempfile.TemporaryDirectory() as name, options.progress(len(loads), "workload") as bar:
         folder = Path(name)
         write_data(folder, splits.train)
         machine, busy = turns.peaks(contenders, folder, config.repeats)
@@ -122,25 +118,25 @@ def with_peak(row: results.Row, load: Workload, machine: results.Row) -> results
     return {**row, "fraction_of_peak": share}
 
 
-def figures(rows: list[results.Row], machine: results.Row) -> dict[str, _study.Figure]:
+def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
     """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
     return {
-        "roofline.svg": _study.Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": _study.Figure(plots.throughput(rows), "Speed against the number of networks."),
+        "roofline.svg": Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": Figure(plots.throughput(rows), "Speed against the number of networks."),
     }
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """A line per workload and contender."""
     header = [
         "workload", "contender", "ms per step", "networks x steps/s", "GFLOP/s", "of peak", "faster than torch",
         "memory [MB]", "compile [s]", "start [s]", "status",
     ]  # fmt: skip
-    return text.table(header, [_cells(row) for row in rows])
+    return Table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:
@@ -187,5 +183,7 @@ def sentences(config: Config, rows: list[results.Row], machine: results.Row, bus
     return "\n".join(lines)
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    sys.exit(main())

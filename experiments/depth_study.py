@@ -17,49 +17,47 @@ initialisation; expected figures: the README's table.
 On the digits, the default, it takes about 20 seconds and every depth ends above 95 % on test.
 """
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from experiments import _common, _launch, _rows, _runs, _study
-from experiments._common import option
-from experiments._depth import comparison_table, comparisons, finding
-from experiments._study import Figure
-from mlp_jax import text
-from mlp_jax.errors import UserError, one_of, whole_number
+from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS, MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.studies import options, statistics
+from mlp_jax.studies.claims import Claim, Judge, accuracy, compared, one, several
+from mlp_jax.studies.folder import Figure
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import depth_study as plots
+from mlp_jax.studies.results import Row
+from mlp_jax.studies.rows import Setting, edge_notes
+from mlp_jax.studies.study import Shape, Study
+from mlp_jax.studies.tables import OUTCOME, Table, difference_cells, outcome
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
-
-TITLE = "Depth: are deeper plain networks better?"
-CAVEAT = (
-    "Every depth is trained for the same number of epochs at the same width, so deeper networks also have more "
-    "weights; the p values and intervals of the comparisons are not corrected for their number."
-)
 
 # Table 1 of the report: layers -> (validation, test), as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
-NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 RATES = (0.02, 0.04, 0.08, 0.16)
-__all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
+QUANTITIES = ("test_accuracy", "validation_accuracy")
 
 
 @dataclass(frozen=True)
-class Config(_common.Tuned):
+class Config(options.Tuned):
     """Options of the depth study; None takes the protocol's value."""
 
-    layers: str = option("2,3,4,5", "depths to compare: hidden layers + 1, with commas")
-    hidden: int = option(50, "width of each hidden layer")
+    layers: tuple[int, ...] = option(
+        (2, 3, 4, 5), "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
+    )
+    hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
-    init: str = option(
-        "uniform_fan_in", "initialisations to compare, with commas: uniform_fan_in, normal, he, glorot, lecun"
-    )
+    init: tuple[str, ...] = option(("uniform_fan_in",), "initialisations to compare, with commas", choices=INITS)
     init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
     optimizer: str | None = option(None, f"{', '.join(OPTIMIZERS)}; default adam if published, momentum if clean")
-    learning_rates: str | None = option(
+    learning_rates: tuple[float, ...] | None = option(
         None, "clean: the candidates to choose from on validation; default 0.02,0.04,0.08,0.16"
     )
     l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.003 if clean")
@@ -67,23 +65,30 @@ class Config(_common.Tuned):
     decay: float | None = option(
         None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
     )
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init_std is not None and "normal" not in self.init:
+            raise UserError(f"--init_std is for --init=normal, not {','.join(self.init)}: leave it out")
 
 
-def depths(config: Config) -> tuple[int, ...]:
-    """The depths that --layers lists, each at least 1 (softmax regression)."""
-    return _common.whole_numbers("--layers", config.layers, 1, _common.MOST_LAYERS)
+def settings(config: Config, shape: Shape) -> list[Setting]:
+    """A network of every depth, from every initialisation."""
+    recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
+    return [
+        Setting(
+            {"layers": layers, "hidden": config.hidden, "init": init},
+            network(config, init, layers, shape),
+            recipes,
+            report(config, init, layers),
+        )
+        for init in config.init
+        for layers in config.layers
+    ]
 
 
-def inits(config: Config) -> tuple[str, ...]:
-    """The initialisations that --init lists."""
-    names = tuple(config.init.split(","))
-    for name in names:
-        one_of("init", name, INITS)
-    return names
-
-
-def network(config: Config, init: str, layers: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
+def network(config: Config, init: str, layers: int, shape: Shape) -> MLPConfig:
     """The network of one depth and initialisation."""
     return MLPConfig(
         hidden=(config.hidden,) * (layers - 1),
@@ -94,8 +99,7 @@ def network(config: Config, init: str, layers: int, inputs: int = 3072, classes:
         init=init,
         init_std=1e-3 if config.init_std is None else config.init_std,
         precision=config.precision,
-        inputs=inputs,
-        classes=classes,
+        **shape.sizes,
     )
 
 
@@ -107,57 +111,12 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
         learning_rate=learning_rate,
         l2=config.l2 if config.l2 is not None else 0.0 if published else 3e-3,
         weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
         epochs=config.epochs if config.epochs is not None else 10 if published else 12,
         decay=config.decay if config.decay is not None else 0.95 if published else 0.75,
         validate_in_training_mode=published,
         gradient=config.gradient,
     )
-
-
-def run(config: Config) -> bool:
-    """Trains every depth, prints the table, writes results.json; True if no run diverged."""
-    check(config)
-    recipes = tuple(recipe(config, rate) for rate in config.candidates(RATES))
-    study = _study.Study("depth_study", config)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
-    inputs = splits.train.x.shape[1]
-    settings = [
-        _runs.Setting(
-            {"layers": layers, "hidden": config.hidden, "init": init},
-            network(config, init, layers, inputs),
-            recipes,
-            report(config, init, layers),
-        )
-        for init in inits(config)
-        for layers in depths(config)
-    ]
-    _runs.run_settings(config, study, settings, splits)
-    compared = comparisons(study.rows)
-    path = study.finish(figures({"rows": study.rows}), comparisons=compared)
-    print(table(study.rows))
-    if compared:
-        print(f"\n{comparison_table(compared)}\n")
-    for note in _rows.edge_notes(study.rows, lambda row: f"{row['layers']} layers ({row['init']})"):
-        print(note)
-    print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return all(row["status"] == "finished" for row in study.rows)
-
-
-def check(config: Config) -> None:
-    """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    if len(set(inits(config))) < len(inits(config)):
-        raise UserError(f"--init={config.init} names an initialisation twice: leave one out")
-    if config.init_std is not None and "normal" not in inits(config):
-        raise UserError(f"--init_std is for --init=normal, not {config.init}: leave it out")
-    whole_number("--hidden", config.hidden, 1)
-    if config.batch_size is not None:
-        whole_number("--batch_size", config.batch_size, 1)
-    for layers in depths(config):
-        for rate in config.candidates(RATES):
-            config.check_batch(network(config, inits(config)[0], layers), recipe(config, rate))
-    if len(set(depths(config))) < len(depths(config)):
-        raise UserError(f"--layers={config.layers} names a depth twice: leave one out")
 
 
 def report(config: Config, init: str, layers: int) -> dict[str, float] | None:
@@ -167,7 +126,79 @@ def report(config: Config, init: str, layers: int) -> dict[str, float] | None:
     return dict(zip(("validation_accuracy", "test_accuracy"), REPORT[layers], strict=True))
 
 
-def figures(content: dict[str, Any]) -> dict[str, Figure]:
+def table(rows: Sequence[Row]) -> Table:
+    """Table 1 in %: ours beside the report's."""
+    return Table(["layers", "init", *OUTCOME], [[str(row["layers"]), row["init"], *outcome(row)] for row in rows])
+
+
+def comparisons(rows: Sequence[Row]) -> list[Row]:
+    """Is deeper better? For each initialisation: each depth against the next shallower and the shallowest."""
+    found = []
+    for init in dict.fromkeys(row["init"] for row in rows):
+        own = sorted((row for row in rows if row["init"] == init), key=lambda row: int(row["layers"]))
+        pairs = [*pairwise(own), *((own[0], deeper) for deeper in own[2:])]
+        for quantity in QUANTITIES:
+            found += [_comparison(init, deeper, shallower, quantity) for shallower, deeper in pairs]
+    return found
+
+
+def _comparison(init: str, deeper: Row, shallower: Row, quantity: str) -> Row:
+    difference = statistics.paired(deeper, shallower, quantity)
+    return {
+        "init": init,
+        "deeper": deeper["layers"],
+        "shallower": shallower["layers"],
+        "quantity": quantity,
+        **difference,
+        "verdict": statistics.judge_difference(difference),
+    }
+
+
+def comparison_table(found: Sequence[Row]) -> Table:
+    """The comparisons in percentage points: "deeper is better" as a claim, and what the seeds say to it."""
+    header = ["init", "layers", "quantity", "difference", "95 % interval", "p (t)", "n", "deeper is better"]
+    lines = []
+    for row in found:
+        depths, quantity = f"{row['deeper']} - {row['shallower']}", row["quantity"].removesuffix("_accuracy")
+        lines.append([row["init"], depths, quantity, *difference_cells(row), str(row["n"]), row["verdict"]])
+    return Table(header, lines)
+
+
+def notes(content: Row) -> list[str]:
+    """The comparisons, and where a learning rate was chosen at the edge."""
+    compared = content["comparisons"]
+    edges = edge_notes(content["rows"], lambda row: f"{row['layers']} layers ({row['init']})")
+    return [f"\n{comparison_table(compared)}\n", *edges] if compared else edges
+
+
+def finding(content: Row) -> str:
+    """For each initialisation a sentence: the best depth on test, and how many "deeper is better" hold."""
+    names = dict.fromkeys(row["init"] for row in content["rows"])
+    return " ".join(_finding(name, content) for name in names)
+
+
+def _finding(init: str, content: Row) -> str:
+    rows = [row for row in content["rows"] if row["init"] == init and row["test_accuracy"]["n"]]
+    if not rows:
+        return f"With {init}, every run diverged."
+    best = max(rows, key=lambda row: row["test_accuracy"]["mean"])
+    first, last = (end(rows, key=lambda row: row["layers"]) for end in (min, max))
+    ends = {row["layers"]: row for row in (first, best, last)}
+    accuracies = ", ".join(
+        f"{100 * row['test_accuracy']['mean']:.1f} % with {layers} layers" for layers, row in sorted(ends.items())
+    )
+    claims = [c["verdict"] for c in content["comparisons"] if (c["init"], c["quantity"]) == (init, QUANTITIES[0])]
+    if not claims:
+        return f"With {init}, test accuracy is {accuracies}."
+    holds, fails = (claims.count(word) for word in (statistics.REPRODUCED, statistics.NOT_REPRODUCED))
+    return (
+        f"With {init}, test accuracy is {accuracies} ({best['layers']} layers do best); of {len(claims)} "
+        f"seed-by-seed comparisons that test 'deeper is better', {holds} are in favour, {fails} against and "
+        f"{len(claims) - holds - fails} within noise."
+    )
+
+
+def figures(content: Row) -> dict[str, Figure]:
     """Accuracy against depth."""
     caption = (
         "Accuracy against the number of layers, on the validation and the test split: mean over seeds, whiskers "
@@ -178,28 +209,70 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return {"accuracy.svg": Figure(plots.accuracy(content["rows"]), caption)}
 
 
-def table(rows: list[results.Row]) -> str:
-    """Table 1 in %: ours beside the report's."""
-    header = [
-        "layers",
-        "init",
-        "learning rate",
-        "validation %",
-        "test %",
-        "report: validation %",
-        "report: test %",
-        "status",
-    ]
-    return text.table(header, [_cells(row) for row in rows])
+PART = "Question 4: deeper networks"
 
 
-def _cells(row: results.Row) -> list[str]:
-    report = row["report"] or {}
-    theirs = [f"{100 * report[k]:.1f}" if k in report else "-" for k in ("validation_accuracy", "test_accuracy")]
-    ours = [results.percent(row["validation_accuracy"]), results.percent(row["test_accuracy"])]
-    status = row["status"] if row["status"] == "finished" else f"{row['diverged']} diverged"
-    return [str(row["layers"]), row["init"], f"{row['recipe']['learning_rate']:g}", *ours, *theirs, status]
+def of(layers: int) -> dict[str, Any]:
+    """The label of a row of Table 1."""
+    return {"layers": layers, "hidden": 50, "init": "uniform_fan_in"}
 
+
+def deeper(layers: int) -> Judge:
+    """Is so many layers better than 2, on test?"""
+
+    def judge(content: Row) -> Row:
+        ours, base = (one(content, layers=n, init="uniform_fan_in") for n in (layers, 2))
+        difference = statistics.paired(ours, base)
+        return compared(difference, statistics.judge_difference(difference))
+
+    return judge
+
+
+def three_are_best(content: Row) -> Row:
+    """Are 3 layers better than 2, 4 and 5, on test?"""
+    ours, *others = (one(content, layers=n, init="uniform_fan_in") for n in (3, 2, 4, 5))
+    differences = {f"over {row['layers']}": statistics.paired(ours, row) for row in others}
+    return several(differences, statistics.judge_best(list(differences.values())))
+
+
+CLAIMS = [
+    Claim(f"table1-{layers}-{name}", PART, f"Table 1: {layers} layers, {name}", f"{100 * number:.1f}",
+          "depth_study", accuracy(number, 1000, f"{name}_accuracy", **of(layers)), True)
+    for layers, numbers in REPORT.items()
+    for name, number in zip(("validation", "test"), numbers, strict=True)
+]  # fmt: skip
+CLAIMS += [
+    Claim(f"deeper-{layers}", PART, f"Deeper is better: {layers} layers over 2, test",
+          f"{100 * (REPORT[layers][1] - REPORT[2][1]):+.1f}", "depth_study", deeper(layers))
+    for layers in (3, 4, 5)
+]  # fmt: skip
+CLAIMS += [Claim("three-best", PART, "3 layers are the best, test", "52.8", "depth_study", three_are_best)]
+
+STUDY = Study(
+    name="depth_study",
+    title="Depth: are deeper plain networks better?",
+    caveat=(
+        "Every depth is trained for the same number of epochs at the same width, so deeper networks also have "
+        "more weights; the p values and intervals of the comparisons are not corrected for their number."
+    ),
+    doc=__doc__,
+    options=Config,
+    settings=settings,
+    table=table,
+    finding=finding,
+    figures=figures,
+    beside=lambda config, rows: {"comparisons": comparisons(rows)},
+    notes=notes,
+    claims=CLAIMS,
+    scales={
+        "smoke": {"layers": "2,3", "epochs": 3},
+        "smoke cifar10": {"epochs": 1},
+        "standard": {"init": "uniform_fan_in,normal"},
+        "standard else clean": {"learning_rates": "0.04,0.08"},
+        "full": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
+    },
+)
+main = STUDY.main
 
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    sys.exit(main())

@@ -17,31 +17,28 @@ About half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (
 A comparison trains with both sources on the chosen dataset: about half a minute on the digits.
 """
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments import _common, _compare, _launch, _mutants, _own_gradients, _study
-from experiments._common import option
-from experiments._study import Figure
 from mlp_jax import gradcheck
 from mlp_jax.data.pixels import normalize
-from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.gradcheck import process
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import process, seeded_mistakes
 from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.studies import options, own_gradients, results, statistics, two_sources
+from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.options import option
 from mlp_jax.studies.plots import gradient_check as plots
-
-TITLE = "Gradients: are the equations of Question 2 right?"
-CAVEAT = (
-    "Equations 12 and 13 are checked as they were meant: as printed, their matrices do not conform. The report "
-    "leaves the derivative of ReLU at exactly 0 open; it is 0 here, as in its scripts."
-)
-
+from mlp_jax.studies.results import Row
+from mlp_jax.studies.study import Study
+from mlp_jax.studies.tables import Table
 
 _NETWORK, _TARGET = ("target", "compare"), ("target",)
 BELONGS = {
@@ -55,15 +52,19 @@ BELONGS = {
 
 
 @dataclass(frozen=True)
-class Config(_common.Common):
+class Config(options.Common):
     """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
     compare: str | None = option(
         None, "autodiff,manual: trains with both, and compares errors, losses, time, work"
     )
-    hidden: str | None = option(
-        None, "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50"
+    hidden: tuple[int, ...] | None = option(
+        None,
+        "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50",
+        low=1,
+        empty=True,
+        repeats=True,
     )
     activation: str = option("relu", "activation function of the target or comparison")
     batch_norm: str = option("none", "their batch normalisation: none, before or after the activation")
@@ -72,23 +73,29 @@ class Config(_common.Common):
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
     bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance")
     l2_convention: str = option(
-        "auto", "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)"
+        "auto",
+        "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)",
+        choices=("auto", *CONVENTIONS),
     )
-    objective: str = option("auto", "judge a target by its own loss (auto), or by the report's alone (report)")
-    arrays: str = option("auto", "arrays that the target wants: numpy, jax, torch, or auto")
-    scale: float = option(1.0, "multiplies the inputs, weights and biases on which a target is checked")
-    timeout: float = option(60.0, "seconds that a target may take")
+    objective: str = option(
+        "auto", "judge a target by its own loss (auto), or by the report's alone (report)", choices=OBJECTIVES
+    )
+    arrays: str = option(
+        "auto", "arrays that the target wants: numpy, jax, torch, or auto", choices=("auto", *ARRAYS)
+    )
+    scale: float = option(
+        1.0,
+        "multiplies the inputs, weights and biases on which a target is checked",
+        low=SCALES[0],
+        high=SCALES[1],
+    )
+    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("l2_convention", self.l2_convention, ("auto", *CONVENTIONS))
-        one_of("objective", self.objective, OBJECTIVES)
-        one_of("arrays", self.arrays, ("auto", *ARRAYS))
-        in_range("scale", self.scale, *SCALES)
-        in_range("timeout", self.timeout, 0, 1e6, open_low=True)
         self.network(7, 4)
         if self.compare is not None:
-            _compare.sources(self.compare)
+            two_sources.sources(self.compare)
         if self.compare is not None and self.target is not None:
             raise UserError("--target and --compare are two jobs: give one of them")
         if self.target is not None:
@@ -102,7 +109,7 @@ class Config(_common.Common):
     def network(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """The network that the options name, with `hidden` as the default."""
         if self.hidden is not None:
-            hidden = _common.whole_numbers("hidden", self.hidden, 1) if self.hidden else ()
+            hidden = self.hidden
         return MLPConfig(
             hidden,
             self.activation,
@@ -135,7 +142,7 @@ def run(config: Config) -> bool:
 
 def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
-    study = _study.Study("gradient_check", config)
+    folder = ResultsFolder("gradient_check", config)
     network = config.network(7, 4) if config.names_a_network else None
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
@@ -146,9 +153,9 @@ def run_target(config: Config, place: str) -> bool:
             seed=config.seed,
             scale=config.scale,
         )
-    study.rows = [as_row(row) for row in report.leaves]
+    folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
-    path = study.finish(
+    path = folder.finish(
         codes=report.codes,
         remarks=report.remarks,
         findings=findings,
@@ -161,41 +168,39 @@ def run_target(config: Config, place: str) -> bool:
 
 def run_compare(config: Config, names: str) -> bool:
     """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
-    study = _study.Study("gradient_check", config)
+    folder = ResultsFolder("gradient_check", config)
     dataset = config.load()
-    study.use(dataset)
+    folder.use(dataset)
     splits = normalize(config.split(dataset), "standardize")
     model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    rows = _compare.compare(config, splits, model, _compare.recipe(config.dataset), _compare.sources(names))
-    study.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
-    path = study.finish(witness=trusted_witness())
-    print(f"{_compare.tables(study.rows)}\n\n{path}")
-    return all(row.get("status", "finished") == "finished" for row in study.rows)
+    recipe = two_sources.recipe(config.dataset)
+    rows = two_sources.compare(config, splits, model, recipe, two_sources.sources(names))
+    folder.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
+    path = folder.finish(witness=trusted_witness())
+    print(f"{two_sources.tables(folder.rows)}\n\n{path}")
+    return all(row.get("status", "finished") == "finished" for row in folder.rows)
 
 
 def run_own(config: Config) -> bool:
     """Checks this package's gradients and the checker itself, prints tables, writes results.json."""
-    study = _study.Study("gradient_check", config)
+    folder = ResultsFolder("gradient_check", config)
     dataset = config.load()
-    study.use(dataset)
-    study.rows = [*_own_gradients.check_all(config, dataset), *_mutants.mutation_rows()]
-    path = study.finish(figures({"rows": study.rows}), witness=trusted_witness())
-    print(own_tables(study.rows))
-    passed = all(row["verdict"] == "PASS" for row in study.rows)
+    folder.use(dataset)
+    folder.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
+    path = folder.finish(figures({"rows": folder.rows}), witness=trusted_witness())
+    print("\n\n".join(map(str, table(folder.rows))))
+    passed = all(row["verdict"] == "PASS" for row in folder.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 
 
-def own_tables(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> list[Table]:
     """The table of this package's gradients, and that of the seeded mistakes."""
     seeded = [row for row in rows if "seeded" in row]
-    own = _own_gradients.summary_table([row for row in rows if "seeded" not in row])
+    own = own_gradients.summary_table([row for row in rows if "seeded" not in row])
     found = sum(row["verdict"] == "PASS" for row in seeded)
     checker = f"The checker: {found} of {len(seeded)} seeded changes named."
-    return f"{own}\n\n{checker}\n\n{_mutants.mutation_table(seeded)}"
-
-
-table = own_tables
+    return [own, replace(own_gradients.mistakes_table(seeded), title=checker)]
 
 
 def finding(content: dict[str, Any]) -> str:
@@ -245,5 +250,81 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return {"errors.svg": Figure(plots.errors(leaves), caption)} if leaves else {}
 
 
+PART = "Question 2: the gradients"
+
+
+def equation(number: int) -> Judge:
+    """Judges an equation by all its checks."""
+
+    def judge(content: Row) -> Row:
+        rows = [row for row in content["rows"] if row.get("leaf") == f"eq{number}"]
+        if not rows:
+            raise Missing(number)
+        passed = sum(row["verdict"] == "PASS" for row in rows)
+        errors = [row["relative_error"] for row in rows if row["dtype"] == "float64"]
+        worst = "not finite" if None in errors else f"{max(errors):.0e}"
+        verdict = statistics.REPRODUCED if passed == len(rows) else statistics.NOT_REPRODUCED
+        return {
+            "text": f"{passed} of {len(rows)} checks pass, error at most {worst} in float64",
+            "verdict": verdict,
+        }
+
+    return judge
+
+
+def remark(text: str) -> Judge:
+    """Says what the report's text has wrong, where the check ran."""
+    return lambda content: {"text": text, "verdict": REMARK}
+
+
+EQUATIONS = (
+    "dJ/dz3, by the chain rule through log and softmax",
+    "the derivative of the logarithm, 1/ψ",
+    "the derivative of softmax, ψ_y (Δ - ψ)",
+    "dJ/dz3 = (ψ - Δ)/N",
+    "dJ/dw2 as a sum over examples",
+    "dJ/dw2 = a2ᵀ (ψ - Δ)/N",
+    "dJ̃/dw2: equation 6 + 2λ w2",
+    "dJ/db2 as a sum over examples",
+    "dJ̃/db2: the column sums of equation 4",
+    "dJ̃/dw1 as a chain",
+    "the derivative of ReLU: 1 where z2 > 0, else 0",
+    "dJ̃/dw1 = a1ᵀ [((ψ - Δ) w2ᵀ) ∘ 1(z2 > 0)]/N + 2λ w1",
+    "dJ̃/db1: the column sums of [((ψ - Δ) w2ᵀ) ∘ 1(z2 > 0)]/N",
+)
+SLIPS = (
+    ("eq6-slip", "Equations 6 and 7 as printed", "a plain product", "an outer product is meant; checked so"),
+    ("eq11-slip", "Equation 11 at z2 = 0", "left open", "0 here, as in the report's scripts and jax.nn.relu"),
+    (
+        "eq12-slip",
+        "Equations 12 and 13 as printed",
+        "w2 not transposed",
+        "do not conform: w2 must be transposed, the mask multiplies element by element, the sum in 13 goes on",
+    ),
+)
+CLAIMS = [
+    Claim(f"eq{number}", PART, f"Equation {number}: {text}", "formula", "gradient_check", equation(number))
+    for number, text in enumerate(EQUATIONS, start=1)
+]
+CLAIMS += [Claim(name, PART, text, said, "gradient_check", remark(truth)) for name, text, said, truth in SLIPS]
+
+STUDY = Study(
+    name="gradient_check",
+    title="Gradients: are the equations of Question 2 right?",
+    caveat=(
+        "Equations 12 and 13 are checked as they were meant: as printed, their matrices do not conform. The "
+        "report leaves the derivative of ReLU at exactly 0 open; it is 0 here, as in its scripts."
+    ),
+    doc=__doc__,
+    options=Config,
+    table=table,
+    finding=finding,
+    figures=figures,
+    job=run,
+    claims=CLAIMS,
+    scales={"standard": {"seeds": 2}, "full": {"seeds": 2}},  # errors do not vary much, and the file stays small
+)
+main = STUDY.main
+
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    sys.exit(main())

@@ -23,83 +23,38 @@ depth; each further layer divides the first gradient by about 200, 2000, 1 and 2
 deaths apart: near 0 the weights stood still; near 1, under Adam with coupled weight decay, they decayed to 0.
 """
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 
-from experiments import _common, _launch, _norms, _rows, _runs, _study
-from experiments._common import option
-from experiments._dying import dies, finding, is_dead, majority, table
-from experiments._study import Figure
 from mlp_jax.data.dataset import Split, Splits
-from mlp_jax.errors import UserError, in_range, one_of, whole_number
+from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.nn.config import INITS, MLPConfig
-from mlp_jax.studies import results
+from mlp_jax.studies import options, statistics
+from mlp_jax.studies.claims import Claim, one
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.norms import observer, summary
+from mlp_jax.studies.options import option, plain_number
 from mlp_jax.studies.plots import init_study as plots
+from mlp_jax.studies.plots.init_study import NAMES
+from mlp_jax.studies.results import Row, percent
+from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.runs import measure
+from mlp_jax.studies.study import Shape, Study
+from mlp_jax.studies.tables import Table, status
 from mlp_jax.training.config import TrainConfig
 
-TITLE = "Initialisation: at which depth does learning die?"
-CAVEAT = (
-    "The learning rate of each optimiser is fixed over initialisations and depths, and training is short: a rate "
-    "tuned for each setting, or more epochs, could wake some of the networks that are called dead here."
-)
 OPTIMIZERS = {"published": {"sgd": "sgd", "adam": "adam"}, "clean": {"sgd": "momentum", "adam": "adam"}}
 RATES = {"published": {"sgd": 0.1, "adam": 1e-3}, "clean": {"sgd": 0.02, "adam": 1e-3}}
-NORMALIZATION = {"published": "unit_range", "clean": "standardize"}
 DECAY = {"published": 0.95, "clean": 1.0}
 EPOCHS = {"cifar10": 3, "digits": 8, "synthetic": 8}
 NORM_IMAGES = 200
 NAMED = tuple(name for name in INITS if name != "normal")
 LEFT_OUT = ("curves", "first_losses", "choice", "report")
-"""Of a row: what this study, of many settings, does not show."""
-__all__ = ["CAVEAT", "TITLE", "Config", "figures", "finding", "run", "table"]
-
-
-@dataclass(frozen=True)
-class Config(_common.Training):
-    """Options of the initialisation study; None takes the protocol's value."""
-
-    layers: str | None = option(
-        None, "depths to compare: hidden layers + 1, with commas; default 2,3,4,5,6,7,8 on cifar10, else 2,3,4,5"
-    )
-    inits: str = option(
-        "normal_1e-4,normal_1e-3,he,uniform_fan_in",
-        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
-    )
-    optimizers: str = option("sgd,adam", "sgd (plain if published, with momentum if clean), adam, or both")
-    sgd_learning_rate: float | None = option(None, "default 0.1 if published, 0.02 if clean")
-    adam_learning_rate: float | None = option(None, "default 0.001")
-    hidden: int = option(50, "width of each hidden layer")
-    activation: str = option("relu", "activation function")
-    epochs: int | None = option(None, "epochs of each run; default 3 on cifar10, else 8")
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20")
-
-
-def run(config: Config) -> bool:
-    """Trains every setting, prints the table, writes results.json. Dead and diverged networks are results too."""
-    check(config)
-    study = _study.Study("init_study", config)
-    splits = _runs.ready(config, study, NORMALIZATION[config.protocol])
-    settings = _settings(config, splits)
-    missing = [s for s in settings if _rows.find(study.rows, s.label) is None]
-    with _common.progress(sum(config.seeds * s.epochs(len(splits.train.y)) for s in missing), "epoch") as bar:
-        for setting in _runs.compiled(config, missing, splits):
-            study.add(_row(config, study, setting, splits, bar))
-    content = {"config": _common.of_result(config), "rows": study.rows, "dies": dies(study.rows)}
-    path = study.finish(figures(content), dies=content["dies"])
-    print(table(study.rows))
-    print(f"\n{finding(content)}")
-    print(f"{config.dataset}, {config.protocol} protocol, {config.seeds} seeds, mean ± standard deviation; {path}")
-    return True
-
-
-def depths(config: Config) -> tuple[int, ...]:
-    """The depths that --layers lists."""
-    default = "2,3,4,5,6,7,8" if config.dataset == "cifar10" else "2,3,4,5"
-    text = default if config.layers is None else config.layers
-    return _common.whole_numbers("--layers", text, 1, _common.MOST_LAYERS)
+"""Of a row: what this folder, of many settings, does not show."""
 
 
 def deviation(init: str) -> float | None:
@@ -109,7 +64,7 @@ def deviation(init: str) -> float | None:
         one_of("init", init, ("normal_S", *NAMED))
         return None
     try:
-        std = float(_common.plain_number(text))
+        std = float(plain_number(text))
     except ValueError:
         raise UserError(f"in {init}, S of normal_S must be a standard deviation, such as 1e-3") from None
     # a smaller one is 0 in float32, and nothing could be told relative to the weights at the start
@@ -117,7 +72,62 @@ def deviation(init: str) -> float | None:
     return std
 
 
-def network(config: Config, init: str, layers: int, inputs: int = 3072, classes: int = 10) -> MLPConfig:
+@dataclass(frozen=True)
+class Config(options.Training):
+    """Options of the initialisation study; None takes the protocol's value."""
+
+    layers: tuple[int, ...] | None = option(
+        None,
+        "depths to compare: hidden layers + 1, with commas; default 2,3,4,5,6,7,8 on cifar10, else 2,3,4,5",
+        low=1,
+        high=options.MOST_LAYERS,
+    )
+    inits: tuple[str, ...] = option(
+        ("normal_1e-4", "normal_1e-3", "he", "uniform_fan_in"),
+        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
+        choices=deviation,
+    )
+    optimizers: tuple[str, ...] = option(
+        ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
+    )
+    sgd_learning_rate: float | None = option(None, "default 0.1 if published, 0.02 if clean")
+    adam_learning_rate: float | None = option(None, "default 0.001")
+    hidden: int = option(50, "width of each hidden layer", low=1)
+    activation: str = option("relu", "activation function")
+    epochs: int | None = option(None, "epochs of each run; default 3 on cifar10, else 8", low=1)
+    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({deviation(init) or init for init in self.inits}) < len(self.inits):
+            raise UserError(f"--inits={','.join(self.inits)} names a value twice: leave one out")
+        for optimizer in ("sgd", "adam"):
+            if optimizer not in self.optimizers and getattr(self, f"{optimizer}_learning_rate") is not None:
+                raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
+
+
+def settings(config: Config, shape: Shape) -> list[Setting]:
+    """A network of every depth, from every initialisation, under every optimiser."""
+    return [
+        Setting(
+            {"init": init, "optimizer": optimizer, "layers": layers},
+            network(config, init, layers, shape),
+            (recipe(config, optimizer),),
+        )
+        for optimizer in config.optimizers
+        for init in config.inits
+        for layers in depths(config)
+    ]
+
+
+def depths(config: Config) -> tuple[int, ...]:
+    """The depths that --layers lists."""
+    if config.layers is not None:
+        return config.layers
+    return (2, 3, 4, 5, 6, 7, 8) if config.dataset == "cifar10" else (2, 3, 4, 5)
+
+
+def network(config: Config, init: str, layers: int, shape: Shape) -> MLPConfig:
     """The network of one setting. Raises UserError for an initialisation that does not exist."""
     std = deviation(init)
     return MLPConfig(
@@ -126,21 +136,19 @@ def network(config: Config, init: str, layers: int, inputs: int = 3072, classes:
         init=init if std is None else "normal",
         init_std=MLPConfig.init_std if std is None else std,
         precision=config.precision,
-        inputs=inputs,
-        classes=classes,
+        **shape.sizes,
     )
 
 
 def recipe(config: Config, optimizer: str) -> TrainConfig:
     """How the protocol trains with this optimiser."""
-    one_of("optimizer", optimizer, OPTIMIZERS[config.protocol])
     given = config.sgd_learning_rate if optimizer == "sgd" else config.adam_learning_rate
     published = config.protocol == "published"
     return TrainConfig(
         optimizer=OPTIMIZERS[config.protocol][optimizer],
         learning_rate=RATES[config.protocol][optimizer] if given is None else given,
         weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or _common.BATCH_SIZE[config.dataset],
+        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
         epochs=EPOCHS[config.dataset] if config.epochs is None else config.epochs,
         decay=DECAY[config.protocol],
         validate_in_training_mode=published,
@@ -148,54 +156,92 @@ def recipe(config: Config, optimizer: str) -> TrainConfig:
     )
 
 
-def _settings(config: Config, splits: Splits) -> list[_runs.Setting]:
-    inputs = splits.train.x.shape[1]
-    return [
-        _runs.Setting(
-            {"init": init, "optimizer": optimizer, "layers": layers},
-            network(config, init, layers, inputs),
-            (recipe(config, optimizer),),
-        )
-        for optimizer in config.optimizers.split(",")
-        for init in config.inits.split(",")
-        for layers in depths(config)
-    ]
-
-
-def check(config: Config) -> None:
-    """Every option, before anything is loaded; one that would be ignored is a mistake too."""
-    whole_number("--hidden", config.hidden, 1)
-    if config.batch_size is not None:
-        whole_number("--batch_size", config.batch_size, 1)
-    lists = {name: getattr(config, name).split(",") for name in ("inits", "optimizers")}
-    different = {"layers": depths(config), "inits": [deviation(init) or init for init in lists["inits"]]}
-    for name, entries in (lists | different).items():
-        if len(set(entries)) < len(entries):
-            raise UserError(f"--{name}={getattr(config, name)} names one of them twice: leave one out")
-    for init, layers, optimizer in product(lists["inits"], depths(config), lists["optimizers"]):
-        config.check_batch(network(config, init, layers), recipe(config, optimizer))
-    if config.epochs is not None:
-        whole_number("--epochs", config.epochs, 1)
-    for optimizer in ("sgd", "adam"):
-        if optimizer not in lists["optimizers"] and getattr(config, f"{optimizer}_learning_rate") is not None:
-            raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
-
-
-def _row(config: Config, study: _study.Study, setting: _runs.Setting, splits: Splits, bar: Any) -> results.Row:
+def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
     """Accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
-    observe = _norms.observer(batch, setting.model, config.gradient)
-    row, runs = _runs.measure(config, study, setting, splits, bar, observe)
+    observe = observer(batch, setting.model, config.gradient)
+    row, runs = measure(config, folder, setting, splits, bar, observe)
     finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
-    kept = {name: value for name, value in row.items() if name not in LEFT_OUT}
     accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
     return {
-        **kept,
+        **row,
         "chance": chance,
         "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": _norms.summary(finished),
+        "norms": summary(finished),
     }
+
+
+def majority(split: Split) -> float:
+    """Accuracy of always answering the split's commonest class: what a network that sees nothing can reach."""
+    return float(np.bincount(np.asarray(split.y)).max() / len(split.y))
+
+
+def is_dead(accuracy: float, chance: float, images: int) -> bool:
+    """Whether an accuracy, counted on so many images, is not clearly above chance: by 2 standard errors."""
+    return accuracy <= chance + 2 * statistics.accuracy_error(chance, images)
+
+
+def dies(rows: Sequence[Row]) -> list[Row]:
+    """For each optimiser and initialisation: the depth from which on every run is dead, None if there is none."""
+    found = []
+    for optimizer, init in dict.fromkeys((row["optimizer"], row["init"]) for row in rows):
+        own = [row for row in rows if (row["optimizer"], row["init"]) == (optimizer, init)]
+        first = None
+        for row in sorted(own, key=lambda row: int(row["layers"]), reverse=True):
+            if row["diverged"] or row["dead"] < len(row["seeds"]):
+                break
+            first = row["layers"]
+        found.append({"optimizer": optimizer, "init": init, "layers": first})
+    return found
+
+
+def shrinkage(rows: Sequence[Row], init: str) -> float | None:
+    """By what each further layer divides the first layer's gradient at the start: a geometric mean over depths."""
+    own = [row for row in rows if row["init"] == init and row["norms"]["gradient"]]
+    sizes = {row["layers"]: row["norms"]["gradient"]["mean"][0][0] for row in own}
+    first, last = min(sizes, default=0), max(sizes, default=0)
+    if first == last or not sizes[last]:
+        return None
+    return float((sizes[first] / sizes[last]) ** (1 / (last - first)))
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
+    header = ["optimizer", "init", "layers", "validation %", "test %", "dead", "first gradient", "moved", "status"]
+    return Table(header, [_cells(row) for row in rows])
+
+
+def _cells(row: Row) -> list[str]:
+    accuracies = [percent(row[f"{split}_accuracy"]) for split in ("validation", "test")]
+    norms, runs = row["norms"], len(row["seeds"]) + row["diverged"]
+    sizes = [f"{norms['gradient']['mean'][0][0]:.1e}", f"{norms['moved'][0]:.2g}"] if norms["moved"] else ["-"] * 2
+    dead = f"{row['dead']} of {runs}"
+    return [row["optimizer"], row["init"], str(row["layers"]), *accuracies, dead, *sizes, status(row)]
+
+
+def finding(content: dict[str, Any]) -> str:
+    """Where learning dies, and what a layer does to the gradient."""
+    rows = content["rows"]
+    deepest = max(row["layers"] for row in rows)
+    parts = []
+    for optimizer in dict.fromkeys(found["optimizer"] for found in content["dies"]):
+        own = {found["init"]: found["layers"] for found in content["dies"] if found["optimizer"] == optimizer}
+        told = [f"{init} from {layers} layers on" for init, layers in own.items() if layers is not None]
+        alive = [init for init, layers in own.items() if layers is None]
+        if alive:
+            told.append(f"{', '.join(alive)} at no depth up to {deepest}")
+        parts.append(f"under {NAMES[optimizer]}: {', '.join(told)}")
+    factors = {init: shrinkage(rows, init) for init in dict.fromkeys(row["init"] for row in rows)}
+    shrinks = ", ".join(
+        f"{factor:.0f} ({init})" if factor > 99 else f"{factor:.2g} ({init})"
+        for init, factor in factors.items()
+        if factor is not None
+    )
+    sentence = f"Learning dies {'; '.join(parts)}."
+    if not shrinks:
+        return sentence
+    return f"{sentence} At the start, each further layer divides the first layer's gradient by {shrinks}."
 
 
 def figures(content: dict[str, Any]) -> dict[str, Figure]:
@@ -223,5 +269,53 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return found
 
 
+def handed_out_dies(content: Row) -> Row:
+    """Do networks of 3 layers not learn from the handed-out initialisation, under Adam? Tells of SGD too."""
+    row = one(content, init="normal_1e-3", optimizer="adam", layers=3)
+    runs = len(row["seeds"]) + row["diverged"]
+    first = {found["optimizer"]: found["layers"] for found in content["dies"] if found["init"] == "normal_1e-3"}
+    deepest = max(row["layers"] for row in content["rows"])
+
+    def where(layers: int | None) -> str:
+        return f"none learns from {layers} layers on" if layers else f"no depth up to {deepest} fails in every run"
+
+    text = f"Adam: {row['dead']} of {runs} runs with 3 layers do not learn; {where(first['adam'])}"
+    if "sgd" in first:
+        text += f". SGD: {where(first['sgd'])}"
+    return {"text": text, "verdict": statistics.judge_event(row["dead"], runs)}
+
+
+STUDY = Study(
+    name="init_study",
+    title="Initialisation: at which depth does learning die?",
+    caveat=(
+        "The learning rate of each optimiser is fixed over initialisations and depths, and training is short: a "
+        "rate tuned for each setting, or more epochs, could wake some of the networks that are called dead here."
+    ),
+    doc=__doc__,
+    options=Config,
+    settings=settings,
+    table=table,
+    finding=finding,
+    figures=figures,
+    beside=lambda config, rows: {"dies": dies(rows)},
+    measure=row_with_norms,
+    left_out=("curves", "first_losses", "choice", "report"),
+    failures_are_results=True,
+    claims=(
+        Claim("init", "Question 4: deeper networks",
+              "With more than 2 layers the handed-out initialisation, N(0, 0.001), does not learn", "in words",
+              "init_study", handed_out_dies),
+    ),
+    scales={
+        "smoke": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "epochs": 3},
+        "smoke cifar10": {"epochs": 1},
+        "smoke else": {"optimizers": "adam"},
+        "standard else": {"layers": "2,3,5", "inits": "normal_1e-3,he,uniform_fan_in"},
+        "full": {"layers": "2,3,4,5,6,7,8,12,16"},
+    },
+)  # fmt: skip
+main = STUDY.main
+
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    sys.exit(main())

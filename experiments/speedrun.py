@@ -16,17 +16,20 @@ Exit status 1 if the mean accuracy is below the target, or the two runs of a see
 """
 
 import math
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from experiments import _common, _launch, _study
-from experiments._common import option
-from mlp_jax import data, text
+from mlp_jax import data
 from mlp_jax.benchmark.timed_run import PARTS, Job, measure
-from mlp_jax.errors import in_range, one_of, whole_number
 from mlp_jax.nn.gradients import SOURCES
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import command, options, results, statistics
+from mlp_jax.studies.folder import ResultsFolder
+from mlp_jax.studies.options import option
+from mlp_jax.studies.origin import of_result
+from mlp_jax.studies.study import shape_of
+from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -34,27 +37,30 @@ COMPILATIONS = ("anew", "cached")
 
 
 @dataclass(frozen=True)
-class Config(_common.Basic):
+class Config(options.Basic):
     """Options of the speedrun."""
 
-    recipe: str = option("speedrun", f"one of {', '.join(RECIPES)}, from mlp_jax/training/recipes.py")
+    recipe: str = option("speedrun", "a recipe of mlp_jax/training/recipes.py", choices=RECIPES)
     target: float | None = option(
-        None, "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one"
+        None,
+        "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one",
+        low=0,
+        high=1,
     )
-    seeds: int = option(5, "number of seeds, each of which runs twice: compiled anew, and with a cache")
-    epochs: int | None = option(None, "epochs of each run; default the recipe's")
-    gradient: str = option("manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)")
+    seeds: int = option(
+        5,
+        "number of seeds, each of which runs twice: compiled anew, and with a cache",
+        low=1,
+        high=options.MOST_RUNS,
+    )
+    epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
+    gradient: str = option(
+        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("recipe", self.recipe, RECIPES)
-        one_of("gradient", self.gradient, SOURCES)
-        whole_number("seeds", self.seeds, 1, _common.MOST_RUNS)
         self._check_seeds(self.seeds)
-        if self.target is not None:
-            in_range("target", self.target, 0, 1)
-        if self.epochs is not None:
-            whole_number("epochs", self.epochs, 1)
         chosen(self)
 
     @property
@@ -71,11 +77,11 @@ def chosen(config: Config) -> Recipe:
 
 def run(config: Config) -> bool:
     """Runs every seed twice, prints the table, writes results.json; True if the target is reached."""
-    study = _study.Study("speedrun", config)
+    study = ResultsFolder("speedrun", config)
     dataset = config.load()  # decoded now, if it was not
     study.use(dataset)
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in COMPILATIONS}
-    with _common.progress(2 * config.seeds, "run") as bar:
+    with options.progress(2 * config.seeds, "run") as bar:
         for seed in range(config.seed, config.seed + config.seeds):
             with tempfile.TemporaryDirectory() as cache:
                 for compilation in COMPILATIONS:
@@ -88,16 +94,11 @@ def run(config: Config) -> bool:
         study.add({**_row(config, compilation, told[compilation], dataset), **same})
     path = study.finish()
     print(table(study.rows))
-    print(finding({"config": _common.of_result(config), "rows": study.rows}))
+    print(finding({"config": of_result(config), "rows": study.rows}))
     if config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
     return succeeded(study.rows)
-
-
-def job(config: Config, seed: int) -> Job:
-    """What the run of one seed does."""
-    return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
 
 
 def succeeded(rows: list[results.Row]) -> bool:
@@ -107,8 +108,13 @@ def succeeded(rows: list[results.Row]) -> bool:
     )
 
 
+def job(config: Config, seed: int) -> Job:
+    """What the run of one seed does."""
+    return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
+
+
 def _row(config: Config, compilation: str, runs: list[results.Row], dataset: data.Dataset) -> results.Row:
-    model, training = fitted(chosen(config), dataset, len(dataset.train_labels))
+    model, training = fitted(chosen(config), *shape_of(dataset))
     finished = [(seed, run) for seed, run in enumerate(runs, start=config.seed) if math.isfinite(run["loss"])]
     accuracy = statistics.measured([run["accuracy"] for _, run in finished])
     goal = config.goal
@@ -131,7 +137,7 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
     }
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """Seconds: mean and standard deviation over seeds, in all and of each part."""
     header = ["compiled", "n", "test %", "from process start [s]", *(f"{part} [s]" for part in PARTS)]
     lines = [
@@ -144,7 +150,7 @@ def table(rows: list[results.Row]) -> str:
         ]
         for row in rows
     ]
-    return text.table(header, lines)
+    return Table(header, lines)
 
 
 def seconds(measured: results.Row) -> str:
@@ -173,5 +179,7 @@ def finding(content: results.Row) -> str:
     return text
 
 
+main = command.main_of(Config, run, __doc__)
+
 if __name__ == "__main__":
-    _launch.launch(Config, run)
+    sys.exit(main())

@@ -1,5 +1,6 @@
-"""Text for people: a table."""
+"""Text for people: a table, a note, one line of an error."""
 
+import sys
 from collections.abc import Sequence
 
 
@@ -10,3 +11,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def note(what: str) -> None:
+    """Prints a line on standard error about what the user may want to know, and need not act upon."""
+    print(f"note: {' '.join(what.split())}", file=sys.stderr)

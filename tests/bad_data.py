@@ -12,9 +12,10 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from experiments import _common, depth_study
+from experiments import depth_study
 from mlp_jax.data import cifar10
 from mlp_jax.files import sealed
+from mlp_jax.studies.origin import of_result
 from tests.test_cifar10 import CLASSES, SHARD, members, pack
 
 
@@ -193,7 +194,7 @@ def folder_cache_data(folder):
 
 
 def _partial(folder, rows=(), **options):
-    config = _common.of_result(depth_study.Config(dataset="synthetic", **options))
+    config = of_result(depth_study.Config(dataset="synthetic", **options))
     versions = {"mlp_jax": metadata.version("mlp_jax")}
     environment = {"versions": versions, "data_fingerprint": "another", "wall_seconds": 1.0}
     content = {"study": "depth_study", "config": config, "environment": environment, "rows": list(rows)}

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 200  # after which a command that hangs is ended
 SCRIPTS = (
     "grid_search", "depth_study", "activation_study", "init_study", "best_model", "gradient_check", "benchmark",
-    "reproduce", "ablation", "speedrun",
+    "reproduce", "ablation", "speedrun", "predict", "compare_results",
 )  # fmt: skip
 SLOW_TO_IMPORT = (
     "tensorflow_datasets", "sklearn.datasets", "scipy.stats", "multiprocessing.spawn",

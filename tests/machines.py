@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from experiments import _machines
 from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import machines
 from mlp_jax.training import memory, population
 from mlp_jax.training.blocks import Run
 from mlp_jax.training.config import TrainConfig
@@ -26,7 +26,7 @@ FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2)
 
 @dataclass(frozen=True)
 class Flags:
-    """What `_machines.job` asks for."""
+    """What `machines.job` asks for."""
 
     coordinator: str
     num_processes: int
@@ -55,7 +55,7 @@ def splits():
 
 if __name__ == "__main__":
     flags = Flags(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    with _machines.job(flags, {}):
+    with machines.job(flags, {}):
         fixed, block = memory.footprint(MODEL, FAST, data.split(synthetic(), validation=130), 1)
         memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
         print(f"{jax.process_count()} processes, {jax.device_count()} devices")
@@ -67,6 +67,6 @@ if __name__ == "__main__":
         for number in (2, 4):  # inside a process, and across
             shared = population.train_population(seven_runs()[:3], splits(), data_parallel=number)
             found[f"shared by {number}"] = [result.history.loss.tolist() for result in shared]
-        _machines.agree("results", found)
-        if _machines.is_writer():
+        machines.agree("results", found)
+        if machines.is_writer():
             print(json.dumps(found))

@@ -25,17 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import (
-    _compilation,
-    _differ,
-    activation_study,
-    best_model,
-    depth_study,
-    grid_search,
-    init_study,
-)
+from experiments import activation_study, best_model, depth_study, grid_search, init_study
 from mlp_jax.files import as_json, write
-from mlp_jax.studies import results
+from mlp_jax.studies import compilation, differences, results
 from mlp_jax.studies.plots import style
 from mlp_jax.training import epoch as programs
 
@@ -102,7 +94,7 @@ def rounds(on_forget: Callable[[], None]) -> Iterator[tuple[str, int, results.Ro
 
 def changes(before: results.Row, now: results.Row, what: str) -> list[str]:
     """A line for each quantity of a study that another run of the same options did not give again."""
-    return [f"{what}: {difference}" for difference in _differ.all_differences(before, now)]
+    return [f"{what}: {difference}" for difference in differences.all_differences(before, now)]
 
 
 def slope(series: list[tuple[float, float]]) -> float:
@@ -170,7 +162,7 @@ def report(
         "megabytes_per_hour": round(slope([sample for sample in floor if sample[0] >= warm_up]), 2),
         "least_megabytes": min(megabytes),
         "most_megabytes": max(megabytes),
-        "programs": _compilation.programs(),
+        "programs": compilation.programs(),
         "live_objects": len(gc.get_objects()),
         "floor": {"seconds": [s for s, _ in floor], "megabytes": [m for _, m in floor]},
         "series": {"seconds": [s for s, _ in series], "megabytes": [m for _, m in series]},
@@ -185,7 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.minutes >= 1:
         parser.error("--minutes must be at least 1: memory is looked at every 10 s")
-    _compilation.set_up()
+    compilation.set_up()
     found = soak(options.minutes)
     write(options.folder / "soak.json", as_json(found))
     series, floor = (list(zip(*found[name].values(), strict=True)) for name in ("series", "floor"))

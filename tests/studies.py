@@ -53,13 +53,3 @@ def outcome(folder):
     content = json.loads((folder / "depth_study" / "results.json").read_text())
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in content["rows"]]
     return rows, content["comparisons"], content["config"]
-
-
-def records(folder):
-    """The digest of each run in runs.jsonl; a run that stands there twice must stand there alike."""
-    lines = [json.loads(line) for line in (folder / "depth_study" / "runs.jsonl").read_text().splitlines()]
-    found: dict[str, str] = {}
-    for line in lines:
-        if "run" in line:
-            assert found.setdefault(line["run"], line["parameters"]) == line["parameters"]
-    return found

@@ -4,19 +4,19 @@ import jax
 import pytest
 from jax import monitoring
 
-from experiments import _ahead
 from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import ahead
 from mlp_jax.training import population
 from mlp_jax.training.blocks import Run
 from mlp_jax.training.config import TrainConfig
 
 
 def test_items_come_in_order_each_when_its_tasks_are_done(monkeypatch):
-    monkeypatch.setattr(_ahead, "AT_ONCE", 2)
+    monkeypatch.setattr(ahead, "AT_ONCE", 2)
     done, threads = set(), set()
 
     def tasks(item):
@@ -27,7 +27,7 @@ def test_items_come_in_order_each_when_its_tasks_are_done(monkeypatch):
         return [lambda part=part: task(part) for part in range(item)]
 
     seen = []
-    for item in _ahead.prepared(range(5), tasks):
+    for item in ahead.prepared(range(5), tasks):
         assert {(item, part) for part in range(item)} <= done
         assert not {other for other, _ in done if other > item + 2}  # no more than two ahead
         seen.append(item)
@@ -39,7 +39,7 @@ def test_an_error_comes_where_its_item_would():
     def fail():
         raise UserError("wrong")
 
-    found = _ahead.prepared([0, 1, 2], lambda item: [fail] if item == 1 else [])
+    found = ahead.prepared([0, 1, 2], lambda item: [fail] if item == 1 else [])
     assert next(found) == 0
     with pytest.raises(UserError, match="wrong"):
         next(found)

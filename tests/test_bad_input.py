@@ -86,7 +86,7 @@ def assert_refused(done, message):
 
 
 def without_data(script, *arguments):
-    chosen = any(argument.startswith("--dataset") for argument in arguments)
+    chosen = script == "predict" or any(argument.startswith("--dataset") for argument in arguments)
     return [*arguments] if chosen else ["--dataset=cifar10", *arguments]
 
 

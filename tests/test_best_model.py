@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import runpy
 import shutil
 import struct
 import subprocess
@@ -17,20 +16,22 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from absl import flags
 from PIL import Image
 
-from experiments import _inspect, _predict, best_model
-from experiments._rows import MIRROR
+from experiments import best_model, predict
 from mlp_jax import data
-from mlp_jax.data import pixels
+from mlp_jax.data import pictures, pixels
 from mlp_jax.data.digits import synthetic
+from mlp_jax.data.pictures import read_picture
 from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, normalize
 from mlp_jax.errors import UserError
-from mlp_jax.files import sealed
+from mlp_jax.files import printable, sealed
 from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import learned
 from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.studies.rows import MIRROR
+from mlp_jax.studies.study import Shape
 from mlp_jax.training import saved_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,20 +42,6 @@ def flags_of(options):
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def start(monkeypatch, *arguments):
-    """Exit status of `python -m experiments.best_model ...`, in this process."""
-    monkeypatch.setattr(sys, "argv", ["best_model", *map(str, arguments)])
-    monkeypatch.delitem(sys.modules, "experiments.best_model", raising=False)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("experiments.best_model", run_name="__main__")
-    finally:
-        for flag in set(flags.FLAGS) & {*best_model.Config.__dataclass_fields__}:
-            delattr(flags.FLAGS, flag)
-        flags.FLAGS.unparse_flags()
-    return ended.value.code
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """By protocol: the folder of a small run, and its results."""
@@ -63,7 +50,7 @@ def runs(tmp_path_factory):
     for protocol, more in {"published": {}, "clean": {"learning_rates": "0.002,0.005", "seeds": 3}}.items():
         folder = tmp_path_factory.mktemp(protocol)
         options = {**SMALL, **more, "protocol": protocol, "results_dir": str(folder)}
-        assert best_model.run(best_model.Config(**options))
+        assert best_model.STUDY.run(best_model.Config(**options))
         content = json.loads((folder / "best_model" / "results.json").read_text())
         found[protocol] = (folder / "best_model", content)
     return found
@@ -133,7 +120,7 @@ def test_recipes():
     assert published.validate_in_training_mode
     clean = best_model.recipe(best_model.Config(dataset="cifar10"), 1e-3)
     assert (clean.weight_decay, clean.validate_in_training_mode) == (0.0, False)
-    network = best_model.network(best_model.Config())
+    network = best_model.network(best_model.Config(), Shape())
     assert (network.hidden, network.activation, network.negative_slope) == ((400,) * 3, "leaky_relu", 0.1)
     assert (network.batch_norm, network.dropout) == ("after", 0.0)
 
@@ -371,10 +358,10 @@ def test_pictures_of_every_kind(name, tmp_path):
     picture, kind, options, color = PICTURES[name]
     path = tmp_path / "picture.of-any-name"
     picture.save(path, format=kind, **options)
-    found = _predict.read_picture(str(path), (8, 8, 3))
+    found = read_picture(str(path), (8, 8, 3))
     assert found.dtype == np.uint8
     np.testing.assert_allclose(found.astype(int), np.broadcast_to(color, (8, 8, 3)), atol=4)
-    grey = _predict.read_picture(str(path), (4, 6, 1))
+    grey = read_picture(str(path), (4, 6, 1))
     luma = np.dot(color, (0.299, 0.587, 0.114))
     np.testing.assert_allclose(grey.astype(int), np.full((4, 6, 1), luma), atol=4)
 
@@ -382,11 +369,11 @@ def test_pictures_of_every_kind(name, tmp_path):
 def test_a_picture_of_the_models_size_is_unchanged_and_one_turned_by_exif_is_upright(tmp_path):
     pixels = synthetic().test_images[0]
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(_predict.read_picture(str(tmp_path / "a.png"), (8, 8, 3)), pixels)
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "a.png"), (8, 8, 3)), pixels)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(np.rot90(pixels)).save(tmp_path / "b.png", exif=exif)
-    np.testing.assert_array_equal(_predict.read_picture(str(tmp_path / "b.png"), (8, 8, 3)), pixels)
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "b.png"), (8, 8, 3)), pixels)
 
 
 def encoded(kind="png", size=(20, 30), **options):
@@ -426,7 +413,7 @@ def test_a_file_that_is_no_picture_is_refused_in_one_line(name, tmp_path):
     path = tmp_path / "file.png"
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        _predict.read_picture(str(path), (8, 8, 3))
+        read_picture(str(path), (8, 8, 3))
     assert message in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -435,40 +422,34 @@ def test_a_file_that_is_no_picture_is_refused_in_one_line(name, tmp_path):
 def test_a_float_picture_and_a_large_file_are_refused(tmp_path, monkeypatch):
     one("F", 0.5).save(tmp_path / "f.tiff")
     with pytest.raises(UserError, match="its values are not whole numbers"):
-        _predict.read_picture(str(tmp_path / "f.tiff"), (8, 8, 3))
+        read_picture(str(tmp_path / "f.tiff"), (8, 8, 3))
     one("I", 1_000_000).save(tmp_path / "i.tiff")
     with pytest.raises(UserError, match="not of 8 or 16 bits"):
-        _predict.read_picture(str(tmp_path / "i.tiff"), (8, 8, 3))
-    monkeypatch.setattr(_predict, "MOST_BYTES", 10)
+        read_picture(str(tmp_path / "i.tiff"), (8, 8, 3))
+    monkeypatch.setattr(pictures, "MOST_BYTES", 10)
     with pytest.raises(UserError, match="is larger than"):
-        _predict.read_picture(str(tmp_path / "f.tiff"), (8, 8, 3))
+        read_picture(str(tmp_path / "f.tiff"), (8, 8, 3))
 
 
-def test_names_are_printed_safely_and_commas_separate_unless_there_is_such_a_file(tmp_path, monkeypatch):
-    assert saved_model.printable("a\x1b[2Jb\n\u202ec|d\udcffé") == "a\\x1b[2Jb\\n\\u202ec\\|d\\udcffé"
-    monkeypatch.chdir(tmp_path)
-    Path("one,two.png").touch()
-    assert _predict.pictures_named(("one,two.png", "a.png,b.png", "c")) == ["one,two.png", "a.png", "b.png", "c"]
-    for empty in (("",), ("a,,b",), ("a", "")):
-        with pytest.raises(UserError, match="empty name"):
-            _predict.pictures_named(empty)
+def test_names_are_printed_safely():
+    assert printable("a\x1b[2Jb\n\u202ec|d\udcffé") == "a\\x1b[2Jb\\n\\u202ec\\|d\\udcffé"
 
 
 def test_the_real_command_line_trains_and_then_names_the_class(tmp_path):
-    def command(*arguments):
-        line = [sys.executable, "-m", "experiments.best_model", *arguments]
+    def command(script, *arguments):
+        line = [sys.executable, "-m", f"experiments.{script}", *arguments]
         environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}  # as here, where it is compiled already
         return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
     where = f"--results_dir={tmp_path}"
-    done = command(*flags_of({**SMALL, "learning_rate": 0.002}), where)
+    done = command("best_model", *flags_of({**SMALL, "learning_rate": 0.002}), where)
     assert (done.returncode, done.stderr) == (0, "")
     dataset, folder = synthetic(), tmp_path / "best_model"
     results = (folder / "results.json").read_bytes()
     names = [str(tmp_path / f"picture {i}.png") for i in range(3)]
     for image, name in zip(dataset.test_images, names, strict=False):
         Image.fromarray(image).save(name)
-    done = command("--predict", *names, where)
+    done = command("predict", *names, where)
     assert (done.returncode, done.stderr) == (0, "")
     rows = json.loads((folder / "predictions.json").read_text())["rows"]
     probabilities = saved_model.load(folder / "model.safetensors").probabilities(dataset.test_images[:3])
@@ -488,27 +469,20 @@ def test_predict_says_nothing_before_all_pictures_are_read(runs, monkeypatch, ca
     (tmp_path / "bad\x1b.png").write_bytes(b"bad")
     monkeypatch.chdir(tmp_path)
     for wrong in ("bad\x1b.png", "none.png", "."):
-        assert start(monkeypatch, f"--results_dir={folder}", "--predict", "good.png", wrong) == 2
+        assert predict.main([f"--results_dir={folder}", "good.png", wrong]) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("error: ")
         assert err.count("\n") == 1
-        assert saved_model.printable(wrong) in err
+        assert printable(wrong) in err
         assert "\x1b" not in err
     assert not (folder / "best_model" / "predictions.json").exists()
-    # flags may come after the pictures, in either spelling
-    more = ("--predict=good.png,good.png", "--predict", "good.png", "good.png", f"--results_dir={folder}")
-    assert start(monkeypatch, *more) == 0
-    assert capsys.readouterr().out.count("good.png") == 4
+    # flags may come after the pictures
+    assert predict.main(["good.png", "good.png", f"--results_dir={folder}"]) == 0
+    assert capsys.readouterr().out.count("good.png") == 2
 
 
 MISTAKES = [
-    (("--predict=a.png",), "there is no trained model at"),
-    (("--predict=a.png", "--epochs=3"), "--epochs is for training, and --predict trains nothing"),
-    (("--predict=a.png", "--resume"), "--resume is for training"),
-    (("--predict=a.png", "--model=none"), "cannot read none: No such file"),
-    (("--predict=",), "--predict has an empty name"),
-    (("--model=m",), "--model is for --predict"),
     (("a.png",), "unexpected argument 'a.png'"),
     (("--hidden=8,0",), "--hidden must be a whole number of at least 1, not 0"),
     (("--hidden=30000,30000",), "GB to save, more than"),
@@ -524,17 +498,25 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_status_2(arguments, message, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
     monkeypatch.chdir(tmp_path)
-    assert start(monkeypatch, *arguments) == 2
+    assert best_model.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_another_dataset_than_the_models(runs, monkeypatch, capsys):
-    model_file = runs["clean"][0] / "model.safetensors"
-    assert start(monkeypatch, "--predict=a.png", f"--model={model_file}", "--dataset=cifar10") == 2
-    assert "was trained on synthetic, not cifar10" in capsys.readouterr().err
+@pytest.mark.parametrize(("arguments", "message"), [
+    ([], "name the pictures to classify"),
+    (["a.png"], "there is no trained model at"),
+    (["a.png", "--model=none"], "cannot read none: No such file"),
+    (["a.png", "--epochs=3"], "Unknown command line flag 'epochs'"),
+])  # fmt: skip
+def test_predict_tells_a_mistake_in_one_line(arguments, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert predict.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
 
 
 def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
@@ -553,15 +535,15 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(best_model, "train", train)
     monkeypatch.setattr(best_model, "figures", lambda content: {})
-    monkeypatch.setattr(_inspect, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
+    monkeypatch.setattr(learned, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):
         (folder / "partial.json").write_text(json.dumps(sealed(partial)))
         if other is not None:
             shutil.copy(other / "model.safetensors", folder)
         if other != source:
             with pytest.raises(Trained):
-                best_model.run(config)
-    assert best_model.run(config)
+                best_model.STUDY.run(config)
+    assert best_model.STUDY.run(config)
     resumed = json.loads((folder / "results.json").read_text())
     assert resumed["rows"] == content["rows"]
     assert resumed["shown"] == content["rows"][0]["model"]["seed"]
@@ -569,7 +551,7 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
 
 def test_diverged_runs_keep_their_row_and_save_no_model(tmp_path, capsys):
     config = best_model.Config(**SMALL, learning_rate=1e30, l2=1.0, results_dir=str(tmp_path))
-    assert not best_model.run(config)
+    assert not best_model.STUDY.run(config)
     content = json.loads((tmp_path / "best_model" / "results.json").read_text())
     assert (content["rows"][0]["status"], content["rows"][0]["model"]) == ("diverged", None)
     assert not (tmp_path / "best_model" / "model.safetensors").exists()
@@ -610,7 +592,7 @@ def test_findings():
     assert "10,000 test images (3 seeds, 1 diverged)" in clean
     assert "is 1.9 points below" in clean
     assert "report" not in best_model.finding(hand_made("clean", report=None))
-    table = best_model.table(hand_made("published")["rows"])
+    table = str(best_model.table(hand_made("published")["rows"]))
     assert re.search(r"validation, training mode +\| 5,000 +\| 54.0 ± 0.4 \| 56.1", table)
     assert re.search(r"test, all images +\| 10,000 \| 54.3 ± 0.4 \| -", table)
 
@@ -624,9 +606,9 @@ def test_the_report_is_about_its_own_network():
 def test_confusion_and_mistakes_by_hand():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     labels = np.array([0, 0, 1, 1])
-    counts = _inspect.confusion(probabilities.argmax(axis=1), labels, 3)
+    counts = learned.confusion(probabilities.argmax(axis=1), labels, 3)
     assert counts == [[1, 1, 0], [1, 0, 1], [0, 0, 0]]
-    found = _inspect.most_confident_mistakes(probabilities, labels)
+    found = learned.most_confident_mistakes(probabilities, labels)
     assert [(m["index"], m["true"], m["predicted"], m["probability"]) for m in found] == [
         (3, 1, 2, 0.8),
         (1, 0, 1, 0.7),
@@ -663,7 +645,7 @@ def test_weights_before_training_are_those_that_the_run_started_with(runs, monke
     )
     loaded = saved(runs)
     seed = loaded.about.seed
-    _inspect.first_layer(loaded)
+    learned.first_layer(loaded)
     init_key = jax.random.split(jax.random.key(seed), 3)[0]
     start = np.asarray(model.init(init_key, loaded.config)[0].w)
     units = plots.largest_units(np.asarray(loaded.params[0].w))

@@ -2,10 +2,12 @@
 
 import pytest
 
-from experiments import _claim, _claims, depth_study, grid_search
-from experiments._claims_made import CLAIMS
+from experiments import depth_study, grid_search
+from experiments.reproduce import CLAIMS
 from mlp_jax.studies import statistics
+from mlp_jax.studies.claims import PROTOCOLS, REMARK
 from mlp_jax.studies.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured
+from mlp_jax.studies.verdicts import CIFAR_ONLY, NOT_ASKED, NOT_RUN, judged, summary, tally
 
 IMAGES = {"train": 49_000, "validation": 1000, "test": 1000}
 
@@ -27,7 +29,7 @@ def content(*rows, dataset="cifar10", **more):
 
 
 def answer(claim, study, found, protocol="published"):
-    claims = {c["id"]: c for c in _claims.judged({(protocol, study): found})}
+    claims = {c["id"]: c for c in judged({(protocol, study): found}, CLAIMS)}
     return claims[claim][protocol]
 
 
@@ -50,9 +52,9 @@ def test_every_claim_is_listed_once():
 
 
 def test_nothing_run_nothing_judged():
-    claims = _claims.judged({})
-    assert {claim[p]["verdict"] for claim in claims for p in _claim.PROTOCOLS} == {_claims.NOT_RUN}
-    assert _claims.summary(claims).startswith("No claim was judged")
+    claims = judged({}, CLAIMS)
+    assert {claim[p]["verdict"] for claim in claims for p in PROTOCOLS} == {NOT_RUN}
+    assert summary(claims).startswith("No claim was judged")
 
 
 @pytest.mark.parametrize(
@@ -73,13 +75,13 @@ def test_a_number_of_table_1(values, verdict, text):
 def test_numbers_are_cifar10s_alone_but_comparisons_are_judged_everywhere():
     found = content(*depth(layers_2=(0.90, 0.91, 0.92), layers_3=(0.92, 0.93, 0.945)), dataset="digits")
     number = answer("table1-2-test", "depth_study", found)
-    assert (number["verdict"], number["text"]) == (_claims.CIFAR_ONLY, "91.0 ± 1.0 (3)")
+    assert (number["verdict"], number["text"]) == (CIFAR_ONLY, "91.0 ± 1.0 (3)")
     # differences 2, 2, 2.5 points: sd 0.289, t(0.975, 2) = 4.303, so 2.17 +- 0.72
     deeper = answer("deeper-3", "depth_study", found)
     assert deeper["verdict"] == REPRODUCED
     assert deeper["text"] == "+2.2 ± 0.3 (3), 95 %: +1.4 to +2.9"
-    assert answer("deeper-4", "depth_study", found) == {"text": "-", "verdict": _claims.NOT_RUN}
-    assert answer("table1-4-test", "depth_study", found)["verdict"] == _claims.CIFAR_ONLY
+    assert answer("deeper-4", "depth_study", found) == {"text": "-", "verdict": NOT_RUN}
+    assert answer("table1-4-test", "depth_study", found)["verdict"] == CIFAR_ONLY
 
 
 def test_three_layers_are_best():
@@ -105,7 +107,7 @@ def test_equations():
         check(2, "FAIL", 0.5),
         check(3, "FAIL", None),
     ]
-    claims = {c["id"]: c for c in _claims.judged({(None, "gradient_check"): content(*rows)})}
+    claims = {c["id"]: c for c in judged({(None, "gradient_check"): content(*rows)}, CLAIMS)}
     assert claims["eq1"]["once"]
     assert claims["eq1"]["published"] == claims["eq1"]["clean"]
     assert claims["eq1"]["clean"] == {
@@ -113,8 +115,8 @@ def test_equations():
     }  # fmt: skip
     assert claims["eq2"]["clean"]["verdict"] == NOT_REPRODUCED
     assert "not finite" in claims["eq3"]["clean"]["text"]
-    assert claims["eq4"]["clean"]["verdict"] == _claims.NOT_RUN
-    assert claims["eq12-slip"]["clean"]["verdict"] == _claim.REMARK
+    assert claims["eq4"]["clean"]["verdict"] == NOT_RUN
+    assert claims["eq12-slip"]["clean"]["verdict"] == REMARK
 
 
 def tried(accuracy, hidden=200, learning_rate=1e-3, l2=0.01, kind="grid", steps=5000, **more):
@@ -125,7 +127,7 @@ def tried(accuracy, hidden=200, learning_rate=1e-3, l2=0.01, kind="grid", steps=
 
 def searched(*grid):
     """As grid_search writes it: only the best configuration's row has all that a row has."""
-    compact = [{k: v for k, v in row.items() if k not in grid_search.LEFT_OUT} for row in grid]
+    compact = [{k: v for k, v in row.items() if k not in grid_search.STUDY.left_out} for row in grid]
     best = tried(0.5, kind="best", first_losses=[2.3], figure_1=[{"loss": [1.0] * 4}])
     return content(*compact, best)
 
@@ -142,8 +144,8 @@ def test_the_best_of_the_grid():
         answer("q3-best", "grid_search", searched(tried(0.40), tried(0.53, l2=0.001)))["verdict"] == NOT_REPRODUCED
     )
     assert answer("q3-best", "grid_search", searched(tried(()), other))["verdict"] == NOT_REPRODUCED
-    assert answer("q3-best", "grid_search", searched(other))["verdict"] == _claims.NOT_RUN
-    assert answer("q3-best", "grid_search", searched(other), "clean")["verdict"] == _claims.NOT_ASKED
+    assert answer("q3-best", "grid_search", searched(other))["verdict"] == NOT_RUN
+    assert answer("q3-best", "grid_search", searched(other), "clean")["verdict"] == NOT_ASKED
 
 
 def test_question_3():
@@ -154,7 +156,7 @@ def test_question_3():
         tried((0.532, 0.533, 0.534), **best),
         tried((0.288, 0.29, 0.292), hidden=50, kind="default", steps=1000),
     ]
-    found = {c["id"]: c["published"] for c in _claims.judged({("published", "grid_search"): content(*rows)})}
+    found = {c["id"]: c["published"] for c in judged({("published", "grid_search"): content(*rows)}, CLAIMS)}
     assert found["q3-validation"]["verdict"] == REPRODUCED
     assert found["q3-longer"]["verdict"] == REPRODUCED  # 3.2, 2.3 and 1.4 points: 2.3 +- 2.24
     assert found["q3-longer"]["mean"] == pytest.approx(0.023)
@@ -166,8 +168,8 @@ def test_question_3():
     assert found["q3-figure"]["verdict"] == REPRODUCED
     diverged = content(tried((0.5,), kind="best", first_losses=[None], figure_1=curves))
     assert answer("q3-first-loss", "grid_search", diverged)["verdict"] == NOT_REPRODUCED
-    nothing = {c["id"]: c["published"] for c in _claims.judged({("published", "grid_search"): content(rows[2])})}
-    assert nothing["q3-validation"]["verdict"] == _claims.NOT_RUN
+    nothing = {c["id"]: c["published"] for c in judged({("published", "grid_search"): content(rows[2])}, CLAIMS)}
+    assert nothing["q3-validation"]["verdict"] == NOT_RUN
 
 
 @pytest.mark.parametrize(("dead", "verdict"), [(3, REPRODUCED), (0, NOT_REPRODUCED), (1, WITHIN_NOISE)])
@@ -196,19 +198,19 @@ def test_activation_study_and_best_model():
     dropout = answer("dropout", "activation_study", found)
     assert (dropout["text"], dropout["verdict"]) == ("-3.1 ± 0.1 (2) with 0.5", REPRODUCED)
     assert dropout["parts"][0]["mean"] == pytest.approx(-0.031)
-    assert answer("factors", "activation_study", found)["verdict"] == _claims.NOT_RUN
+    assert answer("factors", "activation_study", found)["verdict"] == NOT_RUN
     best = content(row((0.545, 0.546, 0.547), validation=(0.50, 0.501, 0.502)))
     assert answer("best-test", "best_model", best)["verdict"] == WITHIN_NOISE  # 1.8 off, whose error is 2.2
     assert answer("best-validation", "best_model", best)["verdict"] == NOT_REPRODUCED
 
 
 def test_summary_and_tally():
-    verdicts = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, WITHIN_NOISE, _claims.NOT_RUN, _claim.REMARK]
-    claims = [{"published": {"verdict": v}, "clean": {"verdict": _claims.NOT_RUN}} for v in verdicts]
-    assert _claims.tally(claims, "published") == {
-        REPRODUCED: 2, WITHIN_NOISE: 1, NOT_REPRODUCED: 1, _claims.NOT_RUN: 1,
+    verdicts = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, WITHIN_NOISE, NOT_RUN, REMARK]
+    claims = [{"published": {"verdict": v}, "clean": {"verdict": NOT_RUN}} for v in verdicts]
+    assert tally(claims, "published") == {
+        REPRODUCED: 2, WITHIN_NOISE: 1, NOT_REPRODUCED: 1, NOT_RUN: 1,
     }  # fmt: skip
-    assert _claims.summary(claims) == (
+    assert summary(claims) == (
         "Under the published protocol 2 of the 4 claims that could be judged are reproduced, 1 is not, and 1 "
         "cannot be told from noise."
     )

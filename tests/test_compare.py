@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _common, _compare
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
@@ -19,13 +18,14 @@ from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Activation
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.losses import loss
+from mlp_jax.studies import options, two_sources
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
 
 PAIR = ("autodiff", "manual")
-CONFIG = _common.Common(dataset="synthetic", seeds=2, seed=5)
+CONFIG = options.Common(dataset="synthetic", seeds=2, seed=5)
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 # with 20 examples in a minibatch, XLA sums the loss itself in another order
 RECIPE = TrainConfig(learning_rate=0.02, l2=1e-3, batch_size=50, epochs=2)
@@ -54,8 +54,8 @@ def splits():
 def compare_untimed(*arguments):
     """`compare` with the row above in place of a measured one, whose programs take longest to compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_compare, "_step_row", lambda case, gradients: STEP_ROW)
-        return _compare.compare(*arguments)
+        patch.setattr(two_sources, "_step_row", lambda case, gradients: STEP_ROW)
+        return two_sources.compare(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def errors(rows, when):
 
 @pytest.mark.parametrize("text", ["autodiff,manual", "manual,autodiff"])
 def test_two_sources_in_either_order(text):
-    assert _compare.sources(text) == tuple(text.split(","))
+    assert two_sources.sources(text) == tuple(text.split(","))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_two_sources_in_either_order(text):
 )
 def test_anything_else_is_one_clear_line(text):
     with pytest.raises(UserError, match=r"^--compare must be two of manual, autodiff with a comma.*, not ") as e:
-        _compare.sources(text)
+        two_sources.sources(text)
     assert repr(text) in str(e.value)
     assert "\n" not in str(e.value)
 
@@ -97,20 +97,20 @@ def test_anything_else_is_one_clear_line(text):
 def test_a_mistake_is_found_before_any_training(change, message, splits, monkeypatch):
     monkeypatch.setattr(population, "train", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(UserError, match=message):
-        _compare.compare(CONFIG, splits, MODEL, dataclasses.replace(RECIPE, **change), PAIR)
+        two_sources.compare(CONFIG, splits, MODEL, dataclasses.replace(RECIPE, **change), PAIR)
 
 
 def test_parting():
     curve = np.linspace(1, 2, 8, dtype=np.float32)
     never = {"any bit": None, "1e-6": None, "1e-3": None}
-    assert _compare.parting(curve, curve) == {"parted_at": never, "difference": 0, "relative_difference": 0}
+    assert two_sources.parting(curve, curve) == {"parted_at": never, "difference": 0, "relative_difference": 0}
     other = curve.copy()
     other[2] = np.nextafter(other[2], np.float32(9))
-    assert _compare.parting(curve, other)["parted_at"] == {**never, "any bit": 2}
+    assert two_sources.parting(curve, other)["parted_at"] == {**never, "any bit": 2}
     other[4:] *= np.float32(1.0001)
-    assert _compare.parting(other, curve)["parted_at"] == {"any bit": 2, "1e-6": 4, "1e-3": None}
+    assert two_sources.parting(other, curve)["parted_at"] == {"any bit": 2, "1e-6": 4, "1e-3": None}
     other[6] = 4 * curve[6]
-    found = _compare.parting(curve, other)
+    found = two_sources.parting(curve, other)
     assert found["parted_at"] == {"any bit": 2, "1e-6": 4, "1e-3": 6}
     assert found["difference"] == pytest.approx(3 * curve[6], rel=1e-2)
     assert found["relative_difference"] == pytest.approx(0.75)
@@ -121,11 +121,11 @@ def test_parting_where_a_curve_is_not_finite_or_ends():
     for value in (np.nan, np.inf):
         other = curve.copy()
         other[3] = value
-        found = _compare.parting(curve, other)
+        found = two_sources.parting(curve, other)
         assert set(found["parted_at"].values()) == {3}
         assert found["relative_difference"] is None
-        assert set(_compare.parting(other, other)["parted_at"].values()) == {None}
-    assert set(_compare.parting(curve, curve[:5])["parted_at"].values()) == {5}
+        assert set(two_sources.parting(other, other)["parted_at"].values()) == {None}
+    assert set(two_sources.parting(curve, curve[:5])["parted_at"].values()) == {5}
 
 
 @pytest.mark.optimized
@@ -168,11 +168,11 @@ def test_a_relu_network_never_parts(relu, splits):
 @pytest.mark.optimized
 def test_a_step_is_timed_and_counted(splits, monkeypatch):
     readings = (float(number**2) for number in itertools.count())
-    monkeypatch.setattr(_compare, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
-    monkeypatch.setattr(_compare, "REPEATS", 3)
-    monkeypatch.setattr(_compare, "REPEAT_SECONDS", 30)
+    monkeypatch.setattr(two_sources, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
+    monkeypatch.setattr(two_sources, "REPEATS", 3)
+    monkeypatch.setattr(two_sources, "REPEAT_SECONDS", 30)
     config = dataclasses.replace(CONFIG, seeds=1)
-    row = _compare.compare(config, splits, MODEL, RECIPE, PAIR)[-1]
+    row = two_sources.compare(config, splits, MODEL, RECIPE, PAIR)[-1]
     # pairs of readings lie 1, 5 (compiling), 9, 13 (an epoch: 3 of them make 30 seconds), 17, 21, ... apart
     times, steps = row["seconds"], 3 * 16
     assert times["autodiff"]["values"] == pytest.approx([17 / steps, 25 / steps, 33 / steps])
@@ -192,7 +192,7 @@ def test_a_step_is_timed_and_counted(splits, monkeypatch):
 @pytest.mark.parametrize("answer", [None, [], {}, {"flops": -1.0}, [{"flops": -1.0}]])
 def test_counts_that_the_compiler_does_not_tell_are_null(answer):
     silent = SimpleNamespace(cost_analysis=lambda: answer, memory_analysis=lambda: None)
-    counts = _compare._counts(dict.fromkeys("ab", silent))
+    counts = two_sources._counts(dict.fromkeys("ab", silent))
     unknown = {"a": None, "b": None, "ratio": None}
     assert counts == {"flops": unknown, "bytes accessed": unknown, "temporary bytes": unknown}
 
@@ -202,14 +202,14 @@ def test_counts_of_one_program_in_a_list():
         memory = SimpleNamespace(temp_size_in_bytes=8)
         return SimpleNamespace(cost_analysis=lambda: [{"flops": flops}], memory_analysis=lambda: memory)
 
-    counts = _compare._counts({name: program(flops) for name, flops in {"a": 2.0, "b": 3.0}.items()})
+    counts = two_sources._counts({name: program(flops) for name, flops in {"a": 2.0, "b": 3.0}.items()})
     assert counts["flops"] == {"a": 2, "b": 3, "ratio": 1.5}
     assert counts["temporary bytes"] == {"a": 8, "b": 8, "ratio": 1}
 
 
 @pytest.mark.optimized
 def test_the_tables_say_that_a_relu_network_never_parts(relu):
-    text = _compare.tables(relu)
+    text = two_sources.tables(relu)
     assert f"are the same bit for bit through all {STEPS} steps, for 2 of 2 seeds" in text
     assert "the final parameters are the same bit for bit for 2." in text
     assert text.count("\n\n") == 4
@@ -222,7 +222,7 @@ def test_tables_of_what_is_null(relu):
     rows = json.loads(json.dumps(relu))
     rows[0]["relative_error"] = rows[-1]["step"]["flops"]["ratio"] = None
     rows[-2]["validation_accuracy"]["manual"] = None
-    text = _compare.tables(rows)
+    text = two_sources.tables(rows)
     assert "takes 1.25 times the time, 0.75 times the bytes accessed, " in text
     assert re.search(r"^\| layer1.w +\| start +\| - ", text, re.MULTILINE)
     assert re.search(r"^\| 6 +\| 0\.\d+ +\| - ", text, re.MULTILINE)
@@ -237,7 +237,7 @@ def test_a_normalised_tanh_network_parts(splits):
     assert 0 < row["parted_at"]["any bit"] < STEPS
     assert not row["same_parameters"]
     assert 0 < max(errors(rows, "start").values()) < 1e-5
-    text = _compare.tables(rows)
+    text = two_sources.tables(rows)
     assert f"part at step {row['parted_at']['any bit']} of {STEPS} at the earliest, for 1 of 1 seeds" in text
 
 
@@ -265,14 +265,14 @@ def test_a_diverged_run_keeps_its_row(splits, tmp_path):
     assert row["status"] == "diverged"
     assert row["validation_accuracy"] == {"autodiff": None, "manual": None}
     assert None in row["curve"]["manual"]
-    assert re.search(r"^\| 5 +\| - +\| - +\| ", _compare.tables(rows), re.MULTILINE)
+    assert re.search(r"^\| 5 +\| - +\| - +\| ", two_sources.tables(rows), re.MULTILINE)
 
 
 def test_a_long_curve_is_thinned_to_its_ends(splits):
     history = History(*(np.linspace(3, 1, 5000, dtype=np.float32) for _ in range(4)))
     state = train.init_state(jax.random.key(0), MODEL, RECIPE)
     result = Result(state, history, "finished")
-    curve = _compare.training_row({"autodiff": result, "manual": result})["curve"]
-    assert len(curve["step"]) == len(curve["manual"]) == _compare.CURVE_POINTS
+    curve = two_sources.training_row({"autodiff": result, "manual": result})["curve"]
+    assert len(curve["step"]) == len(curve["manual"]) == two_sources.CURVE_POINTS
     assert (curve["step"][0], curve["step"][-1]) == (0, 4999)
     assert (curve["manual"][0], curve["manual"][-1]) == (3, 1)

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ABOUT = "E1128 07:26:35.1  7942 cpu_aot_loader.cc:195] Loading. Target machine feature {} is not  supported"
 CODE = """
 import os, sys
-from experiments import _compilation
-_compilation.hide_tuning_lines()
+from mlp_jax.studies import compilation
+compilation.hide_tuning_lines()
 for feature in ("+prefer-no-gather", "+avx512f", "+prefer-no-scatter"):
     os.write(2, (sys.argv[1].format(feature) + "\\n").encode())
 print("Python's own", file=sys.stderr)
@@ -30,16 +30,16 @@ def test_lines_of_tuning_are_hidden_and_no_others_even_when_the_process_is_abort
 
 def test_a_program_that_has_redirected_its_standard_error_keeps_it():
     code = (
-        "import io, sys; sys.stderr = mine = io.StringIO(); from experiments import _compilation; "
-        "_compilation.hide_tuning_lines(); assert sys.stderr is mine"
+        "import io, sys; sys.stderr = mine = io.StringIO(); from mlp_jax.studies import compilation; "
+        "compilation.hide_tuning_lines(); assert sys.stderr is mine"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts():
     code = (
-        "import subprocess, sys; from experiments import _compilation; _compilation.devices(); "
-        "subprocess.run = None; _compilation.devices()"
+        "import subprocess, sys; from mlp_jax.studies import compilation; compilation.devices(); "
+        "subprocess.run = None; compilation.devices()"
     )
     environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
     environment.pop("MLP_JAX_TRIED_XLA_FLAGS", None)

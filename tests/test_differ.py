@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments import _differ, depth_study
+from experiments import depth_study
 from mlp_jax.files import as_json
-from mlp_jax.studies import results
+from mlp_jax.studies import differences, results
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def study(folder, seed=0):
     common = {"dataset": "synthetic", "seeds": 2, "layers": "1,2", "hidden": 8, "epochs": 2, "learning_rate": 0.05}
-    depth_study.run(depth_study.Config(**common, seed=seed, results_dir=str(folder)))
+    depth_study.STUDY.run(depth_study.Config(**common, seed=seed, results_dir=str(folder)))
     return folder / "depth_study" / "results.json"
 
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
 
 def differ(*places):
     """As a user starts it."""
-    command = [sys.executable, "-m", "experiments._differ", *map(str, places)]
+    command = [sys.executable, "-m", "experiments.compare_results", *map(str, places)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     return done.returncode, done.stdout, done.stderr
@@ -88,8 +88,8 @@ def test_what_is_no_number(made, tmp_path):
         content["rows"][0]["test_accuracy"]["values"].pop()
         content["rows"][0]["parameters"] = [*content["rows"][0]["parameters"], "f" * 64]
 
-    assert all("-" not in d.row for d in _differ.all_differences(*map(results.read_json, made[:2])))
-    told = _differ.all_differences(
+    assert all("-" not in d.row for d in differences.all_differences(*map(results.read_json, made[:2])))
+    told = differences.all_differences(
         results.read_json(made[0]), results.read_json(altered(made[0], tmp_path, change))
     )
     assert [d[1:] for d in told] == [

@@ -1,9 +1,9 @@
 """The scripts as users run them; most in this process, because starting jax takes longer than the jobs."""
 
+import importlib
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -12,16 +12,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from scipy import stats
 
-from experiments import _launch, _mutants, _own_gradients, _stop, depth_study, gradient_check
+from experiments import depth_study, gradient_check
 from mlp_jax import data, files
 from mlp_jax.data.digits import synthetic
+from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Activation
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results, statistics
+from mlp_jax.studies import command, own_gradients, results, signals, statistics
 from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
@@ -34,19 +34,7 @@ FAST = (*SMALL, "--learning_rate=0.02")
 
 def start(monkeypatch, name, *arguments):
     """Exit status of `python -m experiments.NAME ...`."""
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    monkeypatch.delitem(sys.modules, f"experiments.{name}", raising=False)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module(f"experiments.{name}", run_name="__main__")
-    finally:
-        for flag in set(flags.FLAGS) & {
-            *depth_study.Config.__dataclass_fields__,
-            *gradient_check.Config.__dataclass_fields__,
-        }:
-            delattr(flags.FLAGS, flag)
-        flags.FLAGS.unparse_flags()
-    return ended.value.code
+    return importlib.import_module(f"experiments.{name}").main(arguments)
 
 
 def rows_of(folder, study="depth_study"):
@@ -64,15 +52,15 @@ MISTAKES = [
     ("--gradient=numeric", "unknown gradient 'numeric': choose one of manual, autodiff"),
     ("--init=xavier", "unknown init 'xavier'"),
     ("--init=he,norml", "unknown init 'norml'"),
-    ("--init=he,normal,he", "names an initialisation twice"),
+    ("--init=he,normal,he", "names a value twice"),
     ("--batch_norm=both", "unknown batch_norm 'both'"),
     ("--hidden=0", "--hidden must be a whole number of at least 1, not 0"),
     ("--hidden=-5", "--hidden must be a whole number of at least 1, not -5"),
     ("--layers=0", "--layers must be a whole number of at least 1, not 0"),
     ("--layers=2,-1", "--layers must be a whole number of at least 1, not -1"),
-    ("--layers=", "--layers must be whole numbers"),
+    ("--layers=", "--layers is empty"),
     ("--layers=2;3", "--layers must be whole numbers with commas between them, not '2;3'"),
-    ("--layers=2,2", "names a depth twice"),
+    ("--layers=2,2", "names a value twice"),
     ("--batch_size=100000", "batch_size 100000 is larger than the training split of 1297"),
     ("--batch_size=0", "--batch_size must be a whole number of at least 1, not 0"),
     ("--learning_rate=0", "learning_rate must be a number in (0, inf), not 0"),
@@ -336,7 +324,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     resumed = rows_of(tmp_path)
     assert resumed[0] == whole[0]
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
-    assert sorted(os.listdir(folder)) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
+    assert sorted(os.listdir(folder)) == [".lock", "accuracy.svg", "results.json"]
 
     (folder / "partial.json").write_text(sealed)
     capsys.readouterr()
@@ -383,19 +371,19 @@ def test_checkpoints_of_another_version_are_set_aside(monkeypatch, capsys, tmp_p
 
 def test_a_signal_before_the_options_are_read(monkeypatch, capsys):
     def stopped(*arguments):
-        raise _stop.Stopped(signal.SIGTERM)
+        raise signals.Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(_launch, "_values", stopped)
+    monkeypatch.setattr(command, "_values", stopped)
     assert start(monkeypatch, "depth_study") == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
 def test_gradient_check_passes(monkeypatch, capsys, tmp_path):
-    few = dict(list(_own_gradients.architectures(192, 10).items())[:2])
-    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
-    monkeypatch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:3])
+    few = dict(list(own_gradients.architectures(192, 10).items())[:2])
+    monkeypatch.setattr(own_gradients, "architectures", lambda inputs, classes: few)
+    monkeypatch.setattr(seeded_mistakes, "SEEDS", seeded_mistakes.SEEDS[:3])
     config = gradient_check.Config(dataset="synthetic", seeds=2, results_dir=str(tmp_path))
-    assert gradient_check.run(config)
+    assert gradient_check.STUDY.run(config)
     rows = rows_of(tmp_path, "gradient_check")
     assert {row["verdict"] for row in rows} == {"PASS"}
     assert [row["found"] for row in rows if "seeded" in row] == [[], [], ["batch_mean_missing"]]
@@ -410,12 +398,12 @@ def test_gradient_check_fails_on_a_broken_derivative(monkeypatch, capsys, tmp_pa
     row = activations.ACTIVATIONS["relu"]
     broken = Activation(row.function, lambda z: 1.001 * row.derivative(z))
     monkeypatch.setitem(activations.ACTIVATIONS, "relu", broken)
-    base = _own_gradients.architectures(192, 10)["2 layers, as in Question 2"]
-    monkeypatch.setattr(_own_gradients, "architectures", lambda inputs, classes: {"2 layers": base})
-    monkeypatch.setattr(_mutants, "SEEDS", ())
+    base = own_gradients.architectures(192, 10)["2 layers, as in Question 2"]
+    monkeypatch.setattr(own_gradients, "architectures", lambda inputs, classes: {"2 layers": base})
+    monkeypatch.setattr(seeded_mistakes, "SEEDS", ())
     arguments = {"dataset": "synthetic", "seeds": 1, "results_dir": str(tmp_path)}
-    assert not gradient_check.run(gradient_check.Config(**arguments))
+    assert not gradient_check.STUDY.run(gradient_check.Config(**arguments))
     wrong = {row["leaf"] for row in rows_of(tmp_path, "gradient_check") if row["verdict"] == "FAIL"}
     assert wrong == {"layer1.w", "layer1.b"}
     assert "FAIL" in capsys.readouterr().out
-    assert gradient_check.run(gradient_check.Config(gradient="autodiff", **arguments))
+    assert gradient_check.STUDY.run(gradient_check.Config(gradient="autodiff", **arguments))

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _mutants
-from experiments._mutants import CLASS, FUNCTION, NETWORKS, SEEDS, Seed, candidate, told
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import assert_gradients, check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, LAYER_ROWS, MISTAKES, ROWS
 from mlp_jax.gradcheck.ops import Loss
+from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION, NETWORKS, SEEDS, Seed, candidate, told
 from mlp_jax.nn import gradients
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
+from mlp_jax.studies import own_gradients
 from tests.solutions import bottleneck, solution
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -592,7 +592,7 @@ def test_wrong_options(options):
 
 def test_the_table_of_seeded_mistakes():
     rows = [{"seeded": ["sign"], "change": "a -> b", "found": [], "verdict": "FAIL", "said": ""}]
-    assert "| sign" in _mutants.mutation_table(rows)
+    assert "| sign" in str(own_gradients.mistakes_table(rows))
 
 
 def test_a_class_of_a_notebook_whose_loss_raises_is_an_answer_and_no_crash():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _norms, init_study
+from experiments import init_study
 from mlp_jax import data
 from mlp_jax.data.dataset import Split
 from mlp_jax.data.pixels import normalize
@@ -19,6 +19,8 @@ from mlp_jax.nn import losses
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, forward, init
 from mlp_jax.studies import statistics
+from mlp_jax.studies.norms import norms, root_mean_square
+from mlp_jax.studies.study import Shape
 from mlp_jax.training import population
 from mlp_jax.training.blocks import Run
 from mlp_jax.training.config import TrainConfig
@@ -34,7 +36,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    assert init_study.run(init_study.Config(**SMALL, results_dir=str(folder)))
+    assert init_study.STUDY.run(init_study.Config(**SMALL, results_dir=str(folder)))
     written = json.loads((folder / "init_study" / "results.json").read_text())
     assert {file["file"] for file in written["figures"]} == {
         "accuracy.svg", "first_gradient.svg", "norms_3_layers.svg",
@@ -90,14 +92,14 @@ def test_the_norms_at_the_start_are_those_of_autodiff(content):
 
 def test_small_values_do_not_vanish_when_they_are_squared():
     values = jnp.array([3e-30, -4e-30])
-    assert float(_norms.root_mean_square(values)) == pytest.approx(np.sqrt(12.5) * 1e-30)
-    assert float(_norms.root_mean_square(jnp.zeros(3))) == 0
+    assert float(root_mean_square(values)) == pytest.approx(np.sqrt(12.5) * 1e-30)
+    assert float(root_mean_square(jnp.zeros(3))) == 0
 
 
 def test_softmax_regression_has_one_layer():
     config = MLPConfig(hidden=(), inputs=4, classes=3)
     params = (Layer(jnp.full((4, 3), 0.5), jnp.zeros(3)),)
-    found = _norms.norms(params, Split(jnp.ones((5, 4)), jnp.zeros(5, jnp.int32)), config)
+    found = norms(params, Split(jnp.ones((5, 4)), jnp.zeros(5, jnp.int32)), config)
     np.testing.assert_allclose(found.activation, [2.0], rtol=1e-6)
     # the softmax is 1/3, so a column of the gradient is -2/3 and the others are 1/3
     np.testing.assert_allclose(found.gradient, [np.sqrt((4 + 1 + 1) / 9 / 3)], rtol=1e-5)
@@ -174,7 +176,7 @@ def test_the_finding_tells_where_learning_dies_and_how_gradients_shrink():
         "Learning dies under SGD: normal_1e-3 from 6 layers on, he at no depth up to 8. At the start, each "
         "further layer divides the first layer's gradient by 100 (normal_1e-3)."
     )
-    assert "| 3 diverged |" in init_study.table(rows)
+    assert "| 3 diverged |" in str(init_study.table(rows))
     figures = init_study.figures(content)
     assert figures.keys() == {"accuracy.svg", "first_gradient.svg", "norms_8_layers.svg"}
     assert all(words in figures["accuracy.svg"].content for words in ("SGD", "commonest class", "he", "[%]"))
@@ -188,7 +190,7 @@ MISTAKES = [
     ({"inits": "normal_0"}, r"must be a number in \[1.17549e-38, inf\)"),
     ({"inits": "normal_1e-50"}, r"must be a number in \[1.17549e-38, inf\)"),
     ({"inits": "he,hee"}, "Did you mean 'he'"),
-    ({"inits": "he,he"}, "--inits=he,he names one of them twice"),
+    ({"inits": "he,he"}, "--inits=he,he names a value twice"),
     ({"layers": "2,2"}, "twice"),
     ({"layers": "0"}, "--layers must be a whole number of at least 1"),
     ({"optimizers": "adam,momentum"}, "unknown optimizer 'momentum': choose one of sgd, adam"),
@@ -205,7 +207,7 @@ MISTAKES = [
 def test_mistakes_are_found_before_the_data_are_loaded(options, message, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises(UserError, match=message):
-        init_study.run(init_study.Config(**options, results_dir=str(tmp_path)))
+        init_study.STUDY.run(init_study.Config(**options, results_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 
@@ -215,7 +217,7 @@ def test_protocols_name_their_sgd():
     assert init_study.recipe(published, "adam").weight_decay == 1e-3
     assert init_study.recipe(clean, "sgd").optimizer == "momentum"
     assert init_study.depths(init_study.Config(dataset="cifar10")) == (2, 3, 4, 5, 6, 7, 8)
-    assert init_study.network(clean, "normal_1e-4", 3).init_std == 1e-4
+    assert init_study.network(clean, "normal_1e-4", 3, Shape()).init_std == 1e-4
 
 
 def test_the_true_command(tmp_path):

@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 
-from experiments._mutants import CLASS, FUNCTION, NETWORK, candidate, told
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check_gradients
+from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION, NETWORK, candidate, told
 from mlp_jax.nn.config import MLPConfig
 from tests.solutions import solution
 

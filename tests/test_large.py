@@ -76,7 +76,9 @@ TINY = {"dataset": "synthetic", "seeds": 1, "epochs": 0}
 
 
 def test_a_study_of_no_epochs(tmp_path):
-    assert depth_study.run(depth_study.Config(**TINY, layers="1", learning_rate=0.1, results_dir=str(tmp_path)))
+    assert depth_study.STUDY.run(
+        depth_study.Config(**TINY, layers="1", learning_rate=0.1, results_dir=str(tmp_path))
+    )
     (row,) = results.read_json(tmp_path / "depth_study" / "results.json")["rows"]
     assert row["validation_accuracy"]["n"] == 1
     assert row["train_loss"]["mean"] is None
@@ -84,7 +86,7 @@ def test_a_study_of_no_epochs(tmp_path):
 
 def test_a_study_that_needs_an_epoch(tmp_path):
     with pytest.raises(UserError, match="epochs must be a whole number of at least 1, not 0"):
-        init_study.run(init_study.Config(**TINY, results_dir=str(tmp_path)))
+        init_study.STUDY.run(init_study.Config(**TINY, results_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 

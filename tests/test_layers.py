@@ -326,7 +326,7 @@ def test_the_command_checks_one_layer_and_a_whole_file(tmp_path, capsys):
     results = {}
     for target in ("layers.py:affine_backward", "layers.py:tanh_backward", "layers.py"):
         config = gradient_check.Config(target=f"{tmp_path}/{target}", results_dir=str(tmp_path / "r"))
-        results[target] = gradient_check.run(config)
+        results[target] = gradient_check.STUDY.run(config)
     printed = capsys.readouterr().out
     assert results == {"layers.py:affine_backward": False, "layers.py:tanh_backward": True, "layers.py": False}
     assert "layers right" in printed

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import _meeting, depth_study
-from experiments._place import Place
+from experiments import depth_study
 from mlp_jax.errors import UserError
+from mlp_jax.studies import meeting
+from mlp_jax.studies.place import Place
 from mlp_jax.training import population
 from tests import machines
 from tests.test_experiments import rows_of, start, without_times
@@ -23,9 +24,9 @@ STUDYING = "experiments.depth_study"
 STUDY = {"dataset": "synthetic", "hidden": 4, "epochs": 1, "seeds": 2, "learning_rate": 0.02}
 # before the same command line: a process counts as lost sooner, and the data may be what `data` says
 IMPATIENT = """
-from experiments import _machines
+from mlp_jax.studies import machines
 from mlp_jax import data
-_machines.SILENCE = 5.0
+machines.SILENCE = 5.0
 def other(*arguments, **options):
     {data}
 data.load = other
@@ -92,7 +93,7 @@ def ended(processes, *, hanging=False):
 
 
 def alone(folder, layers):
-    depth_study.run(depth_study.Config(**STUDY, layers=layers, results_dir=str(folder)))
+    depth_study.STUDY.run(depth_study.Config(**STUDY, layers=layers, results_dir=str(folder)))
     return without_times(rows_of(folder))
 
 
@@ -129,7 +130,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(process, tmp_path):
     assert out.startswith("| layers |")
     assert without_times(rows_of(tmp_path / "four")) == expected
     assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == [
-        ".lock", "accuracy.svg", "results.json", "runs.jsonl",
+        ".lock", "accuracy.svg", "results.json",
     ]  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_a_killed_process_ends_the_job_and_resume_continues(pair, tmp_path):
         rows = json.loads(partial.read_text())["rows"]
         assert rows[: len(kept)] == kept
         kept = rows
-    depth_study.run(depth_study.Config(**STUDY, layers="1,2,3,4", results_dir=str(tmp_path), resume=True))
+    depth_study.STUDY.run(depth_study.Config(**STUDY, layers="1,2,3,4", results_dir=str(tmp_path), resume=True))
     rows = rows_of(tmp_path)
     assert rows[: len(kept)] == kept
     assert without_times(rows) == alone(tmp_path / "one", "1,2,3,4")
@@ -176,8 +177,8 @@ def test_a_signal_to_one_process_stops_all_with_a_checkpoint(pair, tmp_path):
         assert [status for status, *_ in found] == [128 + signal.SIGTERM] * 2
         assert found[0][2].startswith("stopped by SIGTERM: what is done is kept in ")
     options = {**STUDY, "epochs": 40, "layers": "2"}
-    depth_study.run(depth_study.Config(**options, results_dir=str(tmp_path), resume=True))
-    depth_study.run(depth_study.Config(**options, results_dir=str(tmp_path / "one")))
+    depth_study.STUDY.run(depth_study.Config(**options, results_dir=str(tmp_path), resume=True))
+    depth_study.STUDY.run(depth_study.Config(**options, results_dir=str(tmp_path / "one")))
     assert without_times(rows_of(tmp_path)) == without_times(rows_of(tmp_path / "one"))
 
 
@@ -273,13 +274,13 @@ def test_a_cluster_that_says_nonsense(monkeypatch, capsys):
     assert err.count("\n") == 1
 
 
-def meeting(*hellos, timeout=3):
+def met(*hellos, timeout=3):
     """What each process of a job got: the message that it was refused with, or the number of its lines."""
     port, found = free_port(), {}
 
     def one(position, process, processes, options):
         try:
-            found[position] = len(_meeting.meet(Place("localhost", port, processes, process), options, timeout)[1])
+            found[position] = len(meeting.meet(Place("localhost", port, processes, process), options, timeout)[1])
         except UserError as error:
             found[position] = str(error)
 
@@ -292,12 +293,12 @@ def meeting(*hellos, timeout=3):
 
 
 def test_meeting():
-    assert meeting((2, 3, {}), (0, 3, {}), (1, 3, {})) == [1, 2, 1]
-    refused = meeting((0, 2, {"l2": 0.0}), (1, 2, {"l2": 0.5}))
+    assert met((2, 3, {}), (0, 3, {}), (1, 3, {})) == [1, 2, 1]
+    refused = met((0, 2, {"l2": 0.0}), (1, 2, {"l2": 0.5}))
     assert refused == ["process 1 has other options: l2=0.5 there, 0.0 on process 0: give all the same"] * 2
-    refused = meeting((0, 2, {}), (1, 4, {}))
+    refused = met((0, 2, {}), (1, 4, {}))
     assert refused == ["process 1 has other options: num_processes=4 there, 2 on process 0: give all the same"] * 2
-    found = meeting((0, 3, {}), (1, 3, {}), (1, 3, {}), timeout=2)
+    found = met((0, 3, {}), (1, 3, {}), (1, 3, {}), timeout=2)
     assert sum("process 1 of 3 is there already" in str(message) for message in found) == 1
     assert sum("process 2 of 3 did not start" in str(message) for message in found) == 2
 
@@ -305,11 +306,11 @@ def test_meeting():
 def test_a_stranger_does_not_matter():
     place = Place("localhost", free_port(), 2, 0)
     found = []
-    zero = threading.Thread(target=lambda: found.append(_meeting.meet(place, {}, 20)))
+    zero = threading.Thread(target=lambda: found.append(meeting.meet(place, {}, 20)))
     zero.start()
     for words in (b"GET / HTTP/1.1\r\n\r\n", b"", b"\0\0\0\2[]", b"\0\0\0\2{}", b"\0\0\0\5hello"):
-        with _meeting.connect("localhost", place.port, time.monotonic() + 20) as stranger:
+        with meeting.connect("localhost", place.port, time.monotonic() + 20) as stranger:
             stranger.sendall(words)
-    _meeting.meet(Place("localhost", place.port, 2, 1), {}, 20)
+    meeting.meet(Place("localhost", place.port, 2, 1), {}, 20)
     zero.join()
     assert list(found[0][1]) == [1]

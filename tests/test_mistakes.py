@@ -6,9 +6,9 @@ import types
 import numpy as np
 import pytest
 
-from experiments._mutants import told
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.mistakes import ROWS
+from mlp_jax.gradcheck.seeded_mistakes import told
 from mlp_jax.nn.config import MLPConfig
 
 SOURCE = """

@@ -1,16 +1,19 @@
 """The report page: what it says, that nothing in a results file can act in it, and how it looks in a browser."""
 
 import re
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from experiments import _claims, _keep, _page, _page_figures, _page_markdown, _rows, depth_study
-from experiments._claims_made import CLAIMS
-from mlp_jax import text
+from experiments import depth_study, reproduce
 from mlp_jax.data import load
+from mlp_jax.studies import page, question2
 from mlp_jax.studies.plots import style
+from mlp_jax.studies.rows import dataset_name
+from mlp_jax.studies.tables import Table
+from mlp_jax.studies.verdicts import judged, summary, tally
 from tests import browser
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,47 +33,56 @@ def a_figure(panels):
     return figure
 
 
-def study(name, table, finding):
-    return SimpleNamespace(
-        __doc__=f"Is `{name}` right?\n\nMore.", Config=depth_study.Config, TITLE=f"Title of {name}: more",
-        CAVEAT="A caveat.", table=lambda rows: table, finding=lambda content: finding,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A page as large and as nasty as they come: (its content, the folder)."""
     root = tmp_path_factory.mktemp("page")
-    wide = text.table(
+    wide = Table(
         [f"a long column {n}" for n in range(20)], [[f"{n}.5 ± 0.{m}" for n in range(20)] for m in range(30)]
     )
-    table = f"{wide}\n\nA note with `code` in it.\n\n{text.table(['name', ''], [[EVIL, ''], ['x' * 300, '']])}"
-    jobs, contents = [], {}
-    for name, protocol in (("wide", "published"), ("wide", "clean"), ("evil", None)):
+    tables = [wide, Table(["name", ""], [[EVIL, ""], ["x" * 300, ""]], title="A title with `code` in it.")]
+    parts = []
+    for name, protocol, status in (
+        ("wide", "published", "passed"),
+        ("wide", "clean", "failed"),
+        ("evil", None, "kept"),
+    ):
         folder = root / (protocol or "none")
-        config = depth_study.Config(results_dir=str(folder), protocol=protocol or "clean")
-        finding = f"It is {EVIL} {'long' * 100} `code`."
-        jobs.append(_keep.Job(name, protocol, study(name, table, finding), config))
         (folder / name).mkdir(parents=True)
         (folder / name / "1.svg").write_text(style.svg(a_figure(1)))
         (folder / name / "3.svg").write_text(
             style.svg(a_figure(3)).replace("</svg>", f"{EVIL.split('<img')[0]}</svg>")
         )
         (folder / name / "p.png").write_bytes(style.png(a_figure(2)))
-        contents[protocol, name] = {
-            "study": name, "config": {"dataset": "digits", "layers": EVIL}, "environment": ENVIRONMENT,
-            "rows": [{}],
+        study = {
+            "environment": ENVIRONMENT, "rows": [],
             "figures": [{"file": f, "caption": f'{EVIL}" [x](y) {f}'} for f in ("1.svg", "3.svg", "p.png")],
         }  # fmt: skip
-    statuses = ("passed", "failed", "kept")
+        parts.append(
+            page.Part(
+                name,
+                protocol,
+                f"Title of {name}: more",
+                f"Is `{name}` right?",
+                "A caveat.",
+                status,
+                "the digits",
+                f"It is {EVIL} {'long' * 100} `code`.",
+                tables,
+                f"python -m experiments.{name} --layers={EVIL}",
+                folder / name,
+                study,
+            )
+        )
+    claims = judged({(None, "gradient_check"): {"config": {"dataset": "digits"}, "rows": []}}, reproduce.CLAIMS)
     content = {
         "config": {"dataset": "digits", "scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT,
-        "rows": [{"status": status} for status in statuses],
-        "claims": _claims.judged({(None, "gradient_check"): {"config": {"dataset": "digits"}, "rows": []}}),
+        "claims": claims,
     }  # fmt: skip
-    page = _page.page(content, jobs, contents)
-    (root / "report.html").write_text(_page.html(page))
-    return page, root
+    tallies = {protocol: tally(claims, protocol) for protocol in ("published", "clean")}
+    shown = page.page(content, parts, summary(claims), tallies, [("jax.grad", f"was {EVIL}")])
+    (root / "report.html").write_text(page.html(shown))
+    return shown, root
 
 
 def test_what_came_from_files_is_escaped(made):
@@ -81,6 +93,7 @@ def test_what_came_from_files_is_escaped(made):
     assert "&lt;script&gt;" in text
     assert set(re.findall(r'(?:src|href)="([^"]{1,5})', text)) == {
         "#clai",
+        "#equa",
         "#rule",
         "#wide",
         "#evil",
@@ -97,17 +110,68 @@ def test_every_study_has_what_it_needs(made):
     assert text.count("<strong>Caveat.</strong> A caveat.") == 2
     assert text.count('class="finding"') == 3
     assert text.count("did not do what was asked") == 1
-    assert f"python -m experiments.wide --results_dir={made[1]}/clean" in text
+    assert "python -m experiments.wide --layers=&lt;script&gt;" in text
     assert "Is <code>wide</code> right?" in text
     assert "1.7 minutes on 2 x86_64 cores, commit abcdef0123 with changes" in text
-    for claim in CLAIMS:
+    for claim in reproduce.CLAIMS:
         assert f'id="claim-{claim.id}"' in text
+    for number in range(1, 14):
+        assert f'id="eq{number}"' in text
+    assert text.count("<math ") == 13
+    assert text.count("<strong>Slip.</strong>") == 5
+
+
+def written(parts, rows=()):
+    """The HTML and the Markdown of a page of these parts, and of gradient checks with these rows."""
+    content = {"config": {"scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT, "claims": []}
+    parts = [part if part.name == "wide" else replace(part, name="gradient_check") for part in parts]
+    parts = [replace(part, content={**part.content, "rows": list(rows), "figures": []}) for part in parts]
+    shown = page.page(content, parts, "No claim was judged.", {})
+    return page.html(shown), page.markdown(shown, Path("."))
+
+
+def test_without_the_gradient_check_the_page_says_so(made):
+    for text in written([part for part in parts_of(made) if part.name == "wide"]):
+        assert "gradient check was not run" in text
+        assert "python -m experiments.gradient_check" in text
+        assert text.count(question2.NOT_CHECKED) == 13
+        assert "✓ pass" not in text
+
+
+def test_each_equation_has_its_check(made):
+    rows = [
+        {
+            "leaf": f"eq{n}",
+            "dtype": "float64",
+            "relative_error": n * 1e-16,
+            "verdict": "FAIL" if n == 3 else "PASS",
+        }
+        for n in range(1, 14)
+    ]
+    for text in written(parts_of(made), rows):
+        assert "gradient check was not run" not in text
+        assert "error 3e-16 in float64: fail" in text
+        assert text.count("in float64: pass") == 12
+
+
+def test_a_correction_of_families_is_told_where_there_is_one(made):
+    (part, *_) = parts_of(made)
+    plain, _ = written([part])
+    assert "Holm" not in plain
+    for listed in ([{"p": 0.01}], [{"p": 0.01, "p_holm": None}]):
+        assert "Holm" not in written([replace(part, content={**part.content, "comparisons": listed})])[0]
+    corrected = replace(part, content={**part.content, "comparisons": [{"p": 0.01, "p_holm": 0.03}]})
+    assert all(text.count("Holm's method") + text.count("Holm&#39;s method") == 1 for text in written([corrected]))
+
+
+def parts_of(made):
+    return [shown["part"] for study in made[0]["studies"] for shown in study["parts"]]
 
 
 def test_markdown_has_the_same(made):
-    text = _page_markdown.markdown(made[0], made[1])
+    text = page.markdown(made[0], made[1])
     assert "](<clean/wide/1.svg>)" in text
-    for claim in CLAIMS:
+    for claim in reproduce.CLAIMS:
         assert f"| {claim.claim}" in text
     assert text.count("Caveat: A caveat.") == 2
     assert "long column 19" in text
@@ -125,25 +189,17 @@ def test_in_a_browser(width, scheme, made, chromium):
 
 @browser.needed
 def test_the_browser_check_can_fail(tmp_path, chromium):
-    page = tmp_path / "page.html"
-    page.write_text(
+    file = tmp_path / "page.html"
+    file.write_text(
         '<!doctype html><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         '<img alt="x" src="data:image/png;base64,AAAA"><div style="width: 2000px">x</div>'
         '<script>console.log("told")</script>'
     )
-    shown = chromium.show(page, 390, "light")
+    shown = chromium.show(file, 390, "light")
     assert shown["images"] == [[True, 0]]
     assert shown["scroll"] > shown["inner"]
     assert any("2000px" in element for element in shown["wide"])
     assert len(shown["console"]) == 1
-
-
-def test_blocks():
-    table = text.table(["a", "b", "gone", "-"], [["1.5 ± 0.2", "x | y", "", "-"], ["-", "z", "", "-"]])
-    first, second, third = _page.blocks(f"above\n{table}\n\n  below\n")
-    assert (first, third) == ({"text": "above"}, {"text": "below"})
-    assert second["header"] == ["a", "b"]
-    assert second["numeric"] == [True, False]
 
 
 def test_a_slim_figure_says_the_same():
@@ -151,21 +207,21 @@ def test_a_slim_figure_says_the_same():
     axes.set_title("0.123456789 of it")
     axes.plot([0.111111, 0.222222, 0.333333], [1, 4, 9], marker="o")
     whole = style.svg(figure).encode()
-    slim = _page_figures.slim(whole)
+    slim = page.slim(whole)
     assert len(slim) < 0.7 * len(whole)
     texts, fewer = (
         ["".join(e.itertext()) for e in ElementTree.fromstring(text).iter(f"{SVG}text")] for text in (whole, slim)
     )
     assert texts == fewer
     assert "0.123456789 of it" in texts
-    assert _page_figures.width(slim) == _page_figures.width(whole) == 614  # 6.4 inches of 96 pixels
-    assert _page_figures.width(style.png(figure)) == 704  # of 110
+    assert page.width(slim) == page.width(whole) == 614  # 6.4 inches of 96 pixels
+    assert page.width(style.png(figure)) == 704  # of 110
 
 
 def test_commands_leave_defaults_out():
     config = depth_study.Config(dataset="cifar10", protocol="published", seeds=5, learning_rate=0.1)
     content = {**{k: v for k, v in vars(config).items() if k != "results_dir"}, "distributed": True}
-    assert _page.command("depth_study", depth_study.Config, content, "results/published") == (
+    assert page.command("depth_study", depth_study.Config, content, "results/published") == (
         "python -m experiments.depth_study --dataset=cifar10 --results_dir=results/published --seeds=5 "
         "--protocol=published --distributed --learning_rate=0.1"
     )
@@ -173,11 +229,11 @@ def test_commands_leave_defaults_out():
 
 def test_the_mirror_is_told_by_its_fingerprint(real):
     dataset = load("cifar10", **real)
-    assert _rows.dataset_name(of_cifar10(dataset.fingerprint)) == "CIFAR-10 (JPEG mirror)"
+    assert dataset_name(of_cifar10(dataset.fingerprint)) == "CIFAR-10 (JPEG mirror)"
 
 
 def test_other_copies_are_not_the_mirror():
-    assert _rows.dataset_name(of_cifar10("0" * 64)) == "CIFAR-10"
+    assert dataset_name(of_cifar10("0" * 64)) == "CIFAR-10"
 
 
 def of_cifar10(fingerprint):

@@ -14,11 +14,15 @@ from typing import Any
 
 import pytest
 
-from experiments import _claims, _common, _readme, depth_study, reproduce
+from experiments import depth_study, reproduce
+from experiments.reproduce import CLAIMS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
 from mlp_jax.studies import results
+from mlp_jax.studies.origin import differing
+from mlp_jax.studies.verdicts import judged
 from mlp_jax.training.recipes import RECIPES
+from tests import readme
 from tests.committed import alike
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,7 +74,7 @@ def test_the_checkers_own_command_says_the_same_and_writes_nothing(tmp_path):
 
 
 def test_the_tables_come_from_the_committed_results():
-    assert alike(_readme.updated(README), README), "run: python -m experiments._readme"
+    assert alike(readme.updated(README), README), "run: python -m tests.readme"
 
 
 def test_every_fault_of_the_soak_was_survived():
@@ -86,23 +90,23 @@ def test_every_fault_of_the_soak_was_survived():
 
 
 def test_the_committed_results_hold_their_figures():
-    published, clean = _readme.depth_studies()
-    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in _readme.of_table_1(published))
+    published, clean = readme.depth_studies()
+    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in readme.of_table_1(published))
     assert max(row["test_accuracy"]["mean"] for row in clean["rows"]) >= 0.51
     for content in (published, clean):
-        assert [row["layers"] for row in _readme.of_table_1(content)] == sorted(depth_study.REPORT)
+        assert [row["layers"] for row in readme.of_table_1(content)] == sorted(depth_study.REPORT)
         assert all(row["test_accuracy"]["n"] >= 3 for row in content["rows"])
 
 
 def test_the_committed_page_is_of_the_committed_results():
-    main = _readme.results.read_json(_readme.RESULTS / "reproduce" / "results.json")
-    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(_readme.RESULTS))))
-    files = {(job.protocol, job.name): _readme.results.read_json(job.folder / "results.json") for job in jobs}
-    assert alike(json.loads(json.dumps(_claims.judged(files))), main["claims"])
-    page = (_readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
+    main = readme.results.read_json(readme.RESULTS / "reproduce" / "results.json")
+    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(readme.RESULTS))))
+    files = {(job.protocol, job.name): readme.results.read_json(job.folder / "results.json") for job in jobs}
+    assert alike(json.loads(json.dumps(judged(files, CLAIMS))), main["claims"])
+    page = (readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
     for job in jobs:
         content = files[job.protocol, job.name]
-        assert _common.changed(content["config"], job.config) == ""
+        assert differing(content["config"], job.config) == ""
         assert content["environment"]["dirty"] is False
         finding = job.module.finding(content)
         assert any(alike(finding, line) for line in page.splitlines() if line[:30] == finding[:30])
@@ -114,19 +118,19 @@ def test_the_committed_page_is_of_the_committed_results():
 def test_a_table_takes_no_file_of_the_other_protocol_or_of_other_data(monkeypatch, tmp_path):
     for folder in ("published", "."):
         (tmp_path / folder / "depth_study").mkdir(parents=True)
-        shutil.copy(_readme.RESULTS / folder / "depth_study" / "results.json", tmp_path / folder / "depth_study")
-    monkeypatch.setattr(_readme, "RESULTS", tmp_path)
-    assert len(_readme.depth_studies()) == 2
+        shutil.copy(readme.RESULTS / folder / "depth_study" / "results.json", tmp_path / folder / "depth_study")
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    assert len(readme.depth_studies()) == 2
     mine, other = (tmp_path / folder / "depth_study" / "results.json" for folder in (".", "published"))
     text = mine.read_text()
     mine.write_text(other.read_text())
     with pytest.raises(UserError, match="protocol 'published' where 'clean' belongs"):
-        _readme.depth_studies()
+        readme.depth_studies()
     content = unsealed(json.loads(text))
     content["environment"]["data_fingerprint"] = "0" * 64
     mine.write_text(json.dumps(sealed(content)))
     with pytest.raises(UserError, match=f"data_fingerprint '{'0' * 64}'"):
-        _readme.depth_studies()
+        readme.depth_studies()
 
 
 def test_the_commands_name_what_exists():
@@ -154,7 +158,7 @@ def test_the_repository_keeps_its_shape():
 def test_the_committed_recipes_reach_what_is_said_of_them():
     floors = {"report": 0.58, "augmented": 0.64, "long": 0.67}
     most = {"report": 15, "augmented": 30, "long": 100}  # minutes
-    for name, content in _readme.recipe_runs().items():
+    for name, content in readme.recipe_runs().items():
         (row,), expected = content["rows"], RECIPES[name].expected
         assert content["environment"]["dirty"] is False
         assert expected is not None
@@ -167,7 +171,7 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
         assert seconds == pytest.approx(expected.seconds, abs=3)
         assert seconds <= 60 * most.get(name, 30)
         assert row["test_accuracy"]["mean"] >= floors.get(name, 0.54)
-    for name, content in _readme.speedruns().items():
+    for name, content in readme.speedruns().items():
         assert content["environment"]["dirty"] is False
         anew, cached = content["rows"]
         expected, goal = RECIPES[name].expected, RECIPES[name].target
@@ -184,14 +188,14 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
 
 def test_the_committed_benchmark_holds_what_the_notes_say():
     rows: dict[str, dict[str, Any]] = {}
-    for name in _readme.RACES:
-        content = _readme.results.read_json(_readme.RESULTS / name / "results.json")
+    for name in readme.RACES:
+        content = readme.results.read_json(readme.RESULTS / name / "results.json")
         assert content["environment"]["dirty"] is False
         assert content["config"]["repeats"] >= 5
         rows |= {row["workload"]: row for row in content["rows"] if row["contender"] == "manual"}
     for load in ("default", "best", "deep", "normalized"):
         assert rows[load]["faster_than"]["numpy"]["median"] >= 1.1
         assert rows[load]["faster_than"]["torch"]["median"] >= 1.2
-    for load in _readme.WORKLOADS:
+    for load in readme.WORKLOADS:
         assert 1 / rows[load]["faster_than"]["autodiff"]["median"] <= 1.02
     assert rows["population-32"]["fraction_of_peak"] >= 0.55

@@ -13,13 +13,15 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments import _differ, ablation, best_model, speedrun
+from experiments import ablation, best_model, speedrun
 from mlp_jax import data
 from mlp_jax.benchmark import timed_run
 from mlp_jax.data import pixels
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
+from mlp_jax.studies import differences
+from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training import population, saved_model
 from mlp_jax.training import step as train
 from mlp_jax.training.evaluate import evaluate
@@ -41,7 +43,7 @@ def normalized(validation=200):
 def test_the_names_that_were_asked_for_and_what_sets_them_apart():
     assert {"report", "plain", "augmented", "bottleneck", "speedrun"} <= RECIPES.keys()
     report = RECIPES["report"].model
-    best = best_model.network(best_model.Config())
+    best = best_model.network(best_model.Config(), Shape())
     same = ("hidden", "activation", "negative_slope", "batch_norm", "dropout", "block", "layer_norm", "precision")
     assert all(getattr(report, name) == getattr(best, name) for name in same)
     assert RECIPES["plain"].training.augmentation is None
@@ -56,7 +58,7 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_fits_every_data_set(name):
     for dataset in (synthetic(), data.digits()):
-        model, training = fitted(RECIPES[name], dataset, 100)
+        model, training = fitted(RECIPES[name], *shape_of(dataset, 100))
         assert model.inputs == np.prod(dataset.train_images.shape[1:])
         assert training.batch_size <= 100
         if training.augmentation is not None:
@@ -67,7 +69,7 @@ def test_a_recipe_fits_every_data_set(name):
 @pytest.fixture(scope="module")
 def recipe_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    assert best_model.run(best_model.Config(**SMALL, recipe="speedrun", seeds=1, results_dir=str(folder)))
+    assert best_model.STUDY.run(best_model.Config(**SMALL, recipe="speedrun", seeds=1, results_dir=str(folder)))
     return folder
 
 
@@ -75,7 +77,7 @@ def test_best_model_trains_the_recipe(recipe_run):
     (row,) = written(recipe_run, "best_model")["rows"]
     dataset, splits = normalized()
     recipe = RECIPES["speedrun"].with_options("manual", 2)
-    model, training = fitted(recipe, dataset, len(splits.train.y))
+    model, training = fitted(recipe, *shape_of(dataset, len(splits.train.y)))
     assert training.augmentation is not None
     result = population.train(jax.random.key(0), splits, model, training)
     accuracy = evaluate(*train.network(result.state), splits.test, model).accuracy
@@ -84,7 +86,7 @@ def test_best_model_trains_the_recipe(recipe_run):
     assert row["test_accuracy_over_views"]["values"] == [views]
     assert (row["name"], row["network"]["layer_norm"]) == ("speedrun", model.layer_norm)
     assert row["recipe"]["augmentation"]["crop"] == training.augmentation.crop
-    assert "6 views" in best_model.table([row])
+    assert "6 views" in str(best_model.table([row]))
     assert "the recipe speedrun reaches" in best_model.finding(written(recipe_run, "best_model"))
 
 
@@ -115,7 +117,7 @@ def ablated(tmp_path_factory):
     config = ablation.Config(
         **SMALL, seeds=2, recipe="speedrun", variations="no_flips,mixup_0.2", results_dir=str(folder)
     )
-    assert ablation.run(config)
+    assert ablation.STUDY.run(config)
     return folder / "ablation", written(folder, "ablation")
 
 
@@ -134,7 +136,7 @@ def test_an_ablation_compares_seed_by_seed_and_sees_no_test_image(ablated):
     assert [row["recipe"]["augmentation"]["mixup"] for row in content["rows"]] == [0, 0, 0.2]
     figure = (folder / "differences.svg").read_text()
     assert all(word in figure for word in ("no_flips", "mixup_0.2", "difference in validation accuracy, points"))
-    table = ablation.table(content["rows"])
+    table = str(ablation.table(content["rows"]))
     assert all(row["variation"] in table for row in content["rows"])
     assert "Of 2 changes" in ablation.finding(content)
 
@@ -173,7 +175,7 @@ def test_a_speedrun_times_whole_processes(timed):
         assert (row["seeds"], row["status"], row["reached"]) == ([3], "finished", True)
     assert "from process start" in speedrun.finding(content)
     assert "is reached" in speedrun.finding(content)
-    assert all(part in speedrun.table(content["rows"]) for part in timed_run.PARTS)
+    assert all(part in str(speedrun.table(content["rows"])) for part in timed_run.PARTS)
 
 
 def test_the_clock_of_the_imports_starts_before_jax_is_imported():
@@ -189,16 +191,16 @@ def test_two_equal_speedruns_are_told_as_the_same_bits(timed, tmp_path):
         for measured in (row["seconds_from_process_start"], *row["seconds_of"].values()):
             measured |= {"mean": 2 * measured["mean"], "values": [2 * value for value in measured["values"]]}
     assert later != content
-    assert not _differ.all_differences(content, later)
+    assert not differences.all_differences(content, later)
     later["rows"][1]["parameters"] = ["f" * 64]
-    assert [found.quantity for found in _differ.all_differences(content, later)] == ["parameters"]
+    assert [found.quantity for found in differences.all_differences(content, later)] == ["parameters"]
 
 
 def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_train(timed):
     """The same parameters as the library gives, from the same seed, on all 1,000 training images."""
     content, _ = timed
     dataset = synthetic()
-    model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), dataset, len(dataset.train_labels))
+    model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), *shape_of(dataset))
     scaling = pixels.scaling(dataset.train_images, "standardize")
     every = data.Split(pixels.rows(dataset.train_images, scaling), dataset.train_labels)
     test = data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels)

@@ -4,37 +4,29 @@ import html
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from experiments import (
-    _common,
-    _keep,
-    _mutants,
-    _own_gradients,
-    _study,
-    ablation,
-    depth_study,
-    gradient_check,
-    reproduce,
-)
-from experiments._common import option
-from experiments._study import Figure
-from mlp_jax import text
+from experiments import ablation, depth_study, gradient_check, reproduce
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
-from mlp_jax.studies import results
+from mlp_jax.gradcheck import seeded_mistakes
+from mlp_jax.studies import options, own_gradients, results
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.keep import kept
+from mlp_jax.studies.options import option
+from mlp_jax.studies.study import Study
+from mlp_jax.studies.tables import Table
 from tests import browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class FakeConfig(_common.Common):
+class FakeConfig(options.Common):
     knob: int = option(1, "what it writes")
 
 
@@ -42,7 +34,7 @@ def fake(name, ran, passes=True):
     """A study that writes its knob, and notes that it ran."""
 
     def run(config):
-        study = _study.Study(name, config)
+        study = ResultsFolder(name, config)
         study.use(config.load())
         ran.append((name, config.protocol, len(study.rows)))
         study.add({"knob": config.knob, "protocol": config.protocol})
@@ -50,11 +42,11 @@ def fake(name, ran, passes=True):
         return passes
 
     def table(rows):
-        return text.table(["knob"], [[str(row["knob"])] for row in rows])
+        return Table(["knob"], [[str(row["knob"])] for row in rows])
 
-    return SimpleNamespace(
-        __doc__="A question?\n\nMore.", Config=FakeConfig, run=run, table=table, TITLE=f"Title of {name}",
-        CAVEAT="A caveat.", finding=lambda content: f"The knob is {content['rows'][0]['knob']}.",
+    return Study(
+        name, f"Title of {name}", "A caveat.", "A question?\n\nMore.", FakeConfig, table,
+        lambda content: f"The knob is {content['rows'][0]['knob']}.", lambda content: {}, job=run,
     )  # fmt: skip
 
 
@@ -98,7 +90,7 @@ def test_both_protocols_run_once_and_are_kept(ran, tmp_path, capsys):
 
 def test_what_is_kept_needs_no_data(ran, tmp_path, monkeypatch):
     assert start(tmp_path)
-    monkeypatch.setattr(_common, "_dataset", lambda *a: pytest.fail("loaded"))
+    monkeypatch.setattr(options, "_dataset", lambda *a: pytest.fail("loaded"))
     assert start(tmp_path)
 
 
@@ -220,7 +212,7 @@ def interrupted(folder, **options):
     """Leaves the first study as an interruption after its first row does."""
     job = next(reproduce.jobs(reproduce.Config(
         dataset="synthetic", results_dir=str(folder), protocol="clean", **options)))  # fmt: skip
-    study = _study.Study(job.name, job.config)
+    study = ResultsFolder(job.name, job.config)
     study.use(job.config.load())
     study.add({"knob": 1, "protocol": "clean"})
 
@@ -243,7 +235,7 @@ def test_an_interrupted_job_goes_on_without_a_word(ran, tmp_path, monkeypatch, c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(reproduce.STUDIES, "second", SimpleNamespace(Config=FakeConfig, run=stop))
+        patch.setitem(reproduce.STUDIES, "second", replace(fake("second", ran), job=stop))
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path, protocol="clean")
     assert start(tmp_path, protocol="clean")
@@ -274,18 +266,13 @@ def test_a_failed_study_fails_the_job_also_when_it_is_kept(ran, tmp_path, monkey
 @pytest.mark.parametrize("scale", reproduce.SCALES)
 def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     config = reproduce.Config(dataset=dataset, scale=scale)
-    listed = {name.split("/")[0] for name in config.options}
-    assert listed <= {"*", *reproduce.STUDIES}
-    for name, options in config.options.items():
-        if name != "*":
-            fields = reproduce.STUDIES[name.split("/")[0]].Config.__dataclass_fields__
-            assert options.keys() <= fields.keys()
+    for study in reproduce.STUDIES.values():
+        for values in study.scales.values():
+            assert values.keys() <= study.options.__dataclass_fields__.keys()
     for job in reproduce.jobs(config):
-        names = ("*", job.name, f"{job.name}/{job.protocol}")
-        assert job.config.seeds == [o["seeds"] for n in names if "seeds" in (o := config.options.get(n, {}))][-1]
-        check = getattr(job.module, "check", None)
-        if check is not None:
-            check(job.config)
+        given = job.study.at(scale, dataset, job.protocol or "clean")
+        assert job.config.seeds == given.get("seeds", config.seeds)
+        job.study.check(job.config)
     for seeds in (7, config.seeds):  # also where it is what the scale has for most studies
         mine = reproduce.Config(dataset=dataset, scale=scale, seeds=seeds)
         assert {job.config.seeds for job in reproduce.jobs(mine)} == {seeds}
@@ -295,7 +282,7 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     ("options", "message"),
     [
         ({"studies": "dept_study"}, "unknown study 'dept_study': choose one of .* Did you mean 'depth_study'?"),
-        ({"studies": ""}, "unknown study ''"),
+        ({"studies": ""}, "--studies is empty"),
         ({"scale": "big"}, "unknown scale 'big': choose one of smoke, standard, full"),
         ({"protocol": "neither"}, "unknown protocol 'neither': choose one of both, published, clean"),
         ({"seeds": 0}, "seeds must be a whole number of at least 1"),
@@ -325,10 +312,10 @@ REAL = {
 def real(tmp_path_factory):
     """The folder of three true studies, few of whose gradients are checked."""
     folder = tmp_path_factory.mktemp("real")
-    few = dict(list(_own_gradients.architectures(192, 10).items())[:1])
+    few = dict(list(own_gradients.architectures(192, 10).items())[:1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_own_gradients, "architectures", lambda inputs, classes: few)
-        patch.setattr(_mutants, "SEEDS", _mutants.SEEDS[:1])
+        patch.setattr(own_gradients, "architectures", lambda inputs, classes: few)
+        patch.setattr(seeded_mistakes, "SEEDS", seeded_mistakes.SEEDS[:1])
         assert start(folder, **REAL)
     return folder
 
@@ -355,7 +342,7 @@ def test_real_studies(real):
     assert claims["deeper-3"]["clean"]["n"] == 1
     assert claims["deeper-3"]["published"]["verdict"] == "not run"
     jobs = reproduce.jobs(reproduce.Config(dataset="synthetic", results_dir=str(real), **REAL))
-    assert all(_keep.kept(job) is not None for job in jobs)
+    assert all(kept(job) is not None for job in jobs)
 
 
 def test_what_the_gradient_check_finds():

@@ -3,10 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments import _compare, _norms, _rows, depth_study, grid_search, init_study
+from experiments import depth_study, grid_search, init_study
 from mlp_jax.data.digits import synthetic
-from mlp_jax.studies import results
+from mlp_jax.studies import results, two_sources
+from mlp_jax.studies.norms import summary
 from mlp_jax.studies.plots import style
+from mlp_jax.studies.rows import edge_notes, epoch_means
 from mlp_jax.training.history import History
 
 
@@ -17,7 +19,7 @@ def row(best, *tried):
 
 def test_a_best_rate_at_the_edge_is_noted():
     def notes(*rows):
-        return _rows.edge_notes(rows, lambda row: row["name"])
+        return edge_notes(rows, lambda row: row["name"])
 
     inside = row(0.2, (0.1, 0.5), (0.2, 0.6), (0.4, 0.5))
     low, high = row(0.1, (0.1, 0.7), (0.2, 0.6), (0.4, 0.5)), row(0.4, (0.1, 0.1), (0.2, 0.2), (0.4, 0.3))
@@ -32,8 +34,8 @@ def test_a_best_rate_at_the_edge_is_noted():
 
 def test_every_row_tells_its_data_and_protocol(tmp_path):
     common = {"dataset": "synthetic", "seeds": 1, "layers": "1", "epochs": 1, "results_dir": str(tmp_path)}
-    depth_study.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
-    init_study.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
+    depth_study.STUDY.run(depth_study.Config(**common, learning_rate=0.1, protocol="published"))
+    init_study.STUDY.run(init_study.Config(**common, inits="he", optimizers="sgd", protocol="published"))
     ours = synthetic().fingerprint
     for study in ("depth_study", "init_study"):
         content = results.read_json(tmp_path / study / "results.json")
@@ -49,11 +51,11 @@ def history(*losses):
 
 
 def test_epoch_means_are_of_finite_numbers_and_finite():
-    assert _rows.epoch_means(history(1, 2, 3), 3)["loss"] == [2.0]
-    assert _rows.epoch_means(history(3e38, 3e38), 2)["loss"] == [pytest.approx(3e38)]  # their sum is no float32
+    assert epoch_means(history(1, 2, 3), 3)["loss"] == [2.0]
+    assert epoch_means(history(3e38, 3e38), 2)["loss"] == [pytest.approx(3e38)]  # their sum is no float32
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match="not finite"):
-            _rows.epoch_means(history(1, value), 2)
+            epoch_means(history(1, value), 2)
         with pytest.raises(ValueError, match="not finite"):
             grid_search._figure_1(history(1, value).history, 2)
 
@@ -64,11 +66,11 @@ def test_figures_and_norms_of_finite_numbers_only():
         style.band(axes, [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0, "loss")
     run = SimpleNamespace(observed=((np.ones(2), np.array([1, np.inf])),) * 2)
     with pytest.raises(ValueError, match="not finite"):
-        _norms.summary([run])  # type: ignore[list-item]
+        summary([run])  # type: ignore[list-item]
 
 
 def test_times_of_the_comparison_are_finite(monkeypatch):
     times = {"manual": np.array([1.0, 2.0]), "autodiff": np.array([1.0, np.nan])}
-    monkeypatch.setattr(_compare, "_seconds_per_step", lambda case: times)
+    monkeypatch.setattr(two_sources, "_seconds_per_step", lambda case: times)
     with pytest.raises(ValueError, match="not finite"):
-        _compare._step_row(SimpleNamespace(recipes={}), {})
+        two_sources._step_row(SimpleNamespace(recipes={}), {})

@@ -3,28 +3,28 @@
 import numpy as np
 import pytest
 
-from experiments import _shapes
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.nn.config import MLPConfig
+from tests import shapes
 
 FOUND = dict(
-    zip(_shapes.MISTAKES, ("mask_without_bias", "bias_mean", "l2_ignored", "batch_mean_missing"), strict=True)
+    zip(shapes.MISTAKES, ("mask_without_bias", "bias_mean", "l2_ignored", "batch_mean_missing"), strict=True)
 )
 
 
-@pytest.mark.parametrize("shape", _shapes.sources())
+@pytest.mark.parametrize("shape", shapes.sources())
 def test_a_gradient_of_this_shape(shape):
     """It is taken as it is: right, and the same with each of the mistakes wrong by that mistake's code."""
-    source = _shapes.sources()[shape]
-    report = check_gradients(_shapes.defined(source))
+    source = shapes.sources()[shape]
+    report = check_gradients(shapes.defined(source))
     assert report.passed, str(report)
     for mistake, code in FOUND.items():
-        changed = source.replace(*_shapes.MISTAKES[mistake])
+        changed = source.replace(*shapes.MISTAKES[mistake])
         assert changed != source
         if shape == "no lambda" and code == "l2_ignored":
             continue  # nothing is forgotten where there is no lambda
-        report = check_gradients(_shapes.defined(changed))
+        report = check_gradients(shapes.defined(changed))
         assert (report.passed, report.codes) == (False, [code]), str(report)
 
 
@@ -86,6 +86,6 @@ def test_a_class_whose_seed_fixes_its_dropout():
     assert check_gradients(MaskForgotten, config).codes == ["dropout_mask_missing"]
 
 
-@pytest.mark.parametrize("what", _shapes.REFUSED)
+@pytest.mark.parametrize("what", shapes.REFUSED)
 def test_what_cannot_be_checked_is_refused_with_what_to_write(what):
-    assert "grads" in _shapes.refused(_shapes.REFUSED[what])
+    assert "grads" in shapes.refused(shapes.REFUSED[what])

@@ -20,7 +20,7 @@ def undisturbed(server, tmp_path_factory):
     return folder
 
 
-def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path):
+def test_killedsignalsped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path):
     """SIGKILL, then SIGTERM on one device, then SIGINT in the second row; a second process is told to wait."""
     process = studies.start(server, tmp_path)
     studies.wait_for(process, lambda: studies.newest(tmp_path) > 3)
@@ -49,8 +49,7 @@ def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturb
 
     assert studies.finish(server, tmp_path, "--resume") == (0, "")
     assert studies.outcome(tmp_path) == studies.outcome(undisturbed)
-    assert studies.records(tmp_path) == studies.records(undisturbed)
-    assert sorted(os.listdir(tmp_path / "depth_study")) == [".lock", "accuracy.svg", "results.json", "runs.jsonl"]
+    assert sorted(os.listdir(tmp_path / "depth_study")) == [".lock", "accuracy.svg", "results.json"]
 
 
 def contents(folder):
@@ -67,7 +66,6 @@ def test_an_interrupted_study_under_other_options(server, tmp_path):
     rows = tmp_path / "depth_study" / "partial.json"
     studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > 2 * studies.EPOCHS + 3)
     studies.stop(process, signal.SIGKILL)
-    assert len(studies.records(tmp_path)) >= 3  # the runs of the first row, as they ended
     before = contents(tmp_path)
     status, told = studies.finish(server, tmp_path, "--resume", f"--epochs={studies.EPOCHS - 1}", "--l2=0.5")
     assert status == 2
@@ -138,15 +136,15 @@ def test_a_disk_that_takes_no_results(server, tmp_path):
 
 LOST = """
 import gc, signal
-from experiments import _stop
-_stop.listen()
+from mlp_jax.studies import signals
+signals.listen()
 gc.callbacks.append(lambda phase, info: signal.raise_signal(signal.SIGTERM) if phase == "start" else None)
 gc.collect()  # Python prints that it ignores the exception, and goes on
 gc.callbacks.clear()
 try:
-    with _stop.between_epochs_only():
+    with signals.between_epochs_only():
         print("it goes on")
-except _stop.Stopped as stopped:
+except signals.Stopped as stopped:
     raise SystemExit(stopped.status)
 """
 

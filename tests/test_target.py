@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import _compare, gradient_check
-from experiments._mutants import CLASS, FUNCTION
+from experiments import gradient_check
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
+from mlp_jax.studies import two_sources
 from tests.test_experiments import start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +21,7 @@ def check(tmp_path, source, name="TwoLayerNet", **options):
     """(passed, results.json) of the check of a source text."""
     (tmp_path / "net.py").write_text(source)
     config = gradient_check.Config(target=f"{tmp_path}/net.py:{name}", results_dir=str(tmp_path / "r"), **options)
-    passed = gradient_check.run(config)
+    passed = gradient_check.STUDY.run(config)
     return passed, json.loads((tmp_path / "r" / "gradient_check" / "results.json").read_text())
 
 
@@ -153,11 +154,11 @@ def test_an_earlier_result_survives_a_target_that_cannot_be_used(tmp_path):
 
 
 def test_compare(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_compare, "REPEATS", 2)
+    monkeypatch.setattr(two_sources, "REPEATS", 2)
     config = gradient_check.Config(
         dataset="synthetic", compare="manual,autodiff", hidden="8", seeds=1, results_dir=str(tmp_path)
     )
-    assert gradient_check.run(config)
+    assert gradient_check.STUDY.run(config)
     rows = json.loads((tmp_path / "gradient_check" / "results.json").read_text())["rows"]
     assert {row["kind"] for row in rows} == {"leaf", "training", "step"}
     assert "flops" in capsys.readouterr().out
@@ -192,7 +193,7 @@ def test_a_file_is_imported_as_from_its_own_folder(door, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     config = gradient_check.Config(target=f"{tmp_path}/{place}:TwoLayerNet", results_dir=str(tmp_path / "r"))
-    assert gradient_check.run(config)
+    assert gradient_check.STUDY.run(config)
 
 
 def test_a_missing_module_is_named(tmp_path, capsys):
@@ -212,7 +213,7 @@ def test_a_notebook_is_what_it_defines(tmp_path):
     cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
     (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
     config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:TwoLayerNet", results_dir=str(tmp_path / "r"))
-    assert gradient_check.run(config)
+    assert gradient_check.STUDY.run(config)
 
 
 @pytest.mark.parametrize(

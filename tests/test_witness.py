@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from experiments import gradient_check
-from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import derivation, witness
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.gradcheck.comparison import random_params
 from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
+from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.gradcheck.witness import check_witness
 from mlp_jax.nn.config import MLPConfig
 
@@ -144,7 +144,7 @@ def test_nobody_is_judged_by_a_broken_witness(first_time, monkeypatch):
     folder = str(first_time / "results")
     for options in ({"target": f"{first_time}/net.py:TwoLayerNet"}, {}, {"compare": "autodiff,manual"}):
         with pytest.raises(UserError, match="no gradient can be judged by it"):
-            gradient_check.run(gradient_check.Config(results_dir=folder, **options))
+            gradient_check.STUDY.run(gradient_check.Config(results_dir=folder, **options))
     assert not Path(folder).exists()
 
 
@@ -171,7 +171,7 @@ def test_the_commands_refuse_with_one_line_and_status_2(command, first_time):
 def test_results_say_what_was_checked(tmp_path):
     (tmp_path / "net.py").write_text(CLASS)
     config = gradient_check.Config(target=f"{tmp_path}/net.py:TwoLayerNet", results_dir=str(tmp_path))
-    assert gradient_check.run(config)
+    assert gradient_check.STUDY.run(config)
     content = json.loads((tmp_path / "gradient_check" / "results.json").read_text())
     assert content["witness"]["jaxlib"] == jaxlib.__version__
     assert f"jaxlib {jaxlib.__version__}" in gradient_check.witness_told(content["witness"])

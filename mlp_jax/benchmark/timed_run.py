@@ -95,7 +95,8 @@ def run(job: Job, begun: float) -> dict[str, Any]:
 
     dataset = data.load(job.dataset, data_dir=job.data_dir, archive=job.archive)
     recipe = RECIPES[job.recipe].with_options(job.gradient, job.epochs)
-    model, training = fitted(recipe, dataset, len(dataset.train_labels))
+    image, classes, examples = dataset.train_images.shape[1:], len(dataset.classes), len(dataset.train_labels)
+    model, training = fitted(recipe, image, classes, examples)
     scaling = data.scaling(dataset.train_images, "standardize")
     images = on_device(data.Split(data.rows(dataset.train_images, scaling), dataset.train_labels), model)
     jax.block_until_ready(images.x)

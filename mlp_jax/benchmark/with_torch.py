@@ -11,6 +11,7 @@ from mlp_jax.benchmark.start import NORM, Cannot, Net, Sequential, Start
 
 VERSION = f"torch {torch.__version__}"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+SHAPES = 100  # that a workload may have; torch.compile takes more than 8 for a mistake
 torch.backends.cuda.matmul.allow_tf32 = False  # float32 products, as everyone else's
 
 
@@ -33,8 +34,9 @@ class Network:
         self.module = torch.nn.Sequential(*_layers(net)).to(DEVICE)
         self.weights = [layer.weight for layer in self.module if isinstance(layer, torch.nn.Linear)]
         self.optimizer = self._optimizer(net)
-        # forward and backward as one program each
-        self.loss = torch.compile(self._loss, fullgraph=True, dynamic=False) if compiled else self._loss
+        self.loss = self._loss
+        if compiled:  # forward and backward as one program each, for every shape of a workload
+            self.loss = torch.compile(self._loss, fullgraph=True, dynamic=False, recompile_limit=SHAPES)
 
     def _optimizer(self, net: Net) -> torch.optim.Optimizer:
         ids = {id(w) for w in self.weights}

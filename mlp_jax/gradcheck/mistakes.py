@@ -19,7 +19,7 @@ class Row(NamedTuple):
     does, says, mend: what the code does, what the equation says, how to mend it. instead: by place, the function
     of `deviations` that yields what is computed there instead; a mistake without any is told from the size of a
     leaf's parts (`fits`), or from how the candidate behaves. example: a line of a right gradient, and that line
-    with the mistake in it (`experiments._mutants`). remark: it is no failure. cost: what the search pays for it:
+    with the mistake in it (`seeded_mistakes`). remark: it is no failure. cost: what the search pays for it:
     more where a number of the candidate's own has to be assumed. late: tried only if nothing else explains.
     layer: `says` and `mend` of a single layer, or of any function, where no equation of the report's says them.
     """

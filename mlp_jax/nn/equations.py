@@ -5,8 +5,14 @@ Rows are examples: a1 (N, D), w1 (D, H), b1 (H,), a2 and z2 (N, H), w2 (H, C), b
 delta is the one-hot label (N, C). J = -(1/N) sum_i log psi(z3_i)[y_i] and J~ = J + lambda (||w1||^2 + ||w2||^2)
 with squared Frobenius norms, no 1/2, and biases not penalised; `l2` is lambda.
 
+Above each function stands its equation in LaTeX and, where the report prints a slip, what the slip is;
+`EQUATIONS` has them all. Each function is one expression, so that it can be read beside its equation.
+
 `gradients.py` has the same mathematics for every network; here nothing is shared, shortened or made stable.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +22,40 @@ from jaxtyping import Float, Integer
 from mlp_jax.nn.activations import Array
 from mlp_jax.nn.model import Layer
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+class Equation(NamedTuple):
+    """One equation of the report.
+
+    number: the report's. latex: the equation, as it was meant. slip: how the report prints it, where that is wrong
+    or silent; empty where the print is right. function: the equation in code.
+    """
+
+    number: int
+    latex: str
+    slip: str
+    function: Callable[..., Any]
+
+
+EQUATIONS: dict[str, Equation] = {}
+"""Every equation by the name of its function, in the report's order."""
+
+
+def equation(latex: str, slip: str = "") -> Callable[[Function], Function]:
+    """Puts the function that follows into `EQUATIONS`, and leaves it as it is."""
+
+    def written(function: Function) -> Function:
+        name = function.__name__
+        EQUATIONS[name] = Equation(int(name.removeprefix("eq")), latex, slip, function)
+        return function
+
+    return written
+
+
+@equation(
+    r"\frac{\partial J}{\partial z_{3,i}} = -\frac{1}{N}\,\frac{1}{\psi_y}\,\frac{\partial \psi_y}{\partial z_3}"
+)
 def eq1(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
     """dJ/dz3_i = -(1/N) (1/psi_y) dpsi_y/dz3: the chain rule through log (eq 2) and psi (eq 3), one row each.
 
@@ -25,34 +64,43 @@ def eq1(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]
     return -(1 / psi.shape[0]) * eq2(true_class(psi, y))[:, None] * eq3(psi, y)
 
 
+@equation(r"\frac{\partial \log \psi_y}{\partial \psi_y} = \frac{1}{\psi_y}")
 def eq2(psi_y: Float[Array, "N"]) -> Float[Array, "N"]:
     """d log(psi_y) / dpsi_y = 1 / psi_y."""
     return 1 / jnp.asarray(psi_y)
 
 
+@equation(r"\frac{\partial \psi_y}{\partial z_3} = \psi_y\,(\Delta - \psi)")
 def eq3(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
     """dpsi_y/dz3 = psi_y (delta - psi): the row of the softmax's Jacobian that belongs to the true class."""
     return true_class(psi, y)[:, None] * (one_hot(psi, y) - psi)
 
 
+@equation(r"\frac{\partial J}{\partial z_3} = \frac{1}{N}\,(\psi - \Delta)")
 def eq4(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
     """dJ/dz3 = (psi - delta) / N: eqs 2 and 3 put into eq 1."""
     return (psi - one_hot(psi, y)) / psi.shape[0]
 
 
+@equation(r"\frac{\partial J}{\partial w_2} = \sum_{i=1}^N a_{2,i} \otimes \frac{\partial J}{\partial z_{3,i}}")
 def eq5(a2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "H C"]:
     """dJ/dw2 = sum_i a2_i (x) dJ/dz3_i, a sum over the examples of outer products."""
     return (a2[:, :, None] * eq4(psi, y)[:, None, :]).sum(axis=0)
 
 
+@equation(
+    r"\frac{\partial J}{\partial w_2} = \frac{1}{N}\,a_2^T\,(\psi - \Delta)",
+    slip="The report writes an outer product as a plain one; with the transpose of a2 the matrices conform.",
+)
 def eq6(a2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "H C"]:
-    """dJ/dw2 = a2^T (psi - delta) / N.
-
-    Slip in the report: an outer product is written as a plain one; the transpose of a2 makes it conform.
-    """
+    """dJ/dw2 = a2^T (psi - delta) / N."""
     return a2.T @ (psi - one_hot(psi, y)) / psi.shape[0]
 
 
+@equation(
+    r"\frac{\partial \tilde{J}}{\partial w_2} = \frac{1}{N}\,a_2^T\,(\psi - \Delta) + 2 \lambda w_2",
+    slip="As in equation 6, the report writes an outer product as a plain one.",
+)
 def eq7(
     a2: Float[Array, "N H"],
     psi: Float[Array, "N C"],
@@ -60,24 +108,27 @@ def eq7(
     w2: Float[Array, "H C"],
     l2: ArrayLike,
 ) -> Float[Array, "H C"]:
-    """dJ~/dw2 = a2^T (psi - delta) / N + 2 lambda w2: eq 6 and the penalty's part.
-
-    Slip in the report: as in eq 6, an outer product is written as a plain one.
-    """
+    """dJ~/dw2 = a2^T (psi - delta) / N + 2 lambda w2: eq 6 and the penalty's part."""
     return eq6(a2, psi, y) + 2 * l2 * w2
 
 
+@equation(r"\frac{\partial J}{\partial b_2} = \sum_{i=1}^N \frac{\partial J}{\partial z_{3,i}}")
 def eq8(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "C"]:
     """dJ/db2 = sum_i dJ/dz3_i, a sum over the examples, because dz3_i/db2 is the identity."""
-    rows = [eq4(psi, y)[i] for i in range(psi.shape[0])]
-    return jnp.stack(rows).sum(axis=0)
+    return jnp.stack([eq4(psi, y)[i] for i in range(psi.shape[0])]).sum(axis=0)
 
 
+@equation(r"\frac{\partial \tilde{J}}{\partial b_2} = \frac{1}{N} \sum_{i=1}^N (\psi_i - \Delta_i)")
 def eq9(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "C"]:
     """dJ~/db2 = 1^T (psi - delta) / N: column sums of eq 4; the penalty leaves biases alone."""
     return (psi - one_hot(psi, y)).sum(axis=0) / psi.shape[0]
 
 
+@equation(
+    r"\frac{\partial \tilde{J}}{\partial w_1} = \frac{\partial J}{\partial z_3}\,"
+    r"\frac{\partial z_3}{\partial a_2}\,\frac{\partial a_2}{\partial z_2}\,"
+    r"\frac{\partial z_2}{\partial w_1} + 2 \lambda w_1"
+)
 def eq10(
     a1: Float[Array, "N D"],
     z2: Float[Array, "N H"],
@@ -88,20 +139,25 @@ def eq10(
     l2: ArrayLike,
 ) -> Float[Array, "D H"]:
     """dJ~/dw1 as a chain: eq 4, then dz3/da2 = w2, then phi' (eq 11), then dz2/dw1 = a1, + 2 lambda w1."""
-    d_a2 = jnp.einsum("nc,hc->nh", eq4(psi, y), w2)
-    d_z2 = d_a2 * eq11(z2)
-    return jnp.einsum("nd,nh->dh", a1, d_z2) + 2 * l2 * w1
+    return jnp.einsum("nc,hc,nh,nd->dh", eq4(psi, y), w2, eq11(z2), a1) + 2 * l2 * w1
 
 
+@equation(
+    r"\phi'(z_2) = \begin{cases} 1 & z_2 > 0 \\ 0 & z_2 \le 0 \end{cases}",
+    slip="The report leaves z2 = 0 undefined. It is 0 here, as in the report's scripts and in jax.nn.relu; "
+    "jnp.maximum(x, 0) would give 0.5.",
+)
 def eq11(z2: Float[Array, "N H"]) -> Float[Array, "N H"]:
-    """phi'(z2) = 1 where z2 > 0, else 0.
-
-    Slip in the report: z2 = 0 is left undefined. We use 0, as the report's scripts and `jax.nn.relu` do;
-    `jnp.maximum(x, 0)` would give 0.5.
-    """
+    """phi'(z2) = 1 where z2 > 0, else 0."""
     return (z2 > 0).astype(z2.dtype)
 
 
+@equation(
+    r"\frac{\partial \tilde{J}}{\partial w_1} = \frac{1}{N}\,"
+    r"a_1^T \left[ (\psi - \Delta)\,w_2^T \odot 1_{z_2 > 0} \right] + 2 \lambda w_1",
+    slip="The report prints w2 without its transpose, and the mask as a plain product where it is an "
+    "elementwise one: as printed, the matrices do not conform.",
+)
 def eq12(
     a1: Float[Array, "N D"],
     z2: Float[Array, "N H"],
@@ -111,20 +167,19 @@ def eq12(
     w2: Float[Array, "H C"],
     l2: ArrayLike,
 ) -> Float[Array, "D H"]:
-    """dJ~/dw1 = a1^T [((psi - delta) w2^T) * 1(z2 > 0)] / N + 2 lambda w1.
-
-    Slips in the report: w2 is not transposed and the mask is not an elementwise product, so it does not conform.
-    """
+    """dJ~/dw1 = a1^T [((psi - delta) w2^T) * 1(z2 > 0)] / N + 2 lambda w1."""
     return a1.T @ (((psi - one_hot(psi, y)) @ w2.T) * eq11(z2)) / psi.shape[0] + 2 * l2 * w1
 
 
+@equation(
+    r"\frac{\partial \tilde{J}}{\partial b_1} = "
+    r"\frac{1}{N} \sum_{i=1}^N \left[ (\psi - \Delta)\,w_2^T \odot 1_{z_2 > 0} \right]_i",
+    slip="The slips of equation 12, and the report's sum stops short of the mask.",
+)
 def eq13(
     z2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"], w2: Float[Array, "H C"]
 ) -> Float[Array, "H"]:
-    """dJ~/db1 = column sums of [((psi - delta) w2^T) * 1(z2 > 0)] / N.
-
-    Slips in the report: those of eq 12, and the sum stops short of the mask.
-    """
+    """dJ~/db1 = column sums of [((psi - delta) w2^T) * 1(z2 > 0)] / N."""
     return (((psi - one_hot(psi, y)) @ w2.T) * eq11(z2)).sum(axis=0) / psi.shape[0]
 
 

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from mlp_jax import files, machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import UNFINISHED, open_regular, unsealed
-from mlp_jax.training.history import Result
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
 
@@ -93,19 +91,10 @@ def digest(tree: Any) -> str:
     return files.digest(jax.tree.leaves(tree))
 
 
-def of_run(result: Result) -> Row:
-    """What a record says of a run: how it ended, after how long, losses in nats, accuracies as fractions."""
-    history = result.history
-    last = {
-        "last_loss": history.loss[-1:],
-        "validation_loss": history.validation_loss[-1:],
-        "validation_accuracy": history.validation_accuracy[-1:],
-    }
-    numbers = {
-        name: float(values[0]) if len(values) and np.isfinite(values[0]) else None for name, values in last.items()
-    }
-    epochs = len(history.validation_loss)
-    return {"status": result.status, "epochs": epochs, "steps": len(history.loss), **numbers}
+def refuse_folder(path: Path) -> None:
+    """Raises UserError, before any work, if a folder stands where a file is to be written."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: move it away, or change --results_dir")
 
 
 def prepare_folder(folder: Path) -> Path:

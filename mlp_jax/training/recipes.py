@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from mlp_jax.data.dataset import Dataset
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.augment import Augmentation
 from mlp_jax.training.config import TrainConfig
@@ -148,15 +147,15 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 )
 
 
-def fitted(recipe: Recipe, dataset: Dataset, examples: int) -> tuple[MLPConfig, TrainConfig]:
-    """The recipe's network and training for a data set, of which `examples` images are trained on.
+def fitted(
+    recipe: Recipe, image: tuple[int, int, int], classes: int, examples: int
+) -> tuple[MLPConfig, TrainConfig]:
+    """The recipe's network and training for images of this shape, of which `examples` are trained on.
 
     Elsewhere than on CIFAR-10, images are of another size, and minibatches no larger than there are examples.
     """
-    height, width, channels = dataset.train_images.shape[1:]
-    model = replace(recipe.model, inputs=math.prod((height, width, channels)), classes=len(dataset.classes))
+    model = replace(recipe.model, inputs=math.prod(image), classes=classes)
     training = replace(recipe.training, batch_size=min(recipe.training.batch_size, examples))
     if training.augmentation is not None:
-        image = (height, width, channels)
         training = replace(training, augmentation=replace(training.augmentation, image=image))
     return model, training

@@ -24,7 +24,7 @@ from safetensors.numpy import save as safetensors_bytes
 from mlp_jax.data.dataset import Images
 from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
-from mlp_jax.files import write
+from mlp_jax.files import printable, read_bounded, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
 
@@ -168,35 +168,6 @@ def load(path: Path) -> Model:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be used as a model: {error}") from error
-
-
-def printable(text: str) -> str:
-    """A file name, say, that does nothing to a terminal or a table: control characters and | are escaped."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return "".join(shown).replace("|", "\\|")
-
-
-def read_bounded(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most so many bytes. Raises UserError if it is not one."""
-    shown = printable(str(path))
-    try:
-        if path.is_dir():
-            raise UserError(f"{shown} is a folder, not a file")
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise UserError(f"{shown} is not a regular file")
-        if path.stat().st_size > most:
-            raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > most:  # it grows
-        raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
-    if not content:
-        raise UserError(f"{shown} is empty")
-    return content
 
 
 def _array(name: str, entry: Mapping[str, Any]) -> NDArray[Any]:

@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 from jax._src import compilation_cache
 
-from experiments import _compilation
 from mlp_jax.data import cifar10, dataset
+from mlp_jax.studies import compilation
 from tests.fuzz import mutations
 from tests.test_cifar10 import members, pack
 
@@ -103,7 +103,7 @@ def _same(one: dataset.Dataset, other: dataset.Dataset) -> None:
 
 
 def _use(programs: Path) -> None:
-    _compilation.set_up()
+    compilation.set_up()
     warnings.filterwarnings("ignore", message=r"Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_compilation_cache_dir", str(programs))
     compilation_cache.reset_cache()

@@ -14,10 +14,12 @@ import jax
 import numpy as np
 from hypothesis import strategies as st
 
-from experiments import _study, depth_study
+from experiments import depth_study
 from mlp_jax.data.digits import synthetic
 from mlp_jax.files import sealed
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import lock
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.training import step as train
 from mlp_jax.training.checkpoint import Checkpoint, Checkpoints, Stored, stored
 from mlp_jax.training.config import TrainConfig
@@ -80,7 +82,7 @@ def prepare(folder: Path) -> None:
     """The folder, as an interrupted depth study would leave it; and what its checkpoints hold."""
     place = folder / "good"
     with contextlib.redirect_stderr(io.StringIO()):
-        study = _study.Study("depth_study", _config(place))
+        study = ResultsFolder("depth_study", _config(place))
         study.use(synthetic())
         for number, runs in enumerate(_runs(), 1):
             study.unfinished.checkpoints.save(runs, {**study._header(), "row_seconds": float(number)})
@@ -199,10 +201,10 @@ def _damage(folder: Path, what: str, which: Any, more: Any) -> None:
 def _begin(place: Path) -> str:
     """A study that resumes: it says what it cannot use, and goes on."""
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        study = _study.Study("depth_study", _config(place / "r"))
+        study = ResultsFolder("depth_study", _config(place / "r"))
     assert all(line.startswith("note: ") for line in said.getvalue().splitlines()), said.getvalue()
     restored = study.unfinished._restored
-    _study._lock.release(study.folder)
+    lock.release(study.path)
     if restored:
         assert any(
             restored.keys() == good.keys() and all(_same(restored[name], good[name]) for name in good)

@@ -16,12 +16,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _compare, _launch, _machines, _own_gradients, _place, speedrun
+from experiments import speedrun
 from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
+from mlp_jax.studies import machines, own_gradients, place, two_sources
 from mlp_jax.training.blocks import Blocks
 from tests.fuzz import mutations
 
@@ -246,14 +247,11 @@ def _here_and_there(place: Path, script: str, arguments: list[str]) -> tuple[int
 def _inside(place: Path, script: str, arguments: list[str], far: str) -> tuple[int | str, str]:
     log = os.open(place / "r stderr", os.O_RDWR | os.O_CREAT)
     os.dup2(log, 2)
-    sys.argv = [f"{script}.py", *arguments]
     module: Any = MODULES[script]
     status: int | str = "returned"
     try:
         with _cut(far):
-            _launch.launch(module.Config, module.run)
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else f"{ended.code!r}"
+            status = module.main(arguments)
     except Cut as cut:
         status = str(cut)
     sys.stderr.flush()
@@ -271,9 +269,9 @@ def _cut(far: str) -> Iterator[None]:
 
     places: dict[str, list[tuple[Any, str]]] = {
         "load": [(data, "load"), (process.Target, "__enter__")],
-        "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
+        "meet": [(machines, "meet"), (place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
+            (Blocks, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
             (turns, "peaks"), (speedrun, "measure"),
         ],
     }  # fmt: skip

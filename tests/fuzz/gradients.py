@@ -14,9 +14,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from experiments import gradient_check
-from experiments._mutants import CLASS
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.battery import evaluated
+from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.nn.config import MLPConfig
 from tests.fuzz import mutations
 
@@ -220,7 +220,7 @@ def _run(place: Path, done: Any, returned: str, start: str) -> bool:
     )
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        passed = gradient_check.run(config)
+        passed = gradient_check.STUDY.run(config)
     assert ("PASS" in said.getvalue()) or not passed
     assert {name: mutations.state(place).get(name) for name in before} == before
     assert not multiprocessing.active_children(), "the second process is left"

@@ -1,4 +1,4 @@
-"""`best_model --predict`: picture files of every format that is read, and the model given with --model."""
+"""`predict`: picture files of every format that is read, and the model given with --model."""
 
 import contextlib
 import io
@@ -12,7 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments import _predict, best_model
+from experiments import predict
+from mlp_jax.data.pictures import read_picture
 from mlp_jax.data.pixels import Scaling
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import saved_model
@@ -115,7 +116,7 @@ def prepare(folder: Path) -> None:
 
 
 def check(folder: Path, place: Path, example: Any) -> str:
-    """Reads the picture or model; or, for odd files and names, the whole of --predict."""
+    """Reads the picture or model; or, for odd files and names, the whole command."""
     good = (folder / "good.safetensors").read_bytes()
     match example:
         case ["picture", name, edits, whole, channels]:
@@ -145,13 +146,13 @@ def _picture(place: Path, name: str, edits: Any, whole: bool, channels: int) -> 
     path = place / "picture"
     path.write_bytes(content)
     shape = (8, 8, channels)
-    found = _predict.read_picture(str(path), shape)
+    found = read_picture(str(path), shape)
     assert found.shape == shape
     assert found.dtype == np.uint8
     assert path.read_bytes() == content, "the picture was changed"
     if name.startswith("PNG") and content.startswith(b"\x89PNG") and not whole:
         (place / "good").write_bytes(good)
-        same = np.array_equal(found, _predict.read_picture(str(place / "good"), shape))
+        same = np.array_equal(found, read_picture(str(place / "good"), shape))
         assert same or not {edit[0] for edit in edits} <= SAME_LENGTH, "a damaged PNG counts as whole"
     return f"read {name.split()[0]}"
 
@@ -191,15 +192,15 @@ def _model(place: Path, good: bytes, content: bytes) -> str:
 
 
 def _predict_all(place: Path, good: bytes | None, names: list[str]) -> str:
-    """`best_model --predict`, printing to nowhere."""
+    """`predict`, printing to nowhere."""
     path = place / "model"
     if good is not None:
         path.write_bytes(good)
     before = mutations.state(place)
-    config = best_model.Config(predict=tuple(names), model=str(path), results_dir=str(place / "r"))
+    config = predict.Config(pictures=tuple(names), model=str(path), results_dir=str(place / "r"))
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            best_model.run(config)
+            predict.run(config)
     finally:
         assert {name: now for name, now in mutations.state(place).items() if name[:1] != "r"} == before
     assert printed.getvalue().isprintable() or "\x1b" not in printed.getvalue()

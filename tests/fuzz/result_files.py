@@ -14,10 +14,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _common, _keep, _readme, _study, depth_study, reproduce
+from experiments import depth_study, reproduce
 from mlp_jax.data.digits import synthetic
 from mlp_jax.files import as_json, sealed
 from mlp_jax.studies import results
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.keep import Job, clear_unfinished, kept
+from mlp_jax.studies.origin import of_result
+from tests import readme
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
@@ -26,7 +30,7 @@ README = (
     "depth_study", "published/depth_study", "benchmark", "table1_x_16/benchmark", "populations/benchmark",
     "reproduce", "grid_search", "init_study", "ablation", "recipes/plain/best_model", "recipes/speedrun/speedrun",
 )  # fmt: skip
-NAMES = (".lock", "runs.jsonl", "results.json", "partial.json", "checkpoints", "accuracy.svg", "1.json")
+NAMES = (".lock", "results.json", "partial.json", "checkpoints", "accuracy.svg", "1.json")
 PARTS = ("table 1", "benchmark", "claims", "recipes", "ablation", "speedrun")
 
 
@@ -60,14 +64,14 @@ def examples() -> Any:
 def prepare(folder: Path) -> None:
     """A copy of the committed results, of this version and its options; rows of an interrupted study."""
     good = folder / "good"
-    shutil.copytree(_readme.RESULTS, good)
-    configs = {job.folder / "results.json": _common.of_result(job.config) for job in _jobs(good)}
+    shutil.copytree(readme.RESULTS, good)
+    configs = {job.folder / "results.json": of_result(job.config) for job in _jobs(good)}
     for path in good.rglob("results.json"):
         content = results.read_sealed(path)
         content["environment"]["versions"]["mlp_jax"] = results._version("mlp_jax")
         content["config"] = configs.get(path, content["config"])
         path.write_text(as_json(sealed(content)))
-    study = _study.Study("depth_study", _resuming(folder / "part"))
+    study = ResultsFolder("depth_study", _resuming(folder / "part"))
     study.use(synthetic())
     row = next(iter(results.read_json(good / "depth_study" / "results.json")["rows"]))
     study.add(row)
@@ -127,9 +131,9 @@ def _partial(folder: Path, place: Path, what: str, damage: Any) -> str:
     config = _resuming(place)
     try:
         if what == "clear":
-            job = _keep.Job("depth_study", "clean", depth_study, config)
-            _keep.clear_unfinished(job, synthetic().fingerprint)
-        study = _study.Study("depth_study", config)
+            job = Job("depth_study", "clean", depth_study, config)
+            clear_unfinished(job, synthetic().fingerprint)
+        study = ResultsFolder("depth_study", config)
     finally:
         after = mutations.state(place)
         now = sorted((value for name, value in after.items() if not name.endswith(".lock")), key=repr)
@@ -148,16 +152,14 @@ def _in_folder(place: Path, name: str, damage: Any) -> str:
     path.write_text('{"study": 1}\n')
     _damage(path, damage)
     behind = path.with_name(f"target of {name}")  # of a link
-    before = behind.read_bytes() if behind.exists() and name != "runs.jsonl" else None
+    before = behind.read_bytes() if behind.exists() else None
     try:
-        study = _study.Study("depth_study", _resuming(place))
+        study = ResultsFolder("depth_study", _resuming(place))
     finally:
         assert before is None or behind.read_bytes() == before, "the file behind a link was changed"
     study.use(synthetic())
-    assert study._records is not None
-    study._records._append({"a": "line"})
     study.add({"a": "row"})
-    study.finish({"accuracy.svg": _study.Figure("<svg/>", "a figure")})
+    study.finish({"accuracy.svg": Figure("<svg/>", "a figure")})
     assert results.read_sealed(path.parent / "results.json")["rows"] == [{"a": "row"}]
     return "a study ended"
 
@@ -171,7 +173,7 @@ def _linked(folder: Path, place: Path) -> Path:
     return place / "results"
 
 
-def _jobs(tree: Path) -> list[_keep.Job]:
+def _jobs(tree: Path) -> list[Job]:
     return list(reproduce.jobs(_config(tree)))
 
 
@@ -197,7 +199,7 @@ def _in_reproduce(folder: Path, place: Path, what: str, which: int, damage: Any)
     if what == "page":
         return _page_of(folder, tree, whole)
     try:
-        found = _keep.kept(job)
+        found = kept(job)
     finally:
         after = list(mutations.state(job.folder).values())
         assert sorted(after, key=repr) == sorted(before, key=repr), "what was there is lost"
@@ -237,15 +239,15 @@ def _in_readme(folder: Path, place: Path, name: str, damage: Any) -> str:
     tree = _linked(folder, place)
     path = tree / name / "results.json"
     good = _damage(path, damage)
-    makers: tuple[Callable[[], str], ...] = tuple(_readme.PARTS[part] for part in PARTS)
-    _readme.RESULTS, kept = tree, _readme.RESULTS
+    makers: tuple[Callable[[], str], ...] = tuple(readme.PARTS[part] for part in PARTS)
+    readme.RESULTS, kept = tree, readme.RESULTS
     try:
         made = [make() for make in makers]
         assert _whole(path, good), "an altered file counts as whole"
-        _readme.RESULTS = folder / "good"
+        readme.RESULTS = folder / "good"
         assert made == [make() for make in makers]
     finally:
-        _readme.RESULTS = kept
+        readme.RESULTS = kept
     return "the same"
 
 

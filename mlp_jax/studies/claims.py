@@ -1,0 +1,84 @@
+"""One claim of the report, and how an answer to it is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlp_jax.studies import statistics
+from mlp_jax.studies.results import Row
+from mlp_jax.studies.rows import find
+
+PROTOCOLS = ("published", "clean")
+REMARK = "remark"
+Judge = Callable[[Row], Row]
+
+
+class Missing(Exception):
+    """What a claim is about was not run."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """report: its number as printed. number: of CIFAR-10 alone. protocols: under which it makes sense."""
+
+    id: str
+    part: str
+    claim: str
+    report: str
+    study: str
+    judge: Judge
+    number: bool = False
+    protocols: tuple[str, ...] = PROTOCOLS
+
+
+def one(content: Row, **label: Any) -> Row:
+    """The row with this label. Raises Missing if it was not run."""
+    row = find(content["rows"], label)
+    if row is None:
+        raise Missing(label)
+    return row
+
+
+def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Row:
+    """A measured quantity as an answer; scale 100 shows fractions in %."""
+    numbers = {name: ours[name] for name in ("mean", "std", "n")}
+    if ours["mean"] is None:
+        return {"text": "every run diverged", "verdict": verdict, **numbers}
+    spread = "" if ours["std"] is None else f" ± {scale * ours['std']:.{digits}f}"
+    return {"text": f"{scale * ours['mean']:.{digits}f}{spread} ({ours['n']})", "verdict": verdict, **numbers}
+
+
+def compared(difference: Row, verdict: str) -> Row:
+    """A paired difference as an answer: in percentage points, with its interval."""
+    values = statistics.measured(difference["values"])
+    text = points(values)
+    if difference["low"] is not None:
+        text += f", 95 %: {100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}"
+    return {"text": text, "verdict": verdict, **{name: values[name] for name in ("mean", "std", "n")}}
+
+
+def several(differences: Mapping[str, Row], verdict: str) -> Row:
+    """Paired differences, by what they are differences to, as one answer."""
+    parts = {name: statistics.measured(difference["values"]) for name, difference in differences.items()}
+    text = "; ".join(f"{points(values)} {name}" for name, values in parts.items())
+    numbers = [{"what": name, **{k: v[k] for k in ("mean", "std", "n")}} for name, v in parts.items()]
+    return {"text": text, "verdict": verdict, "parts": numbers}
+
+
+def points(values: Row) -> str:
+    """Measured differences in percentage points, "+1.2 ± 0.3 (5)"."""
+    if values["mean"] is None:
+        return "no run to compare"
+    spread = "" if values["std"] is None else f" ± {100 * values['std']:.1f}"
+    return f"{100 * values['mean']:+.1f}{spread} ({values['n']})"
+
+
+def accuracy(report: float, images: int, name: str = "validation_accuracy", **label: Any) -> Judge:
+    """Judges a number: the accuracy of the row with this label, against the report's on so many images."""
+
+    def judge(content: Row) -> Row:
+        row = one(content, **label)
+        own = row["images"][name.split("_")[0]]
+        return quantity(row[name], statistics.judge_number(row[name], own, report, images))
+
+    return judge

@@ -1,0 +1,195 @@
+"""An experiment's command line: flags from its options, then the job, and what becomes of it as an exit status."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any, Protocol, TypeVar
+
+from absl import flags, logging
+
+from mlp_jax.errors import UserError, user_path
+from mlp_jax.studies import compilation, machines, signals
+from mlp_jax.studies.options import Basic, Field, Training, kind, plain_number, written
+from mlp_jax.studies.origin import of_job
+from mlp_jax.training import population
+
+C = TypeVar("C")
+MISTAKE, CLOSED = 2, 128 + 13
+"""Exit status of a user's mistake, and of a job whose reader left: what a shell gives for SIGPIPE."""
+
+
+class Main(Protocol):
+    """A script's entry: its arguments, by default those of this process, to an exit status."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:  # noqa: D102
+        ...
+
+
+def main_of(config_class: type[C], run: Callable[[C], bool], doc: str | None) -> Main:
+    """The script's `main(argv) -> int`: flags from the dataclass, then `run`; 0 if it returns True, 1 if False.
+
+    `argv` are the arguments without the script's name, by default those of this process. A user's mistake is one
+    line on standard error and status 2; a signal that stopped training is 128 and its number. `--help` shows
+    `doc`, the script's docstring, and every flag.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        return status_of(lambda: _job(config_class, run, doc or "", arguments))
+
+    return main
+
+
+def status_of(job: Callable[[], int]) -> int:
+    """The exit status of a job that may make a user's mistake, or print to where nobody reads."""
+    with _printable():
+        try:
+            status = job()
+            sys.stdout.flush()
+            return status
+        except UserError as error:
+            return fail(str(error))
+        except OSError as error:
+            if (failed := _unwritten()) is None:  # the error is of another file
+                raise
+            if isinstance(failed, BrokenPipeError):
+                return CLOSED
+            return fail(f"cannot write to standard output: {failed.strerror or error}")
+
+
+def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: list[str]) -> int:
+    config: C | None = None
+    logging.set_verbosity(logging.WARNING)
+    compilation.set_up()
+    signals.listen()
+    try:
+        config = configured(config_class, doc, arguments)
+        if config is None:  # --help was all that was asked
+            return 0
+        with machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
+            devices = compilation.devices()
+            if isinstance(config, Training):
+                population.check_devices(devices, config.data_parallel)
+            return 0 if run(config) else 1
+    except signals.Stopped as stop:
+        print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
+        return stop.status
+
+
+def _how_to_go_on(config: object) -> str:
+    if not isinstance(config, Training):
+        return ""
+    more = "" if config.resume else " with --resume"
+    return (
+        f": what is done is kept in {user_path(config.results_dir)}, and the same command{more} goes on from there"
+    )
+
+
+def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C | None:
+    """The options that the arguments name; None, after the help is printed, if they ask for it.
+
+    Raises UserError for a flag that does not exist, or a value that it cannot have.
+    """
+    given = flags.FlagValues()
+    for field in flag_fields(config_class):
+        _define(field, given)
+    flags.DEFINE_boolean("help", False, "shows this help", flag_values=given, module_name=MODULE)
+    given.set_gnu_getopt()  # flags may follow other arguments
+    try:
+        _, *others = given(["", *arguments])
+    except (flags.Error, ValueError, OSError) as error:  # a file that --flagfile names, perhaps
+        raise UserError(f"{error} (--help lists the options)") from error
+    if given.help:
+        print(f"{doc.strip()}\n\nflags:\n{given.module_help(MODULE)}")
+        return None
+    values = _values(config_class, given, others)
+    if issubclass(config_class, Basic):
+        config_class.refuse_ignored({name: value for name, value in values.items() if given[name].present})
+    return config_class(**values)
+
+
+MODULE = "the options"
+"""What absl takes for the module that defines the flags."""
+
+
+def flag_fields(config_class: type[Any]) -> list[Field]:
+    """The options that are flags: all but the one that takes the plain arguments."""
+    arguments = getattr(config_class, "ARGUMENTS", None)
+    return [field for field in dataclasses.fields(config_class) if field.name != arguments]
+
+
+def _define(field: Field, given: flags.FlagValues) -> None:
+    one, many = kind(field)
+    default, told = field.default, _described(field)
+    where = {"flag_values": given, "module_name": MODULE}
+    if many or one is str:
+        flags.DEFINE_string(field.name, written(default) if isinstance(default, tuple) else default, told, **where)
+    elif one is bool:
+        flags.DEFINE_boolean(field.name, default, told, **where)
+    else:
+        parser = _plain(flags.IntegerParser() if one is int else flags.FloatParser())
+        flags.DEFINE(parser, field.name, default, told, serializer=flags.ArgumentSerializer(), **where)
+
+
+def _described(field: Field) -> str:
+    """The help text, with the names to choose from and the least and the largest value."""
+    choices, limits = field.metadata["choices"], field.metadata["limits"]
+    told: str = field.metadata["help"]
+    if not callable(choices) and choices and not all(name in told for name in choices):
+        told += f"; of {', '.join(choices)}"
+    if limits["low"] is not None:
+        told += f"; {'above' if limits['open_low'] else 'at least'} {limits['low']:g}"
+    if limits["high"] is not None:
+        told += f"; {'below' if limits['open_high'] else 'at most'} {limits['high']:g}"
+    return told
+
+
+def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
+    """The parser, which takes numbers in plain digits alone."""
+    convert = parser.convert
+    parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
+    return parser
+
+
+def _values(config_class: type[Any], given: flags.FlagValues, others: Sequence[str]) -> dict[str, Any]:
+    """The options by name; the arguments that are no flags go to the field that takes them, if there is one."""
+    if others and not hasattr(config_class, "ARGUMENTS"):
+        raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
+    values = {field.name: given[field.name].value for field in flag_fields(config_class)}
+    if hasattr(config_class, "ARGUMENTS"):
+        values[config_class.ARGUMENTS] = tuple(others)
+    return values
+
+
+def fail(message: str) -> int:
+    """Prints a user's mistake as one line; gives the exit status for it."""
+    # a file's name, say, shall do nothing to the terminal
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    print(f"error: {line}", file=sys.stderr)
+    return MISTAKE
+
+
+@contextlib.contextmanager
+def _printable() -> Iterator[None]:
+    """Within the block there is a standard output, and it takes every path, whatever its bytes."""
+    stream = open(os.devnull, "w") if sys.stdout is None else sys.stdout  # noqa: SIM115  # closed by the shell
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
+    with contextlib.redirect_stdout(stream):
+        yield
+
+
+def _unwritten() -> OSError | None:
+    """The error for which standard output does not take what was printed; then it is written to nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what the stream still holds
+        os.close(nowhere)
+        return error
+    return None

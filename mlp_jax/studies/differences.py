@@ -1,0 +1,125 @@
+"""What differs between two results files, bit by bit, and what may be why."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from mlp_jax.errors import UserError, user_path
+from mlp_jax.studies import results
+from mlp_jax.studies.tables import Table
+
+TIMES = frozenset({
+    "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",
+    "faster_than", "others_busy_cores", "machine",
+})  # fmt: skip
+"""What a clock measures, or depends on what else the machine does; beside all that has seconds in its name."""
+NO_CAUSE = frozenset({"wall_seconds", "command", "compilation"})
+"""What an environment tells that no bit depends on."""
+PATHS = frozenset({"figures", "passed", "seal"})
+"""Of a file: what is made of the rows."""
+
+
+class Difference(NamedTuple):
+    """row: which, in words. values: how many differ. most: the largest difference of numbers, else both values."""
+
+    row: str
+    quantity: str
+    values: str
+    most: str
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number, text or null in a tree, with its name ("curves.loss") without the places in lists."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if key not in TIMES and "second" not in str(key):
+                yield from leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for part in value:
+            yield from leaves(part, name)
+    else:
+        yield name, value
+
+
+def differences(ours: results.Row, other: results.Row, row: str = "") -> list[Difference]:
+    """What differs in any bit between two rows, quantity by quantity."""
+    pair = [_by_name(leaves(one)) for one in (ours, other)]
+    names = dict.fromkeys((*pair[0], *pair[1]))
+    return [found for name in names if (found := _difference(row, name, *(one.get(name, []) for one in pair)))]
+
+
+def _by_name(found: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    values: dict[str, list[Any]] = {}
+    for name, value in found:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _difference(row: str, name: str, ours: list[Any], other: list[Any]) -> Difference | None:
+    if len(ours) != len(other):
+        return Difference(row, name, "their number", f"{len(ours)} and {len(other)}")
+    unequal = [(a, b) for a, b in zip(ours, other, strict=True) if json.dumps(a) != json.dumps(b)]
+    if not unequal:
+        return None
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for pair in unequal for v in pair):
+        most = f"{max(abs(a - b) for a, b in unequal):.3g}"
+    else:
+        most = " and ".join(str(v)[:40] for v in unequal[0])
+    return Difference(row, name, f"{len(unequal)} of {len(ours)}", most)
+
+
+def all_differences(ours: results.Row, other: results.Row) -> list[Difference]:
+    """Of two results files: row by row, and of what else they hold."""
+    if len(ours["rows"]) != len(other["rows"]):
+        return [Difference("all", "rows", "their number", f"{len(ours['rows'])} and {len(other['rows'])}")]
+    pairs = enumerate(zip(ours["rows"], other["rows"], strict=True), start=1)
+    found = [difference for number, (a, b) in pairs for difference in differences(a, b, _name(number, a))]
+    left_out = {"study", "config", "environment", "rows", *PATHS}
+    rest = [{k: v for k, v in content.items() if k not in left_out} for content in (ours, other)]
+    return found + differences(rest[0], rest[1], "beside the rows")
+
+
+def _name(number: int, row: results.Row) -> str:
+    """The row's number, and the label that it starts with."""
+    label: list[str] = []
+    for name, value in row.items():
+        if name in {"protocol", "status", "seeds"} or not isinstance(value, str | int | float) or len(label) == 4:
+            break
+        label.append(f"{name} {value}")
+    return f"{number}: {', '.join(label)}" if label else str(number)
+
+
+def causes(ours: results.Row, other: results.Row) -> list[str]:
+    """What differs between options and environments: a line each."""
+    lines = []
+    for part in ("config", "environment"):
+        pair = [
+            _by_name(leaves({k: v for k, v in content[part].items() if k not in NO_CAUSE}))
+            for content in (ours, other)
+        ]
+        for name in dict.fromkeys((*pair[0], *pair[1])):
+            told = [", ".join(map(str, one[name])) if name in one else "not told" for one in pair]
+            if told[0] != told[1]:
+                lines.append(f"{part}: {name}: {told[0]} | {told[1]}")
+    return lines
+
+
+def _read(place: str) -> results.Row:
+    path = user_path(place)
+    return results.read_json(path / "results.json" if path.is_dir() else path)
+
+
+def compared(places: tuple[str, str]) -> tuple[bool, str]:
+    """Whether the two are the same, and what to print. Raises UserError if they cannot be compared."""
+    ours, other = map(_read, places)
+    if ours["study"] != other["study"]:
+        raise UserError(
+            f"{places[0]} is of {ours['study']} and {places[1]} of {other['study']}: give two of one study"
+        )
+    found, why = all_differences(ours, other), causes(ours, other)
+    if not found:
+        lines = [f"same bits: {len(ours['rows'])} rows", *(f"although they differ in {line}" for line in why)]
+        return True, "\n".join(lines)
+    table = Table(["row", "quantity", "values that differ", "by at most"], found)
+    reasons = [f"- {line}" for line in why] or ["- nothing that was recorded"]
+    return False, "\n".join([str(table), "", "What may be why:", *reasons])

@@ -1,0 +1,189 @@
+"""A study's results folder: finished rows, figures, what an interrupted run has left there."""
+
+import itertools
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mlp_jax import data
+from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import as_json, sealed, unsealed, write
+from mlp_jax.studies import compilation, lock, machines, results
+from mlp_jax.studies.options import Basic
+from mlp_jax.studies.origin import differing, of_result
+from mlp_jax.studies.unfinished import Unfinished
+from mlp_jax.text import note
+
+
+class Figure(NamedTuple):
+    """SVG text or the bytes of a PNG, and a caption that says what to see."""
+
+    content: str | bytes
+    caption: str
+
+
+class ResultsFolder:
+    """One run of an experiment: times it, and writes its results file at the end, or says what was kept.
+
+    Until then the folder holds `partial.json`, the finished rows, and `checkpoints`, where the runs of the row in
+    work stand: --resume goes on from both.
+    """
+
+    def __init__(self, name: str, config: Basic) -> None:
+        self.name, self.config, self.started = name, config, time.monotonic()
+        self.writes = machines.is_writer()
+        self.path = config.folder(name) if self.writes else user_path(config.results_dir) / name
+        self.fingerprint = ""
+        self.earlier_seconds = 0.0
+        minutes = getattr(config, "checkpoint_minutes", 0.0)
+        self.unfinished = Unfinished(self.path / "checkpoints", minutes, self.header)
+        self.rows: list[results.Row] = []
+        if self.writes:
+            self._take(self.path)
+        self.rows, self.fingerprint = machines.share((self.rows, self.fingerprint))
+        self.unfinished.share()
+
+    def _take(self, folder: Path) -> None:
+        """Locks the folder, and reads or sets aside what an interrupted run has left."""
+        lock.take(folder)
+        results.sweep(folder)
+        if (folder / "results.json").is_dir():
+            raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
+        if getattr(self.config, "resume", False):
+            self.rows = self._kept()
+            self._restore()
+            return
+        for left in (self._partial, self.unfinished.checkpoints.folder):
+            if left.exists():
+                hint = ", which --resume would have continued" if hasattr(self.config, "resume") else ""
+                set_aside(left, f"{left} is of an interrupted run{hint}", "earlier")
+
+    @property
+    def _partial(self) -> Path:
+        return self.path / "partial.json"
+
+    def _options(self) -> dict[str, Any]:
+        return of_result(self.config)
+
+    def _kept(self) -> list[results.Row]:
+        """The finished rows of an interrupted run of the same options."""
+        if not self._partial.exists():
+            return []
+        try:
+            content = unsealed(results.read_json(self._partial))
+            self._check_origin(content)
+        except UserError as error:
+            set_aside(self._partial, f"{self._partial} cannot be used: {error}")
+            return []
+        self._check(content, self._partial)
+        return list(content["rows"])
+
+    def _restore(self) -> None:
+        """Where the runs of the row in work stand, if an interrupted run of the same options has left it."""
+        if (about := self.unfinished.restore()) is None:
+            return
+        folder = self.unfinished.checkpoints.folder
+        try:
+            self._check_origin(about)
+        except UserError as error:
+            self.unfinished.forget()
+            set_aside(folder, f"{folder} cannot be used: {error}")
+            return
+        self._check(about, folder)
+
+    def _check_origin(self, content: results.Row) -> None:
+        """Raises UserError if it was written by another version of this package, or is of another study."""
+        if (why := results.foreign(content)) is not None:
+            raise UserError(f"it was {why}")
+        if content["study"] != self.name:
+            raise UserError(f"it is of {content['study']}")
+
+    def _check(self, content: results.Row, path: Path) -> None:
+        """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
+        if what := differing(content["config"], self.config, resumed=True):
+            raise UserError(f"cannot resume {path}: {what}: repeat the options or drop --resume")
+        environment = content["environment"]
+        if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:
+            raise UserError(f"cannot resume {path}: its dataset is not that of {self._partial}: drop --resume")
+        self.fingerprint = environment["data_fingerprint"]
+        self.earlier_seconds = max(self.earlier_seconds, environment["wall_seconds"])
+
+    def use(self, dataset: data.Dataset) -> None:
+        """States which data the rows come from.
+
+        Raises UserError if what is resumed comes from other data, or another process has others.
+        """
+        machines.agree("dataset", dataset.fingerprint)
+        if self.fingerprint and self.fingerprint != dataset.fingerprint:
+            raise UserError(
+                f"cannot resume the run in {self.path}: its dataset was another ({self.fingerprint[:12]} then, "
+                f"{dataset.fingerprint[:12]} now): give that one, or drop --resume"
+            )
+        self.fingerprint = dataset.fingerprint
+
+    def _environment(self) -> results.Row:
+        seconds = self.earlier_seconds + time.monotonic() - self.started
+        environment = results.environment(
+            wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
+        )
+        return {**environment, "compilation": compilation.programs()}
+
+    def header(self) -> results.Row:
+        """All but the rows."""
+        return {"study": self.name, "config": self._options(), "environment": self._environment()}
+
+    def _content(self) -> results.Row:
+        return {**self.header(), "rows": self.rows}
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        self.write_file(path, as_json(content))
+
+    def write_file(self, path: Path, content: str | bytes) -> None:
+        """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
+        try:
+            write(path, content)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
+            ) from error
+
+    def add(self, row: results.Row) -> None:
+        """Appends a finished row; process 0 saves all rows for --resume."""
+        self.rows.append(row)
+        self.unfinished.forget()
+        if self.writes:
+            self._write(self._partial, sealed(self._content()))
+
+    def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
+        """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
+
+        Process 0 does; the rows of the others have other times. `results.json` lists the figures, name and
+        caption, so that a report can show them.
+        """
+        path = self.path / "results.json"
+        if not self.writes:
+            return path
+        for name, figure in figures.items():
+            self.write_file(self.path / name, figure.content)
+        if figures:
+            more["figures"] = [
+                {"file": name, "caption": figure.caption, "sha256": results.sha256(figure.content)}
+                for name, figure in figures.items()
+            ]
+        self._write(path, sealed({**self._content(), **more}))
+        self._partial.unlink(missing_ok=True)
+        if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for
+            shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)
+        lock.release(self.path)
+        return path
+
+
+def set_aside(path: Path, why: str, what: str = "unusable") -> None:
+    """Gives a file or folder that is not used a free name, and says so: nothing is lost, nor mistaken for good."""
+    numbers = (path.with_name(f"{path.stem}.{what}-{n}{path.suffix}") for n in itertools.count(1))
+    free = next(name for name in numbers if not name.exists())
+    path.rename(free)
+    note(f"{why}; it is kept as {free.name}, and the study runs again")

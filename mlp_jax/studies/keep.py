@@ -1,0 +1,115 @@
+"""Which results of an earlier start still stand, and what becomes of those that do not."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlp_jax.errors import UserError, user_path
+from mlp_jax.files import sha256, unsealed
+from mlp_jax.studies import options, results
+from mlp_jax.studies.folder import set_aside
+from mlp_jax.studies.origin import differing
+from mlp_jax.studies.study import Study
+from mlp_jax.text import note
+from mlp_jax.training.checkpoint import Checkpoints
+
+
+@dataclass(frozen=True)
+class Job:
+    """One study under one protocol; None where it has none."""
+
+    name: str
+    protocol: str | None
+    study: Study[Any]
+    config: options.Common
+
+    @property
+    def folder(self) -> Path:
+        """Where its results go."""
+        return user_path(self.config.results_dir) / self.name
+
+    def __str__(self) -> str:
+        return self.name if self.protocol is None else f"{self.name}, {self.protocol} protocol"
+
+
+def kept(job: Job) -> results.Row | None:
+    """What the study's results file holds if it need not run again; else None, after a line that says why not.
+
+    A file that is cut, another version's or not this study's is set aside; one of other options stays until the
+    study writes its own in its place.
+    """
+    path = job.folder / "results.json"
+    if not path.is_file():
+        return None
+    try:
+        content = read(job, path)
+    except UserError as error:
+        set_aside(path, str(error))
+        return None
+    if changed := differing(content["config"], job.config):
+        note(f"{path} has other options ({changed}): the study runs again")
+        return None
+    return content
+
+
+def read(job: Job, path: Path) -> results.Row:
+    """The content of the study's results file. Raises UserError if it cannot stand beside ours."""
+    content = results.read_json(path)
+    if content["study"] != job.name:
+        raise UserError(f"{path} is of another study, {content['study']}")
+    try:
+        if (why := results.foreign(content)) is not None:
+            raise UserError(f"it was {why}")
+        content = unsealed(content)
+        if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
+            raise KeyError("rows")
+        dict(content["config"])
+        job.study.table(content["rows"])
+        job.study.finding(content)
+        figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
+        if any(Path(name).name != name for name in figures):
+            raise ValueError("a figure in another folder")
+        altered = [name for name, digest in figures.items() if _digest(job.folder / name) != digest]
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{path} does not hold what {job.name} writes ({error!r})") from error
+    if altered:
+        raise UserError(f"{path} lacks its figure {altered[0]}, or has another")
+    return content
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256(path)
+    except OSError:
+        return None
+
+
+def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
+    """Whether the results come from other data than `fingerprint`; if so, a line says that they are not kept."""
+    if content["environment"]["data_fingerprint"] == fingerprint:
+        return False
+    note(f"{job.folder / 'results.json'} comes from another copy of the data: the study runs again")
+    return True
+
+
+def clear_unfinished(job: Job, fingerprint: str) -> None:
+    """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
+    for path, about in _left(job):
+        changed = differing(about["config"], job.config, resumed=True)
+        if changed or about["environment"]["data_fingerprint"] != fingerprint:
+            set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+
+
+def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:
+    """What is there and whole, and what it says of itself; of the rest the study says so."""
+    partial, checkpoints = job.folder / "partial.json", job.folder / "checkpoints"
+    with contextlib.suppress(UserError):
+        if partial.is_file():
+            yield partial, unsealed(results.read_json(partial))
+    with contextlib.suppress(UserError):
+        if (newest := Checkpoints(checkpoints).newest()) is not None:
+            yield checkpoints, newest.about

@@ -1,0 +1,83 @@
+"""What the best model has learned, as numbers and pictures: confusion, mistakes, first-layer weights."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax import data
+from mlp_jax.studies.folder import Figure
+from mlp_jax.studies.plots import best_model as plots
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.saved_model import Model
+from mlp_jax.training.step import init_state
+
+MOST_MISTAKES = 20
+
+
+def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """For results.json: classes, confusion counts, the most confident mistakes; and the figures made of pixels."""
+    probabilities = model.probabilities(dataset.test_images)
+    mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
+    from sklearn.metrics import confusion_matrix  # it takes longer to import than most commands
+
+    predicted = probabilities.argmax(axis=1)
+    counts = confusion_matrix(dataset.test_labels, predicted, labels=range(len(model.classes))).tolist()
+    more = {
+        "classes": list(model.classes),
+        "confusion": {
+            "of": "test images: a row per true class, a column per predicted one",
+            "counts": counts,
+        },
+        "mistakes": mistakes,
+    }
+    figures = {"first_layer.png": first_layer(model)} if model.config.hidden else {}
+    if mistakes:
+        figures["mistakes.png"] = mistakes_figure(model, dataset, mistakes)
+    return more, figures
+
+
+def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dict[str, Any]]:
+    """The wrong answers of the largest probability, largest first; `index` counts the test images from 0."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    return [
+        {
+            "index": int(i),
+            "true": int(labels[i]),
+            "predicted": int(predicted[i]),
+            "probability": round(float(confidence[i]), 6),
+            "probability_of_true": round(float(probabilities[i, labels[i]]), 6),
+        }
+        for i in order
+    ]
+
+
+def first_layer(model: Model) -> Figure:
+    """The first layer's largest units as pictures, beside what they were before training."""
+    start = init_state(jax.random.key(model.about.seed), model.config, TrainConfig()).params
+    before, after = (np.asarray(params[0].w) for params in (start, model.params))
+    units = plots.largest_units(after)
+    channels_first = model.scaling.how == "unit_range"
+    png = plots.first_layer(before[:, units], after[:, units], model.image_shape, channels_first=channels_first)
+    return Figure(
+        png,
+        f"First-layer weights as pictures: the {len(units)} units (of {after.shape[1]}) whose weights are largest "
+        f"after training, the same units on both sides. 0 is grey, and each has its own scale. "
+        f"Seed {model.about.seed}.",
+    )
+
+
+def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> Figure:
+    """The test images that the network got wrong with most confidence."""
+    titles = [
+        f"is {model.classes[m['true']]}\ntaken for {model.classes[m['predicted']]}\n{100 * m['probability']:.1f} %"
+        for m in mistakes
+    ]
+    pictures = dataset.test_images[[m["index"] for m in mistakes]]
+    return Figure(
+        plots.mistakes(pictures, titles),
+        f"The {len(mistakes)} most confident mistakes on {len(dataset.test_labels):,} test images: true class, "
+        "predicted class, and the probability that the network gives it.",
+    )

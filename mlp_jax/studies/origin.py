@@ -1,0 +1,48 @@
+"""Do earlier results still fit? What the numbers of a study depend on, and which of it differs."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlp_jax.studies.options import Basic, Training, written
+from mlp_jax.training.recipes import RECIPES
+
+WHILE = ("max_memory_gb", "checkpoint_minutes")
+PROCESSES = ("distributed", "coordinator", "num_processes", "process_id", "start_timeout")
+
+
+def of_result(config: Basic) -> dict[str, Any]:
+    """What the numbers depend on: not where they are read from or written to, nor who computes them."""
+    left_out = {"results_dir", "resume", "data_dir", "archive", *WHILE, *PROCESSES}
+    options = {k: plain(v) for k, v in dataclasses.asdict(config).items() if k not in left_out}
+    # a recipe's name says nothing once somebody has edited it
+    name = options.get("recipe")
+    return options if name is None else {**options, "recipe_digest": RECIPES[name].digest}
+
+
+def plain(value: Any) -> Any:
+    """The option's value as a command line has it: lists as text."""
+    return written(value) if isinstance(value, tuple) else value
+
+
+def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:
+    """Which options of a result differ from those now, in words; empty if none does.
+
+    An option that did not exist then has its default. What is `resumed` may go on with another number of devices,
+    whose sums are rounded otherwise.
+    """
+    now = json.loads(json.dumps(of_result(config)))
+    then = {
+        **{field.name: plain(field.default) for field in dataclasses.fields(config) if field.name in now},
+        **then,
+    }
+    names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+    names = [name for name in names if not (resumed and name == "data_parallel")]
+    return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
+
+
+def of_job(config: Training) -> dict[str, Any]:
+    """What all processes of a job must have alike."""
+    alike = ("checkpoint_minutes", "resume")
+    return {**of_result(config), **{name: getattr(config, name) for name in alike}}

@@ -1,0 +1,188 @@
+"""The check of this package's own gradients: equations 1 to 13, and the general backward pass."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from mlp_jax import data
+from mlp_jax.data.pixels import normalize
+from mlp_jax.gradcheck.comparison import (
+    LeafCheck,
+    check_equations,
+    compare,
+    compiled,
+    random_params,
+    two_layer_case,
+)
+from mlp_jax.nn import activations, losses
+from mlp_jax.nn.config import DTYPES, MLPConfig
+from mlp_jax.nn.gradients import SOURCES
+from mlp_jax.nn.model import Params
+from mlp_jax.studies import ahead, options, results
+from mlp_jax.studies.tables import Table
+from mlp_jax.training.augment import mixup
+
+EQUATIONS = "equations 1 to 13"
+EXAMPLES = 16
+L2 = 0.05
+EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": "9"}
+
+
+def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
+    """The networks that are checked, by name."""
+    base = MLPConfig(hidden=(50, 50), inputs=inputs, classes=classes)
+    table = {
+        "softmax regression": replace(base, hidden=()),
+        "2 layers, as in Question 2": replace(base, hidden=(50,)),
+        "5 layers": replace(base, hidden=(50,) * 4),
+        "17 layers": replace(base, hidden=(50,) * 16),
+        "uneven widths": replace(base, hidden=(31, 7, 19)),
+    }
+    for name in activations.ACTIVATIONS:
+        table[f"3 layers, {name}"] = replace(base, activation=name)
+    for place in ("before", "after"):
+        for name in ("relu", "leaky_relu", "tanh"):
+            config = replace(base, activation=name, batch_norm=place)
+            table[f"3 layers, {name}, normalised {place}"] = config
+    table["3 layers, dropout 0.5"] = replace(base, dropout=0.5)
+    table["4 layers, leaky_relu, normalised after, dropout 0.2"] = replace(
+        base, hidden=(50, 50, 50), activation="leaky_relu", batch_norm="after", dropout=0.2
+    )
+    deep = replace(base, hidden=(50, 50, 50))
+    for place in ("before", "after"):
+        table[f"4 layers, gelu, layer normalisation {place}"] = replace(deep, activation="gelu", layer_norm=place)
+        table[f"4 layers, residual, normalised {place}"] = replace(deep, block="residual", batch_norm=place)
+    table["4 layers, residual, layer normalisation before, dropout 0.2"] = replace(
+        deep, block="residual", layer_norm="before", dropout=0.2
+    )
+    table["2 bottleneck blocks, gelu"] = replace(deep, block="bottleneck", activation="gelu")
+    return table | dict.fromkeys(SOFTENED, base)
+
+
+def _smoothed(batch: data.Split, classes: int) -> data.Split:
+    labels = optax.smooth_labels(jax.nn.one_hot(batch.y, classes, dtype=batch.x.dtype), 0.1)
+    return data.Split(batch.x, labels)
+
+
+def _mixed(batch: data.Split, classes: int) -> data.Split:
+    return data.Split(*mixup(jax.random.key(0), *_smoothed(batch, classes), 1.0))
+
+
+SOFTENED = {"3 layers, label smoothing": _smoothed, "3 layers, label smoothing, mixup": _mixed}
+"""Cases with soft labels: how they are made of a batch."""
+
+
+def check_networks(
+    networks: Mapping[str, MLPConfig], batches: Mapping[str, data.Split], source: str, seeds: Iterable[int]
+) -> dict[str, list[LeafCheck]]:
+    """The named source of gradients against jax.grad, for each network on its batch: its leaves for all seeds.
+
+    All networks are two programs, what is checked and autodiff: many small programs take longer to compile. In
+    one program, XLA would merge what both have in common, and compare it with itself.
+    """
+
+    def candidate(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:
+        return {n: SOURCES[source](*given[n], config, l2=L2, key=key)[1] for n, config in networks.items()}
+
+    def reference(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:
+        return {n: jax.grad(losses.loss)(*given[n], config, l2=L2, key=key) for n, config in networks.items()}
+
+    programs = compiled(candidate), compiled(reference)
+    checks: dict[str, list[LeafCheck]] = {name: [] for name in networks}
+    for seed in seeds:
+        given = {
+            name: (random_params(np.random.default_rng(seed), config), *batches[name])
+            for name, config in networks.items()
+        }
+        found, true = (program(given, jax.random.key(seed)) for program in programs)
+        for name, config in networks.items():
+            checks[name] += compare(found[name], true[name], config)
+    return checks
+
+
+def all_checks(
+    config: options.Common, batch: data.Split, classes: int
+) -> Iterator[tuple[str, str, list[LeafCheck]]]:
+    """(case, dtype, its leaves) for the equations and for every architecture, all seeds together."""
+    seeds = range(config.seed, config.seed + config.seeds)
+
+    def check(dtype: str) -> dict[str, list[LeafCheck]]:
+        with jax.enable_x64(True):  # a thread's own
+            drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+            equations = [leaf for leaves in check_equations(*drawn) for leaf in leaves]
+            networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
+            given = data.Split(np.asarray(batch.x, dtype), batch.y)
+            batches = {name: SOFTENED[name](given, classes) if name in SOFTENED else given for name in networks}
+            return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)
+
+    with ThreadPoolExecutor(ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
+        for dtype, found in zip(DTYPES, pool.map(check, DTYPES), strict=True):
+            for name, checks in found.items():
+                yield name, dtype, checks
+
+
+def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row]:
+    """One row per leaf of every case and dtype, on examples of the dataset."""
+    splits = normalize(config.split(dataset), "standardize", dtype=np.float64)
+    batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
+    rows: list[results.Row] = []
+    with options.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
+        for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
+            rows += [{**_row(name, dtype, check), "data_fingerprint": dataset.fingerprint} for check in checks]
+            bar.update()
+    return rows
+
+
+def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:
+    equation = check.leaf.removeprefix("eq") if check.leaf.startswith("eq") else None
+    if name.startswith("2 layers"):
+        equation = EQUATION_OF.get(check.leaf)
+    return {
+        "case": name,
+        "dtype": dtype,
+        "leaf": check.leaf,
+        "equation": equation,
+        "relative_error": check.relative_error if np.isfinite(check.relative_error) else None,
+        "index": list(check.worst),
+        "tolerance": check.tolerance,
+        "verdict": "PASS" if check.passed else "FAIL",
+    }
+
+
+def summary_table(rows: list[results.Row]) -> Table:
+    """One line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
+    cases: dict[str, list[results.Row]] = {}
+    for row in rows:
+        cases.setdefault(row["case"], []).append(row)
+    lines = []
+    for name, group in cases.items():
+        worst = [_worst([row for row in group if row["dtype"] == dtype]) for dtype in DTYPES]
+        verdict = "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL"
+        lines.append([name, *worst[::-1], verdict])
+    return Table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
+
+
+def _worst(rows: list[results.Row]) -> str:
+    worst = max(rows, key=lambda r: np.inf if r["relative_error"] is None else r["relative_error"])
+    error = worst["relative_error"]
+    return f"{'not finite' if error is None else f'{error:.1e}'} {worst['leaf']}"
+
+
+def mistakes_table(rows: list[results.Row]) -> Table:
+    """Every mistake, how it was seeded, what was found, and what was said of it."""
+    lines = [
+        [
+            ", ".join(row["seeded"]) or "(none)",
+            f"`{row['change']}`",
+            ", ".join(row["found"]) or "(none)",
+            row["verdict"],
+            row.get("said", ""),
+        ]
+        for row in rows
+    ]
+    return Table(["mistake", "seeded as", "found", "", "what is said"], lines)

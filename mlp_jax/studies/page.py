@@ -1,0 +1,238 @@
+"""The report page, as pure functions of results (and of the figures beside them): HTML and Markdown.
+
+Whatever came from a file is escaped; figures stand in the page as data: images, so that nothing in them runs.
+"""
+
+import base64
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mlp_jax.studies import question2, results, statistics
+from mlp_jax.studies.origin import plain
+from mlp_jax.studies.tables import Table, prose
+
+PROTOCOLS = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
+BADGES = {
+    statistics.REPRODUCED: ("good", "✓"),
+    statistics.NOT_REPRODUCED: ("bad", "✗"),
+    statistics.WITHIN_NOISE: ("open", "≈"),
+    "remark": ("none", "i"),
+    "pass": ("good", "✓"),
+    "fail": ("bad", "✗"),
+    "better": ("good", "▲"),
+    "worse": ("bad", "▼"),
+    "no difference": ("none", "="),
+    "cannot tell": ("open", "≈"),
+}
+HOLM = (
+    "Where several settings are compared, each family of comparisons is corrected by Holm's method, so that the "
+    "chance of even one false difference in a family stays below 5 %."
+)
+CHECK = "gradient_check"
+"""The study whose results hold the check of each equation."""
+TYPES = {".svg": "svg+xml", ".png": "png"}
+PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
+DIGITS = re.compile(rb"(\.\d\d)\d+")
+
+Page = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page shows of one study under one protocol, which is None where it has none.
+
+    question, caveat and finding are sentences; content is the study's results file, beside which, in `folder`, its
+    figures lie; status is "passed", "kept" or "failed"; command is what runs the study again.
+    """
+
+    name: str
+    protocol: str | None
+    title: str
+    question: str
+    caveat: str
+    status: str
+    dataset: str
+    finding: str
+    tables: Sequence[Table]
+    command: str
+    folder: Path
+    content: results.Row
+
+
+def page(
+    content: results.Row,
+    parts: Sequence[Part],
+    summary: str,
+    tallies: Mapping[str, Mapping[str, int]],
+    about: Sequence[tuple[str, str]] = (),
+) -> Page:
+    """Everything that the page shows.
+
+    content: reproduce's own results, with the judged claims. summary: how many claims hold, in a sentence.
+    tallies: how many claims have each verdict, by protocol. about: further lines on how the page was made.
+    """
+    own = content["environment"]
+    by_study: dict[str, list[Part]] = {}
+    for part in parts:
+        by_study.setdefault(part.name, []).append(part)
+    return {
+        "dataset": parts[0].dataset,
+        "scale": content["config"]["scale"],
+        "seeds": content["config"]["seeds"],
+        "summary": summary,
+        "tallies": [{"title": PROTOCOLS[name], "counts": counts} for name, counts in tallies.items()],
+        "equations": question2.shown(
+            [row for part in parts if part.name == CHECK for row in part.content["rows"]]
+        ),
+        "groups": _grouped(content["claims"]),
+        "holm": HOLM,
+        "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
+        "studies": [{"first": group[0], "parts": list(map(_shown, group))} for group in by_study.values()],
+        "environment": [*_environment(own), *about, ("wall time of this start", minutes(own["wall_seconds"]))],
+        "command": own["command"],
+    }
+
+
+def _grouped(claims: Sequence[results.Row]) -> list[Page]:
+    groups: dict[str, list[results.Row]] = {}
+    for claim in claims:
+        groups.setdefault(claim["part"], []).append(claim)
+    return [
+        {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
+        for title, rows in groups.items()
+    ]
+
+
+def _shown(part: Part) -> Page:
+    environment = part.content["environment"]
+    return {
+        "part": part,
+        "id": part.name if part.protocol is None else f"{part.name}-{part.protocol}",
+        "title": PROTOCOLS[part.protocol],
+        "corrected": _corrected(part.content),
+        "figures": [figure(part.folder, named) for named in part.content.get("figures", [])],
+        "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
+        f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
+    }
+
+
+def _corrected(content: results.Row) -> bool:
+    """Whether any comparison in a results file carries a p that was corrected for its family."""
+    listed = [row for value in content.values() if isinstance(value, list) for row in value]
+    return any(isinstance(row, dict) and row.get("p_holm") is not None for row in listed)
+
+
+def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
+    """The command line that runs the study with these options, those at their defaults left out."""
+    words = [f"python -m experiments.{name}"]
+    for field in fields(kind):
+        default = plain(field.default)
+        value = results_dir if field.name == "results_dir" else plain(config.get(field.name, default))
+        if value == default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{field.name}" if value else f"--no{field.name}")
+        else:
+            words.append(f"--{field.name}={value}")
+    return " ".join(words)
+
+
+def minutes(seconds: float) -> str:
+    """A time as people say it."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    device = environment["device"]
+    if device["platform"] == "cpu":
+        return f"{device['cores']} {device['processor']} cores"
+    return f"{device['count']} x {device['kind']}"
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    if environment["commit"] is None:
+        return "unknown"
+    return f"{environment['commit'][:10]}{' with changes' if environment['dirty'] else ''}"
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    return [("machine", _machine(environment)), ("versions", versions), ("commit", _commit(environment))]
+
+
+def figure(folder: Path, named: Mapping[str, str]) -> Page:
+    """What the page needs of a figure that a results file names."""
+    path = folder / Path(named["file"]).name
+    data = path.read_bytes()
+    kind = TYPES.get(path.suffix, "png")
+    content = slim(data) if kind == "svg+xml" else data
+    return {
+        "path": path,
+        "caption": named["caption"],
+        "vector": kind == "svg+xml",
+        "data": f"data:image/{kind};base64,{base64.b64encode(content).decode()}",
+        "width": width(data),
+    }
+
+
+def width(data: bytes) -> int:
+    """The width of an SVG (which states it in points) or a PNG, in CSS pixels."""
+    if data.startswith(b"\x89PNG"):
+        return int.from_bytes(data[16:20])
+    points = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', data)
+    return round(float(points[1]) * 4 / 3) if points else 640
+
+
+def slim(svg: bytes) -> bytes:
+    """The same picture in fewer bytes: rounded places, no indents, no metadata, short lists of fonts.
+
+    matplotlib lists ten fonts, or for a formula one, which a phone has not.
+    """
+    svg = re.sub(rb"<metadata>.*?</metadata>|<!--.*?-->", b"", svg, flags=re.DOTALL)
+    svg = PLACES.sub(lambda place: b" ".join(DIGITS.sub(rb"\1", place[0]).split(b"\n")), svg)
+    svg = re.sub(rb"font-family: [^;\"]*", b"font-family: 'DejaVu Sans', Verdana, sans-serif", svg)
+    svg = re.sub(rb' transform="rotate\(-0 [^"]*"', b"", svg)
+    return re.sub(rb">\s*\n\s*<", b"><", svg)
+
+
+def badge(verdict: str) -> tuple[str, str]:
+    """A verdict's class and sign; colour is never the only one."""
+    return BADGES.get(verdict, ("none", "○"))
+
+
+def claim_table(claims: Sequence[results.Row]) -> Table:
+    """The claims of one part of the report, with a verdict under each protocol."""
+    header = ["claim", "report", "published protocol", "", "clean protocol", ""]
+    answers = [[c[p][what] for p in ("published", "clean") for what in ("text", "verdict")] for c in claims]
+    rows = [[c["claim"], c["report"], *cells] for c, cells in zip(claims, answers, strict=True)]
+    return Table(header, rows, title=f"**{claims[0]['part']}**")
+
+
+def html(content: Page) -> str:
+    """The page in one file, which fetches nothing."""
+    return _environment_of(autoescape=True).get_template("page.html.jinja").render(content)
+
+
+def markdown(content: Page, folder: Path) -> str:
+    """The page for a file in `folder`, to which the paths of the figures are relative."""
+    environment = _environment_of(autoescape=False)
+    environment.filters["relative"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
+    return environment.get_template("page.md.jinja").render(content)
+
+
+def _environment_of(*, autoescape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mlp_jax", "studies"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"prose": prose, "badge": badge, "claim_table": claim_table}
+    return environment

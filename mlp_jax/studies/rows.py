@@ -1,0 +1,139 @@
+"""The rows of a study's results: what is told of the runs of one setting, and read from it again."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.data.dataset import Splits
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import options, results, statistics
+from mlp_jax.training.config import TrainConfig, steps_per_epoch
+from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.history import Result
+from mlp_jax.training.step import network
+
+FIRST_LOSSES = 20
+
+
+class Setting(NamedTuple):
+    """One row of a study.
+
+    label: what sets it apart from the study's other settings; the row starts with it.
+    recipes: what to choose from on validation (first seed), usually learning rates; equally long. The first of
+      equally good ones is taken.
+    report: what the report states of this setting, if it does, by the names of the row's quantities.
+    """
+
+    label: dict[str, Any]
+    model: MLPConfig
+    recipes: tuple[TrainConfig, ...]
+    report: dict[str, float] | None = None
+
+    def title(self) -> str:
+        """For the progress bar."""
+        return ", ".join(str(value) for value in self.label.values())
+
+    def epochs(self, examples: int) -> int:
+        """Epochs of one run, the last one perhaps in part."""
+        recipe = self.recipes[0]
+        if recipe.steps is None:
+            return recipe.epochs
+        return math.ceil(recipe.steps / (examples // recipe.batch_size))
+
+
+def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
+    """The row with this label, if there is one."""
+    return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
+
+
+def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> float:
+    """Accuracy after the last epoch; of the initial network if there was none."""
+    if len(result.history.validation_accuracy):
+        return float(result.history.validation_accuracy[-1])
+    return evaluate(*network(result.state), splits.validation, model).accuracy
+
+
+def row_of(
+    config: options.Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits
+) -> results.Row:
+    """What a row says of a setting that was trained with this recipe, seed by seed."""
+    return {
+        **setting.label,
+        "protocol": config.protocol,
+        "data_fingerprint": config.fingerprint,
+        "recipe": dataclasses.asdict(recipe),
+        **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe)),
+        "report": setting.report,
+    }
+
+
+def _measured(
+    config: options.Training, runs: Sequence[Result], model: MLPConfig, splits: Splits, per_epoch: int
+) -> dict[str, Any]:
+    """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
+    finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
+    curves = [epoch_means(run, per_epoch) for run in finished.values()]
+    tests = [evaluate(*network(r.state), splits.test, model).accuracy for r in finished.values()]
+    first = runs[0].history.loss[:FIRST_LOSSES]
+    return {
+        "status": "finished" if len(finished) == len(runs) else "diverged",
+        "diverged": len(runs) - len(finished),
+        "seeds": list(finished),
+        "parameters": [results.digest(run.state.params) for run in finished.values()],
+        "validation_accuracy": statistics.measured(
+            [validation_accuracy(r, model, splits) for r in finished.values()]
+        ),
+        "test_accuracy": statistics.measured(tests),
+        "train_loss": statistics.measured([curve["loss"][-1] for curve in curves if curve["loss"]]),
+        "images": {name: len(split.y) for name, split in zip(splits._fields, splits, strict=True)},
+        "curves": {name: [curve[name] for curve in curves] for name in CURVES},
+        "first_losses": [float(v) if math.isfinite(v) else None for v in first],
+    }
+
+
+def edge_notes(rows: Iterable[results.Row], name: Callable[[results.Row], str]) -> list[str]:
+    """A line for each row whose best learning rate is the smallest or the largest of three or more.
+
+    None where all rates did equally well: a network that does not learn shows no direction.
+    """
+    notes = []
+    for row in rows:
+        rates = [choice["learning_rate"] for choice in row["choice"]]
+        best = row["recipe"]["learning_rate"]
+        told = len({choice["validation_accuracy"] for choice in row["choice"]}) > 1
+        if len(rates) > 2 and told and best in (min(rates), max(rates)):
+            notes.append(f"note: {name(row)} did best at the edge of --learning_rates: try beyond {best:g}")
+    return notes
+
+
+CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+
+
+def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
+    """Epoch by epoch: mean loss (with the L2 term) and accuracy of its minibatches, and the validation split's."""
+    curves: dict[str, list[float]] = {}
+    for name in CURVES:
+        values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
+        parts = [values[start : start + width] for start in range(0, len(values), width)]
+        curves[name] = [round(finite_mean(part), 6) for part in parts]
+    return curves
+
+
+def finite_mean(values: np.ndarray) -> float:
+    """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
+    return float(np.mean(statistics.finite(values)))
+
+
+MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
+"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
+
+
+def dataset_name(content: results.Row) -> str:
+    """What the rows of a results file were measured on, as texts state it."""
+    name, fingerprint = content["config"]["dataset"], content["environment"]["data_fingerprint"]
+    if name != "cifar10":
+        return {"digits": "the embedded digits", "synthetic": "synthetic images"}[name]
+    return "CIFAR-10 (JPEG mirror)" if fingerprint == MIRROR else "CIFAR-10"

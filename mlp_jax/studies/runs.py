@@ -1,0 +1,207 @@
+"""What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from mlp_jax.data.dataset import Splits
+from mlp_jax.data.pixels import normalize
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
+from mlp_jax.studies import ahead, options, results, signals
+from mlp_jax.studies.folder import ResultsFolder
+from mlp_jax.studies.rows import Setting, find, row_of, validation_accuracy
+from mlp_jax.training import epoch as programs
+from mlp_jax.training import population
+from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import TrainConfig, steps_per_epoch
+from mlp_jax.training.evaluate import Evaluation, on_device
+from mlp_jax.training.history import Observed, Result
+from mlp_jax.training.step import Metrics
+
+T = TypeVar("T")
+Observe = Callable[[int, int, Params], Observed]
+
+
+def ready(config: options.Common, folder: ResultsFolder, normalization: str) -> Splits:
+    """The protocol's splits, normalised and on the devices; the study states which data they are."""
+    programs.forget()
+    dataset = config.load()
+    folder.use(dataset)
+    splits = normalize(config.split(dataset), normalization)
+    model = MLPConfig(inputs=splits.train.x.shape[1], classes=len(dataset.classes))
+    return Splits(*(on_device(split, model) for split in splits))
+
+
+def run_settings(
+    config: options.Training,
+    folder: ResultsFolder,
+    settings: Sequence[Setting],
+    splits: Splits,
+    row: Callable[[Setting, Any], results.Row] | None = None,
+) -> None:
+    """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any.
+
+    row: makes the row of a setting, with a progress bar; by default `measure` does.
+    """
+    row = row or (lambda setting, bar: measure(config, folder, setting, splits, bar)[0])
+    missing = [s for s in settings if find(folder.rows, s.label) is None]
+    for setting in missing:
+        for recipe in setting.recipes:
+            steps_per_epoch(splits.train, recipe)
+    examples = len(splits.train.y)
+    total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
+    with options.progress(total, "epoch") as bar:
+        for setting in compiled(config, missing, splits):
+            folder.add(row(setting, bar))
+
+
+def compiled(config: options.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:
+    """The settings, each when the programs that `measure` needs for it are compiled."""
+
+    def batches(setting: Setting) -> list[list[_Job]]:
+        return [_jobs(config, setting), _rest(config, setting, setting.recipes[0])]
+
+    return _compiled(config, settings, batches, splits)
+
+
+def compiled_together(
+    config: options.Training, groups: Sequence[Sequence[Setting]], splits: Splits
+) -> Iterator[Sequence[Setting]]:
+    """The groups of settings, each when the programs that `measure_together` needs for it are compiled."""
+    return _compiled(config, groups, lambda group: [_all_jobs(config, group)], splits)
+
+
+def _compiled(
+    config: options.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
+) -> Iterator[T]:
+    def tasks(item: T) -> list[Callable[[], None]]:
+        populations = [_population(config, jobs) for jobs in batches(item) if jobs]
+        return [
+            functools.partial(population.compile_ahead, runs, splits, **_devices(config)) for runs in populations
+        ]
+
+    return ahead.prepared(items, tasks)
+
+
+def measure(
+    config: options.Training,
+    folder: ResultsFolder,
+    setting: Setting,
+    splits: Splits,
+    bar: Any,
+    observe: Observe | None = None,
+) -> tuple[results.Row, list[Result]]:
+    """The row of a setting, and its runs' results, seed by seed, diverged ones too.
+
+    The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
+    row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
+    has the runs that finished. `observe`, of a setting with one recipe: as `population.train_population` has it.
+    """
+    folder.unfinished.begin()
+    recipes = setting.recipes
+    found = _train(config, folder, _jobs(config, setting), splits, bar, observe)
+    tried = found[: len(recipes)]
+    scores = [validation_accuracy(result, setting.model, splits) for result in tried]
+    best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
+    rest = _rest(config, setting, recipes[best])
+    runs = [tried[best], *found[len(tried) :], *_train(config, folder, rest, splits, bar)]
+    row = {
+        **row_of(config, setting, recipes[best], runs, splits),
+        "choice": [
+            {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
+            for recipe, result, score in zip(recipes, tried, scores, strict=True)
+        ],
+        "seconds": folder.unfinished.row_seconds(),
+    }
+    return row, runs
+
+
+def measure_together(
+    config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, bar: Any
+) -> list[tuple[results.Row, list[Result]]]:
+    """As `measure`, for settings of one recipe each, whose runs of all seeds are one population.
+
+    Much faster than one by one where few seeds leave devices idle, and settings differ in what is not compiled.
+    """
+    folder.unfinished.begin()
+    found = _train(config, folder, _all_jobs(config, settings), splits, bar)
+    measured = []
+    for number, setting in enumerate(settings):
+        runs = found[number * config.seeds : (number + 1) * config.seeds]
+        measured.append((row_of(config, setting, setting.recipes[0], runs, splits), runs))
+    share = round(folder.unfinished.row_seconds() / len(settings), 3)
+    return [({**row, "seconds": share}, runs) for row, runs in measured]
+
+
+class _Job(NamedTuple):
+    """One run; its seed counts from the study's first."""
+
+    setting: Setting
+    recipe: TrainConfig
+    seed: int
+
+
+def _jobs(config: options.Training, setting: Setting) -> list[_Job]:
+    """All seeds, or if there is a recipe to choose, the first seed with each."""
+    seeds = range(config.seeds if len(setting.recipes) == 1 else 1)
+    return [_Job(setting, recipe, seed) for seed in seeds for recipe in setting.recipes]
+
+
+def _rest(config: options.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
+    """The other seeds, with the recipe that was chosen."""
+    return [_Job(setting, recipe, seed) for seed in range(1, config.seeds if len(setting.recipes) > 1 else 1)]
+
+
+def _all_jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
+    """Every setting with its one recipe, seed by seed."""
+    return [_Job(setting, setting.recipes[0], seed) for setting in settings for seed in range(config.seeds)]
+
+
+def _population(config: options.Training, jobs: Sequence[_Job]) -> list[Run]:
+    return [Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
+
+
+def _devices(config: options.Training) -> dict[str, Any]:
+    return {"max_memory_gb": config.max_memory_gb, "data_parallel": config.data_parallel}
+
+
+def _train(
+    config: options.Training,
+    folder: ResultsFolder,
+    jobs: Sequence[_Job],
+    splits: Splits,
+    bar: Any,
+    observe: Observe | None = None,
+) -> list[Result]:
+    """The jobs' runs, as one population, from where an interrupted study has left them."""
+
+    def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
+        setting, recipe, seed = jobs[number]
+        bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
+        bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
+        bar.update()
+
+    runs = _population(config, jobs)
+
+    def on_end(number: int, result: Result) -> None:
+        folder.unfinished.keep([(runs[number], result)])
+
+    reached = folder.unfinished.reached(runs)
+    bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
+    with signals.between_epochs_only():
+        found = population.train_population(
+            runs,
+            splits,
+            **_devices(config),
+            reached=reached,
+            on_epoch=on_epoch,
+            observe=observe,
+            between_epochs=folder.unfinished.between_epochs(runs),
+            on_end=on_end,
+        )
+    folder.unfinished.stop_if_asked()
+    # the epochs that diverged runs left out
+    epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
+    bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))
+    return found

@@ -1,0 +1,146 @@
+"""A study as data, and the one function that runs any of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from mlp_jax.data.dataset import Dataset
+from mlp_jax.studies import command
+from mlp_jax.studies.claims import Claim
+from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.options import Common, Training
+from mlp_jax.studies.origin import of_result
+from mlp_jax.studies.results import Row
+from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.runs import measure, ready, run_settings
+
+C = TypeVar("C", bound=Common)
+Scales = Mapping[str, Mapping[str, Any]]
+
+
+class Shape(NamedTuple):
+    """What networks are made for: pixels of an image, classes, and training examples; CIFAR-10's unless given."""
+
+    image: tuple[int, int, int] = (32, 32, 3)
+    classes: int = 10
+    examples: int = 45_000
+
+    @property
+    def inputs(self) -> int:
+        """The number of values of an image."""
+        height, width, channels = self.image
+        return height * width * channels
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The options of an `MLPConfig` that the data decide."""
+        return {"inputs": self.inputs, "classes": self.classes}
+
+
+@dataclass(frozen=True)
+class Study(Generic[C]):
+    """One question, whole.
+
+    doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
+    flags come from. settings: what it trains, for data of a shape; they are made once before anything is read,
+    which is the check of the options. normalization: of the pixels, by protocol. beside: what results.json holds
+    beside the rows. table, finding, figures: what is told of the content of results.json. left_out: keys of a
+    row that are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print
+    below the table. failures_are_results: whether a run that diverged is no failure of the study. claims: those of
+    the report that it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
+    "full else clean". job: what is done with the options, where training settings is not all.
+    """
+
+    name: str
+    title: str
+    caveat: str
+    doc: str | None
+    options: type[C]
+    table: Callable[[list[Row]], Any]
+    finding: Callable[[Row], str]
+    figures: Callable[[Row], dict[str, Figure]]
+    settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
+    normalization: Mapping[str, str] = field(
+        default_factory=lambda: {"published": "unit_range", "clean": "standardize"}
+    )
+    beside: Callable[[C, list[Row]], Row] = lambda options, rows: {}
+    left_out: Sequence[str] = ()
+    measure: Callable[..., Row] | None = None
+    notes: Callable[[Row], Sequence[str]] = lambda content: ()
+    failures_are_results: bool = False
+    claims: Sequence[Claim] = ()
+    scales: Scales = field(default_factory=dict)
+    job: Callable[[C], bool] | None = None
+
+    @property
+    def question(self) -> str:
+        """The first paragraph of the script's docstring."""
+        return (self.doc or "").strip().split("\n\n")[0]
+
+    def at(self, scale: str, dataset: str, protocol: str) -> dict[str, Any]:
+        """The options that the main job gives the study at this scale; the narrowest ones win."""
+        here = {scale, "cifar10" if dataset == "cifar10" else "else", protocol}
+        found: dict[str, Any] = {}
+        for where in sorted(self.scales, key=lambda where: len(where.split())):
+            if here.issuperset(where.split()):
+                found |= self.scales[where]
+        return found
+
+    def check(self, options: C) -> None:
+        """Raises UserError, before anything is read, if the study cannot be run with these options."""
+        if isinstance(options, Training):
+            for setting in self.settings(options, Shape()):
+                for recipe in setting.recipes:
+                    options.check_batch(setting.model, recipe)
+
+    def run(self, options: C) -> bool:
+        """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
+        if self.job is not None:
+            return self.job(options)
+        self.check(options)
+        assert isinstance(options, Training)
+        folder = ResultsFolder(self.name, options)
+        splits = ready(options, folder, self.normalization[options.protocol])
+        settings = self.settings(options, shape_of(options.load(), len(splits.train.y)))
+
+        def row(setting: Setting, bar: Any) -> Row:
+            found = (self.measure or measure)(options, folder, setting, splits, bar)
+            made = found if isinstance(found, dict) else found[0]
+            return {name: value for name, value in made.items() if name not in self.left_out}
+
+        run_settings(options, folder, settings, splits, row)
+        return self.finish(options, folder)
+
+    def finish(
+        self,
+        options: C,
+        folder: ResultsFolder,
+        *,
+        shown: Mapping[str, Figure] = MappingProxyType({}),
+        **more: Any,
+    ) -> bool:
+        """Writes figures (the study's, and `shown`) and results.json with `more` in it, and prints what came out.
+
+        True if every run finished, or if one that diverged is a result of the study as well.
+        """
+        more |= self.beside(options, folder.rows)
+        content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
+        path = folder.finish({**self.figures(content), **shown}, **more)
+        print(self.table(folder.rows))
+        for line in (*self.notes(content), self.finding(content)):
+            print(line)
+        of = f"{options.dataset}, {options.protocol} protocol, {options.seeds} seeds"
+        print(f"{of}, mean ± standard deviation; {path}")
+        return self.failures_are_results or all(row["status"] == "finished" for row in folder.rows)
+
+    @property
+    def main(self) -> command.Main:
+        """The `main(argv) -> int` of the study's script."""
+        return command.main_of(self.options, self.run, self.doc)
+
+
+def shape_of(dataset: Dataset, examples: int | None = None) -> Shape:
+    """The shape of a data set, of which so many images are trained on; by default all of its training images."""
+    height, width, channels = dataset.train_images.shape[1:]
+    return Shape((height, width, channels), len(dataset.classes), examples or len(dataset.train_labels))

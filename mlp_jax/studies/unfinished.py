@@ -1,0 +1,134 @@
+"""Where the runs of a study's row in work stand: in memory, and every few minutes in a checkpoint.
+
+A run is known by its key, network and recipe: on CPUs nothing else tells what becomes of it. On a GPU or TPU the
+runs that it is trained with change the rounding of its products, so a resumed run agrees to rounding only.
+"""
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mlp_jax.errors import UserError
+from mlp_jax.studies import machines, results, signals
+from mlp_jax.text import note
+from mlp_jax.training import checkpoint
+from mlp_jax.training.blocks import Run, key_data
+from mlp_jax.training.checkpoint import Checkpoints, Stored
+from mlp_jax.training.history import Result
+
+
+def identity(run: Run) -> str:
+    """The same for runs that give the same bits on the same machine, software and data."""
+    parts = {"key": key_data(run.key).tolist(), "model": asdict(run.model), "recipe": asdict(run.config)}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class Unfinished:
+    """The runs of the row in work; process 0 alone reads and writes checkpoints."""
+
+    def __init__(self, folder: Path, minutes: float, about: Callable[[], results.Row]) -> None:
+        """`about` is written into every checkpoint."""
+        self.checkpoints, self.seconds, self.about = Checkpoints(folder), 60 * minutes, about
+        self._restored: dict[str, Stored] = {}
+        self._reached: dict[str, Result] = {}
+        self._earlier, self._began = 0.0, time.monotonic()
+        self._saved = time.monotonic()
+
+    def restore(self) -> results.Row | None:
+        """Reads the last checkpoint; gives what it says of itself, or None if there is none that can be used."""
+        try:
+            found = self.checkpoints.newest()
+        except UserError as error:
+            note(f"{error}; what was in work starts anew")
+            return None
+        if found is None:
+            return None
+        for line in found.damaged:
+            note(f"the checkpoint {line}; going on from the one before")
+        self._restored, self._earlier = found.runs, float(found.about["row_seconds"])
+        return found.about
+
+    def share(self) -> None:
+        """What process 0 has restored goes to all."""
+        names = machines.share(list(self._restored))
+        self._restored = {name: _shared(self._restored.get(name)) for name in names}
+        self._earlier = machines.share(self._earlier)
+
+    def begin(self) -> None:
+        """A row's runs begin."""
+        self._began = time.monotonic()
+
+    def row_seconds(self) -> float:
+        """Time spent on the row in work, by earlier processes too."""
+        return round(self._earlier + time.monotonic() - self._began, 3)
+
+    def reached(self, runs: Sequence[Run]) -> dict[int, Result]:
+        """Where those of these runs stand that have begun, by their place."""
+        found = {}
+        for number, run in enumerate(runs):
+            name = identity(run)
+            if name not in self._reached and name in self._restored:
+                self._reached[name] = checkpoint.result(self._restored.pop(name), run.model, run.config)
+            if name in self._reached:
+                found[number] = self._reached[name]
+        return found
+
+    def between_epochs(self, runs: Sequence[Run]) -> Callable[[Callable[[], dict[int, Result]]], None]:
+        """Saves where these runs stand if it is time, or if a signal came, and then raises Stopped."""
+
+        def pause(collect: Callable[[], dict[int, Result]]) -> None:
+            asked, due = self._asked()
+            if asked or due:
+                self.keep((runs[place], result) for place, result in collect().items())
+                self._save()
+            if asked:
+                raise signals.Stopped(asked, together=True)
+
+        return pause
+
+    def stop_if_asked(self) -> None:
+        """The same where no run is in work."""
+        asked, _ = self._asked()
+        if asked:
+            self._save()
+            raise signals.Stopped(asked, together=True)
+
+    def _asked(self) -> tuple[int, bool]:
+        """The signal that came to any process of the job, or 0; and whether it is time to save."""
+        asked = machines.gather(signals.asked())
+        due = time.monotonic() - self._saved >= self.seconds
+        number, due = machines.share((max(asked, default=0), due))
+        return number, due
+
+    def keep(self, pairs: Iterable[tuple[Run, Result]]) -> None:
+        """Takes note of where runs stand."""
+        self._reached |= {identity(run): result for run, result in pairs}
+
+    def forget(self) -> None:
+        """The row is done, and saved with the study's rows."""
+        self._reached, self._restored, self._earlier = {}, {}, 0.0
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if not machines.is_writer():
+            return
+        try:
+            self.checkpoints.save(self._reached, {**self.about(), "row_seconds": self.row_seconds()})
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            folder = self.checkpoints.folder
+            note(f"no checkpoint could be written to {folder}: {reason}; free the disk, training goes on")
+
+
+def _shared(run: Stored | None) -> Stored:
+    """Process 0's, in every process."""
+    own = [] if run is None else [*run.state, *run.history, *itertools.chain(*run.observed)]
+    counts = None if run is None else [len(run.state), len(run.history), *map(len, run.observed)]
+    status, counts = machines.share((run and run.status, counts))
+    arrays = iter(own)
+    parts = [tuple(machines.share_array(next(arrays, None)) for _ in range(count)) for count in counts]
+    return Stored(status, parts[0], parts[1], tuple(parts[2:]))
