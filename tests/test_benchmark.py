@@ -96,7 +96,6 @@ def made(contender, name, folder):
     return module.make(contender, start.read(folder, name))
 
 
-# torch-compile takes half a minute per shape
 @pytest.mark.parametrize("contender", sorted(worker.CONTENDERS.keys() - {"numpy", "torch-compile"}))
 def test_contenders_train_the_same_networks(contender, folder):
     wants_torch(contender)
@@ -111,6 +110,18 @@ def test_contenders_train_the_same_networks(contender, folder):
         np.testing.assert_allclose(found, numpy, rtol=5e-3 if name == "normalized" else 1e-5)
         assert abs(found[-1] - found[0]) > 1e-3  # steps that move nothing would show nothing
     assert made(contender, "population-2", folder).train(2) > 0
+
+
+def test_torch_compile_takes_every_shape_of_the_grid(folder, monkeypatch):
+    """Traced as ever, and run without the code that takes half a minute per shape to make."""
+    wants_torch("torch-compile")
+    torch = importlib.import_module("torch")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    workloads.write_start(folder, digits("grid"), 1297)
+    numpy, found = (made(who, "grid", folder).first_losses(2) for who in ("numpy", "torch-compile"))
+    assert len(found) == 9
+    for number, losses in found.items():
+        np.testing.assert_allclose(losses, numpy[number], rtol=1e-5)
 
 
 @pytest.mark.parametrize("contender", ["numpy", "sklearn", "torch"])
