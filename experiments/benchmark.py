@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import _bench_measure, _workloads
-from experiments._bench_worker import MODULES
 from mlp_jax import data
+from mlp_jax.benchmark import turns
+from mlp_jax.benchmark.worker import CONTENDERS
+from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload, write_data, write_start
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results
@@ -46,17 +47,17 @@ class Config(options.Basic):
     """Options of the benchmark."""
 
     workloads: tuple[str, ...] = option(
-        tuple(_workloads.USUAL), "what to train, with commas (large is for a GPU); empty for none", empty=True
+        USUAL, "what to train, with commas (large is for a GPU); empty for none", empty=True
     )
     population_sizes: tuple[int, ...] = option(
         (1, 2, 4, 8, 16, 32),
         "numbers of default networks, as more workloads; empty for none",
         low=1,
-        high=_workloads.MOST_NETWORKS,
+        high=MOST_NETWORKS,
         empty=True,
     )
     contenders: tuple[str, ...] = option(
-        tuple(MODULES), "who trains, with commas; the first is whom others must agree with", choices=MODULES
+        tuple(CONTENDERS), "who trains, with commas; the first is whom others must agree with", choices=CONTENDERS
     )
     repeats: int = option(5, "how often each contender is timed, in turns", low=1, high=MOST_REPEATS)
     seconds: float = option(
@@ -66,7 +67,7 @@ class Config(options.Basic):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.workloads:
-            _workloads.workload(name, 1, 2, self.seed)
+            workload(name, 1, 2, self.seed)
         if not self.all_workloads:
             raise UserError("there is nothing to measure: name at least one workload")
 
@@ -80,13 +81,12 @@ class Config(options.Basic):
 def run(config: Config) -> bool:
     """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
     study = ResultsFolder(STUDY, config)
-    # several processes share a GPU's memory
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # this process shares a GPU's memory with its workers
     dataset = config.load()
     study.use(dataset)
     splits = normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
     examples, inputs = splits.train.x.shape
-    loads = [_workloads.workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
+    loads = [workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
     largest = max(network.train.batch_size for load in loads for network in load.networks)
     if largest > examples:
         raise UserError(
@@ -95,12 +95,12 @@ def run(config: Config) -> bool:
     contenders = config.contenders
     with tempfile.TemporaryDirectory() as name, options.progress(len(loads), "workload") as bar:
         folder = Path(name)
-        _workloads.write_data(folder, splits.train)
-        machine, busy = _bench_measure.peaks(contenders, folder, config.repeats)
+        write_data(folder, splits.train)
+        machine, busy = turns.peaks(contenders, folder, config.repeats)
         for load in loads:
             bar.set_description(load.name)
-            _workloads.write_start(folder, load, examples)
-            for row in _bench_measure.measure(load, contenders, folder, config.repeats, config.seconds):
+            write_start(folder, load, examples)
+            for row in turns.measure(load, contenders, folder, config.repeats, config.seconds):
                 study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
     path = study.finish(figures(study.rows, machine), machine=machine)
@@ -110,7 +110,7 @@ def run(config: Config) -> bool:
     return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
 
 
-def with_peak(row: results.Row, load: _workloads.Workload, machine: results.Row) -> results.Row:
+def with_peak(row: results.Row, load: Workload, machine: results.Row) -> results.Row:
     """The row with its share of the measured matrix peak, of the type of its operands."""
     half = all(network.model.precision == "bf16" for network in load.networks)
     peak = machine.get("bfloat16" if half else "float32")
@@ -133,15 +133,10 @@ def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
 def table(rows: list[results.Row]) -> Table:
     """A line per workload and contender."""
     header = [
-        "workload",
-        "contender",
-        "ms per step",
-        "networks x steps/s",
-        "GFLOP/s",
-        "of peak",
-        "faster than torch",
-    ]
-    return Table([*header, "memory [MB]", "compile [s]", "start [s]", "status"], [_cells(row) for row in rows])
+        "workload", "contender", "ms per step", "networks x steps/s", "GFLOP/s", "of peak", "faster than torch",
+        "memory [MB]", "compile [s]", "start [s]", "status",
+    ]  # fmt: skip
+    return Table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: results.Row) -> list[str]:
@@ -182,8 +177,8 @@ def sentences(config: Config, rows: list[results.Row], machine: results.Row, bus
     if pairs:
         costs = (f"{name} {1 / p['median']:.3f} ({1 / p['max']:.3f} to {1 / p['min']:.3f})" for name, p in pairs)
         lines.append(f"time per step, hand-written / autodiff: {', '.join(costs)}")
-    others = [*busy, *(row["others_busy_cores"] for row in rows if row["others_busy_cores"] is not None)]
-    if others and max(others) > 0.2:
+    others = [*busy, *(row["others_busy_cores"] for row in rows)]
+    if max(others) > 0.2:
         lines.append(f"note: other processes kept up to {max(others):.1f} cores busy: do not trust these times")
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ until it has told its accuracy, so that Python, jax, reading the data, compilati
 in it. The parent has read the data before, so that they are decoded and in memory. Every seed runs twice: compiled
 anew, with an empty compilation cache, and with the programs that the first left there; both must give the same
 parameters, bit for bit. The evaluation's program is compiled when it is needed, in "evaluation"; what passes until
-the worker's first line runs, Python's start and jax's import, is in the whole time alone.
+the worker's first line runs, which is Python's own start, is in the whole time alone.
 
   TFDS_DATA_DIR=... python -m experiments.speedrun --dataset=cifar10 [--recipe=speedrun_60] [--seeds=5]
 
@@ -15,19 +15,14 @@ The machine should be otherwise idle. Expected on CIFAR-10 and two cores: what m
 Exit status 1 if the mean accuracy is below the target, or the two runs of a seed differ.
 """
 
-import json
 import math
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlp_jax import data
-from mlp_jax.errors import UserError
+from mlp_jax.benchmark.timed_run import PARTS, Job, measure
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import ResultsFolder
@@ -38,9 +33,7 @@ from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
-ROOT = Path(__file__).resolve().parent.parent
 COMPILATIONS = ("anew", "cached")
-PARTS = ("imports", "data", "compilation", "training", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def run(config: Config) -> bool:
             with tempfile.TemporaryDirectory() as cache:
                 for compilation in COMPILATIONS:
                     bar.set_description(f"seed {seed}, compiled {compilation}")
-                    told[compilation].append(timed(config, seed, Path(cache)))
+                    told[compilation].append(measure(job(config, seed), Path(cache)))
                     bar.update()
     parameters = [[run["parameters"] for run in told[compilation]] for compilation in COMPILATIONS]
     same = {"same_parameters": parameters[0] == parameters[1]}
@@ -115,32 +108,9 @@ def succeeded(rows: list[results.Row]) -> bool:
     )
 
 
-def timed(config: Config, seed: int, cache: Path) -> results.Row:
-    """One run in a process of its own, and the seconds until it told its accuracy."""
-    # one device with all cores: there is one network to train
-    environment = {"JAX_NUM_CPU_DEVICES": "1", **os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-    job = json.dumps({"config": asdict(config), "seed": seed})
-    command = [sys.executable, "-m", "experiments._speedrun_worker", job]
-    begun = time.perf_counter()
-    # its standard input is never written to: where that ends, this process has, and the worker ends too. It has a
-    # group of its own, so that Ctrl-C is for this process alone
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, process_group=0
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        total = time.perf_counter() - begun
-        process.wait()
-    if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
-        raise UserError(f"the run of seed {seed} was ended by {name}: free some memory, or see who did it")
-    if process.returncode or not line:
-        raise RuntimeError(f"the run of seed {seed} ended with status {process.returncode}")
-    found: results.Row = json.loads(line)
-    if "error" in found:
-        raise UserError(found["error"])
-    return {**found, "total": total}
+def job(config: Config, seed: int) -> Job:
+    """What the run of one seed does."""
+    return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
 
 
 def _row(config: Config, compilation: str, runs: list[results.Row], dataset: data.Dataset) -> results.Row:

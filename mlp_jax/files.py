@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlp_jax.errors import UserError
 
@@ -56,6 +58,15 @@ def sha256(path: Path) -> str:
     """The digest of a file's content. Raises OSError as `open_regular` does."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(arrays: Iterable[Any]) -> str:
+    """The sha256 of all numbers in the arrays, in their order, with their types and shapes."""
+    found = hashlib.sha256()
+    for each in arrays:
+        array = np.asarray(each)
+        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
 
 
 def check_regular(path: Path) -> None:

@@ -158,6 +158,9 @@ FLAGS = [
     ("benchmark --workloads=tabel1", "unknown workload 'tabel1'"),
     ("benchmark --workloads= --population_sizes=", "there is nothing to measure"),
     ("benchmark --contenders=tensorflow", "unknown contender 'tensorflow'"),
+    ("benchmark --contenders=", "--contenders is empty"),
+    ("benchmark --workloads=population-x", "a population is written population-32"),
+    ("benchmark --population_sizes=0", "--population_sizes must be a whole number of at least 1"),
     ("reproduce --studies=depth_stduy", "unknown study 'depth_stduy': choose one of"),
     ("reproduce --studies=depth_study,depth_study", "names a value twice"),
     # names

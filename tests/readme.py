@@ -98,7 +98,7 @@ def benchmark() -> str:
     rows = {
         row["workload"]: row for content in contents for row in content["rows"] if row["contender"] == "manual"
     }
-    peers = ("torch", "torch-compile", "torch-vmap", "numpy", "sklearn")
+    peers = ("torch", "torch-compile", "numpy", "sklearn")
     header = ["training", "ms per step", "networks x steps/s", "of peak", *(f"x {name}" for name in peers)]
     lines = []
     for name, row in rows.items():

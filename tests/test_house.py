@@ -17,6 +17,7 @@ BELOW = {
     "data": {"errors", "files"},
     "gradcheck": {"errors", "files", "machine", "nn", "text"},
     "training": {"data", "errors", "files", "nn"},
+    "benchmark": {"data", "errors", "files", "nn", "training"},
     "studies": {"data", "errors", "files", "gradcheck", "machine", "nn", "text", "training"},
 }
 """What each part of the library may import beside itself."""

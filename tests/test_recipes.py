@@ -15,10 +15,12 @@ import pytest
 
 from experiments import ablation, best_model, speedrun
 from mlp_jax import data
+from mlp_jax.benchmark import timed_run
 from mlp_jax.data import pixels
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
+from mlp_jax.studies import differences
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training import population, saved_model
 from mlp_jax.training import step as train
@@ -167,13 +169,31 @@ def test_a_speedrun_times_whole_processes(timed):
     assert [row["compilation"] for row in content["rows"]] == ["anew", "cached"]
     assert sum(totals) < outside
     for row, total in zip(content["rows"], totals, strict=True):
-        parts = [row["seconds_of"][part]["mean"] for part in speedrun.PARTS]
+        parts = [row["seconds_of"][part]["mean"] for part in timed_run.PARTS]
         assert min(parts) > 0
         assert sum(parts) < total  # Python's own start is in no part
         assert (row["seeds"], row["status"], row["reached"]) == ([3], "finished", True)
     assert "from process start" in speedrun.finding(content)
     assert "is reached" in speedrun.finding(content)
-    assert all(part in str(speedrun.table(content["rows"])) for part in speedrun.PARTS)
+    assert all(part in str(speedrun.table(content["rows"])) for part in timed_run.PARTS)
+
+
+def test_the_clock_of_the_imports_starts_before_jax_is_imported():
+    code = "import sys, mlp_jax.benchmark.timed_run; print({'jax', 'jaxlib', 'numpy'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
+
+
+def test_two_equal_speedruns_are_told_as_the_same_bits(timed, tmp_path):
+    """The same but for the clocks: as another speedrun of the same options and machine."""
+    content, _ = timed
+    later = json.loads(json.dumps(content))
+    for row in later["rows"]:
+        for measured in (row["seconds_from_process_start"], *row["seconds_of"].values()):
+            measured |= {"mean": 2 * measured["mean"], "values": [2 * value for value in measured["values"]]}
+    assert later != content
+    assert not differences.all_differences(content, later)
+    later["rows"][1]["parameters"] = ["f" * 64]
+    assert [found.quantity for found in differences.all_differences(content, later)] == ["parameters"]
 
 
 def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_train(timed):
@@ -212,7 +232,7 @@ def test_the_recipes_target_is_for_cifar10():
 
 def workers(pid):
     """The processes that train for the one with this number."""
-    return [p.pid for p in psutil.Process(pid).children() if "experiments._speedrun_worker" in p.cmdline()]
+    return [p.pid for p in psutil.Process(pid).children() if "mlp_jax.benchmark.timed_run" in p.cmdline()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from mlp_jax import machine
+from mlp_jax import files, machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import UNFINISHED, open_regular, unsealed
 
@@ -88,12 +87,8 @@ def _git(*arguments: str) -> str | None:
 
 
 def digest(tree: Any) -> str:
-    """The sha256 of all numbers in a tree, in the order of jax's leaves, with their types and shapes."""
-    found = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        array = np.asarray(leaf)
-        found.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
+    """`files.digest` of all numbers in a tree, in the order of jax's leaves."""
+    return files.digest(jax.tree.leaves(tree))
 
 
 def refuse_folder(path: Path) -> None:

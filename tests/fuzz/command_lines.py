@@ -16,8 +16,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from experiments import _bench_measure, speedrun
+from experiments import speedrun
 from mlp_jax import data
+from mlp_jax.benchmark import turns
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
@@ -271,7 +272,7 @@ def _cut(far: str) -> Iterator[None]:
         "meet": [(processes, "initialize")],
         "train": [
             (Blocks, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
-            (_bench_measure, "peaks"), (speedrun, "timed"),
+            (turns, "peaks"), (speedrun, "measure"),
         ],
     }  # fmt: skip
     tiny = synthetic(train=60, test=20, size=2)

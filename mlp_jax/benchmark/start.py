@@ -1,4 +1,4 @@
-"""What a worker reads at its start, without jax: a peer that imported jax would pay for it in time and memory."""
+"""What a contender's process starts from, and what contenders share. It imports no jax, since peers do without."""
 
 import json
 import time
@@ -8,16 +8,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Parameters = list[np.ndarray]  # w, b, [scale, shift,] w, b, ...: the leaves of `model.Params`
+Parameters = list[np.ndarray]
+"""w, b, [scale, shift,] w, b, ...: the leaves of `nn.model.Params`, in float32."""
+
+NORM = 1e-5, 0.1
+"""Batch normalisation's epsilon and momentum."""
+
+
+class Cannot(Exception):
+    """A workload is beyond a contender, or is not tried with it, for the reason given."""
 
 
 class Net(NamedTuple):
-    """One network: its options as `Network` has them, initial parameters, order of its first minibatches."""
+    """One network: its options as `workloads.Network` has them, its first parameters and first minibatches."""
 
     model: dict[str, Any]
     train: dict[str, Any]
     start: Parameters
-    order: np.ndarray  # (steps, batch)
+    order: np.ndarray  # (steps, batch): indices of examples
     seed: int
 
     @property
@@ -28,6 +36,11 @@ class Net(NamedTuple):
         end = width * len(hidden)
         return [*hidden, slice(end, end + 2)]
 
+    @property
+    def slope(self) -> float:
+        """The activation's slope below 0."""
+        return {"relu": 0.0, "leaky_relu": 0.1}[self.model["activation"]]
+
 
 class Start(NamedTuple):
     """Training data (float32 rows, labels) and networks; `shapes`: numbers of the networks that cost the same."""
@@ -37,9 +50,14 @@ class Start(NamedTuple):
     nets: list[Net]
     shapes: list[list[int]]
 
+    @property
+    def half(self) -> bool:
+        """Whether products are to be in bfloat16."""
+        return any(net.model["precision"] != "float32" for net in self.nets)
+
 
 def read(folder: Path, name: str) -> Start:
-    """What `_workloads.write_data` and `write_start` wrote."""
+    """What `workloads.write_data` and `write_start` wrote."""
     described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     nets = []
     with np.load(folder / f"{name}.npz") as arrays:
@@ -60,20 +78,45 @@ def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:
         yield from order[: examples // batch * batch].reshape(-1, batch)
 
 
+class Sequential:
+    """A contender without populations: one network of each shape is timed, and stands for all of its shape.
+
+    make: gives a network that has `losses(steps)`, J~ before each step that it takes, and `train(steps)`, which
+    waits for the end of the last.
+    """
+
+    def __init__(self, start: Start, make: Callable[[Net], Any]) -> None:
+        self.shapes = start.shapes
+        self.networks = {numbers[0]: make(start.nets[numbers[0]]) for numbers in start.shapes}
+
+    def first_losses(self, steps: int) -> dict[int, list[float]]:
+        """J~ of one network of each shape."""
+        return {number: network.losses(steps) for number, network in self.networks.items()}
+
+    def train(self, steps: int) -> float:
+        """Seconds for so many steps of all networks."""
+        total = 0.0
+        for numbers in self.shapes:
+            begun = time.perf_counter()
+            self.networks[numbers[0]].train(steps)
+            total += len(numbers) * (time.perf_counter() - begun)
+        return total
+
+
 def rates(
-    one: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
+    product: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
 ) -> dict[str, float]:
     """The machine as a library reaches it: FLOP/s by type of operands, best over sizes; bytes/s of a + 2 b.
 
-    one(n, type) makes a call that multiplies two n x n matrices and waits; triad() works on so many floats.
+    product(n, type) gives a call that multiplies two n x n matrices and waits; triad() works on so many floats.
     """
     sizes, types = ((4096, 8192), ("float32", "bfloat16")) if gpu else ((512, 1024, 2048), ("float32",))
-    found = {kind: max(2 * n**3 / _seconds(one(n, kind)) for n in sizes) for kind in types}
+    found = {kind: max(2 * n**3 / _seconds(product(n, kind)) for n in sizes) for kind in types}
     return {**found, "bytes": 12 * floats / _seconds(triad)}
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    """Of one call, the best of three after a first that compiles."""
+    """The least of three calls, after a first that compiles."""
     call()
     times = []
     for _ in range(3):

@@ -1,0 +1,100 @@
+"""The benchmark's contenders of this package: the epochs of `population.train_population`, as anybody calls it."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.benchmark import start as shared
+from mlp_jax.benchmark.start import Cannot, Net, Start
+from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.matmul import platform
+from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.history import Result
+from mlp_jax.training.population import Run, train_population
+
+VERSION = f"jax {jax.__version__}"
+
+
+def make(contender: str, start: Start) -> "Populations":
+    """The networks of a workload; the contender is named after its source of gradients. Raises Cannot on a CPU."""
+    if platform() == "cpu" and start.half:
+        raise Cannot("needs a GPU")
+    return Populations([_run(net, contender) for net in start.nets], start)
+
+
+class Populations:
+    """The networks of a workload, those of one shape as one population."""
+
+    def __init__(self, runs: list[Run], start: Start) -> None:
+        self.numbers = start.shapes
+        self.populations = [[runs[number] for number in numbers] for numbers in start.shapes]
+        data = Split(jnp.asarray(start.x), jnp.asarray(start.y))
+        # an epoch's program ends with an evaluation: of two examples, it costs nothing
+        tiny = Split(data.x[:2], data.y[:2])
+        self.splits = Splits(data, tiny, tiny)
+
+    def first_losses(self, steps: int) -> dict[int, list[float]]:
+        """J~ of every network."""
+        found: dict[int, list[float]] = {}
+        for numbers, runs in zip(self.numbers, self.populations, strict=True):
+            results = self._trained(runs, steps=steps)
+            found |= {n: result.history.loss.tolist() for n, result in zip(numbers, results, strict=True)}
+        return found
+
+    def train(self, steps: int) -> float:
+        """Seconds for so many steps of all networks, from whole epochs of at least as many.
+
+        An epoch draws a permutation and reads back its losses once: in part of one they would weigh too much. The
+        time begins at the end of a first epoch, when all is compiled and the data are on the device.
+        """
+        return sum(self._seconds(runs, steps) for runs in self.populations)
+
+    def _seconds(self, runs: list[Run], steps: int) -> float:
+        per_epoch = len(self.splits.train.y) // runs[0].config.batch_size
+        epochs = math.ceil(steps / per_epoch)
+        ends: list[float] = []
+        results = self._trained(
+            runs, epochs=1 + epochs, between_epochs=lambda collect: ends.append(time.perf_counter())
+        )
+        if any(result.status != "finished" for result in results):
+            raise RuntimeError("a network diverged while it was timed")
+        # what does not fit the memory at once is trained in turn, each part in as many epochs
+        marks = np.reshape(ends, (-1, 1 + epochs))
+        return float((marks[:, -1] - marks[:, 0]).sum()) * steps / (epochs * per_epoch)
+
+    def _trained(
+        self, runs: list[Run], between_epochs: Callable[[Any], None] | None = None, **length: Any
+    ) -> list[Result]:
+        runs = [run._replace(config=replace(run.config, **length)) for run in runs]
+        return train_population(runs, self.splits, between_epochs=between_epochs)
+
+
+def _run(net: Net, gradient: str) -> Run:
+    model = MLPConfig(**{**net.model, "hidden": tuple(net.model["hidden"])})
+    return Run(jax.random.key(net.seed), model, TrainConfig(**{**net.train, "gradient": gradient}))
+
+
+def peak_bytes() -> int | None:
+    """The device's peak, where the device tells it."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def rates() -> dict[str, float]:
+    """`start.rates` of jax."""
+    gpu = platform() != "cpu"
+    long = jnp.ones(2**28 if gpu else 2**25, jnp.float32)
+    multiply, triad = jax.jit(lambda a, b: a @ b), jax.jit(lambda a, b: a + 2 * b)
+
+    def product(n: int, kind: str) -> Callable[[], Any]:
+        a = jnp.ones((n, n), kind)
+        return lambda: multiply(a, a).block_until_ready()
+
+    other = long + 1
+    return shared.rates(product, lambda: triad(long, other).block_until_ready(), long.size, gpu)
