@@ -148,10 +148,12 @@ def test_each_equation_has_its_check(made):
         }
         for n in range(1, 14)
     ]
-    for text in written(parts_of(made), rows):
-        assert "gradient check was not run" not in text
-        assert "error 3e-16 in float64: fail" in text
-        assert text.count("in float64: pass") == 12
+    html, markdown = written(parts_of(made), rows)
+    assert "gradient check was not run" not in html + markdown
+    assert len(re.findall(r"✓</span> pass</span>\s+<span class=\"soft\">error [\de-]+ in float64<", html)) == 12
+    assert len(re.findall(r"✗</span> fail</span>\s+<span class=\"soft\">error 3e-16 in float64<", html)) == 1
+    assert markdown.count(": pass, error ") == 12
+    assert markdown.count(": fail, error 3e-16 in float64\n") == 1
 
 
 def test_a_correction_of_families_is_told_where_there_is_one(made):
