@@ -18,7 +18,6 @@ from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn import gradients
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies.plots import benchmark as plots
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.step import init_state
 
@@ -286,6 +285,6 @@ def test_figures_tell_the_rows():
         {"workload": "population-2", "contender": "manual", "networks": 2, "gflops": 5.0, "flops_per_step": 10,
          "bytes_per_step": 2, "milliseconds_per_step": {"median": 1.0, "min": 0.5, "max": 2.0}},
     ]  # fmt: skip
-    for text in (plots.throughput(rows), plots.roofline(rows, 1e10, 1e9)):
+    for text in (benchmark.throughput(rows), benchmark.roofline(rows, 1e10, 1e9)):
         assert "manual" in text
-    assert "networks trained side by side" in plots.throughput(rows)
+    assert "networks trained side by side" in benchmark.throughput(rows)
