@@ -602,11 +602,9 @@ def test_the_report_is_about_its_own_network():
         assert best_model.report(best_model.Config(**other)) is None
 
 
-def test_confusion_and_mistakes_by_hand():
+def test_mistakes_and_a_confusion_matrix_by_hand():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     labels = np.array([0, 0, 1, 1])
-    counts = learned.confusion(probabilities.argmax(axis=1), labels, 3)
-    assert counts == [[1, 1, 0], [1, 0, 1], [0, 0, 0]]
     found = learned.most_confident_mistakes(probabilities, labels)
     assert [(m["index"], m["true"], m["predicted"], m["probability"]) for m in found] == [
         (3, 1, 2, 0.8),
