@@ -22,10 +22,10 @@ from typing import Any
 from mlp_jax import data
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
-from mlp_jax.studies.plots import activation_study as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
@@ -163,13 +163,13 @@ def figures(content: Row) -> dict[str, Figure]:
         return {}
     titles = {WITHOUT: "taken away", INSTEAD: "in its place", ADDED: "added"}
     groups = {
-        title: {c["variation"]: c for c in sorted(found, key=_size) if c["kind"] == kind}
+        title: {c["variation"]: draw.difference(c) for c in sorted(found, key=_size) if c["kind"] == kind}
         for kind, title in titles.items()
     }
     many = content["config"]["seeds"]
     return {
         "differences.svg": Figure(
-            plots.differences(groups, "validation"),
+            draw.forest(groups, "difference in validation accuracy, points", ("", 0)),
             f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
             f"paired difference over {many} seed{'s' if many > 1 else ''} and its 95 % interval.",
         )

@@ -30,11 +30,11 @@ from typing import Any
 from mlp_jax import data
 from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, several
 from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.options import option
-from mlp_jax.studies.plots import activation_study as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, edge_notes, find
 from mlp_jax.studies.study import Shape, Study
@@ -344,6 +344,15 @@ def _changes(rows: list[Row], factor: str) -> str:
     )
 
 
+def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
+    """A measured fraction in %: its mean, one standard deviation around it, and every seed."""
+    if quantity["mean"] is None:
+        return None
+    mean, spread = 100 * quantity["mean"], 100 * (quantity["std"] or 0.0)
+    seeds = [100 * value for value in quantity["values"]]
+    return draw.Mark(mean, mean - spread, mean + spread, seeds, filled)
+
+
 def figures(content: dict[str, Any]) -> dict[str, Figure]:
     """Accuracies by factor, and differences by factor."""
     rows = content["rows"]
@@ -357,14 +366,23 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     }
     along = {k: statistics.paired(steps[k], steps[b]) for b, k in pairwise(order)}
     stated = (rows[0]["report"] or {}).get("test_accuracy")
+    groups = {"from plain to best": steps, **sweeps}
+    marks = {
+        name: {k: accuracy_mark(row["test_accuracy"], filled=row is rows[0]) for k, row in group.items()}
+        for name, group in groups.items()
+    }
+    changes = {
+        name: {k: draw.difference(one) for k, one in group.items()}
+        for name, group in {"each step - the one before": along, **paired}.items()
+    }
     return {
         "accuracies.svg": Figure(
-            plots.accuracies({"from plain to best": steps, **sweeps}, rows[0], stated),
+            draw.forest(marks, "test accuracy, %", None if stated is None else ("report", 100 * stated)),
             "Test accuracy, mean and standard deviation over seeds (dots: seeds). Filled: the centre, the "
             "report's best network, from which each group changes one factor.",
         ),
         "differences.svg": Figure(
-            plots.differences({"each step - the one before": along, **paired}),
+            draw.forest(changes, "difference in test accuracy, points", ("", 0)),
             "Differences in test accuracy, seed by seed, with 95 % intervals (Student's t): steps from the best "
             "plain network to the best one, then every setting minus the centre.",
         ),

@@ -32,9 +32,9 @@ from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options, results
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
-from mlp_jax.studies.plots import benchmark as plots
 from mlp_jax.studies.tables import Table
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
@@ -118,6 +118,43 @@ def with_peak(row: results.Row, load: Workload, machine: results.Row) -> results
     return {**row, "fraction_of_peak": share}
 
 
+def roofline(rows: list[results.Row], peak_flops: float, peak_bytes: float) -> str:
+    """GFLOP/s against FLOP per byte of every measured row, under the machine's roof (in FLOP/s and bytes/s)."""
+    measured = [(_intensity(row), row) for row in rows if row["gflops"] is not None]
+    ridge = peak_flops / peak_bytes
+    places = sorted([ridge, *(x for x, _ in measured)])
+    ends = [places[0] / 2, ridge, places[-1] * 2]
+    roof = [min(peak_flops, x * peak_bytes) / 1e9 for x in ends]
+    lines = [draw.Line("machine, measured", ends, roof, how="plain")]
+    for number, name in enumerate(dict.fromkeys(row["contender"] for _, row in measured)):
+        mine = [(x, row["gflops"]) for x, row in measured if row["contender"] == name]
+        lines.append(draw.Line(name, *map(list, zip(*mine, strict=True)), number=number, how="points"))
+    xlabel = "intensity [FLOP per byte that must be moved]"
+    return draw.lines([draw.Panel(lines, xlabel, "GFLOP/s", xscale="log", yscale="log")])
+
+
+def _intensity(row: results.Row) -> float:
+    return float(row["flops_per_step"] / row["bytes_per_step"])
+
+
+def throughput(rows: list[results.Row]) -> str:
+    """Networks x steps per second against the number of networks, whiskers from slowest to fastest repeat."""
+    measured = [row for row in rows if row["workload"].startswith("population-") and row["gflops"] is not None]
+    measured.sort(key=lambda row: int(row["networks"]))
+    lines = []
+    for number, name in enumerate(dict.fromkeys(row["contender"] for row in measured)):
+        mine = [row for row in measured if row["contender"] == name]
+        sizes = [row["networks"] for row in mine]
+        middle, slowest, fastest = (
+            [1e3 * row["networks"] / row["milliseconds_per_step"][which] for row in mine]
+            for which in ("median", "max", "min")
+        )
+        lines.append(draw.Line(name, sizes, middle, slowest, fastest, number=number, how="whiskers"))
+    labels = "networks trained side by side", "networks x steps per second [1/s]"
+    ticks = sorted({row["networks"] for row in measured})
+    return draw.lines([draw.Panel(lines, *labels, xscale="log", yscale="log", xticks=ticks)])
+
+
 def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
     """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
@@ -125,8 +162,8 @@ def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
     return {
-        "roofline.svg": Figure(plots.roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": Figure(plots.throughput(rows), "Speed against the number of networks."),
+        "roofline.svg": Figure(roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": Figure(throughput(rows), "Speed against the number of networks."),
     }
 
 

@@ -32,17 +32,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.files import read_bounded
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, Judge, quantity
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
-from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
 from mlp_jax.studies.runs import compiled, measure, ready
@@ -292,12 +294,49 @@ REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
 REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
 
 
+def training_curves(row: results.Row) -> str:
+    """Loss and accuracy against epoch: the minibatches' and the validation split's, a band over seeds."""
+    curves, stated = row["curves"], row["report"]
+    epochs = list(range(1, 1 + max((len(curve) for curve in curves["loss"]), default=0)))
+    lines = {
+        name: [
+            draw.over_seeds(label, epochs, scale * np.array(curves[prefix + name]), number)
+            for number, (prefix, label) in enumerate((("", "training minibatches"), ("validation_", "validation")))
+        ]
+        for name, scale in (("loss", 1), ("accuracy", 100))
+    }
+    levels = {} if stated is None else {"report: validation, one seed": 100 * stated["validation_accuracy"]}
+    ticks = epochs[:: max(1, len(epochs) // 10)]
+    losses = draw.Panel(lines["loss"], "epoch", "loss (nats)", xticks=ticks)
+    return draw.lines(
+        [losses, draw.Panel(lines["accuracy"], "epoch", "accuracy (%)", xticks=ticks, levels=levels)]
+    )
+
+
+def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """Of each true class (a row) the percentage that was taken for each class (a column)."""
+    table = np.asarray(counts, float)
+    shares = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    labels, height = ("predicted class", "true class"), 2.2 + 0.45 * len(classes)
+    return draw.heat_map(
+        {"% of each true class": shares},
+        classes,
+        classes,
+        labels,
+        (0, 100),
+        cmap="Blues",
+        form=".0f",
+        height=height,
+        turn=45,
+    )
+
+
 def figures(content: Row) -> dict[str, Figure]:
     """The figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
     found = {
         "training_curves.svg": Figure(
-            plots.training_curves(row),
+            training_curves(row),
             "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
             "deviation. Training is the mean over the epoch's minibatches, before their updates."
             + (" Validation is in training mode, as the report's script has it." if _published(row) else ""),
@@ -306,7 +345,7 @@ def figures(content: Row) -> dict[str, Figure]:
     if "confusion" in content:
         counts = content["confusion"]["counts"]
         found["confusion_matrix.svg"] = Figure(
-            plots.confusion_matrix(counts, content["classes"]),
+            confusion_matrix(counts, content["classes"]),
             f"Of the test images of each class (all {sum(map(sum, counts)):,}), the percentage that seed "
             f"{row['model']['seed']}'s network takes for each class; right answers are on the diagonal.",
         )

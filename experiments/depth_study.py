@@ -25,11 +25,11 @@ from typing import Any
 
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS, MLPConfig
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, accuracy, compared, one, several
 from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.options import option
-from mlp_jax.studies.plots import depth_study as plots
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting, edge_notes
 from mlp_jax.studies.study import Shape, Study
@@ -198,6 +198,23 @@ def _finding(init: str, content: Row) -> str:
     )
 
 
+def _panel(rows: list[Row], split: str) -> draw.Panel:
+    """Accuracy in % against depth, a line per initialisation; a depth of which no run finished has no point."""
+    name, lines = f"{split}_accuracy", []
+    for number, init in enumerate(dict.fromkeys(row["init"] for row in rows)):
+        mine = sorted((r for r in rows if r["init"] == init and r[name]["n"]), key=lambda row: int(row["layers"]))
+        means, spreads = ([100 * (row[name][k] or 0) for row in mine] for k in ("mean", "std"))
+        low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
+        lines.append(
+            draw.Line(init, [row["layers"] for row in mine], means, low, high, number=number, how="whiskers")
+        )
+    stated = [(row["layers"], 100 * row["report"][name]) for row in rows if row["report"]]
+    if stated:
+        lines.append(draw.Line("report", *map(list, zip(*stated, strict=True)), number=None, how="ring"))
+    depths = sorted({row["layers"] for row in rows})
+    return draw.Panel(lines, "layers (hidden layers + 1)", f"{split} accuracy [%]", xticks=depths)
+
+
 def figures(content: Row) -> dict[str, Figure]:
     """Accuracy against depth."""
     caption = (
@@ -206,7 +223,11 @@ def figures(content: Row) -> dict[str, Figure]:
     )
     if any(row["report"] for row in content["rows"]):
         caption += " Open grey markers: Table 1 of the report, one run each."
-    return {"accuracy.svg": Figure(plots.accuracy(content["rows"]), caption)}
+    return {
+        "accuracy.svg": Figure(
+            draw.lines([_panel(content["rows"], split) for split in ("validation", "test")]), caption
+        )
+    }
 
 
 PART = "Question 4: deeper networks"

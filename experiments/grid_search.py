@@ -22,14 +22,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, compared, quantity
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
-from mlp_jax.studies.plots import grid_search as plots
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, find, finite_mean
 from mlp_jax.studies.runs import compiled, compiled_together, measure, measure_together, ready, run_settings
@@ -320,6 +322,7 @@ def beside(config: Config, rows: Sequence[Row]) -> Row:
 
 
 TRIED = ("grid", "trial")  # kinds of rows that were searched
+REPORT_LOSS = 0.95  # where the report's Figure 1 ends
 THIN = 25  # steps of which Figure 1 shows the mean loss
 CONFIGURATION = ("kind", "hidden", "batch_size", "l2", "learning_rate")
 
@@ -438,6 +441,103 @@ def _gain(comparison: Row, steps: int) -> str:
     return f"{text} (95 % interval {100 * comparison['low']:+.1f} to {100 * comparison['high']:+.1f})"
 
 
+def figure_1(row: Row) -> str:
+    """Loss against iteration, accuracies against epoch, of a row with `curves` and `figure_1`."""
+    losses = [run["loss"] for run in row["figure_1"]]
+    ends = [min((number + 1) * THIN, row["steps"]) for number in range(len(losses[0]))]
+    accuracies = _percent([run["batch_accuracy"] for run in row["figure_1"]])
+    epochs = _epochs(row, len(accuracies[0]))
+    lines = [
+        draw.over_seeds("training: current minibatch", epochs, accuracies, 1),
+        draw.over_seeds("validation", epochs, _percent(row["curves"]["validation_accuracy"]), 2),
+    ]
+    stated: dict[str, float] = {}
+    ending: dict[str, float] = {}
+    if row["report"] is not None:
+        value = 100 * row["report"]["validation_accuracy"]
+        ending, stated = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS}, {f"report: {value:.1f} %": value}
+    loss = draw.over_seeds("minibatch, with L2", ends, losses, 2)
+    left = draw.Panel([loss], "iteration", "loss [nats]", levels=ending)
+    return draw.lines([left, draw.Panel(lines, "epoch", "accuracy [%]", levels=stated, legend="lower right")])
+
+
+def _epochs(row: Row, number: int) -> list[float]:
+    """Ends of the epochs, of which the last may be cut."""
+    per_epoch = row["images"]["train"] // row["batch_size"]
+    return [min(end + 1, row["steps"] / per_epoch) for end in range(number)]
+
+
+def _percent(seeds: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[100 * value for value in values] for values in seeds]
+
+
+def grid(rows: Sequence[Row], best: Mapping[str, Any] | None) -> str:
+    """A map of validation accuracy for each number of steps: network and batch down, lambda and rate across."""
+    searched = [row for row in rows if row["kind"] == "grid"]
+    down, across = (sorted({place(row) for row in searched}) for place in (_down, _across))
+    by_epochs = all(row["recipe"]["steps"] is None for row in searched)
+    maps = {}
+    for steps in [None] if by_epochs else sorted({row["steps"] for row in searched}):
+        values = np.full((len(down), len(across)), np.nan)
+        for row in searched:
+            if steps in (None, row["steps"]) and row["status"] == "finished":
+                place = down.index(_down(row)), across.index(_across(row))
+                values[place] = 100 * row["validation_accuracy"]["mean"]
+        maps[f"after {steps} steps" if steps else "validation accuracy [%]"] = values
+    accuracies = [float(value) for values in maps.values() for value in values.ravel() if not np.isnan(value)]
+    low, high = min(accuracies, default=0.0), max(accuracies, default=100.0)
+    middle, span = (low + high) / 2, max(high - low, 1.0)
+    return draw.heat_map(
+        maps,
+        [f"{hidden}, {batch}" for hidden, batch in down],
+        [f"{rate:g}\n{l2:g}" for rate, l2 in across],
+        ("learning rate, lambda", "hidden, batch"),
+        (middle - 0.7 * span, middle + 0.8 * span),
+        framed=None if best is None else (down.index(_down(best)), across.index(_across(best))),
+    )
+
+
+def _down(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["hidden"], row["batch_size"]
+
+
+def _across(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["learning_rate"], row["l2"]
+
+
+def trials(rows: Sequence[Row], best: Mapping[str, Any] | None) -> str:
+    """Validation accuracy of each trial against learning rate and lambda, in logarithms; a marker per width."""
+    searched = [row for row in rows if row["kind"] == "trial"]
+    names = {"learning_rate": "learning rate", "l2": "lambda"}
+    panels = [
+        draw.Panel(
+            _trial_lines(searched, best, name),
+            label,
+            "validation accuracy [%]",
+            xscale="log",
+            crosses=[row[name] for row in searched if row["status"] != "finished"],
+            legend="best" if name == "learning_rate" else "",
+        )
+        for name, label in names.items()
+    ]
+    return draw.lines(panels)
+
+
+def _trial_lines(rows: Sequence[Row], best: Mapping[str, Any] | None, name: str) -> list[draw.Line]:
+    finished = [row for row in rows if row["status"] == "finished"]
+    ringed = [row for row in finished if best is not None and all(row[k] == v for k, v in best.items())]
+    lines = []
+    for number, hidden in enumerate(sorted({row["hidden"] for row in rows})):
+        mine = [row for row in finished if row["hidden"] == hidden]
+        lines.append(_trial_line(mine, name, f"hidden {hidden}", number, "points"))
+    return [*lines, _trial_line(ringed[:1], name, "best", 0, "ring")]
+
+
+def _trial_line(rows: Sequence[Row], name: str, label: str, number: int, how: str) -> draw.Line:
+    values = [100 * row["validation_accuracy"]["mean"] for row in rows]
+    return draw.Line(label, [row[name] for row in rows], values, number=number, how=how)
+
+
 def figures(content: Mapping[str, Any]) -> dict[str, Figure]:
     """Figure 1 of the best configuration, and what the search saw."""
     rows, best = content["rows"], content["best"]
@@ -446,7 +546,7 @@ def figures(content: Mapping[str, Any]) -> dict[str, Figure]:
     if measured:
         row = measured[-1]
         found["figure1.svg"] = Figure(
-            plots.figure_1(row, THIN),
+            figure_1(row),
             f"Figure 1, the best configuration ({_named(row)}). Left: loss of the minibatches with the L2 term, "
             f"means over {THIN} steps. Right: accuracy on the last minibatch of each epoch ({row['batch_size']} "
             "images, as in the report, not the training split) and on validation. Mean over "
@@ -454,13 +554,13 @@ def figures(content: Mapping[str, Any]) -> dict[str, Figure]:
         )
     if any(row["kind"] == "trial" for row in rows):
         found["trials.svg"] = Figure(
-            plots.trials(rows, best),
+            trials(rows, best),
             "Every random trial (first seed) against its learning rate and its lambda; the marker tells the "
             "width. Crosses on the axis diverged; the best is ringed.",
         )
     else:
         found["grid.svg"] = Figure(
-            plots.grid(rows, best),
+            grid(rows, best),
             "Validation accuracy in % of every configuration of the grid (first seed), for each number of steps. "
             "Crosses diverged; the best is framed.",
         )

@@ -29,17 +29,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.nn.config import INITS, MLPConfig
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, one
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.options import option, plain_number
-from mlp_jax.studies.plots import init_study as plots
-from mlp_jax.studies.plots.init_study import NAMES
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
@@ -47,6 +47,10 @@ from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Table, status
 from mlp_jax.training.config import TrainConfig
 
+Array = NDArray[np.floating]
+NAMES = {"sgd": "SGD", "adam": "Adam"}
+LAYERS = "layers (hidden layers + 1)"
+SHOWN = {"activation": "RMS of the layer's activations", "gradient": "RMS of the layer's weight gradient"}
 OPTIMIZERS = {"published": {"sgd": "sgd", "adam": "adam"}, "clean": {"sgd": "momentum", "adam": "adam"}}
 RATES = {"published": {"sgd": 0.1, "adam": 1e-3}, "clean": {"sgd": 0.02, "adam": 1e-3}}
 DECAY = {"published": 0.95, "clean": 1.0}
@@ -244,24 +248,118 @@ def finding(content: dict[str, Any]) -> str:
     return f"{sentence} At the start, each further layer divides the first layer's gradient by {shrinks}."
 
 
+def accuracy(rows: Sequence[Row]) -> str:
+    """Validation accuracy in % against layers: a panel per optimiser, a line per initialisation, and chance."""
+    panels = []
+    for number, optimizer in enumerate(dict.fromkeys(row["optimizer"] for row in rows)):
+        lines = []
+        for place, init in enumerate(_inits(rows)):
+            mine = [row for row in _of(rows, optimizer, init) if row["validation_accuracy"]["n"]]
+            quantities = [row["validation_accuracy"] for row in mine]
+            ends = [[100 * (q["mean"] + sign * (q["std"] or 0)) for q in quantities] for sign in (0, -1, 1)]
+            lines.append(draw.Line(init, [row["layers"] for row in mine], *ends, number=place))
+        panel = draw.Panel(
+            lines,
+            LAYERS,
+            "validation accuracy [%]",
+            title=NAMES[optimizer],
+            xticks=_depths(rows),
+            levels={"commonest class": 100 * rows[0]["chance"]},
+            legend="" if number else "best",
+        )
+        panels.append(panel)
+    return draw.lines(panels)
+
+
+def first_gradient(rows: Sequence[Row]) -> str:
+    """The first layer's gradient at the start against layers; the optimiser does not matter yet."""
+    lines = []
+    for number, init in enumerate(_inits(rows)):
+        mine = [row for row in _of(rows, rows[0]["optimizer"], init) if row["norms"]["gradient"]]
+        sizes = [_sizes(row["norms"]["gradient"], 0)[:, 0] for row in mine]
+        lines.append(draw.Line(init, [row["layers"] for row in mine], *_transposed(sizes), number=number))
+    ylabel = "RMS of the first layer's weight gradient"
+    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=_depths(rows))])
+
+
+def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
+    """Of networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
+    rows = [row for row in rows if row["layers"] == layers]
+    optimizers = list(dict.fromkeys(row["optimizer"] for row in rows))
+    epochs = rows[0]["recipe"]["epochs"]
+    columns = [("at the start", optimizers[0], 0)]
+    columns += [(f"after {epochs} epochs of {NAMES[name]}", name, -1) for name in optimizers]
+    panels: list[draw.Panel] = []
+    for quantity, words in SHOWN.items():
+        for title, optimizer, when in columns:
+            first = (title, optimizer, when) == columns[0]
+            panel = draw.Panel(
+                _norm_lines(rows, optimizer, quantity, when),
+                "layer",
+                words if first else "",
+                title,
+                yscale="log",
+                xticks=range(1, layers + 1),
+                legend="" if panels else "best",
+            )
+            panels.append(panel)
+    return draw.lines(panels, columns=len(columns))
+
+
+def _norm_lines(rows: Sequence[Row], optimizer: str, quantity: str, when: int) -> list[draw.Line]:
+    lines = []
+    for number, init in enumerate(_inits(rows)):
+        for row in _of(rows, optimizer, init):
+            if row["norms"][quantity] is not None:
+                sizes = _sizes(row["norms"][quantity], when)
+                places = range(1, sizes.shape[1] + 1)
+                lines.append(draw.Line(init, places, *sizes, number=number))
+    return lines
+
+
+def _sizes(found: Row, when: int) -> Array:
+    """Geometric mean, and one geometric standard deviation below and above it, of every layer: (3, layers)."""
+    middle = np.array(found["mean"][when])
+    spread = np.array(found["spread"][when]) if found["spread"] else np.ones_like(middle)
+    return np.array([middle, middle / spread, middle * spread])
+
+
+def _transposed(sizes: Sequence[Array]) -> list[list[float]]:
+    return [[float(size[place]) for size in sizes] for place in range(3)]
+
+
+def _depths(rows: Sequence[Row]) -> list[int]:
+    return sorted({row["layers"] for row in rows})
+
+
+def _inits(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["init"] for row in rows))
+
+
+def _of(rows: Sequence[Row], optimizer: str, init: str) -> list[Row]:
+    """The rows of one optimiser and initialisation, by depth."""
+    mine = [row for row in rows if (row["optimizer"], row["init"]) == (optimizer, init)]
+    return sorted(mine, key=lambda row: int(row["layers"]))
+
+
 def figures(content: dict[str, Any]) -> dict[str, Figure]:
     """Accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = content["rows"]
     epochs = rows[0]["recipe"]["epochs"]
     found = {
         "accuracy.svg": Figure(
-            plots.accuracy(rows),
+            accuracy(rows),
             "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard "
             "deviation. Dashed: the accuracy of always answering the commonest class.",
         ),
         "first_gradient.svg": Figure(
-            plots.first_gradient(rows),
+            first_gradient(rows),
             "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
     }
     for layers in sorted({5, max(row["layers"] for row in rows)} & {row["layers"] for row in rows}):
         found[f"norms_{layers}_layers.svg"] = Figure(
-            plots.norms(rows, layers),
+            norms_by_layer(rows, layers),
             f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
             f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
             "over seeds. There is no point where a seed's value is exactly 0, which does not fit the scale.",

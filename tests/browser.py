@@ -37,6 +37,7 @@ MEASURE = """(async () => {
   return {
     images: images.map(i => [i.complete, i.naturalWidth]),
     alts: images.map(i => i.alt),
+    formulas: [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height),
     scroll: document.documentElement.scrollWidth,
     inner: innerWidth,
     wide,
@@ -63,10 +64,11 @@ needed = pytest.mark.skipif(
 
 
 def check(shown: dict[str, Any], figures: int) -> None:
-    """Every figure has loaded, nothing is wider than the window, the console is empty, nothing was fetched."""
+    """Figures and formulas are drawn, nothing overflows, the console is empty, only the page itself is fetched."""
     assert len(shown["images"]) == figures
     assert all(complete and width > 0 for complete, width in shown["images"])
     assert all(shown["alts"])
+    assert all(height > 10 for height in shown["formulas"])
     assert shown["scroll"] <= shown["inner"]
     assert shown["wide"] == []
     assert shown["console"] == []

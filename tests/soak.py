@@ -27,8 +27,7 @@ import numpy as np
 
 from experiments import activation_study, best_model, depth_study, grid_search, init_study
 from mlp_jax.files import as_json, write
-from mlp_jax.studies import compilation, differences, results
-from mlp_jax.studies.plots import style
+from mlp_jax.studies import compilation, differences, figures, results
 from mlp_jax.training import epoch as programs
 
 SAMPLE_SECONDS = 10
@@ -107,16 +106,15 @@ def slope(series: list[tuple[float, float]]) -> float:
 
 def figure(series: Series, floor: Series, warm_up: float) -> str:
     """Resident memory against time."""
-    made, (axes,) = style.canvas()
-    seconds, megabytes = np.array(series).T
-    axes.plot(seconds / 60, megabytes, color="#0072B2", linewidth=1, label="every 10 s")
-    axes.plot(
-        [s / 60 for s, _ in floor], [m for _, m in floor], ".", color="#D55E00", label="programs just dropped"
-    )
-    axes.axvline(warm_up / 60, color="#666666", linestyle="--", linewidth=1, label="end of the warm-up")
-    axes.set(xlabel="minutes", ylabel="resident memory [MB]", ylim=(0, 1.15 * max(megabytes)))
-    style.legend(axes, loc="lower right")
-    return style.svg(made)
+    measured = np.array(series).T / [[60], [1]]
+    dropped = np.array(floor).reshape(-1, 2).T / [[60], [1]]
+    lines = [
+        figures.Line("every 10 s", *measured, number=2, how="plain"),
+        figures.Line("programs just dropped", *dropped, number=1, how="points"),
+    ]
+    limits = [("end of the warm-up", warm_up / 60, 7)]
+    panel = figures.Panel(lines, "minutes", "resident memory [MB]", limits=limits, legend="lower right")
+    return figures.lines([panel])
 
 
 def soak(minutes: float) -> results.Row:

@@ -29,7 +29,6 @@ from mlp_jax.files import printable, sealed
 from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import learned
-from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.studies.rows import MIRROR
 from mlp_jax.studies.study import Shape
 from mlp_jax.training import saved_model
@@ -603,18 +602,16 @@ def test_the_report_is_about_its_own_network():
         assert best_model.report(best_model.Config(**other)) is None
 
 
-def test_confusion_and_mistakes_by_hand():
+def test_mistakes_and_a_confusion_matrix_by_hand():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
     labels = np.array([0, 0, 1, 1])
-    counts = learned.confusion(probabilities.argmax(axis=1), labels, 3)
-    assert counts == [[1, 1, 0], [1, 0, 1], [0, 0, 0]]
     found = learned.most_confident_mistakes(probabilities, labels)
     assert [(m["index"], m["true"], m["predicted"], m["probability"]) for m in found] == [
         (3, 1, 2, 0.8),
         (1, 0, 1, 0.7),
         (2, 1, 0, 0.6),
     ]
-    svg = plots.confusion_matrix([[3, 1], [0, 0]], ("cat", "dog"))
+    svg = best_model.confusion_matrix([[3, 1], [0, 0]], ("cat", "dog"))
     assert all(text in svg for text in (">75<", ">25<", ">0<", ">cat<", ">dog<"))
 
 
@@ -624,33 +621,37 @@ def test_weights_become_the_pictures_that_they_weigh():
     for how in ("unit_range", "standardize"):
         rows = pixels.rows(picture, Scaling(how, np.full(1, 127.5), np.full(1, 127.5)))
         rows /= np.abs(rows).max()
-        found = plots.weight_pictures(rows.T, (8, 8, 3), channels_first=how == "unit_range")
+        found = learned.weight_pictures(rows.T, (8, 8, 3), channels_first=how == "unit_range")
         wanted = 127.5 + (picture - 127.5) * (127.5 / np.abs(picture - 127.5).max())
         np.testing.assert_allclose(found, wanted, atol=0.51)
-    assert (plots.weight_pictures(np.zeros((192, 1)), (8, 8, 3), channels_first=False) == 128).all()
-    np.testing.assert_array_equal(plots.largest_units(np.array([[1.0, 3.0, -2.0]]), 2), [1, 2])
+    assert (learned.weight_pictures(np.zeros((192, 1)), (8, 8, 3), channels_first=False) == 128).all()
+    np.testing.assert_array_equal(learned.largest_units(np.array([[1.0, 3.0, -2.0]]), 2), [1, 2])
 
 
 def test_the_mosaic_holds_every_picture():
     pictures = synthetic().test_images[:11]
-    whole = plots.mosaic(pictures)
+    whole = learned.mosaic(pictures)
     assert whole.shape == (19, 73, 3)
     np.testing.assert_array_equal(whole[10:18, 19:27], pictures[10])
 
 
 def test_weights_before_training_are_those_that_the_run_started_with(runs, monkeypatch):
-    shown: dict[str, np.ndarray] = {}
-    monkeypatch.setattr(
-        plots, "first_layer", lambda before, after, *a, **k: shown.update(b=before, a=after) or b""
-    )
+    shown: list[np.ndarray] = []
+    pictures = learned.weight_pictures
+
+    def noted(w, *shape, **order):
+        shown.append(w)
+        return pictures(w, *shape, **order)
+
+    monkeypatch.setattr(learned, "weight_pictures", noted)
     loaded = saved(runs)
     seed = loaded.about.seed
     learned.first_layer(loaded)
     init_key = jax.random.split(jax.random.key(seed), 3)[0]
     start = np.asarray(model.init(init_key, loaded.config)[0].w)
-    units = plots.largest_units(np.asarray(loaded.params[0].w))
-    np.testing.assert_array_equal(shown["b"], start[:, units])
-    np.testing.assert_array_equal(shown["a"], np.asarray(loaded.params[0].w)[:, units])
+    units = learned.largest_units(np.asarray(loaded.params[0].w))
+    np.testing.assert_array_equal(shown[0], start[:, units])
+    np.testing.assert_array_equal(shown[1], np.asarray(loaded.params[0].w)[:, units])
 
 
 TEXTS_FOR_TYPES = """

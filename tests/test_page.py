@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from experiments import depth_study, reproduce
 from mlp_jax.data import load
-from mlp_jax.studies import page, question2
-from mlp_jax.studies.plots import style
+from mlp_jax.studies import figures, page, question2
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.tables import Table
 from mlp_jax.studies.verdicts import judged, summary, tally
@@ -25,9 +25,11 @@ ENVIRONMENT = {
     "data_fingerprint": "0" * 64, "wall_seconds": 100.0,
 }  # fmt: skip
 
+PIXELS = np.zeros((4, 8, 3), np.uint8)
+
 
 def a_figure(panels):
-    figure, axes = style.canvas(panels)
+    figure, axes = figures.canvas(panels)
     for one in axes:
         one.plot([1, 2, 3], [1, 4, 9])
     return figure
@@ -49,11 +51,11 @@ def made(tmp_path_factory):
     ):
         folder = root / (protocol or "none")
         (folder / name).mkdir(parents=True)
-        (folder / name / "1.svg").write_text(style.svg(a_figure(1)))
+        (folder / name / "1.svg").write_text(figures.svg(a_figure(1)))
         (folder / name / "3.svg").write_text(
-            style.svg(a_figure(3)).replace("</svg>", f"{EVIL.split('<img')[0]}</svg>")
+            figures.svg(a_figure(3)).replace("</svg>", f"{EVIL.split('<img')[0]}</svg>")
         )
-        (folder / name / "p.png").write_bytes(style.png(a_figure(2)))
+        (folder / name / "p.png").write_bytes(figures.image_grid([PIXELS], [""], 1, (6.4, 3)))
         study = {
             "environment": ENVIRONMENT, "rows": [],
             "figures": [{"file": f, "caption": f'{EVIL}" [x](y) {f}'} for f in ("1.svg", "3.svg", "p.png")],
@@ -148,10 +150,12 @@ def test_each_equation_has_its_check(made):
         }
         for n in range(1, 14)
     ]
-    for text in written(parts_of(made), rows):
-        assert "gradient check was not run" not in text
-        assert "error 3e-16 in float64: fail" in text
-        assert text.count("in float64: pass") == 12
+    html, markdown = written(parts_of(made), rows)
+    assert "gradient check was not run" not in html + markdown
+    assert len(re.findall(r"✓</span> pass</span>\s+<span class=\"soft\">error [\de-]+ in float64<", html)) == 12
+    assert len(re.findall(r"✗</span> fail</span>\s+<span class=\"soft\">error 3e-16 in float64<", html)) == 1
+    assert markdown.count(": pass, error ") == 12
+    assert markdown.count(": fail, error 3e-16 in float64\n") == 1
 
 
 def test_a_correction_of_families_is_told_where_there_is_one(made):
@@ -183,6 +187,7 @@ def test_markdown_has_the_same(made):
 def test_in_a_browser(width, scheme, made, chromium):
     shown = chromium.show(made[1] / "report.html", width, scheme)
     browser.check(shown, figures=9)
+    assert len(shown["formulas"]) == 13
     assert (shown["background"] == "rgb(252, 252, 250)") == (scheme == "light")
     assert "Title of evil" in shown["text"]
 
@@ -203,10 +208,10 @@ def test_the_browser_check_can_fail(tmp_path, chromium):
 
 
 def test_a_slim_figure_says_the_same():
-    figure, (axes,) = style.canvas()
+    figure, (axes,) = figures.canvas()
     axes.set_title("0.123456789 of it")
     axes.plot([0.111111, 0.222222, 0.333333], [1, 4, 9], marker="o")
-    whole = style.svg(figure).encode()
+    whole = figures.svg(figure).encode()
     slim = page.slim(whole)
     assert len(slim) < 0.7 * len(whole)
     texts, fewer = (
@@ -215,7 +220,7 @@ def test_a_slim_figure_says_the_same():
     assert texts == fewer
     assert "0.123456789 of it" in texts
     assert page.width(slim) == page.width(whole) == 614  # 6.4 inches of 96 pixels
-    assert page.width(style.png(figure)) == 704  # of 110
+    assert page.width(figures.image_grid([PIXELS], [""], 1, (6.4, 3))) == 704  # of 110
 
 
 def test_commands_leave_defaults_out():

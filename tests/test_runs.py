@@ -5,9 +5,8 @@ import pytest
 
 from experiments import depth_study, grid_search, init_study
 from mlp_jax.data.digits import synthetic
-from mlp_jax.studies import results, two_sources
+from mlp_jax.studies import figures, results, two_sources
 from mlp_jax.studies.norms import summary
-from mlp_jax.studies.plots import style
 from mlp_jax.studies.rows import edge_notes, epoch_means
 from mlp_jax.training.history import History
 
@@ -61,9 +60,8 @@ def test_epoch_means_are_of_finite_numbers_and_finite():
 
 
 def test_figures_and_norms_of_finite_numbers_only():
-    _, (axes,) = style.canvas()
     with pytest.raises(ValueError, match="not finite"):
-        style.band(axes, [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0, "loss")
+        figures.over_seeds("loss", [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0)
     run = SimpleNamespace(observed=((np.ones(2), np.array([1, np.inf])),) * 2)
     with pytest.raises(ValueError, match="not finite"):
         summary([run])  # type: ignore[list-item]

@@ -4,10 +4,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from mlp_jax import data
+from mlp_jax.data.dataset import Images
+from mlp_jax.studies import figures as draw
 from mlp_jax.studies.folder import Figure
-from mlp_jax.studies.plots import best_model as plots
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.saved_model import Model
 from mlp_jax.training.step import init_state
@@ -58,15 +60,53 @@ def first_layer(model: Model) -> Figure:
     """The first layer's largest units as pictures, beside what they were before training."""
     start = init_state(jax.random.key(model.about.seed), model.config, TrainConfig()).params
     before, after = (np.asarray(params[0].w) for params in (start, model.params))
-    units = plots.largest_units(after)
+    units = largest_units(after)
     channels_first = model.scaling.how == "unit_range"
-    png = plots.first_layer(before[:, units], after[:, units], model.image_shape, channels_first=channels_first)
+    sides = [
+        mosaic(weight_pictures(w[:, units], model.image_shape, channels_first=channels_first))
+        for w in (before, after)
+    ]
+    height, width = sides[0].shape[:2]
+    png = draw.image_grid(sides, ("before training", "after training"), 2, (4.8, 0.4 + 4.7 * height / width))
     return Figure(
         png,
         f"First-layer weights as pictures: the {len(units)} units (of {after.shape[1]}) whose weights are largest "
         f"after training, the same units on both sides. 0 is grey, and each has its own scale. "
         f"Seed {model.about.seed}.",
     )
+
+
+ACROSS = 8
+
+
+def largest_units(w: NDArray[Any], most: int = 40) -> NDArray[np.intp]:
+    """The units whose weights (inputs, units) have the largest norm, largest first."""
+    return np.argsort(-np.linalg.norm(w, axis=0), kind="stable")[:most]
+
+
+def weight_pictures(w: NDArray[Any], image_shape: tuple[int, int, int], *, channels_first: bool) -> Images:
+    """Weights (inputs, units) as uint8 (units, height, width, channels): 0 is grey, each has its own range."""
+    height, width, channels = image_shape
+    if channels_first:
+        pictures = w.T.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    else:
+        pictures = w.T.reshape(-1, height, width, channels)
+    largest = np.abs(pictures).max(axis=(1, 2, 3), keepdims=True)
+    scaled = pictures / np.where(largest > 0, largest, 1)
+    return np.rint(127.5 + 127.5 * scaled).astype(np.uint8)
+
+
+def mosaic(pictures: Images) -> Images:
+    """Pictures (N, height, width, channels) as one, `ACROSS` in a row, white lines between."""
+    count, height, width, channels = pictures.shape
+    gap = max(1, width // 16)
+    down = -(-count // ACROSS)
+    across = min(count, ACROSS)
+    whole = np.full((down * (height + gap) + gap, across * (width + gap) + gap, channels), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = gap + number // ACROSS * (height + gap), gap + number % ACROSS * (width + gap)
+        whole[top : top + height, left : left + width] = picture
+    return whole
 
 
 def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> Figure:
@@ -77,7 +117,7 @@ def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str
     ]
     pictures = dataset.test_images[[m["index"] for m in mistakes]]
     return Figure(
-        plots.mistakes(pictures, titles),
+        draw.image_grid(list(pictures), titles, min(5, len(pictures)), (1.6, 2.2)),
         f"The {len(mistakes)} most confident mistakes on {len(dataset.test_labels):,} test images: true class, "
         "predicted class, and the probability that the network gives it.",
     )

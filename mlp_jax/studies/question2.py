@@ -36,9 +36,9 @@ class Shown:
 
     @property
     def checked(self) -> str:
-        """The verdict's numbers in words, or that there are none."""
-        worst = [f"{'not finite' if e is None else f'{e:.0e}'} in {dtype}" for dtype, e in self.errors.items()]
-        return f"error {', '.join(worst)}: {self.verdict}" if worst else self.verdict
+        """The numbers behind the verdict, in words; empty where there are none."""
+        worst = {d: "not finite" if e is None else f"{e:.0e}" if e else "0" for d, e in self.errors.items()}
+        return f"error {', '.join(f'{error} in {dtype}' for dtype, error in worst.items())}" if worst else ""
 
 
 def shown(rows: Sequence[Row]) -> list[Shown]:
