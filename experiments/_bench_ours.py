@@ -13,9 +13,9 @@ from experiments import _bench_start
 from experiments._bench_start import Start
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig, steps_per_epoch
+from mlp_jax.training import layout, population
+from mlp_jax.training.config import Run, TrainConfig, steps_per_epoch
+from mlp_jax.training.epoch import compiled_epoch, shared
 from mlp_jax.training.step import TrainState
 
 VERSION = f"jax {jax.__version__}"
@@ -24,11 +24,12 @@ VERSION = f"jax {jax.__version__}"
 class _Group:
     """Runs that are trained at once, between two calls of their program."""
 
-    def __init__(self, chunk: Any, data: Split, validation: Split) -> None:
+    def __init__(self, chunk: layout.Chunk, data: Split, validation: Split) -> None:
         self.chunk, self.data, self.validation = chunk, data, validation
         self.per_epoch = steps_per_epoch(data, chunk.config)
-        self.hyper = chunk._hyper()
-        self.alive = chunk._each(lambda run: np.bool_(True))
+        self.program = compiled_epoch(shared(chunk.model), chunk.config, chunk.mesh)
+        self.hyper = population.hyper_of(chunk)
+        self.active = chunk.each(lambda run: np.bool_(True))
         self.step = self.epoch = 0
         self.state: TrainState | None = None
 
@@ -37,16 +38,16 @@ class _Group:
 
         A call starts a new epoch, since an epoch's program takes its minibatches from the first on.
         """
-        losses: dict[int, list[np.ndarray]] = {number: [] for number in self.chunk._places()}
+        losses: dict[int, list[np.ndarray]] = {number: [] for number in self.chunk.places}
         if self.state is None:
-            self.state = self.chunk._state(self.hyper, {})
+            self.state = population.begin(self.chunk)
         while steps > 0:
             count = min(steps, self.per_epoch)
             numbers = np.int32(self.epoch), np.int32(self.step + count)
-            arguments = (self.alive, self.hyper, *numbers, self.data, self.validation)
-            self.state, metrics, _ = self.chunk.epoch(self.state, *arguments)
+            arguments = (self.active, self.hyper, *numbers, self.data, self.validation)
+            self.state, metrics, _ = self.program(self.state, *arguments)
             recorded = jax.device_get(metrics.loss)
-            for number, (block, member) in self.chunk._places().items():
+            for number, (block, member) in self.chunk.places.items():
                 losses[number].append(np.asarray(recorded[block, member, :count]))
             steps, self.step, self.epoch = steps - count, self.step + count, self.epoch + 1
         return losses
@@ -65,11 +66,11 @@ class Contender:
         splits = Splits(Split(start.x, start.y), tiny, tiny)
         self.groups: list[_Group] = []
         placed: dict[Any, list[Split]] = {}  # one copy per device, however many shapes there are
-        for chunks in population.plan(runs, splits):
+        for chunks in layout.plan(runs, splits):
             for chunk in chunks:
-                where = chunk.everywhere
+                where = chunk.mesh
                 if where not in placed:
-                    placed[where] = [chunk.everywhere_on_device(part) for part in splits[:2]]
+                    placed[where] = [chunk.everywhere(part) for part in splits[:2]]
                 self.groups.append(_Group(chunk, *placed[where]))
 
     def first_losses(self, steps: int) -> dict[int, list[float]]:

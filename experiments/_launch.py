@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from experiments import _compilation, _machines, _output, _stop
 from experiments._common import SEVERAL, Basic, Training, of_job, plain_number
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.training import population
+from mlp_jax.training import layout
 
 flags.disclaim_key_flags()  # so that --help lists the flags as the script's own
 
@@ -37,7 +37,7 @@ def launch(config_class: type[C], run: Callable[[C], bool]) -> None:
             with _machines.job(config, of_job(config)) if isinstance(config, Training) else nullcontext():
                 devices = _compilation.devices()
                 if isinstance(config, Training):
-                    population.check_devices(devices, config.data_parallel)
+                    layout.check_devices(devices, config.data_parallel)
                 ok = run(config)
         except UserError as error:
             fail(str(error))

@@ -16,7 +16,7 @@ from experiments._unfinished import identity
 from mlp_jax.errors import UserError
 from mlp_jax.files import check_regular, open_regular
 from mlp_jax.studies import results
-from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import Run
 from mlp_jax.training.history import Result
 
 

@@ -13,8 +13,7 @@ from mlp_jax.nn.model import Params
 from mlp_jax.studies import results
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig, steps_per_epoch
+from mlp_jax.training.config import Run, TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import Evaluation, on_device
 from mlp_jax.training.history import Observed, Result
 from mlp_jax.training.step import Metrics
@@ -94,7 +93,7 @@ def compiled_together(
 def _compiled(
     config: _common.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
 ) -> Iterator[T]:
-    def tasks(item: T) -> list[Callable[[], None]]:
+    def tasks(item: T) -> list[Callable[[], object]]:
         populations = [_population(config, jobs) for jobs in batches(item) if jobs]
         return [
             functools.partial(population.compile_ahead, runs, splits, **_devices(config)) for runs in populations
@@ -115,7 +114,7 @@ def measure(
 
     The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
-    has the runs that finished. `observe`, of a setting with one recipe: as `population.train_population` has it.
+    has the runs that finished. `observe`, of a setting with one recipe: as `population.Epoch.observe` has it.
     """
     study.unfinished.begin()
     recipes = setting.recipes
@@ -195,35 +194,39 @@ def _train(
 ) -> list[Result]:
     """The jobs' runs, as one population, from where an interrupted study has left them."""
 
-    def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
-        setting, recipe, seed = jobs[number]
-        bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
-        bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
-        bar.update()
-
-    runs = _population(config, jobs)
-
-    def on_end(number: int, result: Result) -> None:
+    def ended(number: int, result: Result) -> None:
         setting, recipe, seed = jobs[number]
         study.unfinished.keep([(runs[number], result)])
         about = {**setting.label, "learning_rate": recipe.learning_rate, "seed": config.seed + seed}
         study.record(runs[number], result, **about, protocol=config.protocol)
 
-    reached = study.unfinished.reached(runs)
-    bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
+    runs = _population(config, jobs)
+    found = study.unfinished.reached(runs)
+    bar.update(sum(len(result.history.validation_accuracy) for result in found.values()))
     with _stop.between_epochs_only():
-        found = population.train_population(
-            runs,
-            splits,
-            **_devices(config),
-            reached=reached,
-            on_epoch=on_epoch,
-            observe=observe,
-            between_epochs=study.unfinished.between_epochs(runs),
-            on_end=on_end,
-        )
+        for number, result in found.items():
+            if result.status != "unfinished":
+                ended(number, result)
+        for epoch in population.epochs(runs, splits, resume_from=dict(found), **_devices(config)):
+            for number, (metrics, validation) in epoch.reports.items():
+                _show(bar, config, jobs[number], metrics, validation)
+            if observe is not None:
+                epoch.observe(observe)
+            study.unfinished.between_epochs(runs, epoch)
+            for number, result in epoch.results().items() if epoch.last else ():
+                found[number] = result
+                ended(number, result)
     study.unfinished.stop_if_asked()
     # the epochs that diverged runs left out
+    results = [found[number] for number in range(len(jobs))]
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
-    bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))
-    return found
+    bar.update(epochs - sum(len(result.history.validation_accuracy) for result in results))
+    return results
+
+
+def _show(bar: Any, config: _common.Training, job: _Job, metrics: Metrics, validation: Evaluation) -> None:
+    """An epoch of a run, on the progress bar."""
+    setting, recipe, seed = job
+    bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
+    bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
+    bar.update()

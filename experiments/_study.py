@@ -17,7 +17,7 @@ from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, unsealed, write
 from mlp_jax.studies import results
-from mlp_jax.training.blocks import Run
+from mlp_jax.training.config import Run
 from mlp_jax.training.history import Result
 
 

@@ -17,9 +17,10 @@ from experiments._output import note
 from mlp_jax.errors import UserError
 from mlp_jax.studies import results
 from mlp_jax.training import checkpoint
-from mlp_jax.training.blocks import Run, key_data
 from mlp_jax.training.checkpoint import Checkpoints, Stored
+from mlp_jax.training.config import Run, key_data
 from mlp_jax.training.history import Result
+from mlp_jax.training.population import Epoch
 
 
 def identity(run: Run) -> str:
@@ -78,18 +79,16 @@ class Unfinished:
                 found[number] = self._reached[name]
         return found
 
-    def between_epochs(self, runs: Sequence[Run]) -> Callable[[Callable[[], dict[int, Result]]], None]:
+    def between_epochs(self, runs: Sequence[Run], epoch: Epoch) -> None:
         """Saves where these runs stand if it is time, or if a signal came, and then raises Stopped."""
-
-        def pause(collect: Callable[[], dict[int, Result]]) -> None:
-            asked, due = self._asked()
-            if asked or due:
-                self.keep((runs[place], result) for place, result in collect().items())
-                self._save()
-            if asked:
-                raise _stop.Stopped(asked, together=True)
-
-        return pause
+        if not epoch.trained:
+            return
+        asked, due = self._asked()
+        if asked or due:
+            self.keep((runs[place], result) for place, result in epoch.results().items())
+            self._save()
+        if asked:
+            raise _stop.Stopped(asked, together=True)
 
     def stop_if_asked(self) -> None:
         """The same where no run is in work."""

@@ -16,9 +16,8 @@ from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training import memory, population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training import layout, population
+from mlp_jax.training.config import Run, TrainConfig
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=40, epochs=2)
@@ -37,8 +36,7 @@ class Flags:
 
 def digest(result):
     """Of all bits of a result."""
-    keys = {name: jax.random.key_data(getattr(result.state, name)) for name in ("order_key", "dropout_key")}
-    leaves = jax.tree.leaves((result.state._replace(**keys), result.history))
+    leaves = jax.tree.leaves((result.state, result.history))
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
 
@@ -56,13 +54,13 @@ def splits():
 if __name__ == "__main__":
     flags = Flags(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     with _machines.job(flags, {}):
-        fixed, block = memory.footprint(MODEL, FAST, data.split(synthetic(), validation=130), 1)
-        memory.available = lambda: fixed + (1.5 if flags.process_id else 100) * block
+        fixed, block = layout.footprint(MODEL, FAST, data.split(synthetic(), validation=130), 1)
+        layout.available = lambda devices: fixed + (1.5 if flags.process_id else 100) * block
         print(f"{jax.process_count()} processes, {jax.device_count()} devices")
         found = {
             # in chunks that the process with the least memory dictates
             "digests": [digest(result) for result in population.train_population(seven_runs(), splits())],
-            "memory": memory.least(memory.available(), jax.devices()),
+            "memory": layout.least(layout.available(jax.devices()), jax.devices()),
         }
         for number in (2, 4):  # inside a process, and across
             shared = population.train_population(seven_runs()[:3], splits(), data_parallel=number)

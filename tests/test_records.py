@@ -10,8 +10,7 @@ from experiments._records import Records
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.history import History, Result
 from mlp_jax.training.step import init_state
 

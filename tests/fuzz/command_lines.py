@@ -21,7 +21,7 @@ from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
-from mlp_jax.training.blocks import Blocks
+from mlp_jax.training.layout import Chunk
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 120.0, 1500.0, True
@@ -272,7 +272,7 @@ def _cut(far: str) -> Iterator[None]:
         "load": [(data, "load"), (process.Target, "__enter__")],
         "meet": [(_machines, "meet"), (_place.ClusterEnv, "auto_detect_unset_distributed_params")],
         "train": [
-            (Blocks, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
+            (Chunk, "__init__"), (_compare, "compare"), (_own_gradients, "check_all"),
             (_bench_measure, "peaks"), (speedrun, "timed"),
         ],
     }  # fmt: skip
