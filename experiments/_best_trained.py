@@ -10,6 +10,7 @@ from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
+from mlp_jax.files import read_bounded, sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results, statistics
 from mlp_jax.training import saved_model
@@ -29,8 +30,8 @@ def kept(study: _study.Study) -> bool:
     found = bool(study.rows)
     if found and study.writes and (saved := study.rows[0]["model"]) is not None:
         try:
-            content = saved_model.read_bounded(study.folder / FILE, saved_model.MOST_BYTES)
-            found = results.sha256(content) == saved["sha256"]
+            content = read_bounded(study.folder / FILE, saved_model.MOST_BYTES)
+            found = sha256(content) == saved["sha256"]
         except UserError:
             found = False
     found = bool(_machines.share(found))
@@ -61,7 +62,7 @@ def train(
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if study.writes:
             content = _save(study.folder / FILE, model)
-            row["model"] |= {"sha256": results.sha256(content), "bytes": len(content)}
+            row["model"] |= {"sha256": sha256(content), "bytes": len(content)}
     study.add(row)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from experiments import _common, _study
 from experiments._output import note
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import sha256, unsealed
+from mlp_jax.files import sha256_of_file, unsealed
 from mlp_jax.studies import results
 from mlp_jax.training.checkpoint import Checkpoints
 
@@ -82,7 +82,7 @@ def read(job: Job, path: Path) -> results.Row:
 
 def _digest(path: Path) -> str | None:
     try:
-        return sha256(path)
+        return sha256_of_file(path)
     except OSError:
         return None
 

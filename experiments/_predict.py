@@ -14,10 +14,9 @@ from experiments import _common
 from mlp_jax import text
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import as_json, write
+from mlp_jax.files import as_json, printable, read_bounded, write
 from mlp_jax.studies import results
 from mlp_jax.training import saved_model
-from mlp_jax.training.saved_model import printable
 
 if TYPE_CHECKING:
     from experiments.best_model import Config
@@ -89,7 +88,7 @@ def load_model(config: "Config", path: Path) -> saved_model.Model:
 def read_picture(name: str, shape: tuple[int, int, int]) -> Images:
     """A picture file as uint8 pixels of this shape. Raises UserError, one line, if it cannot be one."""
     shown = printable(name)
-    content = saved_model.read_bounded(user_path(name), MOST_BYTES)
+    content = read_bounded(user_path(name), MOST_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow about odd files

@@ -15,7 +15,7 @@ from experiments._records import Records
 from experiments._unfinished import Unfinished
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import as_json, sealed, unsealed, write
+from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
 from mlp_jax.studies import results
 from mlp_jax.training.config import Run
 from mlp_jax.training.history import Result
@@ -53,7 +53,7 @@ class Study:
     def _take(self, folder: Path) -> None:
         """Locks the folder, and reads or sets aside what an interrupted run has left."""
         _lock.take(folder)
-        results.sweep(folder)
+        sweep(folder)
         if (folder / "results.json").is_dir():
             raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
         if getattr(self.config, "resume", False):
@@ -179,7 +179,7 @@ class Study:
             self.write_file(self.folder / name, figure.content)
         if figures:
             more["figures"] = [
-                {"file": name, "caption": figure.caption, "sha256": results.sha256(figure.content)}
+                {"file": name, "caption": figure.caption, "sha256": sha256(figure.content)}
                 for name, figure in figures.items()
             ]
         self._write(path, sealed({**self._content(), **more}))

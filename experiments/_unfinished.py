@@ -4,7 +4,6 @@ A run is known by its key, network and recipe: on CPUs nothing else tells what b
 runs that it is trained with change the rounding of its products, so a resumed run agrees to rounding only.
 """
 
-import hashlib
 import itertools
 import json
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from experiments import _machines, _stop
 from experiments._output import note
 from mlp_jax.errors import UserError
+from mlp_jax.files import sha256
 from mlp_jax.studies import results
 from mlp_jax.training import checkpoint
 from mlp_jax.training.checkpoint import Checkpoints, Stored
@@ -26,7 +26,7 @@ from mlp_jax.training.population import Epoch
 def identity(run: Run) -> str:
     """The same for runs that give the same bits on the same machine, software and data."""
     parts = {"key": key_data(run.key).tolist(), "model": asdict(run.model), "recipe": asdict(run.config)}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(parts, sort_keys=True))
 
 
 class Unfinished:

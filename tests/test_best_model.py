@@ -27,7 +27,7 @@ from mlp_jax.data import pixels
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, normalize
 from mlp_jax.errors import UserError
-from mlp_jax.files import sealed
+from mlp_jax.files import printable, sealed
 from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies.plots import best_model as plots
@@ -445,7 +445,7 @@ def test_a_float_picture_and_a_large_file_are_refused(tmp_path, monkeypatch):
 
 
 def test_names_are_printed_safely_and_commas_separate_unless_there_is_such_a_file(tmp_path, monkeypatch):
-    assert saved_model.printable("a\x1b[2Jb\n\u202ec|d\udcffé") == "a\\x1b[2Jb\\n\\u202ec\\|d\\udcffé"
+    assert printable("a\x1b[2Jb\n\u202ec|d\udcffé") == "a\\x1b[2Jb\\n\\u202ec\\|d\\udcffé"
     monkeypatch.chdir(tmp_path)
     Path("one,two.png").touch()
     assert _predict.pictures_named(("one,two.png", "a.png,b.png", "c")) == ["one,two.png", "a.png", "b.png", "c"]
@@ -493,7 +493,7 @@ def test_predict_says_nothing_before_all_pictures_are_read(runs, monkeypatch, ca
         assert out == ""
         assert err.startswith("error: ")
         assert err.count("\n") == 1
-        assert saved_model.printable(wrong) in err
+        assert printable(wrong) in err
         assert "\x1b" not in err
     assert not (folder / "best_model" / "predictions.json").exists()
     # flags may come after the pictures, in either spelling

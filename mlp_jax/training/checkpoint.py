@@ -13,7 +13,7 @@ nothing in it is run.
         checkpoints.save({str(number): at for number, at in reached.items()}, {})
 """
 
-import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular, sealed, unsealed, write
+from mlp_jax.files import open_regular, sealed, sha256, unsealed, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Observed, Result
@@ -150,10 +150,9 @@ def _name(place: int, group: int, number: int) -> str:
 
 
 def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    found = hashlib.sha256()
-    for name, array in sorted(tensors.items()):
-        found.update(f"{name} {array.dtype.str}{array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
+    arrays = sorted(tensors.items())
+    parts: Any = ((f"{name} {a.dtype.str}{a.shape}", np.ascontiguousarray(a).data) for name, a in arrays)
+    return sha256(*itertools.chain.from_iterable(parts))
 
 
 def _unpacked(file: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
