@@ -204,6 +204,16 @@ def test_progress_of_every_run(splits):
     assert reports[0, 1][0].loss.shape == (17,)
 
 
+@pytest.mark.optimized
+def test_a_run_that_was_stopped_before_its_first_epoch_goes_on_beside_one_that_has_not_begun(splits):
+    runs = settings(momentum=(0.5,))
+    start = next(population.epochs(runs[:1], splits)).results()
+    assert (start[0].status, start[0].history.loss.shape) == ("unfinished", (0,))
+    resumed = population.train_population(runs, splits, resume_from=start)
+    for a, b in zip(resumed, population.train_population(runs, splits), strict=True):
+        assert same_bits(a, b)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
