@@ -38,7 +38,7 @@ from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
-from mlp_jax.files import read_bounded
+from mlp_jax.files import read_bounded, sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
@@ -201,7 +201,7 @@ def kept(folder: ResultsFolder) -> bool:
     if found and folder.writes and (saved := folder.rows[0]["model"]) is not None:
         try:
             content = read_bounded(folder.path / FILE, saved_model.MOST_BYTES)
-            found = results.sha256(content) == saved["sha256"]
+            found = sha256(content) == saved["sha256"]
         except UserError:
             found = False
     found = bool(processes.share(found))
@@ -230,7 +230,7 @@ def train(config: Config, folder: ResultsFolder, setting: Setting, splits: Split
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if folder.writes:
             content = _save(folder.path / FILE, model)
-            row["model"] |= {"sha256": results.sha256(content), "bytes": len(content)}
+            row["model"] |= {"sha256": sha256(content), "bytes": len(content)}
     folder.add(row)
 
 

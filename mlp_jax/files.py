@@ -1,12 +1,14 @@
-"""Files: opened if they are regular, written all at once, and sealed with a digest of what they hold."""
+"""Files: opened if they are regular, read up to a bound, written all at once, and sealed with a digest."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
-from io import BufferedReader
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from io import BufferedIOBase, BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +27,57 @@ def open_regular(path: Path) -> BufferedReader:
     return path.open("rb")
 
 
+def check_regular(path: Path) -> None:
+    """Raises OSError for a pipe, a device or a socket."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a regular file of 1 to `most` bytes. Raises UserError, one line, if it is not one."""
+    shown = printable(str(path))
+    try:
+        if path.is_dir():
+            raise UserError(f"{shown} is a folder, not a file")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{shown} is not a regular file")
+        with path.open("rb") as file:
+            # by its size first: what is too large is not read
+            content = b"" if os.fstat(file.fileno()).st_size > most else file.read(most + 1)
+            if len(content) > most or file.read(1):
+                raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # a path may be none
+        raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
+    if not content:
+        raise UserError(f"{shown} is empty")
+    return content
+
+
 def printable(text: str) -> str:
     """A file name, say, that does nothing to a terminal or a table: control characters and | are escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return "".join(shown).replace("|", "\\|")
 
 
-def read_bounded(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most so many bytes. Raises UserError if it is not one."""
-    shown = printable(str(path))
-    try:
-        if path.is_dir():
-            raise UserError(f"{shown} is a folder, not a file")
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise UserError(f"{shown} is not a regular file")
-        if path.stat().st_size > most:
-            raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > most:  # it grows
-        raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
-    if not content:
-        raise UserError(f"{shown} is empty")
-    return content
+def sha256(*parts: str | bytes | memoryview) -> str:
+    """The digest of all parts, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """The digest of a file's content. Raises OSError as `open_regular` does."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of_file(file: Path | BufferedIOBase) -> str:
+    """The digest of a file's content, of an open one from where it stands to its end.
+
+    Raises OSError as `open_regular` does.
+    """
+    if isinstance(file, Path):
+        with open_regular(file) as opened:
+            return sha256_of_file(opened)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(arrays: Iterable[Any]) -> str:
@@ -69,28 +89,40 @@ def digest(arrays: Iterable[Any]) -> str:
     return found.hexdigest()
 
 
-def check_regular(path: Path) -> None:
-    """Raises OSError for a pipe, a device or a socket."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-
-
 UNFINISHED = ".mlp_jax-unfinished"
-"""How the temporary names of `write` end: no file of anybody else's is called so."""
+"""How the temporary names of `writing` end: no file of anybody else's is called so."""
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Writes a file all at once: to a temporary name in the same folder, flushed, then renamed."""
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BufferedRandom]:
+    """A file that is there all at once when the block ends: until then it has a temporary name in the same folder.
+
+    A block that raises leaves nothing.
+    """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
-        with unfinished.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        with unfinished.open("x+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Writes a file all at once."""
+    with writing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sweep(folder: Path, seconds: float = 0) -> None:
+    """Removes what a process that was killed inside `writing` has left, if it is so old that nobody writes it."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
 
 
 def as_json(content: Mapping[str, Any]) -> str:
@@ -114,6 +146,6 @@ def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seal(content: Mapping[str, Any]) -> str:
     try:
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(content, sort_keys=True))
     except RecursionError as error:  # it could just be read
         raise UserError("it is nested too deeply") from error

@@ -18,8 +18,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import statistics
 from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import ahead
 from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import Run, TrainConfig
 
 
 def test_items_come_in_order_each_when_its_tasks_are_done(monkeypatch):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from functools import partial
 
 import jax
 import numpy as np
@@ -14,10 +13,9 @@ from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import checkpoint, population
-from mlp_jax.training.blocks import Run
 from mlp_jax.training.checkpoint import Checkpoints
-from mlp_jax.training.config import TrainConfig
-from mlp_jax.training.step import bare
+from mlp_jax.training.config import Run, TrainConfig
+from mlp_jax.training.history import Result
 
 PLAIN = MLPConfig(hidden=(16,), inputs=192)
 NORMALIZED = dataclasses.replace(PLAIN, batch_norm="before", dropout=0.2)
@@ -30,10 +28,6 @@ RUNS = {
 }
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def splits():
     return normalize(data.split(synthetic(), validation=130), "standardize")
@@ -44,30 +38,33 @@ def observe(number, epoch, params):
     return (np.asarray(params[-1].b), *first)
 
 
-def train(splits, **options):
-    found = population.train_population(list(RUNS.values()), splits, observe=observe, **options)
-    return dict(zip(RUNS, found, strict=True))
+def train(splits, resume_from=None, **options):
+    """The results by name; what was resumed and had ended is as it was."""
+    names, found = list(RUNS), dict(resume_from or {})
+    for epoch in population.epochs(list(RUNS.values()), splits, resume_from=dict(found), **options):
+        epoch.observe(observe)
+        found |= epoch.results()
+    return {names[number]: found[number] for number in range(len(names))}
 
 
 def bits(result):
-    leaves = jax.tree.leaves((bare(result.state), result.history, result.observed))
+    leaves = jax.tree.leaves((result.state, result.history, result.observed))
     return result.status, [(np.asarray(leaf).dtype, np.asarray(leaf).tobytes()) for leaf in leaves]
 
 
 def stopped(splits, folder, pauses):
-    """Trains, saving between all epochs, until the pause of that number."""
-    seen: list[int] = []
-
-    def pause(collect):
-        names = list(RUNS)
-        checkpoints.save({names[number]: result for number, result in collect().items()}, {"pause": len(seen)})
-        seen.append(0)
-        if len(seen) == pauses:
-            raise Killed
-
-    checkpoints = Checkpoints(folder)
-    with pytest.raises(Killed):
-        train(splits, between_epochs=pause)
+    """Trains, saving after every epoch, until the pause of that number."""
+    names, checkpoints, seen = list(RUNS), Checkpoints(folder), 0
+    found: dict[int, Result] = {}
+    for epoch in population.epochs(list(RUNS.values()), splits):
+        epoch.observe(observe)
+        if epoch.number:
+            found |= epoch.results()
+            checkpoints.save({names[number]: result for number, result in found.items()}, {"pause": seen})
+            seen += 1
+        if seen == pauses:
+            return
+    pytest.fail("there were fewer epochs")
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +96,14 @@ def test_resumed_runs_have_the_bits_of_undisturbed_ones(splits, tmp_path, pauses
         "diverged",
     ]
     for devices in (jax.devices(), jax.devices()[:1]):
-        ended: dict[int, str] = {}
-        end = partial(lambda ended, number, result: ended.update({number: result.status}), ended)
-        resumed = train(splits, reached=start, devices=devices, on_end=end)
+        resumed = train(splits, resume_from=start, devices=devices)
         assert {name: bits(run) for name, run in resumed.items()} == {n: bits(run) for n, run in whole.items()}
-        assert [ended[number] for number in range(4)] == [run.status for run in whole.values()]
 
 
 def test_no_epoch_is_trained_twice(splits, saved):
-    epochs = []
-    train(splits, reached=reached(saved), on_epoch=lambda number, epoch, *rest: epochs.append((number, epoch)))
-    assert [entry for entry in epochs if entry[0] < 3] == [(0, 4), (1, 4)]
+    epochs = population.epochs(list(RUNS.values()), splits, resume_from=reached(saved))
+    trained = [(number, epoch.number) for epoch in epochs for number in epoch.reports]
+    assert [entry for entry in trained if entry[0] < 3] == [(0, 4), (1, 4)]
 
 
 def test_the_last_two_are_kept(saved):

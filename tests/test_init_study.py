@@ -22,8 +22,7 @@ from mlp_jax.studies import statistics
 from mlp_jax.studies.norms import norms, root_mean_square
 from mlp_jax.studies.study import Shape
 from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,10 +116,13 @@ def test_parameters_are_observed_after_every_epoch():
         seen[number, epoch] = params
         return (params[0].b,)
 
-    found = population.train_population(runs, splits, observe=observe)
+    found: dict[int, object] = {}
+    for epoch in population.epochs(runs, splits):
+        epoch.observe(observe)
+        found |= epoch.results()
     plain = population.train_population(runs, splits)
     assert seen.keys() == {(number, epoch) for number in (0, 1) for epoch in (0, 1, 2)}
-    for number, (ours, other) in enumerate(zip(found, plain, strict=True)):
+    for number, (ours, other) in enumerate(zip(found.values(), plain, strict=True)):
         for a, b, last in zip(
             *map(jax.tree.leaves, (ours.state.params, other.state.params, seen[number, 2])), strict=True
         ):

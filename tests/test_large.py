@@ -14,8 +14,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import results
 from mlp_jax.training import population
 from mlp_jax.training import step as train
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import Run, TrainConfig
 
 SMALL = MLPConfig(hidden=(4,), inputs=64)
 RECIPE = TrainConfig(learning_rate=0.05, batch_size=100, epochs=1)

@@ -14,8 +14,7 @@ from mlp_jax.nn.model import Layer
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.augment import Augmentation
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig, hyper_from, program
+from mlp_jax.training.config import Run, TrainConfig, hyper_from, program
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
 from mlp_jax.training.step import init_state, run_epoch
@@ -91,7 +90,7 @@ def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, 
     both = population.train_population(runs, splits)
     for run, together in zip(runs, both, strict=True):
         alone = population.train(run.key, splits, model, config)
-        jax.tree.map(np.testing.assert_array_equal, train.bare(alone.state), train.bare(together.state))
+        jax.tree.map(np.testing.assert_array_equal, alone.state, together.state)
         assert alone.history.validation_accuracy[-1] > 0.3  # chance is 0.1
 
 

@@ -14,11 +14,10 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training import blocks, memory, population
 from mlp_jax.training import epoch as programs
-from mlp_jax.training import step as train
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import OPTIMIZERS, TrainConfig, program
+from mlp_jax.training import layout, population
+from mlp_jax.training.config import OPTIMIZERS, Run, TrainConfig
+from mlp_jax.training.step import init_state
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,13 +48,8 @@ def settings(**varied):
 def same_bits(a, b):
     return all(
         np.asarray(u).tobytes() == np.asarray(v).tobytes()
-        for u, v in zip(jax.tree.leaves(plain(a)), jax.tree.leaves(plain(b)), strict=True)
+        for u, v in zip(*(jax.tree.leaves((run.state, run.history)) for run in (a, b)), strict=True)
     )
-
-
-def plain(result):
-    keys = {name: jax.random.key_data(getattr(result.state, name)) for name in ("order_key", "dropout_key")}
-    return result.state._replace(**keys), result.history
 
 
 def close(a, b, rtol):
@@ -152,32 +146,26 @@ def test_a_mixed_list_keeps_its_order(splits):
 
 
 @pytest.mark.optimized
-def test_chunks_give_the_same_results(splits, monkeypatch):
-    runs = settings(learning_rate=(0.01, 0.02, 0.03))
+def test_chunks_give_the_same_results(splits):
+    runs, one = settings(learning_rate=(0.01, 0.02, 0.03)), jax.devices()[:1]
+    fixed, block = layout.footprint(MODEL, FAST, data.Splits(*splits), 1)
+    found: dict[int, object] = {}
     sizes = []
-    original = blocks.Blocks.__init__
-
-    def counted(self, runs, chunk, *rest):
-        sizes.append(len(chunk))
-        original(self, runs, chunk, *rest)
-
-    monkeypatch.setattr(blocks.Blocks, "__init__", counted)
-    whole = population.train_population(runs, splits, devices=jax.devices()[:1])
-    fixed, block = memory.footprint(MODEL, FAST, data.Splits(*splits), 1)
-    small = population.train_population(
-        runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=jax.devices()[:1]
-    )
-    assert sizes == [6, 2, 2, 2]
-    for a, b in zip(whole, small, strict=True):
-        assert same_bits(a, b)
+    for epoch in population.epochs(runs, splits, max_memory_gb=(fixed + 2.5 * block) / 1e9, devices=one):
+        if epoch.last:
+            found |= epoch.results()
+            sizes.append(len(epoch.results()))
+    assert sizes == [2, 2, 2]
+    for number, whole in enumerate(population.train_population(runs, splits, devices=one)):
+        assert same_bits(whole, found[number])
 
 
-def test_a_network_that_does_not_fit_is_refused_before_training(splits, monkeypatch):
+def test_a_network_that_does_not_fit_is_refused_before_training(splits):
     """Also if it is the last of a list whose others do fit."""
-    monkeypatch.setattr(blocks.Blocks, "train", lambda *a: pytest.fail("trained"))
     runs = [Run(jax.random.key(0), dataclasses.replace(MODEL, hidden=(width,)), FAST) for width in (16, 100_000)]
+    epochs = population.epochs(runs, splits, max_memory_gb=0.1)
     with pytest.raises(UserError, match=r"need about .* GB on a device.*max_memory_gb") as caught:
-        population.train_population(runs, splits, max_memory_gb=0.1)
+        next(epochs)
     assert "\n" not in str(caught.value)
 
 
@@ -189,14 +177,13 @@ def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
         dataclasses.replace(MODEL, hidden=hidden),
         dataclasses.replace(FAST, optimizer=optimizer),
     )
-    mesh = programs.mesh_of(jax.devices()[:1])
     runs = [Run(jax.random.key(seed), model, config) for seed in range(4)]
-    member = blocks.Blocks(runs, [[0], [1], [2], [3]], *program(model, config), mesh)
-    lowered = member.compile(splits).memory_analysis()
-    assert lowered is not None
-    taken = lowered.argument_size_in_bytes + lowered.output_size_in_bytes + lowered.temp_size_in_bytes
-    fixed, block = memory.footprint(model, config, splits, 1)
-    assert taken - lowered.alias_size_in_bytes <= fixed + 4 * block <= 4 * taken
+    (epoch,) = population.compile_ahead(runs, splits, devices=jax.devices()[:1])
+    needs = epoch.memory_analysis()
+    assert needs is not None
+    taken = needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes
+    fixed, block = layout.footprint(model, config, splits, 1)
+    assert taken - needs.alias_size_in_bytes <= fixed + 4 * block <= 4 * taken
 
 
 def test_one_program_for_one_shape(splits, traces):
@@ -211,11 +198,20 @@ def test_one_program_for_one_shape(splits, traces):
 
 
 def test_progress_of_every_run(splits):
-    seen = []
-    runs = settings(learning_rate=(0.02, 1e6))
-    population.train_population(runs, splits, on_epoch=lambda *report: seen.append(report))
-    assert [report[:2] for report in seen] == [(0, 1), (2, 1), (0, 2), (2, 2)]
-    assert seen[0][2].loss.shape == (17,)
+    epochs = population.epochs(settings(learning_rate=(0.02, 1e6)), splits)
+    reports = {(number, epoch.number): report for epoch in epochs for number, report in epoch.reports.items()}
+    assert list(reports) == [(0, 1), (2, 1), (0, 2), (2, 2)]
+    assert reports[0, 1][0].loss.shape == (17,)
+
+
+@pytest.mark.optimized
+def test_a_run_that_was_stopped_before_its_first_epoch_goes_on_beside_one_that_has_not_begun(splits):
+    runs = settings(momentum=(0.5,))
+    start = next(population.epochs(runs[:1], splits)).results()
+    assert (start[0].status, start[0].history.loss.shape) == ("unfinished", (0,))
+    resumed = population.train_population(runs, splits, resume_from=start)
+    for a, b in zip(resumed, population.train_population(runs, splits), strict=True):
+        assert same_bits(a, b)
 
 
 @pytest.mark.parametrize(
@@ -247,30 +243,29 @@ def test_a_lower_precision_learns_and_differs(splits):
 def test_programs_are_forgotten_when_there_are_many(splits, traces):
     """And jax traces them anew, to the same bits."""
     programs.forget()
-    run, mesh = Run(jax.random.key(0), MODEL, FAST), programs.mesh_of(jax.devices()[:1])
-    for cache in (programs.compiled, programs._epoch):
-        cache.cache_clear()
-    before = population.train_population([run], splits, devices=jax.devices()[:1])[0]
+    run, one = Run(jax.random.key(0), MODEL, FAST), jax.devices()[:1]
+    mesh = layout.plan([run], splits, devices=one)[0][0].mesh
+    programs.compiled_epoch.cache_clear()
+    before = population.train_population([run], splits, devices=one)[0]
     traced = len(traces)
-    for width in range(1, programs.MOST - 1):
-        programs.compiled(dataclasses.replace(MODEL, hidden=(width, 3)), FAST, mesh)  # not called, so not compiled
-    programs.forget()
-    population.train_population([run], splits, devices=jax.devices()[:1])
-    assert len(traces) == traced
-    programs.compiled(dataclasses.replace(MODEL, hidden=(3, 4)), FAST, mesh)
-    programs.forget()
-    assert programs._epoch.cache_info().currsize == 0
-    after = population.train_population([run], splits, devices=jax.devices()[:1])[0]
+    for width in range(1, programs.MOST):
+        assert not programs.forget()
+        population.train_population([run], splits, devices=one)
+        assert len(traces) == traced
+        programs.compiled_epoch(dataclasses.replace(MODEL, hidden=(width, 3)), FAST, mesh)  # and not compiled
+    assert programs.forget()
+    after = population.train_population([run], splits, devices=one)[0]
     assert len(traces) > traced
     assert same_bits(before, after)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_estimate_knows_what_an_optimiser_holds(optimizer):
+def test_the_estimate_knows_what_an_optimiser_holds(splits, optimizer):
+    """A run holds its state and the epoch's 17 losses and accuracies, twice."""
     config = dataclasses.replace(FAST, optimizer=optimizer, average_decay=0.9)
-    state = train.bare(train.init_state(jax.random.key(0), MODEL, config))
-    held, _ = memory.member_bytes(MODEL, config, steps=0)
-    assert held == 2 * sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state))
+    state = init_state(jax.random.key(0), MODEL, config)
+    _, held = layout.footprint(MODEL, config, splits, 1)
+    assert held == 2 * (sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 17 * 4)
 
 
 WITHOUT_FREE_PAGES = """

@@ -11,7 +11,7 @@ import pytest
 
 from mlp_jax import machine
 from mlp_jax.errors import UserError
-from mlp_jax.files import as_json, write
+from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
 
@@ -172,7 +172,7 @@ def test_what_a_killed_writer_has_left_is_removed_and_no_file_of_the_users(tmp_p
         (tmp_path / name).touch()
     assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT).returncode == -9
     assert len(list(tmp_path.iterdir())) == len(names) + 1
-    results.sweep(tmp_path)
+    sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 

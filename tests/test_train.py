@@ -248,11 +248,13 @@ def test_validation_in_training_mode_moves_the_statistics(splits):
 
 
 def test_progress_is_reported_after_each_epoch(splits):
-    seen = []
-    population.train(jax.random.key(0), splits, MODEL, FAST, on_epoch=lambda *report: seen.append(report))
-    assert [epoch for epoch, _, _ in seen] == [1, 2]
-    assert seen[0][1].loss.shape == (17,)
-    assert isinstance(seen[1][2], evaluation.Evaluation)
+    run = population.Run(jax.random.key(0), MODEL, FAST)
+    seen = [(epoch.number, epoch.trained, epoch.last, epoch.reports) for epoch in population.epochs([run], splits)]
+    assert [entry[:3] for entry in seen] == [(0, False, False), (1, True, False), (2, True, True)]
+    assert seen[0][3] == {}
+    (metrics, _), (_, validation) = (reports[0] for *_, reports in seen[1:])
+    assert metrics.loss.shape == (17,)
+    assert isinstance(validation, evaluation.Evaluation)
 
 
 def test_batch_larger_than_the_split(splits):

@@ -1,4 +1,4 @@
-"""The benchmark's contenders of this package: the epochs of `population.train_population`, as anybody calls it."""
+"""The benchmark's contenders of this package: those of `training.population`, as anybody calls it."""
 
 import math
 import time
@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mlp_jax.benchmark import start as shared
 from mlp_jax.benchmark.start import Cannot, Net, Start
@@ -16,8 +15,7 @@ from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.matmul import platform
 from mlp_jax.training.config import TrainConfig
-from mlp_jax.training.history import Result
-from mlp_jax.training.population import Run, train_population
+from mlp_jax.training.population import Run, epochs, train_population
 
 VERSION = f"jax {jax.__version__}"
 
@@ -44,7 +42,7 @@ class Populations:
         """J~ of every network."""
         found: dict[int, list[float]] = {}
         for numbers, runs in zip(self.numbers, self.populations, strict=True):
-            results = self._trained(runs, steps=steps)
+            results = train_population(_lasting(runs, steps=steps), self.splits)
             found |= {n: result.history.loss.tolist() for n, result in zip(numbers, results, strict=True)}
         return found
 
@@ -58,22 +56,22 @@ class Populations:
 
     def _seconds(self, runs: list[Run], steps: int) -> float:
         per_epoch = len(self.splits.train.y) // runs[0].config.batch_size
-        epochs = math.ceil(steps / per_epoch)
-        ends: list[float] = []
-        results = self._trained(
-            runs, epochs=1 + epochs, between_epochs=lambda collect: ends.append(time.perf_counter())
-        )
-        if any(result.status != "finished" for result in results):
+        timed = math.ceil(steps / per_epoch)
+        seconds, finished = 0.0, 0
+        for epoch in epochs(_lasting(runs, epochs=1 + timed), self.splits):  # part by part, if memory is short
+            if epoch.number == 1:
+                seconds -= time.perf_counter()
+            if epoch.last:
+                seconds += time.perf_counter()
+                finished += len(epoch.reports)
+        if finished < len(runs):
             raise RuntimeError("a network diverged while it was timed")
-        # what does not fit the memory at once is trained in turn, each part in as many epochs
-        marks = np.reshape(ends, (-1, 1 + epochs))
-        return float((marks[:, -1] - marks[:, 0]).sum()) * steps / (epochs * per_epoch)
+        return seconds * steps / (timed * per_epoch)
 
-    def _trained(
-        self, runs: list[Run], between_epochs: Callable[[Any], None] | None = None, **length: Any
-    ) -> list[Result]:
-        runs = [run._replace(config=replace(run.config, **length)) for run in runs]
-        return train_population(runs, self.splits, between_epochs=between_epochs)
+
+def _lasting(runs: list[Run], **length: Any) -> list[Run]:
+    """The runs with another length."""
+    return [run._replace(config=replace(run.config, **length)) for run in runs]
 
 
 def _run(net: Net, gradient: str) -> Run:

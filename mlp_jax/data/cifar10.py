@@ -6,35 +6,29 @@ a UserError of one line.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import os
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from absl import logging
 from PIL import Image
 from tqdm import tqdm
 
-from mlp_jax.data.cifar10_files import Sources, changed, damaged, verified
-from mlp_jax.data.cifar10_prepare import one_line, prepare
+from mlp_jax.data.cifar10_prepare import Sources, changed, damaged, one_line, prepare, verified
 from mlp_jax.data.dataset import Dataset, Images, Labels
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import open_regular
+from mlp_jax.files import open_regular, sha256, sha256_of_file, sweep, writing
 
 VERSION = "3.0.2"
 """The version of tfds' `cifar10` that is read and prepared."""
 
 _SHAPE = (32, 32, 3)
 _TFDS_FEATURES = "tensorflow_datasets.core.features."
-_ABANDONED = 3600  # seconds
+_ABANDONED = 3600  # seconds, after which a cache that is not whole has no writer: it takes some
 _CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
-_CACHE_MAGIC = f"mlp_jax cifar10 cache {_CACHE_FORMAT} ".encode()
 
 
 def load(
@@ -127,7 +121,7 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     return images, labels
 
 
-def _records(paths: Sequence[Any]) -> int:
+def _records(paths: Any) -> int:
     from array_record.python.array_record_module import ArrayRecordReader  # comes with tfds
 
     readers = [ArrayRecordReader(os.fspath(path)) for path in paths]
@@ -147,20 +141,12 @@ def _pixels(encoded: bytes) -> Images:
     return pixels
 
 
-# The decoded cache: one file of a header with the digest of all that follows, a line of JSON, four arrays
+# The decoded cache: one file of a line with the digest of all that follows, a line of JSON, four arrays
 
 
 def _cache_file(directory: Path, cache_dir: str | Path | None) -> Path:
     folder = user_path(cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax")
-    key = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
-    return folder / f"cifar10-{_CACHE_FORMAT}-{key}.cache"
-
-
-def _digest_line(file: io.BufferedIOBase) -> bytes:
-    return _CACHE_MAGIC + hashlib.file_digest(file, "sha256").hexdigest().encode() + b"\n"
-
-
-_HEADER_BYTES = len(_digest_line(io.BytesIO()))
+    return folder / f"cifar10-{_CACHE_FORMAT}-{sha256(os.fsencode(directory.resolve()))[:16]}.cache"
 
 
 def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | None:
@@ -171,15 +157,16 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
     """
     try:
         with open_regular(cache) as file:
-            header = file.read(_HEADER_BYTES)
-            if header != _digest_line(file):
+            header = file.read(len(_header("0" * 64)))
+            if header != _header(sha256_of_file(file)):
                 raise UserError(f"the cache {cache} is cut or altered: delete it and it will be rebuilt")
-            file.seek(_HEADER_BYTES)
+            file.seek(len(header))
             record = json.loads(file.readline())
             _check_sources(record["sources"], sources, directory, cache)
             arrays = [np.load(file, allow_pickle=False) for _ in range(4)]
+        train_images, train_labels, test_images, test_labels = arrays
         classes, fingerprint = tuple(map(str, record["classes"])), str(record["fingerprint"])
-        return Dataset("cifar10", arrays[0], arrays[1], arrays[2], arrays[3], classes, fingerprint)
+        return Dataset("cifar10", train_images, train_labels, test_images, test_labels, classes, fingerprint)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except UserError:
@@ -188,6 +175,10 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
         raise UserError(
             f"cannot read the cache {cache} ({one_line(error)}): delete it and it will be rebuilt"
         ) from error
+
+
+def _header(digest: str) -> bytes:
+    return f"mlp_jax cifar10 cache {_CACHE_FORMAT} {digest}\n".encode()
 
 
 def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) -> None:
@@ -200,41 +191,17 @@ def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) ->
 
 
 def _write_cache(cache: Path, dataset: Dataset, sources: Sources) -> None:
-    """Write to a name of its own, then rename: readers and other writers see a whole file or none."""
     record = {"fingerprint": dataset.fingerprint, "classes": dataset.classes, "sources": sources}
-    arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(cache)
-        with _renamed_when_whole(cache) as file:
-            file.write(bytes(_HEADER_BYTES))
-            file.write(json.dumps(record).encode() + b"\n")
-            for array in arrays:
-                np.save(file, array, allow_pickle=False)
-            file.seek(_HEADER_BYTES)
-            header = _digest_line(file)
+        sweep(cache.parent, _ABANDONED)
+        with writing(cache) as file:
+            file.write(_header("0" * 64) + json.dumps(record).encode() + b"\n")
+            for part in ("train_images", "train_labels", "test_images", "test_labels"):
+                np.save(file, getattr(dataset, part), allow_pickle=False)
+            file.seek(len(_header("0" * 64)))
+            header = _header(sha256_of_file(file))
             file.seek(0)
             file.write(header)
     except OSError as error:
         logging.warning("CIFAR-10 is decoded again at every start: cannot write the cache %s: %s", cache, error)
-
-
-def _remove_abandoned(cache: Path) -> None:
-    """What a process that was killed while it wrote has left: hundreds of megabytes. A live one takes seconds."""
-    for left in cache.parent.glob(f"{cache.name}*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED:
-                left.unlink()
-
-
-@contextlib.contextmanager
-def _renamed_when_whole(path: Path) -> Iterator[io.BufferedIOBase]:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-        try:
-            yield cast(io.BufferedIOBase, file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

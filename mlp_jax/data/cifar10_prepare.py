@@ -1,11 +1,14 @@
-"""Preparing CIFAR-10 for tensorflow-datasets from its binary archive, downloaded or local, without TensorFlow."""
+"""CIFAR-10 prepared for tensorflow-datasets, without TensorFlow, from its binary archive, downloaded or local.
+
+Beside the files of a prepared data set stands `checksums.json`, their sizes and sha256 as they were written. One
+that tfds itself prepared has none: array_record's own hashes guard images and labels until they are decoded.
+"""
 
 import contextlib
 import gzip
-import hashlib
 import http.client
 import io
-import queue
+import json
 import sys
 import tarfile
 import tempfile
@@ -14,53 +17,39 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from absl import logging
 from PIL import Image
 from tqdm import tqdm
 
-from mlp_jax.data import cifar10_files
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import open_regular
+from mlp_jax.files import open_regular, sha256_of_file
 
-CONNECT_SECONDS = 7  # its host has been slow; after 10 a user shall have heard of it
-STALL_SECONDS = 30
-"""A download ends when its answer takes longer than the first, or when no byte comes for the second."""
+CONNECT_SECONDS = 7  # until an answer: its host has been slow; after 10 a user shall have heard of it
+STALL_SECONDS = 30  # until the next byte
+CHECKSUMS = "checksums.json"
+METADATA = ("dataset_info.json", "features.json", "label.labels.txt")
 
 _RECORD = 1 + 3072  # the binary archive: a label byte, then 32x32 red, green and blue
 _MOST_RECORDS = 10_000  # in a batch; the same as in the official archive
-_MOST_BYTES = 2**28  # unpacked; the official archive has 184 million
+_MOST_BYTES = 2**28  # unpacked, as a small archive can be of any size; the official one has 184 million
 _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
+_NAMES = (*_BATCHES["train"], *_BATCHES["test"], _META)
+
+Sources = dict[str, list[int | str]]
+"""Size in bytes and sha256 of every file of a prepared data set, by file name."""
 
 
 def one_line(error: BaseException) -> str:
     """The type and the start of the message of an exception, for a UserError to quote."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-class _Archive(NamedTuple):
-    """What tfds knows about the official archive."""
-
-    url: str
-    name: str
-    size: int
-    sha256: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.size} bytes, sha256 {self.sha256})"
-
-
-def _official_archive() -> _Archive:
-    from tensorflow_datasets.image_classification import Cifar10
-
-    ((url, info),) = Cifar10.url_infos.items()
-    return _Archive(url, info.filename, int(info.size), info.checksum)
 
 
 def prepare(directory: Path, archive: str | Path | None) -> None:
@@ -69,12 +58,18 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
     Raises:
         UserError: the archive cannot be reached or is damaged, or the data set cannot be written.
     """
-    official = _official_archive()
-    source = str(archive or official.url)
+    from tensorflow_datasets.image_classification import Cifar10
+
+    ((url, info),) = Cifar10.url_infos.items()
+    official = f"{info.filename} ({int(info.size)} bytes, sha256 {info.checksum})"
+    source = str(archive or url)
     try:
-        with _open_archive(source, directory.parent.parent) as file:
-            warning = _check_official(file, source, official)
-            classes, records = _parse(_read_members(file))
+        with _opened(source, directory.parent.parent) as file:
+            found, size = sha256_of_file(file), file.tell()
+            if found != info.checksum and source == url:
+                raise ValueError(f"it sent another file: {size} bytes, sha256 {found}")
+            file.seek(0)
+            classes, records = _parsed(_members(file))
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -83,120 +78,81 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
             f"connect to the network, or get {official} and give --archive=PATH, or give the --data_dir "
             "of a prepared copy, or use --dataset=digits"
         ) from error
-    _write_dataset(directory, classes, records)
-    if warning:
-        logging.warning("%s", warning)
+    _write(directory, classes, records)
+    if found != info.checksum:
+        logging.warning("%s (%s bytes, sha256 %s) is not the official archive, %s", source, size, found, official)
 
 
 @contextlib.contextmanager
-def _open_archive(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
-    """Open a local archive, or download one to an unnamed file in `data_dir`, where it will be needed.
+def _opened(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
+    """A local archive, or one that is downloaded to an unnamed file in `data_dir`, where it will be needed.
 
     tfds' own download manager is not used: it retries for minutes, without a timeout on any of its reads.
     """
     if not source.startswith(("http://", "https://")):
-        with open_regular(user_path(source)) as file:
-            yield file
+        with open_regular(user_path(source)) as local:
+            yield local
         return
-    with _connect(source) as response:
+    with _connected(source) as response:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=data_dir) as file:
-            _download(response, file)
+            size = int(response.headers.get("Content-Length", 0))
+            with tqdm(total=size or None, desc="Downloading", unit="B", unit_scale=True, disable=None) as progress:
+                while block := response.read(1 << 16):
+                    progress.update(file.write(block))
+            if size and file.tell() != size:
+                raise EOFError(f"the download ended after {file.tell()} of {size} bytes")
+            file.seek(0)
             yield cast(io.BufferedIOBase, file)
 
 
-def _connect(url: str) -> http.client.HTTPResponse:
+def _connected(url: str) -> http.client.HTTPResponse:
     """Open `url`, all within CONNECT_SECONDS; a thread waits, because looking up a name has no timeout."""
-    answer: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
+    answer: Future[http.client.HTTPResponse] = Future()
 
     def connect() -> None:
         try:
-            answer.put(urllib.request.urlopen(url, timeout=STALL_SECONDS))
+            answer.set_result(urllib.request.urlopen(url, timeout=STALL_SECONDS))
         except Exception as error:
-            answer.put(error)
+            answer.set_exception(error)
 
     threading.Thread(target=connect, daemon=True).start()
     try:
-        result = answer.get(timeout=CONNECT_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {CONNECT_SECONDS} seconds") from None
-    if isinstance(result, Exception):
-        raise result
-    return result
+        return answer.result(CONNECT_SECONDS)
+    except TimeoutError as error:
+        if answer.done():
+            raise
+        raise TimeoutError(f"no answer within {CONNECT_SECONDS} seconds") from error
 
 
-def _download(response: http.client.HTTPResponse, file: io.BufferedIOBase) -> None:
-    size = int(response.headers.get("Content-Length", 0))
-    with tqdm(total=size or None, desc="Downloading", unit="B", unit_scale=True, disable=None) as progress:
-        while block := response.read(1 << 16):
-            file.write(block)
-            progress.update(len(block))
-    if size and file.tell() != size:
-        raise EOFError(f"the download ended after {file.tell()} of {size} bytes")
-
-
-def _check_official(file: io.BufferedIOBase, source: str, official: _Archive) -> str:
-    """Compare with tfds' checksum: an archive of the user's own may differ, with a warning; tfds' own may not."""
-    file.seek(0)
-    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    found = f"{file.tell()} bytes, sha256 {sha256}"
-    file.seek(0)
-    if sha256 == official.sha256:
-        return ""
-    if source == official.url:
-        raise ValueError(f"it sent another file: {found}")
-    return f"{source} ({found}) is not the official archive, {official}"
-
-
-def _read_members(file: io.BufferedIOBase) -> dict[str, bytes]:
-    """Read the archive's members that matter, straight from the stream, whatever their order.
+def _members(file: io.BufferedIOBase) -> dict[str, bytes]:
+    """The archive's members that matter, whatever their order, once the checksum at its end has agreed.
 
     Nothing is unpacked to disk, so that a link or an upward path in a hostile archive has no effect.
     """
-    wanted = {_FOLDER + name for name in (*_BATCHES["train"], *_BATCHES["test"], _META)}
-    members = {}
-    with gzip.open(file) as unpacked:
-        stream = _Bounded(unpacked)
-        with tarfile.open(fileobj=cast(io.BufferedIOBase, stream), mode="r|") as tar:
-            for member in tar:
-                if member.name in wanted and member.isfile():
-                    content = cast(io.BufferedIOBase, tar.extractfile(member))
-                    members[member.name.removeprefix(_FOLDER)] = content.read(_MOST_RECORDS * _RECORD + 1)
-        while stream.read(1 << 20):
-            pass  # the checksum of the compressed stream stands at its end
-    return members
+    with gzip.open(file) as packed:
+        unpacked = packed.read(_MOST_BYTES + 1)
+    if len(unpacked) > _MOST_BYTES:
+        raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+    with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
+        found = {member.name: member for member in tar if member.isfile()}
+        there = {name: found[_FOLDER + name] for name in _NAMES if _FOLDER + name in found}
+        files = {name: cast(io.BufferedIOBase, tar.extractfile(member)) for name, member in there.items()}
+        return {name: file.read(_MOST_RECORDS * _RECORD + 1) for name, file in files.items()}
 
 
-class _Bounded:
-    """A stream that raises ValueError after `_MOST_BYTES`: a small archive can unpack to any size."""
-
-    def __init__(self, stream: gzip.GzipFile) -> None:
-        self._stream, self._left = stream, _MOST_BYTES
-
-    def read(self, size: int) -> bytes:
-        content = self._stream.read(size)
-        self._left -= len(content)
-        if self._left < 0:
-            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
-        return content
-
-
-def _parse(members: dict[str, bytes]) -> tuple[list[str], dict[str, Images]]:
-    """Return class names, and per split the records (N, 3073) in the archive's order."""
-    for name in (*_BATCHES["train"], *_BATCHES["test"], _META):
-        if name not in members:
-            raise ValueError(f"it has no file {_FOLDER}{name}")
+def _parsed(members: dict[str, bytes]) -> tuple[list[str], dict[str, Images]]:
+    """The class names, and per split the records (N, 3073) in the archive's order."""
+    if missing := next((name for name in _NAMES if name not in members), None):
+        raise ValueError(f"it has no file {_FOLDER}{missing}")
     classes = [line for line in members[_META].decode().split("\n") if line]
     if len(classes) != 10:
         raise ValueError(f"{_META} names {len(classes)} classes, not 10")
-    records = {
-        split: np.concatenate([_parse_batch(name, members[name]) for name in names])
-        for split, names in _BATCHES.items()
-    }
-    return classes, records
+    batches = {split: [_batch(name, members[name]) for name in names] for split, names in _BATCHES.items()}
+    return classes, {split: np.concatenate(parts) for split, parts in batches.items()}
 
 
-def _parse_batch(name: str, content: bytes) -> Images:
+def _batch(name: str, content: bytes) -> Images:
     count, rest = divmod(len(content), _RECORD)
     if rest or not 1 <= count <= _MOST_RECORDS:
         raise ValueError(f"{name} is not 1 to {_MOST_RECORDS} whole records of {_RECORD} bytes")
@@ -207,7 +163,7 @@ def _parse_batch(name: str, content: bytes) -> Images:
     return records
 
 
-def _write_dataset(directory: Path, classes: list[str], records: dict[str, Images]) -> None:
+def _write(directory: Path, classes: list[str], records: dict[str, Images]) -> None:
     """Let tfds write the prepared data set: in a folder beside it, and renamed when all has its checksums."""
     import tensorflow_datasets as tfds
 
@@ -220,9 +176,9 @@ def _write_dataset(directory: Path, classes: list[str], records: dict[str, Image
                 builder = _builder(Path(name), classes, records)
                 builder.download_and_prepare()
             prepared = Path(builder.data_dir)
-            cifar10_files.record(prepared)
+            (prepared / CHECKSUMS).write_text(json.dumps(_sources(prepared), indent=1) + "\n", encoding="utf-8")
             prepared.rename(directory)
-    except Exception as error:  # as in _decode
+    except Exception as error:  # tfds raises types of its own
         if not directory.exists():  # else another process prepared it meanwhile
             raise UserError(f"cannot prepare CIFAR-10 in {directory}: {one_line(error)}") from error
 
@@ -249,3 +205,50 @@ def _builder(data_dir: Path, classes: list[str], records: dict[str, Images]) -> 
 
     Cifar10.__module__ = Stock.__module__  # it is recorded as the origin of the data set
     return Cifar10(data_dir=data_dir, file_format="array_record")
+
+
+def verified(directory: Path) -> Sources:
+    """The files as they are now. Raises UserError if one is missing, or is not the one that was written."""
+    try:
+        sources = _sources(directory)
+    except OSError as error:
+        raise UserError(f"cannot read the prepared data set: {error}") from error
+    for name in METADATA:  # tfds would go on without label.labels.txt, and call the classes 0 to 9
+        if name not in sources:
+            raise damaged(directory, f"{name} is missing")
+    try:
+        with open_regular(directory / CHECKSUMS) as file:
+            written = {name: [size, digest] for name, (size, digest) in json.loads(file.read().decode()).items()}
+    except FileNotFoundError:
+        return sources
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(directory, f"{CHECKSUMS} cannot be read, {error}") from error
+    if (change := changed(written, sources)) is not None:
+        name, states = change
+        raise damaged(directory, f"{name} changed since it was prepared: {states}")
+    return sources
+
+
+def _sources(directory: Path) -> Sources:
+    paths = sorted(path for pattern in (*METADATA, "cifar10-*") for path in directory.glob(pattern))
+    return {path.name: [path.stat().st_size, sha256_of_file(path)] for path in paths}
+
+
+def changed(then: Sources, now: Sources) -> tuple[str, str] | None:
+    """The first file that is not what it was, and what it was and is; None if there is none."""
+
+    def state(sources: Sources, name: str) -> str:
+        return "{} bytes, sha256 {}".format(*sources[name]) if name in sources else "missing"
+
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            return name, f"it was {state(then, name)}, it is {state(now, name)}"
+    return None
+
+
+def damaged(directory: Path, reason: str) -> UserError:
+    """What to say of a data set that cannot be used."""
+    return UserError(
+        f"the prepared data set {directory} is damaged ({reason}): restore its files, "
+        "or delete that directory and it will be prepared again"
+    )

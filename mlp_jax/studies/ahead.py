@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 AT_ONCE = min(4, os.cpu_count() or 1)
 
 
-def prepared(items: Sequence[Item], tasks: Callable[[Item], Iterable[Callable[[], None]]]) -> Iterator[Item]:
+def prepared(items: Sequence[Item], tasks: Callable[[Item], Iterable[Callable[[], object]]]) -> Iterator[Item]:
     """The items in their order, each when its tasks are done; those of the next `AT_ONCE` items run meanwhile.
 
     An error of a task is raised where its item would come. A job of several processes prepares nothing: all of
@@ -26,7 +26,7 @@ def prepared(items: Sequence[Item], tasks: Callable[[Item], Iterable[Callable[[]
         return
     pool = ThreadPoolExecutor(AT_ONCE, "compile")
     try:
-        waiting: deque[list[Future[None]]] = deque()
+        waiting: deque[list[Future[object]]] = deque()
         for number, item in enumerate(items):
             for following in items[number + len(waiting) : number + AT_ONCE + 1]:
                 waiting.append([pool.submit(task) for task in tasks(following)])

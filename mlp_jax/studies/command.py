@@ -14,7 +14,7 @@ from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import compilation, processes, signals
 from mlp_jax.studies.options import Basic, Field, Training, kind, plain_number, written
 from mlp_jax.studies.origin import of_job
-from mlp_jax.training import population
+from mlp_jax.training import layout
 
 C = TypeVar("C")
 MISTAKE, CLOSED = 2, 128 + 13
@@ -74,7 +74,7 @@ def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: l
         devices = compilation.devices()
         if isinstance(config, Training):
             processes.join(of_job(config))
-            population.check_devices(devices, config.data_parallel)
+            layout.check_devices(devices, config.data_parallel)
         ok = run(config)
         processes.finish()
         return 0 if ok else 1

@@ -4,7 +4,6 @@ jax's own variables go before ours: JAX_NUM_CPU_DEVICES, JAX_COMPILATION_CACHE_D
 """
 
 import contextlib
-import hashlib
 import os
 import platform
 import shutil
@@ -20,6 +19,7 @@ from jax import monitoring
 
 from mlp_jax import machine
 from mlp_jax.errors import UserError
+from mlp_jax.files import sha256
 
 MOST_CPU_DEVICES = 8
 TRIED = "MLP_JAX_TRIED_XLA_FLAGS"
@@ -119,7 +119,7 @@ def cache_folder() -> Path:
         processor = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         processor = platform.processor()
-    return machine.cache_folder() / f"xla-{hashlib.sha256(processor.encode()).hexdigest()[:8]}"
+    return machine.cache_folder() / f"xla-{sha256(processor)[:8]}"
 
 
 def programs() -> dict[str, int]:

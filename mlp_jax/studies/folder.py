@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import as_json, sealed, unsealed, write
+from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
 from mlp_jax.studies import compilation, lock, processes, results
 from mlp_jax.studies.options import Basic
 from mlp_jax.studies.origin import differing, of_result
@@ -49,7 +49,7 @@ class ResultsFolder:
     def _take(self, folder: Path) -> None:
         """Locks the folder, and reads or sets aside what an interrupted run has left."""
         lock.take(folder)
-        results.sweep(folder)
+        sweep(folder)
         if (folder / "results.json").is_dir():
             raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
         if getattr(self.config, "resume", False):
@@ -170,7 +170,7 @@ class ResultsFolder:
             self.write_file(self.path / name, figure.content)
         if figures:
             more["figures"] = [
-                {"file": name, "caption": figure.caption, "sha256": results.sha256(figure.content)}
+                {"file": name, "caption": figure.caption, "sha256": sha256(figure.content)}
                 for name, figure in figures.items()
             ]
         self._write(path, sealed({**self._content(), **more}))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import sha256, unsealed
+from mlp_jax.files import sha256_of_file, unsealed
 from mlp_jax.studies import options, results
 from mlp_jax.studies.folder import set_aside
 from mlp_jax.studies.origin import differing
@@ -83,7 +83,7 @@ def read(job: Job, path: Path) -> results.Row:
 
 def _digest(path: Path) -> str | None:
     try:
-        return sha256(path)
+        return sha256_of_file(path)
     except OSError:
         return None
 

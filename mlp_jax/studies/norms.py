@@ -53,7 +53,7 @@ def _norms(params: Params, batch: Split, model: MLPConfig, gradient: str) -> tup
 
 
 def observer(batch: Split, model: MLPConfig, gradient: str) -> Callable[[int, int, Params], Observed]:
-    """`observe` of `train_population`: the norms of every epoch, and with the first ones the weights."""
+    """For `population.Epoch.observe`: the norms of every epoch, and with the first ones the weights."""
 
     def observe(number: int, epoch: int, params: Params) -> Observed:
         found = norms(params, batch, model, gradient)

@@ -25,9 +25,9 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
-from mlp_jax.training import population
+from mlp_jax.training import layout
 from mlp_jax.training.config import TrainConfig
-from mlp_jax.training.population import MOST_GB
+from mlp_jax.training.layout import MOST_GB
 
 PROTOCOLS = ("published", "clean")
 # (training batch size, validation split of each protocol); the report's on CIFAR-10, small ones elsewhere.
@@ -256,7 +256,7 @@ class Training(Common, processes.Processes):
 
     def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
         """Raises UserError if the minibatches are too small for the network, or not to be shared."""
-        population.check_batch(model, recipe, self.data_parallel)
+        layout.check_batch(model, recipe, self.data_parallel)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Records of finished runs: the environment, files, tables."""
 
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ import jax
 
 from mlp_jax import files, machine
 from mlp_jax.errors import UserError
-from mlp_jax.files import UNFINISHED, open_regular, unsealed
+from mlp_jax.files import read_bounded, unsealed
 
 PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn", "pillow", "tensorflow-datasets")
 
@@ -112,18 +111,6 @@ def prepare_folder(folder: Path) -> Path:
     return folder
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a process that was killed inside `write` has left. Nobody else may be writing there."""
-    for path in folder.glob(f".*{UNFINISHED}"):
-        if path.is_file():
-            path.unlink()
-
-
-def sha256(content: str | bytes) -> str:
-    """The digest of what `write` writes."""
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -134,14 +121,10 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
     Raises UserError if it is missing, cut, not one of ours, or mixed.
     """
     try:
-        if path.exists() and path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
-        with open_regular(path) as file:
-            content = json.loads(file.read().decode(), parse_constant=_no_constant)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
-    except UserError:
-        raise
+        content = json.loads(read_bounded(path, MOST_BYTES).decode(), parse_constant=_no_constant)
+    except UserError as error:
+        what = "move it away and run again" if path.exists() else "run the study that writes it"
+        raise UserError(f"{error}; {what}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file ({error}): move it away and run again") from error
     if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):

@@ -13,8 +13,7 @@ from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.rows import Setting, find, row_of, validation_accuracy
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
-from mlp_jax.training.blocks import Run
-from mlp_jax.training.config import TrainConfig, steps_per_epoch
+from mlp_jax.training.config import Run, TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import Evaluation, on_device
 from mlp_jax.training.history import Observed, Result
 from mlp_jax.training.step import Metrics
@@ -75,7 +74,7 @@ def compiled_together(
 def _compiled(
     config: options.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
 ) -> Iterator[T]:
-    def tasks(item: T) -> list[Callable[[], None]]:
+    def tasks(item: T) -> list[Callable[[], object]]:
         populations = [_population(config, jobs) for jobs in batches(item) if jobs]
         return [
             functools.partial(population.compile_ahead, runs, splits, **_devices(config)) for runs in populations
@@ -96,7 +95,7 @@ def measure(
 
     The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
-    has the runs that finished. `observe`, of a setting with one recipe: as `population.train_population` has it.
+    has the runs that finished. `observe`, of a setting with one recipe: as `population.Epoch.observe` has it.
     """
     folder.unfinished.begin()
     recipes = setting.recipes
@@ -176,32 +175,36 @@ def _train(
 ) -> list[Result]:
     """The jobs' runs, as one population, from where an interrupted study has left them."""
 
-    def on_epoch(number: int, epoch: int, metrics: Metrics, validation: Evaluation) -> None:
-        setting, recipe, seed = jobs[number]
-        bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
-        bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
-        bar.update()
-
-    runs = _population(config, jobs)
-
-    def on_end(number: int, result: Result) -> None:
+    def ended(number: int, result: Result) -> None:
         folder.unfinished.keep([(runs[number], result)])
 
-    reached = folder.unfinished.reached(runs)
-    bar.update(sum(len(result.history.validation_accuracy) for result in reached.values()))
+    runs = _population(config, jobs)
+    found = folder.unfinished.reached(runs)
+    bar.update(sum(len(result.history.validation_accuracy) for result in found.values()))
     with signals.between_epochs_only():
-        found = population.train_population(
-            runs,
-            splits,
-            **_devices(config),
-            reached=reached,
-            on_epoch=on_epoch,
-            observe=observe,
-            between_epochs=folder.unfinished.between_epochs(runs),
-            on_end=on_end,
-        )
+        for number, result in found.items():
+            if result.status != "unfinished":
+                ended(number, result)
+        for epoch in population.epochs(runs, splits, resume_from=dict(found), **_devices(config)):
+            for number, (metrics, validation) in epoch.reports.items():
+                _show(bar, config, jobs[number], metrics, validation)
+            if observe is not None:
+                epoch.observe(observe)
+            folder.unfinished.between_epochs(runs, epoch)
+            for number, result in epoch.results().items() if epoch.last else ():
+                found[number] = result
+                ended(number, result)
     folder.unfinished.stop_if_asked()
     # the epochs that diverged runs left out
+    results = [found[number] for number in range(len(jobs))]
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
-    bar.update(epochs - sum(len(result.history.validation_accuracy) for result in found))
-    return found
+    bar.update(epochs - sum(len(result.history.validation_accuracy) for result in results))
+    return results
+
+
+def _show(bar: Any, config: options.Training, job: _Job, metrics: Metrics, validation: Evaluation) -> None:
+    """An epoch of a run, on the progress bar."""
+    setting, recipe, seed = job
+    bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
+    bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
+    bar.update()

@@ -91,7 +91,7 @@ def compare(
 
 
 def _arguments(case: _Case, state: TrainState) -> tuple[Any, ...]:
-    return state.params, *case.batch, case.l2, jax.random.fold_in(state.dropout_key, state.step)
+    return state.params, *case.batch, case.l2, train.step_key(state)
 
 
 def _gradient_program(case: _Case, name: str) -> jax.stages.Compiled:

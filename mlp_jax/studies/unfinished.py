@@ -4,7 +4,6 @@ A run is known by its key, network and recipe: on CPUs nothing else tells what b
 runs that it is trained with change the rounding of its products, so a resumed run agrees to rounding only.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,18 +16,20 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError
+from mlp_jax.files import sha256
 from mlp_jax.studies import processes, results, signals
 from mlp_jax.text import note
 from mlp_jax.training import checkpoint
-from mlp_jax.training.blocks import Run, key_data
 from mlp_jax.training.checkpoint import Checkpoints, Stored
+from mlp_jax.training.config import Run, key_data
 from mlp_jax.training.history import Result
+from mlp_jax.training.population import Epoch
 
 
 def identity(run: Run) -> str:
     """The same for runs that give the same bits on the same machine, software and data."""
     parts = {"key": key_data(run.key).tolist(), "model": asdict(run.model), "recipe": asdict(run.config)}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(parts, sort_keys=True))
 
 
 class Unfinished:
@@ -82,18 +83,16 @@ class Unfinished:
                 found[number] = self._reached[name]
         return found
 
-    def between_epochs(self, runs: Sequence[Run]) -> Callable[[Callable[[], dict[int, Result]]], None]:
+    def between_epochs(self, runs: Sequence[Run], epoch: Epoch) -> None:
         """Saves where these runs stand if it is time, or if a signal came, and then raises Stopped."""
-
-        def pause(collect: Callable[[], dict[int, Result]]) -> None:
-            asked, due = self._asked()
-            if asked or due:
-                self.keep((runs[place], result) for place, result in collect().items())
-                self._save()
-            if asked:
-                self._leave(asked)
-
-        return pause
+        if not epoch.trained:
+            return
+        asked, due = self._asked()
+        if asked or due:
+            self.keep((runs[place], result) for place, result in epoch.results().items())
+            self._save()
+        if asked:
+            self._leave(asked)
 
     def stop_if_asked(self) -> None:
         """The same where no run is in work."""

@@ -5,16 +5,15 @@ of all. It is written all at once, so that one that is there is whole; it is use
 nothing in it is run.
 
     checkpoints = Checkpoints(folder)
-    found = checkpoints.newest()
-    reached = {n: result(found.runs[str(n)], run.model, run.config) for n, run in enumerate(runs)} if found else {}
-
-    def between_epochs(collect):  # called after every epoch: save when it is time
-        checkpoints.save({str(n): at for n, at in collect().items()}, {})
-
-    population.train_population(runs, splits, reached=reached, between_epochs=between_epochs)
+    found, reached = checkpoints.newest(), {}
+    for name, run in found.runs.items() if found else ():
+        reached[int(name)] = result(run, runs[int(name)].model, runs[int(name)].config)
+    for epoch in population.epochs(runs, splits, resume_from=reached):
+        reached |= epoch.results()
+        checkpoints.save({str(number): at for number, at in reached.items()}, {})
 """
 
-import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -27,11 +26,11 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular, sealed, unsealed, write
+from mlp_jax.files import open_regular, sealed, sha256, unsealed, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Observed, Result
-from mlp_jax.training.step import bare, init_state, with_keys
+from mlp_jax.training.step import init_state
 
 FORMAT = "mlp_jax checkpoint 2"
 KEPT = 2
@@ -60,18 +59,18 @@ class Checkpoint(NamedTuple):
 
 def stored(result: Result) -> Stored:
     """A result as it is stored."""
-    state = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(bare(result.state)))
+    state = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(result.state))
     return Stored(result.status, state, tuple(map(np.asarray, result.history)), result.observed)
 
 
 def result(found: Stored, model: MLPConfig, config: TrainConfig) -> Result:
     """The inverse of `stored`. Raises UserError if it is not of a run of this network, trained in this way."""
-    like = jax.eval_shape(lambda key: bare(init_state(key, model, config)), jax.random.key(0))
+    like = jax.eval_shape(lambda key: init_state(key, model, config), jax.random.key(0))
     leaves, structure = jax.tree.flatten(like)
     expected, ours = ([(a.shape, np.dtype(a.dtype)) for a in arrays] for arrays in (leaves, found.state))
     if expected != ours:
         raise UserError("a checkpoint is of another network than the one to be trained: drop --resume")
-    state = with_keys(jax.tree.unflatten(structure, map(jax.numpy.asarray, found.state)))
+    state = jax.tree.unflatten(structure, map(jax.numpy.asarray, found.state))
     return Result(state, History(*found.history), found.status, found.observed)
 
 
@@ -151,10 +150,9 @@ def _name(place: int, group: int, number: int) -> str:
 
 
 def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    found = hashlib.sha256()
-    for name, array in sorted(tensors.items()):
-        found.update(f"{name} {array.dtype.str}{array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
+    arrays = sorted(tensors.items())
+    parts: Any = ((f"{name} {a.dtype.str}{a.shape}", np.ascontiguousarray(a).data) for name, a in arrays)
+    return sha256(*itertools.chain.from_iterable(parts))
 
 
 def _read(file: Path) -> bytes:

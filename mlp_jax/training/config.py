@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
@@ -117,6 +119,19 @@ class TrainConfig:
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run."""
         return self.epochs * steps_per_epoch if self.steps is None else self.steps
+
+
+class Run(NamedTuple):
+    """One run: runs with one key share initial draws, minibatches and dropout masks, whatever else differs."""
+
+    key: PRNGKeyArray
+    model: MLPConfig
+    config: TrainConfig
+
+
+def key_data(key: PRNGKeyArray) -> np.ndarray:
+    """A key's bits, whether it is a typed one or not."""
+    return np.asarray(jax.random.key_data(key))
 
 
 class Hyper(NamedTuple):

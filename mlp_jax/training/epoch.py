@@ -1,133 +1,112 @@
-"""The compiled programs of a population: `step.run_epoch` and its evaluation, mapped over blocks and devices."""
+"""All that is compiled for training: the start of runs, and an epoch of them, mapped over all that share it.
+
+The runs of a block have one seed, and so one order of minibatches; blocks are shared out among the devices of a
+mesh with the axes "runs" and "batch". Arrays of runs have the leading axes (block, member).
+"""
 
 import contextlib
 import ctypes
-import functools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
-from mlp_jax.training.step import Metrics, TrainState, init_state, minibatches, network, run_epoch
+from mlp_jax.training.step import Metrics, TrainState, init_state, minibatches, network, run_epoch, step_key
 
-SPECS = PartitionSpec("runs"), PartitionSpec()
+RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
 """Where an array with runs as leading axis lies, and one that is everywhere the same."""
-
 
 MOST = 32
 """How many programs of a kind are kept."""
 
+Recorded = tuple[TrainState, Metrics, Sums]
 
-def forget() -> bool:
-    """Drops all programs if there are as many as are kept, and says so; to be called when a job begins.
 
-    jax remembers much of a program that is not kept any longer: of each some MB, for ever, without this. And what
-    compilers free in their threads, glibc keeps for itself unless it is told: the larger part.
+def one_epoch(
+    state: TrainState,
+    active: Any,
+    hyper: Hyper,
+    order: Any,
+    stop: Any,
+    data: Split,
+    validation: Split,
+    *,
+    model: MLPConfig,
+    config: TrainConfig,
+    place: Callable[[Split], Split],
+) -> Recorded:
+    """An epoch of one run and its validation; a run that is not active stays as it is."""
+    new, metrics = run_epoch(state, data, hyper, model=model, config=config, stop=stop, order=order, place=place)
+    new, evaluated = _validate(new, hyper, validation, model, config)
+    return jax.tree.map(partial(jnp.where, active), new, state), metrics, evaluated
+
+
+@lru_cache(maxsize=MOST)
+def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
+    """An epoch of many runs, compiled when it is first called.
+
+    epoch(state, active, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums); the state
+    that is given is given away. Networks that differ in their initialisation alone share it (`shared`).
     """
-    if _epoch.cache_info().currsize < MOST:
-        return False
-    for kept in (compiled, _epoch):
-        kept.cache_clear()
-    jax.clear_caches()
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
-    return True
+    one_run: Any = partial(one_epoch, model=model, config=config, place=partial(_shard_batch, mesh=mesh))
+
+    def one_block(block: Any, number: Any, stop: Any, data: Split, validation: Split) -> Any:
+        order = minibatches(block[0].order_key[0], number, data.y.shape[0], config.batch_size)
+        return _over_members(lambda *run: one_run(*run, order, stop, data, validation), block)
+
+    def one_device(state: TrainState, active: Any, hyper: Hyper, *everywhere: Any) -> Any:
+        return _over_blocks(lambda block: one_block(block, *everywhere), (state, active, hyper), mesh)
+
+    def all_devices(*arguments: Any) -> Recorded:
+        sharded = _over_devices(one_device, mesh, (RUNS,) * 3 + (EVERYWHERE,) * 4)
+        state, metrics, evaluated = sharded(*arguments)
+        # every process reads what was recorded
+        return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, EVERYWHERE))
+
+    return jax.jit(all_devices, donate_argnums=0)
 
 
-def mesh_of(devices: Any) -> Mesh:
-    """The mesh of an array of devices, (runs, data_parallel) or (runs,)."""
-    grid = np.array(devices).reshape(len(devices), -1)
-    return Mesh(grid, ("runs", "batch"), axis_types=(AxisType.Auto, AxisType.Auto))
+@lru_cache(maxsize=MOST)
+def compiled_start(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
+    """The start of many runs, compiled when it is first called: (keys' bits, hyper, parameters) -> state."""
 
-
-@functools.lru_cache(maxsize=MOST)
-def compiled(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> tuple[Any, Any]:
-    """Start and epoch of blocks of runs, sharded over the mesh; compiled when they are first called.
-
-    start(key data (block, member, ...), hyper, initial parameters) -> state;
-    epoch(state, alive, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums), where
-    members that are not alive stay as they are. All but the last four have the leading axes (block, member).
-    """
-    runs, _ = SPECS
-
-    def start_one(key: jax.Array, hyper: Hyper, params: Params) -> TrainState:
+    def one_run(key: jax.Array, hyper: Hyper, params: Params) -> TrainState:
         return init_state(jax.random.wrap_key_data(key), model, config, hyper, params)
 
-    block = _mapped(_members(start_one), mesh=mesh)
-    start = jax.jit(_sharded(block, mesh, in_specs=(runs,) * 3))
-    # which initialisation it was does not matter any more: all share one epoch
-    return start, _epoch(replace(model, init=MLPConfig.init), config, mesh)
+    def one_device(*blocks: Any) -> Any:
+        return _over_blocks(lambda block: _over_members(one_run, block), blocks, mesh)
+
+    return jax.jit(_over_devices(one_device, mesh, (RUNS,) * 3))
 
 
-@functools.lru_cache(maxsize=MOST)
-def _epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
-    runs, everywhere = SPECS
-    mapped = functools.partial(_mapped, mesh=mesh)
-    batch = functools.partial(_shard_batch, mesh=mesh)
-
-    def epoch(
-        state: TrainState, alive: Any, hyper: Hyper, number: Any, stop: Any, data: Split, validation: Split
-    ) -> tuple[TrainState, Metrics, Sums]:
-        def member(order: Any, state: TrainState, alive: Any, hyper: Hyper) -> tuple[TrainState, Metrics, Sums]:
-            options: dict[str, Any] = {"model": model, "config": config, "stop": stop, "order": order}
-            new, metrics = run_epoch(state, data, hyper, **options, place=batch)
-            new, evaluated = _validate(new, hyper, validation, model, config)
-            keep = functools.partial(jnp.where, alive)
-            kept = {
-                name: jax.tree.map(keep, getattr(new, name), getattr(state, name))
-                for name in ("params", "opt_state", "stats", "step", "average")
-            }
-            return state._replace(**kept), metrics, evaluated
-
-        def block(state: TrainState, alive: Any, hyper: Hyper) -> tuple[TrainState, Metrics, Sums]:
-            order = minibatches(state.order_key[0], number, data.y.shape[0], config.batch_size)
-            new, metrics, evaluated = _members(functools.partial(member, order))(state, alive, hyper)
-            return new, metrics, evaluated
-
-        new, metrics, evaluated = mapped(block)(state, alive, hyper)
-        return new, metrics, evaluated
-
-    def epoch_and_share(*arguments: Any) -> tuple[TrainState, Metrics, Sums]:
-        """Every process reads what was recorded."""
-        in_specs = (runs,) * 3 + (everywhere,) * 4
-        state, metrics, evaluated = _sharded(epoch, mesh, in_specs=in_specs)(*arguments)
-        return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, everywhere))
-
-    return jax.jit(epoch_and_share, donate_argnums=0)
+def _over_members(one_run: Callable[..., Any], block: Any) -> Any:
+    """The runs of a block side by side: their first layers are one wide product. One alone keeps its own bits."""
+    if jax.tree.leaves(block)[0].shape[0] > 1:
+        return jax.vmap(one_run)(*block)
+    found = one_run(*jax.tree.map(lambda leaf: leaf[0], block))
+    return jax.tree.map(lambda leaf: leaf[None], found)
 
 
-def _sharded(block: Callable[..., Any], mesh: Mesh, in_specs: tuple[PartitionSpec, ...]) -> Callable[..., Any]:
-    runs, _ = SPECS
-    options: dict[str, Any] = {"axis_names": {"runs"}, "check_vma": False}
-    return jax.shard_map(block, mesh=mesh, in_specs=in_specs, out_specs=runs, **options)
-
-
-def _mapped(block: Callable[..., Any], *, mesh: Mesh) -> Callable[..., Any]:
-    """Over the device's blocks: vmap would make thin batched products, for which CPU code is slow."""
+def _over_blocks(one_block: Callable[..., Any], blocks: Any, mesh: Mesh) -> Any:
+    """A device's blocks, on a CPU one after the other: it is slow with the thin batched products of `vmap`."""
     if mesh.devices.flat[0].platform == "cpu":
-        return lambda *trees: jax.lax.map(lambda tree: block(*tree), trees)
-    return jax.vmap(block)
+        return jax.lax.map(one_block, blocks)
+    return jax.vmap(one_block)(blocks)
 
 
-def _members(one: Callable[..., Any]) -> Callable[..., Any]:
-    """`one` over the members of a block; a block of one is left as it is, for the bits of a single run."""
-
-    def over(*trees: Any) -> Any:
-        if jax.tree.leaves(trees)[0].shape[0] > 1:
-            return jax.vmap(one)(*trees)
-        found = one(*jax.tree.map(lambda leaf: leaf[0], trees))
-        return jax.tree.map(lambda leaf: leaf[None], found)
-
-    return over
+def _over_devices(one_device: Callable[..., Any], mesh: Mesh, in_specs: Any) -> Callable[..., Any]:
+    """The axis "batch" is left to the compiler (`_shard_batch`)."""
+    options: dict[str, Any] = {"axis_names": {"runs"}, "check_vma": False}
+    return jax.shard_map(one_device, mesh=mesh, in_specs=in_specs, out_specs=RUNS, **options)
 
 
 def _shard_batch(batch: Split, *, mesh: Mesh) -> Split:
@@ -139,16 +118,32 @@ def _shard_batch(batch: Split, *, mesh: Mesh) -> Split:
 def _validate(
     state: TrainState, hyper: Hyper, validation: Split, model: MLPConfig, config: TrainConfig
 ) -> tuple[TrainState, Sums]:
+    """The sums over the validation split; in training mode they move the running statistics."""
     if not config.validate_in_training_mode:
         return state, sums(*network(state), validation, model=model)
-    key = jax.random.fold_in(state.dropout_key, state.step)
+    options: dict[str, Any] = {"batch_size": config.batch_size, "dropout": hyper.dropout}
     stats, found = sums_in_training_mode(
-        key,
-        state.params,
-        state.stats,
-        validation,
-        model=model,
-        batch_size=config.batch_size,
-        dropout=hyper.dropout,
+        step_key(state), state.params, state.stats, validation, model=model, **options
     )
     return state._replace(stats=stats), found
+
+
+def shared(model: MLPConfig) -> MLPConfig:
+    """The network by which an epoch's program is known: once drawn, parameters are numbers like any other."""
+    return replace(model, init=MLPConfig.init)
+
+
+def forget() -> bool:
+    """Drops all programs if there are as many as are kept, and says so; to be called when a job begins.
+
+    jax remembers much of a program that is not kept any longer: of each some MB, for ever, without this. And what
+    compilers free in their threads, glibc keeps for itself unless it is told: the larger part.
+    """
+    if compiled_epoch.cache_info().currsize < MOST:
+        return False
+    for kept in (compiled_epoch, compiled_start):
+        kept.cache_clear()
+    jax.clear_caches()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    return True

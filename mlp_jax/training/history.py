@@ -19,7 +19,7 @@ class History(NamedTuple):
 
 
 Observed = tuple[np.ndarray, ...]
-"""What `population.train_population`'s `observe` gives for one epoch of one run."""
+"""What `population.Epoch.observe` keeps of one epoch of one run."""
 
 
 class Result(NamedTuple):
@@ -35,31 +35,37 @@ class Result(NamedTuple):
 
 
 class Book:
-    """What one run has shown so far."""
+    """What one run of so many epochs has shown so far."""
 
-    def __init__(self, reached: Result | None) -> None:
+    def __init__(self, length: int, reached: Result | None = None) -> None:
+        self.length, self.diverged = length, False
         self.metrics: list[Metrics] = []
         self.evaluations: list[Evaluation] = []
         self.observed: list[Observed] = []
-        self.diverged = False
         if reached is not None:
             history = reached.history
-            self.metrics = [Metrics(history.loss, history.accuracy)]
+            self.metrics = [Metrics(history.loss, history.accuracy)] if len(history.loss) else []
             pairs = zip(history.validation_loss.tolist(), history.validation_accuracy.tolist(), strict=True)
             self.evaluations = [Evaluation(*pair) for pair in pairs]
             self.observed = list(reached.observed)
 
-    def add(self, metrics: Metrics, evaluation: Evaluation) -> None:
-        """Takes in one more epoch."""
+    @property
+    def epochs(self) -> int:
+        """Epochs so far, without one that diverged."""
+        return len(self.evaluations)
+
+    def add(self, metrics: Metrics, evaluation: Evaluation) -> bool:
+        """Takes in one more epoch; gives whether the run has not diverged in it."""
         self.metrics.append(metrics)
         # the last update of an epoch shows in the validation loss only
         self.diverged = not (np.isfinite(metrics.loss).all() and math.isfinite(evaluation.loss))
         if not self.diverged:
             self.evaluations.append(evaluation)
+        return not self.diverged
 
-    def result(self, state: TrainState, epochs: int) -> Result:
-        """The result of a run of so many epochs."""
-        ended = "finished" if len(self.evaluations) == epochs else "unfinished"
+    def result(self, state: TrainState) -> Result:
+        """The result of the run, which has come to this state."""
+        ended = "finished" if self.epochs == self.length else "unfinished"
         return Result(state, self.history(), "diverged" if self.diverged else ended, tuple(self.observed))
 
     def history(self) -> History:

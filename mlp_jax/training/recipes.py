@@ -5,12 +5,12 @@ images of a 45,000/5,000 split, is in BUILD_NOTES.md; `experiments.ablation` sho
 worth. `best_model --recipe=NAME` trains on all but HELD_OUT of the 50,000 images, `speedrun --recipe=NAME` on all.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from mlp_jax.files import sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.augment import Augmentation
 from mlp_jax.training.config import TrainConfig
@@ -54,7 +54,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Tells whether network or training have changed since something was run."""
-        return hashlib.sha256(repr((self.model, self.training)).encode()).hexdigest()[:12]
+        return sha256(repr((self.model, self.training)))[:12]
 
     def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
         """The same with that source of gradients, and another length if one is given.

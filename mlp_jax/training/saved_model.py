@@ -6,12 +6,11 @@ input.scale, which turn pixels into inputs. Metadata: one entry, mlp_jax, a JSON
 them and the tensors. A file is untrusted: nothing in it is run (no pickle), and whatever does not fit is refused.
 """
 
-import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -24,7 +23,7 @@ from safetensors.numpy import save as safetensors_bytes
 from mlp_jax.data.dataset import Images
 from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
-from mlp_jax.files import printable, read_bounded, write
+from mlp_jax.files import printable, read_bounded, sha256, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
 
@@ -92,7 +91,7 @@ def _forward(params: Params, stats: Stats, x: Any, config: MLPConfig) -> jax.Arr
 def shapes(config: MLPConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter and running statistic by its name in the file."""
     found: dict[str, tuple[int, ...]] = {}
-    for number, (inputs, outputs) in enumerate(pairwise(config.sizes), start=1):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(config.sizes), start=1):
         found[f"layer{number}.w"] = (inputs, outputs)
         found[f"layer{number}.b"] = (outputs,)
     for number, unit in enumerate(config.units, start=1):
@@ -135,11 +134,9 @@ def as_bytes(model: Model) -> bytes:
 def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:
     """Of all that a file says: a damaged weight is a number like any other."""
     fields = {name: value for name, value in metadata.items() if name != DIGEST}
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-    for name, values in sorted(tensors.items()):
-        digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
+    arrays = sorted(tensors.items())
+    parts: Any = ((f"{name} {a.dtype.str} {a.shape}", np.ascontiguousarray(a).data) for name, a in arrays)
+    return sha256(json.dumps(fields, sort_keys=True), *itertools.chain.from_iterable(parts))
 
 
 def save(path: Path, model: Model) -> bytes:

@@ -23,7 +23,10 @@ from mlp_jax.training.optimizers import Average, average, learning_rate, optimiz
 
 
 class TrainState(NamedTuple):
-    """Everything that a run carries from step to step."""
+    """Everything that a run carries from step to step, as plain arrays.
+
+    order_key, dropout_key: bits of the keys of its minibatches' order and of its dropout masks, uint32 (2,).
+    """
 
     params: Params
     opt_state: optax.OptState
@@ -52,10 +55,10 @@ def init_state(
 
     params: what `init_params` gives for the key, if that is at hand.
     """
-    _, order_key, dropout_key = jax.random.split(key, 3)
+    _, order_key, dropout_key = jax.random.key_data(jax.random.split(key, 3))
     traced = hyper_from(config) if hyper is None else hyper
     if params is None:
-        params = init_params(key, model, traced)
+        params = init_params(key, model, traced.init_scale)
     opt_state = optimizer(config, traced, traced.learning_rate).init(params)
     stats, step = init_stats(model), jnp.zeros((), jnp.int32)
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
@@ -70,21 +73,14 @@ def network(state: TrainState) -> tuple[Params, Stats]:
     return (state.average.params, state.average.stats) if state.average else (state.params, state.stats)
 
 
-def bare(state: TrainState) -> TrainState:
-    """The state with the bits of its keys in their place: plain numbers alone, for the host and for files."""
-    keys = jax.random.key_data(state.order_key), jax.random.key_data(state.dropout_key)
-    return state._replace(order_key=keys[0], dropout_key=keys[1])
+def step_key(state: TrainState) -> PRNGKeyArray:
+    """The key of the next step's dropout masks and augmentation."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state.dropout_key), state.step)
 
 
-def with_keys(state: TrainState) -> TrainState:
-    """The inverse of `bare`."""
-    keys = jax.random.wrap_key_data(state.order_key), jax.random.wrap_key_data(state.dropout_key)
-    return state._replace(order_key=keys[0], dropout_key=keys[1])
-
-
-def init_params(key: PRNGKeyArray, model: MLPConfig, hyper: Hyper) -> Params:
-    """The initial parameters of the run with this key."""
-    return init(jax.random.split(key, 3)[0], model, scale=hyper.init_scale)
+def init_params(key: PRNGKeyArray, model: MLPConfig, scale: jax.Array | float | None = None) -> Params:
+    """The initial parameters of the run with this key; `scale` as for `model.init`."""
+    return init(jax.random.split(key, 3)[0], model, scale=scale)
 
 
 def train_step(
@@ -102,7 +98,7 @@ def train_step(
     The minibatch is augmented and its labels smoothed first, as the configuration says; the metrics are of that.
     `held` is how parameters and optimiser state are held, as a function of the tree that is its own inverse.
     """
-    key = jax.random.fold_in(state.dropout_key, state.step)
+    key = step_key(state)
     source = SOURCES[config.gradient]
     options = {"l2": hyper.l2, "key": key, "dropout": hyper.dropout}
     x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config)
@@ -139,11 +135,14 @@ def prepared(key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainCon
 
 
 def minibatches(
-    order_key: PRNGKeyArray, epoch: Integer[Array, ""] | int, examples: int, batch_size: int
+    order_key: jax.Array, epoch: Integer[Array, ""] | int, examples: int, batch_size: int
 ) -> Integer[Array, "steps batch"]:
-    """Indices of the minibatches of epoch 0, 1, ...: a fresh permutation, without replacement."""
+    """Indices of the minibatches of epoch 0, 1, ...: a fresh permutation, without replacement.
+
+    order_key: as a `TrainState` has it.
+    """
     steps = examples // batch_size
-    order = jax.random.permutation(jax.random.fold_in(order_key, epoch), examples)
+    order = jax.random.permutation(jax.random.fold_in(jax.random.wrap_key_data(order_key), epoch), examples)
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 

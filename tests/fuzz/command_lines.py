@@ -23,7 +23,7 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
 from mlp_jax.studies import own_gradients, processes, two_sources
-from mlp_jax.training.blocks import Blocks
+from mlp_jax.training.layout import Chunk
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 120.0, 1500.0, True
@@ -271,7 +271,7 @@ def _cut(far: str) -> Iterator[None]:
         "load": [(data, "load"), (process.Target, "__enter__")],
         "meet": [(processes, "initialize")],
         "train": [
-            (Blocks, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
+            (Chunk, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
             (turns, "peaks"), (speedrun, "measure"),
         ],
     }  # fmt: skip

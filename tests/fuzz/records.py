@@ -14,7 +14,7 @@ import tensorflow_datasets
 from hypothesis import strategies as st
 
 from mlp_jax.data import cifar10
-from mlp_jax.data.cifar10_files import CHECKSUMS
+from mlp_jax.data.cifar10_prepare import CHECKSUMS
 from tests.fuzz import mutations
 from tests.test_cifar10 import FOLDER, members, pack
 
