@@ -15,21 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import course_class, holders
+from mlp_jax.gradcheck import building, holders, signatures
 from mlp_jax.gradcheck.answers import NAMES, plain
 from mlp_jax.gradcheck.battery import Case
-from mlp_jax.gradcheck.course_class import BACKWARDS, FORWARDS, METHODS, PENALTY_NAMES, WRAP, method_of, signature
-from mlp_jax.gradcheck.layouts import INPUT_NAMES, LABEL_NAMES, PARAMS_NAMES, Layout
+from mlp_jax.gradcheck.layouts import Layout
+from mlp_jax.gradcheck.names import is_input, is_label, is_output, is_params, is_penalty, is_step
+from mlp_jax.gradcheck.signatures import BACKWARDS, FORWARDS, METHODS, WRAP, method_of, signature
 
 KINDS = {
-    "l2": PENALTY_NAMES,
-    "params": PARAMS_NAMES,
-    "x": INPUT_NAMES,
-    "y": LABEL_NAMES,
-    "output": (
-        "y_hat", "Y_hat", "yhat", "y_pred", "Y_pred", "output", "outputs", "out", "AL", "A2", "a2", "probs",
-        "predictions", "pred", "preds", "y_prob", "scores", "logits", "predicted", "probabilities", "y_predict",
-    ),
     "cache": ("cache", "caches", "memory", "ctx", "context", "tape"),
     "upstream": (
         "dout", "dscores", "grad_scores", "upstream", "dvalues", "grad_output", "d_out", "dL", "dloss", "grad",
@@ -37,10 +30,16 @@ KINDS = {
         "grad_logits",
     ),
     "train": ("train_flg", "train", "training", "is_training", "train_flag", "is_train"),
-    "step": ("lr", "learning_rate", "eta", "learn_rate", "step_size"),
 }  # fmt: skip
 
-
+CALLED = {
+    "l2": is_penalty,
+    "params": is_params,
+    "x": is_input,
+    "y": is_label,
+    "output": is_output,
+    "step": is_step,
+}
 BACKWARD = re.compile(r"back(ward)?_?prop([ao]gation)?|back(ward)?(_pass)?", re.IGNORECASE)
 
 
@@ -56,7 +55,8 @@ class Plan(NamedTuple):
 
 def kind_of(name: str) -> str | None:
     """What an argument is, by its name."""
-    return next((kind for kind, names in KINDS.items() if name in names), None)
+    found = next((kind for kind, names in KINDS.items() if name in names), None)
+    return found or next((kind for kind, is_called in CALLED.items() if is_called(name)), None)
 
 
 def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any, Any, Any, Any, Plan]:
@@ -64,7 +64,7 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
 
     Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
-    net = course_class.build(target, case)
+    net = building.build(target, case)
     try:
         places = plan.places if plan is not None else holders.parameters(net, case)
     except UserError as error:
@@ -159,12 +159,26 @@ def _asked(
         return tuple(results)
     if _required(backward, "upstream"):
         known["upstream"] = _upstream(net, known, case, layout, places)
-    returned = call(backward, known, target)
+    returned = _without_a_step(net, backward, known, target)
     return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
+
+
+def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any) -> Any:
+    """What the backward pass returns; a learning rate that only training sets is 0 in it."""
+    try:
+        return call(backward, known, target)
+    except AttributeError as error:
+        if error.obj is not net or not is_step(str(error.name)):
+            raise
+        setattr(net, str(error.name), 0.0)
+        return call(backward, known, target)
 
 
 def kept(forward: Any, output: Any) -> dict[str, Any]:
     """What a forward pass gave that a backward pass may want: by the names that it returns, else by place."""
+    if isinstance(output, Mapping):  # everything that was computed, the last of it last
+        arrays = [value for value in output.values() if holders.is_array(value)]
+        return {"output": arrays[-1] if arrays else output, "cache": output}
     if not isinstance(output, tuple) or len(output) < 2:
         return {"output": output}
     named = dict(zip(names, output, strict=True)) if len(names := returned(forward)) == len(output) else {}
@@ -245,7 +259,7 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
     is_loss = name_of(method) in METHODS
     if is_loss:
         named |= _loss_arguments(parameters, named)
-    mine = any(name in PENALTY_NAMES for name in signature(target))
+    mine = any(is_penalty(name) for name in signature(target))
     if is_loss and not mine and any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()):
         return method(known["x"], known["y"], known["l2"])
     by_place = () if BACKWARD.search(name_of(method)) else ("x", "y", "l2") if is_loss else ("x", "y")
@@ -258,7 +272,7 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
         named[name] = left.pop(0)
     only = inspect.Parameter.POSITIONAL_ONLY
     given = {n: known[k] for n, k in named.items() if parameters[n].kind is not only}
-    if is_loss and not mine and course_class.takes_anything(parameters) and "l2" not in named.values():
+    if is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values():
         given["reg"] = known["l2"]
     return method(*(known[k] for n, k in named.items() if parameters[n].kind is only), **given)
 
@@ -276,5 +290,5 @@ def _loss_arguments(parameters: dict[str, inspect.Parameter], named: dict[str, s
     first = [name for name, p in parameters.items() if p.kind not in VARIADIC][:2]
     told = {"x", "y"} <= set(named.values()) or "output" in named.values() or list(named.values()) == ["y"]
     found = {} if told else dict(zip(first, ("x", "y"), strict=False))
-    penalty = course_class.penalty_name(parameters)
+    penalty = signatures.penalty_name(parameters)
     return found | ({penalty: "l2"} if penalty is not None and penalty not in named else {})

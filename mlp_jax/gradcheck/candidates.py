@@ -30,22 +30,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import asking, course_class, pairs
+from mlp_jax.gradcheck import asking, building, pairs, signatures
 from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, parts, plain, same
 from mlp_jax.gradcheck.asking import Plan
 from mlp_jax.gradcheck.battery import Case, sample
 from mlp_jax.gradcheck.holders import At
-from mlp_jax.gradcheck.layouts import (
-    BIAS_LISTS,
-    INPUT_NAMES,
-    LABEL_NAMES,
-    NAMINGS,
-    PARAMS_NAMES,
-    SIZES_NAMES,
-    WEIGHT_LISTS,
-    Layout,
-)
+from mlp_jax.gradcheck.layouts import NAMINGS, Layout
 from mlp_jax.gradcheck.masks import drawn
+from mlp_jax.gradcheck.names import (
+    ALL_SIZES,
+    BIAS_LISTS,
+    DEPTHS,
+    WEIGHT_LISTS,
+    is_input,
+    is_label,
+    is_params,
+    is_penalty,
+    is_sizes,
+)
 from mlp_jax.nn.config import MLPConfig
 
 ARRAYS = ("numpy", "jax", "torch")
@@ -71,17 +73,17 @@ class Candidate:
         self.target, self.name = pairs.joined(target) or target, getattr(target, "__name__", type(target).__name__)
         self._written = target  # by the user, where `target` is joined of two
         self.is_class = inspect.isclass(target)
-        self.parameters = course_class.signature(self.target)
+        self.parameters = signatures.signature(self.target)
         self.arrays = self._likely_arrays() if arrays == "auto" else (arrays,)
         self.convention: Convention | None = None
-        self.takes_l2 = course_class.takes_l2(target) if self.is_class else self._function_takes_l2()
+        self.takes_l2 = signatures.takes_l2(target) if self.is_class else self._function_takes_l2()
         self.notes: tuple[str, ...] = ()
         self._plans: dict[tuple[Any, ...], Plan] = {}
 
     def _function_takes_l2(self) -> bool:
         required = [p for p in self.parameters.values() if p.default is inspect.Parameter.empty]
-        anything = course_class.takes_anything(self.parameters) or not self.parameters
-        named = course_class.penalty_name(self.parameters, others=EXTRA) is not None
+        anything = signatures.takes_anything(self.parameters) or not self.parameters
+        named = signatures.penalty_name(self.parameters, others=EXTRA) is not None
         return named or anything or (self._by_name() is None and len(required) > 3)
 
     @property
@@ -126,13 +128,13 @@ class Candidate:
 
     def _depths(self) -> list[tuple[int, ...]]:
         """The hidden widths with which it gives gradients; one layer if it gives none, for that tells why."""
-        given = len(course_class.numbered_widths(self.parameters))
+        given = len(building.numbered_widths(self.parameters))
         tried = [(6, 8, 9, 5)[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
         failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
         works = [hidden for hidden in tried if hidden not in failed]
         if len(works) > 1:  # of any depth, so that to fail at one is a mistake
             return tried
-        if works and failed and {*course_class.DEPTHS, *course_class.ALL_SIZES} & set(self.parameters):
+        if works and failed and {*DEPTHS, *ALL_SIZES} & set(self.parameters):
             least = min(failed, key=len)
             self.notes = (f"not checked with {len(least)} hidden layers, where it fails: {failed[least]}",)
         return works or [tried[0] if given else (6,)]
@@ -162,11 +164,11 @@ class Candidate:
             return None
         if not self.is_class and {"caches", "cache"} & set(self.parameters):
             raise UserError(
-                f"{self.name} is a backward pass alone, which needs its forward's cache: {course_class.WRAP}"
+                f"{self.name} is a backward pass alone, which needs its forward's cache: {signatures.WRAP}"
             )
         required = {n for n, p in self.parameters.items() if p.default is inspect.Parameter.empty}
         if not self.is_class and STEP_NAMES & required:
-            raise UserError(f"{self.name} is an optimiser's step, which takes a gradient: {course_class.WRAP}")
+            raise UserError(f"{self.name} is an optimiser's step, which takes a gradient: {signatures.WRAP}")
         failures = []
         for convention in self._conventions():
             answer = self._try(question, convention)
@@ -176,7 +178,7 @@ class Candidate:
                     self.notes += ("its columns are the examples, so x, y and the weights are given transposed",)
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
-        refused = next((failure for failure in failures if course_class.WRAP in failure), None)
+        refused = next((failure for failure in failures if signatures.WRAP in failure), None)
         if refused is not None and question.case.name == "plain":
             raise UserError(f"{self.name} gives no gradient: {refused}")
         if not self.is_class and question.case.name == "plain":
@@ -190,7 +192,7 @@ class Candidate:
         for style, arrays in product(("dict", "tree"), self.arrays):
             answer = self._try(alone, Convention(style, arrays))
             if answer.error is None and _fits(answer, case):
-                raise UserError(f"{self.name} takes one example at a time: {course_class.WRAP}")
+                raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
 
     def _conventions(self) -> Iterator[Convention]:
         """The likeliest first: rows before columns, labels before one-hot, the usual names before others."""
@@ -284,9 +286,9 @@ class Candidate:
                 *_positional(self.parameters, values), **_keywords(self.parameters, values), **options
             )
         elif self.takes_l2:
-            name = course_class.penalty_name(self.parameters, others=EXTRA)
-            if name is None and course_class.positions(self.parameters) < 4 and self.parameters:
-                name = "l2" if course_class.takes_anything(self.parameters) else None
+            name = signatures.penalty_name(self.parameters, others=EXTRA)
+            if name is None and signatures.positions(self.parameters) < 4 and self.parameters:
+                name = "l2" if signatures.takes_anything(self.parameters) else None
             last, named = ((), {name: case.l2}) if name is not None else ((case.l2,), {})
             result = self.target(given, x, y, *last, **named, **options)
         else:
@@ -325,7 +327,7 @@ STYLES = {"W{}": "dict", "w{}": "small letters"}
 
 def _kind(name: str, beside: set[str]) -> str | None:
     """What an argument is, by its name."""
-    if name in course_class.PENALTY_NAMES:
+    if is_penalty(name):
         return "l2"
     if re.fullmatch(r"[wWb]_?\d", name):
         return "leaf"
@@ -333,8 +335,8 @@ def _kind(name: str, beside: set[str]) -> str | None:
         return "weights"
     if name in BIAS_LISTS and beside & set(WEIGHT_LISTS):
         return "biases"
-    groups = {"params": (*PARAMS_NAMES, "weights"), "x": INPUT_NAMES, "y": LABEL_NAMES, "sizes": SIZES_NAMES}
-    return next((kind for kind, names in groups.items() if name in names), None)
+    called = {"params": is_params, "x": is_input, "y": is_label, "sizes": is_sizes}
+    return "params" if name == "weights" else next((kind for kind, is_it in called.items() if is_it(name)), None)
 
 
 def _positional(parameters: Mapping[str, inspect.Parameter], values: Mapping[str, Any]) -> list[Any]:

@@ -10,11 +10,6 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import fields_of
 from mlp_jax.gradcheck.battery import Case
 
-INPUT_NAMES = ("x", "X", "inputs", "data", "X_batch", "x_batch", "features", "X_train", "x_train", "input")
-LABEL_NAMES = ("y", "Y", "labels", "targets", "target", "t", "y_batch", "y_true", "label", "y_train", "Y_train")
-PARAMS_NAMES = ("params", "parameters", "theta", "model", "p", "network", "weights_dict")
-SIZES_NAMES = ("dimensions", "layer_dims", "sizes", "layer_sizes", "dims")
-WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W"), ("biases", "bs", "b")
 NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", "flat")
 _LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d+)$", re.IGNORECASE)
 _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}

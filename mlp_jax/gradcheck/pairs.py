@@ -14,7 +14,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import asking
 from mlp_jax.gradcheck.answers import plain
-from mlp_jax.gradcheck.course_class import FORWARDS, METHODS, WRAP, signature
+from mlp_jax.gradcheck.signatures import FORWARDS, METHODS, WRAP, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")

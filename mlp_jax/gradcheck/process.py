@@ -20,6 +20,7 @@ from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.gradcheck.loading import Loaded
+from mlp_jax.gradcheck.python2 import floored
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.nn.config import MLPConfig
 
@@ -76,7 +77,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         while True:
             questions = pipe.recv()
             answers = asked.ask(questions)
-            pipe.send((answers, asked.leaf_names(questions[0].case.config), asked.notes))
+            pipe.send((answers, asked.leaf_names(questions[0].case.config), (*asked.notes, *floored)))
     except EOFError:
         return
     except UserError as error:
