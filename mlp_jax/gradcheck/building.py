@@ -224,8 +224,7 @@ class Settings(Mapping[str, Any]):
                 raise _of_depth(self._target, 1)
             return list(config.hidden)
         widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
-        known = {**widths, None: None}[kind]
-        known = list(config.sizes) if is_sizes(name) else known
+        known: Any = list(config.sizes) if is_sizes(name) else widths.get(str(kind))
         known = self._case.l2 if is_penalty(name) else 1e-2 if name in SPREAD else known
         return self._other(name) if known is None else known
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.answers import NAMES, Answer, Question
+from mlp_jax.gradcheck.biasless import without_biases
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
@@ -85,7 +86,9 @@ def check(
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
     for each in configs:
-        judgement = judge(Evidence(asked, each, seed, scale), l2_convention, objective)
+        evidence = Evidence(asked, each, seed, scale)
+        evidence = evidence if getattr(asked, "has_biases", True) else without_biases(evidence)
+        judgement = judge(evidence, l2_convention, objective)
         report = tell(judgement, l2_convention)
         reports.append(replace(report, notes=(*report.notes, *asked.notes)))
         if not reports[-1].passed:
@@ -100,6 +103,7 @@ class InProcess(Asked):
         one_of("arrays", arrays, ("auto", *ARRAYS))
         self._candidate = Candidate(target, arrays)
         self.name, self.takes_l2 = self._candidate.name, self._candidate.takes_l2
+        self.has_biases = True
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named."""
@@ -118,7 +122,7 @@ class InProcess(Asked):
         # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
         # even a forgotten transpose runs
         error = self._candidate.settle(questions[0]) and self._candidate.settle(questions[-1])
-        self.notes = self._candidate.notes
+        self.notes, self.has_biases = self._candidate.notes, self._candidate.has_biases
         # a class that fails there may still answer in other cases, as it is asked first
         if error is not None and self._candidate.convention is None and not self._candidate.is_class:
             return [Answer(None, error=error) for _ in questions]

@@ -77,7 +77,9 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         while True:
             questions = pipe.recv()
             answers = asked.ask(questions)
-            pipe.send((answers, asked.leaf_names(questions[0].case.config), (*asked.notes, *floored)))
+            pipe.send(
+                (answers, asked.leaf_names(questions[0].case.config), (*asked.notes, *floored), asked.has_biases)
+            )
     except EOFError:
         return
     except UserError as error:
@@ -112,6 +114,7 @@ class Target(Asked):
                 self.layer = self._layer
             else:
                 self.notes, self.takes_l2, self._configs = first
+                self.has_biases = True
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise
@@ -166,7 +169,7 @@ class Target(Asked):
         """See `check.Asked`."""
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
-        answers, self._names, told = self._timed()
+        answers, self._names, told, self.has_biases = self._timed()
         self.notes = tuple(dict.fromkeys((*self.notes, *told)))
         return list(answers)
 

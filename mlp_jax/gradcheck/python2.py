@@ -41,7 +41,8 @@ def tree(source: str, path: str) -> ast.Module:
         except SyntaxError:
             raise error from None
     whole = not re.search(r"\bjax\b", source)  # whose arrays know no kinds of numbers but Python's
-    return ast.fix_missing_locations(_Changed(quotients=whole).visit(parsed))
+    changed: ast.Module = _Changed(quotients=whole).visit(parsed)
+    return ast.fix_missing_locations(changed)
 
 
 def compiled(source: ast.Module, path: str) -> CodeType:
@@ -187,4 +188,7 @@ def divide(a: Any, b: Any, in_place: bool = False) -> Any:
     """a / b, or a /= b; a `Quotient` of two whole numbers."""
     if type(a) is int and type(b) is int:
         return _quotient(a / b, a // b)
-    return operator.itruediv(a, b) if in_place else a / b
+    if in_place:
+        a /= b
+        return a
+    return a / b
