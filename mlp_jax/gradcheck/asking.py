@@ -40,6 +40,7 @@ CALLED = {
     "output": is_output,
     "step": is_step,
 }
+TRAINS = ("train", "fit", "train_step", "training")
 BACKWARD = re.compile(r"back(ward)?_?prop([ao]gation)?|back(ward)?(_pass)?", re.IGNORECASE)
 
 
@@ -142,6 +143,8 @@ def _asked(
     """What the object's methods returned that may be a loss or gradients."""
     results: list[Any] = []
     loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
+    if loss is None and backward is None and method_of(net, TRAINS) is not None:
+        raise UserError(f"{target.__name__} has no gradient but what its training subtracts: {WRAP}")
     if forward is not None and _needs_forward(loss):
         output = call(forward, known, target)
         known |= kept(forward, output)

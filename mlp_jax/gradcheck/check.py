@@ -9,12 +9,14 @@ from mlp_jax.gradcheck.biasless import without_biases
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
+from mlp_jax.gradcheck.kinks import at_zero
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import Report, tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 
 SCALES = (1e-6, 1e6)
+AT_ZERO = "its derivative of relu at exactly 0 is {:.4g}, and any number from 0 to 1 is right there"
 
 
 def check_gradients(
@@ -88,8 +90,10 @@ def check(
     for each in configs:
         evidence = Evidence(asked, each, seed, scale)
         evidence = evidence if getattr(asked, "has_biases", True) else without_biases(evidence)
-        judgement = judge(evidence, l2_convention, objective)
-        report = tell(judgement, l2_convention)
+        report = tell(judge(evidence, l2_convention, objective), l2_convention)
+        if not report.passed and (kink := at_zero(evidence)) is not None:
+            report = tell(judge(kink[0], l2_convention, objective), l2_convention)
+            report = replace(report, notes=(*report.notes, AT_ZERO.format(kink[1])))
         reports.append(replace(report, notes=(*report.notes, *asked.notes)))
         if not reports[-1].passed:
             return reports[-1]

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,17 @@ class _Masks:
         return abs(chance - (1 - self._dropout)) <= abs(chance - self._dropout)
 
     def making(self, usual: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that makes generators, of such as draw the masks."""
-        return lambda *arguments, **named: _Generator(usual(*arguments, **named), self)
+        """What makes generators, of such as draw the masks: a class in the place of a class."""
+        if not isinstance(usual, type):
+            return lambda *arguments, **named: _Generator(usual(*arguments, **named), self)
+        names = [name for name in DRAWS if hasattr(usual, name)]
+        return type(usual.__name__, (usual,), {name: self._method(usual, name) for name in names})
+
+    def _method(self, usual: type, name: str) -> Callable[..., Any]:
+        def method(own: Any, *arguments: Any, **named: Any) -> Any:
+            return self.drawing(name, partial(getattr(usual, name), own))(*arguments, **named)
+
+        return method
 
 
 class _Generator:

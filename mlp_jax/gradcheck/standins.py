@@ -105,8 +105,16 @@ def not_installed(module: str) -> NotInstalled:
     )
 
 
+starred: dict[str, None] = {}
+"""The missing modules of which everything is imported, by *."""
+
+
 class _Module(ModuleType):
-    __all__ = ()
+    @property
+    def __all__(self) -> tuple[str, ...]:
+        """Nothing; what asks is an import by *."""
+        starred[self.__dict__["_shown"]] = None
+        return ()
 
     def __getattr__(self, name: str) -> Missing:
         if name.startswith("__"):
