@@ -76,8 +76,8 @@ def _roots(found: float, corners: list[float], sides: list[tuple[int, ...]]) -> 
         for sign in side:
             term = term * np.polynomial.Polynomial([0, 1] if sign > 0 else [1, -1])
         polynomial = polynomial + term
-    roots = polynomial.trim(1e-12).roots()
-    return [float(r.real) for r in roots if abs(r.imag) < CLOSE and -CLOSE <= r.real <= 1 + CLOSE]
+    roots = np.asarray(polynomial.trim(1e-12).roots(), complex)
+    return [float(r.real) for r in roots if abs(r.imag) < CLOSE and -CLOSE <= float(r.real) <= 1 + CLOSE]
 
 
 def _without(evidence: Evidence, number: int) -> Evidence:
