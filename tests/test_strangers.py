@@ -38,20 +38,26 @@ def test_a_file_that_trains_is_what_it_defines(tmp_path, capsys):
     assert "it still runs after" in capsys.readouterr().out
 
 
-LOSS = "    def loss(self, X, y):\n        return 0.0, {}\n"
+TODO = """
+class f:
+    def __init__(self, D, H, C):
+        self.params = {}
+        # TODO
+        pass
+    def loss(self, X, y):
+        return 0.0, {}
+"""
 UNWRITTEN = {
     "nothing": "def f(params, X, y, reg):\n    pass\n",
     "NotImplementedError": "def f(params, X, y, reg):\n    raise NotImplementedError('later')\n",
-    "a TODO": f"class f:\n    def __init__(self, D, H, C):\n        self.params = {{}}\n        # TODO\n        pass\n{LOSS}",
+    "a TODO": TODO,
 }
 
 
 @pytest.mark.parametrize("what", UNWRITTEN)
-def test_what_is_not_written_yet_is_refused_as_that(what):
-    space: dict[str, object] = {}
-    exec(compile(UNWRITTEN[what], __file__, "exec"), space)
+def test_what_is_not_written_yet_is_refused_as_that(what, tmp_path):
     with pytest.raises(UserError, match="f is not written yet"):
-        check_gradients(space["f"])
+        check(tmp_path, UNWRITTEN[what], "f")
 
 
 def test_a_name_from_a_module_that_is_not_there(tmp_path):

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,18 +22,15 @@ from mlp_jax.gradcheck.names import (
     LABELS,
     SPREAD,
     is_penalty,
-    is_sizes,
     is_step,
     numbers,
     plainly,
     size_of,
 )
+from mlp_jax.gradcheck.settings import Settings, of_depth, settings_name
 from mlp_jax.gradcheck.signatures import WRAP, loss_takes_penalty, signature, takes_anything
 from mlp_jax.nn.config import MLPConfig
 
-CONFIGS = re.compile(
-    r"(model_|net_)?(config|cfg|args|opts?|hparams|hp|settings|conf|options|params|configuration)"
-)
 MAKERS = re.compile(
     r"_*(re)?(init(iali[sz]e)?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
 )
@@ -47,7 +44,7 @@ def build(target: Any, case: Case) -> Any:
     """An object of the class for the case's network. Raises UserError if the class has no room for it."""
     parameters = signature(target)
     given = _told(target, case, parameters)
-    if (settings := _settings_name(parameters)) is not None:
+    if (settings := settings_name(parameters)) is not None:
         net = target(**given, **{settings: Settings(target, case, settings)})
     else:
         net = _sized(target, case, parameters, given)
@@ -115,14 +112,10 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
         widths = dict(zip(numbered, config.hidden, strict=True))
         return target(**named, **widths, **ends) if len(ends) == 2 else target(*config.sizes, **named)
     if numbered or (len(config.hidden) > 1 and not groups[1]):
-        raise _of_depth(target, max(len(numbered), 1))
+        raise of_depth(target, max(len(numbered), 1))
     several = list(config.hidden)
     forms: list[Any] = [several] if len(several) > 1 else [several[0], several]
     return _built(target, groups, forms[::-1] if _is_list(parameters, groups[1]) else forms, config, named)
-
-
-def _of_depth(target: Any, depth: int) -> UserError:
-    return UserError(f"{target.__name__} has {depth} hidden layer(s): name as many widths with --hidden")
 
 
 def numbered_widths(parameters: dict[str, inspect.Parameter]) -> list[str]:
@@ -197,56 +190,6 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
         if name in parameters:
             return {**named, name: True}
     raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
-
-
-def _settings_name(parameters: dict[str, inspect.Parameter]) -> str | None:
-    """The argument that holds the whole configuration, where no other tells a width."""
-    if any(size_of(name) or name in (*DEPTHS, *ALL_SIZES) for name in parameters):
-        return None
-    return next((name for name in parameters if CONFIGS.fullmatch(name.lower())), None)
-
-
-class Settings(Mapping[str, Any]):
-    """A configuration, object or dict, that gives what it is asked for, by its name.
-
-    What the name does not tell has the value that a class of configurations in the target's module gives it.
-    """
-
-    def __init__(self, target: Any, case: Case, name: str) -> None:
-        module = vars(sys.modules.get(target.__module__, object())) if target.__module__ in sys.modules else {}
-        classes = [value for key, value in module.items() if CONFIGS.search(key.lower())]
-        self.__dict__ |= {"_target": target, "_case": case, "_name": name, "_others": classes}
-
-    def __getitem__(self, name: str) -> Any:
-        config, kind = self._case.config, size_of(name)
-        if name in DEPTHS or (kind == "hidden" and len(config.hidden) > 1):
-            if name not in DEPTHS:
-                raise _of_depth(self._target, 1)
-            return list(config.hidden)
-        widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
-        known: Any = list(config.sizes) if is_sizes(name) else widths.get(str(kind))
-        known = self._case.l2 if is_penalty(name) else 1e-2 if name in SPREAD else known
-        return self._other(name) if known is None else known
-
-    def _other(self, name: str) -> Any:
-        for other in self._others:
-            if isinstance(other, Mapping) and name in other:
-                return other[name]
-            if hasattr(other, name):
-                return getattr(other, name)
-        raise KeyError(f"{self._target.__name__} needs {self._name}.{name}, which is not known: {WRAP}")
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 1
 
 
 def _put_data(net: Any, case: Case, given: Mapping[str, Any]) -> None:

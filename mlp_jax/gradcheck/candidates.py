@@ -23,15 +23,14 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import asking, building, calling, conventions, pairs, signatures, trees
-from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, parts, plain, same
-from mlp_jax.gradcheck.asking import Plan
-from mlp_jax.gradcheck.battery import Case, sample
+from mlp_jax.gradcheck import building, calling, conventions, pairs, signatures, trees
+from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, plain, same
+from mlp_jax.gradcheck.battery import sample
+from mlp_jax.gradcheck.changes import equal, fits, with_other_biases, with_units_changed
 from mlp_jax.gradcheck.conventions import Convention
-from mlp_jax.gradcheck.holders import At
 from mlp_jax.gradcheck.layouts import FLAT, Layout
-from mlp_jax.gradcheck.masks import drawn
 from mlp_jax.gradcheck.names import ALL_SIZES, DEPTHS
+from mlp_jax.gradcheck.objects import Plans, ask_class, parts_of
 from mlp_jax.gradcheck.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
 
@@ -60,7 +59,7 @@ class Candidate:
         self.takes_l2 = signatures.takes_l2(target) if self.is_class else conventions.takes_l2(self.parameters)
         self._kinds = None if self.is_class else conventions.kinds_of(self.parameters)
         self.notes: tuple[str, ...] = ()
-        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._plans: Plans = {}
 
     @property
     def is_linear(self) -> bool:
@@ -118,7 +117,7 @@ class Candidate:
         case, failures = question.case, []
         for convention in self._conventions(question):
             answer = self._try(question, convention)
-            if answer.error is None and (case.name != "plain" or _fits(answer, case)):
+            if answer.error is None and (case.name != "plain" or fits(answer, case)):
                 self._take(convention, question, answer)
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
@@ -131,7 +130,7 @@ class Candidate:
         if convention.layout.columns:
             self.notes += ("its columns are the examples, so x, y and the weights are given transposed",)
         if not any("b" in layer for layer in answer.leaves or []):
-            self.has_biases = not _equal(answer, self._try(_with_other_biases(question), convention))
+            self.has_biases = not equal(answer, self._try(with_other_biases(question), convention))
 
     def _refuse_by_signature(self) -> None:
         """Raises UserError for what is no gradient of a network by what its arguments are called."""
@@ -167,7 +166,7 @@ class Candidate:
         alone = question._replace(case=case._replace(x=case.x[0], y=case.y[0]))
         for style, arrays in product(("dict", "tree"), self.arrays):
             answer = self._try(alone, Convention(style, arrays))
-            if answer.error is None and _fits(answer, case):
+            if answer.error is None and fits(answer, case):
                 raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
 
     def _conventions(self, question: Question) -> Iterator[Convention]:
@@ -182,7 +181,7 @@ class Candidate:
 
     def _has_layout(self, question: Question, convention: Convention) -> bool:
         """Whether a flat vector is laid out so: then hidden units may change places and the loss stays."""
-        answer, other = (self._try(q, convention) for q in (question, _with_units_changed(question)))
+        answer, other = (self._try(q, convention) for q in (question, with_units_changed(question)))
         known = answer.loss is not None and other.loss is not None
         return not known or bool(np.isclose(answer.loss or 0.0, other.loss or 0.0, rtol=1e-6, atol=0))
 
@@ -206,7 +205,7 @@ class Candidate:
         try:
             with quiet(), jax.enable_x64(True):
                 if self.is_class:
-                    loss, found, dtypes, held = self._ask_class(question, convention.layout)
+                    loss, found, dtypes, held = ask_class(self.target, question, convention.layout, self._plans)
                 else:
                     loss, found, dtypes, held = self._ask_function(question, convention)
                 after = Held(*plain(held))
@@ -214,35 +213,6 @@ class Candidate:
             return Answer(None, error=where(error, self._written))
         changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not same(a, b))
         return Answer(found, loss, dtypes, changed, after if changed else None)
-
-    def _ask_class(self, question: Question, layout: Layout) -> tuple[Any, Any, Any, Held]:
-        """Its loss, its gradients by leaf, their dtypes, and its arguments then.
-
-        A bias of two dimensions, and weights (out, in), are brought into the case's form.
-        """
-        case = question.case
-        key = (len(case.config.hidden), case.config.normalized)
-        with drawn(question.masks, case.config.dropout):
-            result, kept, x, y, plan = asking.ask(self.target, case, layout, self._plans.get(key))
-        if len(set(case.config.sizes)) == len(case.config.sizes):
-            self._plans[key] = plan
-        values = {at: np.asarray(plain((leaf,))[0]) for at, leaf in kept.items()}
-        other = {at: at in plan.places.turned or (at[1] != "w" and leaf.ndim == 2) for at, leaf in values.items()}
-        tree = tuple(
-            layer._replace(
-                **{
-                    f: _shaped(values[k, f], np.shape(leaf), other=other[k, f])
-                    for f, leaf in layer._asdict().items()
-                    if (k, f) in values
-                }
-            )
-            for k, layer in enumerate(case.params)
-        )
-        one_hot = layout.columns or layout.one_hot
-        loss, grads = parts_of(result, Layout())
-        found, dtypes = leaves(grads, case.config)
-        _as_kept(found, other)
-        return loss, found, dtypes, Held(tree, case.x if one_hot else x, case.y if one_hot else y, question.masks)
 
     def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, Any, Any, Held]:
         """Its loss, its gradients by leaf, their dtypes, and its arguments then."""
@@ -257,57 +227,3 @@ class Candidate:
             grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in form.leaves(grads, case).items()} or grads
         found, dtypes = leaves(grads, case.config)
         return loss, found, dtypes, held
-
-
-def _with_other_biases(question: Question) -> Question:
-    layers = tuple(layer._replace(b=layer.b + 1.5) for layer in question.case.params)
-    return question._replace(case=question.case._replace(params=layers))
-
-
-def _with_units_changed(question: Question) -> Question:
-    """The same network, with the units of its first hidden layer in another order."""
-    first, second, *rest = question.case.params
-    first = first._replace(**{f: np.roll(leaf, 1, axis=-1) for f, leaf in first._asdict().items()})
-    params = (first, second._replace(w=np.roll(second.w, 1, axis=0)), *rest)
-    return question._replace(case=question.case._replace(params=params))
-
-
-def _equal(a: Answer, b: Answer) -> bool:
-    """Whether two answers are the same: then the network has nothing of what was changed between them."""
-    pairs_of = zip(a.leaves or [], b.leaves or [], strict=False)
-    return (
-        b.error is None
-        and a.loss == b.loss
-        and all(np.array_equal(leaf, y.get(f, np.nan)) for x, y in pairs_of for f, leaf in x.items())
-    )
-
-
-def _fits(answer: Answer, case: Case) -> bool:
-    """Whether each weight's gradient that there is has the weight's shape."""
-    pairs = [
-        (leaf, np.shape(case.params[k].w))
-        for k, layer in enumerate(answer.leaves or [])
-        if (leaf := layer.get("w")) is not None
-    ]
-    return all(leaf.shape == shape for leaf, shape in pairs)
-
-
-def parts_of(result: Any, layout: Layout) -> tuple[float | None, Any]:
-    """(loss or None, gradients) from what was returned; a flat vector is gradients where parameters are one."""
-    if layout.naming in FLAT:
-        pair = result if isinstance(result, tuple) else (None, result)
-        loss = None if pair[0] is None else float(np.asarray(pair[0]).reshape(()))
-        return loss, pair[1]
-    return parts(result)
-
-
-def _shaped(value: np.ndarray, shape: tuple[int, ...], *, other: bool) -> np.ndarray:
-    return value.T if other and len(shape) == 2 else value.reshape(shape)
-
-
-def _as_kept(leaves: list[dict[str, np.ndarray]], other: dict[At, bool]) -> None:
-    """Brings gradients of weights kept as (out, in), and of biases kept as rows or columns, into the case's."""
-    for k, field in (at for at, there in other.items() if there):
-        leaf = leaves[k].get(field, np.zeros(0))
-        if leaf.ndim == 2:
-            leaves[k][field] = leaf.T if field == "w" else leaf.reshape(-1) if 1 in leaf.shape else leaf
