@@ -15,7 +15,7 @@ where a unit is kept. Everything runs under jax_enable_x64.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -170,14 +170,16 @@ class Candidate:
                 raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
 
     def _conventions(self, question: Question) -> Iterator[Convention]:
-        """The likeliest first; a container of the function's own keys last, for it takes the most calls."""
+        """The likeliest first; what needs more of the case than names and rows last."""
         if self.is_class:
             yield from conventions.of_class(self.arrays[0])
             return
-        for convention in conventions.of_function(self._kinds, self.arrays):
+        yield from conventions.usual(self._kinds, self.arrays)
+        yield from self._of_own_keys(question, conventions.ORDERS[:1])
+        for convention in conventions.others(self._kinds, self.arrays[0]):
             if convention.layout.naming not in FLAT or self._has_layout(question, convention):
                 yield convention
-        yield from self._of_own_keys(question)
+        yield from self._of_own_keys(question, conventions.ORDERS[1:])
 
     def _has_layout(self, question: Question, convention: Convention) -> bool:
         """Whether a flat vector is laid out so: then hidden units may change places and the loss stays."""
@@ -185,10 +187,10 @@ class Candidate:
         known = answer.loss is not None and other.loss is not None
         return not known or bool(np.isclose(answer.loss or 0.0, other.loss or 0.0, rtol=1e-6, atol=0))
 
-    def _of_own_keys(self, question: Question) -> Iterator[Convention]:
+    def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
+        """Containers of the function's own keys, learnt from what it asks for."""
         by_name = self._kinds is not None
-        orders = product(self.arrays, (False, True), conventions.ORDERS)
-        for arrays, one_hot, (columns, turned) in orders:
+        for arrays, one_hot, (columns, turned) in product(self.arrays, (False, True), orders):
             convert, layout = calling.converter(arrays), Layout(columns=columns, one_hot=one_hot or columns)
 
             def asked(given: Any, layout: Layout = layout, convert: Any = convert) -> None:

@@ -1,8 +1,8 @@
 """How a function wants its parameters and examples: what its arguments are called tells, and their defaults."""
 
-import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple
@@ -88,11 +88,11 @@ def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
 
 
 def likely_arrays(function: Any) -> tuple[str, ...]:
-    """torch first where the function's file names it, and last where it is installed."""
+    """torch first where the function's file names it, and last where something has imported it."""
     space = getattr(inspect.unwrap(function), "__globals__", {})
     if any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values()):
         return ("torch", "numpy")
-    return ("numpy", "jax", "torch") if importlib.util.find_spec("torch") else ("numpy", "jax")
+    return ("numpy", "jax", "torch") if "torch" in sys.modules else ("numpy", "jax")
 
 
 def of_class(arrays: str) -> Iterator[Convention]:
@@ -101,17 +101,21 @@ def of_class(arrays: str) -> Iterator[Convention]:
         yield Convention("dict", arrays, Layout(columns=columns, one_hot=one_hot))
 
 
-def of_function(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
-    """The likeliest first: rows before columns, labels before one-hot, the usual names before others."""
-    by_name, namings = kinds is not None, _namings(kinds)
-    usual: tuple[str, ...] = ("W{}", "tree", "w{}")
-    plain = [n for n in usual if n in namings or (n == "tree" and len(namings) > 2)]
+def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
+    """The likeliest for a function: rows, labels, and the usual names, in any library's arrays."""
+    namings, forms = _namings(kinds), ("W{}", "tree", "w{}")
+    plain = [n for n in forms if n in namings or (n == "tree" and len(namings) > 1)]
     for naming, library in product(plain, arrays):
-        yield Convention(STYLES.get(naming, naming), library, Layout(naming), by_name)
-    for (columns, turned), one_hot, naming in product(ORDERS, (True, False), namings):
-        yield Convention("named", arrays[0], Layout(naming, columns, one_hot, turned), by_name)
+        yield Convention(STYLES.get(naming, naming), library, Layout(str(naming)), kinds is not None)
+
+
+def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
+    """The other names and forms, rows before columns, one-hot labels too."""
+    by_name = kinds is not None
+    for (columns, turned), one_hot, naming in product(ORDERS, (True, False), _namings(kinds)):
+        yield Convention("named", arrays, Layout(naming, columns, one_hot, turned), by_name)
         if not columns and not turned:
-            yield Convention("named", arrays[0], Layout(naming), by_name)
+            yield Convention("named", arrays, Layout(naming), by_name)
 
 
 def _namings(kinds: Kinds | None) -> tuple[str, ...]:
