@@ -16,6 +16,7 @@ from mlp_jax.nn.config import MLPConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """
+import random
 import numpy as np
 from collections import OrderedDict
 
@@ -373,6 +374,11 @@ DRAWN = {
     "rand() > drop": ("dropout_ratio", "1 - self.p", "(np.random.rand(*z.shape) > self.p)"),
     "rand() < 1 - drop": ("dropout", "1 - self.p", "(np.random.random(z.shape) < 1 - self.p)"),
     "binomial": ("dropout_rate", "1 - self.p", "np.random.binomial(1, 1 - self.p, size=z.shape)"),
+    "a generator of its own": (
+        "keep_prob",
+        "self.p",
+        "(np.random.default_rng(0).random(z.shape) < self.p)",
+    ),
     "not rand() < drop": ("dropout", "1 - self.p", "(1 - (np.random.uniform(size=z.shape) < self.p))"),
 }
 
@@ -390,7 +396,7 @@ def test_a_dropout_mask_that_no_seed_fixes(how):
 
 def test_a_dropout_mask_of_another_generator_is_refused():
     source = DROPOUT.replace("NAME", "keep_prob").replace("SHARE", "self.p")
-    source = source.replace("DRAW", "(np.random.RandomState().rand(*z.shape) < self.p)")
+    source = source.replace("DRAW", "np.array([[random.random() < self.p for _ in row] for row in z])")
     config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
     with pytest.raises(UserError, match=r"numpy.random.rand\(...\) < keep"):
         check_gradients(made(source), config)

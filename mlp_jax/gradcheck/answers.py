@@ -85,6 +85,8 @@ def parts(result: Any) -> tuple[float | None, Any]:
         result = (first, grads) if first is not None else (grads,)
         if first is None:
             return None, grads
+    if isinstance(result, tuple) and len(result) > 2 and not isinstance(result[0], CONTAINERS):
+        result = _first_and_rest(result)
     if isinstance(result, (tuple, list)) and len(result) == 2:
         for loss, grads in (result, result[::-1]):
             if isinstance(grads, CONTAINERS) and not isinstance(loss, CONTAINERS) and np.size(_numpy(loss)) == 1:
@@ -93,6 +95,14 @@ def parts(result: Any) -> tuple[float | None, Any]:
         kind = type(result).__name__
         raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
     return None, result
+
+
+def _first_and_rest(result: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(loss, gradients) of (loss, dW1, db1, ...), (loss, weights', biases') or (loss, gradients, more)."""
+    if result[0] is None or np.size(_numpy(result[0])) != 1:
+        return result
+    held = [part for part in result[1:] if isinstance(part, CONTAINERS)]
+    return result[0], held[0] if len(held) == 1 else result[1:]
 
 
 def fields_of(config: MLPConfig) -> list[list[str]]:

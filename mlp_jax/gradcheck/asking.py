@@ -4,44 +4,23 @@ The loss comes from loss(X, y), or from forward and then a loss of its output; t
 gradient(X, y) or backward(...), or from where the object keeps them after that.
 """
 
-import ast
 import copy
 import inspect
-import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import course_class, holders
+from mlp_jax.gradcheck import building, holders
 from mlp_jax.gradcheck.answers import NAMES, plain
+from mlp_jax.gradcheck.arguments import call, kept, kind_of, required
 from mlp_jax.gradcheck.battery import Case
-from mlp_jax.gradcheck.course_class import BACKWARDS, FORWARDS, METHODS, PENALTY_NAMES, WRAP, method_of, signature
-from mlp_jax.gradcheck.layouts import INPUT_NAMES, LABEL_NAMES, PARAMS_NAMES, Layout
+from mlp_jax.gradcheck.layouts import Layout
+from mlp_jax.gradcheck.names import is_step
+from mlp_jax.gradcheck.signatures import BACKWARDS, FORWARDS, METHODS, WRAP, method_of, signature
 
-KINDS = {
-    "l2": PENALTY_NAMES,
-    "params": PARAMS_NAMES,
-    "x": INPUT_NAMES,
-    "y": LABEL_NAMES,
-    "output": (
-        "y_hat", "Y_hat", "yhat", "y_pred", "Y_pred", "output", "outputs", "out", "AL", "A2", "a2", "probs",
-        "predictions", "pred", "preds", "y_prob", "scores", "logits", "predicted", "probabilities", "y_predict",
-    ),
-    "cache": ("cache", "caches", "memory", "ctx", "context", "tape"),
-    "upstream": (
-        "dout", "dscores", "grad_scores", "upstream", "dvalues", "grad_output", "d_out", "dL", "dloss", "grad",
-        "dy", "loss_grad", "output_grad", "grad_out", "dlogits", "d_scores", "grad_outputs", "upstream_grad",
-        "grad_logits",
-    ),
-    "train": ("train_flg", "train", "training", "is_training", "train_flag", "is_train"),
-    "step": ("lr", "learning_rate", "eta", "learn_rate", "step_size"),
-}  # fmt: skip
-
-
-BACKWARD = re.compile(r"back(ward)?_?prop([ao]gation)?|back(ward)?(_pass)?", re.IGNORECASE)
+TRAINS = ("train", "fit", "train_step", "training")
 
 
 class Plan(NamedTuple):
@@ -54,17 +33,12 @@ class Plan(NamedTuple):
     grads: Mapping[holders.At, holders.Path] | None = None
 
 
-def kind_of(name: str) -> str | None:
-    """What an argument is, by its name."""
-    return next((kind for kind, names in KINDS.items() if name in names), None)
-
-
 def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any, Any, Any, Any, Plan]:
     """(what was returned, with gradients, the object's parameters by leaf as they are then, x, y, the plan).
 
     Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
-    net = course_class.build(target, case)
+    net = building.build(target, case)
     try:
         places = plan.places if plan is not None else holders.parameters(net, case)
     except UserError as error:
@@ -142,6 +116,8 @@ def _asked(
     """What the object's methods returned that may be a loss or gradients."""
     results: list[Any] = []
     loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
+    if loss is None and backward is None and method_of(net, TRAINS) is not None:
+        raise UserError(f"{target.__name__} has no gradient but what its training subtracts: {WRAP}")
     if forward is not None and _needs_forward(loss):
         output = call(forward, known, target)
         known |= kept(forward, output)
@@ -157,32 +133,21 @@ def _asked(
         if not results:
             raise UserError(f"{target.__name__} has no method loss(X, y): {WRAP}")
         return tuple(results)
-    if _required(backward, "upstream"):
+    if required(backward, "upstream"):
         known["upstream"] = _upstream(net, known, case, layout, places)
-    returned = call(backward, known, target)
+    returned = _without_a_step(net, backward, known, target)
     return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
 
 
-def kept(forward: Any, output: Any) -> dict[str, Any]:
-    """What a forward pass gave that a backward pass may want: by the names that it returns, else by place."""
-    if not isinstance(output, tuple) or len(output) < 2:
-        return {"output": output}
-    named = dict(zip(names, output, strict=True)) if len(names := returned(forward)) == len(output) else {}
-    outputs = [value for name, value in named.items() if kind_of(name) == "output"]
-    rest = output[1] if len(output) == 2 else output[1:]
-    return {"output": outputs[-1] if outputs else output[0], "cache": rest, **named}
-
-
-def returned(function: Any) -> list[str]:
-    """The names in a function's last `return a, b, c`; none if it returns otherwise, or has no source."""
+def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any) -> Any:
+    """What the backward pass returns; a learning rate that only training sets is 0 in it."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        return []
-    values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
-    last = values[-1] if values else None
-    names = last.elts if isinstance(last, ast.Tuple) else []
-    return [name.id for name in names if isinstance(name, ast.Name)] if len(names) > 1 else []
+        return call(backward, known, target)
+    except AttributeError as error:
+        if error.obj is not net or not is_step(str(error.name)):
+            raise
+        setattr(net, str(error.name), 0.0)
+        return call(backward, known, target)
 
 
 def _needs_forward(loss: Any) -> bool:
@@ -191,10 +156,6 @@ def _needs_forward(loss: Any) -> bool:
         return True
     kinds = [kind_of(name) for name, p in signature(loss).items() if p.default is inspect.Parameter.empty]
     return "output" in kinds or (kinds == ["y"])
-
-
-def _required(method: Any, kind: str) -> bool:
-    return any(kind_of(n) == kind and p.default is inspect.Parameter.empty for n, p in signature(method).items())
 
 
 def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, places: holders.Places) -> Any:
@@ -234,47 +195,3 @@ def _through_softmax(net: Any, known: dict[str, Any], case: Case, places: holder
         return False
     bias = plain((holders.get(root, found[last]),))[0].ravel()
     return not (np.allclose(bias, bias[0]) and abs(bias[0]) > 1e-6)
-
-
-def call(method: Any, known: dict[str, Any], target: Any) -> Any:
-    """Calls a method with what its arguments are called; x, y and lambda by place where the names do not tell."""
-    parameters = signature(method)
-    named = {n: k for n in parameters if (k := n if n in known else kind_of(n)) in known}
-    if any(kind_of(name) == "step" for name in parameters) and _required(method, "step"):
-        raise UserError(f"{target.__name__}.{method.__name__} is an optimiser's step: {WRAP}")
-    is_loss = name_of(method) in METHODS
-    if is_loss:
-        named |= _loss_arguments(parameters, named)
-    mine = any(name in PENALTY_NAMES for name in signature(target))
-    if is_loss and not mine and any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()):
-        return method(known["x"], known["y"], known["l2"])
-    by_place = () if BACKWARD.search(name_of(method)) else ("x", "y", "l2") if is_loss else ("x", "y")
-    left = [kind for kind in by_place if kind not in named.values()]
-    for name, p in parameters.items():
-        if name in named or p.default is not inspect.Parameter.empty or p.kind in VARIADIC:
-            continue
-        if not left:
-            raise UserError(f"{target.__name__}.{method.__name__} needs {name}, which is not known: {WRAP}")
-        named[name] = left.pop(0)
-    only = inspect.Parameter.POSITIONAL_ONLY
-    given = {n: known[k] for n, k in named.items() if parameters[n].kind is not only}
-    if is_loss and not mine and course_class.takes_anything(parameters) and "l2" not in named.values():
-        given["reg"] = known["l2"]
-    return method(*(known[k] for n, k in named.items() if parameters[n].kind is only), **given)
-
-
-def name_of(method: Any) -> str:
-    """A function's name, or ''."""
-    return str(getattr(method, "__name__", ""))
-
-
-VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-def _loss_arguments(parameters: dict[str, inspect.Parameter], named: dict[str, str]) -> dict[str, str]:
-    """x and y by place where their names do not tell, and the only keyword for lambda."""
-    first = [name for name, p in parameters.items() if p.kind not in VARIADIC][:2]
-    told = {"x", "y"} <= set(named.values()) or "output" in named.values() or list(named.values()) == ["y"]
-    found = {} if told else dict(zip(first, ("x", "y"), strict=False))
-    penalty = course_class.penalty_name(parameters)
-    return found | ({penalty: "l2"} if penalty is not None and penalty not in named else {})

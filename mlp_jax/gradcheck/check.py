@@ -5,15 +5,18 @@ from typing import Any
 
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.answers import NAMES, Answer, Question
+from mlp_jax.gradcheck.biasless import without_biases
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
+from mlp_jax.gradcheck.kinks import at_zero
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import Report, tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 
 SCALES = (1e-6, 1e6)
+AT_ZERO = "its derivative of relu at exactly 0 is {:.4g}, and any number from 0 to 1 is right there"
 
 
 def check_gradients(
@@ -85,8 +88,12 @@ def check(
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports = []
     for each in configs:
-        judgement = judge(Evidence(asked, each, seed, scale), l2_convention, objective)
-        report = tell(judgement, l2_convention)
+        evidence = Evidence(asked, each, seed, scale)
+        evidence = evidence if getattr(asked, "has_biases", True) else without_biases(evidence)
+        report = tell(judge(evidence, l2_convention, objective), l2_convention)
+        if not report.passed and (kink := at_zero(evidence)) is not None:
+            report = tell(judge(kink[0], l2_convention, objective), l2_convention)
+            report = replace(report, notes=(*report.notes, AT_ZERO.format(kink[1])))
         reports.append(replace(report, notes=(*report.notes, *asked.notes)))
         if not reports[-1].passed:
             return reports[-1]
@@ -100,6 +107,7 @@ class InProcess(Asked):
         one_of("arrays", arrays, ("auto", *ARRAYS))
         self._candidate = Candidate(target, arrays)
         self.name, self.takes_l2 = self._candidate.name, self._candidate.takes_l2
+        self.has_biases = True
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named."""
@@ -118,7 +126,7 @@ class InProcess(Asked):
         # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
         # even a forgotten transpose runs
         error = self._candidate.settle(questions[0]) and self._candidate.settle(questions[-1])
-        self.notes = self._candidate.notes
+        self.notes, self.has_biases = self._candidate.notes, self._candidate.has_biases
         # a class that fails there may still answer in other cases, as it is asked first
         if error is not None and self._candidate.convention is None and not self._candidate.is_class:
             return [Answer(None, error=error) for _ in questions]

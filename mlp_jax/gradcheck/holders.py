@@ -136,9 +136,13 @@ def parameters(net: Any, case: Case) -> Places:
         taken = set(found.values())
         rest = [path for path in fitting if path not in taken and _numbered(path, held) is None]
         choice = named or [path for path in rest if _field(path) == at[1]] or (rest if at[1] in "wb" else [])
-        if not choice:
+        if choice:
+            found[at] = choice[0]
+        elif at[1] != "b":
             raise UserError(_missing(net, at, case))
-        found[at] = choice[0]
+    without = [at for at in _wanted(case) if at not in found]
+    if without and any(field == "b" for _, field in found):  # a network may have no biases at all
+        raise UserError(_missing(net, without[0], case))
     return Places(found, _turned(net, found, case))
 
 

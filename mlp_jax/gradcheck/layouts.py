@@ -10,12 +10,8 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import fields_of
 from mlp_jax.gradcheck.battery import Case
 
-INPUT_NAMES = ("x", "X", "inputs", "data", "X_batch", "x_batch", "features", "X_train", "x_train", "input")
-LABEL_NAMES = ("y", "Y", "labels", "targets", "target", "t", "y_batch", "y_true", "label", "y_train", "Y_train")
-PARAMS_NAMES = ("params", "parameters", "theta", "model", "p", "network", "weights_dict")
-SIZES_NAMES = ("dimensions", "layer_dims", "sizes", "layer_sizes", "dims")
-WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W"), ("biases", "bs", "b")
-NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", "flat")
+FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
+NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT)
 _LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d+)$", re.IGNORECASE)
 _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 
@@ -23,7 +19,9 @@ _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 class Layout(NamedTuple):
     """naming: how the parameters are named or held. columns: an example is a column, and weights are (out, in).
 
-    one_hot: labels are (N, C). transposed: weights are (out, in), though an example is a row.
+    one_hot: labels are (N, C). transposed: weights are (out, in), though an example is a row. Of the flat vectors
+    "flat" is layer by layer, "flat apart" all weights before all biases, "flat theta" the matrices [b, W^T],
+    which "Theta+" has in a dict, and "flat theta by columns" these column by column.
     """
 
     naming: str = "W{}"
@@ -52,10 +50,10 @@ class Layout(NamedTuple):
     def name(self, k: int, field: str) -> str:
         """A leaf's name in the code: W1, w_1, b0."""
         stem = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}[field]
-        if self.naming in ("lists", "list", "flat"):
+        if self.naming in ("lists", "list", *FLAT):
             return f"{stem}{k + 1}"
         number = k if self.naming.endswith("0") else k + 1
-        if self.naming == "Theta{}" and field == "w":
+        if self.naming in ("Theta{}", "Theta+") and field == "w":
             return f"Theta{number}"
         stem = stem.lower() if self.naming[0] == "w" else stem
         return f"{stem}{'_' if '_' in self.naming else ''}{number}"
@@ -65,12 +63,24 @@ class Layout(NamedTuple):
         layers = [{f: self.array(f, leaf) for f, leaf in layer._asdict().items()} for layer in case.params]
         if self.naming == "lists":
             return {"weights": [layer["w"] for layer in layers], "biases": [layer["b"] for layer in layers]}
-        arrays = [leaf for layer in layers for leaf in layer.values()]
         if self.naming == "list":
-            return arrays
-        if self.naming == "flat":
-            return np.concatenate([leaf.ravel() for leaf in arrays])
+            return [leaf for layer in layers for leaf in layer.values()]
+        if self.naming in FLAT:
+            return self._flat(layers)
+        if self.naming == "Theta+":
+            return {f"Theta{k + 1}": _with_column(layer) for k, layer in enumerate(layers)}
         return {self.name(k, f): leaf for k, layer in enumerate(layers) for f, leaf in layer.items()}
+
+    def _flat(self, layers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """The parameters of all layers in one vector."""
+        if self.naming == "flat apart":
+            arrays = [layer[field] for field in layers[0] for layer in layers]
+        elif self.naming == "flat":
+            arrays = [leaf for layer in layers for leaf in layer.values()]
+        else:
+            arrays = [_with_column(layer) for layer in layers]
+        order: Any = "F" if self.naming.endswith("by columns") else "C"
+        return np.concatenate([leaf.ravel(order) for leaf in arrays])
 
     def tree(self, held: Any, case: Case) -> Any:
         """Parameters in the code's container as the case's layers."""
@@ -84,7 +94,9 @@ class Layout(NamedTuple):
         """Gradients by layer and field. Raises UserError where there are none of the case's."""
         wanted = [(k, f) for k, layer in enumerate(fields_of(case.config)) for f in layer]
         pairs: list[tuple[tuple[int, str], Any]]
-        if isinstance(grads, Mapping):
+        if self.naming == "Theta+":
+            pairs = _split(grads)
+        elif isinstance(grads, Mapping):
             pairs = self._mapped(grads)
         elif isinstance(grads, Sequence):
             pairs = _listed(grads, wanted)
@@ -107,16 +119,28 @@ class Layout(NamedTuple):
         return [((int(m[2]) - first, _FIELDS[m[1].lower()]), leaf) for m, leaf in matches if m]
 
     def _cut(self, flat: Any, case: Case, wanted: list[tuple[int, str]]) -> list[tuple[tuple[int, str], Any]]:
-        pairs, at = [], 0
-        flat = flat.reshape(-1)
-        for k, f in wanted:
-            shape = self.array(f, getattr(case.params[k], f)).shape
-            size = int(np.prod(shape))
-            pairs.append(((k, f), flat[at : at + size].reshape(shape)))
-            at += size
-        if at != len(flat):
-            raise UserError(f"returned {len(flat)} numbers, but the parameters are {at}")
-        return pairs
+        """The leaves in a vector: each number lies where its parameter lies in the vector of them."""
+        if not hasattr(flat, "reshape"):
+            raise UserError(f"returned {type(flat).__name__}, not gradients")
+        flat, sizes = flat.reshape(-1), [getattr(case.params[k], f).size for k, f in wanted]
+        if sum(sizes) != len(flat):
+            raise UserError(f"returned {len(flat)} numbers, but the parameters are {sum(sizes)}")
+        layers: list[dict[str, np.ndarray]] = [{} for _ in case.params]
+        for (k, f), end, size in zip(wanted, np.cumsum(sizes), sizes, strict=True):
+            layers[k][f] = np.arange(end - size, end).reshape(self.array(f, getattr(case.params[k], f)).shape)
+        places = np.argsort(self._flat(layers))
+        return [((k, f), flat[places[layers[k][f]]]) for k, f in wanted]
+
+
+def _with_column(layer: Mapping[str, np.ndarray]) -> np.ndarray:
+    """[b, W^T]: the weights (out, in) behind a column of biases."""
+    return np.column_stack([layer["b"], layer["w"].T])
+
+
+def _split(grads: Any) -> list[tuple[tuple[int, str], Any]]:
+    """Weights and biases of gradients of [b, W^T], in their order."""
+    held = list(grads.values()) if isinstance(grads, Mapping) else list(grads)
+    return [((k, f), g[:, 1:].T if f == "w" else g[:, 0]) for k, g in enumerate(held) for f in "wb"]
 
 
 def _listed(grads: Sequence[Any], wanted: list[tuple[int, str]]) -> list[tuple[tuple[int, str], Any]]:
@@ -139,6 +163,8 @@ def _listed(grads: Sequence[Any], wanted: list[tuple[int, str]]) -> list[tuple[t
             else [layer]
         )
     ]
+    if len(flat) == layers and all(np.ndim(leaf) == 2 for leaf in flat):  # of a network without biases
+        return [((k, "w"), leaf) for k, leaf in enumerate(flat)]
     if len(flat) != len(wanted):
         raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
     return list(zip(wanted, flat, strict=True))

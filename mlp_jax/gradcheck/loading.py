@@ -4,13 +4,11 @@ Its folder is the working directory and sys.argv its own. Folders above are pack
 a package or sibling that does not compile is left out. A Jupyter notebook is what it defines and imports.
 """
 
-import ast
 import builtins
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import json
 import os
 import re
 import sys
@@ -20,12 +18,15 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import python2
+from mlp_jax.gradcheck.definitions import definitions
+from mlp_jax.gradcheck.patience import TooLong, within
 from mlp_jax.gradcheck.standins import PYTHON_2, NotInstalled, StandIns, rename_in_numpy
 
 PACKAGE = "_target_package"
 TRIES = 60  # imports that may miss a module each
 LEVELS = 4  # folders above a file that may be its packages
-PURE = ("np", "numpy", "jnp", "jax", "math", "torch")
+IMPORT_SECONDS = 5  # after which a file that still runs is taken to train
 
 
 class Loaded:
@@ -69,13 +70,10 @@ class Loaded:
         sys.path += [folder for folder in above if folder not in sys.path]
         sys.meta_path.insert(0, _Siblings(top, path, self._standins, self.notes))
         try:
-            return self._persistently(lambda: self._member(path, top, own=True), [])
-        except NotInstalled as error:  # by what trains, say
-            why = where_imported(error, str(path))
-            module = self._persistently(lambda: self._member(path, top, own=True, whole=False), [])
-            self.notes.append(f"only what it defines is checked, for the file stops: {why}")
-            self._stopped = why
-            return module
+            with within(IMPORT_SECONDS):
+                return self._persistently(lambda: self._member(path, top, own=True), [])
+        except (NotInstalled, TooLong) as error:  # by what trains, say
+            return self._defined(path, top, where_imported(error, str(path)))
         except (Exception, SystemExit) as error:
             if not any((folder / "__init__.py").exists() for folder in _between(path, top)):
                 raise
@@ -85,6 +83,12 @@ class Loaded:
         module = self._persistently(lambda: self._member(path, top, own=False), [])
         self.notes.append(f"imported without its package's __init__.py, which fails: {first}")
         return module
+
+    def _defined(self, path: Path, top: Path, why: str) -> ModuleType:
+        """What the file defines, where `why` stops the rest of it."""
+        self._stopped = why
+        self.notes.append(f"only what it defines is checked, for the file stops: {why}")
+        return self._persistently(lambda: self._member(path, top, own=True, whole=False), [])
 
     def _persistently(self, load: Any, own: list[str]) -> ModuleType:
         """Imports, again and again, with a stand-in more for each module that was missing."""
@@ -116,7 +120,7 @@ class Loaded:
                 sys.modules[name] = ModuleType(name)
                 sys.modules[name].__path__ = [str(folder)]
         if path.suffix == ".ipynb" or not whole:
-            return _definitions(f"{name}.{path.stem}", path)
+            return definitions(f"{name}.{path.stem}", path)
         return _execute(f"{name}.{path.stem}", path, None)
 
 
@@ -151,22 +155,11 @@ def _execute(name: str, path: Path, folders: list[str] | None) -> ModuleType:
 
 
 class _Source(importlib.machinery.SourceFileLoader):
-    """Reads Python 2's print statements as Python 3's calls, where the file does not compile otherwise."""
+    """Compiles a file as `python2` reads it."""
 
     def source_to_code(self, data: Any, path: Any, **options: Any) -> Any:  # type: ignore[override]
         """The file's code."""
-        try:
-            return super().source_to_code(data, path, **options)
-        except SyntaxError as error:
-            try:
-                code = compile(python_3(importlib.util.decode_source(data)), path, "exec", dont_inherit=True)
-            except SyntaxError:
-                raise error from None
-            return code
-
-    def get_data(self, path: str) -> bytes:
-        """The file, with Python 2's methods of a dict as Python 3 calls them."""
-        return re.sub(rb"\.iter(items|keys|values)\(\)", rb".\1()", super().get_data(path))
+        return python2.compiled(python2.tree(importlib.util.decode_source(data), path), path)
 
     def path_stats(self, path: str) -> Any:
         """Nothing, so that no bytecode of a changed text is read or left beside the file."""
@@ -176,18 +169,8 @@ class _Source(importlib.machinery.SourceFileLoader):
         """Runs the file, with those of Python 2's names that occur in it."""
         words = set(re.findall(r"\w+", self.get_data(self.path).decode(errors="replace")))
         module.__dict__.update({name: value for name, value in PYTHON_2.items() if name in words})
+        module.__dict__[python2.DIVIDE] = python2.divide
         super().exec_module(module)
-
-
-def python_3(source: str) -> str:
-    """A text with Python 2's print statements and `except A, e` written as Python 3 has them."""
-    source = re.sub(
-        r"^(\s*|.*[:;]\s*)print +(?!\()(>>.*?, *)?(.+?),?\s*$", r"\1print(\3)", source, flags=re.MULTILINE
-    )
-    source = re.sub(r"^(\s*)print *$", r"\1print()", source, flags=re.MULTILINE)
-    source = re.sub(r"^(\s*)print +(\(.*\) *%.*)$", r"\1print(\2)", source, flags=re.MULTILINE)
-    source = re.sub(r"except +([\w.]+) *, *(\w+) *:", r"except \1 as \2:", source)
-    return source.expandtabs(8)
 
 
 class _Siblings(importlib.abc.MetaPathFinder):
@@ -225,54 +208,6 @@ def _no_input(*_: Any) -> NoReturn:
     raise EOFError("it asks for input")
 
 
-def _definitions(name: str, path: Path) -> ModuleType:
-    """A module of what a file, or a notebook's cells, define and import."""
-    texts = _cells(path) if path.suffix == ".ipynb" else [path.read_text(encoding="utf-8", errors="replace")]
-    module = ModuleType(name)
-    module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
-    sys.modules[name] = module
-    for text in texts:
-        kept = [node for node in _statements(text) if _defines(node)]
-        exec(compile(ast.Module(kept, []), str(path), "exec"), module.__dict__)
-    return module
-
-
-def _cells(path: Path) -> list[str]:
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path.name} is not a Jupyter notebook") from error
-
-
-def _statements(text: str) -> list[ast.stmt]:
-    """A cell's statements, without magics and shell lines; none if it is no Python."""
-    if text.lstrip().startswith("%%"):
-        return []
-    lines = ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in text.split("\n")]
-    source = "\n".join(lines)
-    for attempt in (source, python_3(source)):
-        try:
-            return ast.parse(attempt).body
-        except SyntaxError:
-            continue
-    return []
-
-
-def _defines(node: ast.stmt) -> bool:
-    """Whether a statement defines or imports: an assignment does that calls nothing but numpy's, say."""
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
-        return True
-    if isinstance(node, ast.Try):
-        return all(map(_defines, node.body))
-    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
-        return False
-    if isinstance(node.value, ast.Lambda):
-        return True
-    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return names <= {*PURE, "range", "float", "int"} and "load" not in ast.unparse(node)
-
-
 def where_imported(error: BaseException, place: str) -> str:
     """The error, with the line of the target's file that it comes from, and what to do."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -287,4 +222,5 @@ def where_imported(error: BaseException, place: str) -> str:
         EOFError: "; it asks for input when it is imported: put that below `if __name__ == '__main__':`",
         FileNotFoundError: "; it needs this file when it is imported: put that below `if __name__ == '__main__':`",
     }
-    return f"{line}{type(error).__name__}: {error}{told.get(type(error), '')}"
+    kind = "" if isinstance(error, TooLong) else f"{type(error).__name__}: "
+    return f"{line}{kind}{error}{told.get(type(error), '')}"

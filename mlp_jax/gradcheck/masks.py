@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,44 +33,81 @@ class _Uniform(np.ndarray):
 
 
 DRAWS = ("rand", "random", "random_sample", "uniform", "binomial", "ranf", "sample")
+MAKERS = ("default_rng", "RandomState")
+
+
+class _Masks:
+    """The masks that are still to be drawn, and the functions of numpy that give them where their shape fits."""
+
+    def __init__(self, masks: list[np.ndarray], dropout: float) -> None:
+        self.left, self._dropout = list(masks), dropout
+
+    def drawing(self, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """A drawing function of numpy with the next mask in its numbers, where they have a mask's shape."""
+
+        def draw(*arguments: Any, **named: Any) -> Any:
+            value = usual(*arguments, **named)
+            if not self.left or np.shape(value) not in (self.left[0].shape, self.left[0].T.shape):
+                return value
+            kept = self.left.pop(0)
+            kept = kept if np.shape(value) == kept.shape else kept.T
+            if name == "binomial":
+                chance = float(named.get("p", arguments[1] if len(arguments) > 1 else 0.5))
+                return (kept if self._keeps(chance) else ~kept).astype(np.int64)
+            uniform = np.asarray(value).view(_Uniform)
+            uniform.kept, uniform.ratio = kept, 1 - self._dropout
+            return uniform
+
+        return draw
+
+    def _keeps(self, chance: float) -> bool:
+        return abs(chance - (1 - self._dropout)) <= abs(chance - self._dropout)
+
+    def making(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """What makes generators, of such as draw the masks: a class in the place of a class."""
+        if not isinstance(usual, type):
+            return lambda *arguments, **named: _Generator(usual(*arguments, **named), self)
+        names = [name for name in DRAWS if hasattr(usual, name)]
+        return type(usual.__name__, (usual,), {name: self._method(usual, name) for name in names})
+
+    def _method(self, usual: type, name: str) -> Callable[..., Any]:
+        def method(own: Any, *arguments: Any, **named: Any) -> Any:
+            return self.drawing(name, partial(getattr(usual, name), own))(*arguments, **named)
+
+        return method
+
+
+class _Generator:
+    """A generator of numpy that draws the masks."""
+
+    def __init__(self, usual: Any, masks: _Masks) -> None:
+        self._usual, self._masks = usual, masks
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._usual, name)
+        return self._masks.drawing(name, found) if name in DRAWS else found
 
 
 @contextlib.contextmanager
 def drawn(masks: list[np.ndarray], dropout: float) -> Iterator[None]:
     """What numpy.random draws in a hidden layer's shape makes the case's masks, one after the other.
 
-    So a class that draws its own dropout mask has the case's, whether it fixes a seed or not. Raises UserError
-    if it has not drawn all of them.
+    So a class that draws its own dropout mask has the case's, whether it fixes a seed or not, by numpy's functions
+    or by a generator that it makes meanwhile. Raises UserError if it has not drawn all of them.
     """
     if not masks:
         yield
         return
-    left, usual = list(masks), {name: getattr(np.random, name) for name in DRAWS}
-
-    def replaced(name: str) -> Callable[..., Any]:
-        def draw(*arguments: Any, **named: Any) -> Any:
-            value = usual[name](*arguments, **named)
-            if not left or np.shape(value) not in (left[0].shape, left[0].T.shape):
-                return value
-            kept = left.pop(0)
-            kept = kept if np.shape(value) == kept.shape else kept.T
-            if name == "binomial":
-                chance = float(named.get("p", arguments[1] if len(arguments) > 1 else 0.5))
-                return (kept if abs(chance - (1 - dropout)) <= abs(chance - dropout) else ~kept).astype(np.int64)
-            uniform = np.asarray(value).view(_Uniform)
-            uniform.kept, uniform.ratio = kept, 1 - dropout
-            return uniform
-
-        return draw
-
-    for name in DRAWS:
-        setattr(np.random, name, replaced(name))
+    given = _Masks(masks, dropout)
+    usual = {name: getattr(np.random, name) for name in (*DRAWS, *MAKERS)}
+    for name, function in usual.items():
+        setattr(np.random, name, given.drawing(name, function) if name in DRAWS else given.making(function))
     try:
         yield
     finally:
         for name, function in usual.items():
             setattr(np.random, name, function)
-    if left:
+    if given.left:
         raise UserError(
             "draws no masks by numpy.random.rand(...) < keep in the shape of its hidden layers, so that they "
             "are not known: draw them so, or check a function with an argument masks instead"

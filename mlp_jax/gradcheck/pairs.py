@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import asking
+from mlp_jax.gradcheck import arguments
 from mlp_jax.gradcheck.answers import plain
-from mlp_jax.gradcheck.course_class import FORWARDS, METHODS, WRAP, signature
+from mlp_jax.gradcheck.signatures import FORWARDS, METHODS, WRAP, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
@@ -34,34 +34,38 @@ def joined(target: Any) -> Callable[..., Any] | None:
 
     It takes labels and no parameters' dict with data, for that is a whole gradient function already.
     """
-    kinds = {asking.kind_of(name) for name in signature(target)}
-    if inspect.isclass(target) or not asking.BACKWARD.search(getattr(target, "__name__", "")) or "y" not in kinds:
+    kinds = {arguments.kind_of(name) for name in signature(target)}
+    if (
+        inspect.isclass(target)
+        or not arguments.BACKWARD.search(getattr(target, "__name__", ""))
+        or "y" not in kinds
+    ):
         return None
     beside = getattr(inspect.unwrap(target), "__globals__", {})
     forward = _forward_of(target.__name__, beside)
     if forward is None or not _takes_parameters(forward):
         return None
-    if not {"cache", "output"} & kinds and not set(asking.returned(forward)) & set(signature(target)):
+    if not {"cache", "output"} & kinds and not set(arguments.returned(forward)) & set(signature(target)):
         return None
     cost = next((beside[name] for name in COSTS if _is_cost(beside.get(name))), None)
     return _with_lambda(target, forward, cost)
 
 
 def _forward_of(name: str, beside: Mapping[str, Any]) -> Any:
-    names = [asking.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS]
+    names = [arguments.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS]
     found = (beside.get(n) for n in (*names, *FORWARD_WORDS, *FORWARDS))
     return next((function for function in found if inspect.isfunction(function)), None)
 
 
 def _takes_parameters(forward: Any) -> bool:
-    return any(asking.kind_of(name) == "params" or LEAF.match(name) for name in signature(forward))
+    return any(arguments.kind_of(name) == "params" or LEAF.match(name) for name in signature(forward))
 
 
 def _is_cost(cost: Any) -> bool:
     if not inspect.isfunction(cost):
         return False
     required = [n for n, p in signature(cost).items() if p.default is inspect.Parameter.empty]
-    kinds = [asking.kind_of(name) for name in required]
+    kinds = [arguments.kind_of(name) for name in required]
     return "output" in kinds and set(kinds) <= {"output", "y", "l2", "params", "x"}
 
 
@@ -71,19 +75,19 @@ def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
     def run(params: Any, x: Any, y: Any, l2: float) -> Any:
         known: dict[str, Any] = {"params": params, "x": x, "y": y, "l2": l2, "train": True}
         known |= params if isinstance(params, dict) else {}
-        output = asking.call(forward, known, backward)
-        known |= asking.kept(forward, output)
-        loss = None if cost is None else asking.call(cost, known, backward)
+        output = arguments.call(forward, known, backward)
+        known |= arguments.kept(forward, output)
+        loss = None if cost is None else arguments.call(cost, known, backward)
         if cost is None and _is_sigmoid(plain((known["output"],))[0]):
             raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
-        grads = asking.call(backward, known, backward)
-        names = asking.returned(backward)
+        grads = arguments.call(backward, known, backward)
+        names = arguments.returned(backward)
         if isinstance(grads, tuple) and len(names) == len(grads) and all(map(LEAF.match, names)):
             grads = dict(zip(names, grads, strict=True))
         return grads if loss is None else (loss, grads)
 
     functions = [f for f in (backward, cost) if f is not None]
-    if any(asking.kind_of(name) == "l2" for f in functions for name in signature(f)):
+    if any(arguments.kind_of(name) == "l2" for f in functions for name in signature(f)):
         return _named(lambda params, x, y, l2: run(params, x, y, l2), backward)
     return _named(lambda params, x, y: run(params, x, y, 0.0), backward)
 

@@ -20,7 +20,9 @@ from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.gradcheck.loading import Loaded
+from mlp_jax.gradcheck.python2 import floored
 from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.standins import starred
 from mlp_jax.nn.config import MLPConfig
 
 LAYER = "layer"  # what the second process answers where the target is no network
@@ -75,14 +77,23 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
         while True:
             questions = pipe.recv()
-            answers = asked.ask(questions)
-            pipe.send((answers, asked.leaf_names(questions[0].case.config), asked.notes))
+            answers = [a._replace(error=a.error and _named(a.error)) for a in asked.ask(questions)]
+            pipe.send(
+                (answers, asked.leaf_names(questions[0].case.config), (*asked.notes, *floored), asked.has_biases)
+            )
     except EOFError:
         return
     except UserError as error:
-        pipe.send(error)
+        pipe.send(UserError(_named(str(error))))
     except BaseException as error:
-        pipe.send(UserError(where(error, None)))
+        pipe.send(UserError(_named(where(error, None))))
+
+
+def _named(error: str) -> str:
+    """An error, with the missing modules that what is not defined may come from."""
+    if "NameError" not in error or not starred:
+        return error
+    return f"{error}, which may come from {' or '.join(starred)}: that is imported by *, and is not there"
 
 
 class Target(Asked):
@@ -111,6 +122,7 @@ class Target(Asked):
                 self.layer = self._layer
             else:
                 self.notes, self.takes_l2, self._configs = first
+                self.has_biases = True
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise
@@ -165,7 +177,7 @@ class Target(Asked):
         """See `check.Asked`."""
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
-        answers, self._names, told = self._timed()
+        answers, self._names, told, self.has_biases = self._timed()
         self.notes = tuple(dict.fromkeys((*self.notes, *told)))
         return list(answers)
 

@@ -1,13 +1,14 @@
 """Stand-ins for modules that a target imports and that are not there.
 
-`past` and `future` only rename Python's own, so theirs work; `nnfs.init` only sets a seed and a dtype. Any other
-missing module becomes one that raises where it is used: many files import pictures or data that their gradient
-never needs.
+`past` and `future` only rename Python's own, so theirs work; `nnfs.init` only sets a seed and a dtype, `numba`
+only compiles, and `tqdm` only tells how far a loop is. Any other missing module becomes one that raises where it
+is used: many files import pictures or data that their gradient never needs.
 """
 
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -17,6 +18,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 PYTHON_2 = {"xrange": range, "basestring": str, "unicode": str, "long": int, "raw_input": input, "unichr": chr}
+
+
+def _as_it_is(*arguments: Any, **_: Any) -> Any:
+    """A decorator, with or without arguments, that leaves functions as they are."""
+    functions = [each for each in arguments if inspect.isfunction(each)]
+    return functions[0] if functions else lambda function: function
+
+
 RENAMED: dict[str, dict[str, Any]] = {
     "past": {},
     "past.builtins": PYTHON_2,
@@ -33,6 +42,11 @@ RENAMED: dict[str, dict[str, Any]] = {
     "six.moves": PYTHON_2,
     "six.moves.cPickle": {},
     "cPickle": {},
+    "numba": {
+        **dict.fromkeys(("jit", "njit", "vectorize", "generated_jit"), _as_it_is),
+        "prange": range,
+    },
+    "tqdm": {"tqdm": lambda each=(), *_, **__: each, "trange": lambda *a, **_: range(*a)},
     "nnfs": {"init": lambda *_, **__: None},
 }
 # names that numpy 1 had
@@ -91,8 +105,16 @@ def not_installed(module: str) -> NotInstalled:
     )
 
 
+starred: dict[str, None] = {}
+"""The missing modules of which everything is imported, by *."""
+
+
 class _Module(ModuleType):
-    __all__ = ()
+    @property
+    def __all__(self) -> tuple[str, ...]:
+        """Nothing; what asks is an import by *."""
+        starred[self.__dict__["_shown"]] = None
+        return ()
 
     def __getattr__(self, name: str) -> Missing:
         if name.startswith("__"):
@@ -124,11 +146,10 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """A module with what was renamed, or one that raises where it is used."""
+        module: ModuleType = _Module(spec.name)
+        module.__dict__["_shown"] = self._shown(spec.name) or spec.name
         if spec.name not in RENAMED:
-            module: ModuleType = _Module(spec.name)
-            module.__dict__["_shown"] = self._shown(spec.name)
             return module
-        module = ModuleType(spec.name)
         if spec.name == "future.builtins":
             module.__dict__.update(
                 {k: v for k, v in vars(importlib.import_module("builtins")).items() if k[0] != "_"}

@@ -1,0 +1,113 @@
+"""What people call the arguments of a network, a loss or a gradient: what each is told by its name and default.
+
+A name is compared without its underscores and capitals, where these tell nothing.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+
+COUNT = r"(n|nb|no|num|number(of)?)?"
+SIZE = r"(layer)?(s|sizes?|dims?|dimensions?|features|feats|nodes|units|neurons|width|shape|layer|num)?"
+PENALTY = re.compile(
+    r"(l2)?(reg|regul|regulari[sz]ation|regulari[sz]er|lam|lamb|lambda|lambd|lmbda|lamda|lmd|lbd|lmbd|weightdecay|wd)"
+    r"(l2|l2norm)?(strength|str|param|parameter|coef|coeff|coefficient|factor|const|constant|rate|weight|penalty|term"
+    r"|val|value|lambda|lambd|lam|reg)?|l2(reg)?(strength|coef|coeff|coefficient|factor|penalty|weight|lambda|rate|param)?"
+    r"|alpha|ridge"
+)
+INPUT = re.compile(
+    rf"{COUNT}(input|inputs|in|inp|feature|features|visible)(layer)?{SIZE}|{COUNT}x(size|dim|dims)?|nin|d|(d|dim)in"
+)
+CLASSES = re.compile(
+    rf"{COUNT}(output|outputs|out|class|classes|label|labels|target|targets|y)(layer)?{SIZE}|nout|[ck]|(d|dim)out"
+)
+HIDDEN = re.compile(rf"{COUNT}(hidden|hiddens|hid|h)(layer)?{SIZE}|(d|dim)h(id|idden)?")
+NO_SIZE = re.compile(r"[xydckh]|labels?|targets?|input|features?|output|class|.*layers")
+"""What is data, or a number of layers, although it has a size's form."""
+
+DEPTHS = (
+    "hidden_dims", "hidden_sizes", "hidden_layers", "hidden_size_list", "hidden_layer_sizes", "hidden_layer_dims",
+    "hidden_widths", "hidden_units_list", "hiddens",
+)  # fmt: skip
+ALL_SIZES = (
+    "layer_dims", "sizes", "layer_sizes", "layers", "layers_dims", "dims", "dimensions", "layers_sizes",
+    "layer_dimensions", "layers_size", "architecture", "units", "widths", "size_list", "topology", "structure",
+    "nn_architecture", "net_arch", "shape", "layer_units", "layers_dim", "layer_list", "n_units",
+)  # fmt: skip
+KEEP = ("dropout_keep_ratio", "keep_prob", "keep_ratio", "dropout_keep_prob", "keep_probability", "p_keep", "keep")
+DROP = (
+    "dropout", "dropout_ratio", "dropout_ration", "dropout_rate", "drop_prob", "dropout_prob", "p_dropout",
+    "p_drop", "dropout_p", "drop_rate", "drop_ratio", "dropout_probability",
+)  # fmt: skip
+SPREAD = ("std", "weight_scale", "init_std", "weight_init_std", "init_scale")
+DATA, LABELS = ("X", "x", "X_train", "x_train"), ("y", "Y", "y_train", "labels")
+GIVEN = re.compile(r"(x|xs|xb|input|inputs|data|features|samples|images|examples)(train|batch|data|input|in)?")
+TOLD = re.compile(
+    r"(y|ys|yb|t|ts|label|labels|target|targets|truth|groundtruth|onehot)(train|batch|true|data|in)?"
+    r"(onehot|oh|enc|encoded|hot)?(labels?|y)?"
+)
+PARAMS = re.compile(
+    r"(nn|flat|net|network|model|all|init|initial)?(params|parameters|param|theta|weightsdict|thetas)(flat|vec|vector|dict)?|model|p|network|weightsandbiases"
+)
+OUTPUT = re.compile(
+    r"(y|out|output|t)?(hat|pred|preds|prediction|predictions|predicted|predict|prob|probs|probabilities|probas?|out)"
+    r"|outputs?|out|al|a2|a3|scores?|logits?|finaloutput|softmaxout(put)?"
+)
+WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W"), ("biases", "bs", "b")
+STEP = re.compile(r"lr|learningrate|eta|learnrate|stepsize")
+
+
+def plainly(name: str) -> str:
+    """A name without underscores and capitals."""
+    return name.lower().replace("_", "")
+
+
+def is_penalty(name: str) -> bool:
+    """Whether an argument is called as people call lambda."""
+    return PENALTY.fullmatch(plainly(name)) is not None
+
+
+def is_input(name: str) -> bool:
+    """Whether it is called as the examples are."""
+    return GIVEN.fullmatch(plainly(name)) is not None
+
+
+def is_label(name: str) -> bool:
+    """Whether it is called as the labels are."""
+    return TOLD.fullmatch(plainly(name)) is not None
+
+
+def is_output(name: str) -> bool:
+    """Whether it is called as what a network gives, scores or probabilities."""
+    return OUTPUT.fullmatch(plainly(name)) is not None
+
+
+def is_params(name: str) -> bool:
+    """Whether it is called as all the parameters together are."""
+    return PARAMS.fullmatch(plainly(name)) is not None
+
+
+def is_step(name: str) -> bool:
+    """Whether it is called as a learning rate is."""
+    return STEP.fullmatch(plainly(name)) is not None
+
+
+def size_of(name: str) -> str | None:
+    """Which width of a network an argument is: "input", "hidden" or "classes"; None for anything else."""
+    form = plainly(name)
+    if NO_SIZE.fullmatch(form) and name not in ("D", "C", "K", "H"):
+        return None
+    kinds = {"input": INPUT, "classes": CLASSES, "hidden": HIDDEN}
+    return next((kind for kind, pattern in kinds.items() if pattern.fullmatch(form)), None)
+
+
+def is_sizes(name: str) -> bool:
+    """Whether it is the list of all widths."""
+    return name in ALL_SIZES
+
+
+def numbers(parameters: Mapping[str, inspect.Parameter], names: Iterable[str]) -> list[str]:
+    """Those of the names whose default, if there is one, may stand for a number: no word, switch or function."""
+    defaults = {name: parameters[name].default for name in names}
+    empty = inspect.Parameter.empty
+    return [n for n, d in defaults.items() if d is empty or not (isinstance(d, (str, bool)) or callable(d))]

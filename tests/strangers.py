@@ -1,0 +1,173 @@
+# ruff: noqa: E501
+"""Small gradients as strangers write them: each right, and a line of it with what makes it wrong."""
+
+from typing import NamedTuple
+
+HEAD = """
+import numpy as np
+
+def softmax(s):
+    e = np.exp(s - s.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+"""
+BODY = """
+    z = X @ W1 + b1
+    h = np.maximum(z, 0)
+    p = softmax(h @ W2 + b2)
+    loss = -np.log(p[np.arange(len(y)), y]).mean() + reg * ((W1**2).sum() + (W2**2).sum())
+    d = (p - np.eye(p.shape[1])[y]) / len(y)
+    dz = d @ W2.T * (z > 0)
+"""
+GRADS = "X.T @ dz + 2 * reg * W1, dz.sum(0), h.T @ d + 2 * reg * W2, d.sum(0)"
+LOSS = BODY.replace("\n    ", "\n        ")
+FORWARD = """
+    def forward(self, X):
+        self.X, self.z = X, X @ self.W1 + self.b1
+        self.h = np.maximum(self.z, 0)
+        return softmax(self.h @ self.W2 + self.b2)
+"""
+STORED = """
+        self.W1, self.b1 = np.random.randn(a, h), np.zeros(h)
+        self.W2, self.b2 = np.random.randn(h, c), np.zeros(c)"""
+BACKWARD = """
+        d = (output - y) / len(y)
+        self.dW2, self.db2 = self.h.T @ d, d.sum(0)
+        dz = d @ self.W2.T * (self.z > 0)
+        self.dW1, self.db1 = self.X.T @ dz, dz.sum(0)"""
+
+
+class Stranger(NamedTuple):
+    """A source text, the name in it, and (right, wrong) words."""
+
+    source: str
+    name: str
+    mistake: tuple[str, str]
+
+
+MASK = (" * (z > 0)", "")
+OF_SELF = (" * (self.z > 0)", "")
+STRANGERS = {
+    "lambda called l2_coef, by keyword": Stranger(
+        f"def f(params, X, y, *, l2_coef=0.0):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')); reg = l2_coef{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
+        "f",
+        ("2 * reg * W1", "reg * W1"),
+    ),
+    "a regularizer and a learning rate in the constructor": Stranger(
+        f"class Net:\n    def __init__(self, n_features, n_hidden_units, n_classes, learning_rate=0.1, regularizer=0.01):\n        a, h, c, self.reg = n_features, n_hidden_units, n_classes, regularizer{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
+        "Net",
+        ("2 * reg * W2", "reg * W2"),
+    ),
+    "a configuration object": Stranger(
+        f"class Net:\n    def __init__(self, config):\n        a, h, c = config.input_size, config.hidden_size, config.num_classes{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}",
+        "Net",
+        OF_SELF,
+    ),
+    "a configuration dict with lambda": Stranger(
+        f"class Net:\n    def __init__(self, cfg):\n        a, h, c, self.reg = cfg['input_dim'], cfg['hidden_dim'], cfg['output_dim'], cfg['weight_decay']{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        self.dW1, self.db1, self.dW2, self.db2 = {GRADS}\n        return loss",
+        "Net",
+        ("2 * reg * W1", "reg * W1"),
+    ),
+    "a learning rate that training sets": Stranger(
+        f"class Net:\n    def __init__(self, input_size, hidden_size, output_size):\n        a, h, c = input_size, hidden_size, output_size{STORED}{FORWARD}\n    def backward(self, X, y, output):{BACKWARD}\n        self.W1 -= self.learning_rate * self.dW1\n    def train(self, X, y, learning_rate):\n        self.learning_rate = learning_rate",
+        "Net",
+        OF_SELF,
+    ),
+    "parameters made by a method, and data from a file": Stranger(
+        f"class Net:\n    def __init__(self, hidden_dims=(512,), datapath='cifar10.pkl', n_classes=10):\n        self.hidden, self.data = hidden_dims, open(datapath) if datapath is not None else None\n    def initialize_weights(self, dims):\n        (a, c), (h,) = dims, self.hidden{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}",
+        "Net",
+        OF_SELF,
+    ),
+    "the data in the constructor": Stranger(
+        f"class Net:\n    def __init__(self, x, y, hidden=4):\n        self.input, self.y = x, np.eye(y.max() + 1)[y]\n        a, h, c = x.shape[1], hidden, self.y.shape[1]{STORED}{FORWARD.replace('(self, X)', '(self)').replace('= X, X @', '= self.input, self.input @')}\n    def backprop(self):\n        output, y = self.forward(), self.y{BACKWARD}",
+        "Net",
+        OF_SELF,
+    ),
+    "no biases": Stranger(
+        "class Net:\n    def __init__(self, input_size, hidden_size, output_size):\n        self.W1, self.W2 = np.zeros((input_size, hidden_size)), np.zeros((hidden_size, output_size))\n    def loss(self, X, y):\n        z = X @ self.W1\n        h = np.maximum(z, 0)\n        p = softmax(h @ self.W2)\n        d = (p - np.eye(p.shape[1])[y]) / len(y)\n        dz = d @ self.W2.T * (z > 0)\n        return -np.log(p[np.arange(len(y)), y]).mean(), {'W1': X.T @ dz, 'W2': h.T @ d}",
+        "Net",
+        MASK,
+    ),
+    "a function of two weights, without biases": Stranger(
+        f"def f(W1, W2, X, y):\n    b1 = b2 = reg = 0{BODY}    return loss, X.T @ dz, h.T @ d",
+        "f",
+        MASK,
+    ),
+    "lists of weights and of biases, one-hot labels": Stranger(
+        f"def f(X, Y_onehot, weights, biases):\n    (W1, W2), (b1, b2), y, reg = weights, biases, Y_onehot.argmax(1), 0{BODY}    return loss, [X.T @ dz, h.T @ d], [dz.sum(0), d.sum(0)]",
+        "f",
+        ("dz.sum(0)", "dz.mean(0)"),
+    ),
+    "dicts of dicts, as flax has them": Stranger(
+        f"def f(params, X, y):\n    W1, b1 = params['Dense_0']['kernel'], params['Dense_0']['bias']\n    W2, b2, reg = params['Dense_1']['kernel'], params['Dense_1']['bias'], 0{BODY}    return loss, {{'Dense_0': {{'kernel': X.T @ dz, 'bias': dz.sum(0)}}, 'Dense_1': {{'kernel': h.T @ d, 'bias': d.sum(0)}}}}",
+        "f",
+        MASK,
+    ),
+    "a list of dicts": Stranger(
+        f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = params[0]['w'], params[0]['b'], params[-1]['w'], params[-1]['b']{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [{{'w': W1, 'b': b1}}, {{'w': W2, 'b': b2}}]",
+        "f",
+        ("dz.sum(0)", "dz.mean(0)"),
+    ),
+    "an object with attributes, weights (out, in)": Stranger(
+        f"def f(model, X, y):\n    W1, b1, W2, b2, reg = model.fc1.weight.T, model.fc1.bias, model.fc2.weight.T, model.fc2.bias, 0{BODY}    return loss, {{'fc1': {{'weight': dz.T @ X, 'bias': dz.sum(0)}}, 'fc2': {{'weight': d.T @ h, 'bias': d.sum(0)}}}}",
+        "f",
+        MASK,
+    ),
+    "a vector of all weights, then all biases": Stranger(
+        f"def f(theta, X, y, layer_sizes, lam):\n    a, c, e = layer_sizes\n    cut = np.cumsum([a * c, c * e, c])\n    W1, W2, b1, b2 = np.split(theta, cut)\n    W1, W2, reg = W1.reshape(a, c), W2.reshape(c, e), lam{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([W1.ravel(), W2.ravel(), b1, b2])",
+        "f",
+        ("2 * reg * W2", "reg * W2"),
+    ),
+    "a vector of matrices with a column of biases": Stranger(
+        f"def nn_cost_function(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, lambda_):\n    k = hidden_layer_size * (input_layer_size + 1)\n    one, two = nn_params[:k].reshape((hidden_layer_size, -1), order='F'), nn_params[k:].reshape((num_labels, -1), order='F')\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], lambda_{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([np.column_stack([b, W.T]).ravel(order='F') for W, b in ((W1, b1), (W2, b2))])",
+        "nn_cost_function",
+        ("2 * reg * W2", "reg * W2"),
+    ),
+    "another derivative of relu at 0": Stranger(
+        f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
+        "f",
+        ("0.3, z > 0", "0.3, z > -0.1"),
+    ),
+}
+
+PYTHON_2 = """
+import numpy as np
+from numba import njit
+
+@njit(parallel=True)
+def relu(z):
+    return np.maximum(z, 0)
+
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, kind: Undefined = None):
+        self.params = {'W1': np.random.randn(input_size, 2 * hidden_size / 2), 'b1': np.zeros(hidden_size)}
+        self.params.update({'W2': np.random.randn(hidden_size, output_size), 'b2': np.zeros(output_size)})
+    def loss(self, X, y, reg=0.0):
+        W1, b1, W2, b2 = [self.params[k] for k in 'W1 b1 W2 b2'.split()]
+        N = len(X)
+        if N <> len(y):
+            raise ValueError, "lengths"
+        acts = range(2)
+        acts[0] = X.dot(W1) + b1
+        acts[1] = relu(acts[0])
+        s = acts[1].dot(W2) + b2
+        p = np.exp(s - s.max(1)[:, None])
+        p = p / p.sum(1)[:, None]
+        loss = reg * (W1 * W1).sum() + reg * (W2 * W2).sum()
+        for i in xrange(2 * N / 2):
+            loss -= np.log(p[i, y[i]]) / N
+        print "loss", \\
+            loss
+        d = p
+        d[range(N), y] -= 1
+        d /= N
+        dz = d.dot(W2.T) * (acts[0] > 0)
+        grads = {'W2': acts[1].T.dot(d) + 2 * reg * W2, 'b2': d.sum(0), 'W1': X.T.dot(dz) + 2 * reg * W1, 'b1': dz.sum(0)}
+        if grads.has_key('W3'):
+            print `grads.keys()[0]`
+        return loss, grads
+"""
+TRAINS = """
+net = Net(9, 6, 3)
+while True:
+    net.loss(np.zeros((4, 9)), np.zeros(4, int))
+"""

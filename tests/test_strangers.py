@@ -1,0 +1,79 @@
+"""Gradients as strangers have them: taken as they are, right ones right and wrong ones wrong."""
+
+import numpy as np
+import pytest
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import check_gradients
+from tests.strangers import HEAD, PYTHON_2, STRANGERS, TRAINS
+from tests.test_target import check
+
+
+def defined(source, name):
+    space: dict[str, object] = {}
+    exec(HEAD + source, space)
+    return space[name]
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_a_gradient_of_this_kind(kind):
+    source, name, (right, wrong) = STRANGERS[kind]
+    assert right in source
+    report = check_gradients(defined(source, name))
+    assert report.passed, str(report)
+    report = check_gradients(defined(source.replace(right, wrong), name))
+    assert not report.passed
+    assert not report.notes or "fails" not in report.notes[-1], str(report)
+
+
+def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys):
+    assert check(tmp_path, PYTHON_2, "Net")[0]
+    assert "net.py:11 wants a whole number" in capsys.readouterr().out
+    passed, content = check(tmp_path, PYTHON_2.replace(" * (acts[0] > 0)", ""), "Net")
+    assert (passed, content["codes"]) == (False, ["mask_missing"])
+
+
+def test_a_file_that_trains_is_what_it_defines(tmp_path, capsys):
+    assert check(tmp_path, PYTHON_2 + TRAINS, "Net")[0]
+    assert "it still runs after" in capsys.readouterr().out
+
+
+TODO = """
+class f:
+    def __init__(self, D, H, C):
+        self.params = {}
+        # TODO
+        pass
+    def loss(self, X, y):
+        return 0.0, {}
+"""
+UNWRITTEN = {
+    "nothing": "def f(params, X, y, reg):\n    pass\n",
+    "NotImplementedError": "def f(params, X, y, reg):\n    raise NotImplementedError('later')\n",
+    "a TODO": TODO,
+}
+
+
+@pytest.mark.parametrize("what", UNWRITTEN)
+def test_what_is_not_written_yet_is_refused_as_that(what, tmp_path):
+    with pytest.raises(UserError, match="f is not written yet"):
+        check(tmp_path, UNWRITTEN[what], "f")
+
+
+def test_a_name_from_a_module_that_is_not_there(tmp_path):
+    source = "from no_such_common import *\n\ndef f(params, X, y):\n    return affine(X)\n"
+    with pytest.raises(UserError, match="'affine' is not defined, which may come from no_such_common"):
+        check(tmp_path, source, "f")
+
+
+def test_a_class_that_only_trains_is_refused_in_a_sentence():
+    class Net:
+        def __init__(self, sizes):
+            a, h, c = sizes
+            self.W1, self.b1, self.W2, self.b2 = np.zeros((a, h)), np.zeros(h), np.zeros((h, c)), np.zeros(c)
+
+        def train(self, X, y):
+            self.W1 -= X.T @ X
+
+    with pytest.raises(UserError, match="no gradient but what its training subtracts"):
+        check_gradients(Net)
