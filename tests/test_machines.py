@@ -13,7 +13,7 @@ from experiments import depth_study
 from mlp_jax import data
 from mlp_jax.data.digits import synthetic
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training import memory
+from mlp_jax.training import layout
 from mlp_jax.training.config import TrainConfig
 from tests.test_experiments import rows_of, without_times
 
@@ -71,7 +71,7 @@ def little_memory():
     """The flag that leaves a device room for one run, and half of a second."""
     splits = data.split(synthetic(), validation=200)
     model, recipe = MLPConfig(hidden=(4,), inputs=192), TrainConfig(batch_size=20)
-    fixed, run = memory.footprint(model, recipe, splits, 1)
+    fixed, run = layout.footprint(model, recipe, splits, 1)
     return f"--max_memory_gb={(fixed + 1.5 * run) / 1e9}"
 
 
