@@ -10,7 +10,8 @@ CIFAR-10 the split is 45,000/5,000, the one on which the recipes were chosen; no
 
   TFDS_DATA_DIR=... python -m experiments.ablation --dataset=cifar10 --seeds=4
 
-Expected: the README's table. On the digits, which are not to be mirrored, it only shows that everything works.
+Expected: the table in experiments/results/README.md. On the digits, which are not to be mirrored, it only shows
+that everything works.
 """
 
 import sys

@@ -14,7 +14,7 @@ The table has medians over repeats; ratios are medians of each repeat's, with th
 Exit status 1 if a contender does different work or fails. The machine must be otherwise idle: PyTorch's threads
 wait for each other in a loop, and beside other processes a step takes it up to fifty times as long; a note under
 the table tells. The default options take about half an hour on CIFAR-10 and two cores, much of it torch.compile;
-expected figures: the README's table.
+expected figures: experiments/results/README.md.
 """
 
 import math

@@ -1,263 +1,86 @@
-"""Rewrites the generated parts of README.md: `python -m tests.readme`.
+"""Rewrites the generated parts of README.md and of the pages beside the code: `python -m tests.readme`.
 
-Table 1 and the benchmark's come from the committed results files, the table of seeded mistakes from running the
-checker on them.
-
-A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`. A test holds the README against these functions.
+A part stands between `<!-- NAME -->` and `<!-- end of NAME -->`; `PAGES` says which file has which, and what makes
+it. A test holds the files against it.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from experiments import ablation, reproduce, speedrun
+from experiments import activation_study, best_model, speedrun
 from mlp_jax.files import write
-from mlp_jax.gradcheck import seeded_mistakes
-from mlp_jax.studies import own_gradients, page, results, statistics
-from mlp_jax.studies.claims import REMARK
-from mlp_jax.studies.tables import Table
-from mlp_jax.studies.verdicts import judged, summary
-from mlp_jax.training import recipes
+from mlp_jax.studies import results
+from tests import result_tables as tables
 from tests import shapes
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "experiments" / "results" / "cifar10"
 
-
-def table_1() -> str:
-    """Table 1: the report's figures beside ours under both protocols, in %."""
-    published, clean = depth_studies()
-    header = [
-        "layers",
-        "report: val.",
-        "report: test",
-        "published: val.",
-        "published: test",
-        "clean: val.",
-        "clean: test",
-    ]
-    lines = []
-    for ours, other in zip(of_table_1(published), of_table_1(clean), strict=True):
-        report = [f"{100 * ours['report'][name]:.1f}" for name in ("validation_accuracy", "test_accuracy")]
-        measured = [results.percent(row[f"{s}_accuracy"]) for row in (ours, other) for s in ("validation", "test")]
-        lines.append([str(ours["layers"]), *report, *measured])
-    return f"{Table(header, lines).markdown()}\n\n{_source(published)}\n{_source(clean)}"
-
-
-def depth_studies() -> list[dict[str, Any]]:
-    """The committed results of the depth study, published and clean."""
-    folders = {RESULTS / "published": "published", RESULTS: "clean"}
-    return _beside({folder / "depth_study": protocol for folder, protocol in folders.items()})
-
-
-def _beside(folders: Mapping[Path, str | None]) -> list[results.Row]:
-    """What the results files hold, each of this protocol, None for any. Raises UserError if the data differ."""
-    files = {path: results.read_sealed(path / "results.json", protocol) for path, protocol in folders.items()}
-    results.unmixed(files, ["data_fingerprint"])
-    return list(files.values())
-
-
-def of_table_1(content: dict[str, Any]) -> list[results.Row]:
-    """The depths and the initialisation that the report's table has."""
-    rows: list[results.Row] = content["rows"]
-    return [row for row in rows if row["report"] and row.get("init", "uniform_fan_in") == "uniform_fan_in"]
-
-
-def _source(content: dict[str, Any]) -> str:
-    return f"- {content['config']['protocol']}: {_made_by(content)}"
-
-
-def _made_by(content: dict[str, Any], seconds: float | None = None) -> str:
-    environment = content["environment"]
-    device, jax_version = environment["device"], environment["versions"]["jax"]
-    # a process may have been kept to some of the cores, as by taskset
-    cores = device.get("usable_cores") or device["cores"]
-    where = f"{cores} {device['processor']} {device['kind']} core{'s' if cores > 1 else ''}, jax {jax_version}"
-    minutes = f"{(seconds or environment['wall_seconds']) / 60:.1f} minutes"
-    seeds = f"{content['config']['seeds']} seeds, " if "seeds" in content["config"] else ""
-    return f"`{environment['command']}`, {seeds}{minutes} on {where}."
-
-
-WORKLOADS = {
-    "default": "3072-50-10",
-    "best": "3072-200-10",
-    "deep": "5 layers of 50, Adam",
-    "normalized": "400, 400, 400, normalisation, Adam",
-    "grid": "the grid of Question 3, 36 networks",
-    "table1": "Table 1 x 16 seeds, 64 networks",
-}
-
-
-RACES = ("benchmark", "table1_x_16/benchmark", "populations/benchmark")
-"""Results files of the benchmark; a later one's workloads replace an earlier one's (BUILD_NOTES.md says why)."""
-
-
-def benchmark() -> str:
-    """Times of this package and how often faster it is than each peer: medians, with their range over repeats."""
-    contents = _beside(dict.fromkeys(RESULTS / name for name in RACES))
-    rows = {
-        row["workload"]: row for content in contents for row in content["rows"] if row["contender"] == "manual"
+def headlines() -> str:
+    """One line each on the claims, on what decides, on accuracy past the report and on speed."""
+    told, made = tables.judged_claims()
+    (factors,) = tables.beside({tables.RESULTS / "activation_study": "clean"})
+    fast = tables.speedruns()["speedrun"]
+    lines = {
+        f"**Claims.** {tables.tally(told)}": made,
+        f"**What decides.** {activation_study.finding(factors)}": factors,
+        f"**Past the report.** {_past_the_report()}": tables.recipe_runs()["long"],
+        f"**Speed.** {speedrun.finding(fast)}": fast,
+        f"**Beside others.** {_beside_others()}": tables.races()[0][0],
     }
-    peers = ("torch", "torch-compile", "numpy", "sklearn")
-    header = ["training", "ms per step", "networks x steps/s", "of peak", *(f"x {name}" for name in peers)]
-    lines = []
-    for name, row in rows.items():
-        label = WORKLOADS.get(name, f"{name.removeprefix('population-')} of 3072-50-10, one seed")
-        numbers = (row["milliseconds_per_step"]["median"], row["networks_steps_per_second"])
-        share = f"{100 * row['fraction_of_peak']:.0f} %"
-        ratios = [_ratio(row["faster_than"].get(peer)) for peer in peers]
-        lines.append([label, f"{numbers[0]:.2f}", f"{numbers[1]:.0f}", share, *ratios])
-    return "\n\n".join([Table(header, lines).markdown(), "\n".join(_raced(content) for content in contents)])
+    return "\n".join(f"- {said} `{content['environment']['command']}`" for said, content in lines.items())
 
 
-def _raced(content: dict[str, Any]) -> str:
-    peak = f"{content['machine']['float32']['median'] / 1e9:.0f} GFLOP/s"
-    return f"- {_made_by(content)} Matrix peak: {peak}; {content['config']['repeats']} repeats."
-
-
-def _ratio(found: dict[str, float] | None) -> str:
-    return "-" if found is None else f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
-
-
-def mistakes_table() -> str:
-    """Every mistake that the checker names, seeded into a right gradient, and what it found."""
-    return own_gradients.mistakes_table(list(seeded_mistakes.mutation_rows())).markdown()
-
-
-def claims() -> str:
-    """The claims of Questions 3 and 4 with ours beside them, judged anew from the studies' results."""
-    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(RESULTS))))
-    contents = _beside({job.folder: job.protocol for job in jobs})
-    told = judged(
-        {(j.protocol, j.name): content for j, content in zip(jobs, contents, strict=True)}, reproduce.CLAIMS
-    )
-    equations = [c["clean"]["verdict"] for c in told if c["once"] and c["clean"]["verdict"] != REMARK]
-    right = equations.count(statistics.REPRODUCED)
-    parts: dict[str, list[results.Row]] = {}
-    for claim in told:
-        if not claim["once"]:
-            parts.setdefault(claim["part"], []).append(claim)
-    made = results.read_sealed(RESULTS / "reproduce" / "results.json")
-    return "\n\n".join(
-        [
-            f"{summary(told)} That includes Question 2: {right} of its {len(equations)} equations agree "
-            "with `jax.grad`.",
-            *(page.claim_table(group).markdown() for group in parts.values()),
-            f"- {_made_by(made, sum(row['seconds'] for row in made['rows']))}",
-        ]
+def _past_the_report() -> str:
+    (same,), (best,) = (tables.recipe_runs()[name]["rows"] for name in ("report", "long"))
+    keys = ("test_accuracy", "test_accuracy_over_views")
+    ours, longest, views = map(results.percent, (same[keys[0]], best[keys[0]], best[keys[1]]))
+    return (
+        f"The report states {100 * best_model.REPORT['test_accuracy']:.1f} % on test for its best network. By a "
+        f"recipe of today (`--recipe=report`) that network reaches {ours} %; the longest recipe, of dense layers "
+        f"alone, {longest} %, and {views} % as the mean over 6 views of an image."
     )
 
 
-RECIPES = ("report", "plain", "augmented", "long", "bottleneck")
-"""Those of `mlp_jax.training.recipes` that `best_model` was run with; their folders are in `recipes`."""
+def _beside_others() -> str:
+    rows, said = tables.races()[1], []
+    for load in ("default", "grid"):
+        torch, numpy = (tables.ratio(rows[load]["faster_than"].get(peer)) for peer in ("torch", "numpy"))
+        said.append(f"{tables.WORKLOADS[load]}: {torch} times as fast as eager PyTorch, {numpy} times as NumPy")
+    return f"{'; '.join(said)} (median and range of the repeats)."
 
 
-def recipe_runs() -> dict[str, results.Row]:
-    """The committed results of `best_model --recipe=NAME`."""
-    files = {RESULTS / "recipes" / name / "best_model": "clean" for name in RECIPES}
-    return dict(zip(RECIPES, _beside(files), strict=True))
-
-
-def recipe_table() -> str:
-    """Accuracy of each recipe, and minutes per run: those of the whole process over the number of its runs."""
-    header = ["recipe", "what", "validation %", "test %", "6 views, test %", "runs", "epochs", "minutes per run"]
-    lines, made = [], []
-    for name, content in recipe_runs().items():
-        (row,) = content["rows"]
-        views = row.get("test_accuracy_over_views")
-        lines.append(
-            [
-                name,
-                recipes.RECIPES[name].about,
-                results.percent(row["validation_accuracy"]),
-                results.percent(row["test_accuracy"]),
-                "-" if views is None else results.percent(views),
-                str(len(row["seeds"])),
-                str(row["recipe"]["epochs"]),
-                f"{content['environment']['wall_seconds'] / len(row['seeds']) / 60:.1f}",
-            ]
-        )
-        made.append(f"- {name}: {_made_by(content)}")
-    return "\n".join([Table(header, lines).markdown(), "", *made])
-
-
-SPEEDRUNS = ("speedrun", "speedrun_60")
-"""Recipes that `speedrun` was run with."""
-
-
-def speedruns() -> dict[str, results.Row]:
-    """The committed results of `speedrun --recipe=NAME`."""
-    files = dict.fromkeys(RESULTS / "recipes" / name / "speedrun" for name in SPEEDRUNS)
-    return dict(zip(SPEEDRUNS, _beside(files), strict=True))
-
-
-def speedrun_table() -> str:
-    """Seconds from the start of a process to its accuracy on all test images."""
-    tables = []
-    for name, content in speedruns().items():
-        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"]).markdown()]
-        tables.append(f"- {_made_by(content)}")
-    return "\n\n".join(tables)
-
-
-def ablation_table() -> str:
-    """What each change to a recipe does to its accuracy on validation images."""
-    (content,) = _beside({RESULTS / "ablation": "clean"})
-    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows']).markdown()}\n\n- {_made_by(content)}"
-
-
-SEEN = {
-    "SIGKILL": "nothing; `--resume` goes on",
-    "SIGTERM": "what is kept and how to go on; status 143",
-    "a full disk": "a note for each checkpoint; one line and status 2 where a row or the data do not fit",
-    "a second process on the same folder": "one line that names the first; status 2",
-    "a bit of the newest checkpoint altered": "a note; the checkpoint before is taken",
+PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": {
+        "shapes": lambda: shapes.matrix().markdown(),
+        "refusals": lambda: shapes.refusals().markdown(),
+        "headlines": headlines,
+        "table 1": tables.table_1_alone,
+    },
+    "experiments/results/README.md": {
+        "claims": tables.claims,
+        "table 1": tables.table_1,
+        "benchmark": tables.benchmark,
+        "recipes": tables.recipe_table,
+        "ablation": tables.ablation_table,
+        "speedrun": tables.speedrun_table,
+        "faults": tables.faults,
+    },
+    "mlp_jax/gradcheck/README.md": {"seeded mistakes": tables.mistakes_table},
 }
-"""What the user sees of a fault, by how its name begins."""
+"""The generated parts of each file, by their names."""
 
 
-def faults() -> str:
-    """How often the soak tried each fault, and how often the study then ended with the undisturbed one's bits."""
-    content = results.read_sealed(ROOT / "experiments" / "results" / "soak_kill.json")
-    lines = [
-        [
-            row["fault"],
-            str(row["tried"]),
-            str(row["survived"]),
-            next(seen for fault, seen in SEEN.items() if row["fault"].startswith(fault)),
-        ]
-        for row in content["rows"]
-    ]
-    table = Table(["fault", "tried", "survived", "what you see"], lines)
-    return f"{table.markdown()}\n\n- {_made_by(content)}"
-
-
-PARTS = {
-    "claims": claims,
-    "table 1": table_1,
-    "benchmark": benchmark,
-    "seeded mistakes": mistakes_table,
-    "shapes": lambda: shapes.matrix().markdown(),
-    "refusals": lambda: shapes.refusals().markdown(),
-    "faults": faults,
-    "recipes": recipe_table,
-    "speedrun": speedrun_table,
-    "ablation": ablation_table,
-}
-
-
-def updated(text: str) -> str:
-    """The README with its generated parts made anew."""
-    for name, make in PARTS.items():
+def updated(page: str, text: str) -> str:
+    """The page's text with its generated parts made anew. Raises ValueError if it lacks one."""
+    for name, make in PAGES[page].items():
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
-        if not after:
-            raise ValueError(f"README.md has no part called {name!r}")
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{page} has no part called {name!r}")
         text = before + start + make() + "\n" + end + after
     return text
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    write(readme, updated(readme.read_text(encoding="utf-8")))
+    for page_name in PAGES:
+        path = tables.ROOT / page_name
+        write(path, updated(page_name, path.read_text(encoding="utf-8")))

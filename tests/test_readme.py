@@ -1,7 +1,8 @@
-"""The README tells the truth: its example prints what it says, its tables come from the committed results."""
+"""README and the pages beside the code tell the truth: examples, tables, links and commands."""
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -23,10 +24,12 @@ from mlp_jax.studies.origin import differing
 from mlp_jax.studies.verdicts import judged
 from mlp_jax.training.recipes import RECIPES
 from tests import readme
+from tests import result_tables as tables
 from tests.committed import alike
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {*readme.PAGES, "BUILD_NOTES.md", "mlp_jax/studies/README.md"}
 
 
 def block(name, language):
@@ -73,8 +76,38 @@ def test_the_checkers_own_command_says_the_same_and_writes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["net.py"]
 
 
-def test_the_tables_come_from_the_committed_results():
-    assert alike(readme.updated(README), README), "run: python -m tests.readme"
+@pytest.mark.parametrize("page", readme.PAGES)
+def test_the_generated_parts_are_up_to_date(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert alike(readme.updated(page, text), text), "run: python -m tests.readme"
+
+
+@pytest.mark.parametrize("page", ["README.md", "BUILD_NOTES.md"])
+def test_a_page_that_is_read_whole_is_short(page):
+    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_what_a_page_links_and_runs_exists(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)]*)\)", text):
+        name, _, heading = target.partition("#")
+        linked = (ROOT / page).parent / name if name else ROOT / page
+        assert linked.exists(), target
+        assert not heading or heading in headings(linked), target
+    for name in re.findall(r"-m ((?:experiments|tests|mlp_jax)[\w.]*)", text):
+        assert importlib.util.find_spec(name), name
+
+
+def headings(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_a_page_without_its_part_is_named():
+    with pytest.raises(ValueError, match=r"gradcheck/README\.md has no part called 'seeded mistakes'"):
+        readme.updated("mlp_jax/gradcheck/README.md", "# Empty")
 
 
 def test_every_fault_of_the_soak_was_survived():
@@ -90,20 +123,20 @@ def test_every_fault_of_the_soak_was_survived():
 
 
 def test_the_committed_results_hold_their_figures():
-    published, clean = readme.depth_studies()
-    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in readme.of_table_1(published))
+    published, clean = tables.depth_studies()
+    assert all(0.47 <= row["validation_accuracy"]["mean"] <= 0.54 for row in tables.of_table_1(published))
     assert max(row["test_accuracy"]["mean"] for row in clean["rows"]) >= 0.51
     for content in (published, clean):
-        assert [row["layers"] for row in readme.of_table_1(content)] == sorted(depth_study.REPORT)
+        assert [row["layers"] for row in tables.of_table_1(content)] == sorted(depth_study.REPORT)
         assert all(row["test_accuracy"]["n"] >= 3 for row in content["rows"])
 
 
 def test_the_committed_page_is_of_the_committed_results():
-    main = readme.results.read_json(readme.RESULTS / "reproduce" / "results.json")
-    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(readme.RESULTS))))
-    files = {(job.protocol, job.name): readme.results.read_json(job.folder / "results.json") for job in jobs}
+    main = results.read_json(tables.RESULTS / "reproduce" / "results.json")
+    jobs = list(reproduce.jobs(reproduce.Config(dataset="cifar10", results_dir=str(tables.RESULTS))))
+    files = {(job.protocol, job.name): results.read_json(job.folder / "results.json") for job in jobs}
     assert alike(json.loads(json.dumps(judged(files, CLAIMS))), main["claims"])
-    page = (readme.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
+    page = (tables.RESULTS / "reproduce" / "report.md").read_text(encoding="utf-8")
     for job in jobs:
         content = files[job.protocol, job.name]
         assert differing(content["config"], job.config) == ""
@@ -118,24 +151,22 @@ def test_the_committed_page_is_of_the_committed_results():
 def test_a_table_takes_no_file_of_the_other_protocol_or_of_other_data(monkeypatch, tmp_path):
     for folder in ("published", "."):
         (tmp_path / folder / "depth_study").mkdir(parents=True)
-        shutil.copy(readme.RESULTS / folder / "depth_study" / "results.json", tmp_path / folder / "depth_study")
-    monkeypatch.setattr(readme, "RESULTS", tmp_path)
-    assert len(readme.depth_studies()) == 2
+        shutil.copy(tables.RESULTS / folder / "depth_study" / "results.json", tmp_path / folder / "depth_study")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert len(tables.depth_studies()) == 2
     mine, other = (tmp_path / folder / "depth_study" / "results.json" for folder in (".", "published"))
     text = mine.read_text()
     mine.write_text(other.read_text())
     with pytest.raises(UserError, match="protocol 'published' where 'clean' belongs"):
-        readme.depth_studies()
+        tables.depth_studies()
     content = unsealed(json.loads(text))
     content["environment"]["data_fingerprint"] = "0" * 64
     mine.write_text(json.dumps(sealed(content)))
     with pytest.raises(UserError, match=f"data_fingerprint '{'0' * 64}'"):
-        readme.depth_studies()
+        tables.depth_studies()
 
 
-def test_the_commands_name_what_exists():
-    for name in re.findall(r"-m experiments\.(\w+)", README):
-        assert (ROOT / "experiments" / f"{name}.py").exists()
+def test_the_commands_are_what_ci_runs():
     assert reproduce.__name__ in block("main job", "sh")
     assert "pytest" in block("tests", "sh")
 
@@ -158,7 +189,7 @@ def test_the_repository_keeps_its_shape():
 def test_the_committed_recipes_reach_what_is_said_of_them():
     floors = {"report": 0.58, "augmented": 0.64, "long": 0.67}
     most = {"report": 15, "augmented": 30, "long": 100}  # minutes
-    for name, content in readme.recipe_runs().items():
+    for name, content in tables.recipe_runs().items():
         (row,), expected = content["rows"], RECIPES[name].expected
         assert content["environment"]["dirty"] is False
         assert expected is not None
@@ -171,7 +202,7 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
         assert seconds == pytest.approx(expected.seconds, abs=3)
         assert seconds <= 60 * most.get(name, 30)
         assert row["test_accuracy"]["mean"] >= floors.get(name, 0.54)
-    for name, content in readme.speedruns().items():
+    for name, content in tables.speedruns().items():
         assert content["environment"]["dirty"] is False
         anew, cached = content["rows"]
         expected, goal = RECIPES[name].expected, RECIPES[name].target
@@ -188,14 +219,14 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
 
 def test_the_committed_benchmark_holds_what_the_notes_say():
     rows: dict[str, dict[str, Any]] = {}
-    for name in readme.RACES:
-        content = readme.results.read_json(readme.RESULTS / name / "results.json")
+    for name in tables.RACES:
+        content = results.read_json(tables.RESULTS / name / "results.json")
         assert content["environment"]["dirty"] is False
         assert content["config"]["repeats"] >= 5
         rows |= {row["workload"]: row for row in content["rows"] if row["contender"] == "manual"}
     for load in ("default", "best", "deep", "normalized"):
         assert rows[load]["faster_than"]["numpy"]["median"] >= 1.1
         assert rows[load]["faster_than"]["torch"]["median"] >= 1.2
-    for load in readme.WORKLOADS:
+    for load in tables.WORKLOADS:
         assert 1 / rows[load]["faster_than"]["autodiff"]["median"] <= 1.02
     assert rows["population-32"]["fraction_of_peak"] >= 0.55

@@ -1,4 +1,4 @@
-"""What the README says of trust: files are data, an archive stays in its place, and a target is code."""
+"""What mlp_jax/studies says of trust: files are data, an archive stays in its place, and a target is code."""
 
 import ast
 import io

@@ -1,8 +1,9 @@
 """Named recipes for CIFAR-10: how far a plain network goes, and how fast.
 
-No choice was made on test images, which each recipe has looked at once. What was tried, on the 5,000 validation
-images of a 45,000/5,000 split, is in BUILD_NOTES.md; `experiments.ablation` shows there what each ingredient is
-worth. `best_model --recipe=NAME` trains on all but HELD_OUT of the 50,000 images, `speedrun --recipe=NAME` on all.
+No choice was made on test images, which each recipe has looked at once, but on the 5,000 validation images of a
+45,000/5,000 split: `experiments.ablation` tells what each ingredient is worth there, with its table in
+experiments/results/README.md. `best_model --recipe=NAME` trains on all but HELD_OUT of the 50,000 images,
+`speedrun --recipe=NAME` on all.
 """
 
 import math

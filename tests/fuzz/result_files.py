@@ -8,7 +8,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mlp_jax.studies import results
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.keep import Job, clear_unfinished, kept
 from mlp_jax.studies.origin import of_result
-from tests import readme
+from tests import readme, result_tables
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
@@ -31,7 +31,6 @@ README = (
     "reproduce", "grid_search", "init_study", "ablation", "recipes/plain/best_model", "recipes/speedrun/speedrun",
 )  # fmt: skip
 NAMES = (".lock", "results.json", "partial.json", "checkpoints", "accuracy.svg", "1.json")
-PARTS = ("table 1", "benchmark", "claims", "recipes", "ablation", "speedrun")
 
 
 class Runs(Exception):
@@ -64,7 +63,7 @@ def examples() -> Any:
 def prepare(folder: Path) -> None:
     """A copy of the committed results, of this version and its options; rows of an interrupted study."""
     good = folder / "good"
-    shutil.copytree(readme.RESULTS, good)
+    shutil.copytree(result_tables.RESULTS, good)
     configs = {job.folder / "results.json": of_result(job.config) for job in _jobs(good)}
     for path in good.rglob("results.json"):
         content = results.read_sealed(path)
@@ -239,15 +238,15 @@ def _in_readme(folder: Path, place: Path, name: str, damage: Any) -> str:
     tree = _linked(folder, place)
     path = tree / name / "results.json"
     good = _damage(path, damage)
-    makers: tuple[Callable[[], str], ...] = tuple(readme.PARTS[part] for part in PARTS)
-    readme.RESULTS, kept = tree, readme.RESULTS
+    makers = (readme.headlines, *readme.PAGES["experiments/results/README.md"].values())
+    result_tables.RESULTS, kept = tree, result_tables.RESULTS
     try:
         made = [make() for make in makers]
         assert _whole(path, good), "an altered file counts as whole"
-        readme.RESULTS = folder / "good"
+        result_tables.RESULTS = folder / "good"
         assert made == [make() for make in makers]
     finally:
-        readme.RESULTS = kept
+        result_tables.RESULTS = kept
     return "the same"
 
 
