@@ -130,7 +130,7 @@ def test_four_processes_on_slurm_give_the_rows_of_one(process, tmp_path):
     assert out.startswith("| layers |")
     assert without_times(rows_of(tmp_path / "four")) == expected
     assert sorted(os.listdir(tmp_path / "four" / "depth_study")) == [
-        ".lock", "accuracy.svg", "results.json",
+        ".lock", "accuracy.svg", "correct.safetensors", "results.json",
     ]  # fmt: skip
 
 
