@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
+from numpy.typing import NDArray
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, whole_number
@@ -54,12 +55,28 @@ def evaluate(
 
     Raises UserError for a batch_size below 1, or for views of rows in channel-first order.
     """
+    return evaluate_each(params, stats, split, model, batch_size=batch_size, image=image)[0]
+
+
+def evaluate_each(
+    params: Params,
+    stats: Stats,
+    split: Split,
+    model: MLPConfig,
+    *,
+    batch_size: int = 1000,
+    image: Image | None = None,
+) -> tuple[Evaluation, NDArray[np.bool_]]:
+    """As `evaluate`, and which examples were got right, shape (examples,), from the same pass."""
     whole_number("batch_size", batch_size, 1)
     if image is not None:
         check_order(split)
     data = on_device(split, model)
-    found = _sums(params, stats, data, model=model, batch_size=batch_size, image=image)
-    return Sums(*found).over(len(data.y))
+    losses, hits = _each(params, stats, data, model=model, batch_size=batch_size, image=image)
+    examples, batches = len(data.y), np.asarray(hits)
+    last = examples - (len(batches) - 1) * batches.shape[1]
+    right = np.concatenate([batches[:-1].ravel(), batches[-1, -last:]])
+    return Evaluation(float(losses.sum()) / examples, int(right.sum()) / examples), right
 
 
 class Sums(NamedTuple):
@@ -82,7 +99,21 @@ def sums(
     batch_size: int = 1000,
     image: Image | None = None,
 ) -> Sums:
-    """`evaluate` in batches, as part of a program.
+    """`evaluate` as part of a program."""
+    losses, hits = each(params, stats, data, model=model, batch_size=batch_size, image=image)
+    return Sums(losses.sum(), hits.sum())
+
+
+def each(
+    params: Params,
+    stats: Stats,
+    data: Split,
+    *,
+    model: MLPConfig,
+    batch_size: int = 1000,
+    image: Image | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """By batches, as part of a program: the sum of the losses, (batches,), and the hits, (batches, batch_size).
 
     The last batch is moved back to end with the split, and what it shares with the one before counts once: so
     one shape serves all batches and no example is dropped.
@@ -90,7 +121,7 @@ def sums(
     examples = data.y.shape[0]
     batch_size = min(batch_size, examples)
 
-    def batch_sums(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         first = jnp.minimum(start, examples - batch_size)
         x = jax.lax.dynamic_slice_in_dim(data.x, first, batch_size)
         y = jax.lax.dynamic_slice_in_dim(data.y, first, batch_size)
@@ -100,13 +131,13 @@ def sums(
         else:
             seen = jnp.stack([forward(params, view, model, stats=stats) for view in views(x, image)])
             logits = jax.nn.logsumexp(jax.nn.log_softmax(seen), axis=0)  # cross-entropy takes constants out again
-        return jnp.where(new, cross_entropy(logits, y), 0).sum(), (new & correct(logits, y)).sum()
+        return jnp.where(new, cross_entropy(logits, y), 0).sum(), new & correct(logits, y)
 
-    losses, hits = jax.lax.map(batch_sums, jnp.arange(0, examples, batch_size))
-    return Sums(losses.sum(), hits.sum())
+    found: tuple[jax.Array, jax.Array] = jax.lax.map(batch, jnp.arange(0, examples, batch_size))
+    return found
 
 
-_sums = jax.jit(sums, static_argnames=("model", "batch_size", "image"))
+_each = jax.jit(each, static_argnames=("model", "batch_size", "image"))
 
 
 def evaluate_in_training_mode(

@@ -1,0 +1,109 @@
+"""Which test images each run gets right: one bit for each, in one small file beside a study's results.
+
+A row of results says `{"quantity", "images", "sha256"}` under "correct": whose bits they are and how many images
+each run has, and the digest by which the file, or the study in work, holds them. The bits of a row are a boolean
+array of shape (runs, images), the runs in the order of the row's seeds. So a row finds its bits by their content:
+neither its place nor its label matter, and a file that lost them or has others is told at once.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from mlp_jax.errors import UserError
+from mlp_jax.files import open_regular, write
+from mlp_jax.studies.crossed import Correct
+
+FILE = "correct.safetensors"
+ENTRY = "mlp_jax"
+MOST_BYTES = 2**28
+
+Store = dict[str, Correct]
+"""Bits by their digest."""
+
+
+def add(store: Store, bits: Correct, quantity: str = "test_accuracy") -> dict[str, Any]:
+    """Puts bits of shape (runs, images), whose means are the quantity, there; gives what the row says."""
+    name = _digest(bits)
+    store[name] = bits
+    return {"quantity": quantity, "images": bits.shape[1], "sha256": name}
+
+
+def of_rows(store: Mapping[str, Correct], rows: Iterable[Mapping[str, Any]]) -> Store:
+    """The bits that these rows speak of, as far as they are there."""
+    names = dict.fromkeys(row["correct"]["sha256"] for row in rows if row.get("correct"))
+    return {name: store[name] for name in names if name in store}
+
+
+def as_text(store: Mapping[str, Correct]) -> dict[str, Any]:
+    """The bits as JSON, for the file of a study in work."""
+    return {
+        name: {"images": bits.shape[1], "bits": base64.b64encode(_packed(bits).tobytes()).decode()}
+        for name, bits in store.items()
+    }
+
+
+def from_text(content: Mapping[str, Any]) -> Store:
+    """What `as_text` was given. Raises UserError if it was altered."""
+    try:
+        found = {
+            name: np.frombuffer(base64.b64decode(row["bits"]), np.uint8).reshape(-1, -(-row["images"] // 8))
+            for name, row in content.items()
+        }
+        return _checked({name: _unpacked(bits, content[name]["images"]) for name, bits in found.items()})
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(f"its bits of test images are altered ({error!r})") from error
+
+
+def save(path: Path, store: Mapping[str, Correct]) -> str:
+    """Writes the file all at once, and gives its sha256. Raises OSError if the disk does not take it."""
+    images = {name: bits.shape[1] for name, bits in store.items()}
+    tensors = {name: _packed(bits) for name, bits in sorted(store.items())}
+    content = safetensors.numpy.save(tensors, {ENTRY: json.dumps(images, sort_keys=True)})
+    write(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(path: Path) -> Store:
+    """The bits of a file. Raises UserError if it cannot be read, is too large, or was altered."""
+    try:
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
+        with open_regular(path) as file:
+            content = file.read()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        images = json.loads(header["__metadata__"][ENTRY])
+        tensors = safetensors.numpy.load(content)
+        return _checked({name: _unpacked(bits, images[name]) for name, bits in tensors.items()})
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise UserError(f"{path} is altered ({error!r}): move it away and run again") from error
+
+
+def _packed(bits: Correct) -> np.ndarray:
+    return np.packbits(bits, axis=1)
+
+
+def _unpacked(packed: np.ndarray, images: int) -> Correct:
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != -(-images // 8):
+        raise ValueError(f"bits of shape {packed.shape} for {images} images")
+    return np.unpackbits(packed, axis=1, count=images).astype(bool)
+
+
+def _checked(store: Store) -> Store:
+    for name, bits in store.items():
+        if _digest(bits) != name:
+            raise ValueError("bits that are not what their name says")
+    return store
+
+
+def _digest(bits: Correct) -> str:
+    return hashlib.sha256(f"{bits.shape}".encode() + _packed(bits).tobytes()).hexdigest()

@@ -1,0 +1,79 @@
+"""Which test images each run gets right: kept as bits, the same however a study was run."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mlp_jax.data.dataset import Split
+from mlp_jax.errors import UserError
+from mlp_jax.files import sha256
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import forward, init
+from mlp_jax.studies import correctness
+from mlp_jax.training.evaluate import evaluate, evaluate_each
+
+
+def stored(runs=3, images=13):
+    bits = np.random.default_rng(0).random((runs, images)) < 0.6
+    store: correctness.Store = {}
+    return store, correctness.add(store, bits), bits
+
+
+def test_a_row_finds_its_bits(tmp_path):
+    store, about, bits = stored()
+    other = correctness.add(store, ~bits)
+    assert (about["quantity"], about["images"]) == ("test_accuracy", 13)
+    digest = correctness.save(tmp_path / correctness.FILE, correctness.of_rows(store, [{"correct": about}, {}]))
+    assert digest == sha256(tmp_path / correctness.FILE)
+    found = correctness.load(tmp_path / correctness.FILE)
+    assert found.keys() == {about["sha256"]}
+    assert other["sha256"] in store
+    assert (found[about["sha256"]] == bits).all()
+    assert found[about["sha256"]].dtype == bool
+    text = json.loads(json.dumps(correctness.as_text(store)))
+    again = correctness.from_text(text)
+    assert all((again[name] == store[name]).all() for name in store)
+
+
+@pytest.mark.parametrize("how", ["a bit", "cut", "missing", "empty", "no images"])
+def test_altered_bits_are_not_used(how, tmp_path):
+    store, _, _ = stored(images=16)
+    path = tmp_path / correctness.FILE
+    correctness.save(path, store)
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        altered = {
+            "a bit": content[:-1] + bytes([content[-1] ^ 1]),
+            "cut": content[:-1],
+            "empty": b"",
+            "no images": content.replace(b"16", b"17"),
+        }
+        path.write_bytes(altered[how])
+    with pytest.raises(UserError, match=correctness.FILE):
+        correctness.load(path)
+
+
+@pytest.mark.parametrize("change", [{"bits": "AAAA"}, {"images": 0}, {"images": "13"}, {"bits": None}, {}])
+def test_altered_text_is_not_used(change):
+    store, about, _ = stored()
+    text = correctness.as_text(store)
+    text[about["sha256"]] = {**text[about["sha256"]], **change} if change else None
+    with pytest.raises(UserError, match="altered"):
+        correctness.from_text(text)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 20, 1000])
+def test_the_pass_that_counts_the_hits_tells_which_they_are(batch_size):
+    """Whatever the batches, also where the last one overlaps the one before."""
+    model = MLPConfig(inputs=6, hidden=(5,), classes=3)
+    x = np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)
+    params = init(jax.random.key(0), model)
+    labels = np.random.default_rng(2).integers(0, 3, 20)
+    found, right = evaluate_each(params, (), Split(x, labels), model, batch_size=batch_size)
+    assert (right == (np.asarray(forward(params, x, model)).argmax(axis=1) == labels)).all()
+    assert found.accuracy == right.mean()
+    assert found == evaluate(params, (), Split(x, labels), model, batch_size=batch_size)
