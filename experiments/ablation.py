@@ -24,17 +24,19 @@ from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
+from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Table
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 BASE = "base"
-QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high")
+QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high", "p", "p_holm", "verdict")
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,23 @@ def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: S
     return {**row, "images": images, "name": config.recipe, "network": asdict(setting.model)}
 
 
-def comparisons(rows: Sequence[Row]) -> list[Row]:
-    """Every variation against the base, seed by seed."""
-    return [
-        {"variation": row["variation"], "kind": row["kind"], **statistics.paired(row, rows[0], QUANTITY)}
-        for row in rows[1:]
-    ]
+def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
+    """Every variation against the base, which are one family."""
+    named = [{**r, "correct": {**r["correct"], "quantity": QUANTITY}} if r.get("correct") else r for r in rows]
+    return statistics.family(
+        [
+            {k: row[k] for k in ("variation", "kind")} | statistics.paired(row, named[0], QUANTITY, correct or {})
+            for row in named[1:]
+        ]
+    )
+
+
+def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
+    """The comparisons, each in its row, too."""
+    compared = comparisons(rows, correct)
+    for row, found in zip(rows[1:], compared, strict=True):
+        row["difference"] = found
+    return {"comparisons": compared}
 
 
 def figures(content: Row) -> dict[str, Figure]:
@@ -182,14 +195,16 @@ def _size(comparison: Row) -> float:
 
 def finding(content: Row) -> str:
     """What came out, in one or two sentences."""
-    rows, found = content["rows"], content.get("comparisons", [])
+    rows, found = content["rows"], rows_comparisons(content, comparisons)
     base = rows[0]
     text = f"The recipe {base['name']} reaches {percent(base[QUANTITY])} % on validation"
     told = [c for c in found if c["low"] is not None]
     if not told:
         return f"{text}; {len(found)} changes, too few seeds to tell what they are worth."
-    worse, better = ([c for c in told if sign * c["mean"] > 0 and c["low"] * c["high"] > 0] for sign in (-1, 1))
-    text += f". Of {len(told)} changes {len(worse)} make it worse and {len(better)} better (95 % interval)"
+    words = (statistics.WORSE, statistics.BETTER, statistics.NO_DIFFERENCE)
+    worse, better, same = ([c for c in told if c["verdict"] == word] for word in words)
+    text += f". Of {len(told)} changes {len(worse)} make it worse, {len(better)} better, and {len(same)} no "
+    text += f"difference beyond {100 * statistics.MARGIN:g} points (p values corrected by Holm's method)"
     if worse:
         text += f"; worst: {_named(min(worse, key=_size))}"
     if better:
@@ -204,11 +219,13 @@ def _named(comparison: Row) -> str:
 def table(rows: Sequence[Row]) -> Table:
     """A line per variation: accuracy, and the paired difference in points with its 95 % interval."""
     compared = {c["variation"]: c for c in comparisons(rows)}
-    header = ["change", "kind", "n", "validation %", "difference", "95 % interval"]
+    compared |= {row["variation"]: row["difference"] for row in rows if "difference" in row}
+    header = ["change", "kind", "n", "validation %", "difference", "95 % interval", "p", "p (Holm)", "it is"]
     lines = []
     for row in rows:
         difference = compared.get(row["variation"], dict.fromkeys(SHOWN))
-        mean, low, high = ("-" if difference[k] is None else f"{100 * difference[k]:+.1f}" for k in SHOWN)
+        mean, low, high = ("-" if difference[k] is None else f"{100 * difference[k]:+.1f}" for k in SHOWN[:3])
+        p = ["-" if difference[k] is None else f"{difference[k]:.2g}" for k in SHOWN[3:5]]
         lines.append(
             [
                 row["variation"],
@@ -217,6 +234,8 @@ def table(rows: Sequence[Row]) -> Table:
                 percent(row[QUANTITY]),
                 mean,
                 low if low == "-" else f"{low} to {high}",
+                *p,
+                difference["verdict"] or "-",
             ]
         )
     return Table(header, lines)
@@ -237,7 +256,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows: {"comparisons": comparisons(rows)},
+    beside=beside,
     measure=named_row,
     left_out=("test_accuracy", "curves", "first_losses", "choice", "report"),
     scales={

@@ -30,6 +30,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, compared, quantity
+from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
@@ -298,20 +299,22 @@ def _figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
 
 
 def comparisons(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The best configuration trained longest, minus the same trained for fewer steps, seed by seed."""
+    """The best configuration trained longest, minus the same trained for fewer steps, over seeds alone."""
     best = [row for row in rows if row["kind"] == "best"]
-    return [
-        {
-            "ours": f"best, {best[-1]['steps']} steps",
-            "base": f"best, {row['steps']} steps",
-            "quantity": "validation_accuracy",
-            **statistics.paired(best[-1], row, "validation_accuracy"),
-        }
-        for row in best[:-1]
-    ]
+    return statistics.family(
+        [
+            {
+                "ours": f"best, {best[-1]['steps']} steps",
+                "base": f"best, {row['steps']} steps",
+                "quantity": "validation_accuracy",
+                **statistics.paired(best[-1], row, "validation_accuracy"),
+            }
+            for row in best[:-1]
+        ]
+    )
 
 
-def beside(config: Config, rows: Sequence[Row]) -> Row:
+def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
     """The best configuration, at which edges of the search it lies, and what longer training gives."""
     best = choose(rows)
     return {
@@ -676,7 +679,7 @@ STUDY = Study(
     figures=figures,
     beside=beside,
     notes=notes,
-    left_out=("test_accuracy", "curves", "first_losses", "images"),
+    left_out=("test_accuracy", "correct", "curves", "first_losses", "images"),
     job=run,
     claims=CLAIMS,
     scales={

@@ -175,10 +175,10 @@ def test_verdicts_by_hand():
     assert [part["verdict"] for part in dropout["parts"]] == [statistics.REPRODUCED] * 2
     assert dropout["verdict"] == statistics.REPRODUCED
     assert {p["setting"]["activation"]: p["verdict"] for p in best["parts"][1:]} == {
-        "gelu": statistics.WITHIN_NOISE,
-        "softplus": statistics.WITHIN_NOISE,  # nothing to compare
+        "gelu": statistics.CANNOT_TELL,
+        "softplus": statistics.CANNOT_TELL,  # nothing to compare
     }
-    assert best["verdict"] == statistics.WITHIN_NOISE
+    assert best["verdict"] == statistics.CANNOT_TELL
     assert [n["claim"] for n in numbers] == ["validation accuracy 56.1 %", "test accuracy 56.4 %"]
     better = row([0.56, 0.5701, 0.565], activation="elu")
     worse = row([0.55, 0.5601, 0.555], dropout=0.2)
@@ -206,7 +206,7 @@ def test_table():
     assert "| 54.5 ± 0.5 |" in lines[2]
     assert lines[2].endswith("| -                         |")
     assert "56.4" in lines[2]
-    assert "-4.0 [-4.0, -4.0]" in lines[3]
+    assert "-4.0 [-4.4, -3.6]" in lines[3]  # no spread over seeds: that of 400 in 10,000 images
     assert "3 diverged" in lines[7]
 
 

@@ -6,7 +6,7 @@ from experiments import depth_study, grid_search
 from experiments.reproduce import CLAIMS
 from mlp_jax.studies import statistics
 from mlp_jax.studies.claims import PROTOCOLS, REMARK
-from mlp_jax.studies.statistics import NOT_REPRODUCED, REPRODUCED, WITHIN_NOISE, measured
+from mlp_jax.studies.statistics import CANNOT_TELL, NOT_REPRODUCED, REPRODUCED, TIE, measured
 from mlp_jax.studies.verdicts import CIFAR_ONLY, NOT_ASKED, NOT_RUN, judged, summary, tally
 
 IMAGES = {"train": 49_000, "validation": 1000, "test": 1000}
@@ -62,7 +62,7 @@ def test_nothing_run_nothing_judged():
     [
         ((0.510, 0.511, 0.512), REPRODUCED, "51.1 ± 0.1 (3)"),
         ((0.44, 0.441, 0.442), NOT_REPRODUCED, "44.1 ± 0.1 (3)"),
-        ((0.511,), WITHIN_NOISE, "51.1 (1)"),
+        ((0.511,), CANNOT_TELL, "51.1 (1)"),
         ((), NOT_REPRODUCED, "every run diverged"),
     ],
 )
@@ -79,7 +79,7 @@ def test_numbers_are_cifar10s_alone_but_comparisons_are_judged_everywhere():
     # differences 2, 2, 2.5 points: sd 0.289, t(0.975, 2) = 4.303, so 2.17 +- 0.72
     deeper = answer("deeper-3", "depth_study", found)
     assert deeper["verdict"] == REPRODUCED
-    assert deeper["text"] == "+2.2 ± 0.3 (3), 95 %: +1.4 to +2.9"
+    assert deeper["text"] == "+2.2 ± 0.3 (3), 95 %: +1.4 to +2.9 over seeds alone"
     assert answer("deeper-4", "depth_study", found) == {"text": "-", "verdict": NOT_RUN}
     assert answer("table1-4-test", "depth_study", found)["verdict"] == CIFAR_ONLY
 
@@ -138,7 +138,7 @@ def test_the_best_of_the_grid():
     assert found == {"text": "hidden 200, rate 0.001, λ 0.01: 53.0", "verdict": REPRODUCED}
     # one standard error of a difference between 50 and 53 % of 1,000 images is 2.2 points
     found = answer("q3-best", "grid_search", searched(tried(0.50), tried(0.53, l2=0.001)))
-    assert found["verdict"] == WITHIN_NOISE
+    assert found["verdict"] == CANNOT_TELL
     assert found["text"].endswith("λ 0.001: 53.0; the report's choice: 50.0")
     assert (
         answer("q3-best", "grid_search", searched(tried(0.40), tried(0.53, l2=0.001)))["verdict"] == NOT_REPRODUCED
@@ -172,7 +172,7 @@ def test_question_3():
     assert nothing["q3-validation"]["verdict"] == NOT_RUN
 
 
-@pytest.mark.parametrize(("dead", "verdict"), [(3, REPRODUCED), (0, NOT_REPRODUCED), (1, WITHIN_NOISE)])
+@pytest.mark.parametrize(("dead", "verdict"), [(3, REPRODUCED), (0, NOT_REPRODUCED), (1, CANNOT_TELL)])
 def test_the_handed_out_initialisation(dead, verdict):
     label = {"init": "normal_1e-3", "optimizer": "adam"}
     rows = [{**row((0.1, 0.1, 0.1), layers=3, **label), "dead": dead}, {**row((), layers=8, **label), "dead": 0}]
@@ -190,8 +190,14 @@ def test_the_handed_out_initialisation(dead, verdict):
 def test_activation_study_and_best_model():
     setting = {"activation": "leaky_relu", "batch_norm": "after", "dropout": 0.5}
     comparisons = [
-        {"setting": setting, "factor": "dropout", "quantity": "test_accuracy", "values": [-0.03, -0.032]},
-        {"setting": setting, "factor": "dropout", "quantity": "validation_accuracy", "values": [0.9]},
+        {
+            "setting": setting,
+            "factor": "dropout",
+            "quantity": "test_accuracy",
+            "values": [-0.03, -0.032],
+            "p_holm": 0.01,
+        },
+        {"setting": setting, "factor": "dropout", "quantity": "validation_accuracy", "values": [0.9], "p_holm": 1},
     ]
     verdicts = [{"claim": "dropout did not give any improvement", "verdict": REPRODUCED}]
     found = content(comparisons=comparisons, verdicts=verdicts)
@@ -200,31 +206,35 @@ def test_activation_study_and_best_model():
     assert dropout["parts"][0]["mean"] == pytest.approx(-0.031)
     assert answer("factors", "activation_study", found)["verdict"] == NOT_RUN
     best = content(row((0.545, 0.546, 0.547), validation=(0.50, 0.501, 0.502)))
-    assert answer("best-test", "best_model", best)["verdict"] == WITHIN_NOISE  # 1.8 off, whose error is 2.2
+    assert answer("best-test", "best_model", best)["verdict"] == statistics.report_cannot_tell(
+        1000
+    )  # 1.8 off: 1 to 2 errors
     assert answer("best-validation", "best_model", best)["verdict"] == NOT_REPRODUCED
 
 
 def test_summary_and_tally():
-    verdicts = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, WITHIN_NOISE, NOT_RUN, REMARK]
+    open_ = [CANNOT_TELL, statistics.report_cannot_tell(1000)]
+    verdicts = [REPRODUCED, REPRODUCED, NOT_REPRODUCED, TIE, *open_, NOT_RUN, REMARK]
     claims = [{"published": {"verdict": v}, "clean": {"verdict": NOT_RUN}} for v in verdicts]
     assert tally(claims, "published") == {
-        REPRODUCED: 2, WITHIN_NOISE: 1, NOT_REPRODUCED: 1, NOT_RUN: 1,
+        REPRODUCED: 2, TIE: 1, CANNOT_TELL: 1, NOT_REPRODUCED: 1, statistics.report_cannot_tell(1000): 1,
+        NOT_RUN: 1,
     }  # fmt: skip
     assert summary(claims) == (
-        "Under the published protocol 2 of the 4 claims that could be judged are reproduced, 1 is not, and 1 "
-        "cannot be told from noise."
+        "Under the published protocol 2 of the 6 claims that could be judged are reproduced, 1 is not, 1 is a "
+        "tie, and 2 cannot be decided."
     )
 
 
 def test_losses_bars_and_events():
     ours = measured([0.97, 0.95])
     assert statistics.judge_loss(ours, 0.95, 0.0475) == REPRODUCED
-    assert statistics.judge_loss(ours, 1.03, 0.0475) == WITHIN_NOISE  # 0.07 off, between 1 and 2 tolerances
+    assert statistics.judge_loss(ours, 1.03, 0.0475) == CANNOT_TELL  # 0.07 off, between 1 and 2 tolerances
     assert statistics.judge_loss(ours, 1.06, 0.0475) == NOT_REPRODUCED
     assert statistics.judge_loss(measured([]), 0.95, 0.0475) == NOT_REPRODUCED
     # 2 standard errors of 50 % on 10,000 images are 1 point
     assert statistics.judge_above(measured([0.5]), 10_000, 0.48) == REPRODUCED
-    assert statistics.judge_above(measured([0.5]), 10_000, 0.495) == WITHIN_NOISE
+    assert statistics.judge_above(measured([0.5]), 10_000, 0.495) == CANNOT_TELL
     assert statistics.judge_above(measured([0.5]), 10_000, 0.52) == NOT_REPRODUCED
-    assert [statistics.judge_event(n, 2) for n in (2, 1, 0)] == [REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED]
+    assert [statistics.judge_event(n, 2) for n in (2, 1, 0)] == [REPRODUCED, CANNOT_TELL, NOT_REPRODUCED]
     assert statistics.judge_event(0, 0) == NOT_REPRODUCED

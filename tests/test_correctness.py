@@ -1,6 +1,9 @@
 """Which test images each run gets right: kept as bits, the same however a study was run."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,11 +11,13 @@ import pytest
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
-from mlp_jax.files import sha256
+from mlp_jax.files import sha256_of_file as sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import forward, init
-from mlp_jax.studies import correctness
+from mlp_jax.studies import correctness, crossed
 from mlp_jax.training.evaluate import evaluate, evaluate_each
+
+STUDY = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=2", "--seeds=3", "--learning_rate=0.02")
 
 
 def stored(runs=3, images=13):
@@ -77,3 +82,24 @@ def test_the_pass_that_counts_the_hits_tells_which_they_are(batch_size):
     assert (right == (np.asarray(forward(params, x, model)).argmax(axis=1) == labels)).all()
     assert found.accuracy == right.mean()
     assert found == evaluate(params, (), Split(x, labels), model, batch_size=batch_size)
+
+
+def study(folder: Path, *options):
+    command = [sys.executable, "-m", "experiments.depth_study", *STUDY, f"--results_dir={folder}", *options]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    content = json.loads((folder / "depth_study" / "results.json").read_text())
+    return content, folder / "depth_study" / correctness.FILE
+
+
+def test_the_bits_of_a_study_are_its_accuracies_and_give_its_intervals(tmp_path):
+    content, file = study(tmp_path / "one")
+    assert content["correct"] == {"file": file.name, "sha256": sha256(file)}
+    store = correctness.load(file)
+    bits = [store[row["correct"]["sha256"]] for row in content["rows"]]
+    for row, right in zip(content["rows"], bits, strict=True):
+        assert right.shape == (len(row["seeds"]), row["images"]["test"])
+        assert right.mean(axis=1).tolist() == row["test_accuracy"]["values"]
+    compared = content["comparisons"][0]
+    assert (compared["low"], compared["high"]) == crossed.mean_difference(bits[1], bits[0]).interval()
+    _, chunked = study(tmp_path / "other", "--max_memory_gb=0.02")
+    assert chunked.read_bytes() == file.read_bytes()

@@ -94,7 +94,7 @@ def test_two_and_four_processes_give_the_rows_of_one(job, tmp_path):
         assert others == [(0, "", "")] * len(others), name
         assert out.startswith("| layers |"), name
         files = sorted(os.listdir(tmp_path / name / "depth_study"))
-        assert files == [".lock", "accuracy.svg", "results.json"], name
+        assert files == [".lock", "accuracy.svg", "correct.safetensors", "results.json"], name
     assert without_times(rows_of(tmp_path / "two")) == expected
     assert without_times(rows_of(tmp_path / "four")) == expected
     losses = [row["train_loss"]["values"] for row in (*rows_of(tmp_path / "shared"), *expected)]

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from mlp_jax.studies import correctness
 from tests import studies
 
 ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
@@ -49,7 +50,10 @@ def test_killedsignalsped_and_resumed_it_ends_with_the_same_bits(server, undistu
 
     assert studies.finish(server, tmp_path, "--resume") == (0, "")
     assert studies.outcome(tmp_path) == studies.outcome(undisturbed)
-    assert sorted(os.listdir(tmp_path / "depth_study")) == [".lock", "accuracy.svg", "results.json"]
+    bits = [(folder / "depth_study" / correctness.FILE).read_bytes() for folder in (tmp_path, undisturbed)]
+    assert bits[0] == bits[1]
+    names = [".lock", "accuracy.svg", correctness.FILE, "results.json"]
+    assert sorted(os.listdir(tmp_path / "depth_study")) == names
 
 
 def contents(folder):

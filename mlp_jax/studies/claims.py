@@ -39,6 +39,12 @@ def one(content: Row, **label: Any) -> Row:
     return row
 
 
+def compared_before(content: Row, label: Mapping[str, Any]) -> Row | None:
+    """The study's own comparison with this label, if it is judged as today's are."""
+    found = find(content.get("comparisons", []), dict(label))
+    return found if found is not None and "p_holm" in found else None
+
+
 def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Row:
     """A measured quantity as an answer; scale 100 shows fractions in %."""
     numbers = {name: ours[name] for name in ("mean", "std", "n")}
@@ -54,6 +60,8 @@ def compared(difference: Row, verdict: str) -> Row:
     text = points(values)
     if difference["low"] is not None:
         text += f", 95 %: {100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}"
+        if difference["over"] == statistics.SEEDS:
+            text += " over seeds alone"
     return {"text": text, "verdict": verdict, **{name: values[name] for name in ("mean", "std", "n")}}
 
 

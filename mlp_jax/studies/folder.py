@@ -1,9 +1,10 @@
 """A study's results folder: finished rows, figures, what an interrupted run has left there."""
 
+import contextlib
 import itertools
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
-from mlp_jax.studies import compilation, lock, processes, results
+from mlp_jax.studies import compilation, correctness, lock, processes, results
 from mlp_jax.studies.options import Basic
 from mlp_jax.studies.origin import differing, of_result
 from mlp_jax.studies.unfinished import Unfinished
@@ -41,6 +42,7 @@ class ResultsFolder:
         minutes = getattr(config, "checkpoint_minutes", 0.0)
         self.unfinished = Unfinished(self.path / "checkpoints", minutes, self.header)
         self.rows: list[results.Row] = []
+        self.correct: correctness.Store = {}
         if self.writes:
             self._take(self.path)
         self.rows, self.fingerprint = processes.share((self.rows, self.fingerprint))
@@ -75,10 +77,12 @@ class ResultsFolder:
         try:
             content = unsealed(results.read_json(self._partial))
             self._check_origin(content)
+            bits = correctness.from_text(content.get("bits", {}))
         except UserError as error:
             set_aside(self._partial, f"{self._partial} cannot be used: {error}")
             return []
         self._check(content, self._partial)
+        self.correct = bits
         return list(content["rows"])
 
     def _restore(self) -> None:
@@ -143,8 +147,14 @@ class ResultsFolder:
 
     def write_file(self, path: Path, content: str | bytes) -> None:
         """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
-        try:
+        with self._disk(path):
             write(path, content)
+
+    @contextlib.contextmanager
+    def _disk(self, path: Path) -> Iterator[Path]:
+        """Raises UserError if the disk does not take a file."""
+        try:
+            yield path
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
@@ -155,7 +165,8 @@ class ResultsFolder:
         self.rows.append(row)
         self.unfinished.forget()
         if self.writes:
-            self._write(self._partial, sealed(self._content()))
+            bits = correctness.as_text(correctness.of_rows(self.correct, self.rows))
+            self._write(self._partial, sealed({**self._content(), "bits": bits}))
 
     def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
         """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
@@ -173,6 +184,9 @@ class ResultsFolder:
                 {"file": name, "caption": figure.caption, "sha256": sha256(figure.content)}
                 for name, figure in figures.items()
             ]
+        if bits := correctness.of_rows(self.correct, self.rows):
+            with self._disk(self.path / correctness.FILE) as file:
+                more["correct"] = {"file": file.name, "sha256": correctness.save(file, bits)}
         self._write(path, sealed({**self._content(), **more}))
         self._partial.unlink(missing_ok=True)
         if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import sha256_of_file, unsealed
-from mlp_jax.studies import options, results
+from mlp_jax.studies import correctness, options, results
 from mlp_jax.studies.folder import set_aside
 from mlp_jax.studies.origin import differing
 from mlp_jax.studies.study import Study
@@ -72,6 +72,9 @@ def read(job: Job, path: Path) -> results.Row:
         if any(Path(name).name != name for name in figures):
             raise ValueError("a figure in another folder")
         altered = [name for name, digest in figures.items() if _digest(job.folder / name) != digest]
+        bits = job.folder / correctness.FILE  # may be missing: what was made of them stands in the results
+        if content.get("correct") and _digest(bits) not in (None, content["correct"]["sha256"]):
+            raise UserError(f"{bits} is altered")
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

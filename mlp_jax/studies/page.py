@@ -21,7 +21,8 @@ PROTOCOLS = {"published": "Published protocol", "clean": "Clean protocol", None:
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
-    statistics.WITHIN_NOISE: ("open", "≈"),
+    statistics.TIE: ("open", "="),
+    statistics.CANNOT_TELL: ("open", "≈"),
     "remark": ("none", "i"),
     "pass": ("good", "✓"),
     "fail": ("bad", "✗"),
@@ -203,7 +204,7 @@ def slim(svg: bytes) -> bytes:
 
 def badge(verdict: str) -> tuple[str, str]:
     """A verdict's class and sign; colour is never the only one."""
-    return BADGES.get(verdict, ("none", "○"))
+    return BADGES.get(verdict, ("open", "≈") if statistics.is_undecided(verdict) else ("none", "○"))
 
 
 def claim_table(claims: Sequence[results.Row]) -> Table:

@@ -9,9 +9,9 @@ import numpy as np
 
 from mlp_jax.data.dataset import Splits
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import options, results, statistics
+from mlp_jax.studies import correctness, options, results, statistics
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
-from mlp_jax.training.evaluate import evaluate
+from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
 from mlp_jax.training.step import network
 
@@ -49,6 +49,14 @@ def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | No
     return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
 
 
+def comparisons(
+    content: results.Row, anew: Callable[[Sequence[results.Row]], list[results.Row]]
+) -> list[results.Row]:
+    """A file's comparisons; made anew from its rows, over seeds alone, if an earlier version judged them."""
+    found: list[results.Row] = content.get("comparisons", [])
+    return found if found and all("p_holm" in row for row in found) else anew(content["rows"])
+
+
 def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> float:
     """Accuracy after the last epoch; of the initial network if there was none."""
     if len(result.history.validation_accuracy):
@@ -57,26 +65,36 @@ def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> flo
 
 
 def row_of(
-    config: options.Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits
+    config: options.Training,
+    setting: Setting,
+    recipe: TrainConfig,
+    runs: Sequence[Result],
+    splits: Splits,
+    correct: correctness.Store,
 ) -> results.Row:
-    """What a row says of a setting that was trained with this recipe, seed by seed."""
+    """What a row says of a setting that was trained with this recipe, seed by seed; its bits go to `correct`."""
     return {
         **setting.label,
         "protocol": config.protocol,
         "data_fingerprint": config.fingerprint,
         "recipe": dataclasses.asdict(recipe),
-        **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe)),
+        **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe), correct),
         "report": setting.report,
     }
 
 
 def _measured(
-    config: options.Training, runs: Sequence[Result], model: MLPConfig, splits: Splits, per_epoch: int
+    config: options.Training,
+    runs: Sequence[Result],
+    model: MLPConfig,
+    splits: Splits,
+    per_epoch: int,
+    correct: correctness.Store,
 ) -> dict[str, Any]:
     """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
     finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
     curves = [epoch_means(run, per_epoch) for run in finished.values()]
-    tests = [evaluate(*network(r.state), splits.test, model).accuracy for r in finished.values()]
+    tests = [evaluate_each(*network(r.state), splits.test, model) for r in finished.values()]
     first = runs[0].history.loss[:FIRST_LOSSES]
     return {
         "status": "finished" if len(finished) == len(runs) else "diverged",
@@ -86,8 +104,9 @@ def _measured(
         "validation_accuracy": statistics.measured(
             [validation_accuracy(r, model, splits) for r in finished.values()]
         ),
-        "test_accuracy": statistics.measured(tests),
+        "test_accuracy": statistics.measured([found.accuracy for found, _ in tests]),
         "train_loss": statistics.measured([curve["loss"][-1] for curve in curves if curve["loss"]]),
+        "correct": correctness.add(correct, np.stack([right for _, right in tests])) if tests else None,
         "images": {name: len(split.y) for name, split in zip(splits._fields, splits, strict=True)},
         "curves": {name: [curve[name] for curve in curves] for name in CURVES},
         "first_losses": [float(v) if math.isfinite(v) else None for v in first],

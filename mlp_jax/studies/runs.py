@@ -106,7 +106,7 @@ def measure(
     rest = _rest(config, setting, recipes[best])
     runs = [tried[best], *found[len(tried) :], *_train(config, folder, rest, splits, bar)]
     row = {
-        **row_of(config, setting, recipes[best], runs, splits),
+        **row_of(config, setting, recipes[best], runs, splits, folder.correct),
         "choice": [
             {"learning_rate": recipe.learning_rate, "status": result.status, "validation_accuracy": score}
             for recipe, result, score in zip(recipes, tried, scores, strict=True)
@@ -128,7 +128,8 @@ def measure_together(
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
-        measured.append((row_of(config, setting, setting.recipes[0], runs, splits), runs))
+        row = row_of(config, setting, setting.recipes[0], runs, splits, folder.correct)
+        measured.append((row, runs))
     share = round(folder.unfinished.row_seconds() / len(settings), 3)
     return [({**row, "seconds": share}, runs) for row, runs in measured]
 

@@ -6,29 +6,42 @@ settings that were run with the same seeds are compared seed by seed. Source of 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import scipy  # its parts are imported when they are first named: `stats` takes longer than jax
 
-Row = dict[str, Any]
-LEVEL = 0.95
+from mlp_jax.studies.crossed import LEVEL, Correct, Estimate, mean_difference, unseen_error
 
-REPRODUCED, NOT_REPRODUCED, WITHIN_NOISE = "reproduced", "not reproduced", "within noise, n too small"
+Row = dict[str, Any]
+MARGIN = 0.005
+"""Accuracies that differ by less, half a point, are no different for our purposes."""
+NO_BITS: Mapping[str, Correct] = MappingProxyType({})
+
+SEEDS, SEEDS_AND_IMAGES = "seeds", "seeds and images"
+BETTER, WORSE, NO_DIFFERENCE, CANNOT_TELL = "better", "worse", "no difference", "cannot tell"
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+TIE = f"a tie: no difference beyond {100 * MARGIN:g} points"
 
 RULE = (
     "A number is reproduced if the 95 % interval of our mean (Student's t over seeds) lies within one standard "
     "error of the report's own figure, sqrt(p (1 - p) / N) for an accuracy p on N images; it is not reproduced if "
     "the two differ by more than 2 standard errors of the difference, which has three parts: the report's images, "
-    "ours, and our seeds. A comparison is made seed by seed: it is reproduced if the 95 % interval of the mean "
-    "difference lies on the claimed side of 0, and not reproduced if it lies on the other. 'Best' is such a "
-    "comparison with every other. The best of a grid that was run once is reproduced if it is ours too, and not "
-    "reproduced if it trails our best by more than 2 standard errors of a difference. 'Above x' is decided by 2 "
-    "standard errors of our images and seeds. A loss is reproduced to half a unit of its last digit, or to 5 % "
-    "where it is 'about' so much, and not reproduced beyond twice that. What happens to runs, such as that they "
-    "do not learn, is reproduced if it happens to all seeds, not reproduced if to none. An equation is reproduced "
-    "if it agrees with jax.grad on every case. Whatever is left is within noise."
+    "ours, and our seeds. Between one and two standard errors of the report's figure no number of our runs helps: "
+    "the report's single run cannot tell. A comparison is made with the same seeds on the same images, and its "
+    "interval is for other seeds and, where the images that each run gets right were kept, for other images too. "
+    "Comparisons of one family are corrected by Holm's method: one is better or worse if its corrected p value is "
+    "at most 5 %, and no difference if two one-sided tests at 5 % exclude half a point either way. A claim that "
+    "something is better is reproduced if it is, not reproduced if it is worse, and a tie if there is no "
+    "difference. 'Best' is such a comparison with every other. 'No improvement' is reproduced if the comparison "
+    "is worse or no different, or its interval ends below half a point. The best of a grid that was run once is "
+    "reproduced if it is ours too, and not reproduced if it trails our best by more than 2 standard errors of a "
+    "difference. 'Above x' is decided by 2 standard errors of our images and seeds. A loss is reproduced to half "
+    "a unit of its last digit, or to 5 % where it is 'about' so much, and not reproduced beyond twice that. What "
+    "happens to runs, such as that they do not learn, is reproduced if it happens to all seeds, not reproduced if "
+    "to none. An equation is reproduced if it agrees with jax.grad on every case. Whatever is left cannot be told."
 )
 
 
@@ -64,12 +77,16 @@ def accuracy_error(accuracy: float, images: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
+def paired(ours: Row, base: Row, quantity: str = "test_accuracy", correct: Mapping[str, Correct] = NO_BITS) -> Row:
     """ours - base, seed by seed, of a `measured` quantity of two rows, whose `seeds` say whose the values are.
 
-    {"mean", "low", "high" (95 % interval), "n", "values", "p_t" (paired t), "p_wilcoxon" (signed ranks, exact
-    where it can be)}, null where n or a spread of 0 does not allow them. Seeds that only one of the two has (the
-    other diverged) are left out.
+    Gives {"mean", "low", "high" (95 % interval), "n", "values", "p" (of no difference), "p_equivalent" (of a
+    difference of `MARGIN` or more, either way), "over", "images"}; interval and p values are null for fewer than
+    two seeds. Seeds that only one of the two has (the other diverged) are left out.
+
+    "over" is "seeds and images" where `correct` holds which images both got right, by the rows' digests
+    (`correctness`): the interval of `crossed`. Elsewhere it is "seeds": Student's t alone, which says nothing of
+    other images. A spread of 0 then counts as that of the fewest images that can give this mean.
 
     Raises ValueError if the rows come from different data or protocols.
     """
@@ -78,26 +95,98 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy") -> Row:
         if first and second and first != second:
             raise ValueError(f"rows of {name} {first} and {second} cannot be compared")
     theirs = dict(zip(base["seeds"], base[quantity]["values"], strict=True))
-    mine = zip(ours["seeds"], ours[quantity]["values"], strict=True)
-    differences = finite([value - theirs[seed] for seed, value in mine if seed in theirs])
-    mean, width = (float(np.mean(differences)) if differences else math.nan), half_width(differences)
-    told = math.isfinite(width)
+    mine = dict(zip(ours["seeds"], ours[quantity]["values"], strict=True))
+    seeds = [seed for seed in mine if seed in theirs]
+    differences = finite([mine[seed] - theirs[seed] for seed in seeds])
+    images = ours.get("images", {}).get(quantity.split("_")[0])
+    bits = _bits(ours, base, quantity, seeds, correct)
+    estimate = None
+    if len(seeds) > 1:
+        estimate = _over_seeds(differences, images) if bits is None else mean_difference(*bits)
+    low, high = estimate.interval() if estimate else (None, None)
     return {
-        "mean": mean if differences else None,
-        "low": mean - width if told else None,
-        "high": mean + width if told else None,
+        "mean": float(np.mean(differences)) if differences else None,
+        "low": low,
+        "high": high,
         "n": len(differences),
         "values": differences,
-        "p_t": _p(lambda d: scipy.stats.ttest_1samp(d, 0.0), differences),
-        "p_wilcoxon": _p(scipy.stats.wilcoxon, differences),
+        "p": estimate and estimate.p_value(),
+        "p_equivalent": estimate and estimate.p_equivalent(MARGIN),
+        "over": SEEDS if bits is None else SEEDS_AND_IMAGES,
+        "images": images,
     }
 
 
-def _p(test: Any, differences: list[float]) -> float | None:
-    """Of a mean (or median) difference of 0; equal differences have no spread to judge by."""
-    if len(differences) < 2 or np.ptp(differences) < 1e-12:
+def _bits(
+    ours: Row, base: Row, quantity: str, seeds: Sequence[int], correct: Mapping[str, Correct]
+) -> tuple[Correct, Correct] | None:
+    """Which images both rows' runs of these seeds get right, (seeds, images) each; None if that is not known."""
+    found = []
+    for row in (ours, base):
+        about = row.get("correct") or {}
+        if about.get("quantity") != quantity or about["sha256"] not in correct:
+            return None
+        found.append(correct[about["sha256"]][[row["seeds"].index(seed) for seed in seeds]])
+    return found[0], found[1]
+
+
+def _over_seeds(differences: Sequence[float], images: int | None) -> Estimate | None:
+    """Student's t over two or more seeds; None for equal differences on an unknown number of images."""
+    mean, freedom = float(np.mean(differences)), len(differences) - 1
+    if np.ptp(differences) > 1e-12:
+        return Estimate(mean, float(scipy.stats.sem(differences)), freedom)
+    if images is None:
         return None
-    return float(test(differences).pvalue)
+    return Estimate(mean, max(accuracy_error(abs(mean), images), unseen_error(images)), math.inf)
+
+
+def negated(difference: Row) -> Row:
+    """base - ours, of a difference ours - base that `paired` or `family` gave."""
+    signs = {name: None if (value := difference[name]) is None else -value for name in ("mean", "low", "high")}
+    values = [-value for value in difference["values"]]
+    found = {**difference, **signs, "low": signs["high"], "high": signs["low"], "values": values}
+    if "verdict" in found:
+        found["verdict"] = {BETTER: WORSE, WORSE: BETTER}.get(found["verdict"], found["verdict"])
+    return found
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p values of one family, corrected by Holm's method (1979); null ones stay, and count for nothing.
+
+    The smallest is multiplied by their number m, the next by m - 1, and so on; none gets smaller than the one
+    before it, or greater than 1. The chance that any of the true hypotheses falls below 0.05 is then at most 5 %.
+    """
+    corrected = list(p_values)
+    told = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    finite(p for p, _ in told)
+    least = 0.0
+    for rank, (p, place) in enumerate(told):
+        least = max(least, min(1.0, (len(told) - rank) * p))
+        corrected[place] = least
+    return corrected
+
+
+def family(differences: Sequence[Row]) -> list[Row]:
+    """The `paired` differences of one family, each with "p_holm", "p_equivalent_holm" and "verdict".
+
+    The verdict is of ours against the base, at 5 % of the corrected p values: "better", "worse", "no difference"
+    (not beyond `MARGIN`, by two one-sided tests), or "cannot tell".
+    """
+    corrected = [holm([row[name] for row in differences]) for name in ("p", "p_equivalent")]
+    found = []
+    for row, p, equivalent in zip(differences, *corrected, strict=True):
+        more = {"p_holm": p, "p_equivalent_holm": equivalent}
+        found.append({**row, **more, "verdict": _verdict(row["mean"], p, equivalent)})
+    return found
+
+
+def _verdict(mean: float | None, p: float | None, equivalent: float | None) -> str:
+    if mean is None or p is None or equivalent is None:
+        return CANNOT_TELL
+    finite([mean, p, equivalent])
+    if p <= 1 - LEVEL:
+        return BETTER if mean > 0 else WORSE
+    return NO_DIFFERENCE if equivalent <= 1 - LEVEL else CANNOT_TELL
 
 
 def judge_number(ours: Row, images: int, report: float, report_images: int) -> str:
@@ -109,8 +198,19 @@ def judge_number(ours: Row, images: int, report: float, report_images: int) -> s
     if difference + width <= theirs:
         return REPRODUCED
     seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
-    spread = math.hypot(theirs, accuracy_error(ours["mean"], images), seeds)
-    return NOT_REPRODUCED if difference > 2 * spread else WITHIN_NOISE
+    if difference > 2 * math.hypot(theirs, accuracy_error(ours["mean"], images), seeds):
+        return NOT_REPRODUCED
+    return report_cannot_tell(report_images) if theirs < difference <= 2 * theirs else CANNOT_TELL
+
+
+def report_cannot_tell(images: int) -> str:
+    """The verdict where more runs or images of ours would not help."""
+    return f"the report's single run on {images:,} images cannot tell"
+
+
+def is_undecided(verdict: str) -> bool:
+    """Whether a claim was judged, and could not be decided."""
+    return verdict == CANNOT_TELL or verdict.startswith("the report's single run")
 
 
 def judge_above(ours: Row, images: int, bar: float) -> str:
@@ -120,7 +220,7 @@ def judge_above(ours: Row, images: int, bar: float) -> str:
     seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
     margin = 2 * math.hypot(accuracy_error(ours["mean"], images), seeds)
     if abs(ours["mean"] - bar) <= margin:
-        return WITHIN_NOISE
+        return CANNOT_TELL
     return REPRODUCED if ours["mean"] > bar else NOT_REPRODUCED
 
 
@@ -131,7 +231,7 @@ def judge_loss(ours: Row, report: float, tolerance: float) -> str:
     difference = abs(finite([ours["mean"]])[0] - report)
     if difference <= tolerance:
         return REPRODUCED
-    return NOT_REPRODUCED if difference > 2 * tolerance else WITHIN_NOISE
+    return NOT_REPRODUCED if difference > 2 * tolerance else CANNOT_TELL
 
 
 def judge_tried_best(claimed: float, best: float, images: int) -> str:
@@ -139,33 +239,49 @@ def judge_tried_best(claimed: float, best: float, images: int) -> str:
     if claimed >= best:
         return REPRODUCED
     spread = math.hypot(accuracy_error(claimed, images), accuracy_error(best, images))
-    return NOT_REPRODUCED if best - claimed > 2 * spread else WITHIN_NOISE
+    return NOT_REPRODUCED if best - claimed > 2 * spread else CANNOT_TELL
 
 
 def judge_event(happened: int, runs: int) -> str:
     """The verdict on "this happens", which it did in so many of the runs: `RULE`."""
     if happened == runs > 0:
         return REPRODUCED
-    return NOT_REPRODUCED if happened == 0 else WITHIN_NOISE
+    return NOT_REPRODUCED if happened == 0 else CANNOT_TELL
+
+
+def _judged(differences: Sequence[Row]) -> Sequence[Row]:
+    """The differences as `family` gave them; those that no family has judged are one of their own."""
+    return differences if all("p_holm" in row for row in differences) else family(differences)
 
 
 def judge_difference(difference: Row, claim: str = "greater") -> str:
-    """The verdict on "greater" or "not greater", of a `paired` difference: `RULE`."""
-    low, high = difference["low"], difference["high"]
-    if low is None:
-        return WITHIN_NOISE
-    finite([low, high])
-    if low <= 0 <= high:
-        return WITHIN_NOISE
-    return REPRODUCED if (low > 0) == (claim == "greater") else NOT_REPRODUCED
+    """The verdict on "greater" or "not greater", of a difference that `family` or `paired` gave: `RULE`."""
+    told = _judged([difference])[0]
+    verdict, high = told["verdict"], told["high"]
+    if claim == "greater":
+        return {BETTER: REPRODUCED, WORSE: NOT_REPRODUCED, NO_DIFFERENCE: TIE, CANNOT_TELL: CANNOT_TELL}[verdict]
+    if verdict == BETTER:
+        return NOT_REPRODUCED
+    small = high is not None and finite([high])[0] < MARGIN
+    return REPRODUCED if small or verdict in (WORSE, NO_DIFFERENCE) else CANNOT_TELL
 
 
 def judge_best(differences: Sequence[Row]) -> str:
-    """The verdict on "better than each of the others", of the `paired` differences to all of them.
+    """The verdict on "better than each of the others", of the differences to all of them, which are one family.
 
-    Reproduced if it is greater than every other, not reproduced if one other is greater.
+    Reproduced if it is greater than every other, not reproduced if one other is greater, a tie if one other is
+    no different.
     """
-    verdicts = {judge_difference(difference) for difference in differences}
+    verdicts = {judge_difference(difference) for difference in _judged(differences)}
+    for verdict in (NOT_REPRODUCED, TIE):
+        if verdict in verdicts:
+            return verdict
+    return REPRODUCED if verdicts == {REPRODUCED} else CANNOT_TELL
+
+
+def judge_no_better(differences: Sequence[Row]) -> str:
+    """The verdict on "none of these is an improvement", of their differences to the base, which are one family."""
+    verdicts = {judge_difference(difference, "not greater") for difference in _judged(differences)}
     if NOT_REPRODUCED in verdicts:
         return NOT_REPRODUCED
-    return REPRODUCED if verdicts == {REPRODUCED} else WITHIN_NOISE
+    return REPRODUCED if verdicts == {REPRODUCED} else CANNOT_TELL

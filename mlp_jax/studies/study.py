@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from mlp_jax.data.dataset import Dataset
 from mlp_jax.studies import command
 from mlp_jax.studies.claims import Claim
+from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import Common, Training
 from mlp_jax.studies.origin import of_result
@@ -45,10 +46,13 @@ class Study(Generic[C]):
     doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
     flags come from. settings: what it trains, for data of a shape; they are made once before anything is read,
     which is the check of the options. normalization: of the pixels, by protocol. beside: what results.json holds
-    beside the rows. table, finding, figures: what is told of the content of results.json. left_out: keys of a
-    row that are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print
-    below the table. failures_are_results: whether a run that diverged is no failure of the study. claims: those of
-    the report that it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
+    beside the rows,
+    from the options, the rows and the test images that their runs get right. table, finding, figures: what is
+    told of the content of results.json. left_out: keys of a row that are not kept. measure: makes a
+    setting's row, where the usual one is not enough. notes: lines to print below the table.
+    failures_are_results: whether a run that diverged is no failure of the study. claims: those of the
+    report that it judges.
+    scales: options that the main job gives it, by where: "standard", "smoke cifar10",
     "full else clean". job: what is done with the options, where training settings is not all.
     """
 
@@ -64,7 +68,7 @@ class Study(Generic[C]):
     normalization: Mapping[str, str] = field(
         default_factory=lambda: {"published": "unit_range", "clean": "standardize"}
     )
-    beside: Callable[[C, list[Row]], Row] = lambda options, rows: {}
+    beside: Callable[[C, list[Row], Store], Row] = lambda options, rows, correct: {}
     left_out: Sequence[str] = ()
     measure: Callable[..., Row] | None = None
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
@@ -124,7 +128,7 @@ class Study(Generic[C]):
 
         True if every run finished, or if one that diverged is a result of the study as well.
         """
-        more |= self.beside(options, folder.rows)
+        more |= self.beside(options, folder.rows, folder.correct)
         content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **shown}, **more)
         print(self.table(folder.rows))

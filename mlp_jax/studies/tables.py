@@ -98,12 +98,12 @@ def status(row: Mapping[str, Any]) -> str:
 
 
 def difference_cells(difference: Mapping[str, Any]) -> list[str]:
-    """A paired difference in points, its 95 % interval and its p value, each "-" where there is none."""
+    """A paired difference in points, its 95 % interval, over what, p, Holm's p; each "-" where there is none."""
     mean = "-" if difference["mean"] is None else f"{100 * difference['mean']:+.2f}"
     low, high = difference["low"], difference["high"]
     interval = "-" if low is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
-    p = "-" if difference["p_t"] is None else f"{difference['p_t']:.2g}"
-    return [mean, interval, p]
+    p = ["-" if difference[name] is None else f"{difference[name]:.2g}" for name in ("p", "p_holm")]
+    return [mean, interval, difference["over"], *p]
 
 
 def points(difference: Mapping[str, Any]) -> str:

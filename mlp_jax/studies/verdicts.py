@@ -47,7 +47,7 @@ def _elsewhere(content: Row) -> bool:
 
 def tally(claims: Sequence[Row], protocol: str) -> dict[str, int]:
     """How many claims have each verdict, those that were judged first; remarks are none."""
-    order = (statistics.REPRODUCED, statistics.WITHIN_NOISE, statistics.NOT_REPRODUCED)
+    order = (statistics.REPRODUCED, statistics.TIE, statistics.CANNOT_TELL, statistics.NOT_REPRODUCED)
     counts = Counter(claim[protocol]["verdict"] for claim in claims if claim[protocol]["verdict"] != REMARK)
     return {name: counts[name] for name in dict.fromkeys((*order, *counts)) if counts[name]}
 
@@ -57,14 +57,14 @@ def summary(claims: Sequence[Row]) -> str:
     said = []
     for protocol in PROTOCOLS:
         counts = tally(claims, protocol)
-        yes, no, open_ = (
-            counts.get(name, 0)
-            for name in (statistics.REPRODUCED, statistics.NOT_REPRODUCED, statistics.WITHIN_NOISE)
+        yes, no, ties = (
+            counts.get(name, 0) for name in (statistics.REPRODUCED, statistics.NOT_REPRODUCED, statistics.TIE)
         )
-        if total := yes + no + open_:
+        open_ = sum(count for verdict, count in counts.items() if statistics.is_undecided(verdict))
+        if total := yes + no + ties + open_:
             said.append(
                 f"Under the {protocol} protocol {yes} of the {total} claims that could be judged {_are(yes)} "
-                f"reproduced, {no} {_are(no)} not, and {open_} cannot be told from noise."
+                f"reproduced, {no} {_are(no)} not, {ties} {_are(ties)} a tie, and {open_} cannot be decided."
             )
     return " ".join(said) or "No claim was judged: the studies that could were not run."
 
