@@ -11,7 +11,7 @@ import pytest
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
-from mlp_jax.files import sha256
+from mlp_jax.files import sha256_of_file as sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import forward, init
 from mlp_jax.studies import correctness, crossed
