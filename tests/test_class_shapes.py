@@ -406,7 +406,7 @@ REFUSED = {
     "optimiser's step": ("def backward(self, y, learning_rate): self.W1 -= learning_rate * self.W1", "optimiser's step"),
     "optimiser's step of its own": ("def backward(self, y): self.W1 = self.W1 - 0.1", "optimiser's step"),
     "no backward pass": ("def numerical_gradient(self, x, t): return {'W1': self.W1}", "numerical gradient alone"),
-    "nothing kept": ("def backward(self, y): return None", "keeps none called so"),
+    "nothing kept": ("def backward(self, y): return None", "not written yet: backward is empty"),
     "unknown argument": ("def backward(self, y, x, reg, colour): return None", "needs colour"),
 }  # fmt: skip
 
@@ -450,7 +450,9 @@ def test_a_constructor_without_sizes_is_refused_in_a_sentence():
         def loss(self, X, y):
             return 0.0, {}
 
-    with pytest.raises(UserError, match=r"its constructor takes \(config\): wrap it in a function f\(params"):
+    with pytest.raises(
+        UserError, match=r"Net needs config.w, which is not known: wrap it in a function f\(params"
+    ):
         check_gradients(Net)
 
 

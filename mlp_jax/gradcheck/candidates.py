@@ -36,6 +36,7 @@ from mlp_jax.nn.config import MLPConfig
 
 __all__ = ["ARRAYS", "Candidate", "quiet", "where"]
 ARRAYS = ("numpy", "jax", "torch")
+WIDTHS = (6, 8, 9, 5)
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
 """Arguments that only what takes a gradient has, as an optimiser's step does."""
 
@@ -70,13 +71,13 @@ class Candidate:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
         if self.is_linear:
             return [MLPConfig(hidden=(), inputs=7, classes=4, dtype="float64")]
-        depths = self._depths() if self.is_class else [(6,)]
+        depths = self._depths() if self.is_class else [WIDTHS[: conventions.hidden_layers(self._written)]]
         return [MLPConfig(hidden=hidden, inputs=7, classes=4, dtype="float64") for hidden in depths]
 
     def _depths(self) -> list[tuple[int, ...]]:
         """The hidden widths with which it gives gradients; one layer if it gives none, for that tells why."""
         given = len(building.numbered_widths(self.parameters))
-        tried = [(6, 8, 9, 5)[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
+        tried = [WIDTHS[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
         failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
         works = [hidden for hidden in tried if hidden not in failed]
         if len(works) > 1:  # of any depth, so that to fail at one is a mistake

@@ -79,6 +79,12 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
     return kinds if complete else None
 
 
+def hidden_layers(function: Any) -> int:
+    """How many hidden layers a function has, if its arguments count the weights: W1, W2, W3; else one."""
+    weights = {name for name in signatures.signature(function) if re.fullmatch(r"([wW]|[tT]heta)_?\d", name)}
+    return max(len(weights) - 1, 1)
+
+
 def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
     """Whether lambda has a way into a function: an argument that is called so, or a fourth that nothing tells."""
     required = [p for p in parameters.values() if p.default is inspect.Parameter.empty]

@@ -28,6 +28,17 @@ def settings_name(parameters: dict[str, inspect.Parameter]) -> str | None:
     return next((name for name in parameters if CONFIGS.fullmatch(name.lower())), None)
 
 
+class _NoKey(UserError, KeyError):
+    """Said to the user, unless the class asks for a key that need not be there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _NoAttribute(UserError, AttributeError):
+    """The same of an attribute."""
+
+
 class Settings(Mapping[str, Any]):
     """A configuration, object or dict, that gives what it is asked for, by its name.
 
@@ -56,13 +67,13 @@ class Settings(Mapping[str, Any]):
                 return other[name]
             if hasattr(other, name):
                 return getattr(other, name)
-        raise KeyError(f"{self._target.__name__} needs {self._name}.{name}, which is not known: {WRAP}")
+        raise _NoKey(f"{self._target.__name__} needs {self._name}.{name}, which is not known: {WRAP}")
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
         except KeyError as error:
-            raise AttributeError(error.args[0]) from None
+            raise _NoAttribute(error.args[0]) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
