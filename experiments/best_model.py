@@ -469,6 +469,8 @@ STUDY = Study(
         "smoke": {"epochs": 3},
         "smoke cifar10": {"epochs": 1},
         "smoke else": {"hidden": "50,50"},
+        "standard cifar10": {"seeds": 16},
+        "full cifar10": {"seeds": 16},
         "standard else": {"hidden": "100,100,100"},
         "standard else clean": {"learning_rates": "0.001,0.003"},
     },

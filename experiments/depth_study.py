@@ -307,6 +307,8 @@ STUDY = Study(
         "smoke": {"layers": "2,3", "epochs": 3},
         "smoke cifar10": {"epochs": 1},
         "standard": {"init": "uniform_fan_in,normal"},
+        "standard cifar10": {"seeds": 16},  # a population makes them cheap, and claims are decided
+        "full cifar10": {"seeds": 16},
         "standard else clean": {"learning_rates": "0.04,0.08"},
         "full": {"layers": "2,3,4,5,6,8,12,16", "init": "uniform_fan_in,normal"},
     },

@@ -1,6 +1,7 @@
 """The house: imports run downwards, without circles, and the checker drags in nothing that it does not need."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,20 @@ def test_the_mathematics_and_the_checker_load_little(module):
 def test_one_place_asks_for_the_platform():
     asking = [name for name, path in modules().items() if "default_backend" in path.read_text(encoding="utf-8")]
     assert asking == ["mlp_jax.nn.matmul"]
+
+
+def test_experiments_are_scripts_on_few_floors():
+    """No private module, a `main(argv)` in each, and a chain of imports among them of four files at most."""
+    scripts = {path.stem: path for path in (ROOT / "experiments").glob("*.py") if path.stem != "__init__"}
+    assert not [name for name in scripts if name.startswith("_")]
+    assert all(callable(importlib.import_module(f"experiments.{name}").main) for name in scripts)
+    known = {f"experiments.{name}": path for name, path in scripts.items()}
+    left = {module: imported(path, known) & known.keys() - {module} for module, path in known.items()}
+    floors = 0
+    while left:
+        floors += 1
+        ready = [module for module, others in left.items() if not others & left.keys()]
+        assert ready, f"circles among {sorted(left)}"
+        for module in ready:
+            del left[module]
+    assert floors <= 4
