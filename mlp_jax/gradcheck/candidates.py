@@ -152,7 +152,8 @@ class Candidate:
         furthest = max(failures, key=line)
         unwritten = next((failure for failure in failures if "NotImplementedError" in failure), "")
         refused = next((failure for failure in failures if signatures.WRAP in failure), None)
-        if refused is not None or not furthest.partition(":")[0].endswith((".py", ".ipynb")):
+        raised = furthest.partition(":")[0].endswith((".py", ".ipynb"))
+        if "is not known" not in (refused or "") and (refused is not None or not raised):
             unwritten = unwritten or signatures.unwritten(self._written)
         if unwritten:
             raise UserError(f"{self.name} is not written yet: {unwritten}")
