@@ -9,9 +9,10 @@ also keep them elsewhere (`holders`), and give its gradient by gradient(X, y), o
 (`asking`), as two functions of a file may, too (`pairs`).
 
 A function is f(params, x, y, l2) -> grads or (loss, grads); params is a dict with the names above (or with small
-letters), this package's tuple of layers, or a container of the function's own keys (`trees`), with biases or without.
-Arguments called `config`, `key` and `masks` are given if it has them: the MLPConfig, the jax key of the dropout mask,
-and the masks themselves, per hidden layer (N, H), True where a unit is kept. Everything runs under jax_enable_x64.
+letters), this package's tuple of layers, or a container of the function's own keys (`trees`), with biases or
+without. Arguments called `config`, `key` and `masks` are given if it has them: the MLPConfig, the jax key of the
+dropout mask, and the masks themselves, per hidden layer (N, H), True where a unit is kept. Everything runs under
+jax_enable_x64.
 """
 
 import inspect
