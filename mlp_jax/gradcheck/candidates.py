@@ -9,9 +9,10 @@ also keep them elsewhere (`holders`), and give its gradient by gradient(X, y), o
 (`asking`), as two functions of a file may, too (`pairs`).
 
 A function is f(params, x, y, l2) -> grads or (loss, grads); params is a dict with the names above (or with small
-letters), or this package's tuple of layers. Arguments called `config`, `key` and `masks` are given if it has
-them: the MLPConfig, the jax key of the dropout mask, and the masks themselves, per hidden layer (N, H), True
-where a unit is kept. Everything runs under jax_enable_x64.
+letters), this package's tuple of layers, or a container of the function's own keys (`trees`), with biases or
+without. Arguments called `config`, `key` and `masks` are given if it has them: the MLPConfig, the jax key of the
+dropout mask, and the masks themselves, per hidden layer (N, H), True where a unit is kept. Everything runs under
+jax_enable_x64.
 """
 
 import inspect
@@ -152,7 +153,8 @@ class Candidate:
         furthest = max(failures, key=line)
         unwritten = next((failure for failure in failures if "NotImplementedError" in failure), "")
         refused = next((failure for failure in failures if signatures.WRAP in failure), None)
-        if refused is not None or not furthest.partition(":")[0].endswith((".py", ".ipynb")):
+        raised = furthest.partition(":")[0].endswith((".py", ".ipynb"))
+        if "is not known" not in (refused or "") and (refused is not None or not raised):
             unwritten = unwritten or signatures.unwritten(self._written)
         if unwritten:
             raise UserError(f"{self.name} is not written yet: {unwritten}")

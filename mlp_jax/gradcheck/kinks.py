@@ -21,7 +21,10 @@ def at_zero(evidence: Evidence) -> tuple[Evidence, float] | None:
     The gradient at a kink must be that of the units moved to either side, mixed by this number in every layer.
     """
     number = next((i for i, case in enumerate(evidence.cases) if case.name == KINK), None)
-    if number is None or evidence.cases[number].config.activation != "relu" or len(evidence.cases) == 1:
+    if number is None or len(evidence.cases) == 1:
+        return None
+    config = evidence.cases[number].config
+    if config.activation != "relu" or not config.hidden:
         return None
     case, masks = evidence.cases[number], evidence.truths[number].masks
     sides = list(itertools.product((-1, 1), repeat=len(case.params) - 1))
