@@ -1,6 +1,6 @@
 """Data sets and their splits as checked arrays: numpy on the host, uint8 pixels until `pixels.normalize`."""
 
-import hashlib
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.errors import UserError
+from mlp_jax.files import sha256
 
 SPLITS = {"49000/1000": (49_000, 1_000), "45000/5000": (45_000, 5_000)}
 """The report's (train, validation) sizes on CIFAR-10: Question 3 and Table 1; the best model of Question 4."""
@@ -75,11 +76,9 @@ def _check_labels(name: str, labels: Any, count: int, classes: int) -> None:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    digest = hashlib.sha256(repr(dataset.classes).encode())
-    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
-        digest.update(repr((array.dtype.str, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    arrays = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
+    parts: Any = ((repr((a.dtype.str, a.shape)), np.ascontiguousarray(a).data) for a in arrays)
+    return sha256(repr(dataset.classes), *itertools.chain.from_iterable(parts))
 
 
 class Split(NamedTuple):

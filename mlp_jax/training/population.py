@@ -179,13 +179,8 @@ def _length(chunk: Chunk, data: Split) -> tuple[int, int | None]:
 
 def hyper_of(chunk: Chunk) -> Hyper:
     """The traced hyperparameters of a chunk's runs, on the devices."""
-    dtype = np.dtype(chunk.model.dtype).type
-
-    def traced(number: int) -> Hyper:
-        run = chunk.runs[number]
-        return Hyper(*map(dtype, hyper_from(run.config, run.model)))
-
-    return Hyper(*chunk.each(traced))
+    dtype, runs = np.dtype(chunk.model.dtype).type, chunk.runs
+    return Hyper(*chunk.each(lambda n: Hyper(*map(dtype, hyper_from(runs[n].config, runs[n].model)))))
 
 
 def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})) -> TrainState:
