@@ -1,7 +1,6 @@
 """A layer as a network of one operation, and what the known mistakes compute there.
 
-The mistakes are those of networks, `mistakes.ROWS`, and the ways that only layers have, `layer_ops.WAYS`. Arrays
-are turned into those of `ops`: rows are examples, and weights have shape (in, out).
+Arrays are turned into those of `ops`: rows are examples, and weights have shape (in, out).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck import operations, references
-from mlp_jax.gradcheck.layer_ops import WAYS, Conv, Hinge, MaxPool, Softmax
-from mlp_jax.gradcheck.mistakes import LAYER_ROWS, ROWS
+from mlp_jax.gradcheck.layer_ops import Conv, Hinge, MaxPool, Softmax
+from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
 from mlp_jax.gradcheck.trials import Guess, Trial
 
@@ -142,21 +141,18 @@ def guesses(operation: str, layout: int, leaf: str, trials: Sequence[Trial]) -> 
     field = fields[list(trials[0].inputs).index(leaf)]
     place = type(ops[0]) if field == "x" else (type(ops[0]), field)
 
-    def values(function: Callable[[int], Array]) -> list[Array]:
-        return [view.back(field, function(j), view.trial.inputs[leaf]) for j, view in enumerate(views)]
+    def values(function: Callable[..., Any], *more: list[Array]) -> list[Array]:
+        every = zip(views, ops, cotangents, *more, strict=True)
+        return [view.back(field, function(*given), view.trial.inputs[leaf]) for view, *given in every]
 
-    for row in sorted((*ROWS, *LAYER_ROWS), key=lambda row: row.late):
-        for table in (row.instead, WAYS.get(row.code, {})):
+    for row in sorted(MISTAKES.values(), key=lambda row: row.late):
+        for table in (row.instead, row.in_layers):
             for way in table[place](ops) if place in table else ():
                 try:
                     if field != "x":
-                        told = values(lambda j, way=way: way.value(j, cotangents[j]))  # type: ignore[misc]
-                        yield Guess(row.code, told, way.detail)
-                        continue
-                    told = values(lambda j, way=way: way.back(j, cotangents[j], cotangents[j]))  # type: ignore[misc]
-                    extra = way.extra and values(
-                        lambda j, way=way: way.extra(j, cotangents[j], cotangents[j])  # type: ignore[misc]
-                    )
-                    yield Guess(row.code, told, way.detail, extra, way.say)
+                        yield Guess(row.code, values(way.value), way.detail)
+                    else:
+                        extra = way.extra and values(way.extra, cotangents)
+                        yield Guess(row.code, values(way.back, cotangents), way.detail, extra, way.say)
                 except ValueError:  # it does not conform
                     continue

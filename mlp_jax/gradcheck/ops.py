@@ -313,6 +313,11 @@ def softmax(logits: Array) -> Array:
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
+def through_softmax(psi: Array, g: Array) -> Array:
+    """The softmax's Jacobian times g, (N, C): psi (g - sum(g psi)) in each row (equation 3)."""
+    return np.asarray(psi * (g - (g * psi).sum(axis=1, keepdims=True)))
+
+
 def term_sizes(segments: list[list[Op]]) -> list[dict[str, float]]:
     """Per leaf, the norm of what it would be if no term of its own unit's backward step cancelled another.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlp_jax.gradcheck import fits, ops
 from mlp_jax.gradcheck.battery import Case, Leaves, Truth
-from mlp_jax.gradcheck.deviations import Alternative, LeafAlternative
+from mlp_jax.gradcheck.deviations import Alternative, Back, LeafAlternative, step
 from mlp_jax.gradcheck.fits import Array, Codes, Leaf, Sizes
 from mlp_jax.gradcheck.mistakes import ROWS
 from mlp_jax.gradcheck.objective import Objective
@@ -165,15 +165,13 @@ class Segment:
         back = None if change is None else change.alternative.back
         if isinstance(row[0], ops.Skip):
             carried = [
-                op.carried(
-                    value if back is None else back(j, value, state.cotangent[j]), waiting, added=back is None
-                )
-                for j, (op, value, waiting) in enumerate(zip(row, g, pending, strict=False))
+                op.carried(value if back is None else back(op, value, above), waiting, added=back is None)
+                for op, value, above, waiting in zip(row, g, state.cotangent, pending, strict=False)
             ]
             return [value for value, _ in carried], [waiting for _, waiting in carried]
         if back is None:
             return [op.back(value) for op, value in zip(row, g, strict=False)], pending
-        return [back(j, value, state.cotangent[j]) for j, value in enumerate(g)], pending
+        return [back(op, value, above) for op, value, above in zip(row, g, state.cotangent, strict=False)], pending
 
     def changes(self, late: bool) -> list[Change]:
         """The alternatives of the table that are possible here."""
@@ -185,17 +183,19 @@ class Segment:
                 if row.late == late
                 for alternative in row.instead.get(type(self.rows[at][0]), _none)(self.rows[at])
             ]
-            self._changes[late] = [*found, *_combined(found, self.rows), *([] if late else self._handed_down())]
+            self._changes[late] = [*found, *_combined(found), *([] if late else self._handed_down())]
         return self._changes[late]
 
     def _handed_down(self) -> Iterator[Change]:
         """Below the scores: another derivative of the loss than the one that the scores' own leaves have."""
+        losses = dict(zip(self.rows[0], self.loss, strict=True)) if self.loss else {}
+
+        def of_scores(back: Back, op: Any, g: Array, above: Array) -> Array:
+            return np.asarray(op.back(back(losses[op], g, above)))
+
         for row in ROWS if self.loss else ():
             for alternative in row.instead.get(ops.Loss, _none)(self.loss):
-                yield Change((row.code,), 0, alternative._replace(back=partial(self._of_scores, alternative)))
-
-    def _of_scores(self, alternative: Alternative, j: int, g: Array, above: Array) -> Array:
-        return np.asarray(self.rows[0][j].back(alternative.back(j, g, above)))
+                yield Change((row.code,), 0, alternative._replace(back=partial(of_scores, alternative.back)))
 
     def deltas(self, state: State, most: int, late: bool) -> Iterator[Delta]:
         """The right way, and every wrong one with at most `most` changes, of different operations."""
@@ -254,8 +254,8 @@ class Segment:
         if number is None:
             return ()
 
-        def known(j: int, g: Array, above: Array) -> Array:
-            return np.asarray(alternative.back(j, g, above) + number * extra(j, g, above))
+        def known(op: Any, g: Array, above: Array) -> Array:
+            return np.asarray(alternative.back(op, g, above) + number * extra(op, g, above))
 
         return (change._replace(alternative=Alternative(known, alternative.say(number))), *others)
 
@@ -269,7 +269,8 @@ class Segment:
         if small and not any(small):
             unknown = [np.full_like(g, np.nan) for g in right.entering[at]]
             values = [u if m is None else m for m, u in zip(masked, unknown, strict=True)]
-            change = Change(("fresh_mask",), at, Alternative(lambda j, g, above: values[j]))
+            of = dict(zip(self.rows[at], values, strict=True))
+            change = Change(("fresh_mask",), at, Alternative(lambda op, g, above: of[op]))
             yield self.run(state, (change,), right)
 
     def _masked(self, at: int, j: int, g: Array) -> Array | None:
@@ -311,7 +312,7 @@ class Segment:
         for code, alternative in products if len(delta.changes) < 2 else products[:1]:
 
             def term(j: int, alternative: LeafAlternative = alternative) -> Array:
-                return alternative.value(leaf.at[j], entering[leaf.at[j]])
+                return alternative.value(self.rows[at][leaf.at[j]], entering[leaf.at[j]])
 
             try:
                 found = fits.fit(leaf, self.sizes, term)
@@ -329,7 +330,7 @@ class Segment:
         key = (at, leaf.field)
         if key not in self._of_leaves:
             row, kind = self.rows[at], type(self.rows[at][0])
-            right = LeafAlternative(lambda j, g: row[j].leaves(g)[leaf.field])
+            right = LeafAlternative(lambda op, g: op.leaves(g)[leaf.field])
             others = [
                 (entry.code, alternative)
                 for entry in ROWS
@@ -344,17 +345,13 @@ def _none(row: Sequence[Any]) -> Iterator[Any]:
     return iter(())
 
 
-def _combined(found: list[Change], rows: list[tuple[Any, ...]]) -> list[Change]:
+def _combined(found: list[Change]) -> list[Change]:
     """Two or three parts left out of one step back."""
-
-    def back(row: tuple[Any, ...], keywords: dict[str, Any], j: int, g: Array, above: Array) -> Array:
-        return np.asarray(row[j].back(g, **keywords))
-
     changes = []
     parts = [change for change in found if change.alternative.keywords]
     for chosen in (c for number in (2, 3) for c in combinations(parts, number)):
         if len({change.at for change in chosen}) == 1:
             keywords = dict(ChainMap(*(dict(change.alternative.keywords) for change in chosen)))
-            alternative = Alternative(partial(back, rows[chosen[0].at], keywords))
+            (alternative,) = step(partial(ops.Norm.back, **keywords))(())
             changes.append(Change(tuple(change.codes[0] for change in chosen), chosen[0].at, alternative))
     return changes
