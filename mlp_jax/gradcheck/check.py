@@ -11,7 +11,8 @@ from mlp_jax.gradcheck.evidence import Asked, Evidence
 from mlp_jax.gradcheck.judgement import judge
 from mlp_jax.gradcheck.kinks import at_zero
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.report import Report, tell
+from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.telling import tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 

@@ -6,12 +6,14 @@ function can have; guesses are those of an operation that is known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_jax.gradcheck import report
 from mlp_jax.gradcheck.mistakes import MISTAKES
-from mlp_jax.gradcheck.report import Finding, LeafRow, Report
+from mlp_jax.gradcheck.report import Finding, LeafRow, Report, with_numbers
 
 Array = np.ndarray
 Named = Mapping[str, Array]
@@ -61,6 +63,7 @@ class Guess(NamedTuple):
 
 
 Guesses = Callable[[str, Sequence[Trial]], Iterable[Guess]]  # at a leaf
+finding = partial(report.finding, of_layer=True)
 
 
 def no_guesses(leaf: str, trials: Sequence[Trial]) -> Iterable[Guess]:
@@ -262,30 +265,8 @@ def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) 
     if not compared:
         return LeafRow(leaf, formula, verdict, codes, ())
     worst = max(compared, key=lambda t: off(leaf, t))
-    found, true = worst.found[leaf], worst.true[leaf]
-    error = off(leaf, worst)
-    index = np.unravel_index(int(np.argmax(np.nan_to_num(abs(found - true), nan=-1))), true.shape)
-    flat, known = np.nan_to_num(true), ~np.isnan(true)
-    norms = float(np.linalg.norm(found[known]) * np.linalg.norm(flat))
-    cosine = float((found[known] * true[known]).sum()) / norms if np.isfinite(norms) and norms > 0 else None
-    yours, right = (float(a[index]) if np.isfinite(a[index]) else None for a in (found, true))
-    limit = worst.tolerance
-    size = error if np.isfinite(error) else None
-    return LeafRow(
-        leaf, formula, verdict, codes, (), size, limit, tuple(map(int, index)), yours, right, cosine, worst.about
-    )
-
-
-def finding(
-    code: str, formula: str, leaves: Sequence[str], detail: str = "", remark: bool | None = None
-) -> Finding:
-    """What is told of one mistake."""
-    text = MISTAKES[code]
-    place = f"At {' and '.join(leaves)} the code" if leaves else "The code"
-    detail = f" ({detail})" if detail else ""
-    says, mend = text.layer if text.layer[0] else (text.says, text.mend)
-    sentence = f"{place} {text.does}{detail}. {says[0].upper()}{says[1:]}. To mend it: {mend}."
-    return Finding(code, formula, tuple(leaves), sentence, text.remark if remark is None else remark)
+    plain = LeafRow(leaf, formula, verdict, codes, ())
+    return with_numbers(plain, worst.found[leaf], worst.true[leaf], off(leaf, worst), worst.tolerance, worst.about)
 
 
 def judged(
@@ -309,7 +290,8 @@ def judged(
         if at:
             details = dict.fromkeys(t.detail for leaf in at for t in told[leaf] if t.code == code and t.detail)
             equation = ", ".join(dict.fromkeys(f"d{leaf} = {formulas[leaf]}" for leaf in at if leaf in formulas))
-            found.append(finding(code, equation or "of the chain rule", at, "; ".join(details)))
+            text = "; ".join(details)
+            found.append(finding(code, equation or "of the chain rule", at, text))
     if any(np.isnan(trial.true[leaf]).any() for trial in trials for leaf in leaves):
         notes = [*notes, "elements at a kink of the forward pass are left out of the comparison"]
     return Report(name, tuple(rows), tuple(found), tuple(notes), len(trials), against=against)
