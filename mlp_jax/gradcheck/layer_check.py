@@ -38,6 +38,7 @@ class Layer:
 
     name = ""
     operation = ""
+    mistakes_of = ""  # an operation whose mistakes it may have, where the truth is its own forward pass
     upstream = True
     source: Any = None
 
@@ -294,7 +295,7 @@ def _told(
                 "the derivative of each example's own loss"
             )
     formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
-    guesses = partial(layer_network.guesses, layer.operation, layout)
+    guesses = partial(layer_network.guesses, layer.name, layer.mistakes_of or layer.operation, layout)
     return judged(
         name, trials, formulas=formulas, guesses=guesses, findings=findings, notes=notes, against=against
     )

@@ -101,6 +101,11 @@ def layer_of(target: type) -> Layer:
     """The class as a layer."""
     if _is_backward_alone(target):
         return LossObject(target)
+    if "embed" in target.__name__.lower():
+        raise UserError(
+            f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
+            "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
+        )
     forward = [p.name.lower() for p in _positions(target.forward)]  # type: ignore[attr-defined]
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
@@ -115,6 +120,7 @@ class LayerObject(Layer):
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         self.operation = _operation(target)
+        self.mistakes_of = "batchnorm" if "batchnorm" in target.__name__.lower() else ""
         self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
         forward, backward = (_positions(getattr(target, name)) for name in ("forward", "backward"))
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
