@@ -24,7 +24,7 @@ class LeafRow:
     """One leaf of the gradient over all cases.
 
     verdict: PASS or FAIL. codes: the mistakes made at this leaf or layer. follows: the mistakes above that spoil
-    it too. relative_error: the worst case's |yours - true| over its size (Euclidean norms; `battery.Truth.size`),
+    it too. relative_error: the worst case's |yours - true| over its size (Euclidean norms; `truth.Truth.size`),
     None where it is not finite or nothing could be compared. index, yours, true: that case's worst element.
     cosine: of the angle between both in that case; None if one is 0.
     """

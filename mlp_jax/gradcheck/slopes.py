@@ -1,11 +1,13 @@
 """What the known mistakes multiply by in place of an activation's derivative; see `deviations`."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from mlp_jax.gradcheck.battery import slopes_of
+from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.deviations import Alternative, Alternatives, Array, Ops
 from mlp_jax.nn import activations
 
@@ -98,3 +100,27 @@ def _leaky(ops: Ops, say: Callable[[float], str]) -> Alternatives:
         right = [is_right(op.z, 0).astype(float) for op in ops]
         left = _times(ops, [1 - mask for mask in right]).back
         yield _times(ops, right)._replace(extra=left, say=say)
+
+
+_PADDED = 8192  # what all tensors of a layer have together; a call takes longer than its numbers
+
+
+Kind = tuple[str, float | None]  # an activation, and the slope that replaces leaky_relu's own
+
+
+@functools.lru_cache
+def _derivatives(kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    return compiled(lambda z: [activations.get(*kind).derivative(z) for kind in kinds])
+
+
+def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Per activation, its derivative at each of the tensors; compiled together, and for one length only."""
+    flat, sizes = np.concatenate([tensor.ravel() for tensor in tensors]), [tensor.size for tensor in tensors]
+    padded = np.pad(flat, (0, -flat.size % _PADDED)).reshape(-1, _PADDED)
+    with jax.enable_x64(True):
+        rows = [jax.tree.map(np.asarray, _derivatives(kinds)(row)) for row in padded]
+    cuts = np.cumsum(sizes)
+    return [
+        [part.reshape(t.shape) for part, t in zip(np.split(np.concatenate(of_one), cuts), tensors, strict=False)]
+        for of_one in zip(*rows, strict=True)
+    ]

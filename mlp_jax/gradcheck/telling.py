@@ -6,9 +6,9 @@ import numpy as np
 
 from mlp_jax.gradcheck.battery import OVERFLOW
 from mlp_jax.gradcheck.evidence import TOLERANCE, At, Evidence, explained_by_remarks
-from mlp_jax.gradcheck.judgement import Judgement
 from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
+from mlp_jax.gradcheck.reading import Judgement
 from mlp_jax.gradcheck.report import (
     Finding,
     LeafRow,
@@ -19,7 +19,7 @@ from mlp_jax.gradcheck.report import (
     with_numbers,
     worst_element,
 )
-from mlp_jax.gradcheck.segment import Mistake
+from mlp_jax.gradcheck.situation import Mistake
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}

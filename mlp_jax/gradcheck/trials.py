@@ -6,14 +6,9 @@ function can have; guesses are those of an operation that is known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from mlp_jax.gradcheck import report
-from mlp_jax.gradcheck.mistakes import MISTAKES
-from mlp_jax.gradcheck.report import Finding, LeafRow, Report, with_numbers
 
 Array = np.ndarray
 Named = Mapping[str, Array]
@@ -63,12 +58,6 @@ class Guess(NamedTuple):
 
 
 Guesses = Callable[[str, Sequence[Trial]], Iterable[Guess]]  # at a leaf
-finding = partial(report.finding, of_layer=True)
-
-
-def no_guesses(leaf: str, trials: Sequence[Trial]) -> Iterable[Guess]:
-    """For a function of which nothing is known."""
-    return ()
 
 
 def differences(value: Callable[[Array], float], at: Array, *, single: bool = False) -> Array:
@@ -255,47 +244,3 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], guesses: Guesses, *, bias: b
     if len(shaped) < len(trials):
         return _of_shape(leaf, trials) or [Told("unknown")]
     return scaled(leaf, trials, bias=bias) or [Told("unknown")]
-
-
-def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) -> LeafRow:
-    """One line of the table: the worst case's worst element."""
-    verdict = "FAIL" if any(not MISTAKES[t.code].remark for t in told) else "PASS"
-    codes = tuple(dict.fromkeys(t.code for t in told))
-    compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
-    if not compared:
-        return LeafRow(leaf, formula, verdict, codes, ())
-    worst = max(compared, key=lambda t: off(leaf, t))
-    plain = LeafRow(leaf, formula, verdict, codes, ())
-    return with_numbers(plain, worst.found[leaf], worst.true[leaf], off(leaf, worst), worst.tolerance, worst.about)
-
-
-def judged(
-    name: str,
-    trials: Sequence[Trial],
-    *,
-    formulas: Mapping[str, str] | None = None,
-    guesses: Guesses = no_guesses,
-    findings: Sequence[Finding] = (),
-    notes: Sequence[str] = (),
-    against: str = "jax.vjp in float64",
-) -> Report:
-    """The report on the trials of one function."""
-    formulas = formulas or {}
-    leaves = list(trials[0].true)
-    told = {leaf: mistakes_at(leaf, trials, guesses, bias=_is_bias(leaf)) for leaf in leaves}
-    rows = [row(leaf, formulas.get(leaf, "-"), told[leaf], trials) for leaf in leaves]
-    found = list(findings)
-    for code in MISTAKES:
-        at = [leaf for leaf in leaves if any(t.code == code for t in told[leaf])]
-        if at:
-            details = dict.fromkeys(t.detail for leaf in at for t in told[leaf] if t.code == code and t.detail)
-            equation = ", ".join(dict.fromkeys(f"d{leaf} = {formulas[leaf]}" for leaf in at if leaf in formulas))
-            text = "; ".join(details)
-            found.append(finding(code, equation or "of the chain rule", at, text))
-    if any(np.isnan(trial.true[leaf]).any() for trial in trials for leaf in leaves):
-        notes = [*notes, "elements at a kink of the forward pass are left out of the comparison"]
-    return Report(name, tuple(rows), tuple(found), tuple(notes), len(trials), against=against)
-
-
-def _is_bias(leaf: str) -> bool:
-    return leaf.lower().lstrip("_") in ("b", "bias", "biases", "beta", "shift", "b1", "b2")
