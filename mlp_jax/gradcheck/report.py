@@ -1,6 +1,6 @@
 """What a check found: one row per leaf, one finding per mistake, and the text that shows them.
 
-`telling` makes the report on a network, `trials` that on a single layer or any function.
+`telling` makes the report on a network, `layer_report` that on a single layer or any function.
 """
 
 import textwrap

@@ -1,8 +1,8 @@
 """Trials of a hand-written backward pass, and what is told of them, leaf by leaf.
 
 A trial is one call with random inputs and a random upstream gradient dout: what is true is the gradient of
-sum(output * dout) by every input, from autodiff or from central differences. `judged` tells the mistakes that any
-function can have; guesses are those of an operation that is known.
+sum(output * dout) by every input, from autodiff or from central differences. `layer_report` tells the mistakes
+that any function can have; guesses are those of an operation that is known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
