@@ -17,7 +17,7 @@ Back = Callable[[Any, Array, Array], Array]
 
 
 class Alternative(NamedTuple):
-    """Another backward step: of an operation, from the cotangent g of its output and that of the product above.
+    """Another backward step takes an operation, the cotangent g of its output, and that of the product above.
 
     detail: what a code alone does not say. extra: what is added to it, times a number that the candidate tells,
     put into words by `say`. keywords: of `ops.Norm.back`, where such parts may be combined.
@@ -31,7 +31,7 @@ class Alternative(NamedTuple):
 
 
 class LeafAlternative(NamedTuple):
-    """Another way to a leaf: of an operation, from the cotangent g of its output."""
+    """Another way to a leaf takes an operation and the cotangent g of its output."""
 
     value: Callable[[Any, Array], Array]
     detail: str = ""
@@ -44,7 +44,7 @@ Steps = Callable[[Ops], Alternatives]
 
 
 def step(*values: Callable[[Any, Array], Any], detail: str = "") -> Steps:
-    """Each function of the operation and its cotangent in place of the step back."""
+    """Each function of the operation and its cotangent stands in place of the step back."""
 
     def alternatives(ops: Ops) -> Alternatives:
         for value in values:
@@ -58,12 +58,12 @@ def _without_above(value: Callable[[Any, Array], Any], op: Any, g: Array, above:
 
 
 def leaf(*values: Callable[[Any, Array], Any]) -> Callable[[Ops], LeafAlternatives]:
-    """Each function of the operation and its cotangent in place of a leaf."""
+    """Each function of the operation and its cotangent stands in place of a leaf."""
     return lambda ops: map(LeafAlternative, values)
 
 
 def leaf_of_ones(field: str) -> Callable[[Ops], LeafAlternatives]:
-    """The leaf as if the cotangent were 1."""
+    """The leaf is computed as if the cotangent were 1."""
     return leaf(lambda op, g: op.leaves(np.ones_like(g))[field])
 
 
@@ -71,7 +71,7 @@ def leaf_of_ones(field: str) -> Callable[[Ops], LeafAlternatives]:
 
 
 def by_scores(*derivatives: Callable[[Any], Any], detail: str = "") -> Steps:
-    """Each function of the loss as the derivative of an example's loss by the scores."""
+    """Each function of the loss is taken for the derivative of an example's loss by the scores."""
     mean = [partial(_mean, derivative) for derivative in derivatives]
     return step(*mean, detail=detail)
 
@@ -81,7 +81,7 @@ def _mean(derivative: Callable[[Any], Array], op: Any, g: Array) -> Array:
 
 
 def softmax_over(ops: Ops) -> Alternatives:
-    """psi of exp(scores) divided by sums over the examples, or over everything."""
+    """The softmax divides exp(scores) by sums over the examples, or over everything."""
 
     def along(axis: int | None, shifted: bool, op: Any) -> Array:
         scores = op.scores - op.scores.max(axis=1, keepdims=True) if shifted else op.scores
@@ -96,7 +96,7 @@ def softmax_over(ops: Ops) -> Alternatives:
 
 
 def after_a_step(ops: Ops) -> Alternatives:
-    """g (w - rate * dJ~/dw)^T, with the penalty's part and without."""
+    """The step back is g (w - rate * dJ~/dw)^T, with the penalty's part and without."""
 
     def moved(penalised: bool, op: Any, g: Array, above: Array) -> Array:
         return np.asarray(-g @ (op.leaves(g)["w"] + penalised * op.penalty).T)
@@ -111,7 +111,7 @@ def _right(op: Any, g: Array, above: Array) -> Array:
 
 
 def with_a_bias(ops: Ops) -> Alternatives:
-    """g w^T + b, with the bias below, or g (w + b)^T."""
+    """The step back is g w^T + b, with the bias below, or g (w + b)^T."""
     if all(op.below_b is not None for op in ops):
         yield from step(lambda op, g: g @ op.w.T + op.below_b)(ops)
     yield from step(lambda op, g: g @ (op.w + op.b).T)(ops)
@@ -121,12 +121,12 @@ def with_a_bias(ops: Ops) -> Alternatives:
 
 
 def no_skip(ops: Ops) -> Alternatives:
-    """What arrives over the unit itself, without what a skip brings."""
+    """Only what arrives over the unit itself goes on, without what a skip brings."""
     return step(lambda op, g: g)(ops) if any(op.starts for op in ops) else iter(())
 
 
 def parts(*choices: Callable[[int], dict[str, Any]]) -> Steps:
-    """`ops.Norm.back` with other keywords, which may depend on how many numbers are averaged."""
+    """`ops.Norm.back` gets other keywords, which may depend on how many numbers are averaged."""
 
     def back(choice: Callable[[int], dict[str, Any]], op: Any, g: Array, above: Array) -> Array:
         return np.asarray(op.back(g, **choice(op.count)))
@@ -140,7 +140,7 @@ def parts(*choices: Callable[[int], dict[str, Any]]) -> Steps:
 
 
 def terms_more(ops: Ops) -> Alternatives:
-    """The mean's or the variance's term another number of times, also with another 1/N."""
+    """The mean's or the variance's term is there another number of times, also with another 1/N."""
 
     def extra(number: int, power: int, op: Any, g: Array, above: Array) -> Array:
         term = op.parts(g * op.scale, op.axis)[number] * np.expand_dims(op.inverse_std, op.axis)
@@ -153,7 +153,7 @@ def terms_more(ops: Ops) -> Alternatives:
 
 
 def other_eps(ops: Ops) -> Alternatives:
-    """Another eps than the forward pass's, in the backward pass alone."""
+    """The backward pass has another eps than the forward pass."""
 
     def back(eps: float, op: Any, g: Array) -> Array:
         var = np.maximum(1 / np.expand_dims(op.inverse_std, op.axis) ** 2 - op.eps + eps, 1e-30)
@@ -164,7 +164,7 @@ def other_eps(ops: Ops) -> Alternatives:
 
 
 def one_term_over_the_other_axis(ops: Ops) -> Alternatives:
-    """The mean's or the variance's term over the wrong axis, or one factor of the latter."""
+    """The mean's or the variance's term is taken over the wrong axis."""
 
     def back(number: int, op: Any, g: Array) -> Array:
         d = g * op.scale
@@ -184,7 +184,7 @@ def _product(ops: Ops, factors: Sequence[Array]) -> LeafAlternative:
 
 
 def w_from(name: str) -> Callable[[Ops], LeafAlternatives]:
-    """w's gradient with another tensor in place of the inputs."""
+    """Another tensor stands in place of the inputs in w's gradient."""
 
     def alternatives(ops: Ops) -> LeafAlternatives:
         for number, (known, _) in enumerate(ops[0].before):
@@ -195,12 +195,12 @@ def w_from(name: str) -> Callable[[Ops], LeafAlternatives]:
 
 
 def output_for_inputs(ops: Ops) -> LeafAlternatives:
-    """The layer's own output, its pre-activation, or, of the scores, psi."""
+    """The layer's own output, its pre-activation, or psi stands in place of the inputs."""
     return (_product(ops, outputs) for outputs in zip(*(op.outputs for op in ops), strict=True))
 
 
 def transposed_products(ops: Ops) -> LeafAlternatives:
-    """inputs^T g with other factors transposed, or the whole."""
+    """Other factors of inputs^T g are transposed, or the whole is."""
 
     def value(left: bool, right: bool, whole: bool, op: Any, g: Array) -> Array:
         product_ = (op.inputs if left else op.inputs.T) @ (g.T if right else g)
@@ -211,7 +211,7 @@ def transposed_products(ops: Ops) -> LeafAlternatives:
 
 
 def sum_of_w(ops: Ops) -> LeafAlternatives:
-    """Sums or means of dJ/dw, with the penalty's part and without, in place of sums of g."""
+    """Sums or means of dJ/dw, with the penalty's part and without, stand in place of sums of g."""
 
     def value(penalised: bool, mean: bool, axis: int, op: Any, g: Array) -> Array:
         w = op.leaves(g)["w"] + penalised * op.penalty
@@ -222,7 +222,7 @@ def sum_of_w(ops: Ops) -> LeafAlternatives:
 
 
 def sum_of_all(op: Any, g: Array) -> Array:
-    """The sum over everything for each unit. Raises ValueError where it is 0 anyway, and says nothing."""
+    """Every unit gets the sum over everything. Raises ValueError where that is 0 anyway, and says nothing."""
     total = g.sum()
     if abs(total) < 1e-12 * np.abs(g).sum():
         raise ValueError

@@ -18,14 +18,14 @@ def _times(ops: Ops, slopes: Sequence[Array], detail: str = "") -> Alternative:
 
 
 def slope_without_bias(ops: Ops) -> Alternatives:
-    """The derivative at z less its bias."""
+    """The derivative is taken at z less its bias."""
     name = "without bias"
     if all(name in op.tensors for op in ops):
         yield _times(ops, _slopes_at(ops, [op.tensors[name] for op in ops]))
 
 
 def slope_elsewhere(ops: Ops) -> Alternatives:
-    """The derivative at any other tensor of the same shape, and at what is handed down."""
+    """The derivative is taken at any other tensor of the same shape, or at what is handed down."""
     for name in ops[0].tensors:
         if name != "without bias" and all(name in op.tensors for op in ops):
             yield _times(ops, _slopes_at(ops, [op.tensors[name] for op in ops]), f"at {name}")
@@ -38,7 +38,7 @@ def _slopes_at(ops: Ops, tensors: list[Array]) -> list[Array]:
 
 
 def other_value_at_zero(ops: Ops) -> Alternatives:
-    """At exactly 0 the slope of the other side, or one between them."""
+    """At exactly 0 the slope is that of the other side, or one between them."""
     low = kinked(ops[0])
     if low is None or not any((op.z == 0).any() for op in ops):
         return
@@ -49,7 +49,7 @@ def other_value_at_zero(ops: Ops) -> Alternatives:
 
 
 def kinked(op: Any) -> float | None:
-    """The slope left of 0 of a (leaky) ReLU."""
+    """Returns the slope left of 0 of a (leaky) ReLU, and None for other activations."""
     if op.activation not in ("relu", "leaky_relu"):
         return None
     return 0.0 if op.activation == "relu" else 0.1 if op.negative_slope is None else float(op.negative_slope)
@@ -73,7 +73,7 @@ def form_at_z(ops: Ops) -> Alternatives:
 
 
 def of_another(ops: Ops) -> Alternatives:
-    """The derivative of another activation, at z, or in its form in a."""
+    """The derivative is another activation's, at z, or in its form in a."""
     kinks = ("relu", "leaky_relu") if kinked(ops[0]) is not None else ()
     names = [name for name in activations.ACTIVATIONS if name not in (ops[0].activation, "identity", *kinks)]
     every = slopes_of(tuple((name, None) for name in names), [op.z for op in ops])
@@ -87,7 +87,7 @@ def of_another(ops: Ops) -> Alternatives:
 
 
 def another_low_slope(ops: Ops) -> Alternatives:
-    """1 right of 0, and left of it a number that is not the forward pass's, whichever of them at 0."""
+    """The slope left of 0 is not the forward pass's number; at 0 it is either side's."""
     if kinked(ops[0]) is not None:
         yield from _leaky(ops, "a slope of {:.3g}".format)
         if kinked(ops[0]):
@@ -114,7 +114,7 @@ def _derivatives(kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndar
 
 
 def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """Per activation, its derivative at each of the tensors; compiled together, and for one length only."""
+    """Returns each activation's derivative at each of the tensors, from one compiled program for one length."""
     flat, sizes = np.concatenate([tensor.ravel() for tensor in tensors]), [tensor.size for tensor in tensors]
     padded = np.pad(flat, (0, -flat.size % _PADDED)).reshape(-1, _PADDED)
     with jax.enable_x64(True):
