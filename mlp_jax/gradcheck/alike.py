@@ -48,7 +48,7 @@ def _scores(evidence: Evidence, i: int, variant: Variant) -> np.ndarray:
 
 
 def _bias_gradient(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """The derivative of the mean loss by the last bias, (C,), exact to some 1e-9."""
+    """Returns the derivative of the mean loss by the last bias, (C,), exact to some 1e-9."""
     loss = variants.LOSSES[name]
     if name == variants.PLAIN:
         return np.asarray((softmax(scores) - np.eye(scores.shape[1])[y]).mean(axis=0))

@@ -25,7 +25,7 @@ EQUAL = 5  # all dimensions, and the batch, of the cases in which a transpose co
 
 
 def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Case]:
-    """The cases for networks like `config`, in its own shape and with all dimensions equal.
+    """Returns the cases for networks like `config`, in its own shape and with all dimensions equal.
 
     `scale` multiplies inputs, weights and biases. Batch normalisation needs more than one row: its smallest
     batch is 4.

@@ -27,7 +27,7 @@ At = tuple[int, int, str]  # case, layer, field
 
 
 class Evidence:
-    """The candidate's answers to the battery of one network.
+    """These are the candidate's answers to the battery of one network.
 
     observed: its leaves in the parameters' shapes, without those that are not finite or cannot have that shape.
     shapes: what is wrong with the shapes, with a word on it. overflows: the cases whose large logits, and nothing
@@ -140,7 +140,7 @@ class Evidence:
         return [{f: size * self.limit(i, k, f) for f, size in layer.items()} for k, layer in enumerate(sizes)]
 
     def errors(self, purpose: Purpose) -> dict[At, float]:
-        """Relative error by (case, layer, field), without the cases that overflow."""
+        """Returns relative error by (case, layer, field), without the cases that overflow."""
         errors = {}
         for i, (case, truth) in enumerate(zip(self.cases, self.truths, strict=True)):
             true = objective.gradient(case, truth, purpose.objectives[i])
@@ -196,7 +196,7 @@ class Evidence:
         return usable if len(usable) == len(found) else None
 
     def under(self, variant: Variant) -> "Evidence":
-        """The same answers, held against the truth about another network or loss."""
+        """Returns the same answers, held against the truth about another network or loss."""
         if variant == Variant():
             return self
         other = copy.copy(self)

@@ -35,7 +35,7 @@ class Leaf(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The factor in front of the data's part, in every case; its mistakes, and those of the rest."""
+    """This is the factor in front of the data's part, in every case; its mistakes, and those of the rest."""
 
     factor: Array
     factor_codes: Codes

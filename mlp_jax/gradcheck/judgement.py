@@ -116,7 +116,7 @@ def _of_another_loss(
 
 
 def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
-    """The reading by the candidate's own loss."""
+    """Returns the reading by the candidate's own loss."""
     best = None
     for variant in _ways_to_write(own.variant):
         there = evidence.under(variant)

@@ -141,7 +141,7 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
 
 
 def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
-    """sum(out * dout), with one leaf moved."""
+    """Returns sum(out * dout), with one leaf moved."""
     with _seeded(0):
         out, _ = layer.forward({**_copies(leaves), name: at.copy()}, options)
     return float((out * dout).sum())

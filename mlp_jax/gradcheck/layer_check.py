@@ -20,7 +20,7 @@ SAID = ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zer
 
 
 def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report:
-    """The report on a layer.
+    """Returns the report on a layer.
 
     strict: the gradient is held against the operation that the name says, whatever the forward pass computes.
     Raises UserError if the layer cannot be asked.
@@ -50,7 +50,7 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
 
 
 def _own(one: Asked) -> Trial:
-    """With the gradients of the candidate's own forward pass."""
+    """Returns the trial with the gradients of the candidate's own forward pass."""
     leaves, single = one.trial.inputs, one.trial.tolerance == SINGLE
     true = {name: differences(partial(one.value, name), leaf, single=single) for name, leaf in leaves.items()}
     return _penalised(one.trial, true)

@@ -22,7 +22,7 @@ def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
 
 
 class Pair(Layer):
-    """forward(...) -> (out, cache) and backward(dout, cache)."""
+    """The layer has forward(...) -> (out, cache) and backward(dout, cache)."""
 
     def __init__(self, name: str, forward: Any, backward: Any) -> None:
         self.name, self._forward, self._backward = name, forward, backward
@@ -63,7 +63,7 @@ class Pair(Layer):
         return matched(self._backward(*upstream, *values), leaves)
 
     def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The options of test mode after a call in training, if the backward pass asks for the mode."""
+        """Returns the options of test mode after a call in training, if the backward pass asks for the mode."""
         given = operations.fresh(options)
         tested = operations.in_test_mode(given)
         if tested is None or not _asks_for_the_mode(self._backward):
@@ -85,7 +85,7 @@ def _asks_for_the_mode(function: Any) -> bool:
 
 
 class Scores(Layer):
-    """loss(x, y) -> (loss, dx)."""
+    """The layer is a function loss(x, y) -> (loss, dx)."""
 
     upstream = False
 
@@ -95,11 +95,11 @@ class Scores(Layer):
         self.parameters = list(parameters_of(target).values())
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Scores and labels."""
+        """Returns scores and labels."""
         return operations.arguments(self.operation, self.parameters, rng, number, layout)
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """The loss, and its gradient as the cache."""
+        """Returns the loss, and its gradient as the cache."""
         answer = self._target(*leaves.values(), *operations.fresh(options).values())
         if not isinstance(answer, (tuple, list)) or len(answer) != 2:
             raise UserError("it must return (loss, dx)")

@@ -44,7 +44,7 @@ class View:
     name: str = ""
 
     def rows(self, array: Array) -> Array:
-        """(N, features) of inputs, outputs or dout."""
+        """Returns inputs, outputs or dout as (N, features)."""
         if self.layout == operations.COLUMNS:
             return array.T
         if self.operation == "spatial":
@@ -68,7 +68,7 @@ class View:
         return self.layout in (operations.COLUMNS, operations.OUT_IN)
 
     def back(self, field: str, value: Array, leaf: Array) -> Array:
-        """An operation's gradient in the layer's own shapes."""
+        """Returns an operation's gradient in the layer's own shapes."""
         if field == "x":
             return value if self.pictures else self.inputs(value)
         if field == "w":
@@ -76,7 +76,7 @@ class View:
         return value.reshape(leaf.shape) if value.size == leaf.size else value
 
     def cotangent(self) -> Array:
-        """dout as the operation wants it; (N, 1) of a loss."""
+        """Returns dout as the operation wants it, which is (N, 1) for a loss."""
         g = self.trial.dout
         if self.operation.endswith("loss"):
             return np.ones((len(next(iter(self.trial.inputs.values()))), 1))
@@ -222,7 +222,7 @@ def _place(chain: Sequence[Op], number: int) -> tuple[int, str]:
 
 
 def _ways(row: Row, ops: Sequence[Op], field: str) -> Iterator[Any]:
-    """The alternatives of a row to an operation's way back ("x"), or to one of its leaves."""
+    """Yields the alternatives of a row to an operation's way back ("x"), or to one of its leaves."""
     place = type(ops[0]) if field == "x" else (type(ops[0]), field)
     for table in (row.instead, row.in_layers):
         if place in table:

@@ -83,7 +83,7 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
 
 
 def layer_of(target: type) -> Layer:
-    """The class as a layer."""
+    """Returns the class as a layer."""
     if is_backward_alone(target):
         return LossObject(target)
     if "embed" in target.__name__.lower():
@@ -100,7 +100,7 @@ def layer_of(target: type) -> Layer:
 
 
 class LayerObject(Layer):
-    """A class with forward(x) and backward(dout)."""
+    """This is a class with forward(x) and backward(dout)."""
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target

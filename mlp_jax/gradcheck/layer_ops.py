@@ -13,12 +13,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
-    """The softmax a (N, C) as a layer of its own."""
+    """This is the softmax a (N, C) as a layer of its own."""
 
     a: Array
 
     def back(self, g: Array) -> Array:
-        """a (g - sum(g a)) over the classes."""
+        """Returns a (g - sum(g a)), with the sum over the classes."""
         return through_softmax(self.a, g)
 
 
@@ -31,16 +31,16 @@ class Hinge(Op):
 
     @property
     def one_hot(self) -> Array:
-        """1 at the true class, (N, C)."""
+        """Returns an array (N, C) that is 1 at the true class and 0 elsewhere."""
         return np.asarray(np.eye(self.scores.shape[1])[self.y])
 
     def margins(self, margin: float = 1.0) -> Array:
-        """s_j - s_y + margin, and 0 at the true class."""
+        """Returns s_j - s_y + margin, and 0 at the true class."""
         true = self.scores[np.arange(len(self.y)), self.y][:, None]
         return np.asarray((self.scores - true + margin) * (1 - self.one_hot))
 
     def of_mask(self, mask: Array) -> Array:
-        """The mask, and minus its sum at the true class, over N."""
+        """Returns the mask, and minus its sum at the true class, over N."""
         return np.asarray((mask - self.one_hot * mask.sum(axis=1, keepdims=True)) / len(self.y))
 
     def back(self, g: Array) -> Array:
@@ -58,14 +58,14 @@ class Windows(Op):
     size: tuple[int, int]
 
     def places(self, g: Array, stride: int = 0) -> Iterator[tuple[int, int, Any]]:
-        """Rows and columns of the output g, and where the window of each lies in the padded input."""
+        """Yields rows and columns of the output g, and where the window of each lies in the padded input."""
         step = stride or self.stride
         for i, j in np.ndindex(g.shape[2:]):
             rows, columns = (slice(n * step, n * step + m) for n, m in zip((i, j), self.size, strict=True))
             yield i, j, np.s_[:, :, rows, columns]
 
     def padded(self) -> Array:
-        """x with zeros around it."""
+        """Returns x with zeros around it."""
         return np.pad(self.x, ((0, 0), (0, 0), (self.pad,) * 2, (self.pad,) * 2))
 
     def cut(self, padded: Array, start: int) -> Array:
@@ -76,7 +76,7 @@ class Windows(Op):
 
 @dataclass(frozen=True, eq=False)
 class Conv(Windows):
-    """A convolution with w (F, C, h, w) and a bias for each filter."""
+    """This is a convolution with w (F, C, h, w) and a bias for each filter."""
 
     w: Array
 
@@ -88,7 +88,7 @@ class Conv(Windows):
         return self.cut(padded, self.pad if cut else 0)
 
     def leaves(self, g: Array, *, stride: int = 0, cut: bool = True, add: bool = True) -> dict[str, Array]:
-        """Every window of the input times its output's g; and the sum of g."""
+        """Returns the sum of every window times its output's g, and the sum of g."""
         inputs, w = self.padded(), np.zeros_like(self.w)
         if not cut:
             inputs = np.pad(self.x, ((0, 0), (0, 0), (0, 2 * self.pad), (0, 2 * self.pad)))
@@ -99,7 +99,7 @@ class Conv(Windows):
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Windows):
-    """The largest input of each window."""
+    """This is the largest input of each window."""
 
     def back(self, g: Array, *, stride: int = 0, everywhere: bool = False, of_output: bool = False) -> Array:
         """The largest input of each window gets g. The keywords make it wrong."""

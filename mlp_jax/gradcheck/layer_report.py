@@ -14,7 +14,7 @@ finding = partial(report.finding, of_layer=True)
 
 
 def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) -> LeafRow:
-    """One line of the table: the worst case's worst element."""
+    """Returns one line of the table: the worst case's worst element."""
     verdict = "FAIL" if any(not MISTAKES[t.code].remark for t in told) else "PASS"
     codes = tuple(dict.fromkeys(t.code for t in told))
     compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
@@ -35,7 +35,7 @@ def judged(
     notes: Sequence[str] = (),
     against: str = "jax.vjp in float64",
 ) -> Report:
-    """The report on the trials of one function."""
+    """Returns the report on the trials of one function."""
     formulas = formulas or {}
     leaves = list(trials[0].true)
     told = {leaf: mistakes_at(leaf, trials, guesses, bias=_is_bias(leaf)) for leaf in leaves}

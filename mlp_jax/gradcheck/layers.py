@@ -82,7 +82,7 @@ def _backward(name: str, module: ModuleType) -> str | None:
 
 
 def forward_of(name: str, module: ModuleType) -> Any:
-    """The forward function beside a backward one, or None."""
+    """Returns the forward function beside a backward one, or None."""
     for word in BACKWARD:
         if word not in name.lower():
             continue

@@ -49,23 +49,23 @@ def input_gradient(made: Any, answer: Any) -> Array:
 
 
 class Gate(Layer):
-    """A class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
+    """This is a class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         self._names = [p.name for p in positions_of(target.forward)]  # type: ignore[attr-defined]
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Two arrays of one shape."""
+        """Returns two arrays of one shape."""
         return {name: rng.normal(size=(4 + number, 3)) for name in self._names}, {}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """Of a new object."""
+        """Returns the output of a new object, and the object."""
         made = self._target()
         return np.array(plain(made.forward(*leaves.values())), np.float64), made
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """One gradient for each input."""
+        """Returns one gradient for each input."""
         answer = cache.backward(dout)
         if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
             raise UserError("backward must return one gradient for each argument of forward")
@@ -86,7 +86,7 @@ class LossObject(Layer):
         self._probabilities = not any(word in name for word in ("softmax", "sigmoid", "logit"))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Scores, or probabilities, and labels."""
+        """Returns scores, or probabilities, and labels."""
         n, c = ((5, 4), (6, 3), (3, 3), (7, 2))[number]
         if self._binary:
             shape = ((n,), (n, 1), (n, c))[layout % 3]
@@ -100,7 +100,7 @@ class LossObject(Layer):
         return {"inputs": x}, {"y": (labels, np.eye(c)[labels], rng.normal(size=(n, c)))[layout % 3]}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """The mean loss."""
+        """Returns the mean loss."""
         made, x, y = self._target(), leaves["inputs"], options["y"]
         if is_backward_alone(self._target):
             labels = y.argmax(axis=1) if y.ndim == 2 else y

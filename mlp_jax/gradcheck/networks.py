@@ -9,7 +9,7 @@ from mlp_jax.gradcheck.ops import Affine, Array, Dropout, Loss, Norm, Op, Skip, 
 
 
 def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> list[list[Op]]:
-    """The operations of a case (`truth.Case`, `truth.Truth`), the loss first, in segments.
+    """Returns the operations of a case (`truth.Case`, `truth.Truth`), the loss first, in segments.
 
     Each segment ends in a product; the next begins with the way back through it. The objective is data * the mean
     loss + sum_k weights[k] ||W_k||^2.

@@ -26,11 +26,11 @@ class Op:
         return ()
 
     def back(self, g: Array) -> Array:
-        """The derivative of the loss by the input, from that by the output."""
+        """Returns the derivative of the loss by the input, from that by the output."""
         raise NotImplementedError
 
     def leaves(self, g: Array) -> dict[str, Array]:
-        """The gradients of the operation's parameters, by field, without a penalty's part."""
+        """Returns the gradients of the operation's parameters, by field, without a penalty's part."""
         return {}
 
     def absolute(self) -> "Op":
@@ -66,7 +66,7 @@ class Loss(Op):
 
 @dataclass(frozen=True, eq=False)
 class Affine(Op):
-    """inputs (N, D) times w (D, H), plus b (H,).
+    """The product is inputs (N, D) times w (D, H), plus b (H,).
 
     outputs: what the unit hands on, and what that was computed from, (N, H). before: tensors (N, D) that `inputs`
     were computed from, by name. below_b: the bias of the unit below, or None. penalty: the derivative of the
@@ -83,25 +83,25 @@ class Affine(Op):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the product."""
+        """Returns the shape of the product."""
         return (len(self.inputs), self.w.shape[1])
 
     def back(self, g: Array) -> Array:
-        """Equations 6 and 12: g w^T."""
+        """Returns g w^T (equations 6 and 12)."""
         return np.asarray(g @ self.w.T)
 
     def leaves(self, g: Array) -> dict[str, Array]:
-        """Equations 7 and 9 without the penalty: inputs^T g, and the sum of g over the examples."""
+        """Returns inputs^T g, and the sum of g over the examples (equations 7 and 9 without the penalty)."""
         return {"w": self.inputs.T @ g, "b": g.sum(axis=0)}
 
     def absolute(self) -> Op:
-        """With absolute values everywhere."""
+        """Returns it with absolute values everywhere."""
         return replace(self, inputs=np.abs(self.inputs), w=np.abs(self.w))
 
 
 @dataclass(frozen=True, eq=False)
 class Slope(Op):
-    """An activation: its derivative `slope` at z, both (N, H), and its value a.
+    """This is an activation: its derivative `slope` at z, both (N, H), and its value a.
 
     tensors: others of the same shape, at which the derivative may be taken by mistake. low: for a kinked
     activation, its slope left of 0.
@@ -115,7 +115,7 @@ class Slope(Op):
     tensors: dict[str, Array]
 
     def back(self, g: Array) -> Array:
-        """Equation 11: times the derivative."""
+        """Returns g times the derivative (equation 11)."""
         return np.asarray(g * self.slope)
 
     def absolute(self) -> Op:
@@ -158,7 +158,7 @@ class Norm(Op):
         ddof: int = 0,
         axis: int | None = None,
     ) -> Array:
-        """(d - mean(d) - n mean(d n)) / std with d = g scale (Ioffe & Szegedy 2015, section 3, simplified).
+        """Returns (d - mean(d) - n mean(d n)) / std, d = g scale (Ioffe & Szegedy 2015, section 3, simplified).
 
         The keywords make it wrong: whether the scale is there, how often each term is, whether std is divided by,
         and of which variance and over which axis.
@@ -173,15 +173,15 @@ class Norm(Op):
         return np.asarray(all_terms * inverse_std if divided else all_terms)
 
     def parts(self, d: Array, axis: int) -> tuple[Array, Array]:
-        """The terms of the mean and of the variance."""
+        """Returns the terms of the mean and of the variance."""
         return d.mean(axis=axis, keepdims=True), self.n * (d * self.n).mean(axis=axis, keepdims=True)
 
     def leaves(self, g: Array) -> dict[str, Array]:
-        """Sums over the examples, also in layer normalisation."""
+        """Returns sums over the examples, also in layer normalisation."""
         return {"scale": (g * self.n).sum(axis=0), "shift": g.sum(axis=0)}
 
     def absolute(self) -> Op:
-        """With absolute values, and everything added."""
+        """Returns it with absolute values, and everything added."""
         return replace(self, n=np.abs(self.n), scale=np.abs(self.scale), sign=-1)
 
 
@@ -193,7 +193,7 @@ class Dropout(Op):
     rate: float
 
     def back(self, g: Array) -> Array:
-        """Times the mask of the forward pass."""
+        """Returns g times the mask of the forward pass."""
         return np.asarray(g * self.mask)
 
 
@@ -225,11 +225,11 @@ class Skip(Op):
 
 
 def softmax(logits: Array) -> Array:
-    """psi: softmax over each row of logits (N, C)."""
+    """Returns psi, the softmax over each row of logits (N, C)."""
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
 def through_softmax(psi: Array, g: Array) -> Array:
-    """The softmax's Jacobian times g, (N, C): psi (g - sum(g psi)) in each row (equation 3)."""
+    """Returns the softmax's Jacobian times g, (N, C): psi (g - sum(g psi)) in each row (equation 3)."""
     return np.asarray(psi * (g - (g * psi).sum(axis=1, keepdims=True)))

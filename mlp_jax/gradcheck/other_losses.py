@@ -125,11 +125,11 @@ LOSSES: dict[str, PerExample] = {
 
 
 def behind(loss: str) -> tuple[str, str]:
-    """("squared error", "relu") of "squared error behind relu"; without an activation, ""."""
+    """Splits "squared error behind relu" into ("squared error", "relu"); without an activation that is ""."""
     name, _, activation = loss.partition(" behind ")
     return name, activation
 
 
 def mean_loss(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The mean over the examples of scores (N, C) and labels (N,), in jax."""
+    """Returns the mean over the examples of scores (N, C) and labels (N,), in jax."""
     return lambda scores, y: LOSSES[name](jnp, scores, y).mean()

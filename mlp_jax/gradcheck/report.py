@@ -21,7 +21,7 @@ HEADER = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "ve
 
 @dataclass(frozen=True)
 class LeafRow:
-    """One leaf of the gradient over all cases.
+    """This is one leaf of the gradient over all cases.
 
     verdict: PASS or FAIL. codes: the mistakes made at this leaf or layer. follows: the mistakes above that spoil
     it too. relative_error: the worst case's |yours - true| over its size (Euclidean norms; `truth.Truth.size`),
@@ -116,7 +116,7 @@ class Report:
         return self.examples[leaf]
 
     def headline(self) -> str:
-        """The outcome in one line."""
+        """Returns the outcome in one line."""
         number = len([f for f in self.findings if not f.remark])
         right = f"RIGHT for your own loss, which is not J~: {self.about}" if self.about else "RIGHT"
         outcome = right if self.passed else f"WRONG: {number} mistake{'s' * (number != 1)}"
@@ -134,11 +134,11 @@ class Report:
         return str(self)
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """Returns what a notebook shows."""
         return html.page(self, HEADER, [_cells(row) for row in self.leaves])
 
     def leaf_table(self) -> str:
-        """One line per leaf, as a Markdown table."""
+        """Returns one line per leaf, as a Markdown table."""
         return text.table(HEADER, [_cells(row) for row in self.leaves])
 
 
@@ -203,11 +203,11 @@ def with_numbers(
 
 
 def in_order(codes: Iterable[str]) -> tuple[str, ...]:
-    """Codes in the documented order."""
+    """Returns codes in the documented order."""
     found = set(codes)
     return tuple(code for code in CODES if code in found)
 
 
 def as_row(row: LeafRow) -> dict[str, Any]:
-    """A leaf as a row of results.json."""
+    """Returns a leaf as a row of results.json."""
     return {**asdict(row), "index": list(row.index), "codes": list(row.codes), "follows": list(row.follows)}

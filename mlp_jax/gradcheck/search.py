@@ -67,7 +67,7 @@ def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> I
 
 
 class _Search:
-    """The search over all segments."""
+    """This is the search over all segments."""
 
     def __init__(self, situations: list[Situation], tolerance: float) -> None:
         self.situations = situations
@@ -80,7 +80,7 @@ class _Search:
         ]
 
     def start(self) -> State:
-        """Before the loss."""
+        """Returns the state before the loss."""
         nothing = [np.zeros(0)] * len(self.situations)
         return State(frozenset(), nothing, [{} for _ in self.situations])
 

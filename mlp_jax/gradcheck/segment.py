@@ -22,7 +22,7 @@ Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's ow
 
 
 class Segment:
-    """The operations from one product (or the loss) down to the next product, in every situation."""
+    """These are the operations from one product (or the loss) down to the next product, in every situation."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class Segment:
 
 
 def _combined(found: list[Change]) -> list[Change]:
-    """Two or three parts left out of one step back."""
+    """Leaves two or three parts out of one step back."""
     changes = []
     parts = [change for change in found if change.alternative.keywords]
     for chosen in (c for number in (2, 3) for c in combinations(parts, number)):

@@ -11,7 +11,7 @@ Values = list[Array]  # one array per situation
 
 
 class Situation(NamedTuple):
-    """One case: the truth, the candidate's leaves (a missing one left out), and the objective.
+    """This is one case: the truth, the candidate's leaves (a missing one left out), and the objective.
 
     rounding: per leaf, the norm of an error that rounding may cause.
     """
@@ -24,7 +24,7 @@ class Situation(NamedTuple):
 
     @property
     def n(self) -> int:
-        """Examples in the batch."""
+        """Returns the number of examples in the batch."""
         return len(self.case.y)
 
 
@@ -49,7 +49,7 @@ class State(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An alternative to the step back of operation `at` of a segment, and the codes of its mistakes."""
+    """This is an alternative to the step back of operation `at` of a segment, and the codes of its mistakes."""
 
     codes: tuple[str, ...]
     at: int
@@ -65,5 +65,5 @@ class Delta(NamedTuple):
 
     @property
     def codes(self) -> Codes:
-        """The mistakes on it."""
+        """Returns the mistakes on it."""
         return tuple((code, change.alternative.detail) for change in self.changes for code in change.codes)

@@ -37,7 +37,7 @@ def equation(mistake: Mistake, layers: int) -> str:
 
 
 def leaf_equation(k: int, field: str, layers: int) -> str:
-    """The equation of a leaf in the two-layer network; the layer in others."""
+    """Returns the equation of a leaf in the two-layer network; the layer in others."""
     return equation(Mistake("", k, field), layers) if layers == 2 else f"layer {k + 1}"
 
 
@@ -165,7 +165,7 @@ class _Table:
         self.over = set(self.evidence.wrong(self.errors))
 
     def row(self, k: int, field: str) -> LeafRow:
-        """One leaf's row."""
+        """Returns one leaf's row."""
         evidence = self.evidence
         here = {m.code for m in self.mistakes if m.layer == k and m.place in (field, "delta", "all")}
         above = {m.code for m in self.mistakes if m.layer > k and m.place in ("delta", "all")}
@@ -190,7 +190,7 @@ class _Table:
         return with_numbers(row, mine, true, self.errors[at], evidence.limit(*at), case)
 
     def examples(self) -> list[WorstCase | None]:
-        """Per leaf, the inputs of its worst case."""
+        """Returns each leaf's worst case, with its inputs."""
         return [self._example(k, f) for k, f in self.evidence.leaves]
 
     def _example(self, k: int, field: str) -> WorstCase | None:

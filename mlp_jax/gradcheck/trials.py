@@ -17,7 +17,7 @@ TOLERANCE, SINGLE = 1e-6, 2e-3  # of float64, of float32
 
 
 class Trial(NamedTuple):
-    """One call of forward and backward.
+    """This is one call of forward and backward.
 
     inputs: the leaves by name. output, dout: arrays of one shape. found: the candidate's gradients, without those
     that it did not give. true: the right ones, NaN where an input lies at a kink. sizes: numbers that somebody may
@@ -38,7 +38,7 @@ class Trial(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A mistake at one leaf."""
+    """This is a mistake at one leaf."""
 
     code: str
     detail: str = ""
@@ -61,7 +61,7 @@ Guesses = Callable[[str, Sequence[Trial]], Iterable[Guess]]  # at a leaf
 
 
 def differences(value: Callable[[Array], float], at: Array, *, single: bool = False) -> Array:
-    """The gradient of a scalar function by central differences, float64, in the shape of `at`.
+    """Returns the gradient of a scalar function by central differences, float64, in the shape of `at`.
 
     Two steps, h and h/2, are combined to the fourth order (Richardson). NaN marks an element where they do not
     agree, or where the slopes on both sides differ: there is a kink. single: the function is as exact as float32.

@@ -109,7 +109,7 @@ def evaluated_at(cases: Sequence[Case], params: Sequence[NumpyParams], x: Sequen
 
 
 def evaluate(*cases: Case) -> list[Truth]:
-    """Loss, gradient (by `jax.grad`) and forward pass of each case."""
+    """Returns loss, gradient (by `jax.grad`) and forward pass of each case."""
     found = evaluated_at(cases, [case.params for case in cases], [case.x for case in cases])
     gradients = [[layer._asdict() for layer in one[0]] for one in found]
     drifts = _drift(cases, gradients)
@@ -150,5 +150,5 @@ def _norm(array: np.ndarray) -> float:
 
 
 def one_hot(case: Case) -> np.ndarray:
-    """The report's Delta, (N, C)."""
+    """Returns the report's Delta, (N, C)."""
     return np.asarray(np.eye(case.config.classes)[case.y])

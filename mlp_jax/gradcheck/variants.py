@@ -72,7 +72,7 @@ class Variant(NamedTuple):
 
 
 def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
-    """The scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
+    """Returns the scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
     outputs: list[np.ndarray] = []
     a = case.x
     for layer, unit, mask in zip(case.params[:-1], config.units, masks, strict=True):
@@ -110,7 +110,7 @@ def _function(name: str) -> Callable[[np.ndarray], Any]:
 
 
 def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndarray:
-    """An activation at z."""
+    """Returns an activation at z."""
     if name == "leaky_relu":
         return np.asarray(np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z))
     if name == "relu":
@@ -130,7 +130,7 @@ EPS = (1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0)
 
 
 def networks(config: MLPConfig) -> Iterator[Variant]:
-    """The network itself, and those like it with something else, the likeliest first."""
+    """Yields the network itself, and those like it with something else, the likeliest first."""
     yield Variant()
     yield from map(_variant, _other_activations(config))
     if any(unit.norm != "none" for unit in config.units):
