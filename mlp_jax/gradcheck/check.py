@@ -5,13 +5,15 @@ from typing import Any
 
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck.answers import NAMES, Answer, Question
+from mlp_jax.gradcheck.asked import Asked
 from mlp_jax.gradcheck.biasless import without_biases
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
-from mlp_jax.gradcheck.evidence import Asked, Evidence
+from mlp_jax.gradcheck.evidence import Evidence
 from mlp_jax.gradcheck.judgement import judge
 from mlp_jax.gradcheck.kinks import at_zero
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.report import Report, tell
+from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.telling import tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 
@@ -101,7 +103,7 @@ def check(
 
 
 class InProcess(Asked):
-    """A class or function of this process; see `evidence.Asked`."""
+    """A class or function of this process; see `asked.Asked`."""
 
     def __init__(self, target: Any, arrays: str = "auto") -> None:
         one_of("arrays", arrays, ("auto", *ARRAYS))

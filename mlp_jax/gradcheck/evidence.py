@@ -1,9 +1,7 @@
 """A candidate's answers beside the truth: what has no number or no fitting shape, and how far off the rest is."""
 
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -11,9 +9,10 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.answers import DTYPES, Answer, Question
+from mlp_jax.gradcheck.asked import Asked
 from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, evaluate, evaluated
 from mlp_jax.gradcheck.objective import Purpose
-from mlp_jax.gradcheck.segment import Mistake
+from mlp_jax.gradcheck.situation import Mistake
 from mlp_jax.gradcheck.variants import Variant
 from mlp_jax.nn.config import MLPConfig
 
@@ -27,33 +26,8 @@ ROUNDING = 50  # how much more than the inputs' own rounding errors a sum of pro
 At = tuple[int, int, str]  # case, layer, field
 
 
-class Asked(ABC):
-    """A candidate that can be asked: in this process (`check.InProcess`), or in another.
-
-    layer: where the candidate is no network but a layer, or a file of layers: its report, for a seed and an
-    objective.
-    """
-
-    name: str
-    notes: Sequence[str] = ()
-    takes_l2: bool = True
-    layer: Callable[[int, str], Any] | None = None
-
-    @abstractmethod
-    def default_configs(self) -> list[MLPConfig]:
-        """The networks to check when none is named."""
-
-    @abstractmethod
-    def ask(self, questions: list[Question]) -> list[Answer]:
-        """One answer per question. Raises UserError if the candidate cannot be asked."""
-
-    @abstractmethod
-    def leaf_name(self, k: int, field: str) -> str:
-        """The candidate's own name of a leaf."""
-
-
 class Evidence:
-    """The candidate's answers to the battery of one network.
+    """These are the candidate's answers to the battery of one network.
 
     observed: its leaves in the parameters' shapes, without those that are not finite or cannot have that shape.
     shapes: what is wrong with the shapes, with a word on it. overflows: the cases whose large logits, and nothing
@@ -166,7 +140,7 @@ class Evidence:
         return [{f: size * self.limit(i, k, f) for f, size in layer.items()} for k, layer in enumerate(sizes)]
 
     def errors(self, purpose: Purpose) -> dict[At, float]:
-        """Relative error by (case, layer, field), without the cases that overflow."""
+        """Returns relative error by (case, layer, field), without the cases that overflow."""
         errors = {}
         for i, (case, truth) in enumerate(zip(self.cases, self.truths, strict=True)):
             true = objective.gradient(case, truth, purpose.objectives[i])
@@ -222,52 +196,13 @@ class Evidence:
         return usable if len(usable) == len(found) else None
 
     def under(self, variant: Variant) -> "Evidence":
-        """The same answers, held against the truth about another network or loss."""
+        """Returns the same answers, held against the truth about another network or loss."""
         if variant == Variant():
             return self
         other = copy.copy(self)
         other.cases = [case._replace(config=variant.at(case.config), loss=variant.loss) for case in self.cases]
         other.truths = evaluate(*other.cases)
         return other
-
-    def own_slopes(self) -> dict[tuple[int, str], bool]:
-        """Per leaf, whether it is the derivative of the candidate's own loss; {} if that cannot be told.
-
-        By central differences in random directions, in an ordinary case. The error allowed is a hundred times what
-        truncation and rounding leave. Where two steps disagree, a kink is crossed, and another direction is taken.
-        """
-        i = next((i for i, case in enumerate(self.cases) if case.name in ORDINARY), None)
-        if i is None or any(field not in self.observed[i][k] for k, field in self.leaves):
-            return {}
-        rng = np.random.default_rng(0)
-        found = {(k, field): self._slope_is_right(i, k, field, rng) for k, field in self.leaves}
-        return (
-            {at: right for at, right in found.items() if right is not None} if None not in found.values() else {}
-        )
-
-    def _slope_is_right(self, i: int, k: int, field: str, rng: np.random.Generator) -> bool | None:
-        step = EPSILON[self.dtype] ** (1 / 3)
-        leaf = getattr(self.cases[i].params[k], field)
-        verdicts = []
-        for _ in range(DIRECTIONS):
-            direction = rng.normal(size=leaf.shape) * max(float(np.abs(leaf).mean()), 1e-3)
-            losses = self._moved_losses(i, k, field, [leaf + s * step * direction for s in (1, -1, 2, -2)])
-            slope, coarse = (losses[0] - losses[1]) / (2 * step), (losses[2] - losses[3]) / (4 * step)
-            allowed = 100 * step**2 * max(abs(losses[0]), abs(slope))
-            if not abs(slope - coarse) <= allowed:
-                continue
-            verdicts.append(abs(slope - float((self.observed[i][k][field] * direction).sum())) <= 2 * allowed)
-            if len(verdicts) == 2:
-                break
-        return all(verdicts) if verdicts else None
-
-    def _moved_losses(self, i: int, k: int, field: str, leaves: list[np.ndarray]) -> list[float]:
-        case, questions = self.cases[i], []
-        for leaf in leaves:
-            layer = case.params[k]._replace(**{field: leaf})
-            moved = case._replace(params=(*case.params[:k], layer, *case.params[k + 1 :]))
-            questions.append(Question(moved, self.truths[i].masks))
-        return [np.nan if a.loss is None else a.loss for a in self.asked.ask(questions)]
 
     def with_inputs_as_left(self) -> "Evidence | None":
         """The same answers, held against the arguments as the candidate left them; None if it left them alone."""
@@ -301,7 +236,6 @@ def _is_overflow(error: str) -> bool:
     return any(word in error for word in words)
 
 
-DIRECTIONS = 6  # that are tried for two that cross no kink
 LOSS = (-1, "loss")
 ORDINARY = ("plain", "large batch", "equal dimensions")
 

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray
-Codes = tuple[tuple[str, str], ...]  # of mistakes, each with what its code alone does not say
+from mlp_jax.gradcheck.factors import LARGEST, Array, Codes, Sizes, name_factor
+
 CONSTANT = 1e-6  # how far apart a coefficient in two cases may be, relative to it
 SMALLEST = 1e-30  # a tolerance
 ROUGH = 1e-2
-LARGEST = 1e4  # a number that somebody may have written before a leaf
 
 
 class Leaf(NamedTuple):
@@ -35,59 +34,12 @@ class Leaf(NamedTuple):
     expected: Array
 
 
-class Sizes(NamedTuple):
-    """Of every case: the number of examples, lambda, and other numbers that somebody may divide by, by name."""
-
-    n: Array
-    l2: Array
-    others: dict[str, Array]
-
-
 class Fit(NamedTuple):
-    """The factor in front of the data's part, in every case; its mistakes, and those of the rest."""
+    """This is the factor in front of the data's part, in every case; its mistakes, and those of the rest."""
 
     factor: Array
     factor_codes: Codes
     rest: Codes
-
-
-def name_factor(
-    sizes: Sizes, field: str, agrees: Callable[[Array], bool], found: Callable[[Array], float]
-) -> tuple[Array, Codes] | None:
-    """The first factor that agrees with a leaf: 1, N, 1/N, one with another number for N, or c times one.
-
-    found: the number c that suits the leaf best before values of all cases.
-    """
-    known = _known_factors(sizes, "batch_mean_twice" if field in ("w", "scale") else "bias_mean")
-    for codes, values in known:
-        for sign in (1, -1):
-            if agrees(sign * values):
-                return sign * values, (*codes, ("sign", "")) if sign < 0 else codes
-    for codes, values in known:
-        c = found(values)
-        if 1 / LARGEST < abs(c) < LARGEST and agrees(c * values):
-            instead, sign_code = 1 / abs(c), (("sign", ""),) if c < 0 else ()
-            if values is sizes.n and instead > 1.5 and abs(instead - round(instead)) < 1e-4 * instead:
-                return c * values, (("mean_over_other", f"it divides by {instead:.6g} in place of N"), *sign_code)
-            return c * values, (*codes, ("constant_factor", f"{_digits(abs(c))} times"), *sign_code)
-    return None
-
-
-def _known_factors(sizes: Sizes, twice: str) -> list[tuple[Codes, Array]]:
-    known: list[tuple[Codes, Array]] = [
-        ((), np.ones_like(sizes.n)),
-        ((("batch_mean_missing", ""),), sizes.n),
-        (((twice, ""),), 1 / sizes.n),
-    ]
-    for name, size in sizes.others.items():
-        known.append(((("mean_over_other", f"it divides by {name} in place of N"),), sizes.n / size))
-        known.append(((("mean_over_other", f"it divides by N and by {name}"),), 1 / size))
-    return known
-
-
-def _digits(value: float) -> str:
-    """A number, with more digits where it is close to 1."""
-    return f"1 {'+' if value > 1 else '-'} {abs(value - 1):.3g}" if abs(value - 1) < 1e-3 else f"{value:.4g}"
 
 
 def fit(leaf: Leaf, sizes: Sizes, term: Callable[[int], Array]) -> Fit | None:

@@ -1,9 +1,9 @@
-"""A layer as a network of one operation, and what the known mistakes compute there.
+"""A layer as a network of one operation, or of a few in a row, and what the known mistakes compute there.
 
-The mistakes are those of networks, `mistakes.ROWS`, and the ways that only layers have, `layer_ops.WAYS`. Arrays
-are turned into those of `ops`: rows are examples, and weights have shape (in, out).
+Arrays are turned into those of `ops`: rows are examples, and weights have shape (in, out).
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck import operations, references
-from mlp_jax.gradcheck.layer_ops import WAYS, Conv, Hinge, MaxPool, Softmax
-from mlp_jax.gradcheck.mistakes import LAYER_ROWS, ROWS
+from mlp_jax.gradcheck.deviations import LeafAlternative
+from mlp_jax.gradcheck.layer_ops import Conv, Hinge, MaxPool, Softmax
+from mlp_jax.gradcheck.mistakes import MISTAKES, Row
 from mlp_jax.gradcheck.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
 from mlp_jax.gradcheck.trials import Guess, Trial
 
 Array = np.ndarray
-FIELDS = {"affine": ("x", "w", "b"), "conv": ("x", "w", "b"), "norm": ("x", "scale", "shift")}
+FIELDS: dict[type, tuple[str, ...]] = {Affine: ("w", "b"), Conv: ("w", "b"), Norm: ("scale", "shift")}
+STEPS = {
+    "affine": "affine", "linear": "affine", "dense": "affine", "fc": "affine", "conv": "conv", "pool": "pool",
+    "bn": "batchnorm", "batchnorm": "batchnorm", "ln": "layernorm", "layernorm": "layernorm",
+    **{name: name for name in ("relu", "sigmoid", "tanh")},
+}  # fmt: skip
+"""The operations that the words in the name of several in a row say."""
 NORMS = ("batchnorm", "layernorm", "spatial")
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # of x and the output
     "relu": lambda x, a: (x > 0) * 1.0,
@@ -34,13 +41,16 @@ class View:
     operation: str
     layout: int
     trial: Trial
+    name: str = ""
 
     def rows(self, array: Array) -> Array:
-        """(N, features) of inputs, outputs or dout."""
+        """Returns inputs, outputs or dout as (N, features)."""
         if self.layout == operations.COLUMNS:
             return array.T
         if self.operation == "spatial":
             return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+        if self.operation in SLOPES and array.ndim == 4:
+            return array
         return array.reshape(len(array), -1)
 
     def inputs(self, rows: Array) -> Array:
@@ -58,19 +68,46 @@ class View:
         return self.layout in (operations.COLUMNS, operations.OUT_IN)
 
     def back(self, field: str, value: Array, leaf: Array) -> Array:
-        """An operation's gradient in the layer's own shapes."""
+        """Returns an operation's gradient in the layer's own shapes."""
         if field == "x":
-            return value if self.operation in ("conv", "pool") else self.inputs(value)
+            return value if self.pictures else self.inputs(value)
         if field == "w":
             return value.T if self.turned and value.ndim == 2 else value
         return value.reshape(leaf.shape) if value.size == leaf.size else value
 
     def cotangent(self) -> Array:
-        """dout as the operation wants it; (N, 1) of a loss."""
+        """Returns dout as the operation wants it, which is (N, 1) for a loss."""
         g = self.trial.dout
         if self.operation.endswith("loss"):
             return np.ones((len(next(iter(self.trial.inputs.values()))), 1))
-        return g if self.operation in ("conv", "pool") else self.rows(g)
+        return g if self.pictures else self.rows(g)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether arrays stay (N, C, H, W)."""
+        return self.operation in ("conv", "pool", "pictures")
+
+    def chain(self) -> list[Op]:
+        """The operations from the output down; [] if they are not known."""
+        if self.operation not in ("affine_relu", "affines", "pictures"):
+            op = self.op()
+            return [] if op is None else [op]
+        words = self.name.lower().removesuffix("_backward").removesuffix("_forward").split("_")
+        if not all(word in STEPS for word in words):
+            return []
+        leaves, options = list(self.trial.inputs.values()), list(self.trial.options.values())
+        chain, a = list[Op](), leaves.pop(0)
+        for step in (STEPS[word] for word in words):
+            mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *NORMS)))]
+            given = [options.pop(0)] if step not in SLOPES and step != "affine" else []
+            inputs, options_ = ({str(n): v for n, v in enumerate(some)} for some in ([a, *mine], given))
+            a = references.output(step, [a, *mine], given, self.layout)
+            trial = self.trial._replace(inputs=inputs, options=options_, output=a)
+            op = View(step, self.layout, trial).op()
+            if op is None:
+                return []
+            chain.insert(0, op)
+        return chain
 
     def op(self) -> Op | None:
         """The operation; None if there is none for this layer."""
@@ -128,35 +165,65 @@ class View:
         return Conv(0, leaves[0], param["stride"], param["pad"], w.shape[2:], w) if len(leaves) == 3 else None
 
 
-def guesses(operation: str, layout: int, leaf: str, trials: Sequence[Trial]) -> Iterator[Guess]:
-    """What each known mistake computes in place of one leaf, in every trial."""
-    views = [View(operation, layout, trial) for trial in trials]
+def guesses(name: str, operation: str, layout: int, leaf: str, trials: Sequence[Trial]) -> Iterator[Guess]:
+    """What each known mistake computes in place of one leaf, in every trial; name: of the layer."""
+    views = [View(operation, layout, trial, name) for trial in trials]
     try:
-        ops = [view.op() for view in views]
-        if any(op is None for op in ops):
-            return
-        cotangents = [view.cotangent() for view in views]
-    except (ValueError, IndexError, KeyError, AttributeError):  # another thing than the name says
+        chains = [view.chain() for view in views]
+        if all(chains):
+            yield from _Leaf(leaf, list(trials[0].inputs).index(leaf), views, chains).guesses()
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError):  # another thing than the name says
         return
-    fields = FIELDS.get("norm" if operation in NORMS else operation, ("x",))
-    field = fields[list(trials[0].inputs).index(leaf)]
+
+
+class _Leaf:
+    """One leaf of a layer, which is a chain of operations in every trial, the last one first."""
+
+    def __init__(self, name: str, number: int, views: list[View], chains: list[list[Op]]) -> None:
+        self.name, self.views, self.chains = name, views, chains
+        self.end, self.field = _place(chains[0], number)
+        self.cotangents = [view.cotangent() for view in views]
+
+    def guesses(self) -> Iterator[Guess]:
+        """What each known mistake computes in its place."""
+        rows = list(zip(*self.chains, strict=True))[: self.end + 1]
+        for row in sorted(MISTAKES.values(), key=lambda row: row.late):
+            for at, ops in enumerate(rows):
+                for way in _ways(row, ops, self.field if at == self.end else "x"):
+                    with contextlib.suppress(ValueError):  # it does not conform
+                        yield self._guess(row.code, at, way)
+
+    def _guess(self, code: str, at: int, way: Any) -> Guess:
+        if isinstance(way, LeafAlternative):
+            return Guess(code, self._values(at, way.value), way.detail)
+        extra = way.extra and self._values(at, way.extra)
+        return Guess(code, self._values(at, way.back), way.detail, extra, way.say)
+
+    def _values(self, at: int, way: Callable[..., Any]) -> list[Array]:
+        """The leaf, where operation number `at` has another way back, or another way to the leaf."""
+        found = []
+        for view, chain, above in zip(self.views, self.chains, self.cotangents, strict=True):
+            g = above
+            for number, op in enumerate(chain[: self.end + (self.field == "x")]):
+                g = way(op, g, above) if number == at else op.back(g)
+            if self.field != "x":
+                last = chain[self.end]
+                g = way(last, g) if at == self.end else last.leaves(g)[self.field]
+            found.append(view.back(self.field, g, view.trial.inputs[self.name]))
+        return found
+
+
+def _place(chain: Sequence[Op], number: int) -> tuple[int, str]:
+    """Which operation of a chain an argument of the layer belongs to, and its field there."""
+    places = [(len(chain) - 1, "x")]
+    for at, op in reversed(list(enumerate(chain))):
+        places += [(at, field) for field in FIELDS.get(type(op), ())]
+    return places[number]
+
+
+def _ways(row: Row, ops: Sequence[Op], field: str) -> Iterator[Any]:
+    """Yields the alternatives of a row to an operation's way back ("x"), or to one of its leaves."""
     place = type(ops[0]) if field == "x" else (type(ops[0]), field)
-
-    def values(function: Callable[[int], Array]) -> list[Array]:
-        return [view.back(field, function(j), view.trial.inputs[leaf]) for j, view in enumerate(views)]
-
-    for row in sorted((*ROWS, *LAYER_ROWS), key=lambda row: row.late):
-        for table in (row.instead, WAYS.get(row.code, {})):
-            for way in table[place](ops) if place in table else ():
-                try:
-                    if field != "x":
-                        told = values(lambda j, way=way: way.value(j, cotangents[j]))  # type: ignore[misc]
-                        yield Guess(row.code, told, way.detail)
-                        continue
-                    told = values(lambda j, way=way: way.back(j, cotangents[j], cotangents[j]))  # type: ignore[misc]
-                    extra = way.extra and values(
-                        lambda j, way=way: way.extra(j, cotangents[j], cotangents[j])  # type: ignore[misc]
-                    )
-                    yield Guess(row.code, told, way.detail, extra, way.say)
-                except ValueError:  # it does not conform
-                    continue
+    for table in (row.instead, row.in_layers):
+        if place in table:
+            yield from table[place](ops)

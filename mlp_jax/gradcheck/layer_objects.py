@@ -12,14 +12,19 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import plain
-from mlp_jax.gradcheck.layer_check import Layer
+from mlp_jax.gradcheck.layer_asking import Layer
+from mlp_jax.gradcheck.loss_objects import (
+    OUTPUTS,
+    Array,
+    Gate,
+    LossObject,
+    input_gradient,
+    is_backward_alone,
+    positions_of,
+)
 from mlp_jax.gradcheck.operations import LABELS
-from mlp_jax.gradcheck.ops import softmax
 from mlp_jax.gradcheck.slots import Slot, attribute, slots
 
-Array = np.ndarray
-OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
-INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
 ARRAYS = {
     **dict.fromkeys(("w", "weights", "weight"), "w"),
     **dict.fromkeys(("b", "bias", "biases"), "b"),
@@ -44,39 +49,19 @@ def is_layer_class(target: type) -> bool:
     methods = [getattr(target, name, None) for name in ("forward", "backward")]
     if network or hasattr(target, "apply") or _constructor(target) is None:
         return False
-    if _is_backward_alone(target):
+    if is_backward_alone(target):
         return True
     if not all(callable(method) for method in methods):
         return False
-    forward, backward = ([p.name.lower() for p in _positions(m) if p.default is p.empty] for m in methods)
+    forward, backward = ([p.name.lower() for p in positions_of(m) if p.default is p.empty] for m in methods)
     if len(forward) == 2 and forward[1] in LABELS:
         return len(backward) <= 2
     return (
         forward[1:] in ([], *([name] for name in TRAINING))
         and backward[1:] in ([], *([n] for n in RATES))
         and len(forward) > 0
-        and len(_positions(methods[1])) > 0
+        and len(positions_of(methods[1])) > 0
     )
-
-
-def _is_backward_alone(target: type) -> bool:
-    """Whether a class has only the backward pass of softmax and cross-entropy together."""
-    name, backward = target.__name__.lower(), getattr(target, "backward", None)
-    labels = [p.name.lower() for p in _positions(backward)][1:]
-    return (
-        "softmax" in name
-        and "loss" in name
-        and not hasattr(target, "forward")
-        and labels[:1] in [[n] for n in LABELS]
-    )
-
-
-def _positions(method: Any) -> list[inspect.Parameter]:
-    try:
-        parameters = list(inspect.signature(method).parameters.values())
-    except (TypeError, ValueError):
-        return []
-    return [p for p in parameters[1:] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _constructor(target: type) -> list[tuple[str, str]] | None:
@@ -84,7 +69,7 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
     if target.__init__ is object.__init__:  # type: ignore[misc]
         return []
     kinds = []
-    for p in _positions(target.__init__):  # type: ignore[misc]
+    for p in positions_of(target.__init__):  # type: ignore[misc]
         name = p.name.lower()
         kind = "array" if name in ARRAYS else "in" if name in INS else "out" if name in OUTS else ""
         if not kind and p.default is p.empty:
@@ -98,27 +83,33 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
 
 
 def layer_of(target: type) -> Layer:
-    """The class as a layer."""
-    if _is_backward_alone(target):
+    """Returns the class as a layer."""
+    if is_backward_alone(target):
         return LossObject(target)
-    forward = [p.name.lower() for p in _positions(target.forward)]  # type: ignore[attr-defined]
+    if "embed" in target.__name__.lower():
+        raise UserError(
+            f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
+            "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
+        )
+    forward = [p.name.lower() for p in positions_of(target.forward)]  # type: ignore[attr-defined]
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
-    backward = [p for p in _positions(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
+    backward = [p for p in positions_of(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
     is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in LOSSES)
     return LossObject(target) if is_loss else Gate(target)
 
 
 class LayerObject(Layer):
-    """A class with forward(x) and backward(dout)."""
+    """This is a class with forward(x) and backward(dout)."""
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         self.operation = _operation(target)
+        self.mistakes_of = "batchnorm" if "batchnorm" in target.__name__.lower() else ""
         self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
-        forward, backward = (_positions(getattr(target, name)) for name in ("forward", "backward"))
+        forward, backward = (positions_of(getattr(target, name)) for name in ("forward", "backward"))
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
-        names = [p.name for p in _positions(target.__init__)]  # type: ignore[misc]
+        names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
         self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
         self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
 
@@ -182,7 +173,7 @@ class LayerObject(Layer):
     def _back(self, made: Any, dout: Array) -> Array:
         if hasattr(made, "zero_grad"):
             made.zero_grad()
-        return _input_gradient(made, made.backward(dout, *((1.0,) if self._updates else ())))
+        return input_gradient(made, made.backward(dout, *((1.0,) if self._updates else ())))
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """With the object's own arrays replaced by the leaves."""
@@ -202,95 +193,6 @@ class LayerObject(Layer):
             if value is not None:
                 found[name] = value
         return found
-
-
-def _input_gradient(made: Any, answer: Any) -> Array:
-    if answer is None:
-        answer = getattr(made, attribute(made, INPUT_GRADIENTS) or "", None)
-    if answer is None:
-        raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
-    return np.array(plain(answer), np.float64)
-
-
-class Gate(Layer):
-    """A class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
-
-    def __init__(self, target: type) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
-        self._names = [p.name for p in _positions(target.forward)]  # type: ignore[attr-defined]
-
-    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Two arrays of one shape."""
-        return {name: rng.normal(size=(4 + number, 3)) for name in self._names}, {}
-
-    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """Of a new object."""
-        made = self._target()
-        return np.array(plain(made.forward(*leaves.values())), np.float64), made
-
-    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """One gradient for each input."""
-        answer = cache.backward(dout)
-        if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
-            raise UserError("backward must return one gradient for each argument of forward")
-        return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
-
-
-class LossObject(Layer):
-    """A class with forward(predictions, labels): a loss, or one loss for each example, whose mean is taken."""
-
-    upstream = False
-
-    def __init__(self, target: type) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
-        name = target.__name__.lower()
-        self.operation = "softmax_loss" if "softmax" in name else ""
-        self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
-        # numbers that are probabilities are scores as well
-        self._probabilities = not any(word in name for word in ("softmax", "sigmoid", "logit"))
-
-    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Scores, or probabilities, and labels."""
-        n, c = ((5, 4), (6, 3), (3, 3), (7, 2))[number]
-        if self._binary:
-            shape = ((n,), (n, 1), (n, c))[layout % 3]
-            z = rng.normal(size=shape)
-            y = rng.integers(0, 2, shape)
-            return {"inputs": 1 / (1 + np.exp(-z)) if self._probabilities else z}, {"y": y}
-        x = rng.normal(size=(n, c))
-        if self._probabilities:
-            x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
-        labels = rng.integers(0, c, n)
-        return {"inputs": x}, {"y": (labels, np.eye(c)[labels], rng.normal(size=(n, c)))[layout % 3]}
-
-    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
-        """The mean loss."""
-        made, x, y = self._target(), leaves["inputs"], options["y"]
-        if _is_backward_alone(self._target):
-            labels = y.argmax(axis=1) if y.ndim == 2 else y
-            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), labels]))), (made, softmax(x), y)
-        answer = made.forward(x, y)
-        if answer is None:
-            raise UserError("forward returns no loss")
-        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, x, y)
-
-    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""
-        made, x, y = cache
-        positions = _positions(self._target.backward)  # type: ignore[attr-defined]
-        if not positions:
-            answer = made.backward()
-        elif len(positions) == 2:
-            output = getattr(made, attribute(made, OUTPUTS) or "", x)
-            answer = made.backward(np.array(output), y)
-        else:
-            answer = made.backward(1.0)
-        if isinstance(answer, (tuple, list)):
-            raise UserError(
-                f"{self.name}.backward returns {len(answer)} gradients, so that its second input is no label: "
-                "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
-            )
-        return {"inputs": _input_gradient(made, answer)}
 
 
 _OPERATIONS = {

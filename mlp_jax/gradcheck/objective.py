@@ -11,7 +11,8 @@ import numpy as np
 from mlp_jax.gradcheck import variants
 from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot
 from mlp_jax.gradcheck.ops import softmax
-from mlp_jax.gradcheck.variants import PLAIN, Variant
+from mlp_jax.gradcheck.other_losses import PLAIN
+from mlp_jax.gradcheck.variants import Variant
 from mlp_jax.nn.config import MLPConfig
 
 LOSS_TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}

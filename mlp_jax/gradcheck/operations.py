@@ -70,7 +70,7 @@ def named(name: str) -> str:
 def arguments(
     operation: str, parameters: Sequence[inspect.Parameter], rng: Any, number: int, layout: int
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Random leaves and the other arguments, for a forward pass with these parameters.
+    """Returns random leaves and the other arguments, for a forward pass with these parameters.
 
     Raises UserError if it cannot be told what an argument is.
     """

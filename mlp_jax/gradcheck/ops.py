@@ -2,13 +2,11 @@
 
 A network is a list of operations, the loss first and the lowest product last. Each takes a cotangent g, the
 derivative of the loss by its own output, and gives that by its input (`back`), and the gradients of its own
-parameters (`leaves`). The tensors of the forward pass come from jax (`battery.evaluate`); here nothing is
+parameters (`leaves`). The tensors of the forward pass come from jax (`truth.evaluate`); here nothing is
 differentiated. A layer of somebody's `layers.py` is a network of one operation.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -28,11 +26,11 @@ class Op:
         return ()
 
     def back(self, g: Array) -> Array:
-        """The derivative of the loss by the input, from that by the output."""
+        """Returns the derivative of the loss by the input, from that by the output."""
         raise NotImplementedError
 
     def leaves(self, g: Array) -> dict[str, Array]:
-        """The gradients of the operation's parameters, by field, without a penalty's part."""
+        """Returns the gradients of the operation's parameters, by field, without a penalty's part."""
         return {}
 
     def absolute(self) -> "Op":
@@ -68,7 +66,7 @@ class Loss(Op):
 
 @dataclass(frozen=True, eq=False)
 class Affine(Op):
-    """inputs (N, D) times w (D, H), plus b (H,).
+    """The product is inputs (N, D) times w (D, H), plus b (H,).
 
     outputs: what the unit hands on, and what that was computed from, (N, H). before: tensors (N, D) that `inputs`
     were computed from, by name. below_b: the bias of the unit below, or None. penalty: the derivative of the
@@ -85,25 +83,25 @@ class Affine(Op):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the product."""
+        """Returns the shape of the product."""
         return (len(self.inputs), self.w.shape[1])
 
     def back(self, g: Array) -> Array:
-        """Equations 6 and 12: g w^T."""
+        """Returns g w^T (equations 6 and 12)."""
         return np.asarray(g @ self.w.T)
 
     def leaves(self, g: Array) -> dict[str, Array]:
-        """Equations 7 and 9 without the penalty: inputs^T g, and the sum of g over the examples."""
+        """Returns inputs^T g, and the sum of g over the examples (equations 7 and 9 without the penalty)."""
         return {"w": self.inputs.T @ g, "b": g.sum(axis=0)}
 
     def absolute(self) -> Op:
-        """With absolute values everywhere."""
+        """Returns it with absolute values everywhere."""
         return replace(self, inputs=np.abs(self.inputs), w=np.abs(self.w))
 
 
 @dataclass(frozen=True, eq=False)
 class Slope(Op):
-    """An activation: its derivative `slope` at z, both (N, H), and its value a.
+    """This is an activation: its derivative `slope` at z, both (N, H), and its value a.
 
     tensors: others of the same shape, at which the derivative may be taken by mistake. low: for a kinked
     activation, its slope left of 0.
@@ -117,7 +115,7 @@ class Slope(Op):
     tensors: dict[str, Array]
 
     def back(self, g: Array) -> Array:
-        """Equation 11: times the derivative."""
+        """Returns g times the derivative (equation 11)."""
         return np.asarray(g * self.slope)
 
     def absolute(self) -> Op:
@@ -160,7 +158,7 @@ class Norm(Op):
         ddof: int = 0,
         axis: int | None = None,
     ) -> Array:
-        """(d - mean(d) - n mean(d n)) / std with d = g scale (Ioffe & Szegedy 2015, section 3, simplified).
+        """Returns (d - mean(d) - n mean(d n)) / std, d = g scale (Ioffe & Szegedy 2015, section 3, simplified).
 
         The keywords make it wrong: whether the scale is there, how often each term is, whether std is divided by,
         and of which variance and over which axis.
@@ -175,15 +173,15 @@ class Norm(Op):
         return np.asarray(all_terms * inverse_std if divided else all_terms)
 
     def parts(self, d: Array, axis: int) -> tuple[Array, Array]:
-        """The terms of the mean and of the variance."""
+        """Returns the terms of the mean and of the variance."""
         return d.mean(axis=axis, keepdims=True), self.n * (d * self.n).mean(axis=axis, keepdims=True)
 
     def leaves(self, g: Array) -> dict[str, Array]:
-        """Sums over the examples, also in layer normalisation."""
+        """Returns sums over the examples, also in layer normalisation."""
         return {"scale": (g * self.n).sum(axis=0), "shift": g.sum(axis=0)}
 
     def absolute(self) -> Op:
-        """With absolute values, and everything added."""
+        """Returns it with absolute values, and everything added."""
         return replace(self, n=np.abs(self.n), scale=np.abs(self.scale), sign=-1)
 
 
@@ -195,7 +193,7 @@ class Dropout(Op):
     rate: float
 
     def back(self, g: Array) -> Array:
-        """Times the mask of the forward pass."""
+        """Returns g times the mask of the forward pass."""
         return np.asarray(g * self.mask)
 
 
@@ -226,122 +224,12 @@ class Skip(Op):
         return arriving, {**rest, start: rest[start] + arriving if start in rest else arriving}
 
 
-def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> list[list[Op]]:
-    """The operations of a case (`battery.Case`, `battery.Truth`), the loss first, in segments.
-
-    Each segment ends in a product; the next begins with the way back through it. The objective is data * the mean
-    loss + sum_k weights[k] ||W_k||^2.
-    """
-    config, trace, params, units = case.config, truth.trace, case.params, case.config.units
-    products = _products(case, truth, weights)
-    one_hot = np.eye(trace.logits.shape[1])[case.y]
-    loss = Loss(len(units), data * truth.d_scores, softmax(trace.logits), one_hot, trace.logits, data)
-    segments: list[list[Op]] = [[loss, products[-1]]]
-    for k in range(len(units) - 1, -1, -1):
-        ops: list[Op] = [products[k + 1]]
-        if k + 1 < len(units) and units[k + 1].norm == "input":
-            ops.append(_norm(case, trace, k + 1, products[k].outputs[0]))
-        starts = any(unit.skip and number - unit.skip == k for number, unit in enumerate(units))
-        ops.append(Skip(k, units[k].skip, starts))
-        hidden = trace.hidden[k]
-        if hidden.mask is not None:
-            ops.append(Dropout(k, hidden.mask, config.dropout))
-        if units[k].norm == "after":
-            ops.append(_norm(case, trace, k, truth.activated[k]))
-        if units[k].active:
-            tensors = _tensors(case, truth, products, k)
-            activation = (config.activation, config.negative_slope)
-            ops.append(Slope(k, hidden.z, truth.activated[k], truth.slopes[k], *activation, tensors))
-        if units[k].norm == "before":
-            ops.append(_norm(case, trace, k, hidden.inputs @ params[k].w + params[k].b))
-        segments.append([*ops, products[k]])
-    return segments
-
-
-def _norm(case: Any, trace: Any, k: int, u: Array) -> Norm:
-    norm, layer, axis_and_eps = trace.hidden[k].norm, case.params[k], (case.config.norm_axis, case.config.norm_eps)
-    return Norm(k, u, norm.normalized, norm.inverse_std, layer.scale, layer.shift, *axis_and_eps)
-
-
-def _products(case: Any, truth: Any, weights: Sequence[float]) -> list[Affine]:
-    """The products, the lowest first; what a unit hands on is made again from what the trace has."""
-    trace, products = truth.trace, list[Affine]()
-    inputs = [*(hidden.inputs for hidden in trace.hidden), trace.inputs]
-    for k, layer in enumerate(case.params):
-        if k == len(trace.hidden):
-            shifted = trace.logits - trace.logits.max(axis=1, keepdims=True)
-            outputs = (trace.logits, shifted, softmax(trace.logits))
-        else:
-            outputs = (inputs[k + 1], truth.activated[k], trace.hidden[k].z)
-        before = tuple[tuple[str, Array], ...]()
-        if k:
-            below = trace.hidden[k - 1]
-            undropped = truth.activated[k - 1]
-            before = (("z", below.z),)
-            if below.mask is not None:
-                before += (("z", below.z * below.mask), ("undropped", undropped))
-        penalty = 2 * weights[k] * layer.w
-        below_b = case.params[k - 1].b if k else None
-        products.append(Affine(k, inputs[k], layer.w, layer.b, outputs, before, below_b, penalty))
-    return products
-
-
-def _tensors(case: Any, truth: Any, products: list[Affine], k: int) -> dict[str, Array]:
-    """Tensors of the shape of layer k's z that are not z."""
-    trace, hidden, layer = truth.trace, truth.trace.hidden[k], case.params[k]
-    place = case.config.units[k].norm
-    tensors = {
-        "without bias": hidden.z - (layer.shift if place == "before" else layer.b),
-        "the opposite of z": -hidden.z,
-        "its inputs": hidden.inputs,
-        "its outputs": products[k + 1].inputs,
-        "the scores": trace.logits,
-        **{f"z of layer {j + 1}": other.z for j, other in enumerate(trace.hidden) if j != k},
-    }
-    for name, w in (("its own weights", layer.w), ("the weights above", case.params[k + 1].w)):
-        tensors |= {name: w, f"{name}, transposed": w.T}
-    if place in ("before", "after"):
-        tensors["what is normalised"] = hidden.norm.normalized
-    if place == "before":
-        tensors["what is not normalised yet"] = hidden.inputs @ layer.w + layer.b
-    return {name: value for name, value in tensors.items() if value.shape == hidden.z.shape}
-
-
 def softmax(logits: Array) -> Array:
-    """psi: softmax over each row of logits (N, C)."""
+    """Returns psi, the softmax over each row of logits (N, C)."""
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
-def term_sizes(segments: list[list[Op]]) -> list[dict[str, float]]:
-    """Per leaf, the norm of what it would be if no term of its own unit's backward step cancelled another.
-
-    The cotangent that is handed down is that of the true backward pass, so that nothing piles up with depth; but
-    psi - Delta counts as a tenth of psi + Delta at least.
-    """
-    loss = segments[0][0]
-    assert isinstance(loss, Loss)
-    true = np.where(loss.d < 0, -1, 1) * loss.absolute().back(loss.d)
-    size = np.maximum(np.abs(true), loss.terms())
-    sizes: list[dict[str, float]] = [{} for _ in segments]
-    pending = [dict[int, Array](), dict[int, Array]()]
-    for ops in segments:
-        for op in ops:
-            sizes[op.layer] |= {} if op is ops[0] else _norms(_terms_of(op, size))
-            if isinstance(op, Skip):
-                true, pending[0] = op.carried(true, pending[0])
-                size, pending[1] = op.carried(size, pending[1])
-            elif op is not ops[-1] and not isinstance(op, Loss):
-                size = op.absolute().back(np.abs(true) if isinstance(op, Affine) else size)
-                true = op.back(true)
-        pending[1] = {unit: np.abs(value) for unit, value in pending[0].items()}
-    return sizes
-
-
-def _terms_of(op: Op, size: Array) -> dict[str, Array]:
-    leaves = op.absolute().leaves(size)
-    return leaves | ({"w": leaves["w"] + np.abs(op.penalty)} if isinstance(op, Affine) else {})
-
-
-def _norms(leaves: dict[str, Array]) -> dict[str, float]:
-    return {field: float(np.linalg.norm(leaf)) for field, leaf in leaves.items()}
+def through_softmax(psi: Array, g: Array) -> Array:
+    """Returns the softmax's Jacobian times g, (N, C): psi (g - sum(g psi)) in each row (equation 3)."""
+    return np.asarray(psi * (g - (g * psi).sum(axis=1, keepdims=True)))

@@ -16,9 +16,9 @@ from typing import Any
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.gradcheck import layers, pairs
 from mlp_jax.gradcheck.answers import Answer, Question
+from mlp_jax.gradcheck.asked import Asked
 from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.check import InProcess
-from mlp_jax.gradcheck.evidence import Asked
 from mlp_jax.gradcheck.loading import Loaded
 from mlp_jax.gradcheck.python2 import floored
 from mlp_jax.gradcheck.report import Report

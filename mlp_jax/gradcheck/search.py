@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlp_jax.gradcheck import fits, ops
-from mlp_jax.gradcheck.fits import Array, Codes, Sizes
+from mlp_jax.gradcheck import fits, networks
+from mlp_jax.gradcheck.factors import Array, Codes, Sizes, name_factor
 from mlp_jax.gradcheck.mistakes import MISTAKES
-from mlp_jax.gradcheck.segment import Delta, Mistake, Segment, Situation, State, Way
+from mlp_jax.gradcheck.segment import Segment, Way
+from mlp_jax.gradcheck.situation import Delta, Mistake, Situation, State
 
 __all__ = ["Mistake", "Situation", "cost", "diagnose"]
 
@@ -66,11 +67,11 @@ def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> I
 
 
 class _Search:
-    """The search over all segments."""
+    """This is the search over all segments."""
 
     def __init__(self, situations: list[Situation], tolerance: float) -> None:
         self.situations = situations
-        chains = [ops.network(s.case, s.truth, s.objective.data, s.objective.weights) for s in situations]
+        chains = [networks.network(s.case, s.truth, s.objective.data, s.objective.weights) for s in situations]
         self.sizes = _sizes(situations)
         losses = tuple(chain[0][0] for chain in chains)
         self.segments = [
@@ -79,7 +80,7 @@ class _Search:
         ]
 
     def start(self) -> State:
-        """Before the loss."""
+        """Returns the state before the loss."""
         nothing = [np.zeros(0)] * len(self.situations)
         return State(frozenset(), nothing, [{} for _ in self.situations])
 
@@ -222,5 +223,5 @@ def _ratio(sizes: Sizes, field: str, fit: fits.Fit, factor: Array) -> Codes | No
     def agrees(values: Array) -> bool:
         return bool(np.allclose(values, ratio, rtol=1e-6, atol=0))
 
-    named = fits.name_factor(sizes, field, agrees, lambda values: float(np.median(ratio / values)))
+    named = name_factor(sizes, field, agrees, lambda values: float(np.median(ratio / values)))
     return None if named is None else named[1]

@@ -4,89 +4,25 @@ Every alternative of the table (`mistakes.ROWS`) to a step back is a way; `searc
 """
 
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from itertools import combinations, product
-from typing import Any, NamedTuple
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from mlp_jax.gradcheck import fits, ops
-from mlp_jax.gradcheck.battery import Case, Leaves, Truth
-from mlp_jax.gradcheck.deviations import Alternative, LeafAlternative
-from mlp_jax.gradcheck.fits import Array, Codes, Leaf, Sizes
+from mlp_jax.gradcheck import fits, fresh_mask, ops
+from mlp_jax.gradcheck.deviations import Alternative, Back, LeafAlternative, step
+from mlp_jax.gradcheck.factors import Array, Codes, Sizes
+from mlp_jax.gradcheck.fits import Leaf
 from mlp_jax.gradcheck.mistakes import ROWS
-from mlp_jax.gradcheck.objective import Objective
-
-MOST_TRIED = 5  # examples in a batch of which every dropout mask is tried
-
-Values = list[Array]  # one array per situation
-
-
-class Situation(NamedTuple):
-    """One case: the truth, the candidate's leaves (a missing one left out), and the objective.
-
-    rounding: per leaf, the norm of an error that rounding may cause.
-    """
-
-    case: Case
-    truth: Truth
-    observed: Leaves
-    objective: Objective
-    rounding: list[dict[str, float]]
-
-    @property
-    def n(self) -> int:
-        """Examples in the batch."""
-        return len(self.case.y)
-
-
-class Mistake(NamedTuple):
-    """A code, the layer (0 is the first), its place there, and what the code alone does not say, or "".
-
-    place: a leaf's field; "delta" for all that hangs on the layer's step back; "all" for the whole gradient.
-    """
-
-    code: str
-    layer: int
-    place: str
-    detail: str = ""
-
-
-class State(NamedTuple):
-    """A way of going down to a product: the mistakes on it, the cotangent that arrives, and those over skips."""
-
-    mistakes: frozenset[Mistake]
-    cotangent: Values
-    pending: list[dict[int, Array]]
-
-
-class Change(NamedTuple):
-    """An alternative to the step back of operation `at` of a segment, and the codes of its mistakes."""
-
-    codes: tuple[str, ...]
-    at: int
-    alternative: Alternative
-
-
-class Delta(NamedTuple):
-    """One way through a segment: what arrives at every operation with leaves, and at the end."""
-
-    changes: tuple[Change, ...]
-    entering: dict[int, Values]
-    pending: list[dict[int, Array]]
-
-    @property
-    def codes(self) -> Codes:
-        """The mistakes on it."""
-        return tuple((code, change.alternative.detail) for change in self.changes for code in change.codes)
-
+from mlp_jax.gradcheck.situation import Change, Delta, Situation, State, Values
 
 Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's own product; those of the penalty
 
 
 class Segment:
-    """The operations from one product (or the loss) down to the next product, in every situation."""
+    """These are the operations from one product (or the loss) down to the next product, in every situation."""
 
     def __init__(
         self,
@@ -165,15 +101,13 @@ class Segment:
         back = None if change is None else change.alternative.back
         if isinstance(row[0], ops.Skip):
             carried = [
-                op.carried(
-                    value if back is None else back(j, value, state.cotangent[j]), waiting, added=back is None
-                )
-                for j, (op, value, waiting) in enumerate(zip(row, g, pending, strict=False))
+                op.carried(value if back is None else back(op, value, above), waiting, added=back is None)
+                for op, value, above, waiting in zip(row, g, state.cotangent, pending, strict=False)
             ]
             return [value for value, _ in carried], [waiting for _, waiting in carried]
         if back is None:
             return [op.back(value) for op, value in zip(row, g, strict=False)], pending
-        return [back(j, value, state.cotangent[j]) for j, value in enumerate(g)], pending
+        return [back(op, value, above) for op, value, above in zip(row, g, state.cotangent, strict=False)], pending
 
     def changes(self, late: bool) -> list[Change]:
         """The alternatives of the table that are possible here."""
@@ -183,19 +117,21 @@ class Segment:
                 for at in range(self.last)
                 for row in ROWS
                 if row.late == late
-                for alternative in row.instead.get(type(self.rows[at][0]), _none)(self.rows[at])
+                for alternative in row.ways(type(self.rows[at][0]), self.rows[at])
             ]
-            self._changes[late] = [*found, *_combined(found, self.rows), *([] if late else self._handed_down())]
+            self._changes[late] = [*found, *_combined(found), *([] if late else self._handed_down())]
         return self._changes[late]
 
     def _handed_down(self) -> Iterator[Change]:
         """Below the scores: another derivative of the loss than the one that the scores' own leaves have."""
-        for row in ROWS if self.loss else ():
-            for alternative in row.instead.get(ops.Loss, _none)(self.loss):
-                yield Change((row.code,), 0, alternative._replace(back=partial(self._of_scores, alternative)))
+        losses = dict(zip(self.rows[0], self.loss, strict=True)) if self.loss else {}
 
-    def _of_scores(self, alternative: Alternative, j: int, g: Array, above: Array) -> Array:
-        return np.asarray(self.rows[0][j].back(alternative.back(j, g, above)))
+        def of_scores(back: Back, op: Any, g: Array, above: Array) -> Array:
+            return np.asarray(op.back(back(losses[op], g, above)))
+
+        for row in ROWS if self.loss else ():
+            for alternative in row.ways(ops.Loss, self.loss):
+                yield Change((row.code,), 0, alternative._replace(back=partial(of_scores, alternative.back)))
 
     def deltas(self, state: State, most: int, late: bool) -> Iterator[Delta]:
         """The right way, and every wrong one with at most `most` changes, of different operations."""
@@ -203,7 +139,7 @@ class Segment:
         yield right
         single = self.changes(late) if most == 1 else self.changes(False) + (self.changes(True) if late else [])
         if late and most == 1:
-            yield from self._with_a_fresh_mask(state, right)
+            yield from fresh_mask.ways(self, state, right)
         for number in range(1, most + 1):
             for chosen in combinations(single, number):
                 if len({change.at for change in chosen}) == number:
@@ -254,51 +190,10 @@ class Segment:
         if number is None:
             return ()
 
-        def known(j: int, g: Array, above: Array) -> Array:
-            return np.asarray(alternative.back(j, g, above) + number * extra(j, g, above))
+        def known(op: Any, g: Array, above: Array) -> Array:
+            return np.asarray(alternative.back(op, g, above) + number * extra(op, g, above))
 
         return (change._replace(alternative=Alternative(known, alternative.say(number))), *others)
-
-    def _with_a_fresh_mask(self, state: State, right: Delta) -> Iterator[Delta]:
-        """With the dropout mask that the leaves tell; NaN in cases with too many examples to try all of them."""
-        at = next((at for at, row in enumerate(self.rows) if isinstance(row[0], ops.Dropout)), None)
-        if at is None or not self.leaves:
-            return
-        masked = [self._masked(at, j, g) for j, g in enumerate(right.entering[at])]
-        small = [m is None for m, g in zip(masked, right.entering[at], strict=True) if len(g) <= MOST_TRIED]
-        if small and not any(small):
-            unknown = [np.full_like(g, np.nan) for g in right.entering[at]]
-            values = [u if m is None else m for m, u in zip(masked, unknown, strict=True)]
-            change = Change(("fresh_mask",), at, Alternative(lambda j, g, above: values[j]))
-            yield self.run(state, (change,), right)
-
-    def _masked(self, at: int, j: int, g: Array) -> Array | None:
-        """g times the mask that makes the leaves of situation j, column by column: none depends on another."""
-        if len(g) > MOST_TRIED:
-            return None
-        leaves = {(where, leaf.field): leaf for where, leaf in self.leaves if where > at and j in leaf.at}
-        tried, off = list[Array](), list[Array]()
-        for kept in product((0.0, 1.0), repeat=len(g)):
-            tried.append(g * np.array(kept)[:, None] / (1 - self.rows[at][j].rate))
-            off.append(self._off(leaves, at, j, tried[-1]))
-        best, least = np.argmin(off, axis=0), np.min(off, axis=0)
-        if not leaves or not least.max() <= 1:
-            return None
-        return np.stack([tried[index][:, column] for column, index in enumerate(best)], axis=1)
-
-    def _off(self, leaves: dict[tuple[int, str], Leaf], at: int, j: int, g: Array) -> Array:
-        """Per column, how far the leaves are from what g behind operation `at` makes them, in tolerances."""
-        worst = np.zeros(g.shape[1])
-        for where in range(at + 1, self.last + 1):
-            made = self.rows[where][j].leaves(g)
-            for field, leaf in ((field, leaves[where, field]) for field in made if (where, field) in leaves):
-                i = leaf.at.index(j)
-                rest = made[field] + leaf.expected[i] * leaf.parameters[i] - leaf.values[i]
-                worst = np.maximum(
-                    worst, np.sqrt((rest**2).sum(axis=0) if rest.ndim > 1 else rest**2) / leaf.tolerances[i]
-                )
-            g = self.rows[where][j].back(g) if where < self.last else g
-        return worst
 
     # -- what its leaves say
 
@@ -311,7 +206,7 @@ class Segment:
         for code, alternative in products if len(delta.changes) < 2 else products[:1]:
 
             def term(j: int, alternative: LeafAlternative = alternative) -> Array:
-                return alternative.value(leaf.at[j], entering[leaf.at[j]])
+                return alternative.value(self.rows[at][leaf.at[j]], entering[leaf.at[j]])
 
             try:
                 found = fits.fit(leaf, self.sizes, term)
@@ -329,32 +224,21 @@ class Segment:
         key = (at, leaf.field)
         if key not in self._of_leaves:
             row, kind = self.rows[at], type(self.rows[at][0])
-            right = LeafAlternative(lambda j, g: row[j].leaves(g)[leaf.field])
+            right = LeafAlternative(lambda op, g: op.leaves(g)[leaf.field])
             others = [
-                (entry.code, alternative)
-                for entry in ROWS
-                for alternative in entry.instead.get((kind, leaf.field), _none)(row)
+                (entry.code, alternative) for entry in ROWS for alternative in entry.ways((kind, leaf.field), row)
             ]
             self._of_leaves[key] = [("", right), *others]
         return self._of_leaves[key]
 
 
-def _none(row: Sequence[Any]) -> Iterator[Any]:
-    """The alternatives of a mistake that is not made there."""
-    return iter(())
-
-
-def _combined(found: list[Change], rows: list[tuple[Any, ...]]) -> list[Change]:
-    """Two or three parts left out of one step back."""
-
-    def back(row: tuple[Any, ...], keywords: dict[str, Any], j: int, g: Array, above: Array) -> Array:
-        return np.asarray(row[j].back(g, **keywords))
-
+def _combined(found: list[Change]) -> list[Change]:
+    """Leaves two or three parts out of one step back."""
     changes = []
     parts = [change for change in found if change.alternative.keywords]
     for chosen in (c for number in (2, 3) for c in combinations(parts, number)):
         if len({change.at for change in chosen}) == 1:
             keywords = dict(ChainMap(*(dict(change.alternative.keywords) for change in chosen)))
-            alternative = Alternative(partial(back, rows[chosen[0].at], keywords))
+            (alternative,) = step(partial(ops.Norm.back, **keywords))(())
             changes.append(Change(tuple(change.codes[0] for change in chosen), chosen[0].at, alternative))
     return changes

@@ -1,17 +1,14 @@
 """Trials of a hand-written backward pass, and what is told of them, leaf by leaf.
 
 A trial is one call with random inputs and a random upstream gradient dout: what is true is the gradient of
-sum(output * dout) by every input, from autodiff or from central differences. `judged` tells the mistakes that any
-function can have; guesses are those of an operation that is known.
+sum(output * dout) by every input, from autodiff or from central differences. `layer_report` tells the mistakes
+that any function can have; guesses are those of an operation that is known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from mlp_jax.gradcheck.mistakes import MISTAKES
-from mlp_jax.gradcheck.report import Finding, LeafRow, Report
 
 Array = np.ndarray
 Named = Mapping[str, Array]
@@ -20,7 +17,7 @@ TOLERANCE, SINGLE = 1e-6, 2e-3  # of float64, of float32
 
 
 class Trial(NamedTuple):
-    """One call of forward and backward.
+    """This is one call of forward and backward.
 
     inputs: the leaves by name. output, dout: arrays of one shape. found: the candidate's gradients, without those
     that it did not give. true: the right ones, NaN where an input lies at a kink. sizes: numbers that somebody may
@@ -41,7 +38,7 @@ class Trial(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A mistake at one leaf."""
+    """This is a mistake at one leaf."""
 
     code: str
     detail: str = ""
@@ -63,13 +60,8 @@ class Guess(NamedTuple):
 Guesses = Callable[[str, Sequence[Trial]], Iterable[Guess]]  # at a leaf
 
 
-def no_guesses(leaf: str, trials: Sequence[Trial]) -> Iterable[Guess]:
-    """For a function of which nothing is known."""
-    return ()
-
-
 def differences(value: Callable[[Array], float], at: Array, *, single: bool = False) -> Array:
-    """The gradient of a scalar function by central differences, float64, in the shape of `at`.
+    """Returns the gradient of a scalar function by central differences, float64, in the shape of `at`.
 
     Two steps, h and h/2, are combined to the fourth order (Richardson). NaN marks an element where they do not
     agree, or where the slopes on both sides differ: there is a kink. single: the function is as exact as float32.
@@ -252,68 +244,3 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], guesses: Guesses, *, bias: b
     if len(shaped) < len(trials):
         return _of_shape(leaf, trials) or [Told("unknown")]
     return scaled(leaf, trials, bias=bias) or [Told("unknown")]
-
-
-def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) -> LeafRow:
-    """One line of the table: the worst case's worst element."""
-    verdict = "FAIL" if any(not MISTAKES[t.code].remark for t in told) else "PASS"
-    codes = tuple(dict.fromkeys(t.code for t in told))
-    compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
-    if not compared:
-        return LeafRow(leaf, formula, verdict, codes, ())
-    worst = max(compared, key=lambda t: off(leaf, t))
-    found, true = worst.found[leaf], worst.true[leaf]
-    error = off(leaf, worst)
-    index = np.unravel_index(int(np.argmax(np.nan_to_num(abs(found - true), nan=-1))), true.shape)
-    flat, known = np.nan_to_num(true), ~np.isnan(true)
-    norms = float(np.linalg.norm(found[known]) * np.linalg.norm(flat))
-    cosine = float((found[known] * true[known]).sum()) / norms if np.isfinite(norms) and norms > 0 else None
-    yours, right = (float(a[index]) if np.isfinite(a[index]) else None for a in (found, true))
-    limit = worst.tolerance
-    size = error if np.isfinite(error) else None
-    return LeafRow(
-        leaf, formula, verdict, codes, (), size, limit, tuple(map(int, index)), yours, right, cosine, worst.about
-    )
-
-
-def finding(
-    code: str, formula: str, leaves: Sequence[str], detail: str = "", remark: bool | None = None
-) -> Finding:
-    """What is told of one mistake."""
-    text = MISTAKES[code]
-    place = f"At {' and '.join(leaves)} the code" if leaves else "The code"
-    detail = f" ({detail})" if detail else ""
-    says, mend = text.layer if text.layer[0] else (text.says, text.mend)
-    sentence = f"{place} {text.does}{detail}. {says[0].upper()}{says[1:]}. To mend it: {mend}."
-    return Finding(code, formula, tuple(leaves), sentence, text.remark if remark is None else remark)
-
-
-def judged(
-    name: str,
-    trials: Sequence[Trial],
-    *,
-    formulas: Mapping[str, str] | None = None,
-    guesses: Guesses = no_guesses,
-    findings: Sequence[Finding] = (),
-    notes: Sequence[str] = (),
-    against: str = "jax.vjp in float64",
-) -> Report:
-    """The report on the trials of one function."""
-    formulas = formulas or {}
-    leaves = list(trials[0].true)
-    told = {leaf: mistakes_at(leaf, trials, guesses, bias=_is_bias(leaf)) for leaf in leaves}
-    rows = [row(leaf, formulas.get(leaf, "-"), told[leaf], trials) for leaf in leaves]
-    found = list(findings)
-    for code in MISTAKES:
-        at = [leaf for leaf in leaves if any(t.code == code for t in told[leaf])]
-        if at:
-            details = dict.fromkeys(t.detail for leaf in at for t in told[leaf] if t.code == code and t.detail)
-            equation = ", ".join(dict.fromkeys(f"d{leaf} = {formulas[leaf]}" for leaf in at if leaf in formulas))
-            found.append(finding(code, equation or "of the chain rule", at, "; ".join(details)))
-    if any(np.isnan(trial.true[leaf]).any() for trial in trials for leaf in leaves):
-        notes = [*notes, "elements at a kink of the forward pass are left out of the comparison"]
-    return Report(name, tuple(rows), tuple(found), tuple(notes), len(trials), against=against)
-
-
-def _is_bias(leaf: str) -> bool:
-    return leaf.lower().lstrip("_") in ("b", "bias", "biases", "beta", "shift", "b1", "b2")

@@ -2,7 +2,7 @@
 
 A variant is a pair (network, loss): the network is an MLPConfig, or one with a layer without activation or with
 eps outside the root of batch normalisation (`Network`); the loss is a name in LOSSES. The truth about a variant
-comes from `jax.grad`, as for J~ (`battery.evaluate`). Which variant it is, its values tell: for that the forward
+comes from `jax.grad`, as for J~ (`truth.evaluate`). Which variant it is, its values tell: for that the forward
 pass is here once more, in numpy, because hundreds of variants are tried and each would have to be compiled.
 """
 
@@ -15,15 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.gradcheck.other_losses import LOSSES as LOSSES
+from mlp_jax.gradcheck.other_losses import PLAIN as PLAIN
+from mlp_jax.gradcheck.other_losses import Array
+from mlp_jax.gradcheck.other_losses import behind as behind
 from mlp_jax.nn import activations
 from mlp_jax.nn.config import MLPConfig, Unit
 
-Array = Any  # of numpy or jax
-PerExample = Callable[[Any, Array, Array], Array]
-
-PLAIN = "cross_entropy"
 OUTSIDE, ROUGHLY = "outside", "roughly outside"
-CLIPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
 
 
 @dataclass(frozen=True)
@@ -69,133 +68,11 @@ class Variant(NamedTuple):
 # -- losses: (numpy or jax.numpy, scores (N, C), labels (N,)) -> one number per example
 
 
-def _psi(xp: Any, s: Array) -> Array:
-    exp = xp.exp(s - s.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
-
-
-def _one_hot(xp: Any, s: Array, y: Array) -> Array:
-    return xp.eye(s.shape[1], dtype=s.dtype)[y]
-
-
-def _log_likelihood(xp: Any, s: Array, y: Array) -> Array:
-    shifted = s - s.max(axis=1, keepdims=True)
-    return xp.log(xp.exp(shifted).sum(axis=1)) - (shifted * _one_hot(xp, s, y)).sum(axis=1)
-
-
-def _squared(xp: Any, s: Array, y: Array) -> Array:
-    return ((s - _one_hot(xp, s, y)) ** 2).sum(axis=1)
-
-
-def _absolute(xp: Any, s: Array, y: Array) -> Array:
-    return abs(s - _one_hot(xp, s, y)).sum(axis=1)
-
-
-def _binary(xp: Any, s: Array, y: Array) -> Array:
-    return (xp.logaddexp(0 * s, s) - s * _one_hot(xp, s, y)).sum(axis=1)
-
-
-def _binary_of_softmax(xp: Any, s: Array, y: Array) -> Array:
-    psi, one_hot = _psi(xp, s), _one_hot(xp, s, y)
-    others = xp.where(one_hot > 0, 0 * psi, psi)
-    return _log_likelihood(xp, s, y) - xp.log(1 - others).sum(axis=1)
-
-
-def _others_of_softmax(xp: Any, s: Array, y: Array) -> Array:
-    return (_psi(xp, s) * _one_hot(xp, s, y)).sum(axis=1) * -1
-
-
-def _margins(xp: Any, s: Array, y: Array, margin: float) -> Array:
-    one_hot = _one_hot(xp, s, y)
-    over = s - (s * one_hot).sum(axis=1, keepdims=True) + margin
-    return xp.where(one_hot > 0, 0 * s, xp.maximum(over, 0))
-
-
-def _hinge(xp: Any, s: Array, y: Array, *, margin: float = 1.0, power: int = 1) -> Array:
-    return (_margins(xp, s, y, margin) ** power).sum(axis=1)
-
-
-def _hinge_with_own(xp: Any, s: Array, y: Array) -> Array:
-    return _hinge(xp, s, y) + 1
-
-
-def _largest_margin(xp: Any, s: Array, y: Array) -> Array:
-    return _margins(xp, s, y, 1.0).max(axis=1)
-
-
-def _one_against_rest(xp: Any, s: Array, y: Array, *, power: int = 1) -> Array:
-    return (xp.maximum(1 - s * (2 * _one_hot(xp, s, y) - 1), 0) ** power).sum(axis=1)
-
-
-def _clipped(xp: Any, s: Array, y: Array, *, eps: float) -> Array:
-    return -xp.log((_psi(xp, s) * _one_hot(xp, s, y)).sum(axis=1) + eps)
-
-
-def _of(loss: PerExample, activation: Callable[[Any, Array], Array], xp: Any, s: Array, y: Array) -> Array:
-    return loss(xp, activation(xp, s), y)
-
-
-def _sigmoid(xp: Any, s: Array) -> Array:
-    return 1 / (1 + xp.exp(-s))
-
-
-ON_SCORES: dict[str, Callable[[Any, Array], Array]] = {
-    "relu": lambda xp, s: xp.where(s > 0, s, 0 * s),
-    "softmax": _psi,
-    "sigmoid": _sigmoid,
-    "tanh": lambda xp, s: xp.tanh(s),
-    "leaky_relu": lambda xp, s: xp.where(s >= 0, s, 0.01 * s),
-    "leaky_relu(0.1)": lambda xp, s: xp.where(s >= 0, s, 0.1 * s),
-    "leaky_relu(0.2)": lambda xp, s: xp.where(s >= 0, s, 0.2 * s),
-    "elu": lambda xp, s: xp.where(s > 0, s, xp.exp(xp.minimum(s, 0)) - 1),
-    "softplus": lambda xp, s: xp.logaddexp(0 * s, s),
-}
-_SINGLE: dict[str, PerExample] = {
-    PLAIN: _log_likelihood,
-    "squared error": _squared,
-    "binary cross-entropy of the sigmoid": _binary,
-    "hinge loss (SVM)": _hinge,
-    "squared hinge loss (SVM)": functools.partial(_hinge, power=2),
-    "hinge loss (SVM) with the true class's own margin": _hinge_with_own,
-    "hinge loss (SVM) of the largest margin": _largest_margin,
-    "hinge loss (SVM) of each class against the rest": _one_against_rest,
-    "squared hinge loss (SVM) of each class against the rest": functools.partial(_one_against_rest, power=2),
-    "absolute error": _absolute,
-    "binary cross-entropy of softmax": _binary_of_softmax,
-    "minus the true class's probability": _others_of_softmax,
-    **{
-        f"hinge loss (SVM) with the margin {margin:g}": functools.partial(_hinge, margin=margin)
-        for margin in (0.1, 0.2, 0.5, 2.0, 5.0, 10.0, 100.0)
-    },
-}
-_BEHIND = (PLAIN, "squared error", "absolute error", "binary cross-entropy of the sigmoid", "hinge loss (SVM)")
-LOSSES: dict[str, PerExample] = {
-    **_SINGLE,
-    **{
-        f"{name} behind {activation}": functools.partial(_of, _SINGLE[name], function)
-        for activation, function in ON_SCORES.items()
-        for name in _BEHIND
-    },
-    **{f"cross-entropy with {eps:g} inside the log": functools.partial(_clipped, eps=eps) for eps in CLIPS},
-}
-
-
-def behind(loss: str) -> tuple[str, str]:
-    """("squared error", "relu") of "squared error behind relu"; without an activation, ""."""
-    name, _, activation = loss.partition(" behind ")
-    return name, activation
-
-
-def mean_loss(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The mean over the examples of scores (N, C) and labels (N,), in jax."""
-    return lambda scores, y: LOSSES[name](jnp, scores, y).mean()
-
-
 # -- the forward pass in numpy
 
 
 def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
-    """The scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
+    """Returns the scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
     outputs: list[np.ndarray] = []
     a = case.x
     for layer, unit, mask in zip(case.params[:-1], config.units, masks, strict=True):
@@ -233,7 +110,7 @@ def _function(name: str) -> Callable[[np.ndarray], Any]:
 
 
 def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndarray:
-    """An activation at z."""
+    """Returns an activation at z."""
     if name == "leaky_relu":
         return np.asarray(np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z))
     if name == "relu":
@@ -253,7 +130,7 @@ EPS = (1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0)
 
 
 def networks(config: MLPConfig) -> Iterator[Variant]:
-    """The network itself, and those like it with something else, the likeliest first."""
+    """Yields the network itself, and those like it with something else, the likeliest first."""
     yield Variant()
     yield from map(_variant, _other_activations(config))
     if any(unit.norm != "none" for unit in config.units):

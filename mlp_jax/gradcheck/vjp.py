@@ -7,18 +7,9 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layer_report import finding, judged
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.trials import (
-    SINGLE,
-    TOLERANCE,
-    Guess,
-    Guesses,
-    Trial,
-    distance,
-    finding,
-    judged,
-    looks_single,
-)
+from mlp_jax.gradcheck.trials import SINGLE, TOLERANCE, Guess, Guesses, Trial, distance, looks_single
 
 Array = np.ndarray
 

@@ -1,0 +1,154 @@
+"""The truth about a case, from autodiff in float64, and how far rounding may carry an answer from it."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlp_jax.gradcheck import networks, other_losses
+from mlp_jax.gradcheck.comparison import compiled
+from mlp_jax.nn import activations, losses, model
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params, Trace
+
+NumpyParams = Any  # model.Params with numpy arrays
+NumpyTrace = Any  # model.Trace with numpy arrays
+Leaves = list[dict[str, np.ndarray]]  # per layer, by field: w, b, scale, shift
+# of scores (N, C) and labels (N,), the mean over the examples
+DATA_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    **{name: other_losses.mean_loss(name) for name in other_losses.LOSSES},
+    other_losses.PLAIN: lambda scores, y: losses.cross_entropy(scores, y).mean(),
+}
+
+
+class Case(NamedTuple):
+    """A batch for one network, numpy arrays in float64 whose values float32 can hold.
+
+    x (N, D), y (N,), lambda; `seed` gives the dropout mask: `jax.random.key(seed)`. loss: a name in DATA_LOSSES.
+    """
+
+    name: str
+    config: MLPConfig
+    params: NumpyParams
+    x: np.ndarray
+    y: np.ndarray
+    l2: float
+    seed: int
+    loss: str = "cross_entropy"
+
+    def describe(self) -> str:
+        """The case's name, dimensions and lambda."""
+        sizes = "-".join(map(str, self.config.sizes))
+        return f"{self.name} (N={len(self.y)}, {sizes}, lambda={self.l2:.3g})"
+
+
+class Truth(NamedTuple):
+    """What is right in a case: J~ and its two parts, the gradient, and the forward pass.
+
+    activated, slopes: per hidden layer the activation at z and its derivative, (N, H); z and 1 without one.
+    d_scores: the derivative of the data loss by the scores, (N, C).
+    size: per leaf, what an error is measured against: the gradient's norm, or a tenth of the norm of its terms'
+      absolute values where that is larger. Terms that cancel leave rounding errors of the terms' size.
+    drift: per leaf, norm of the change of the gradient for a relative change of 1 in every number that goes in.
+    """
+
+    loss: float
+    data_loss: float
+    grads: Leaves
+    trace: NumpyTrace
+    activated: list[np.ndarray]
+    slopes: list[np.ndarray]
+    d_scores: np.ndarray
+    size: list[dict[str, float]]
+    drift: list[dict[str, float]]
+
+    @property
+    def masks(self) -> list[np.ndarray]:
+        """Per hidden layer with dropout: True where a unit is kept, shape (N, H)."""
+        return [hidden.mask > 0 for hidden in self.trace.hidden if hidden.mask is not None]
+
+
+@functools.lru_cache(maxsize=64)
+def _program(kinds: tuple[tuple[MLPConfig, str], ...]) -> Callable[..., Any]:
+    """One program for all cases of a battery: compiling it costs little more than compiling one of them."""
+    runs = [_run(*kind) for kind in kinds]
+    return compiled(lambda arguments: [run(*given) for run, given in zip(runs, arguments, strict=True)])
+
+
+def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
+    activation, of_scores = activations.get(config.activation, config.negative_slope), DATA_LOSSES[loss]
+
+    def run(params: Params, x: jax.Array, y: jax.Array, l2: ArrayLike, key: jax.Array) -> Any:
+        def objective(params: Params) -> tuple[jax.Array, Trace]:
+            traced = model.trace(params, x, config, key=key)
+            return of_scores(traced.logits, y) + l2 * losses.l2_penalty(params), traced
+
+        (value, trace), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        data_loss, d_scores = jax.value_and_grad(of_scores)(trace.logits, y)
+        pairs = list(zip(config.units, trace.hidden, strict=True))
+        activated = [activation.function(h.z) if unit.active else h.z for unit, h in pairs]
+        slopes = [activation.derivative(h.z) if unit.active else jax.numpy.ones_like(h.z) for unit, h in pairs]
+        return grads, value, data_loss, trace, activated, slopes, d_scores
+
+    return run
+
+
+def evaluated_at(cases: Sequence[Case], params: Sequence[NumpyParams], x: Sequence[np.ndarray]) -> list[Any]:
+    """The same of the cases with other parameters and inputs, as `_run` returns it."""
+    with jax.enable_x64(True):
+        program = _program(tuple((case.config, case.loss) for case in cases))
+        arguments = [
+            (p, one, case.y, case.l2, jax.random.key(case.seed))
+            for case, p, one in zip(cases, params, x, strict=True)
+        ]
+        found: list[Any] = jax.tree.map(np.asarray, program(arguments))
+        return found
+
+
+def evaluate(*cases: Case) -> list[Truth]:
+    """Returns loss, gradient (by `jax.grad`) and forward pass of each case."""
+    found = evaluated_at(cases, [case.params for case in cases], [case.x for case in cases])
+    gradients = [[layer._asdict() for layer in one[0]] for one in found]
+    drifts = _drift(cases, gradients)
+    return [_truth(*one) for one in zip(cases, found, gradients, drifts, strict=True)]
+
+
+def _truth(case: Case, found: Any, leaves: Leaves, drift: list[dict[str, float]]) -> Truth:
+    _, loss, data_loss, trace, activated, slopes, d_scores = found
+    truth = Truth(float(loss), float(data_loss), leaves, trace, activated, slopes, d_scores, [], drift)
+    terms = networks.term_sizes(networks.network(case, truth, 1.0, (case.l2,) * len(leaves)))
+    size = [
+        {field: max(_norm(leaf), 0.1 * terms[k][field]) for field, leaf in layer.items()}
+        for k, layer in enumerate(leaves)
+    ]
+    return truth._replace(size=size)
+
+
+def _drift(cases: Sequence[Case], leaves: Sequence[Leaves], step: float = 1e-7) -> list[list[dict[str, float]]]:
+    """How far rounding errors of the inputs carry in each case; the largest of two random directions."""
+    drifts = [[dict.fromkeys(layer, 0.0) for layer in of_case] for of_case in leaves]
+    rngs = [np.random.default_rng(case.seed) for case in cases]
+    for _ in range(2):
+        moved = [_moved(case, rng, step) for case, rng in zip(cases, rngs, strict=True)]
+        found = evaluated_at(cases, *zip(*moved, strict=True))
+        for one, true, drift in zip(found, leaves, drifts, strict=True):
+            for layer, expected, worst in zip(one[0], true, drift, strict=True):
+                for field, leaf in expected.items():
+                    worst[field] = max(worst[field], _norm(getattr(layer, field) - leaf) / step)
+    return drifts
+
+
+def _moved(case: Case, rng: np.random.Generator, step: float) -> Any:
+    return jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
+
+
+def _norm(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array))
+
+
+def one_hot(case: Case) -> np.ndarray:
+    """Returns the report's Delta, (N, C)."""
+    return np.asarray(np.eye(case.config.classes)[case.y])
