@@ -16,6 +16,11 @@ class UserError(ValueError):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """The type and the start of the message of an exception, for a UserError to quote."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def one_of(what: str, value: object, valid: Iterable[str]) -> None:
     """Raises UserError, with the valid names and the nearest of them, unless `value` is one of `valid`."""
     names = list(valid)

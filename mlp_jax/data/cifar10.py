@@ -17,9 +17,9 @@ from absl import logging
 from PIL import Image
 from tqdm import tqdm
 
-from mlp_jax.data.cifar10_prepare import Sources, changed, damaged, one_line, prepare, verified
+from mlp_jax.data.cifar10_prepare import Sources, changed, damaged, prepare, verified
 from mlp_jax.data.dataset import Dataset, Images, Labels
-from mlp_jax.errors import UserError, user_path
+from mlp_jax.errors import UserError, one_line, user_path
 from mlp_jax.files import open_regular, sha256, sha256_of_file, sweep, writing
 
 VERSION = "3.0.2"

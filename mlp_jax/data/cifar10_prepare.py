@@ -27,7 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mlp_jax.data.dataset import Images
-from mlp_jax.errors import UserError, user_path
+from mlp_jax.errors import UserError, one_line, user_path
 from mlp_jax.files import open_regular, sha256_of_file
 
 CONNECT_SECONDS = 7  # until an answer: its host has been slow; after 10 a user shall have heard of it
@@ -45,11 +45,6 @@ _NAMES = (*_BATCHES["train"], *_BATCHES["test"], _META)
 
 Sources = dict[str, list[int | str]]
 """Size in bytes and sha256 of every file of a prepared data set, by file name."""
-
-
-def one_line(error: BaseException) -> str:
-    """The type and the start of the message of an exception, for a UserError to quote."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def prepare(directory: Path, archive: str | Path | None) -> None:
