@@ -4,17 +4,17 @@ from jaxtyping import install_import_hook
 
 # Before anything imports the package. Modules that meet users' data (errors, data, results) check it themselves.
 MATHEMATICS = (
-    "activations",
-    "augmentation",
-    "model",
-    "losses",
-    "equations",
-    "gradients",
     "gradcheck.comparison",
-    "evaluation",
-    "products",
-    "optimization",
-    "train",
+    "nn.activations",
+    "nn.equations",
+    "nn.gradients",
+    "nn.losses",
+    "nn.matmul",
+    "nn.model",
+    "training.augment",
+    "training.evaluate",
+    "training.optimizers",
+    "training.step",
 )
 install_import_hook(
     [f"mlp_jax.{module}" for module in MATHEMATICS],
