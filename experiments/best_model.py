@@ -192,7 +192,7 @@ def run(config: Config) -> bool:
     more: dict[str, Any] = {}
     if folder.writes and folder.rows[0]["model"] is not None:
         more, shown = learned.shown(dataset, saved_model.load(folder.path / FILE))
-    return STUDY.finish(config, folder, shown=shown, **more)
+    return STUDY.finish(config, folder, drawn=shown, **more)
 
 
 def kept(folder: ResultsFolder) -> bool:

@@ -21,6 +21,8 @@ FLAGS = [
     ("reproduce depth_study", "unexpected argument 'depth_study'"),
     ("depth_study --layers", "Missing value for flag"),
     ("predict", "name the pictures to classify"),
+    ("compare_results", "give two results files"),
+    ("compare_results none.json results", "cannot read none.json"),
     ("depth_study --dataset=", "unknown dataset ''"),
     ("init_study --dataset=mnist", "unknown dataset 'mnist': choose one of digits, cifar10, synthetic"),
     ("depth_study --dataset=CIFAR10", "unknown dataset 'CIFAR10'"),

@@ -86,7 +86,9 @@ def assert_refused(done, message):
 
 
 def without_data(script, *arguments):
-    chosen = script == "predict" or any(argument.startswith("--dataset") for argument in arguments)
+    chosen = script in ("predict", "compare_results") or any(
+        argument.startswith("--dataset") for argument in arguments
+    )
     return [*arguments] if chosen else ["--dataset=cifar10", *arguments]
 
 

@@ -164,7 +164,7 @@ def version(path):
 
 DAMAGES = {
     "cut": (lambda path: path.write_text(path.read_text()[:200]), "not a whole JSON file"),
-    "empty": (lambda path: path.write_text(""), "not a whole JSON file"),
+    "empty": (lambda path: path.write_text(""), "is empty"),
     "foreign": (lambda path: path.write_text("[1]"), "not a results file of this project"),
     "another study's": (lambda path: change(path, study="other"), "is of another study, other"),
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),

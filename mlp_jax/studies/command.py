@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import sys
@@ -19,6 +20,8 @@ from mlp_jax.training import layout
 C = TypeVar("C")
 MISTAKE, CLOSED = 2, 128 + 13
 """Exit status of a user's mistake, and of a job whose reader left: what a shell gives for SIGPIPE."""
+UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
+"""What the system says where standard output does not take what is printed."""
 
 
 class Main(Protocol):
@@ -53,11 +56,14 @@ def status_of(job: Callable[[], int]) -> int:
         except UserError as error:
             return fail(str(error))
         except OSError as error:
-            if (failed := _unwritten()) is None:  # the error is of another file
+            if error.filename is not None or error.errno not in UNWRITTEN:  # it is about another file
                 raise
-            if isinstance(failed, BrokenPipeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # for what the stream still holds
+            os.close(nowhere)
+            if isinstance(error, BrokenPipeError):
                 return CLOSED
-            return fail(f"cannot write to standard output: {failed.strerror or error}")
+            return fail(f"cannot write to standard output: {error.strerror}")
 
 
 def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: list[str]) -> int:
@@ -184,15 +190,3 @@ def _printable() -> Iterator[None]:
         stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     with contextlib.redirect_stdout(stream):
         yield
-
-
-def _unwritten() -> OSError | None:
-    """The error for which standard output does not take what was printed; then it is written to nowhere."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # for what the stream still holds
-        os.close(nowhere)
-        return error
-    return None

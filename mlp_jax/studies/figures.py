@@ -148,7 +148,9 @@ def _furnish(axes: Axes, panel: Panel) -> None:
     if panel.crosses:
         low, foot = [0.02] * len(panel.crosses), axes.get_xaxis_transform()
         axes.plot(panel.crosses, low, "kx", transform=foot, clip_on=False, label="diverged")
-    axes.set(xscale=panel.xscale, yscale=panel.yscale, xlabel=panel.xlabel, ylabel=panel.ylabel)
+    # a logarithmic scale has no place where no value is above 0
+    scale = panel.yscale if any(np.any(np.asarray(line.y) > 0) for line in panel.lines) else "linear"
+    axes.set(xscale=panel.xscale, yscale=scale, xlabel=panel.xlabel, ylabel=panel.ylabel)
     axes.set_title(panel.title, fontsize="medium")
     if panel.xticks:
         axes.set_xticks(panel.xticks, [f"{tick:g}" for tick in panel.xticks])

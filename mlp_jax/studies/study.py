@@ -121,16 +121,16 @@ class Study(Generic[C]):
         options: C,
         folder: ResultsFolder,
         *,
-        shown: Mapping[str, Figure] = MappingProxyType({}),
+        drawn: Mapping[str, Figure] = MappingProxyType({}),
         **more: Any,
     ) -> bool:
-        """Writes figures (the study's, and `shown`) and results.json with `more` in it, and prints what came out.
+        """Writes figures (the study's, and `drawn`) and results.json with `more` in it, and prints what came out.
 
         True if every run finished, or if one that diverged is a result of the study as well.
         """
         more |= self.beside(options, folder.rows, folder.correct)
         content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
-        path = folder.finish({**self.figures(content), **shown}, **more)
+        path = folder.finish({**self.figures(content), **drawn}, **more)
         print(self.table(folder.rows))
         for line in (*self.notes(content), self.finding(content)):
             print(line)

@@ -85,7 +85,7 @@ def prepare(folder: Path) -> None:
         study = ResultsFolder("depth_study", _config(place))
         study.use(synthetic())
         for number, runs in enumerate(_runs(), 1):
-            study.unfinished.checkpoints.save(runs, {**study._header(), "row_seconds": float(number)})
+            study.unfinished.checkpoints.save(runs, {**study.header(), "row_seconds": float(number)})
     (place / "depth_study" / ".lock").unlink()
 
 
