@@ -36,7 +36,7 @@ import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
 from mlp_jax.training import step as train  # noqa: E402
-from tests import commands  # noqa: E402
+from tests import commands, slow  # noqa: E402
 
 # Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time. Each
 # flag with its default in XLA. A jaxlib that has dropped one would end the process, so another process tries them.
@@ -99,8 +99,11 @@ def pytest_collection_finish():
     gc.set_threshold(100_000)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config, items):
     """One change of the compiler's options is enough: first what does not need its optimisation."""
+    for item in slow.slow(items):
+        item.add_marker(pytest.mark.slow)
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)

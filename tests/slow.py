@@ -1,0 +1,56 @@
+"""Which tests README's command leaves to `.ci/run`: they take long, and quicker ones of their kind stay."""
+
+SLOW = {
+    "test_activation_study.test_every_combination_and_a_choice_of_rates": 0,
+    "test_activation_study.test_the_command_line": 0,
+    "test_benchmark": 0,
+    "test_best_model.test_the_real_command_line_trains_and_then_names_the_class": 0,
+    "test_cifar10.test_a_server_that_never_answers": 0,
+    "test_compare.test_a_normalised_tanh_network_parts": 0,
+    "test_correctness.test_the_bits_of_a_study_are_its_accuracies_and_give_its_intervals": 0,
+    "test_crossed": 3,
+    "test_experiments.test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm": 0,
+    "test_experiments.test_manual_and_autodiff_and_a_repetition": 0,
+    "test_experiments.test_the_comparisons_of_depths_and_initialisations": 0,
+    "test_gradcheck.test_no_false_alarm": 5,
+    "test_gradcheck.test_normalised_layers_do_not_hide_a_mistake_however_many": 2,
+    "test_gradcheck.test_pairs_get_both_codes": 4,
+    "test_judgement.test_another_eps_is_a_remark": 0,
+    "test_judgement.test_right_for_its_own_loss": 4,
+    "test_judgement.test_wrong_for_its_own_loss": 4,
+    "test_large": 0,
+    "test_layers.test_right_layers_of_several_operations": 3,
+    "test_machines": 0,
+    "test_mistakes.test_every_way_of_making_a_mistake_is_named": 4,
+    "test_optimization.test_learns_and_gives_the_same_bits_again_and_in_a_population": 0,
+    "test_optimization.test_minibatches_that_devices_share_are_augmented_alike": 0,
+    "test_population.test_a_lower_precision_learns_and_differs": 0,
+    "test_population.test_a_minibatch_shared_by_four_devices_of_eight": 0,
+    "test_population.test_eight_devices_give_the_bits_of_one": 0,
+    "test_population.test_the_estimate_of_memory_against_the_compiler": 0,
+    "test_readme.test_the_generated_parts_are_up_to_date": 0,
+    "test_recipes.test_a_speedrun": 0,
+    "test_report": 0,
+    "test_stopping.test_a_folder_that_vanishes": 0,
+    "test_stopping.test_an_interrupted_study_under_other_options": 0,
+    "test_strangers": 3,
+    "test_train.test_relu_networks_train_bit_for_bit_the_same_with_both_sources": 3,
+    "test_train.test_validation_in_training_mode_moves_the_statistics": 0,
+    "test_class_shapes": 3,
+}  # fmt: skip
+"""A file, or how names of functions in it begin -> one of so many of these tests stays, in their order; 0: none."""
+
+
+def slow(items):
+    """Those of the collected tests that are slow, in the order of collection."""
+    seen: dict[str, int] = {}
+    found = []
+    for item in items:
+        name = f"{item.path.stem}.{item.name}"
+        rule = next((rule for rule in SLOW if f"{name}.".startswith((f"{rule}.", f"{rule}[", f"{rule}_"))), None)
+        if rule is None:
+            continue
+        place = seen[rule] = seen.get(rule, -1) + 1
+        if not SLOW[rule] or place % SLOW[rule]:
+            found.append(item)
+    return found
