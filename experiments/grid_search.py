@@ -689,6 +689,8 @@ STUDY = Study(
         "smoke else": {"trials": 3, "hidden": "20", "batch_size": "20"},
         "smoke else published": {"steps": "100,200"},
         "smoke else clean": {"epochs": 3},
+        "standard cifar10": {"seeds": 16},
+        "full cifar10": {"seeds": 16},
         "standard else": {"hidden": "10,40", "batch_size": "20"},
         "standard else clean": {"trials": 8},
     },

@@ -38,7 +38,7 @@ SLOW = {
     "test_train.test_validation_in_training_mode_moves_the_statistics": 0,
     "test_class_shapes": 3,
 }  # fmt: skip
-"""A file, or how names of functions in it begin -> one of so many of these tests stays, in their order; 0: none."""
+"""A file, or how names of functions in it begin -> one of so many of these tests stays; 0: none does."""
 
 
 def slow(items):
