@@ -2,8 +2,8 @@
 
 Hypothesis, from the report: a third layer adds about 2 points, further ones do not. --layers takes any depths and
 --init several initialisations (`normal`, of standard deviation 0.001, is the handed-out one). All settings are run
-with the same seeds, and each "deeper is better" is judged by the paired differences of the accuracies: between
-neighbouring depths, and against the shallowest.
+with the same seeds, and each "deeper is better" is judged by the differences of the accuracies of every two depths,
+over seeds and test images.
 
 Published protocol: Adam, 10 epochs, coupled weight decay, the report's 49,000/1,000 split and its first 1,000 test
 images. Clean protocol: momentum SGD, learning rate chosen for each depth on 5,000 validation images (first seed),

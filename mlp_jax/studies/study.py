@@ -46,13 +46,11 @@ class Study(Generic[C]):
     doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
     flags come from. settings: what it trains, for data of a shape; they are made once before anything is read,
     which is the check of the options. normalization: of the pixels, by protocol. beside: what results.json holds
-    beside the rows,
-    from the options, the rows and the test images that their runs get right. table, finding, figures: what is
-    told of the content of results.json. left_out: keys of a row that are not kept. measure: makes a
-    setting's row, where the usual one is not enough. notes: lines to print below the table.
-    failures_are_results: whether a run that diverged is no failure of the study. claims: those of the
-    report that it judges.
-    scales: options that the main job gives it, by where: "standard", "smoke cifar10",
+    beside the rows, from the options, the rows and the test images that their runs get right. table, finding,
+    figures: what is told of the content of results.json. left_out: keys of a row that are not kept. measure: makes
+    a setting's row, where the usual one is not enough. notes: lines to print below the table.
+    failures_are_results: whether a run that diverged is no failure of the study. claims: those of the report that
+    it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
     "full else clean". job: what is done with the options, where training settings is not all.
     """
 
