@@ -2,7 +2,7 @@
 
 Hypothesis, from the report: a third layer adds about 2 points, further ones do not. --layers takes any depths and
 --init several initialisations (`normal`, of standard deviation 0.001, is the handed-out one). All settings are run
-with the same seeds, and each "deeper is better" is judged by the differences of the accuracies of every two depths,
+with the same seeds, and each "deeper is better" is judged by the difference of the accuracies of every two depths,
 over seeds and test images.
 
 Published protocol: Adam, 10 epochs, coupled weight decay, the report's 49,000/1,000 split and its first 1,000 test
