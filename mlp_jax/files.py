@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -126,8 +127,9 @@ def sweep(folder: Path, seconds: float = 0) -> None:
 
 
 def as_json(content: Mapping[str, Any]) -> str:
-    """Strict JSON: a NaN or an infinity is a ValueError, not a file that others cannot read."""
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    """Strict JSON, lists of numbers on one line: a NaN or an infinity is a ValueError, no file that none reads."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    return re.sub(r'\[\n[^][{}"]*\]', lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:

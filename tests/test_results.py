@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import machine
+from mlp_jax import files, machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
@@ -184,3 +184,10 @@ def test_a_written_file_has_the_rights_that_the_user_wishes(tmp_path, umask, mod
     finally:
         os.umask(before)
     assert (tmp_path / "results.json").stat().st_mode & 0o777 == mode
+
+
+def test_lists_of_numbers_take_one_line_and_nothing_is_lost():
+    content = {"values": [1, 2.5, None], "text": "[1,\n 2]", "nested": [[1, 2], [3]], "names": ["a", "b"]}
+    text = files.as_json(content)
+    assert json.loads(text) == content
+    assert ' "values": [1, 2.5, null],\n' in text
