@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import jax
 from absl import app, flags, logging
 
 from mlp_jax.errors import UserError
