@@ -84,6 +84,7 @@ def main(arguments: Sequence[str]) -> None:
     """Ends with the exit status that the module's docstring names."""
     # the command writes nothing, and a program from a cache could make jaxlib print lines
     jax.config.update("jax_enable_compilation_cache", False)
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # for the target's process
     try:
         status = 0 if run(arguments[1:]) else 1
         sys.stdout.flush()
