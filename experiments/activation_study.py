@@ -310,6 +310,13 @@ def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
     return {"comparisons": compared, "verdicts": verdicts(rows, compared)}
 
 
+def told(content: Row) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The comparisons and verdicts of a results file; made anew if an earlier version wrote others there."""
+    compared = rows_comparisons(content, comparisons)
+    kept = compared is content.get("comparisons")
+    return compared, content["verdicts"] if kept else verdicts(content["rows"], compared)
+
+
 def difference(row: Row, centre: Row) -> Row:
     """A row's comparison with the centre; made anew, over seeds alone, if an earlier version wrote the row."""
     return row.get("difference") or statistics.paired(row, centre)
@@ -340,7 +347,7 @@ def _cells(row: Row, centre: Row) -> list[str]:
 def finding(content: dict[str, Any]) -> str:
     """The centre's accuracy, what dropout did, which activation was best, and the verdicts on the two claims."""
     rows = content["rows"]
-    centre, verdict = rows[0], {v["claim"]: v["verdict"] for v in content["verdicts"]}
+    centre, verdict = rows[0], {v["claim"]: v["verdict"] for v in told(content)[1]}
     name = f"LeakyReLU(0.1) with batch normalisation after it, [{centre['hidden']}]"
     first = f"{name}, reaches {percent(centre['test_accuracy'])} % on test"
     start, plain = next(iter(path_rows(rows).items()))
@@ -383,12 +390,12 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     sweeps = {name: sweep(rows, name) for name in FACTORS}
     sweeps = {name: sweep for name, sweep in sweeps.items() if len(sweep) > 1}
     steps = path_rows(rows)
-    order = list(steps)
     paired = {
         f"{name} - centre": {k: difference(row, rows[0]) for k, row in sweep.items() if row is not rows[0]}
         for name, sweep in sweeps.items()
     }
-    along = {k: statistics.paired(steps[k], steps[b]) for b, k in pairwise(order)}
+    path = [c for c in told(content)[0] if (c["factor"], c["quantity"]) == (PATH, QUANTITIES[0])]
+    along = {name: c for name, row in steps.items() for c in path if c["setting"] == label(row)}
     stated = (rows[0]["report"] or {}).get("test_accuracy")
     groups = {"from plain to best": steps, **sweeps}
     marks = {
@@ -420,9 +427,7 @@ def judged(name: str, *factors: str) -> Judge:
     """
 
     def judge(content: Row) -> Row:
-        compared = rows_comparisons(content, comparisons)
-        as_told = compared is content.get("comparisons")
-        found = content["verdicts"] if as_told else verdicts(content["rows"], compared)
+        compared, found = told(content)
         verdict = next((row["verdict"] for row in found if row["claim"].startswith(name)), None)
         if verdict is None:
             raise Missing(name)

@@ -53,6 +53,14 @@ UNWRITTEN = {
 }
 
 
+def test_a_solution_that_keeps_its_todo_and_pass_is_judged(tmp_path):
+    source = PYTHON_2.replace("    def loss(", "    # TODO\n    def loss(", 1)
+    source = source.replace("        return ", "        pass\n        return ", 1)
+    assert "# TODO" in source
+    assert "pass\n" in source
+    assert check(tmp_path, source, "Net")[0]
+
+
 @pytest.mark.parametrize("what", UNWRITTEN)
 def test_what_is_not_written_yet_is_refused_as_that(what, tmp_path):
     with pytest.raises(UserError, match="f is not written yet"):

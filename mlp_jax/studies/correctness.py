@@ -7,7 +7,6 @@ neither its place nor its label matter, and a file that lost them or has others 
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import open_regular, write
+from mlp_jax.files import read_bounded, sha256, write
 from mlp_jax.studies.crossed import Correct
 
 FILE = "correct.safetensors"
@@ -68,22 +67,17 @@ def save(path: Path, store: Mapping[str, Correct]) -> str:
     tensors = {name: _packed(bits) for name, bits in sorted(store.items())}
     content = safetensors.numpy.save(tensors, {ENTRY: json.dumps(images, sort_keys=True)})
     write(path, content)
-    return hashlib.sha256(content).hexdigest()
+    return sha256(content)
 
 
 def load(path: Path) -> Store:
     """The bits of a file. Raises UserError if it cannot be read, is too large, or was altered."""
+    content = read_bounded(path, MOST_BYTES)
     try:
-        if path.exists() and path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path} is larger than {MOST_BYTES / 2**20:g} MiB: move it away and run again")
-        with open_regular(path) as file:
-            content = file.read()
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         images = json.loads(header["__metadata__"][ENTRY])
         tensors = safetensors.numpy.load(content)
         return _checked({name: _unpacked(bits, images[name]) for name, bits in tensors.items()})
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; run the study that writes it") from error
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UserError(f"{path} is altered ({error!r}): move it away and run again") from error
 
@@ -106,4 +100,4 @@ def _checked(store: Store) -> Store:
 
 
 def _digest(bits: Correct) -> str:
-    return hashlib.sha256(f"{bits.shape}".encode() + _packed(bits).tobytes()).hexdigest()
+    return sha256(f"{bits.shape}", _packed(bits).tobytes())

@@ -8,7 +8,6 @@ of its own: at once where their connection breaks, else after `--heartbeat_timeo
 """
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -24,6 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError, whole_number
+from mlp_jax.files import sha256
 
 GIVE = "give --coordinator=HOST:PORT, --num_processes and --process_id"
 LONGEST = 24 * 3600  # seconds
@@ -192,7 +192,7 @@ def share_bytes(content: bytes) -> bytes:
 
 def agree(what: str, value: Any) -> None:
     """Raises UserError, in every process, unless all of them have the same value: JSON."""
-    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    digest = bytes.fromhex(sha256(json.dumps(value, sort_keys=True)))
     try:
         multihost_utils.assert_equal(np.frombuffer(digest, np.uint8), what)
     except AssertionError:
