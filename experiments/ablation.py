@@ -34,7 +34,7 @@ from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Table
-from mlp_jax.training.recipes import RECIPES, Recipe, fitted
+from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 
 BASE = "base"
 QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high", "p", "p_holm", "verdict")
@@ -140,7 +140,8 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     for name, recipe in recipes(config).items():
         model, training = fitted(recipe, *shape)
         kind = BASE if name == BASE else VARIATIONS[name].kind
-        found.append(Setting({"variation": name, "kind": kind}, model, (training,)))
+        inputs = network_inputs(recipe, shape.image)
+        found.append(Setting({"variation": name, "kind": kind}, model, (training,), inputs=inputs))
     return found
 
 
@@ -253,6 +254,7 @@ STUDY = Study(
     ),
     doc=__doc__,
     options=Config,
+    normalization={"clean": None},
     settings=settings,
     table=table,
     finding=finding,

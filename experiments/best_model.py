@@ -40,6 +40,7 @@ from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.files import read_bounded, sha256
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params, Stats
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, Judge, quantity
@@ -48,12 +49,12 @@ from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
 from mlp_jax.studies.runs import compiled, measure, ready
-from mlp_jax.studies.study import Shape, Study, shape_of
+from mlp_jax.studies.study import NORMALIZATION, Shape, Study, shape_of
 from mlp_jax.studies.tables import Table
 from mlp_jax.training import saved_model
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.evaluate import evaluate, on_device
-from mlp_jax.training.recipes import HELD_OUT, RECIPES, Recipe, fitted
+from mlp_jax.training.recipes import HELD_OUT, RECIPES, Recipe, fitted, network_inputs
 from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
 
@@ -140,7 +141,8 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
         recipes = [recipe(config, rate) for rate in config.candidates(RATES[config.optimizer])]
         label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
     saved_model.check_size(model)
-    return [Setting(label, model, tuple(recipes), report(config))]
+    inputs = None if config.chosen is None else network_inputs(config.chosen, shape.image)
+    return [Setting(label, model, tuple(recipes), report(config), inputs)]
 
 
 def network(config: Config, shape: Shape) -> MLPConfig:
@@ -183,7 +185,7 @@ def run(config: Config) -> bool:
     STUDY.check(config)
     folder = ResultsFolder(STUDY.name, config)
     results.refuse_folder(folder.path / FILE)
-    splits = ready(config, folder, STUDY.normalization[config.protocol])
+    splits = ready(config, folder, None if config.recipe else NORMALIZATION[config.protocol])
     dataset = config.load()  # every process, as they wait for one another
     if not kept(folder):
         (setting,) = settings(config, shape_of(dataset, len(splits.train.y)))
@@ -221,12 +223,12 @@ def train(config: Config, folder: ResultsFolder, setting: Setting, splits: Split
         row |= in_evaluation_mode(config, row, states, setting.model, splits, dataset)
     if config.recipe is not None:
         row["network"] = dataclasses.asdict(setting.model)
-        row |= over_views(states, setting, splits)
+        row |= over_views(config, states, setting, dataset)
     row["model"] = None
     if row["seeds"]:
         values = row["validation_accuracy"]["values"]
         seed = row["seeds"][values.index(max(values))]
-        model = _model(config, setting.model, runs[seed - config.seed].state, seed, dataset)
+        model = _model(config, setting, runs[seed - config.seed].state, seed, dataset)
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if folder.writes:
             content = _save(folder.path / FILE, model)
@@ -250,7 +252,7 @@ def in_evaluation_mode(
     dataset: data.Dataset,
 ) -> Row:
     """What the report's script does not measure: validation in evaluation mode, and all test images."""
-    scaling = pixels.scaling(config.split(dataset).train.x, STUDY.normalization[config.protocol])
+    scaling = pixels.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
     test = on_device(data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels), model)
     found = {"validation_accuracy_evaluation_mode": splits.validation, "test_accuracy_all_images": test}
     measured = {
@@ -260,20 +262,38 @@ def in_evaluation_mode(
     return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
 
 
-def over_views(states: list[TrainState], setting: Setting, splits: Splits) -> Row:
+def over_views(config: Config, states: list[TrainState], setting: Setting, dataset: data.Dataset) -> Row:
     """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
     augmentation = setting.recipes[0].augmentation
     if augmentation is None or not (augmentation.crop and augmentation.flip):
         return {}
-    found = [evaluate(*trained(s), splits.test, setting.model, image=augmentation.image).accuracy for s in states]
+    test = config.split(dataset).test
+    found = []
+    for state in states:
+        network, params, stats, scaling = _of_pixels(config, setting, state, dataset)
+        split = data.Split(pixels.rows(test.x, scaling), test.y)
+        found.append(evaluate(params, stats, split, network, image=augmentation.image).accuracy)
     return {"test_accuracy_over_views": statistics.measured(found)}
 
 
+def _of_pixels(
+    config: Config, setting: Setting, state: TrainState, dataset: data.Dataset
+) -> tuple[MLPConfig, Params, Stats, pixels.Scaling]:
+    """A run's network as one of pixels, and how these are scaled."""
+    params, stats = trained(state)
+    images = config.split(dataset).train.x
+    if setting.inputs is None:
+        scaling = pixels.scaling(images, NORMALIZATION[config.protocol])
+        return setting.model, params, stats, scaling
+    network, params, scaling = setting.inputs.of_pixels(setting.model, params, setting.inputs.learned(images))
+    return network, params, stats, scaling
+
+
 def _model(
-    config: Config, network: MLPConfig, state: TrainState, seed: int, dataset: data.Dataset
+    config: Config, setting: Setting, state: TrainState, seed: int, dataset: data.Dataset
 ) -> saved_model.Model:
     """A run's network, and its accuracy on all test images."""
-    scaling = pixels.scaling(config.split(dataset).train.x, STUDY.normalization[config.protocol])
+    network, params, stats, scaling = _of_pixels(config, setting, state, dataset)
     about = saved_model.About(
         dataset=dataset.name,
         data_fingerprint=dataset.fingerprint,
@@ -284,7 +304,6 @@ def _model(
         package_version=metadata.version("mlp_jax"),
     )
     height, width, channels = dataset.test_images.shape[1:]
-    params, stats = trained(state)
     model = saved_model.Model(network, params, stats, scaling, (height, width, channels), dataset.classes, about)
     hits = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
     return dataclasses.replace(model, about=dataclasses.replace(about, test_accuracy=float(hits.mean())))

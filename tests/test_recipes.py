@@ -25,7 +25,7 @@ from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training import population, saved_model
 from mlp_jax.training import step as train
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.recipes import RECIPES, fitted
+from mlp_jax.training.recipes import RECIPES, fitted, network_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dataset": "synthetic", "epochs": 2}
@@ -59,10 +59,14 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
 def test_a_recipe_fits_every_data_set(name):
     for dataset in (synthetic(), data.digits()):
         model, training = fitted(RECIPES[name], *shape_of(dataset, 100))
-        assert model.inputs == np.prod(dataset.train_images.shape[1:])
+        shape = dataset.train_images.shape[1:]
+        inputs = network_inputs(RECIPES[name], shape)
+        assert model.inputs == inputs.count(shape) <= np.prod(shape)
+        assert (model.inputs == np.prod(shape)) == (RECIPES[name].spectrum is None or np.prod(shape) == 64)
         assert training.batch_size <= 100
         if training.augmentation is not None:
-            assert training.augmentation.image == dataset.train_images.shape[1:]
+            assert training.augmentation.image == shape
+            assert training.augmentation.spectrum == inputs.spectrum
         assert replace(model, inputs=3072) == RECIPES[name].model
 
 

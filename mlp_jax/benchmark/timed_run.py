@@ -1,7 +1,8 @@
 """One training run timed as a whole: in a fresh process, from nothing to an accuracy on all test images.
 
 `measure` starts `python -m mlp_jax.benchmark.timed_run JOB`, which prints one object as JSON: accuracy, loss,
-digest of the parameters, and the seconds of each of its PARTS.
+digest of the parameters, and the seconds of each of its PARTS. Programs are compiled in a thread while the data
+are read, and "compilation" is what is left of that when they are there.
 """
 
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -87,7 +89,7 @@ def run(job: Job, begun: float) -> dict[str, Any]:
     from mlp_jax.files import digest
     from mlp_jax.training.config import hyper_from
     from mlp_jax.training.evaluate import evaluate, on_device
-    from mlp_jax.training.recipes import RECIPES, fitted
+    from mlp_jax.training.recipes import RECIPES, fitted, network_inputs
     from mlp_jax.training.step import init_state, network, run_epoch
 
     jax.devices()
@@ -97,15 +99,26 @@ def run(job: Job, begun: float) -> dict[str, Any]:
     recipe = RECIPES[job.recipe].with_options(job.gradient, job.epochs)
     image, classes, examples = dataset.train_images.shape[1:], len(dataset.classes), len(dataset.train_labels)
     model, training = fitted(recipe, image, classes, examples)
-    scaling = data.scaling(dataset.train_images, "standardize")
-    images = on_device(data.Split(data.rows(dataset.train_images, scaling), dataset.train_labels), model)
-    jax.block_until_ready(images.x)
-    mark()
-
     hyper = hyper_from(training, model)
-    state = init_state(jax.random.key(job.seed), model, training, hyper)
-    step = partial(run_epoch, hyper=hyper, model=model, config=training)
-    epoch = jax.jit(step, donate_argnums=0).lower(state, images).compile()
+
+    def compiled() -> Any:
+        state = init_state(jax.random.key(job.seed), model, training, hyper)
+        step = partial(run_epoch, hyper=hyper, model=model, config=training)
+        width = inputs.count(image) * (1 if inputs.spectrum is None else 4)
+        rows = jax.ShapeDtypeStruct((examples, width), model.dtype)
+        labels = jax.ShapeDtypeStruct((examples,), dataset.train_labels.dtype)
+        return state, jax.jit(step, donate_argnums=0).lower(state, data.Split(rows, labels)).compile()
+
+    inputs = network_inputs(recipe, image)
+    with ThreadPoolExecutor(1) as thread:
+        compiling = thread.submit(compiled)
+        by = inputs.learned(dataset.train_images)
+        rows = inputs.rows(dataset.train_images, by, training=True)
+        images = on_device(data.Split(rows, dataset.train_labels), model)
+        test = on_device(data.Split(inputs.rows(dataset.test_images, by), dataset.test_labels), model)
+        jax.block_until_ready((images, test))
+        mark()
+        state, epoch = compiling.result()
     mark()
 
     for _ in range(training.epochs):
@@ -113,7 +126,6 @@ def run(job: Job, begun: float) -> dict[str, Any]:
     loss = float(metrics.loss.mean())
     mark()
 
-    test = data.Split(data.rows(dataset.test_images, scaling), dataset.test_labels)
     accuracy = evaluate(*network(state), test, model).accuracy
     mark()
 

@@ -13,6 +13,7 @@ from mlp_jax.studies import correctness, options, results, statistics
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
+from mlp_jax.training.recipes import Inputs
 from mlp_jax.training.step import network
 
 FIRST_LOSSES = 20
@@ -25,12 +26,14 @@ class Setting(NamedTuple):
     recipes: what to choose from on validation (first seed), usually learning rates; equally long. The first of
       equally good ones is taken.
     report: what the report states of this setting, if it does, by the names of the row's quantities.
+    inputs: how it turns the study's uint8 images into network inputs; None: they are inputs already.
     """
 
     label: dict[str, Any]
     model: MLPConfig
     recipes: tuple[TrainConfig, ...]
     report: dict[str, float] | None = None
+    inputs: Inputs | None = None
 
     def title(self) -> str:
         """For the progress bar."""

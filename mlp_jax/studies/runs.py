@@ -1,12 +1,15 @@
 """What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
 
 import functools
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from mlp_jax.data.dataset import Splits
+import jax.numpy as jnp
+
+from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.data.pixels import normalize
-from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results, signals
 from mlp_jax.studies.folder import ResultsFolder
@@ -14,22 +17,46 @@ from mlp_jax.studies.rows import Setting, find, row_of, validation_accuracy
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig, steps_per_epoch
-from mlp_jax.training.evaluate import Evaluation, on_device
+from mlp_jax.training.evaluate import Evaluation
 from mlp_jax.training.history import Observed, Result
+from mlp_jax.training.recipes import Inputs
 from mlp_jax.training.step import Metrics
 
 T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
 
 
-def ready(config: options.Common, folder: ResultsFolder, normalization: str) -> Splits:
-    """The protocol's splits, normalised and on the devices; the study states which data they are."""
+def ready(config: options.Common, folder: ResultsFolder, normalization: str | None) -> Splits:
+    """The protocol's splits, normalised and on the devices; the study states which data they are.
+
+    Without a normalisation: uint8 images, of which every setting makes its own inputs (`Setting.inputs`).
+    """
     programs.forget()
+    _MADE.clear()
     dataset = config.load()
     folder.use(dataset)
-    splits = normalize(config.split(dataset), normalization)
-    model = MLPConfig(inputs=splits.train.x.shape[1], classes=len(dataset.classes))
-    return Splits(*(on_device(split, model) for split in splits))
+    splits = config.split(dataset)
+    return splits if normalization is None else _on_device(normalize(splits, normalization))
+
+
+def _on_device(splits: Splits) -> Splits:
+    return Splits(*(Split(jnp.asarray(part.x), jnp.asarray(part.y)) for part in splits))
+
+
+def inputs_of(setting: Setting, splits: Splits) -> Splits:
+    """What the setting's network sees of the study's splits, which is kept for the settings that see the same."""
+    if setting.inputs is None:
+        return splits
+    with _MAKING:
+        found = next((made for inputs, of, made in _MADE if inputs == setting.inputs and of is splits), None)
+        if found is None:
+            found = _on_device(setting.inputs.of(splits))
+            _MADE.append((setting.inputs, splits, found))
+    return found
+
+
+_MADE: deque[tuple[Inputs, Splits, Splits]] = deque(maxlen=2)
+_MAKING = threading.Lock()  # programs are compiled ahead in threads, which need the inputs' shapes
 
 
 def run_settings(
@@ -74,11 +101,12 @@ def compiled_together(
 def _compiled(
     config: options.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
 ) -> Iterator[T]:
+    def task(jobs: list[_Job]) -> None:
+        inputs = inputs_of(jobs[0].setting, splits)
+        population.compile_ahead(_population(config, jobs), inputs, **_devices(config))
+
     def tasks(item: T) -> list[Callable[[], object]]:
-        populations = [_population(config, jobs) for jobs in batches(item) if jobs]
-        return [
-            functools.partial(population.compile_ahead, runs, splits, **_devices(config)) for runs in populations
-        ]
+        return [functools.partial(task, jobs) for jobs in batches(item) if jobs]
 
     return ahead.prepared(items, tasks)
 
@@ -98,7 +126,7 @@ def measure(
     has the runs that finished. `observe`, of a setting with one recipe: as `population.Epoch.observe` has it.
     """
     folder.unfinished.begin()
-    recipes = setting.recipes
+    splits, recipes = inputs_of(setting, splits), setting.recipes
     found = _train(config, folder, _jobs(config, setting), splits, bar, observe)
     tried = found[: len(recipes)]
     scores = [validation_accuracy(result, setting.model, splits) for result in tried]
@@ -121,9 +149,11 @@ def measure_together(
 ) -> list[tuple[results.Row, list[Result]]]:
     """As `measure`, for settings of one recipe each, whose runs of all seeds are one population.
 
-    Much faster than one by one where few seeds leave devices idle, and settings differ in what is not compiled.
+    They see the same inputs. Much faster than one by one where few seeds leave devices idle, and settings differ
+    in what is not compiled.
     """
     folder.unfinished.begin()
+    splits = inputs_of(settings[0], splits)
     found = _train(config, folder, _all_jobs(config, settings), splits, bar)
     measured = []
     for number, setting in enumerate(settings):

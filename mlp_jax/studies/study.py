@@ -39,16 +39,21 @@ class Shape(NamedTuple):
         return {"inputs": self.inputs, "classes": self.classes}
 
 
+NORMALIZATION = MappingProxyType({"published": "unit_range", "clean": "standardize"})
+"""Of the pixels, by protocol, where a study has no other."""
+
+
 @dataclass(frozen=True)
 class Study(Generic[C]):
     """One question, whole.
 
     doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
     flags come from. settings: what it trains, for data of a shape; they are made once before anything is read,
-    which is the check of the options. normalization: of the pixels, by protocol. beside: what results.json holds
-    beside the rows, from the options, the rows and the test images that their runs get right. table, finding,
-    figures: what is told of the content of results.json. left_out: keys of a row that are not kept. measure: makes
-    a setting's row, where the usual one is not enough. notes: lines to print below the table.
+    which is the check of the options. normalization: of the pixels, by protocol; None: each setting's own inputs.
+    beside: what results.json holds beside the rows, from the options, the rows and the test images that their runs
+    get right. table, finding, figures: what is told of the content of results.json. left_out: keys of a row that
+    are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print below the
+    table.
     failures_are_results: whether a run that diverged is no failure of the study. claims: those of the report that
     it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
     "full else clean". job: what is done with the options, where training settings is not all.
@@ -63,9 +68,7 @@ class Study(Generic[C]):
     finding: Callable[[Row], str]
     figures: Callable[[Row], dict[str, Figure]]
     settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
-    normalization: Mapping[str, str] = field(
-        default_factory=lambda: {"published": "unit_range", "clean": "standardize"}
-    )
+    normalization: Mapping[str, str | None] = field(default_factory=lambda: NORMALIZATION)
     beside: Callable[[C, list[Row], Store], Row] = lambda options, rows, correct: {}
     left_out: Sequence[str] = ()
     measure: Callable[..., Row] | None = None

@@ -1,7 +1,8 @@
 """Random changes of training images, minibatch by minibatch on the device, and views of an image for testing.
 
 Images are rows as `data.normalize` makes them, in height-width-channel order ("mean_image", "standardize"): pixels
-that are filled in are 0, the training images' mean. Every function is pure; none has parameters to learn.
+that are filled in are 0, the training images' mean. Or they are amplitudes of frequencies, as
+`spectrum.movable_rows` makes them. Every function is pure; none has parameters to learn.
 """
 
 import math
@@ -10,14 +11,14 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax.data.dataset import ChannelFirst, Split
+from mlp_jax.data.spectrum import Image, Spectrum
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.nn.activations import Array
 from mlp_jax.nn.matmul import platform
-
-Image = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Augmentation:
     mixup: alpha of Beta(alpha, alpha), from which the share of a second image and of its label is drawn, once for
       a minibatch (Zhang et al. 2018).
     image: height, width and channels of an image.
+    spectrum: which frequencies a row holds, if it does not hold pixels. A crop then moves the image by up to so
+      many pixels in both directions; what leaves it comes back mirrored at the same side, instead of being lost.
 
     Raises UserError for a value out of range.
     """
@@ -41,6 +44,7 @@ class Augmentation:
     cutout: int = 0
     mixup: float = 0.0
     image: Image = (32, 32, 3)
+    spectrum: Spectrum | None = None
 
     def __post_init__(self) -> None:
         for name, size in zip(("height", "width", "channels"), self.image, strict=True):
@@ -48,11 +52,13 @@ class Augmentation:
         whole_number("crop", self.crop, 0, min(self.image[:2]))
         whole_number("cutout", self.cutout, 0, max(self.image[:2]))
         in_range("mixup", self.mixup, 0, 1000)
+        if self.spectrum is not None and self.cutout:
+            raise UserError("cutout is for rows of pixels, not of frequencies: leave cutout or spectrum out")
 
     @property
     def moves_pixels(self) -> bool:
         """Whether it matters where in a row a pixel stands."""
-        return bool(self.crop or self.flip or self.cutout)
+        return self.spectrum is None and bool(self.crop or self.flip or self.cutout)
 
 
 def check_order(split: Split) -> None:
@@ -66,9 +72,14 @@ def check_order(split: Split) -> None:
 
 def augment(
     key: PRNGKeyArray, x: Float[Array, "batch features"], how: Augmentation
-) -> Float[jax.Array, "batch features"]:
-    """The images cropped, mirrored and cut out, each in its own way. Raises UserError as `views` does."""
+) -> Float[jax.Array, "batch inputs"]:
+    """The images cropped, mirrored and cut out, each in its own way; pixels stay as many as they are.
+
+    Raises UserError as `views` does, and for rows that are not `spectrum.movable_rows` of the frequencies.
+    """
     crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+    if how.spectrum is not None:
+        return _moved(crop_key, flip_key, x, how.crop, how.flip, how.spectrum)
     images = _images(x, how.image)
     if how.crop:
         corners = jax.random.randint(crop_key, (len(images), 2), 0, 2 * how.crop + 1)
@@ -79,6 +90,34 @@ def augment(
     if how.cutout:
         images = jnp.where(_hole(cutout_key, images, how.cutout), 0, images)
     return images.reshape(x.shape)
+
+
+def _moved(
+    crop_key: PRNGKeyArray,
+    flip_key: PRNGKeyArray,
+    x: Float[Array, "batch four_inputs"],
+    pixels: int,
+    flip: bool,
+    spectrum: Spectrum,
+) -> Float[jax.Array, "batch inputs"]:
+    """Moving turns each frequency by an angle; mirroring changes the sign of the odd ones along the width."""
+    if x.shape[1] != 4 * spectrum.inputs:
+        raise UserError(f"rows of {x.shape[1]} values are no movable rows of {spectrum.inputs} frequencies")
+    u, v, _ = spectrum.places.T
+    both, sine_wide, sine_tall, sines = (jnp.asarray(x).reshape(len(x), 4, -1)[:, kind] for kind in range(4))
+    if pixels:
+        steps = jax.random.randint(crop_key, (len(x), 2), -pixels, pixels + 1).astype(x.dtype)
+        tall, wide = (
+            jnp.outer(steps[:, axis], jnp.asarray(np.pi * frequency / spectrum.image[axis], x.dtype))
+            for axis, frequency in enumerate((u, v))
+        )
+        cosine = jnp.cos(wide) * both - jnp.sin(wide) * sine_wide
+        sine = jnp.cos(wide) * sine_tall - jnp.sin(wide) * sines
+        both = jnp.cos(tall) * cosine - jnp.sin(tall) * sine
+    if flip:
+        mirrored = jax.random.bernoulli(flip_key, shape=(len(x), 1))
+        both = jnp.where(mirrored, both * jnp.asarray((-1.0) ** v, x.dtype)[None], both)
+    return both
 
 
 def _images(x: Float[Array, "batch features"], image: Image) -> Float[jax.Array, "batch height width channels"]:

@@ -14,6 +14,7 @@ from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.training.augment import Augmentation
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
+ADAMS = ("adam", "adamw", "muon")
 DECOUPLED = ("adamw", "lion", "muon")
 SCHEDULES = ("decay", "cosine", "one_cycle")
 MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
@@ -27,6 +28,7 @@ class TrainConfig:
       2019), "lion" (Chen et al. 2023) or "muon" (Jordan 2024: Nesterov's `momentum` made orthogonal
       in `muon_steps` Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same
       rate).
+    beta2: how slowly Adam's second moment forgets, in [0, 1), with adam, adamw, and muon's other parameters.
     l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
       and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
       others, learning rate times weight_decay is taken off the weights alone ("decoupled").
@@ -68,6 +70,7 @@ class TrainConfig:
     average_decay: float | None = None
     average_start: float = 0.0
     muon_steps: int = 5
+    beta2: float = 0.999
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -76,6 +79,9 @@ class TrainConfig:
         in_range("l2", self.l2, 0)
         in_range("momentum", self.momentum, 0, 1, open_high=True)
         in_range("weight_decay", self.weight_decay, 0)
+        in_range("beta2", self.beta2, 0, 1, open_high=True)
+        if self.beta2 != TrainConfig.beta2 and self.optimizer not in ADAMS:
+            raise UserError(f"beta2 is for {', '.join(ADAMS)}, not {self.optimizer}: leave it out")
         in_range("decay", self.decay, 0, 1, open_low=True)
         whole_number("batch_size", self.batch_size, 1)
         whole_number("epochs", self.epochs, 0, MOST_EPOCHS)

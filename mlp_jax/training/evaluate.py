@@ -11,11 +11,12 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
 from mlp_jax.data.dataset import Split
+from mlp_jax.data.spectrum import Image
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.losses import correct, cross_entropy
 from mlp_jax.nn.model import Params, Stats, forward, trace, update_stats
-from mlp_jax.training.augment import Image, check_order, views
+from mlp_jax.training.augment import check_order, views
 
 
 class Evaluation(NamedTuple):

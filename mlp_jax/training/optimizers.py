@@ -20,8 +20,8 @@ def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> opt
     rule = {
         "sgd": lambda: optax.sgd(rate),
         "momentum": lambda: optax.sgd(rate, momentum=hyper.momentum),
-        "adam": lambda: optax.adam(rate),
-        "adamw": lambda: optax.adamw(rate, weight_decay=hyper.weight_decay, mask=_weights),
+        "adam": lambda: optax.adam(rate, b2=config.beta2),
+        "adamw": lambda: optax.adamw(rate, b2=config.beta2, weight_decay=hyper.weight_decay, mask=_weights),
         "lion": lambda: optax.lion(rate, weight_decay=hyper.weight_decay, mask=_weights),
         "muon": lambda: optax.contrib.muon(
             rate,
@@ -29,6 +29,7 @@ def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> opt
             ns_steps=config.muon_steps,
             weight_decay=hyper.weight_decay,
             consistent_rms=MUON_RMS,
+            adam_b2=config.beta2,
         ),
     }[config.optimizer]()
     return rule if config.decoupled else optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)

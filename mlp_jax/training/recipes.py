@@ -10,9 +10,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.data.dataset import Images, Split, Splits
+from mlp_jax.data.pixels import Scaling, rows, scaling
+from mlp_jax.data.spectrum import Amplitudes, Spectrum, amplitudes, folded, movable_rows
+from mlp_jax.data.spectrum import rows as spectrum_rows
 from mlp_jax.files import sha256
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Params
 from mlp_jax.training.augment import Augmentation
 from mlp_jax.training.config import TrainConfig
 
@@ -44,6 +53,7 @@ class Recipe:
     """A network and how it is trained.
 
     target: test accuracy, a fraction, that `speedrun` is to reach. expected: None where it was not run.
+    spectrum: which frequencies of an image the network sees; None: its pixels, each channel normalised.
     """
 
     about: str
@@ -51,11 +61,12 @@ class Recipe:
     training: TrainConfig
     target: float | None = None
     expected: Expected | None = None
+    spectrum: Spectrum | None = None
 
     @property
     def digest(self) -> str:
         """Tells whether network or training have changed since something was run."""
-        return sha256(repr((self.model, self.training)))[:12]
+        return sha256(repr((self.model, self.training, self.spectrum)))[:12]
 
     def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
         """The same with that source of gradients, and another length if one is given.
@@ -70,6 +81,7 @@ ONE_CORE, TWO_CORES = "one x86-64 core with AVX-512", "two x86-64 cores with AVX
 REPORT = MLPConfig(hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after")
 WIDE = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he")
 BOTTLENECK = MLPConfig(hidden=(512, 512, 512), block="bottleneck", init="he")
+SMALL = MLPConfig(hidden=(400, 400, 400), activation="gelu_tanh", batch_norm="before", init="he")
 SHORT, MIDDLE = Augmentation(crop=2, flip=True), Augmentation(crop=3, flip=True)
 LONG = Augmentation(crop=4, flip=True, mixup=0.3)
 ADAMW = TrainConfig(
@@ -81,6 +93,7 @@ ADAMW = TrainConfig(
     batch_size=500,
     augmentation=SHORT,
 )
+FAST = replace(ADAMW, learning_rate=8e-3, beta2=0.95, augmentation=SHORT)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -128,6 +141,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             target=0.60,
             expected=Expected(0.617, 3, 53, TWO_CORES),
         ),
+        "fast": Recipe(
+            "56.4 %",
+            SMALL,
+            replace(FAST, epochs=4),
+            target=0.564,
+            spectrum=Spectrum(),
+        ),
         "augmented_gpu": Recipe(
             "for a GPU, not run yet: four times as wide as `long`, and seven times as long",
             replace(WIDE, hidden=(4096, 4096), precision="bf16"),
@@ -155,8 +175,58 @@ def fitted(
 
     Elsewhere than on CIFAR-10, images are of another size, and minibatches no larger than there are examples.
     """
-    model = replace(recipe.model, inputs=math.prod(image), classes=classes)
+    inputs = network_inputs(recipe, image)
+    model = replace(recipe.model, inputs=inputs.count(image), classes=classes)
     training = replace(recipe.training, batch_size=min(recipe.training.batch_size, examples))
-    if training.augmentation is not None:
-        training = replace(training, augmentation=replace(training.augmentation, image=image))
+    augmentation = training.augmentation or (Augmentation() if inputs.spectrum else None)
+    if augmentation is not None:
+        training = replace(training, augmentation=replace(augmentation, image=image, spectrum=inputs.spectrum))
     return model, training
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How images become what a recipe's network sees."""
+
+    spectrum: Spectrum | None
+
+    def count(self, image: tuple[int, int, int]) -> int:
+        """How many inputs an image of this shape gives."""
+        return math.prod(image) if self.spectrum is None else self.spectrum.inputs
+
+    def of(self, splits: Splits) -> Splits:
+        """The rows of uint8 images; only those of the training split can be moved."""
+        by = self.learned(splits.train.x)
+        return Splits(
+            Split(self.rows(splits.train.x, by, training=True), splits.train.y),
+            *(Split(self.rows(part.x, by), part.y) for part in splits[1:]),
+        )
+
+    def learned(self, images: Images) -> Scaling | Amplitudes:
+        """What the training images decide."""
+        return scaling(images, "standardize") if self.spectrum is None else amplitudes(images, self.spectrum)
+
+    def rows(self, images: Images, by: Scaling | Amplitudes, *, training: bool = False) -> Any:
+        """Images as rows; those to train on can be moved."""
+        if self.spectrum is None:
+            assert isinstance(by, Scaling)
+            return rows(images, by)
+        assert isinstance(by, Amplitudes)
+        return (movable_rows if training else spectrum_rows)(images, self.spectrum, by)
+
+    def of_pixels(
+        self, model: MLPConfig, params: Params, by: Scaling | Amplitudes
+    ) -> tuple[MLPConfig, Params, Scaling]:
+        """The same network with pixels as inputs, and the scaling of these; exact but for rounding."""
+        if isinstance(by, Scaling):
+            return model, params, by
+        assert self.spectrum is not None
+        weights = folded(np.asarray(params[0].w), self.spectrum, by)
+        first = params[0]._replace(w=jnp.asarray(weights))
+        pixels = replace(model, inputs=math.prod(self.spectrum.image))
+        return pixels, (first, *params[1:]), Scaling("mean_image", by.mean, np.ones(1))
+
+
+def network_inputs(recipe: Recipe, image: tuple[int, int, int]) -> Inputs:
+    """How images of this shape become the recipe's inputs."""
+    return Inputs(None if recipe.spectrum is None else replace(recipe.spectrum, image=image))
