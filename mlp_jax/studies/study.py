@@ -52,8 +52,8 @@ class Study(Generic[C]):
     which is the check of the options. normalization: of the pixels, by protocol; None: each setting's own inputs.
     beside: what results.json holds beside the rows, from the options, the rows and the test images that their runs
     get right. table, finding, figures: what is told of the content of results.json. left_out: keys of a row that
-    are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print below the
-    table.
+    are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print below
+    the table.
     failures_are_results: whether a run that diverged is no failure of the study. claims: those of the report that
     it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
     "full else clean". job: what is done with the options, where training settings is not all.
