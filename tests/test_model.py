@@ -7,6 +7,7 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.comparison import random_params
+from mlp_jax.nn import matmul
 from mlp_jax.nn.config import DTYPES, INITS, MLPConfig
 from mlp_jax.nn.model import (
     Layer,
@@ -245,3 +246,23 @@ def test_what_training_and_evaluation_need():
 def test_float64_without_x64_is_refused():
     with pytest.raises(UserError, match="jax_enable_x64"):
         init(jax.random.key(0), MLPConfig(dtype="float64"))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 37, 500])
+@pytest.mark.parametrize("inputs", [2, 50, 301, 1024])
+@pytest.mark.parametrize("outputs", [1, 10, 400])
+def test_products_in_bfloat16_are_those_of_rounded_operands_for_every_size(batch, inputs, outputs):
+    """Some compilers have had no such product for every size, and stopped at run time."""
+    rng = np.random.default_rng(batch + inputs + outputs)
+    x, w, delta = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((batch, inputs), (inputs, outputs), (batch, outputs))
+    )
+    rounded_x, rounded_w, rounded_delta = (v.astype(jnp.bfloat16).astype(np.float64) for v in (x, w, delta))
+    expected = rounded_x @ rounded_w, rounded_x.T @ rounded_delta, rounded_delta @ rounded_w.T
+    products = jax.jit(
+        lambda x, w, d: (matmul.affine(x, w, "bf16"), matmul.outer(x, d, "bf16"), matmul.back(d, w, "bf16"))
+    )
+    for found, right in zip(products(x, w, delta), expected, strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, right, rtol=1e-3, atol=1e-4 * np.sqrt(max(batch, inputs, outputs)))
