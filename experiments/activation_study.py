@@ -32,7 +32,7 @@ from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
-from mlp_jax.studies.claims import Claim, Judge, Missing, several
+from mlp_jax.studies.claims import Claim, Judge, Missing, against, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.options import option
@@ -327,8 +327,7 @@ def _numbers(centre: Row) -> list[Row]:
     found = []
     for quantity, value in (centre["report"] or {}).items():
         split = quantity.split("_")[0]
-        theirs = {"test": 1000, "validation": 5000}[split]
-        verdict = statistics.judge_number(centre[quantity], centre["images"][split], value, theirs)
+        verdict = against(centre, quantity, value, {"test": 1000, "validation": 5000}[split])["verdict"]
         found.append({"claim": f"{split} accuracy {100 * value:.1f} %", "verdict": verdict, "parts": []})
     return found
 

@@ -43,7 +43,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params, Stats
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
-from mlp_jax.studies.claims import Claim, Judge, quantity
+from mlp_jax.studies.claims import Claim, Judge, against
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
@@ -405,8 +405,7 @@ def _against_report(row: Row) -> str:
         )
     names = {"validation_accuracy": "validation", "test_accuracy": "test"}
     verdicts = [
-        f"{100 * value:.1f} % on {names[q]}: "
-        + statistics.judge_number(row[q], row["images"][names[q]], value, REPORT_IMAGES[q])
+        f"{100 * value:.1f} % on {names[q]}: {against(row, q, value, REPORT_IMAGES[q])['verdict']}"
         for q, value in stated.items()
     ]
     return f"The report's {'; its '.join(verdicts)}."
@@ -452,13 +451,7 @@ def notes(content: Row) -> list[str]:
 
 def judged(name: str) -> Judge:
     """Judges an accuracy of the best model."""
-
-    def judge(content: Row) -> Row:
-        row, split = content["rows"][0], name.split("_")[0]
-        verdict = statistics.judge_number(row[name], row["images"][split], REPORT[name], REPORT_IMAGES[name])
-        return quantity(row[name], verdict)
-
-    return judge
+    return lambda content: against(content["rows"][0], name, REPORT[name], REPORT_IMAGES[name])
 
 
 PART = "Question 4: deeper networks"

@@ -29,7 +29,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
-from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, compared, quantity
+from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, against, compared, quantity
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
@@ -430,8 +430,9 @@ def _accuracy(row: Row) -> str:
     text = f"validation {percent(quantity)} % over {seeds}"
     if row["report"] is None:
         return text
-    theirs, images = row["report"]["validation_accuracy"], row["images"]["validation"]
-    return f"{text} (report: {100 * theirs:.1f} %: {statistics.judge_number(quantity, images, theirs, images)})"
+    theirs = row["report"]["validation_accuracy"]
+    verdict = against(row, "validation_accuracy", theirs, 1000)["verdict"]
+    return f"{text} (report: {100 * theirs:.1f} %: {verdict})"
 
 
 def _gain(comparison: Row, steps: int) -> str:
@@ -606,13 +607,7 @@ def best_configuration(content: Row) -> Row:
 
 def best_validation(report: float) -> Judge:
     """Judges a validation accuracy of the best configuration."""
-
-    def judge(content: Row) -> Row:
-        row = _best_row(content)
-        ours, images = row["validation_accuracy"], row["images"]["validation"]
-        return quantity(ours, statistics.judge_number(ours, images, report, 1000))
-
-    return judge
+    return lambda content: against(_best_row(content), "validation_accuracy", report, 1000)
 
 
 def above_the_bar(content: Row) -> Row:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlp_jax.studies import statistics
+from mlp_jax.studies.further_run import further_run
 from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import find
+from mlp_jax.studies.rows import find, shared_images
 
 PROTOCOLS = ("published", "clean")
 REMARK = "remark"
+ONE_RUN = "one_run"
+"""The key under which an answer has the prediction interval of one further run, its two ends as fractions."""
 Judge = Callable[[Row], Row]
 
 
@@ -81,12 +84,15 @@ def points(values: Row) -> str:
     return f"{100 * values['mean']:+.1f}{spread} ({values['n']})"
 
 
+def against(row: Row, name: str, report: float, images: int) -> Row:
+    """A row's accuracy as an answer to the report's, which one run had on so many images."""
+    split = name.split("_")[0]
+    shared = shared_images(row, split, images)
+    predicted = further_run(row[name], row["images"][split], images, shared)
+    answer = quantity(row[name], statistics.judge_number(row[name], report, predicted))
+    return answer if predicted is None else {**answer, ONE_RUN: predicted.interval()}
+
+
 def accuracy(report: float, images: int, name: str = "validation_accuracy", **label: Any) -> Judge:
     """Judges a number: the accuracy of the row with this label, against the report's on so many images."""
-
-    def judge(content: Row) -> Row:
-        row = one(content, **label)
-        own = row["images"][name.split("_")[0]]
-        return quantity(row[name], statistics.judge_number(row[name], own, report, images))
-
-    return judge
+    return lambda content: against(one(content, **label), name, report, images)

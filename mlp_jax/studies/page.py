@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from mlp_jax.studies import question2, results, statistics
+from mlp_jax.studies.claims import ONE_RUN
 from mlp_jax.studies.origin import plain
 from mlp_jax.studies.tables import Table, prose
 
@@ -204,15 +205,23 @@ def slim(svg: bytes) -> bytes:
 
 def badge(verdict: str) -> tuple[str, str]:
     """A verdict's class and sign; colour is never the only one."""
-    return BADGES.get(verdict, ("open", "≈") if statistics.is_undecided(verdict) else ("none", "○"))
+    return BADGES.get(verdict, ("none", "○"))
 
 
 def claim_table(claims: Sequence[results.Row]) -> Table:
     """The claims of one part of the report, with a verdict under each protocol."""
     header = ["claim", "report", "published protocol", "", "clean protocol", ""]
-    answers = [[c[p][what] for p in ("published", "clean") for what in ("text", "verdict")] for c in claims]
-    rows = [[c["claim"], c["report"], *cells] for c, cells in zip(claims, answers, strict=True)]
+    rows = [[c["claim"], c["report"], *_cells(c["published"]), *_cells(c["clean"])] for c in claims]
     return Table(header, rows, title=f"**{claims[0]['part']}**")
+
+
+def _cells(answer: results.Row) -> list[str]:
+    """What ours is, where one further run of ours would lie in %, and the verdict."""
+    text = answer["text"]
+    if ONE_RUN in answer:
+        low, high = answer[ONE_RUN]
+        text += f"; one run: {100 * low:.1f} to {100 * high:.1f}"
+    return [text, answer["verdict"]]
 
 
 def html(content: Page) -> str:

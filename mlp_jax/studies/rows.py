@@ -150,7 +150,9 @@ def finite_mean(values: np.ndarray) -> float:
 
 
 MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
-"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG."""
+"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG; it has an order of its own."""
+DRAWN_FROM = {"validation": 50_000, "test": 10_000}
+"""CIFAR-10's images, of which a split is a part."""
 
 
 def dataset_name(content: results.Row) -> str:
@@ -159,3 +161,16 @@ def dataset_name(content: results.Row) -> str:
     if name != "cifar10":
         return {"digits": "the embedded digits", "synthetic": "synthetic images"}[name]
     return "CIFAR-10 (JPEG mirror)" if fingerprint == MIRROR else "CIFAR-10"
+
+
+def shared_images(row: results.Row, split: str, theirs: int) -> float:
+    """How many of the report's images of a split, which are so many, are among those that a row was counted on.
+
+    In the order of the original files the smaller of the two sets is a part of the larger: tests are the first
+    images, validation is the last ones. In the mirror's order the report's images lie anywhere, and this is how
+    many of them are expected to be among ours.
+    """
+    ours: int = row["images"][split]
+    if row.get("data_fingerprint") == MIRROR:
+        return ours * theirs / DRAWN_FROM[split]
+    return min(ours, theirs)

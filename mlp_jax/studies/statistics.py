@@ -14,6 +14,7 @@ import numpy as np
 import scipy  # its parts are imported when they are first named: `stats` takes longer than jax
 
 from mlp_jax.studies.crossed import LEVEL, Correct, Estimate, mean_difference, unseen_error
+from mlp_jax.studies.further_run import LEAST_RUNS, WIDEST
 
 Row = dict[str, Any]
 MARGIN = 0.005
@@ -26,12 +27,13 @@ REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 TIE = f"a tie: no difference beyond {100 * MARGIN:g} points"
 
 RULE = (
-    "A number is reproduced if the 95 % interval of our mean (Student's t over seeds) lies within one standard "
-    "error of the report's own figure, sqrt(p (1 - p) / N) for an accuracy p on N images; it is not reproduced if "
-    "the two differ by more than 2 standard errors of the difference, which has three parts: the report's images, "
-    "ours, and our seeds. Between one and two standard errors of the report's figure no number of our runs helps: "
-    "the report's single run cannot tell. A comparison is made with the same seeds on the same images, and its "
-    "interval is for other seeds and, where the images that each run gets right were kept, for other images too. "
+    "An accuracy of the report is one run's. It is reproduced if it lies in the 95 % prediction interval of a "
+    "further run of ours, and not reproduced if it lies outside. That interval is Student's t over seeds; the "
+    "sampling of the report's images is added where they are others than ours, as its first 1,000 are in a copy "
+    f"of CIFAR-10 with another order. With fewer than {LEAST_RUNS} seeds, or inside an interval of more than "
+    f"{100 * WIDEST:g} points either way, it cannot be told. A comparison is made with the same seeds on the same "
+    "images, and its interval is for other seeds and, where the images that each run gets right were kept, for "
+    "other images too. "
     "Comparisons of one family are corrected by Holm's method: one is better or worse if its corrected p value is "
     "at most 5 %, and no difference if two one-sided tests at 5 % exclude half a point either way. A claim that "
     "something is better is reproduced if it is, not reproduced if it is worse, and a tie if there is no "
@@ -62,13 +64,6 @@ def measured(values: Sequence[float]) -> Row:
     mean = float(np.mean(numbers)) if numbers else None
     std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
     return {"mean": mean, "std": std, "n": len(numbers), "values": numbers}
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half of the 95 % interval of the mean, Student's t with n - 1 degrees of freedom; infinite for n < 2."""
-    if len(values) < 2:
-        return math.inf
-    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * scipy.stats.sem(finite(values)))
 
 
 def accuracy_error(accuracy: float, images: int) -> float:
@@ -189,28 +184,16 @@ def _verdict(mean: float | None, p: float | None, equivalent: float | None) -> s
     return NO_DIFFERENCE if equivalent <= 1 - LEVEL else CANNOT_TELL
 
 
-def judge_number(ours: Row, images: int, report: float, report_images: int) -> str:
-    """The verdict on an accuracy that the report states: `RULE`. `images` is what ours was counted on."""
+def judge_number(ours: Row, report: float, predicted: Estimate | None) -> str:
+    """The verdict on an accuracy that the report states: `RULE`. predicted: `further_run` of ours."""
     if ours["mean"] is None:
         return NOT_REPRODUCED  # no run finished
-    difference, width = abs(ours["mean"] - report), half_width(ours["values"])
-    theirs = accuracy_error(report, report_images)
-    if difference + width <= theirs:
-        return REPRODUCED
-    seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
-    if difference > 2 * math.hypot(theirs, accuracy_error(ours["mean"], images), seeds):
+    if predicted is None:
+        return CANNOT_TELL
+    low, high = finite(predicted.interval())
+    if not low <= report <= high:
         return NOT_REPRODUCED
-    return report_cannot_tell(report_images) if theirs < difference <= 2 * theirs else CANNOT_TELL
-
-
-def report_cannot_tell(images: int) -> str:
-    """The verdict where more runs or images of ours would not help."""
-    return f"the report's single run on {images:,} images cannot tell"
-
-
-def is_undecided(verdict: str) -> bool:
-    """Whether a claim was judged, and could not be decided."""
-    return verdict == CANNOT_TELL or verdict.startswith("the report's single run")
+    return REPRODUCED if high - low <= 2 * WIDEST else CANNOT_TELL
 
 
 def judge_above(ours: Row, images: int, bar: float) -> str:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlp_jax.studies import statistics
-from mlp_jax.studies.claims import PROTOCOLS, REMARK, Claim, Missing
+from mlp_jax.studies.claims import ONE_RUN, PROTOCOLS, REMARK, Claim, Missing
 from mlp_jax.studies.results import Row
 
 NOT_RUN, CIFAR_ONLY, NOT_ASKED = "not run", "CIFAR-10 only", "not under this protocol"
+JUDGED = (statistics.REPRODUCED, statistics.TIE, statistics.CANNOT_TELL, statistics.NOT_REPRODUCED)
 Contents = Mapping[tuple[str | None, str], Row]
 """Results files by protocol and study."""
 
@@ -38,7 +39,9 @@ def _answer(claim: Claim, protocol: str, contents: Contents) -> Row:
         answer = claim.judge(content)
     except Missing:
         return {"text": "-", "verdict": CIFAR_ONLY if claim.number and _elsewhere(content) else NOT_RUN}
-    return {**answer, "verdict": CIFAR_ONLY} if claim.number and _elsewhere(content) else answer
+    if claim.number and _elsewhere(content):
+        return {**{name: told for name, told in answer.items() if name != ONE_RUN}, "verdict": CIFAR_ONLY}
+    return answer
 
 
 def _elsewhere(content: Row) -> bool:
@@ -47,9 +50,8 @@ def _elsewhere(content: Row) -> bool:
 
 def tally(claims: Sequence[Row], protocol: str) -> dict[str, int]:
     """How many claims have each verdict, those that were judged first; remarks are none."""
-    order = (statistics.REPRODUCED, statistics.TIE, statistics.CANNOT_TELL, statistics.NOT_REPRODUCED)
     counts = Counter(claim[protocol]["verdict"] for claim in claims if claim[protocol]["verdict"] != REMARK)
-    return {name: counts[name] for name in dict.fromkeys((*order, *counts)) if counts[name]}
+    return {name: counts[name] for name in dict.fromkeys((*JUDGED, *counts)) if counts[name]}
 
 
 def summary(claims: Sequence[Row]) -> str:
@@ -57,10 +59,7 @@ def summary(claims: Sequence[Row]) -> str:
     said = []
     for protocol in PROTOCOLS:
         counts = tally(claims, protocol)
-        yes, no, ties = (
-            counts.get(name, 0) for name in (statistics.REPRODUCED, statistics.NOT_REPRODUCED, statistics.TIE)
-        )
-        open_ = sum(count for verdict, count in counts.items() if statistics.is_undecided(verdict))
+        yes, ties, open_, no = (counts.get(name, 0) for name in JUDGED)
         if total := yes + no + ties + open_:
             said.append(
                 f"Under the {protocol} protocol {yes} of the {total} claims that could be judged {_are(yes)} "
