@@ -42,12 +42,14 @@ QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high", "p", "p_holm", 
 
 @dataclass(frozen=True)
 class Variation:
-    """What is replaced in the recipe's network, training and augmentation."""
+    """What is replaced in the recipe's network, training, augmentation and spectrum; `pixels`: there is none."""
 
     kind: str
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Mapping[str, Any] = field(default_factory=dict)
+    spectrum: Mapping[str, Any] = field(default_factory=dict)
+    pixels: bool = False
 
     def of(self, recipe: Recipe) -> Recipe:
         """The recipe with this change. Raises UserError if it cannot have it."""
@@ -56,10 +58,16 @@ class Variation:
             if training.augmentation is None:
                 raise UserError("it has no augmentation to change")
             training = replace(training, augmentation=replace(training.augmentation, **self.augmentation))
-        return replace(recipe, model=replace(recipe.model, **self.model), training=training)
+        seen = recipe.spectrum
+        if self.spectrum or self.pixels:
+            if seen is None:
+                raise UserError("it sees pixels")
+            seen = None if self.pixels else replace(seen, **self.spectrum)
+        return replace(recipe, model=replace(recipe.model, **self.model), training=training, spectrum=seen)
 
 
 WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
+MUON = {"optimizer": "muon", "momentum": 0.95}
 NO_NORM = {"batch_norm": "none", "layer_norm": "none"}
 VARIATIONS: Mapping[str, Variation] = MappingProxyType(
     {
@@ -70,6 +78,9 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "no_normalisation": Variation(WITHOUT, model=NO_NORM),
         "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
         "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
+        "pixels": Variation(WITHOUT, pixels=True),
+        "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
+        "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
         "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
         "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
         "batch_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "batch_norm": "before"}),
@@ -77,17 +88,36 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
         "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
         "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
-        "gelu": Variation(INSTEAD, model={"activation": "gelu", "negative_slope": None}),
+        "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
+        "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
         "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
         "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
         "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
-        "muon": Variation(INSTEAD, training={"optimizer": "muon"}),
+        "muon": Variation(INSTEAD, training=MUON),
+        "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
+        "muon_polar_express_2": Variation(
+            INSTEAD, training={**MUON, "muon_steps": 2, "muon_coefficients": "polar_express"}
+        ),
+        "muon_polar_express_1": Variation(
+            INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
+        ),
+        "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
+        "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
+        "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
+        "float32": Variation(INSTEAD, model={"precision": "float32"}),
+        "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
+        "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
+        "150_frequencies": Variation(INSTEAD, spectrum={"lowest": (130, 15, 5)}),
+        "600_frequencies": Variation(INSTEAD, spectrum={"lowest": (520, 60, 20)}),
+        "whitened": Variation(INSTEAD, spectrum={"flatness": 0.1}),
+        "not_flattened": Variation(INSTEAD, spectrum={"flatness": 1000.0}),
         "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
+        "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
         "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
         "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
         "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
         "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
-        "weight_decay_0.05": Variation(ADDED, training={"weight_decay": 0.05}),
+        "weight_decay_0.3": Variation(ADDED, training={"weight_decay": 0.3}),
         "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
         "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
     }

@@ -78,6 +78,29 @@ def test_muon_moves_weights_by_a_matrix_whose_singular_values_are_nearly_equal()
     np.testing.assert_allclose(other.w.T, moved.w, rtol=1e-4)
 
 
+def singular_values(number, **options):
+    """Of what Muon's first step moves this layer's weights by, over those of an orthogonal matrix."""
+    config = TrainConfig(optimizer="muon", learning_rate=0.1, **options)
+    rng = np.random.default_rng(0)
+    params = tuple(Layer(jnp.zeros(shape), jnp.zeros(shape[1])) for shape in ((20, 16), (16, 16), (16, 4)))
+    grads = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), "float32"), params)
+    rule = optimizer(config, hyper_from(config), 0.1)
+    moved, _ = rule.update(grads, rule.init(params), params)
+    return np.linalg.svd(moved[number].w, compute_uv=False) / (0.1 * 0.2 * np.sqrt(max(moved[number].w.shape)))
+
+
+def test_muon_comes_to_an_orthogonal_matrix_with_better_coefficients():
+    assert np.ptp(singular_values(1, muon_steps=9)) > 0.2
+    # the last of seven coefficients go on
+    np.testing.assert_allclose(singular_values(1, muon_steps=9, muon_coefficients="polar_express"), 1, rtol=0.02)
+
+
+def test_muon_of_the_hidden_layers_leaves_first_and_last_to_adam():
+    for layer, is_adam in ((0, True), (1, False), (2, True)):
+        everywhere, hidden = singular_values(layer), singular_values(layer, muon_layers="hidden")
+        assert (np.abs(everywhere - hidden).max() > 0.1) == is_adam
+
+
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 0.02), ("lion", 0.004), ("muon", 0.02)])
 def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, rate):
     config = TrainConfig(
@@ -182,6 +205,10 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"average_decay": 1.1}, "average_decay"),
         ({"average_start": 1.0}, "average_start"),
         ({"muon_steps": 0}, "muon_steps"),
+        ({"muon_coefficients": "best"}, "muon_coefficients"),
+        ({"muon_layers": "first"}, "muon_layers"),
+        ({"beta2": 1.0}, "beta2"),
+        ({"beta2": 0.9, "optimizer": "sgd"}, "beta2 is for adam, adamw, muon, not sgd"),
         ({"average_decay": 0.9, "validate_in_training_mode": True}, "average_decay"),
         ({"average_start": 0.5}, "average_start is for average_decay"),
         ({"warmup": 0.1}, "warmup is for the schedules"),

@@ -16,9 +16,7 @@ import pytest
 from experiments import ablation, best_model, speedrun
 from mlp_jax import data
 from mlp_jax.benchmark import timed_run
-from mlp_jax.data import pixels
 from mlp_jax.data.digits import synthetic
-from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import differences
 from mlp_jax.studies.study import Shape, shape_of
@@ -35,16 +33,18 @@ def written(folder, study):
     return json.loads((folder / study / "results.json").read_text())
 
 
-def normalized(validation=200):
+def inputs_of(recipe, validation=200):
+    """The synthetic data, and what the recipe's network sees of its splits."""
     dataset = synthetic()
-    return dataset, normalize(data.split(dataset, validation=validation), "standardize")
+    inputs = network_inputs(recipe, dataset.train_images.shape[1:])
+    return dataset, inputs, inputs.of(data.split(dataset, validation=validation))
 
 
 def test_the_names_that_were_asked_for_and_what_sets_them_apart():
     assert {"report", "plain", "augmented", "bottleneck", "speedrun"} <= RECIPES.keys()
     report = RECIPES["report"].model
     best = best_model.network(best_model.Config(), Shape())
-    same = ("hidden", "activation", "negative_slope", "batch_norm", "dropout", "block", "layer_norm", "precision")
+    same = ("hidden", "activation", "negative_slope", "batch_norm", "dropout", "block", "layer_norm")
     assert all(getattr(report, name) == getattr(best, name) for name in same)
     assert RECIPES["plain"].training.augmentation is None
     assert RECIPES["augmented"].training.augmentation is not None
@@ -73,25 +73,29 @@ def test_a_recipe_fits_every_data_set(name):
 @pytest.fixture(scope="module")
 def recipe_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    assert best_model.STUDY.run(best_model.Config(**SMALL, recipe="speedrun", seeds=1, results_dir=str(folder)))
+    assert best_model.STUDY.run(best_model.Config(**SMALL, recipe="speedrun_65", seeds=1, results_dir=str(folder)))
     return folder
 
 
 def test_best_model_trains_the_recipe(recipe_run):
     (row,) = written(recipe_run, "best_model")["rows"]
-    dataset, splits = normalized()
-    recipe = RECIPES["speedrun"].with_options("manual", 2)
+    recipe = RECIPES["speedrun_65"].with_options("manual", 2)
+    dataset, inputs, splits = inputs_of(recipe)
     model, training = fitted(recipe, *shape_of(dataset, len(splits.train.y)))
     assert training.augmentation is not None
     result = population.train(jax.random.key(0), splits, model, training)
     accuracy = evaluate(*train.network(result.state), splits.test, model).accuracy
-    views = evaluate(*train.network(result.state), splits.test, model, image=training.augmentation.image).accuracy
+    params, stats = train.network(result.state)
+    images = data.split(dataset, validation=200)
+    pixel_model, params, scaling = inputs.of_pixels(model, params, inputs.learned(images.train.x))
+    test = data.Split(data.rows(images.test.x, scaling), images.test.y)
+    views = evaluate(params, stats, test, pixel_model, image=training.augmentation.image).accuracy
     assert row["test_accuracy"]["values"] == [accuracy]
     assert row["test_accuracy_over_views"]["values"] == [views]
-    assert (row["name"], row["network"]["layer_norm"]) == ("speedrun", model.layer_norm)
+    assert (row["name"], row["network"]["layer_norm"]) == ("speedrun_65", model.layer_norm)
     assert row["recipe"]["augmentation"]["crop"] == training.augmentation.crop
     assert "6 views" in str(best_model.table([row]))
-    assert "the recipe speedrun reaches" in best_model.finding(written(recipe_run, "best_model"))
+    assert "the recipe speedrun_65 reaches" in best_model.finding(written(recipe_run, "best_model"))
 
 
 def test_its_model_is_saved(recipe_run):
@@ -205,15 +209,17 @@ def test_a_speedrun_trains_on_all_training_images_and_its_accuracy_is_that_of_tr
     content, _ = timed
     dataset = synthetic()
     model, training = fitted(RECIPES["speedrun"].with_options("manual", 2), *shape_of(dataset))
-    scaling = pixels.scaling(dataset.train_images, "standardize")
-    every = data.Split(pixels.rows(dataset.train_images, scaling), dataset.train_labels)
-    test = data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels)
-    result = population.train(jax.random.key(3), data.Splits(every, test, test), model, training)
+    images = data.Split(dataset.train_images, dataset.train_labels)
+    unseen = data.Split(dataset.test_images, dataset.test_labels)
+    splits = network_inputs(RECIPES["speedrun"], dataset.train_images.shape[1:]).of(
+        data.Splits(images, unseen, unseen)
+    )
+    result = population.train(jax.random.key(3), splits, model, training)
     losses = result.history.loss[-(1000 // training.batch_size) :]
     assert content["rows"][0]["train_loss"]["values"] == [pytest.approx(losses.mean(), rel=1e-3)]
     assert content["rows"][0]["parameters"] == content["rows"][1]["parameters"]
     assert content["rows"][0]["same_parameters"]
-    accuracy = evaluate(*train.network(result.state), test, model).accuracy
+    accuracy = evaluate(*train.network(result.state), splits.test, model).accuracy
     # compiled by another process with other options: the last bits may differ
     assert content["rows"][0]["test_accuracy"]["values"] == [pytest.approx(accuracy, abs=0.02)]
 

@@ -60,7 +60,8 @@ def test_a_network_of_frequencies_is_one_of_pixels():
     inputs = Inputs(FEW)
     by = inputs.learned(PICTURES)
     for other in ({}, {"block": "bottleneck", "batch_norm": "none"}):
-        config = replace(RECIPES["fast"].model, hidden=(7, 7), inputs=FEW.inputs, **other)
+        config = replace(RECIPES["speedrun_65"].model, hidden=(7, 7), inputs=FEW.inputs, **other)
+        config = replace(config, precision="float32")
         params, stats = init(jax.random.key(1), config), init_stats(config)
         pixels, of_pixels, scaling = inputs.of_pixels(config, params, by)
         assert pixels == replace(config, inputs=360)
@@ -127,8 +128,8 @@ def test_mistakes_say_what_to_do():
 
 def test_splits_see_the_training_images_alone_and_only_training_rows_move():
     splits = data.split(synthetic(), validation=100)
-    model, training = fitted(RECIPES["fast"], splits.train.x.shape[1:], 10, len(splits.train.y))
-    inputs = network_inputs(RECIPES["fast"], splits.train.x.shape[1:])
+    model, training = fitted(RECIPES["speedrun_65"], splits.train.x.shape[1:], 10, len(splits.train.y))
+    inputs = network_inputs(RECIPES["speedrun_65"], splits.train.x.shape[1:])
     made = inputs.of(splits)
     assert made.train.x.shape[1] == 4 * model.inputs
     assert made.validation.x.shape[1] == made.test.x.shape[1] == model.inputs

@@ -16,6 +16,7 @@ from mlp_jax.training.augment import Augmentation
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
 ADAMS = ("adam", "adamw", "muon")
 DECOUPLED = ("adamw", "lion", "muon")
+COEFFICIENTS = ("standard", "polar_express")
 SCHEDULES = ("decay", "cosine", "one_cycle")
 MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
 
@@ -27,7 +28,8 @@ class TrainConfig:
     optimizer: optax's "sgd", "momentum" (sgd with heavy-ball `momentum`), "adam", "adamw" (Loshchilov & Hutter
       2019), "lion" (Chen et al. 2023) or "muon" (Jordan 2024: Nesterov's `momentum` made orthogonal
       in `muon_steps` Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same
-      rate).
+      rate). muon_coefficients: of these iterations; "polar_express" (Amsel et al. 2025) needs fewer of them than
+      "standard". muon_layers: "all", or "hidden": first and last layer go to AdamW too, as its authors advise.
     beta2: how slowly Adam's second moment forgets, in [0, 1), with adam, adamw, and muon's other parameters.
     l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
       and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
@@ -70,6 +72,8 @@ class TrainConfig:
     average_decay: float | None = None
     average_start: float = 0.0
     muon_steps: int = 5
+    muon_coefficients: str = "standard"
+    muon_layers: str = "all"
     beta2: float = 0.999
 
     def __post_init__(self) -> None:
@@ -90,6 +94,8 @@ class TrainConfig:
         for name in ("warmup", "label_smoothing", "average_start"):
             in_range(name, getattr(self, name), 0, 1, open_high=True)
         whole_number("muon_steps", self.muon_steps, 1, 100)
+        one_of("muon_coefficients", self.muon_coefficients, COEFFICIENTS)
+        one_of("muon_layers", self.muon_layers, ("all", "hidden"))
         self._check_schedule()
         self._check_average()
         for name in ("learning_rate", "l2", "weight_decay"):

@@ -1,6 +1,6 @@
 """How parameters are moved: optax's optimisers and schedules by name, and the average over a run."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +25,48 @@ def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> opt
         "lion": lambda: optax.lion(rate, weight_decay=hyper.weight_decay, mask=_weights),
         "muon": lambda: optax.contrib.muon(
             rate,
+            **_orthogonal(config),
             beta=hyper.momentum,
-            ns_steps=config.muon_steps,
             weight_decay=hyper.weight_decay,
             consistent_rms=MUON_RMS,
             adam_b2=config.beta2,
         ),
     }[config.optimizer]()
     return rule if config.decoupled else optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
+
+
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+)
+"""Coefficients of the iterations of Amsel et al. (2025, The Polar Express, algorithm 1); the last one goes on."""
+
+
+def _orthogonal(config: TrainConfig) -> dict[str, Any]:
+    """Which weights optax's Muon makes orthogonal, and how."""
+    found: dict[str, Any] = {"ns_steps": config.muon_steps}
+    if config.muon_coefficients == "polar_express":
+        last = len(POLAR_EXPRESS) - 1
+        steps = tuple(POLAR_EXPRESS[min(step, last)] for step in range(config.muon_steps))
+        found |= {"ns_coeffs": steps, "preconditioning": "schatten"}
+    if config.muon_layers == "hidden":
+        found["muon_weight_dimension_numbers"] = _hidden_weights
+    return found
+
+
+def _hidden_weights(params: Params) -> Any:
+    """Muon's axes for the matrices between first and last layer; None where a parameter goes to AdamW."""
+    axes = optax.contrib.MuonDimensionNumbers()
+    ends = (0, len(params) - 1)
+    return tuple(
+        jax.tree.map(lambda leaf, number=number: axes if leaf.ndim == 2 and number not in ends else None, layer)
+        for number, layer in enumerate(params)
+    )
 
 
 def _weights(params: Params) -> Params:
