@@ -57,6 +57,8 @@ class Recipe:
 
     target: test accuracy, a fraction, that `speedrun` is to reach. expected: None where it was not run.
     spectrum: which frequencies of an image the network sees; None: its pixels, each channel normalised.
+
+    Raises UserError for an augmentation that frequencies cannot have.
     """
 
     about: str
@@ -65,6 +67,10 @@ class Recipe:
     target: float | None = None
     expected: Expected | None = None
     spectrum: Spectrum | None = None
+
+    def __post_init__(self) -> None:
+        if self.training.augmentation is not None:
+            replace(self.training.augmentation, spectrum=self.spectrum)
 
     @property
     def digest(self) -> str:
