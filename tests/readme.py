@@ -61,6 +61,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "recipes": tables.recipe_table,
         "ablation": tables.ablation_table,
         "speedrun": tables.speedrun_table,
+        "records": tables.records_table,
         "faults": tables.faults,
     },
     "mlp_jax/gradcheck/README.md": {"seeded mistakes": tables.mistakes_table},
@@ -84,3 +85,4 @@ if __name__ == "__main__":
     for page_name in PAGES:
         path = tables.ROOT / page_name
         write(path, updated(page_name, path.read_text(encoding="utf-8")))
+    write(tables.ROOT / "experiments" / "results" / "records.svg", tables.records_figure())

@@ -112,7 +112,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "report": Recipe(
             "the report's best network; only what it sees and how it is trained is new",
             REPORT,
-            replace(FAST, epochs=40),
+            replace(FAST, epochs=60),
             spectrum=Spectrum(),
         ),
         "plain": Recipe(
@@ -149,14 +149,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "speedrun_60": Recipe(
             "60 %, as soon as possible",
             SMALL,
-            replace(FAST, epochs=5, augmentation=Augmentation(crop=1, flip=True)),
+            replace(FAST, epochs=8, augmentation=Augmentation(crop=1, flip=True)),
             target=0.60,
             spectrum=Spectrum(),
         ),
         "speedrun_65": Recipe(
             "65 %, as soon as possible",
             SMALL,
-            replace(FAST, epochs=18),
+            replace(FAST, epochs=28),
             target=0.65,
             spectrum=Spectrum(),
         ),
