@@ -60,6 +60,10 @@ class Evidence:
         self.dtype = min(self.dtypes.values(), key=DTYPES.index)
         self.float32_inside = False
         self.has_state = not _same(answers[0], again, TOLERANCE[self.dtype])
+        self._observe()
+
+    def _observe(self) -> None:
+        """Looks at the answers: what has a fitting shape and is finite, and what has not."""
         self.observed: list[Leaves] = [[dict(layer) for layer in answer.leaves or []] for answer in self.answers]
         self.shapes = {m: note for k, field in self.leaves for m, note in self._shape(k, field)}
         self.overflows, self.non_finite, self.loss_is_finite = self._numbers()
@@ -199,9 +203,28 @@ class Evidence:
         """Returns the same answers, held against the truth about another network or loss."""
         if variant == Variant():
             return self
+        return self.against(
+            [case._replace(config=variant.at(case.config), loss=variant.loss) for case in self.cases]
+        )
+
+    def against(self, cases: Sequence[Case]) -> "Evidence":
+        """Returns the same answers, held against the truth about other cases, one for each of these."""
         other = copy.copy(self)
-        other.cases = [case._replace(config=variant.at(case.config), loss=variant.loss) for case in self.cases]
-        other.truths = evaluate(*other.cases)
+        other.cases, other.truths = list(cases), evaluate(*cases)
+        return other
+
+    def restricted(
+        self, *, cases: Sequence[int] | None = None, leaves: Sequence[tuple[int, str]] | None = None
+    ) -> "Evidence":
+        """Returns what is left of the evidence with some of the cases, by number, or some of the leaves alone."""
+        other, kept = copy.copy(self), range(len(self.cases)) if cases is None else cases
+        other.cases, other.truths, other.answers = (
+            [values[i] for i in kept] for values in (self.cases, self.truths, self.answers)
+        )
+        if leaves is not None:
+            other.leaves = list(leaves)
+            other.dtype = min((self.dtypes[at] for at in leaves), key=DTYPES.index)
+        other._observe()
         return other
 
     def with_inputs_as_left(self) -> "Evidence | None":

@@ -1,6 +1,5 @@
 """The derivative of relu at exactly 0: any number from 0 to 1 is one that autodiff may use, too."""
 
-import copy
 import itertools
 from collections.abc import Sequence
 
@@ -40,7 +39,8 @@ def at_zero(evidence: Evidence) -> tuple[Evidence, float] | None:
     value = _mixed_by(found, [corner for corner in corners if corner is not None], sides)
     if value is None or min(abs(value - known) for known in KNOWN) < CLOSE:
         return None
-    return _without(evidence, number), value
+    others = [i for i in range(len(evidence.cases)) if i != number]
+    return evidence.restricted(cases=others), value
 
 
 def _moved(case: Case, side: Sequence[int]) -> Case:
@@ -83,13 +83,3 @@ def _roots(found: float, corners: list[float], sides: list[tuple[int, ...]]) -> 
         polynomial = polynomial + term
     roots = np.asarray(polynomial.trim(1e-12).roots(), complex)
     return [float(r.real) for r in roots if abs(r.imag) < CLOSE and -CLOSE <= float(r.real) <= 1 + CLOSE]
-
-
-def _without(evidence: Evidence, number: int) -> Evidence:
-    other = copy.copy(evidence)
-    for name in ("cases", "truths", "answers"):
-        setattr(other, name, [each for i, each in enumerate(getattr(evidence, name)) if i != number])
-    other.observed = [[dict(layer) for layer in answer.leaves or []] for answer in other.answers]
-    other.shapes = {mistake: note for at in other.leaves for mistake, note in other._shape(*at)}
-    other.overflows, other.non_finite, other.loss_is_finite = other._numbers()
-    return other
