@@ -57,6 +57,10 @@ def _without_above(value: Callable[[Any, Array], Any], op: Any, g: Array, above:
     return np.asarray(value(op, g))
 
 
+upstream_of_ones = step(lambda op, g: op.back(np.ones_like(g)))
+"""The step back is computed as if the cotangent were 1."""
+
+
 def leaf(*values: Callable[[Any, Array], Any]) -> Callable[[Ops], LeafAlternatives]:
     """Each function of the operation and its cotangent stands in place of a leaf."""
     return lambda ops: map(LeafAlternative, values)

@@ -218,9 +218,8 @@ class Evidence:
     ) -> "Evidence":
         """Returns what is left of the evidence with some of the cases, by number, or some of the leaves alone."""
         other, kept = copy.copy(self), range(len(self.cases)) if cases is None else cases
-        other.cases, other.truths, other.answers = (
-            [values[i] for i in kept] for values in (self.cases, self.truths, self.answers)
-        )
+        other.cases, other.truths = [self.cases[i] for i in kept], [self.truths[i] for i in kept]
+        other.answers = [self.answers[i] for i in kept]
         if leaves is not None:
             other.leaves = list(leaves)
             other.dtype = min((self.dtypes[at] for at in leaves), key=DTYPES.index)

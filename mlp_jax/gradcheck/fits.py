@@ -5,7 +5,7 @@ penalty. Both are found by least squares in every case, and must then be one thi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +15,15 @@ from mlp_jax.gradcheck.factors import LARGEST, Array, Codes, Sizes, name_factor
 CONSTANT = 1e-6  # how far apart a coefficient in two cases may be, relative to it
 SMALLEST = 1e-30  # a tolerance
 ROUGH = 1e-2
+ZERO = 1e-3  # of a tolerance: what is smaller is nothing but rounding errors
 
 
 class Leaf(NamedTuple):
     """One leaf in every case where the candidate gave it: which cases, and how closely it must fit there.
 
-    norms: of its values. parameters: what it is the gradient of. expected: the coefficient of the parameter, which
-    is 2 lambda for weights.
+    norms: of its values. parameters: what the penalty is of, the parameter itself. expected: its coefficient,
+    which is 2 lambda for weights. penalised, of_sum: whether it may have a penalty, and whether it is a sum over
+    the examples, as a bias's is. true: its part from the data, where that is not what its operation says.
     """
 
     layer: int
@@ -32,6 +34,9 @@ class Leaf(NamedTuple):
     tolerances: Array
     parameters: list[Array]
     expected: Array
+    penalised: bool
+    of_sum: bool
+    true: list[Array] | None = None
 
 
 class Fit(NamedTuple):
@@ -83,12 +88,13 @@ def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
         data = term(j)
         if data.shape != value.shape:
             return None
-        if np.isnan(data).all():  # what cannot be known in this case
+        known = ~np.isnan(data)  # NaN is what cannot be known
+        if not known.any():
             rows.append((0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
             continue
-        if not np.isfinite(data).all():
+        if not np.isfinite(data[known]).all():
             return None
-        rows.append(_of_case(value, parameter, data))
+        rows.append(_of_case(value[known], parameter[known], data[known]))
         if not rows[-1][1] <= _limit(tolerance, norm, rows[-1][0]):
             return None  # the first case alone rejects nearly every hypothesis
     return _Moments(*np.array(rows).T) if any(any(row) for row in rows) else None
@@ -133,8 +139,8 @@ def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
         total = float((weight * unit**2).sum())
         return float((weight * unit * m.factor).sum()) / total if total else np.nan
 
-    named = name_factor(sizes, leaf.field, agrees, found)
-    if named is None and not any(value.any() for value in leaf.values):
+    named = name_factor(sizes, agrees, found, of_sum=leaf.of_sum)
+    if named is None and np.all(leaf.norms <= ZERO * leaf.tolerances):
         named = np.zeros_like(sizes.n), (("constant_factor", "0 times"),)
     if named is None:
         return None
@@ -150,11 +156,12 @@ def _penalty(leaf: Leaf, sizes: Sizes, found: Array, limits: Array, factor: Arra
     expected = leaf.expected
     if _equal(found, expected, limits):
         return ()
-    if leaf.field != "w":
+    if not leaf.penalised:
         return (("l2_on_bias", ""),)
     if (factor != 1).any() and _equal(found, expected * factor, limits):
         return ()  # the factor stands before the whole leaf
-    if _equal(found, 0 * expected, limits):
+    wrong = np.abs(found - expected) > limits
+    if _equal(found[wrong], 0 * expected[wrong], limits[wrong]):
         return (("l2_ignored", ""),)
     n, l2 = sizes.n[leaf.at], 2 * sizes.l2[leaf.at]
     for scale in (l2, l2 / n, l2 * n, l2**2):
@@ -165,8 +172,13 @@ def _penalty(leaf: Leaf, sizes: Sizes, found: Array, limits: Array, factor: Arra
             unit = scale is l2 and abs(abs(times) - 1) < 1e-4
             return sign or (("l2_factor", ""),) if unit else (*sign, ("l2_factor", ""))
     constant = float(np.median(found))
-    same = _equal(found, np.full_like(found, constant), limits + CONSTANT * abs(constant))
-    return (("l2_constant", ""),) if same else None
+    if _equal(found, np.full_like(found, constant), limits + CONSTANT * abs(constant)):
+        return (("l2_constant", ""),)
+    if not expected[wrong].all() or 2 * wrong.sum() < np.count_nonzero(expected):
+        return None
+    times = found[wrong] / expected[wrong]
+    one = float(np.ptp(times)) <= CONSTANT * abs(times[0])
+    return (("l2_factor", f"{times[0]:.3g} times the right one"),) if one else None
 
 
 def _equal(found: Array, expected: Array, limits: Array) -> bool:
@@ -174,7 +186,7 @@ def _equal(found: Array, expected: Array, limits: Array) -> bool:
 
 
 def with_penalty_value(
-    leaf: Leaf, sizes: Sizes, term: Callable[[int], Array], all_weights: list[Any]
+    leaf: Leaf, sizes: Sizes, term: Callable[[int], Array], all_weights: Sequence[float]
 ) -> Fit | None:
     """A leaf to every element of which the penalty itself is added: of its own weights, or of all."""
 

@@ -38,14 +38,15 @@ def _masked(segment: Any, at: int, j: int, g: Array) -> Array | None:
     if len(g) > MOST_TRIED:
         return None
     leaves = {(where, leaf.field): leaf for where, leaf in segment.leaves if where > at and j in leaf.at}
-    tried, off = list[Array](), list[Array]()
-    for kept in product((0.0, 1.0), repeat=len(g)):
-        tried.append(g * np.array(kept)[:, None] / (1 - segment.rows[at][j].rate))
-        off.append(_off(segment, leaves, at, j, tried[-1]))
-    best, least = np.argmin(off, axis=0), np.min(off, axis=0)
-    if not leaves or not least.max() <= 1:
-        return None
-    return np.stack([tried[index][:, column] for column, index in enumerate(best)], axis=1)
+    for scale in (1 / (1 - segment.rows[at][j].rate), 1.0) if leaves else ():
+        tried, off = list[Array](), list[Array]()
+        for kept in product((0.0, scale), repeat=len(g)):
+            tried.append(g * np.array(kept)[:, None])
+            off.append(_off(segment, leaves, at, j, tried[-1]))
+        best, least = np.argmin(off, axis=0), np.min(off, axis=0)
+        if least.max() <= 1:
+            return np.stack([tried[index][:, column] for column, index in enumerate(best)], axis=1)
+    return None
 
 
 def _off(segment: Any, leaves: dict[tuple[int, str], Leaf], at: int, j: int, g: Array) -> Array:

@@ -18,8 +18,8 @@ from mlp_jax.gradcheck.trials import (
     Trial,
     differences,
     distance,
+    is_right,
     looks_single,
-    off,
 )
 
 LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
@@ -183,9 +183,3 @@ def at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
     if layer.operation == "pool":
         return ["pool_ties"] if gradient.sum() > output.size + 1e-6 else []
     return ["mask_at_zero"] if gradient.shape == x.shape and (gradient[x == 0] != 0).any() else []
-
-
-def is_right(leaf: str, trial: Trial) -> bool:
-    """Whether the layer's gradient is the true one in a trial."""
-    found = trial.found.get(leaf)
-    return found is not None and found.shape == trial.true[leaf].shape and off(leaf, trial) <= trial.tolerance

@@ -9,10 +9,11 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layer_network, operations, references
 from mlp_jax.gradcheck.candidates import where
-from mlp_jax.gradcheck.layer_asking import Asked, Layer, Problems, ask, at_extremes, is_right, layout_of
+from mlp_jax.gradcheck.layer_asking import Asked, Layer, Problems, ask, at_extremes, layout_of
+from mlp_jax.gradcheck.layer_forward import describe
 from mlp_jax.gradcheck.layer_report import finding, judged
 from mlp_jax.gradcheck.report import Finding, Report
-from mlp_jax.gradcheck.trials import SINGLE, Array, Trial, differences, distance
+from mlp_jax.gradcheck.trials import SINGLE, Array, Trial, differences, distance, is_right
 
 OWN = "central differences of its own forward pass in float64"
 NAMED = "jax.vjp of the operation in float64"
@@ -105,10 +106,6 @@ def _told(
     trials, against, findings = _true(layer, asked, strict=strict)
     findings += _behaviour(problems)
     notes = []
-    leaf = next(iter(trials[0].inputs))
-    if layer.operation == "dropout" and not _right(trials) and references.fresh_mask(leaf, trials):
-        findings.append(finding("fresh_mask", "of the chain rule", (leaf,)))
-        trials = [t._replace(found={**t.found, leaf: t.true[leaf]}) for t in trials]
     if layout == operations.COLUMNS and not _right(trials):
         shared = [_undivided(t) for t in trials]
         if _right(shared):
@@ -118,9 +115,15 @@ def _told(
                 "the derivative of each example's own loss"
             )
     formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
-    guesses = partial(layer_network.guesses, layer.name, layer.mistakes_of or layer.operation, layout)
+    network = layer_network.network_of(layer.name, layer.mistakes_of or layer.operation, layout, trials)
     return judged(
-        name, trials, formulas=formulas, guesses=guesses, findings=findings, notes=notes, against=against
+        name,
+        trials,
+        formulas=formulas,
+        network=lambda leaf: network,
+        findings=findings,
+        notes=notes,
+        against=against,
     )
 
 
@@ -140,7 +143,7 @@ def _true(layer: Layer, asked: Sequence[Asked], *, strict: bool) -> tuple[list[T
         return [_named(one) for one in known], NAMED, []
     own = [_own(one) for one in asked]
     belongs = _right(own)
-    detail = references.describe(layer.operation, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
+    detail = describe(layer.operation, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
     if (strict or not belongs) and all(trial.output.shape == true.shape for trial, true in pairs):
         named = [_named(one) for one in known]
         if strict or _right(named):

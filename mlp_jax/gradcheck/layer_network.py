@@ -1,24 +1,20 @@
-"""A layer as a network of one operation, or of a few in a row, and what the known mistakes compute there.
+"""A layer as a network of one operation, or of a few in a row.
 
 Arrays are turned into those of `ops`: rows are examples, and weights have shape (in, out).
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.gradcheck import operations, references
-from mlp_jax.gradcheck.deviations import LeafAlternative
-from mlp_jax.gradcheck.layer_ops import Conv, Hinge, MaxPool, Softmax
-from mlp_jax.gradcheck.mistakes import MISTAKES, Row
+from mlp_jax.gradcheck.layer_ops import Conv, Function, Hinge, MaxPool, Softmax
 from mlp_jax.gradcheck.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
-from mlp_jax.gradcheck.trials import Guess, Trial
+from mlp_jax.gradcheck.trials import Trial
 
 Array = np.ndarray
-FIELDS: dict[type, tuple[str, ...]] = {Affine: ("w", "b"), Conv: ("w", "b"), Norm: ("scale", "shift")}
 STEPS = {
     "affine": "affine", "linear": "affine", "dense": "affine", "fc": "affine", "conv": "conv", "pool": "pool",
     "bn": "batchnorm", "batchnorm": "batchnorm", "ln": "layernorm", "layernorm": "layernorm",
@@ -53,27 +49,19 @@ class View:
             return array
         return array.reshape(len(array), -1)
 
-    def inputs(self, rows: Array) -> Array:
-        """Rows as the layer's inputs have them."""
-        shape = next(iter(self.trial.inputs.values())).shape
-        if self.layout == operations.COLUMNS:
-            return rows.T
-        if self.operation == "spatial":
-            return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
-        return rows.reshape(shape)
-
     @property
     def turned(self) -> bool:
         """Whether weights have shape (out, in)."""
         return self.layout in (operations.COLUMNS, operations.OUT_IN)
 
-    def back(self, field: str, value: Array, leaf: Array) -> Array:
-        """Returns an operation's gradient in the layer's own shapes."""
+    def seen(self, field: str, array: Array) -> Array:
+        """Returns a gradient of the layer in the operation's own shape; as it is, where it has another one."""
         if field == "x":
-            return value if self.pictures else self.inputs(value)
+            inputs = next(iter(self.trial.inputs.values()))
+            return self.rows(array) if array.shape == inputs.shape and not self.pictures else array
         if field == "w":
-            return value.T if self.turned and value.ndim == 2 else value
-        return value.reshape(leaf.shape) if value.size == leaf.size else value
+            return array.T if self.turned and array.ndim == 2 else array
+        return array.ravel() if array.size == max(array.shape, default=1) else array
 
     def cotangent(self) -> Array:
         """Returns dout as the operation wants it, which is (N, 1) for a loss."""
@@ -165,65 +153,43 @@ class View:
         return Conv(0, leaves[0], param["stride"], param["pad"], w.shape[2:], w) if len(leaves) == 3 else None
 
 
-def guesses(name: str, operation: str, layout: int, leaf: str, trials: Sequence[Trial]) -> Iterator[Guess]:
-    """What each known mistake computes in place of one leaf, in every trial; name: of the layer."""
+class LayerNetwork(NamedTuple):
+    """A layer as a network: its operations in every trial, the last one first.
+
+    cotangents: dout, as the last one wants it. places: by leaf, the number of the operation that it belongs to (1
+    is the first of a chain; behind the last one are the inputs) and its field there. seen: takes such a field, an
+    array in the shape of the leaf, and the number of a trial, and gives the array as the operation has it.
+    """
+
+    chains: Sequence[Sequence[Op]]
+    cotangents: list[Array]
+    places: Mapping[str, tuple[int, str]]
+    seen: Callable[[str, Array, int], Array]
+
+
+def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
+    """The network that a layer is, by its name and operation; None if that is not known."""
     views = [View(operation, layout, trial, name) for trial in trials]
     try:
         chains = [view.chain() for view in views]
-        if all(chains):
-            yield from _Leaf(leaf, list(trials[0].inputs).index(leaf), views, chains).guesses()
+        if not all(chains):
+            return None
+        places = dict(zip(trials[0].inputs, _places(chains[0]), strict=True))
+        cotangents = [view.cotangent() for view in views]
     except (ValueError, IndexError, KeyError, AttributeError, TypeError):  # another thing than the name says
-        return
+        return None
+    return LayerNetwork(chains, cotangents, places, lambda field, array, i: views[i].seen(field, array))
 
 
-class _Leaf:
-    """One leaf of a layer, which is a chain of operations in every trial, the last one first."""
-
-    def __init__(self, name: str, number: int, views: list[View], chains: list[list[Op]]) -> None:
-        self.name, self.views, self.chains = name, views, chains
-        self.end, self.field = _place(chains[0], number)
-        self.cotangents = [view.cotangent() for view in views]
-
-    def guesses(self) -> Iterator[Guess]:
-        """What each known mistake computes in its place."""
-        rows = list(zip(*self.chains, strict=True))[: self.end + 1]
-        for row in sorted(MISTAKES.values(), key=lambda row: row.late):
-            for at, ops in enumerate(rows):
-                for way in _ways(row, ops, self.field if at == self.end else "x"):
-                    with contextlib.suppress(ValueError):  # it does not conform
-                        yield self._guess(row.code, at, way)
-
-    def _guess(self, code: str, at: int, way: Any) -> Guess:
-        if isinstance(way, LeafAlternative):
-            return Guess(code, self._values(at, way.value), way.detail)
-        extra = way.extra and self._values(at, way.extra)
-        return Guess(code, self._values(at, way.back), way.detail, extra, way.say)
-
-    def _values(self, at: int, way: Callable[..., Any]) -> list[Array]:
-        """The leaf, where operation number `at` has another way back, or another way to the leaf."""
-        found = []
-        for view, chain, above in zip(self.views, self.chains, self.cotangents, strict=True):
-            g = above
-            for number, op in enumerate(chain[: self.end + (self.field == "x")]):
-                g = way(op, g, above) if number == at else op.back(g)
-            if self.field != "x":
-                last = chain[self.end]
-                g = way(last, g) if at == self.end else last.leaves(g)[self.field]
-            found.append(view.back(self.field, g, view.trial.inputs[self.name]))
-        return found
+def _places(chain: Sequence[Op]) -> Iterator[tuple[int, str]]:
+    """Where the arguments of a layer belong, in their order: the inputs, and then the lowest operation's first."""
+    yield len(chain) + 1, "x"
+    for number in range(len(chain), 0, -1):
+        yield from ((number, field) for field in chain[number - 1].fields)
 
 
-def _place(chain: Sequence[Op], number: int) -> tuple[int, str]:
-    """Which operation of a chain an argument of the layer belongs to, and its field there."""
-    places = [(len(chain) - 1, "x")]
-    for at, op in reversed(list(enumerate(chain))):
-        places += [(at, field) for field in FIELDS.get(type(op), ())]
-    return places[number]
-
-
-def _ways(row: Row, ops: Sequence[Op], field: str) -> Iterator[Any]:
-    """Yields the alternatives of a row to an operation's way back ("x"), or to one of its leaves."""
-    place = type(ops[0]) if field == "x" else (type(ops[0]), field)
-    for table in (row.instead, row.in_layers):
-        if place in table:
-            yield from table[place](ops)
+def alone(leaf: str, trials: Sequence[Trial], pulls: Sequence[Callable[[Array], Array]] = ()) -> LayerNetwork:
+    """One leaf as the input of an operation of which nothing is known, or but its vjp in every trial."""
+    chains: list[list[Op]] = [[Function(0, pull)] for pull in pulls] or [[] for _ in trials]
+    places = {leaf: (len(chains[0]) + 1, "x")}
+    return LayerNetwork(chains, [trial.dout for trial in trials], places, lambda _, array, __: array)

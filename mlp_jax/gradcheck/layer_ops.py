@@ -1,6 +1,6 @@
 """The operations that single layers have beside those of networks (`ops`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,37 @@ import numpy as np
 from mlp_jax.gradcheck.ops import Op, through_softmax
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Upstream(Op):
+    """The output of a layer, or of any function: what arrives there, dout, is where its backward pass starts."""
+
+    def back(self, g: Array) -> Array:
+        """What arrives is what goes on."""
+        return g
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(Op):
+    """The inputs of a layer, whose gradient is a leaf as well."""
+
+    fields = ("x",)
+
+    def leaves(self, g: Array) -> dict[str, Array]:
+        """Returns what arrives."""
+        return {"x": g}
+
+
+@dataclass(frozen=True, eq=False)
+class Function(Op):
+    """Any function of one argument; `pull` is its vjp, from jax."""
+
+    pull: Callable[[Array], Array]
+
+    def back(self, g: Array) -> Array:
+        """Returns the vjp of g."""
+        return self.pull(g)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +109,7 @@ class Windows(Op):
 class Conv(Windows):
     """This is a convolution with w (F, C, h, w) and a bias for each filter."""
 
+    fields = ("w", "b")
     w: Array
 
     def back(self, g: Array, *, stride: int = 0, cut: bool = True, add: bool = True, flip: bool = False) -> Array:

@@ -1,22 +1,25 @@
 """The report on the trials of one layer, or of any function."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from mlp_jax.gradcheck import report
+from mlp_jax.gradcheck.factors import Codes
+from mlp_jax.gradcheck.layer_mistakes import mistakes_at
+from mlp_jax.gradcheck.layer_network import LayerNetwork
 from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.report import Finding, LeafRow, Report, with_numbers
-from mlp_jax.gradcheck.trials import Guesses, Told, Trial, mistakes_at, off
+from mlp_jax.gradcheck.trials import Trial, off
 
 finding = partial(report.finding, of_layer=True)
 
 
-def row(leaf: str, formula: str, told: Sequence[Told], trials: Sequence[Trial]) -> LeafRow:
+def row(leaf: str, formula: str, told: Codes, trials: Sequence[Trial]) -> LeafRow:
     """Returns one line of the table: the worst case's worst element."""
-    verdict = "FAIL" if any(not MISTAKES[t.code].remark for t in told) else "PASS"
-    codes = tuple(dict.fromkeys(t.code for t in told))
+    verdict = "FAIL" if any(not MISTAKES[code].remark for code, _ in told) else "PASS"
+    codes = tuple(dict.fromkeys(code for code, _ in told))
     compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
     if not compared:
         return LeafRow(leaf, formula, verdict, codes, ())
@@ -30,28 +33,26 @@ def judged(
     trials: Sequence[Trial],
     *,
     formulas: Mapping[str, str] | None = None,
-    guesses: Guesses = lambda leaf, trials: (),
+    network: Callable[[str], LayerNetwork | None] = lambda leaf: None,
     findings: Sequence[Finding] = (),
     notes: Sequence[str] = (),
     against: str = "jax.vjp in float64",
 ) -> Report:
-    """Returns the report on the trials of one function."""
+    """Returns the report on the trials of one function; network: that in which a leaf is, where one is known."""
     formulas = formulas or {}
     leaves = list(trials[0].true)
-    told = {leaf: mistakes_at(leaf, trials, guesses, bias=_is_bias(leaf)) for leaf in leaves}
+    told = {leaf: mistakes_at(leaf, trials, network(leaf)) for leaf in leaves}
     rows = [row(leaf, formulas.get(leaf, "-"), told[leaf], trials) for leaf in leaves]
     found = list(findings)
     for code in MISTAKES:
-        at = [leaf for leaf in leaves if any(t.code == code for t in told[leaf])]
+        at = [leaf for leaf in leaves if any(other == code for other, _ in told[leaf])]
         if at:
-            details = dict.fromkeys(t.detail for leaf in at for t in told[leaf] if t.code == code and t.detail)
+            details = dict.fromkeys(
+                detail for leaf in at for other, detail in told[leaf] if other == code and detail
+            )
             equation = ", ".join(dict.fromkeys(f"d{leaf} = {formulas[leaf]}" for leaf in at if leaf in formulas))
             text = "; ".join(details)
             found.append(finding(code, equation or "of the chain rule", at, text))
     if any(np.isnan(trial.true[leaf]).any() for trial in trials for leaf in leaves):
         notes = [*notes, "elements at a kink of the forward pass are left out of the comparison"]
     return Report(name, tuple(rows), tuple(found), tuple(notes), len(trials), against=against)
-
-
-def _is_bias(leaf: str) -> bool:
-    return leaf.lower().lstrip("_") in ("b", "bias", "biases", "beta", "shift", "b1", "b2")

@@ -33,6 +33,8 @@ class Row(NamedTuple):
     layer: tuple[str, str] = ("", "")
     in_layers: Mapping[Place, Ways] = {}
 
-    def ways(self, place: Place, ops: Ops) -> Iterator[Any]:
+    def ways(self, place: Place, ops: Ops, *, in_layer: bool = False) -> Iterator[Any]:
         """What is computed there instead; nothing where the mistake is not made."""
-        return self.instead[place](ops) if place in self.instead else iter(())
+        for table in (self.instead, self.in_layers) if in_layer else (self.instead,):
+            if place in table:
+                yield from table[place](ops)

@@ -4,7 +4,7 @@ import numpy as np
 
 from mlp_jax.gradcheck import deviations as d
 from mlp_jax.gradcheck import slopes
-from mlp_jax.gradcheck.layer_ops import Conv, MaxPool, Softmax
+from mlp_jax.gradcheck.layer_ops import Conv, Function, MaxPool, Softmax
 from mlp_jax.gradcheck.mistake import Row
 from mlp_jax.gradcheck.ops import Affine, Dropout, Loss, Norm, Skip, Slope, through_softmax
 
@@ -96,7 +96,7 @@ STEPS: tuple[Row, ...] = (
     Row("upstream_lost", "does not multiply by the gradient that comes from above",
         "the chain rule: every step back multiplies what arrives by the step's own derivative",
         "multiply by the upstream gradient (dout)", ("da2 * (z2 > 0)", "1.0 * (z2 > 0)"),
-        dict.fromkeys((Affine, Skip, Dropout, Slope, Norm), d.step(lambda op, g: op.back(np.ones_like(g)))),
+        dict.fromkeys((Affine, Skip, Dropout, Slope, Norm), d.upstream_of_ones),
         layer=("Every step back multiplies dout by the step's own derivative", "multiply by dout"), in_layers={
             W: d.leaf_of_ones("w"),
             B: d.leaf(lambda op, g: np.ones_like(op.b), lambda op, g: np.full_like(op.b, len(g))),
@@ -104,7 +104,7 @@ STEPS: tuple[Row, ...] = (
             SHIFT: d.leaf(lambda op, g: np.ones_like(op.scale), lambda op, g: np.full_like(op.scale, len(g))),
             (Conv, "w"): d.leaf_of_ones("w"),
             (Conv, "b"): d.leaf_of_ones("b"),
-            **dict.fromkeys((Conv, MaxPool), d.step(lambda op, g: op.back(np.ones_like(g)))),
+            **dict.fromkeys((Conv, MaxPool, Function), d.upstream_of_ones),
             Softmax: d.step(lambda op, g: op.a * (1 - op.a), lambda op, g: op.a),
         }),
     Row("updated_weights", "goes back through weights that have been updated already",

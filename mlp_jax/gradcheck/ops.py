@@ -7,6 +7,7 @@ differentiated. A layer of somebody's `layers.py` is a network of one operation.
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,8 +17,12 @@ SATURATED = 1e-2  # slopes below this are differences of larger numbers
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """One operation; `layer` is the number of the unit that it belongs to, 0 for the first."""
+    """One operation; `layer` is the number of the unit that it belongs to, 0 for the first.
 
+    fields: the names of its own parameters, of which each has a leaf.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ()
     layer: int
 
     @property
@@ -73,6 +78,7 @@ class Affine(Op):
     penalty by w.
     """
 
+    fields = ("w", "b")
     inputs: Array
     w: Array
     b: Array
@@ -128,6 +134,7 @@ class Slope(Op):
 class Norm(Op):
     """n = (u - mean) inverse_std over the axis (0 batch, 1 layer normalisation), then scale n + shift."""
 
+    fields = ("scale", "shift")
     u: Array
     n: Array
     inverse_std: Array

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlp_jax.gradcheck import fits, networks
+from mlp_jax.gradcheck import fits
 from mlp_jax.gradcheck.factors import Array, Codes, Sizes, name_factor
 from mlp_jax.gradcheck.mistakes import MISTAKES
 from mlp_jax.gradcheck.segment import Segment, Way
-from mlp_jax.gradcheck.situation import Delta, Mistake, Situation, State
-
-__all__ = ["Mistake", "Situation", "cost", "diagnose"]
+from mlp_jax.gradcheck.situation import Delta, Mistake, Problem, Situation, State, of_network
 
 ANOTHER_PLACE = 0.1  # cost of a mistake that is made once more, against 1 for another mistake
 UNKNOWN = 10.0
@@ -38,7 +36,7 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
 
     If one factor stands before the whole gradient, penalty and all, that counts as one mistake.
     """
-    best = _Search(situations, tolerance).best(most=2)
+    best = _Search(of_network(situations, tolerance)).best(most=2)
     top = len(situations[0].observed) - 1
     if cost(best) <= 1.3 and not any(m.code == "constant_factor" for m in best):
         return best
@@ -47,7 +45,7 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
             s._replace(observed=[{f: leaf / factor[i] for f, leaf in layer.items()} for layer in s.observed])
             for i, s in enumerate(situations)
         ]
-        found = _Search(scaled, tolerance).best(most=1) | {
+        found = _Search(of_network(scaled, tolerance)).best(most=1) | {
             Mistake(code, top, "all", detail) for code, detail in codes
         }
         best = min(best, found, key=cost)
@@ -56,10 +54,10 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
 
 def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> Iterator[tuple[Array, Codes]]:
     """Factors that may stand before the whole gradient: those that the top layer's right step back shows."""
-    search = _Search(situations, tolerance)
+    search = _Search(of_network(situations, tolerance))
     segment = search.segments[0]
     for leaf in segment.leaves:
-        way = segment.explain(leaf, segment.run(search.start(), ()))
+        way = segment.explain(leaf, segment.run(search.start, ()))
         for fit, codes, _ in way:
             if fit.factor_codes and fit.factor.all() and not codes:
                 yield fit.factor, fit.factor_codes
@@ -69,24 +67,13 @@ def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> I
 class _Search:
     """This is the search over all segments."""
 
-    def __init__(self, situations: list[Situation], tolerance: float) -> None:
-        self.situations = situations
-        chains = [networks.network(s.case, s.truth, s.objective.data, s.objective.weights) for s in situations]
-        self.sizes = _sizes(situations)
-        losses = tuple(chain[0][0] for chain in chains)
-        self.segments = [
-            Segment(list(parts), situations, self.sizes, tolerance, losses if number == 1 else ())
-            for number, parts in enumerate(zip(*chains, strict=True))
-        ]
-
-    def start(self) -> State:
-        """Returns the state before the loss."""
-        nothing = [np.zeros(0)] * len(self.situations)
-        return State(frozenset(), nothing, [{} for _ in self.situations])
+    def __init__(self, problem: Problem) -> None:
+        self.segments = [Segment(problem, number) for number in range(len(problem.segments))]
+        self.start = State(frozenset(), problem.cotangents, [{} for _ in problem.cotangents])
 
     def best(self, most: int) -> frozenset[Mistake]:
         """Segment by segment; more than one change in one, and late ones, only where nothing else explains it."""
-        beam = [self.start()]
+        beam = [self.start]
         for segment in self.segments:
             states = _steps(segment, beam, 1, late=False)
             tries = [(1, True, BEAM), (2, False, 2), (2, True, 1)]
@@ -103,18 +90,6 @@ class _Search:
 
 def _cost(state: State) -> float:
     return cost(state.mistakes)
-
-
-def _sizes(situations: list[Situation]) -> Sizes:
-    configs = [s.case.config for s in situations]
-    names = {
-        "the number of features": [c.inputs for c in configs],
-        "the number of classes": [c.classes for c in configs],
-    }
-    for number in range(len(configs[0].units)):
-        names[f"the width of hidden layer {number + 1}"] = [c.units[number].outputs for c in configs]
-    others = {name: np.array(values, float) for name, values in names.items()}
-    return Sizes(np.array([float(s.n) for s in situations]), np.array([s.case.l2 for s in situations]), others)
 
 
 def _steps(segment: Segment, beam: list[State], most: int, late: bool) -> list[State]:
@@ -199,13 +174,13 @@ def _accounted(
         choices = [(frozenset({Mistake("unknown", layer, leaf.field)}), False)]
         for i, (fit, codes, rest) in ways:
             if i == passed:
-                of_factor = _ratio(segment.sizes, leaf.field, fit, factor)
+                of_factor = _ratio(segment.sizes, leaf, fit, factor)
                 if of_factor is None:
                     continue
                 all_codes = (*codes, *of_factor, *rest)
             else:
                 all_codes = (*deltas[i].codes, *codes, *fit.factor_codes, *rest)
-            mistakes = frozenset(Mistake(code, layer, leaf.field, detail) for code, detail in all_codes)
+            mistakes = _placed(all_codes, layer, leaf.field)
             choices.append((mistakes, len(mistakes) > 1 or bool(i != passed and deltas[i].changes)))
         own.append(min(choices, key=lambda choice: cost(found | choice[0])))
         found |= own[-1][0]
@@ -214,7 +189,11 @@ def _accounted(
     return found - set(dubious) | {m._replace(code="unknown", detail="") for m in dubious}
 
 
-def _ratio(sizes: Sizes, field: str, fit: fits.Fit, factor: Array) -> Codes | None:
+def _placed(codes: Codes, layer: int, place: str) -> frozenset[Mistake]:
+    return frozenset(Mistake(code, layer, place, detail) for code, detail in codes)
+
+
+def _ratio(sizes: Sizes, leaf: fits.Leaf, fit: fits.Fit, factor: Array) -> Codes | None:
     """The mistakes in a leaf's factor, beside a factor that is handed down."""
     if (factor == 1).all():
         return fit.factor_codes
@@ -223,5 +202,31 @@ def _ratio(sizes: Sizes, field: str, fit: fits.Fit, factor: Array) -> Codes | No
     def agrees(values: Array) -> bool:
         return bool(np.allclose(values, ratio, rtol=1e-6, atol=0))
 
-    named = name_factor(sizes, field, agrees, lambda values: float(np.median(ratio / values)))
+    named = name_factor(sizes, agrees, lambda values: float(np.median(ratio / values)), of_sum=leaf.of_sum)
     return None if named is None else named[1]
+
+
+def of_layer(problem: Problem) -> dict[tuple[int, str], Codes | None]:
+    """The cheapest mistakes that explain each leaf of a layer by itself; None where nothing does.
+
+    Nothing lies below a layer, so that no leaf speaks for what another one was computed from.
+    """
+    search = _Search(problem)
+    (segment,) = search.segments
+    found = dict[tuple[int, str], Codes | None].fromkeys(problem.leaves)
+    for late in (False, True):
+        deltas = list(segment.deltas(search.start, 1, late)) if None in found.values() else []
+        for at, leaf in segment.leaves:
+            if found[leaf.layer, leaf.field] is None:
+                ways = [
+                    (*delta.codes, *own, *fit.factor_codes, *rest)
+                    for delta in deltas
+                    if all(change.at < at for change in delta.changes)
+                    for fit, own, rest in segment.explain((at, leaf), delta)
+                ]
+                found[leaf.layer, leaf.field] = min(ways, key=_price, default=None)
+    return found
+
+
+def _price(codes: Codes) -> tuple[float, bool]:
+    return cost(_placed(codes, 0, "")), any(code in CANCELLING for code, _ in codes)

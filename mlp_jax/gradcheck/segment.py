@@ -1,6 +1,6 @@
 """One segment of a network, from one product to the next below: the ways through it, and what its leaves say.
 
-Every alternative of the table (`mistakes.ROWS`) to a step back is a way; `search` looks for the cheapest.
+Every alternative of the table (`mistakes`) to a step back is a way; `search` looks for the cheapest.
 """
 
 from collections import ChainMap
@@ -13,60 +13,34 @@ import numpy as np
 
 from mlp_jax.gradcheck import fits, fresh_mask, ops
 from mlp_jax.gradcheck.deviations import Alternative, Back, LeafAlternative, step
-from mlp_jax.gradcheck.factors import Array, Codes, Sizes
+from mlp_jax.gradcheck.factors import Array, Codes
 from mlp_jax.gradcheck.fits import Leaf
-from mlp_jax.gradcheck.mistakes import ROWS
-from mlp_jax.gradcheck.situation import Change, Delta, Situation, State, Values
+from mlp_jax.gradcheck.mistake import Place, Row
+from mlp_jax.gradcheck.mistakes import MISTAKES
+from mlp_jax.gradcheck.situation import Change, Delta, Problem, State, Values
 
 Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's own product; those of the penalty
 
 
 class Segment:
-    """These are the operations from one product (or the loss) down to the next product, in every situation."""
+    """These are the operations from one product (or the loss) down to the next product, in every case."""
 
-    def __init__(
-        self,
-        chains: list[list[ops.Op]],
-        situations: list[Situation],
-        sizes: Sizes,
-        tolerance: float,
-        loss: tuple[ops.Op, ...] = (),
-    ) -> None:
-        self.loss = loss  # where the segment hangs on the loss's product: what another product may have been given
-        self.rows: list[tuple[Any, ...]] = list(zip(*chains, strict=True))  # one operation in every situation
-        self.situations, self.sizes, self.tolerance = situations, sizes, tolerance
-        self.k = chains[0][-1].layer
+    def __init__(self, problem: Problem, number: int) -> None:
+        self.problem, self.sizes = problem, problem.sizes
+        self.rows: list[tuple[Any, ...]] = list(zip(*problem.segments[number], strict=True))  # one in every case
+        # where it hangs on the loss's product: what another product may have been given
+        self.loss = tuple(chain[0] for chain in problem.segments[0]) if number == 1 else ()
         self.last = len(self.rows) - 1
+        self.k = self.rows[self.last][0].layer
         self.leaves = [
-            (at, leaf)
+            (at, problem.leaves[op.layer, field])
             for at in range(self.last, 0, -1)
-            for field in ("w", "b", "scale", "shift")
-            if (leaf := self._leaf(at, field)) is not None
+            for op in (self.rows[at][0],)
+            for field in op.fields
+            if (op.layer, field) in problem.leaves
         ]
         self._changes: dict[bool, list[Change]] = {}
         self._of_leaves: dict[tuple[int, str], list[tuple[str, LeafAlternative]]] = {}
-        self._squares = [sum(float((p.w**2).sum()) for p in s.case.params) for s in situations]
-
-    def _leaf(self, at: int, field: str) -> Leaf | None:
-        """One leaf of the operation number `at`, if the operation has it and the candidate gave it."""
-        op = self.rows[at][0]
-        fields = {ops.Affine: ("w", "b"), ops.Norm: ("scale", "shift")}.get(type(op), ())
-        given = [i for i, s in enumerate(self.situations) if field in s.observed[op.layer]]
-        if field not in fields or not given:
-            return None
-        chosen = [self.situations[i] for i in given]
-        values = [s.observed[op.layer][field] for s in chosen]
-        norms = np.array([float(np.linalg.norm(value)) for value in values])
-        limits = [
-            max(self.tolerance * max(s.truth.size[op.layer][field], norm), s.rounding[op.layer][field])
-            for s, norm in zip(chosen, norms, strict=True)
-        ]
-        parameters = [np.asarray(getattr(s.case.params[op.layer], field)) for s in chosen]
-        expected = [
-            2 * (s.objective.weights[op.layer] if field == "w" else s.objective.biases * (field == "b"))
-            for s in chosen
-        ]
-        return Leaf(op.layer, field, given, values, norms, np.array(limits), parameters, np.array(expected))
 
     # -- the ways through it
 
@@ -78,7 +52,7 @@ class Segment:
         *,
         cases: int | None = None,
     ) -> Delta:
-        """Down through all operations but the last, with some steps changed, in all cases or the first ones.
+        """Goes down through all operations but the last, with some steps changed, in all cases or the first ones.
 
         Raises ValueError for a change that does not conform.
         """
@@ -115,12 +89,15 @@ class Segment:
             found = [
                 Change((row.code,), at, alternative)
                 for at in range(self.last)
-                for row in ROWS
+                for row in MISTAKES.values()
                 if row.late == late
-                for alternative in row.ways(type(self.rows[at][0]), self.rows[at])
+                for alternative in self._ways(row, type(self.rows[at][0]), at)
             ]
             self._changes[late] = [*found, *_combined(found), *([] if late else self._handed_down())]
         return self._changes[late]
+
+    def _ways(self, row: Row, place: Place, at: int) -> Iterator[Any]:
+        return row.ways(place, self.rows[at], in_layer=self.problem.in_layer)
 
     def _handed_down(self) -> Iterator[Change]:
         """Below the scores: another derivative of the loss than the one that the scores' own leaves have."""
@@ -129,7 +106,7 @@ class Segment:
         def of_scores(back: Back, op: Any, g: Array, above: Array) -> Array:
             return np.asarray(op.back(back(losses[op], g, above)))
 
-        for row in ROWS if self.loss else ():
+        for row in MISTAKES.values() if self.loss else ():
             for alternative in row.ways(ops.Loss, self.loss):
                 yield Change((row.code,), 0, alternative._replace(back=partial(of_scores, alternative.back)))
 
@@ -151,11 +128,13 @@ class Segment:
             try:
                 first = self.run(state, chosen, right, cases=1)
                 if any(change.alternative.extra is not None for change in chosen):
-                    chosen = self._settled(state, chosen, right, first)
+                    known = list(self._settled(state, chosen, right, first))
                 elif len(chosen) > 1 and not self._possible(first):
                     return
-                if chosen:
-                    wrong = self.run(state, chosen, right)
+                else:
+                    known = [chosen]
+                for changes in known:
+                    wrong = self.run(state, changes, right)
                     pairs = zip(wrong.entering[self.last], right.entering[self.last], strict=True)
                     if all(a.shape == b.shape for a, b in pairs):
                         yield wrong
@@ -171,29 +150,28 @@ class Segment:
             for at, leaf in self.leaves
         )
 
-    def _settled(self, state: State, chosen: tuple[Change, ...], right: Delta, first: Delta) -> tuple[Change, ...]:
-        """The changes with the number that the weights' leaf tells in the one that has an open one, or ()."""
-        leaf = next((leaf for at, leaf in self.leaves if at == self.last and leaf.field == "w"), None)
+    def _settled(
+        self, state: State, chosen: tuple[Change, ...], right: Delta, first: Delta
+    ) -> Iterator[tuple[Change, ...]]:
+        """The changes with the number in the one that has an open one, as the leaves tell it.
+
+        In a network the weights' leaf tells it, and in a layer every leaf may tell its own.
+        """
         change, *others = sorted(chosen, key=lambda change: change.alternative.extra is None)
         alternative, extra = change.alternative, change.alternative.extra
-        if (
-            leaf is None
-            or leaf.at[0] != 0
-            or extra is None
-            or any(c.alternative.extra is not None for c in others)
-        ):
-            return ()
+        if extra is None or any(c.alternative.extra is not None for c in others):
+            return
         along = change._replace(alternative=Alternative(extra))
         direction = self.run(state, (along, *others), right, cases=1)
-        op, end = self.rows[self.last][0], self.last
-        number = fits.open_number(leaf, *(op.leaves(way.entering[end][0])["w"] for way in (first, direction)))
-        if number is None:
-            return ()
-
-        def known(op: Any, g: Array, above: Array) -> Array:
-            return np.asarray(alternative.back(op, g, above) + number * extra(op, g, above))
-
-        return (change._replace(alternative=Alternative(known, alternative.say(number))), *others)
+        told = dict[str, float]()
+        for at, leaf in self.leaves:
+            if leaf.at[0] == 0 and (self.problem.in_layer or (at == self.last and leaf.field == "w")):
+                ways = (self.rows[at][0].leaves(way.entering[at][0])[leaf.field] for way in (first, direction))
+                number = fits.open_number(leaf, *ways)
+                told |= {} if number is None else {f"{number:.6g}": number}
+        for number in told.values():
+            known = partial(_with_number, alternative.back, extra, number)
+            yield (change._replace(alternative=Alternative(known, alternative.say(number))), *others)
 
     # -- what its leaves say
 
@@ -204,14 +182,16 @@ class Segment:
         ways: list[Way] = []
         products = self._products(at, leaf)
         for code, alternative in products if len(delta.changes) < 2 else products[:1]:
+            true = leaf.true if not code and not delta.changes else None
 
-            def term(j: int, alternative: LeafAlternative = alternative) -> Array:
-                return alternative.value(self.rows[at][leaf.at[j]], entering[leaf.at[j]])
+            def term(j: int, alternative: LeafAlternative = alternative, true: list[Array] | None = true) -> Array:
+                i = leaf.at[j]
+                return alternative.value(self.rows[at][i], entering[i]) if true is None else true[j]
 
             try:
                 found = fits.fit(leaf, self.sizes, term)
-                if found is None and leaf.field == "w" and len(delta.changes) + bool(code) < 2:
-                    found = fits.with_penalty_value(leaf, self.sizes, term, self._squares)
+                if found is None and leaf.penalised and len(delta.changes) + bool(code) < 2:
+                    found = fits.with_penalty_value(leaf, self.sizes, term, self.problem.squares)
             except ValueError:
                 continue
             if found is not None:
@@ -223,13 +203,15 @@ class Segment:
     def _products(self, at: int, leaf: Leaf) -> list[tuple[str, LeafAlternative]]:
         key = (at, leaf.field)
         if key not in self._of_leaves:
-            row, kind = self.rows[at], type(self.rows[at][0])
             right = LeafAlternative(lambda op, g: op.leaves(g)[leaf.field])
-            others = [
-                (entry.code, alternative) for entry in ROWS for alternative in entry.ways((kind, leaf.field), row)
-            ]
+            place = (type(self.rows[at][0]), leaf.field)
+            others = [(row.code, way) for row in MISTAKES.values() for way in self._ways(row, place, at)]
             self._of_leaves[key] = [("", right), *others]
         return self._of_leaves[key]
+
+
+def _with_number(back: Back, extra: Back, number: float, op: Any, g: Array, above: Array) -> Array:
+    return np.asarray(back(op, g, above) + number * extra(op, g, above))
 
 
 def _combined(found: list[Change]) -> list[Change]:
