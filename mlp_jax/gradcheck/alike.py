@@ -6,6 +6,7 @@ from mlp_jax.gradcheck import variants
 from mlp_jax.gradcheck.evidence import Evidence
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE
 from mlp_jax.gradcheck.ops import softmax
+from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN
 from mlp_jax.gradcheck.variants import Variant
 
 ALIKE = 1e-6  # how far a bias's gradient may be from that of a network that explains it
@@ -34,7 +35,7 @@ def alike(evidence: Evidence) -> list[Variant]:
         return worst
 
     config = evidence.cases[0].config
-    tried = [v._replace(loss=name) for v in variants.networks(config) for name in variants.LOSSES]
+    tried = [v._replace(loss=name) for v in variants.networks(config) for name in LOSSES]
     found = [variant for variant in tried if off(variant, tolerance) <= tolerance]
     if evidence.dtype == "float64" and (near := variants.nearest(off, config)) is not None:
         found += [near] if off(near) <= tolerance else []
@@ -49,8 +50,8 @@ def _scores(evidence: Evidence, i: int, variant: Variant) -> np.ndarray:
 
 def _bias_gradient(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5) -> np.ndarray:
     """Returns the derivative of the mean loss by the last bias, (C,), exact to some 1e-9."""
-    loss = variants.LOSSES[name]
-    if name == variants.PLAIN:
+    loss = LOSSES[name]
+    if name == PLAIN:
         return np.asarray((softmax(scores) - np.eye(scores.shape[1])[y]).mean(axis=0))
     with np.errstate(all="ignore"):
         return np.array(

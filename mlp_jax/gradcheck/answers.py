@@ -1,13 +1,14 @@
-"""What a candidate is asked and what it answers, brought into numpy: arrays of any library, in any arrangement."""
+"""What a candidate is asked, and what it answers: arrays of any library, in any arrangement, brought into numpy."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.battery import Case, Leaves
+from mlp_jax.gradcheck.truth import Case, Leaves
 from mlp_jax.nn.config import MLPConfig
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
@@ -45,6 +46,31 @@ class Answer(NamedTuple):
     mutated: tuple[str, ...] = ()
     after: Held | None = None
     error: str | None = None
+
+
+class Asked(ABC):
+    """A candidate that can be asked: in this process (`check.InProcess`), or in another.
+
+    layer: where the candidate is no network but a layer, or a file of layers: its report, for a seed and an
+    objective.
+    """
+
+    name: str
+    notes: Sequence[str] = ()
+    takes_l2: bool = True
+    layer: Callable[[int, str], Any] | None = None
+
+    @abstractmethod
+    def default_configs(self) -> list[MLPConfig]:
+        """The networks to check when none is named."""
+
+    @abstractmethod
+    def ask(self, questions: list[Question]) -> list[Answer]:
+        """One answer per question. Raises UserError if the candidate cannot be asked."""
+
+    @abstractmethod
+    def leaf_name(self, k: int, field: str) -> str:
+        """The candidate's own name of a leaf."""
 
 
 def plain(tree: Any) -> Any:
@@ -141,3 +167,37 @@ def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, dict[tuple[int, str],
     ]
     dtypes = {at: str(getattr(leaf, "dtype", "")).removeprefix("torch.") for at, leaf in found.items()}
     return arrays, {at: dtype if dtype in DTYPES else "float64" for at, dtype in dtypes.items()}
+
+
+def with_other_biases(question: Question) -> Question:
+    """The same network with other biases, which one without any does not see."""
+    layers = tuple(layer._replace(b=layer.b + 1.5) for layer in question.case.params)
+    return question._replace(case=question.case._replace(params=layers))
+
+
+def with_units_changed(question: Question) -> Question:
+    """The same network, with the units of its first hidden layer in another order."""
+    first, second, *rest = question.case.params
+    first = first._replace(**{f: np.roll(leaf, 1, axis=-1) for f, leaf in first._asdict().items()})
+    params = (first, second._replace(w=np.roll(second.w, 1, axis=0)), *rest)
+    return question._replace(case=question.case._replace(params=params))
+
+
+def equal(a: Answer, b: Answer) -> bool:
+    """Whether two answers are the same: then the network has nothing of what was changed between them."""
+    pairs_of = zip(a.leaves or [], b.leaves or [], strict=False)
+    return (
+        b.error is None
+        and a.loss == b.loss
+        and all(np.array_equal(leaf, y.get(f, np.nan)) for x, y in pairs_of for f, leaf in x.items())
+    )
+
+
+def fits(answer: Answer, case: Case) -> bool:
+    """Whether each weight's gradient that there is has the weight's shape."""
+    pairs = [
+        (leaf, np.shape(case.params[k].w))
+        for k, layer in enumerate(answer.leaves or [])
+        if (leaf := layer.get("w")) is not None
+    ]
+    return all(leaf.shape == shape for leaf, shape in pairs)

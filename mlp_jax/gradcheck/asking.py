@@ -15,10 +15,10 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import building, holders
 from mlp_jax.gradcheck.answers import NAMES, plain
 from mlp_jax.gradcheck.arguments import call, kept, kind_of, required
-from mlp_jax.gradcheck.battery import Case
 from mlp_jax.gradcheck.layouts import Layout
 from mlp_jax.gradcheck.names import is_step
 from mlp_jax.gradcheck.signatures import BACKWARDS, FORWARDS, METHODS, WRAP, method_of, signature
+from mlp_jax.gradcheck.truth import Case
 
 TRAINS = ("train", "fit", "train_step", "training")
 

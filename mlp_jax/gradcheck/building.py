@@ -12,7 +12,6 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import holders
-from mlp_jax.gradcheck.battery import Case
 from mlp_jax.gradcheck.names import (
     ALL_SIZES,
     DATA,
@@ -29,6 +28,7 @@ from mlp_jax.gradcheck.names import (
 )
 from mlp_jax.gradcheck.settings import Settings, of_depth, settings_name
 from mlp_jax.gradcheck.signatures import WRAP, loss_takes_penalty, signature, takes_anything
+from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
 MAKERS = re.compile(

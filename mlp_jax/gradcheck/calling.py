@@ -11,9 +11,9 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import signatures
 from mlp_jax.gradcheck.answers import Held, Question
-from mlp_jax.gradcheck.battery import Case
 from mlp_jax.gradcheck.conventions import EXTRA, Convention, kinds_of, takes_l2
 from mlp_jax.gradcheck.names import plainly
+from mlp_jax.gradcheck.truth import Case
 
 LARGE = 2.0**20
 Parameters = Mapping[str, inspect.Parameter]

@@ -25,9 +25,20 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import building, calling, conventions, pairs, signatures, trees
-from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, plain, same
+from mlp_jax.gradcheck.answers import (
+    NAMES,
+    Answer,
+    Held,
+    Question,
+    equal,
+    fits,
+    leaves,
+    plain,
+    same,
+    with_other_biases,
+    with_units_changed,
+)
 from mlp_jax.gradcheck.battery import sample
-from mlp_jax.gradcheck.changes import equal, fits, with_other_biases, with_units_changed
 from mlp_jax.gradcheck.conventions import Convention
 from mlp_jax.gradcheck.layouts import FLAT, Layout
 from mlp_jax.gradcheck.names import ALL_SIZES, DEPTHS
@@ -35,7 +46,6 @@ from mlp_jax.gradcheck.objects import Plans, ask_class, parts_of
 from mlp_jax.gradcheck.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
 
-__all__ = ["ARRAYS", "Candidate", "quiet", "where"]
 ARRAYS = ("numpy", "jax", "torch")
 WIDTHS = (6, 8, 9, 5)
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}

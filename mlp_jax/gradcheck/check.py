@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.gradcheck.answers import NAMES, Answer, Question
-from mlp_jax.gradcheck.asked import Asked
+from mlp_jax.gradcheck.answers import NAMES, Answer, Asked, Question
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
 from mlp_jax.gradcheck.evidence import Evidence
 from mlp_jax.gradcheck.judgement import judge
-from mlp_jax.gradcheck.kinks import at_zero
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
+from mlp_jax.gradcheck.probes import at_zero
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.gradcheck.telling import tell
 from mlp_jax.gradcheck.witness import trusted_witness

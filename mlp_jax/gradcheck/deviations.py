@@ -1,75 +1,23 @@
-"""What the known mistakes compute in place of an operation's own backward step; the rows of `mistakes` name them.
+"""What the known mistakes compute in place of an operation's own way back; the rows of `mistakes` name them."""
 
-What stands in a row takes one operation in several cases, `ops`, and yields alternatives to its `back`, or to one
-of its leaves. An alternative that does not conform in some case is none: it raises ValueError there, or gives
-another shape, and `search` drops it.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
-Back = Callable[[Any, Array, Array], Array]
-
-
-class Alternative(NamedTuple):
-    """Another backward step takes an operation, the cotangent g of its output, and that of the product above.
-
-    detail: what a code alone does not say. extra: what is added to it, times a number that the candidate tells,
-    put into words by `say`. keywords: of `ops.Norm.back`, where such parts may be combined.
-    """
-
-    back: Back
-    detail: str = ""
-    extra: Back | None = None
-    say: Callable[[float], str] = "{:.3g}".format
-    keywords: Mapping[str, Any] = {}
-
-
-class LeafAlternative(NamedTuple):
-    """Another way to a leaf takes an operation and the cotangent g of its output."""
-
-    value: Callable[[Any, Array], Array]
-    detail: str = ""
-
-
-Ops = Sequence[Any]  # one operation in every case
-Alternatives = Iterator[Alternative]
-LeafAlternatives = Iterator[LeafAlternative]
-Steps = Callable[[Ops], Alternatives]
-
-
-def step(*values: Callable[[Any, Array], Any], detail: str = "") -> Steps:
-    """Each function of the operation and its cotangent stands in place of the step back."""
-
-    def alternatives(ops: Ops) -> Alternatives:
-        for value in values:
-            yield Alternative(partial(_without_above, value), detail)
-
-    return alternatives
-
-
-def _without_above(value: Callable[[Any, Array], Any], op: Any, g: Array, above: Array) -> Array:
-    return np.asarray(value(op, g))
-
-
-upstream_of_ones = step(lambda op, g: op.back(np.ones_like(g)))
-"""The step back is computed as if the cotangent were 1."""
-
-
-def leaf(*values: Callable[[Any, Array], Any]) -> Callable[[Ops], LeafAlternatives]:
-    """Each function of the operation and its cotangent stands in place of a leaf."""
-    return lambda ops: map(LeafAlternative, values)
-
-
-def leaf_of_ones(field: str) -> Callable[[Ops], LeafAlternatives]:
-    """The leaf is computed as if the cotangent were 1."""
-    return leaf(lambda op, g: op.leaves(np.ones_like(g))[field])
-
+from mlp_jax.gradcheck.row import (
+    Alternative,
+    Alternatives,
+    Array,
+    LeafAlternative,
+    LeafAlternatives,
+    Ops,
+    Steps,
+    leaf,
+    step,
+)
 
 # -- the loss --------------------------------------------------------------------------------------------------
 

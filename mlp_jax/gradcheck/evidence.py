@@ -8,11 +8,11 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import objective
-from mlp_jax.gradcheck.answers import DTYPES, Answer, Question
-from mlp_jax.gradcheck.asked import Asked
-from mlp_jax.gradcheck.battery import KINK, OVERFLOW, Case, Leaves, Truth, evaluate, evaluated
+from mlp_jax.gradcheck.answers import DTYPES, Answer, Asked, Question
+from mlp_jax.gradcheck.battery import KINK, OVERFLOW, evaluated
 from mlp_jax.gradcheck.objective import Purpose
 from mlp_jax.gradcheck.situation import Mistake
+from mlp_jax.gradcheck.truth import Case, Leaves, Truth, evaluate
 from mlp_jax.gradcheck.variants import Variant
 from mlp_jax.nn.config import MLPConfig
 

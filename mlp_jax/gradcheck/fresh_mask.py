@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck import ops
-from mlp_jax.gradcheck.deviations import Alternative
 from mlp_jax.gradcheck.factors import Array
 from mlp_jax.gradcheck.fits import Leaf
+from mlp_jax.gradcheck.row import Alternative
 from mlp_jax.gradcheck.situation import Change, Delta, State
 
 MOST_TRIED = 5  # examples in a batch of which every dropout mask is tried

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import NAMES, fields_of
-from mlp_jax.gradcheck.battery import Case
+from mlp_jax.gradcheck.truth import Case
 
 At = tuple[int, str]  # layer and field
 Path = tuple[tuple[str, Any], ...]  # steps from the object: ("attribute", name), or ("item", key)

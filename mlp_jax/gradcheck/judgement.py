@@ -4,7 +4,8 @@ from mlp_jax.gradcheck import objective, variants
 from mlp_jax.gradcheck.alike import alike
 from mlp_jax.gradcheck.evidence import Evidence
 from mlp_jax.gradcheck.objective import CLOSE, LOSS_TOLERANCE, Fitted, Own, Purpose
-from mlp_jax.gradcheck.own_slopes import own_slopes
+from mlp_jax.gradcheck.other_losses import PLAIN
+from mlp_jax.gradcheck.probes import own_slopes
 from mlp_jax.gradcheck.reading import Judgement, Remarks, read
 from mlp_jax.gradcheck.search import UNKNOWN
 from mlp_jax.gradcheck.situation import Mistake
@@ -141,7 +142,7 @@ def _ways_to_write(variant: Variant) -> list[Variant]:
     if "eps_place" in options:
         exact = tuple((options | {"eps_place": variants.OUTSIDE}).items())
         return [variant, variant._replace(options=exact)]
-    return [variant._replace(loss=variants.PLAIN), variant] if " inside the log" in variant.loss else [variant]
+    return [variant._replace(loss=PLAIN), variant] if " inside the log" in variant.loss else [variant]
 
 
 def _by_differences(evidence: Evidence, base: Purpose, strict: bool) -> Judgement:
@@ -195,6 +196,3 @@ def _plain_penalty(evidence: Evidence, base: Purpose) -> Fitted:
     layers = len(evidence.cases[0].params)
     factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0
     return Fitted(weights=(factor,) * layers, over_n=(0.0,) * layers)
-
-
-# -- the mistakes

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import operations, references
-from mlp_jax.gradcheck.candidates import where
+from mlp_jax.gradcheck.running import where
 from mlp_jax.gradcheck.trials import (
     SINGLE,
     TOLERANCE,

@@ -8,11 +8,11 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layer_network, operations, references
-from mlp_jax.gradcheck.candidates import where
 from mlp_jax.gradcheck.layer_asking import Asked, Layer, Problems, ask, at_extremes, layout_of
 from mlp_jax.gradcheck.layer_forward import describe
 from mlp_jax.gradcheck.layer_report import finding, judged
 from mlp_jax.gradcheck.report import Finding, Report
+from mlp_jax.gradcheck.running import where
 from mlp_jax.gradcheck.trials import SINGLE, Array, Trial, differences, distance, is_right
 
 OWN = "central differences of its own forward pass in float64"

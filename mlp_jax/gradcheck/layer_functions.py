@@ -1,6 +1,5 @@
 """Layers that are functions: a forward and a backward one, or a loss of scores with its gradient."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,14 +10,7 @@ from mlp_jax.gradcheck import operations
 from mlp_jax.gradcheck.answers import plain
 from mlp_jax.gradcheck.layer_asking import Layer
 from mlp_jax.gradcheck.loss_objects import Array
-
-
-def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a function by name; none where they cannot be told."""
-    try:
-        return inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return {}
+from mlp_jax.gradcheck.signatures import signature
 
 
 class Pair(Layer):
@@ -27,7 +19,7 @@ class Pair(Layer):
     def __init__(self, name: str, forward: Any, backward: Any) -> None:
         self.name, self._forward, self._backward = name, forward, backward
         self.operation = operations.named(name)
-        self.parameters = list(parameters_of(forward).values())
+        self.parameters = list(signature(forward).values())
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Random leaves, and the arguments that have no gradient."""
@@ -52,7 +44,7 @@ class Pair(Layer):
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """The gradients by the names of the leaves."""
         saved, given = cache
-        names = list(parameters_of(self._backward))
+        names = list(signature(self._backward))
         upstream = self._upstream(dout, len(names) - 1)
         rest = names[len(upstream) :]
         known = {name.lower(): value for name, value in given.items()}
@@ -92,7 +84,7 @@ class Scores(Layer):
     def __init__(self, name: str, target: Any) -> None:
         self.name, self._target = name, target
         self.operation = operations.named(name)
-        self.parameters = list(parameters_of(target).values())
+        self.parameters = list(signature(target).values())
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns scores and labels."""

@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.candidates import quiet, where
 from mlp_jax.gradcheck.layer_check import judge
-from mlp_jax.gradcheck.layer_functions import Pair, Scores, parameters_of
+from mlp_jax.gradcheck.layer_functions import Pair, Scores
 from mlp_jax.gradcheck.layer_objects import is_layer_class, layer_of
 from mlp_jax.gradcheck.operations import LABELS
 from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.running import quiet, where
+from mlp_jax.gradcheck.signatures import signature
 from mlp_jax.text import table
 
 BACKWARD = ("backward", "bwd", "backprop")
@@ -100,7 +101,7 @@ def forward_of(name: str, module: ModuleType) -> Any:
 
 def _is_loss(name: str, target: Any) -> bool:
     """softmax_loss(x, y) -> (loss, dx); one with parameters or a penalty is a network."""
-    names = [parameter.lower() for parameter in parameters_of(target)]
+    names = [parameter.lower() for parameter in signature(target)]
     rest = names[2:] in ([], ["mask"], ["mask", "verbose"])
     return "loss" in name.lower() and len(names) > 1 and names[1] in LABELS and rest
 

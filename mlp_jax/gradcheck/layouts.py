@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.answers import fields_of
-from mlp_jax.gradcheck.battery import Case
+from mlp_jax.gradcheck.truth import Case
 
 FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
 NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT)

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import python2
 from mlp_jax.gradcheck.definitions import definitions
-from mlp_jax.gradcheck.patience import TooLong, within
+from mlp_jax.gradcheck.running import TooLong, within
 from mlp_jax.gradcheck.standins import PYTHON_2, NotInstalled, StandIns, rename_in_numpy
 
 PACKAGE = "_target_package"

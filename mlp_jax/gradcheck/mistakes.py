@@ -7,10 +7,10 @@ z3 = a2 w2 + b2, psi = softmax(z3), Delta = one-hot label, N examples. The rows 
 
 from mlp_jax.gradcheck import deviations as d
 from mlp_jax.gradcheck.layer_ops import Conv
-from mlp_jax.gradcheck.mistake import Row
 from mlp_jax.gradcheck.mistakes_of_layers import LAYER_ROWS
 from mlp_jax.gradcheck.mistakes_of_steps import STEPS
 from mlp_jax.gradcheck.ops import Norm
+from mlp_jax.gradcheck.row import Row, leaf
 
 __all__ = ["CODES", "LAYER_ROWS", "MISTAKES", "ROWS", "Row"]
 
@@ -43,7 +43,7 @@ SIZES: tuple[Row, ...] = (
         "use .sum(axis=0) in place of .mean(axis=0)", ("dz2.sum(axis=0)", "dz2.mean(axis=0)"),
         layer=("A layer's backward pass sums over the examples: the 1/N of the mean loss is in dout already",
                "use .sum(axis=0) in place of .mean(axis=0)"), in_layers={
-            (Conv, "b"): d.leaf(
+            (Conv, "b"): leaf(
                 lambda op, g: g.mean(axis=(0, 2, 3)), lambda op, g: g.mean(axis=(2, 3)).sum(axis=0)
             )
         }),

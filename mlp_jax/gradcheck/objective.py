@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.gradcheck import variants
-from mlp_jax.gradcheck.battery import Case, Leaves, Truth, one_hot
 from mlp_jax.gradcheck.ops import softmax
-from mlp_jax.gradcheck.other_losses import PLAIN
+from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN, behind
+from mlp_jax.gradcheck.truth import Case, Leaves, Truth, one_hot
 from mlp_jax.gradcheck.variants import Variant
 from mlp_jax.nn.config import MLPConfig
 
@@ -169,13 +169,13 @@ class Own(NamedTuple):
 
     def loss_name(self) -> str:
         """The data loss, and what stands on the scores."""
-        name, activation = variants.behind(self.variant.loss)
+        name, activation = behind(self.variant.loss)
         name = "cross-entropy" if name == PLAIN else name
         return f"{name} behind {activation} on the scores" if activation else name
 
     def remarks(self) -> list[tuple[str, str]]:
         """(code, detail) for everything in which it is not J~."""
-        name, activation = variants.behind(self.variant.loss)
+        name, activation = behind(self.variant.loss)
         found = []
         f = self.fitted
         if (name != PLAIN and not self.clip) or f.examples or f.classes or not _one(f.data):
@@ -246,7 +246,7 @@ class _Losses:
                 for case, masks in zip(self.cases, self.masks, strict=True)
             ]
         if variant not in self.means:
-            loss = variants.LOSSES[variant.loss]
+            loss = LOSSES[variant.loss]
             with np.errstate(all="ignore"):
                 pairs = zip(self.scores[variant.options], self.cases, strict=True)
                 means = [float(np.mean(loss(np, scores, case.y))) for scores, case in pairs]
@@ -336,7 +336,7 @@ def own(told: Sequence[tuple[Case, Truth, float]], config: MLPConfig, dtype: str
 def _tried(config: MLPConfig, dtype: str) -> list[tuple[Variant, tuple[int, int]]]:
     """One deviation first, then two; with few digits, no more than one."""
     plain, *others = variants.networks(config)
-    names = list(variants.LOSSES)
+    names = list(LOSSES)
     single = [plain._replace(loss=name) for name in names]
     found = [(plain, powers) for powers in POWERS] + [(v, (0, 0)) for v in others]
     found += [(variant, powers) for variant in single for powers in POWERS]

@@ -15,13 +15,12 @@ from typing import Any
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.gradcheck import layers, pairs
-from mlp_jax.gradcheck.answers import Answer, Question
-from mlp_jax.gradcheck.asked import Asked
-from mlp_jax.gradcheck.candidates import where
+from mlp_jax.gradcheck.answers import Answer, Asked, Question
 from mlp_jax.gradcheck.check import InProcess
 from mlp_jax.gradcheck.loading import Loaded
 from mlp_jax.gradcheck.python2 import floored
 from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.running import where
 from mlp_jax.gradcheck.standins import starred
 from mlp_jax.nn.config import MLPConfig
 

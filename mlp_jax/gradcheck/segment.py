@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck import fits, fresh_mask, ops
-from mlp_jax.gradcheck.deviations import Alternative, Back, LeafAlternative, step
 from mlp_jax.gradcheck.factors import Array, Codes
 from mlp_jax.gradcheck.fits import Leaf
-from mlp_jax.gradcheck.mistake import Place, Row
 from mlp_jax.gradcheck.mistakes import MISTAKES
+from mlp_jax.gradcheck.row import Alternative, Back, LeafAlternative, Place, Row, step
 from mlp_jax.gradcheck.situation import Change, Delta, Problem, State, Values
 
 Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's own product; those of the penalty

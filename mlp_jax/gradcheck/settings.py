@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.battery import Case
 from mlp_jax.gradcheck.names import ALL_SIZES, DEPTHS, SPREAD, is_penalty, is_sizes, size_of
 from mlp_jax.gradcheck.signatures import WRAP
+from mlp_jax.gradcheck.truth import Case
 
 CONFIGS = re.compile(
     r"(model_|net_)?(config|cfg|args|opts?|hparams|hp|settings|conf|options|params|configuration)"

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.gradcheck import networks
-from mlp_jax.gradcheck.battery import Case, Leaves, Truth
-from mlp_jax.gradcheck.deviations import Alternative
 from mlp_jax.gradcheck.factors import Array, Codes, Sizes
 from mlp_jax.gradcheck.fits import Leaf
 from mlp_jax.gradcheck.objective import Objective
+from mlp_jax.gradcheck.row import Alternative
+from mlp_jax.gradcheck.truth import Case, Leaves, Truth
 
 Values = list[Array]  # one array per situation
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mlp_jax.gradcheck.comparison import compiled
-from mlp_jax.gradcheck.deviations import Alternative, Alternatives, Array, Ops
+from mlp_jax.gradcheck.row import Alternative, Alternatives, Array, Ops
 from mlp_jax.nn import activations
 
 

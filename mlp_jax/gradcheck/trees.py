@@ -13,8 +13,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import holders
-from mlp_jax.gradcheck.battery import Case
 from mlp_jax.gradcheck.holders import At, Path
+from mlp_jax.gradcheck.truth import Case
 
 WEIGHT = re.compile(r"^(w|kernel|theta)", re.IGNORECASE)
 BIAS = re.compile(r"^(b|offset)", re.IGNORECASE)

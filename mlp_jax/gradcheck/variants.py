@@ -15,10 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlp_jax.gradcheck.other_losses import LOSSES as LOSSES
-from mlp_jax.gradcheck.other_losses import PLAIN as PLAIN
-from mlp_jax.gradcheck.other_losses import Array
-from mlp_jax.gradcheck.other_losses import behind as behind
+from mlp_jax.gradcheck.other_losses import PLAIN, Array
 from mlp_jax.nn import activations
 from mlp_jax.nn.config import MLPConfig, Unit
 
@@ -63,9 +60,6 @@ class Variant(NamedTuple):
             return config
         own = {field.name: getattr(config, field.name) for field in fields(config)}
         return Network(**{**own, **dict(self.options)})
-
-
-# -- losses: (numpy or jax.numpy, scores (N, C), labels (N,)) -> one number per example
 
 
 # -- the forward pass in numpy
