@@ -1,4 +1,4 @@
-"""What a candidate is asked, and what it answers: arrays of any library, in any arrangement, brought into numpy."""
+"""What a candidate is asked and what it answers: arrays of any library, in any arrangement, made numpy's."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -1,10 +1,12 @@
 """The reading of a candidate's answers that leaves the least to explain: which objective, and which mistakes."""
 
-from mlp_jax.gradcheck import objective, variants
+from mlp_jax.gradcheck import loss_fit, objective, variants
 from mlp_jax.gradcheck.alike import alike
 from mlp_jax.gradcheck.evidence import Evidence
-from mlp_jax.gradcheck.objective import CLOSE, LOSS_TOLERANCE, Fitted, Own, Purpose
+from mlp_jax.gradcheck.loss_fit import CLOSE
+from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, Purpose
 from mlp_jax.gradcheck.other_losses import PLAIN
+from mlp_jax.gradcheck.own_loss import Fitted, Own
 from mlp_jax.gradcheck.probes import own_slopes
 from mlp_jax.gradcheck.reading import Judgement, Remarks, read
 from mlp_jax.gradcheck.search import UNKNOWN
@@ -65,7 +67,7 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
             return [read(evidence, base, mismatch="your loss is " + _j_text(other))]
         if closely and others:
             told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
-            own = objective.own(told, evidence.cases[0].config, evidence.dtype)
+            own = loss_fit.own(told, evidence.cases[0].config, evidence.dtype)
             if own is not None:
                 break
     strict = asked_for == "report"
