@@ -24,8 +24,9 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import building, calling, conventions, pairs, signatures, trees
-from mlp_jax.gradcheck.answers import (
+from mlp_jax.gradcheck.battery import sample
+from mlp_jax.gradcheck.reading import building, calling, conventions, pairs, signatures, trees
+from mlp_jax.gradcheck.reading.answers import (
     NAMES,
     Answer,
     Held,
@@ -38,12 +39,11 @@ from mlp_jax.gradcheck.answers import (
     with_other_biases,
     with_units_changed,
 )
-from mlp_jax.gradcheck.battery import sample
-from mlp_jax.gradcheck.conventions import Convention
-from mlp_jax.gradcheck.layouts import FLAT, Layout
-from mlp_jax.gradcheck.names import ALL_SIZES, DEPTHS
-from mlp_jax.gradcheck.objects import Plans, ask_class, parts_of
-from mlp_jax.gradcheck.running import line, quiet, where
+from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of
+from mlp_jax.gradcheck.reading.conventions import Convention
+from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS
+from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
 
 ARRAYS = ("numpy", "jax", "torch")

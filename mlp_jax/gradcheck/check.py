@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.gradcheck.answers import NAMES, Answer, Asked, Question
 from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
-from mlp_jax.gradcheck.evidence import Evidence
-from mlp_jax.gradcheck.judgement import judge
+from mlp_jax.gradcheck.judging.evidence import Evidence
+from mlp_jax.gradcheck.judging.judgement import judge
+from mlp_jax.gradcheck.judging.probes import at_zero
+from mlp_jax.gradcheck.judging.telling import tell
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.probes import at_zero
+from mlp_jax.gradcheck.reading.answers import NAMES, Answer, Asked, Question
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.telling import tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 
@@ -112,7 +112,7 @@ def _without_biases(evidence: Evidence) -> Evidence:
 
 
 class InProcess(Asked):
-    """A class or function of this process; see `asked.Asked`."""
+    """A class or function of this process; see `reading.answers.Asked`."""
 
     def __init__(self, target: Any, arrays: str = "auto") -> None:
         one_of("arrays", arrays, ("auto", *ARRAYS))

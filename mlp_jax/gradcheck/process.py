@@ -14,14 +14,15 @@ from types import TracebackType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.gradcheck import layers, pairs
-from mlp_jax.gradcheck.answers import Answer, Asked, Question
+from mlp_jax.gradcheck import layers
 from mlp_jax.gradcheck.check import InProcess
-from mlp_jax.gradcheck.loading import Loaded
-from mlp_jax.gradcheck.python2 import floored
+from mlp_jax.gradcheck.reading import pairs
+from mlp_jax.gradcheck.reading.answers import Answer, Asked, Question
+from mlp_jax.gradcheck.reading.loading import Loaded
+from mlp_jax.gradcheck.reading.python2 import floored
+from mlp_jax.gradcheck.reading.running import where
+from mlp_jax.gradcheck.reading.standins import starred
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.running import where
-from mlp_jax.gradcheck.standins import starred
 from mlp_jax.nn.config import MLPConfig
 
 LAYER = "layer"  # what the second process answers where the target is no network
@@ -96,7 +97,7 @@ def _named(error: str) -> str:
 
 
 class Target(Asked):
-    """A candidate in a second process, which ends with this object's `with` block; see `check.Asked`.
+    """A candidate in a second process, which ends with this object's `with` block; see `reading.answers.Asked`.
 
     timeout: seconds that the target's own code may take, altogether.
     """
@@ -169,11 +170,11 @@ class Target(Asked):
         return replace(report, name=self.name)
 
     def default_configs(self) -> list[MLPConfig]:
-        """See `check.Asked`."""
+        """See `reading.answers.Asked`."""
         return list(self._configs)
 
     def ask(self, questions: list[Question]) -> list[Answer]:
-        """See `check.Asked`."""
+        """See `reading.answers.Asked`."""
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
         answers, self._names, told, self.has_biases = self._timed()
@@ -181,5 +182,5 @@ class Target(Asked):
         return list(answers)
 
     def leaf_name(self, k: int, field: str) -> str:
-        """See `check.Asked`."""
+        """See `reading.answers.Asked`."""
         return str(self._names[k, field])

@@ -1,6 +1,6 @@
 """What a check found: one row per leaf, one finding per mistake, and the text that shows them.
 
-`telling` makes the report on a network, `layer_report` that on a single layer or any function.
+`telling` makes the report on a network, `layers.report` that on a single layer or any function.
 """
 
 import textwrap
@@ -14,7 +14,7 @@ import numpy as np
 
 from mlp_jax import text
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
+from mlp_jax.gradcheck.mistakes.table import CODES, MISTAKES
 
 HEADER = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "verdict", ""]
 

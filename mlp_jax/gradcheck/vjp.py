@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layer_network import LayerNetwork, alone
-from mlp_jax.gradcheck.layer_report import finding, judged
+from mlp_jax.gradcheck.layers.network import LayerNetwork, alone
+from mlp_jax.gradcheck.layers.report import finding, judged
+from mlp_jax.gradcheck.layers.trials import SINGLE, TOLERANCE, Trial, distance, looks_single
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.trials import SINGLE, TOLERANCE, Trial, distance, looks_single
 
 Array = np.ndarray
 
