@@ -15,7 +15,7 @@ from typing import Any
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.gradcheck import layers
-from mlp_jax.gradcheck.check import InProcess
+from mlp_jax.gradcheck.candidates import Candidate
 from mlp_jax.gradcheck.reading import pairs
 from mlp_jax.gradcheck.reading.answers import Answer, Asked, Question
 from mlp_jax.gradcheck.reading.loading import Loaded
@@ -73,7 +73,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
             report = layers.check(name, loaded.module, *pipe.recv())
             pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))
             return
-        asked = InProcess(loaded.get(name), arrays)
+        asked = Candidate(loaded.get(name), arrays)
         pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
         while True:
             questions = pipe.recv()
@@ -122,7 +122,6 @@ class Target(Asked):
                 self.layer = self._layer
             else:
                 self.notes, self.takes_l2, self._configs = first
-                self.has_biases = True
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise

@@ -23,6 +23,9 @@ INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores"
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
+_NORMALISED = {
+    "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
+}  # fmt: skip
 FORMULAS: dict[str, dict[str, str]] = {
     "affine": {"x": "dout w^T", "w": "x^T dout", "b": "sum of dout over the examples"},
     "relu": {"x": "dout (x > 0)"},
@@ -30,12 +33,8 @@ FORMULAS: dict[str, dict[str, str]] = {
     "sigmoid": {"x": "dout a (1 - a)"},
     "tanh": {"x": "dout (1 - a^2)"},
     "softmax_loss": {"x": "(softmax - one-hot) / N"},
-    "batchnorm": {
-        "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
-    },
-    "layernorm": {
-        "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
-    },
+    "batchnorm": _NORMALISED,
+    "layernorm": _NORMALISED,
     "dropout": {"x": "dout mask"},
 }  # fmt: skip
 _NAMES = (

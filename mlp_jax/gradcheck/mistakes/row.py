@@ -80,7 +80,8 @@ class Row(NamedTuple):
     does, says, mend: what the code does, what the equation says, how to mend it. example: a line of a right
     gradient, and that line with the mistake in it (`seeded_mistakes`). instead: by place, what is computed
     there instead (`deviations`); a mistake without any is told from the size of a leaf's parts (`fits`), or from
-    how the candidate behaves. in_layers: the same for single layers alone. remark: it is no failure. cost: what
+    how the candidate behaves. in_layers: the same for operations that networks have as well, but in single layers
+    alone. remark: it is no failure. cost: what
     the search pays for it: more where a number of the candidate's own has to be assumed. late: tried only if
     nothing else explains. layer: `says` and `mend` of a single layer, or of any function, where no equation of the
     report's says them.

@@ -42,7 +42,7 @@ SIZES: tuple[Row, ...] = (
         "equations 9 and 13 are sums over the examples: 1/N is in dJ/dz already",
         "use .sum(axis=0) in place of .mean(axis=0)", ("dz2.sum(axis=0)", "dz2.mean(axis=0)"),
         layer=("A layer's backward pass sums over the examples: the 1/N of the mean loss is in dout already",
-               "use .sum(axis=0) in place of .mean(axis=0)"), in_layers={
+               "use .sum(axis=0) in place of .mean(axis=0)"), instead={
             (Conv, "b"): leaf(
                 lambda op, g: g.mean(axis=(0, 2, 3)), lambda op, g: g.mean(axis=(2, 3)).sum(axis=0)
             )

@@ -107,28 +107,3 @@ def takes_third(parameters: dict[str, inspect.Parameter]) -> bool:
     """Whether a third argument by place is needed, or any are taken."""
     required = [p for n, p in parameters.items() if n != "self" and p.default is inspect.Parameter.empty]
     return len(required) >= 3 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in required)
-
-
-def unwritten(target: Any) -> str:
-    """A sentence on what an assignment leaves to be written, if it is as it was handed out; "" if it is not."""
-    functions = [
-        f for f in (vars(target).values() if inspect.isclass(target) else [target]) if inspect.isfunction(f)
-    ]
-    for function in functions:
-        code = inspect.unwrap(function).__code__
-        if code.co_consts[1:] in ((), (None,)) and not code.co_names and code.co_argcount > 1:
-            return f"{function.__name__} is empty"
-    return _placeholder(functions)
-
-
-def _placeholder(functions: list[Any]) -> str:
-    """The same for a body that begins with `pass` between the lines of a TODO."""
-    for function in functions:
-        try:
-            source = inspect.getsource(function)
-        except (OSError, TypeError, SyntaxError):
-            continue
-        body = re.sub(r"#.*", "", source)
-        if "TODO" in source and re.search(r"^\s+(pass|\.\.\.)\s*$", body, re.MULTILINE):
-            return f"{function.__name__} has a `pass` below a TODO"
-    return ""
