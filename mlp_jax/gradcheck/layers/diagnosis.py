@@ -49,7 +49,7 @@ def explained(
 def _explained(leaf: str, trials: Sequence[Trial], network: LayerNetwork, compared: Sequence[int]) -> Codes | None:
     # coarsely first, for what a mistake does to rounding; a small mistake shows only beside rounding alone
     for closely in (False, True):
-        (codes,) = search.of_layer(_problem(leaf, trials, network, compared, closely=closely)).values()
+        codes = search.of_leaf(_problem(leaf, trials, network, compared, closely=closely))
         if codes != ():
             return codes
     return ()

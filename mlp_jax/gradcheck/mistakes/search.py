@@ -206,26 +206,24 @@ def _ratio(sizes: Sizes, leaf: fits.Leaf, fit: fits.Fit, factor: Array) -> Codes
     return None if named is None else named[1]
 
 
-def of_layer(problem: Problem) -> dict[tuple[int, str], Codes | None]:
-    """The cheapest mistakes that explain each leaf of a layer by itself; None where nothing does.
+def of_leaf(problem: Problem) -> Codes | None:
+    """The cheapest mistakes that explain the one leaf of a layer's problem; None where nothing does.
 
     Nothing lies below a layer, so that no leaf speaks for what another one was computed from.
     """
     search = _Search(problem)
     (segment,) = search.segments
-    found = dict[tuple[int, str], Codes | None].fromkeys(problem.leaves)
+    ((at, leaf),) = segment.leaves
     for late in (False, True):
-        deltas = list(segment.deltas(search.start, 1, late)) if None in found.values() else []
-        for at, leaf in segment.leaves:
-            if found[leaf.layer, leaf.field] is None:
-                ways = [
-                    (*delta.codes, *own, *fit.factor_codes, *rest)
-                    for delta in deltas
-                    if all(change.at < at for change in delta.changes)
-                    for fit, own, rest in segment.explain((at, leaf), delta)
-                ]
-                found[leaf.layer, leaf.field] = min(ways, key=_price, default=None)
-    return found
+        ways = [
+            (*delta.codes, *own, *fit.factor_codes, *rest)
+            for delta in segment.deltas(search.start, 1, late)
+            if all(change.at < at for change in delta.changes)
+            for fit, own, rest in segment.explain((at, leaf), delta)
+        ]
+        if ways:
+            return min(ways, key=_price)
+    return None
 
 
 def _price(codes: Codes) -> tuple[float, bool]:

@@ -69,7 +69,7 @@ class Segment:
     def _step(
         self, at: int, g: Values, state: State, pending: list[dict[int, Array]], change: Change | None
     ) -> tuple[Values, list[dict[int, Array]]]:
-        """One operation further down; fewer values than situations are those of the first."""
+        """One operation further down; fewer values than cases are those of the first."""
         row = self.rows[at]
         back = None if change is None else change.alternative.back
         if isinstance(row[0], ops.Skip):
@@ -154,7 +154,7 @@ class Segment:
     ) -> Iterator[tuple[Change, ...]]:
         """The changes with the number in the one that has an open one, as the leaves tell it.
 
-        In a network the weights' leaf tells it, and in a layer every leaf may tell its own.
+        In a network the weights' leaf tells it, and in a layer the one leaf that is looked at.
         """
         change, *others = sorted(chosen, key=lambda change: change.alternative.extra is None)
         alternative, extra = change.alternative, change.alternative.extra

@@ -12,7 +12,7 @@ from mlp_jax.gradcheck.mistakes.row import Alternative
 from mlp_jax.gradcheck.objective import Objective
 from mlp_jax.gradcheck.truth import Case, Leaves, Truth
 
-Values = list[Array]  # one array per situation
+Values = list[Array]  # one array per case
 
 
 class Situation(NamedTuple):
@@ -38,7 +38,7 @@ class Problem(NamedTuple):
 
     segments: per segment, from the loss down, one list of operations for every case; each segment ends in a
     product, and the next begins with it. leaves: by (layer, field). cotangents: per case, what arrives at the
-    first operation. squares: per case, ||w||^2 of all weights. in_layer: it is a layer, of which every leaf is
+    first operation. squares: per case, ||w||^2 of all weights. in_layer: it is one leaf of a layer, which is
     explained by itself.
     """
 
