@@ -16,7 +16,7 @@ import pytest
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import assert_gradients, check_gradients
 from mlp_jax.gradcheck.mistakes import CODES, LAYER_ROWS, MISTAKES, ROWS
-from mlp_jax.gradcheck.ops import Loss
+from mlp_jax.gradcheck.mistakes.ops import Loss
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION, NETWORKS, SEEDS, Seed, candidate, told
 from mlp_jax.nn import gradients
 from mlp_jax.nn.config import MLPConfig

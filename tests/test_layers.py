@@ -173,6 +173,31 @@ def test_mistakes(name, old, new, code):
 
 
 @pytest.mark.parametrize(
+    ("source", "name", "old", "new", "codes"),
+    [
+        (
+            CS231N,
+            "batchnorm_backward",
+            NORM,
+            f"2 * {NORM.replace('/ std', '')}",
+            {"bn_std_dropped", "constant_factor"},
+        ),
+        (
+            CS231N,
+            "dropout_backward",
+            "dout * mask if",
+            "dout * (np.random.rand(*dout.shape) < 0.6) if",
+            {"fresh_mask"},
+        ),
+        (NNFS, "Layer_Dense", "np.sum(dvalues, axis=0", "np.sum(dvalues, axis=1", {"bias_over_classes"}),
+        (NNFS, "Activation_Softmax", "@ d", "@ np.ones_like(d)", {"constant_factor"}),
+    ],
+)
+def test_layers_are_searched_as_networks_are(source, name, old, new, codes):
+    assert {*mistake(source, name, old, new).codes} == codes
+
+
+@pytest.mark.parametrize(
     ("name", "old", "new", "code"),
     [
         ("Layer_Dense", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", "bias_mean"),

@@ -182,6 +182,7 @@ WAYS = [
     ("bn_mean_term_dropped", "norm", "mean = 0", NORMS, ANY),
     ("bn_variance_term_dropped", "norm", "variance = 0", NORMS, ANY),
     ("bn_mean_term_dropped bn_variance_term_dropped", "norm", "mean = variance = 0", NORMS, ANY),
+    ("bn_n_missing", "norm", "d_gamma = g.sum(axis=0)", NORMS, ANY),
     ("bn_std_dropped", "norm", "inverse = 1", NORMS, ANY),
     ("bn_sum_for_mean", "norm", "mean, variance = m * mean, m * variance", NORMS, ANY),
     ("bn_sum_for_mean", "norm", "mean = m * mean", NORMS, ANY),

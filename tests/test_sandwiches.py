@@ -187,6 +187,7 @@ def test_a_mistake_inside_a_sandwich_is_named(name, old, new, code, leaves):
         ("dx = dxc - dmu / self.batch_size", "dx = dxc", ["bn_mean_term_dropped"]),
         ("self.gamma * dout", "dout", ["bn_scale_dropped"]),
         ("        dxc += (2.0", "        0 * (2.0", ["bn_variance_term_dropped"]),
+        ("np.sum(self.xn * dout, axis=0)", "np.sum(dout, axis=0)", ["bn_n_missing"]),
         ("dbeta = dout.sum(axis=0)", "dbeta = dout.mean(axis=0)", ["bias_mean"]),
     ],
 )

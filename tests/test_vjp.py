@@ -7,7 +7,7 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_custom_vjp, check_vjp
-from mlp_jax.gradcheck.trials import differences
+from mlp_jax.gradcheck.layers.trials import differences
 
 X, W = np.arange(12.0).reshape(4, 3) / 10, np.ones((3, 2))
 

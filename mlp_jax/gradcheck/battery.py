@@ -11,14 +11,8 @@ import jax
 import numpy as np
 
 from mlp_jax.gradcheck.comparison import random_params
-from mlp_jax.gradcheck.ops import softmax
-from mlp_jax.gradcheck.truth import DATA_LOSSES, Case, Leaves, NumpyParams, Truth, evaluate, evaluated_at, one_hot
+from mlp_jax.gradcheck.truth import Case, NumpyParams, Truth, evaluate, evaluated_at
 from mlp_jax.nn.config import MLPConfig
-
-__all__ = [
-    "DATA_LOSSES", "KINK", "OVERFLOW", "Case", "Leaves", "Truth", "battery", "evaluate", "evaluated", "one_hot",
-    "softmax",
-]  # fmt: skip
 
 OVERFLOW, KINK = "large logits", "pre-activations of 0"  # the cases that a remark may explain
 EQUAL = 5  # all dimensions, and the batch, of the cases in which a transpose conforms

@@ -23,32 +23,42 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import building, calling, conventions, pairs, signatures, trees
-from mlp_jax.gradcheck.answers import NAMES, Answer, Held, Question, leaves, plain, same
+from mlp_jax.errors import UserError, one_of
 from mlp_jax.gradcheck.battery import sample
-from mlp_jax.gradcheck.changes import equal, fits, with_other_biases, with_units_changed
-from mlp_jax.gradcheck.conventions import Convention
-from mlp_jax.gradcheck.layouts import FLAT, Layout
-from mlp_jax.gradcheck.names import ALL_SIZES, DEPTHS
-from mlp_jax.gradcheck.objects import Plans, ask_class, parts_of
-from mlp_jax.gradcheck.running import line, quiet, where
+from mlp_jax.gradcheck.reading import building, calling, conventions, pairs, refusals, signatures, trees
+from mlp_jax.gradcheck.reading.answers import (
+    NAMES,
+    Answer,
+    Asked,
+    Held,
+    Question,
+    equal,
+    fits,
+    leaves,
+    plain,
+    same,
+    with_other_biases,
+    with_units_changed,
+)
+from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of
+from mlp_jax.gradcheck.reading.conventions import Convention
+from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS
+from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
 
-__all__ = ["ARRAYS", "Candidate", "quiet", "where"]
 ARRAYS = ("numpy", "jax", "torch")
 WIDTHS = (6, 8, 9, 5)
-STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
-"""Arguments that only what takes a gradient has, as an optimiser's step does."""
 
 
-class Candidate:
-    """A class or function, and how it is called. Raises UserError if it is neither.
+class Candidate(Asked):
+    """A class or function of this process, and how it is called. Raises UserError if it is neither.
 
     has_biases: whether its network has any; known once it was settled how it is called.
     """
 
     def __init__(self, target: Any, arrays: str = "auto") -> None:
+        one_of("arrays", arrays, ("auto", *ARRAYS))
         if not callable(target):
             raise UserError(f"{target!r} is neither a class nor a function: name one to check")
         self.target, self.name = pairs.joined(target) or target, getattr(target, "__name__", type(target).__name__)
@@ -107,15 +117,27 @@ class Candidate:
         name = f"{NAMES[field]}{k + 1}"
         return name if style == "dict" else name.lower()
 
-    def answer(self, question: Question) -> Answer:
-        """The candidate's answer to one case; an exception becomes part of it."""
-        return self._try(question, self.convention or Convention("dict", self.arrays[0]))
+    def leaf_names(self, config: MLPConfig) -> dict[tuple[int, str], str]:
+        """All names of a network's leaves."""
+        return {(k, f): self.leaf_name(k, f) for k in range(len(config.units) + 1) for f in NAMES}
 
-    def settle(self, question: Question) -> str | None:
+    def ask(self, questions: list[Question]) -> list[Answer]:
+        """One answer per question; an exception becomes part of it."""
+        # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
+        # even a forgotten transpose runs
+        error = self._settle(questions[0]) and self._settle(questions[-1])
+        # a class that fails there may still answer in other cases, as it is asked first
+        if error is not None and self.convention is None and not self.is_class:
+            return [Answer(None, error=error) for _ in questions]
+        convention = self.convention or Convention("dict", self.arrays[0])
+        return [self._try(question, convention) for question in questions]
+
+    def _settle(self, question: Question) -> str | None:
         """Finds out how it is called. Returns the most telling error if that cannot be."""
         if self.convention is not None:
             return None
-        self._refuse_by_signature()
+        if not self.is_class:
+            refusals.by_signature(self._written, self.name, self.parameters)
         case, failures = question.case, []
         for convention in self._conventions(question):
             answer = self._try(question, convention)
@@ -124,7 +146,9 @@ class Candidate:
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
         if case.name == "plain":
-            self._refuse(failures, question)
+            refusals.by_answers(self._written, self.name, failures)
+            if not self.is_class:
+                self._refuse_one_example(question)
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
 
     def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
@@ -133,35 +157,6 @@ class Candidate:
             self.notes += ("its columns are the examples, so x, y and the weights are given transposed",)
         if not any("b" in layer for layer in answer.leaves or []):
             self.has_biases = not equal(answer, self._try(with_other_biases(question), convention))
-
-    def _refuse_by_signature(self) -> None:
-        """Raises UserError for what is no gradient of a network by what its arguments are called."""
-        if self.is_class:
-            return
-        if not self.parameters and inspect.isfunction(self._written):
-            raise UserError(f"{self.name} takes no arguments, so that it cannot be asked: {signatures.WRAP}")
-        if {"caches", "cache"} & set(self.parameters):
-            raise UserError(
-                f"{self.name} is a backward pass alone, which needs its forward's cache: {signatures.WRAP}"
-            )
-        required = {n for n, p in self.parameters.items() if p.default is inspect.Parameter.empty}
-        if STEP_NAMES & required:
-            raise UserError(f"{self.name} is an optimiser's step, which takes a gradient: {signatures.WRAP}")
-
-    def _refuse(self, failures: list[str], question: Question) -> None:
-        """Raises UserError where a sentence tells more than the candidate's own exception."""
-        furthest = max(failures, key=line)
-        unwritten = next((failure for failure in failures if "NotImplementedError" in failure), "")
-        refused = next((failure for failure in failures if signatures.WRAP in failure), None)
-        raised = furthest.partition(":")[0].endswith((".py", ".ipynb"))
-        if "is not known" not in (refused or "") and (refused is not None or not raised):
-            unwritten = unwritten or signatures.unwritten(self._written)
-        if unwritten:
-            raise UserError(f"{self.name} is not written yet: {unwritten}")
-        if refused is not None:
-            raise UserError(f"{self.name} gives no gradient: {refused}")
-        if not self.is_class:
-            self._refuse_one_example(question)
 
     def _refuse_one_example(self, question: Question) -> None:
         """Raises UserError if the gradient of the first example alone, without a batch axis, is what is given."""
@@ -227,8 +222,6 @@ class Candidate:
         else:
             result, held = calling.ask(self.target, question, convention)
         loss, grads = parts_of(result, convention.layout)
-        if convention.style != "tree":
-            form: Any = convention.tree or convention.layout
-            grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in form.leaves(grads, case).items()} or grads
-        found, dtypes = leaves(grads, case.config)
+        form = convention.tree or convention.layout
+        found, dtypes = leaves(form.leaves(grads, case), case.config)
         return loss, found, dtypes, held

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.gradcheck.answers import NAMES, Answer, Question
-from mlp_jax.gradcheck.asked import Asked
-from mlp_jax.gradcheck.biasless import without_biases
-from mlp_jax.gradcheck.candidates import ARRAYS, Candidate
-from mlp_jax.gradcheck.evidence import Evidence
-from mlp_jax.gradcheck.judgement import judge
-from mlp_jax.gradcheck.kinks import at_zero
+from mlp_jax.gradcheck.candidates import Candidate
+from mlp_jax.gradcheck.judging.evidence import Evidence
+from mlp_jax.gradcheck.judging.judgement import judge
+from mlp_jax.gradcheck.judging.probes import at_zero
+from mlp_jax.gradcheck.judging.telling import tell
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
+from mlp_jax.gradcheck.reading.answers import Asked
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.telling import tell
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 
@@ -45,7 +45,7 @@ def check_gradients(
     `jax.grad` itself is computed wrong here (`witness.trusted_witness`, once for a jaxlib: seconds).
     """
     return check(
-        InProcess(candidate, arrays),
+        Candidate(candidate, arrays),
         config,
         l2_convention=l2_convention,
         objective=objective,
@@ -91,7 +91,7 @@ def check(
     reports = []
     for each in configs:
         evidence = Evidence(asked, each, seed, scale)
-        evidence = evidence if getattr(asked, "has_biases", True) else without_biases(evidence)
+        evidence = evidence if asked.has_biases else _without_biases(evidence)
         report = tell(judge(evidence, l2_convention, objective), l2_convention)
         if not report.passed and (kink := at_zero(evidence)) is not None:
             report = tell(judge(kink[0], l2_convention, objective), l2_convention)
@@ -102,34 +102,10 @@ def check(
     return reports[0]
 
 
-class InProcess(Asked):
-    """A class or function of this process; see `asked.Asked`."""
-
-    def __init__(self, target: Any, arrays: str = "auto") -> None:
-        one_of("arrays", arrays, ("auto", *ARRAYS))
-        self._candidate = Candidate(target, arrays)
-        self.name, self.takes_l2 = self._candidate.name, self._candidate.takes_l2
-        self.has_biases = True
-
-    def default_configs(self) -> list[MLPConfig]:
-        """The networks to check when none is named."""
-        return self._candidate.default_configs()
-
-    def leaf_name(self, k: int, field: str) -> str:
-        """The candidate's own name of a leaf."""
-        return self._candidate.leaf_name(k, field)
-
-    def leaf_names(self, config: MLPConfig) -> dict[tuple[int, str], str]:
-        """All names of a network's leaves."""
-        return {(k, f): self.leaf_name(k, f) for k in range(len(config.units) + 1) for f in NAMES}
-
-    def ask(self, questions: list[Question]) -> list[Answer]:
-        """One answer per question."""
-        # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
-        # even a forgotten transpose runs
-        error = self._candidate.settle(questions[0]) and self._candidate.settle(questions[-1])
-        self.notes, self.has_biases = self._candidate.notes, self._candidate.has_biases
-        # a class that fails there may still answer in other cases, as it is asked first
-        if error is not None and self._candidate.convention is None and not self._candidate.is_class:
-            return [Answer(None, error=error) for _ in questions]
-        return [self._candidate.answer(question) for question in questions]
+def _without_biases(evidence: Evidence) -> Evidence:
+    """The evidence on a network without biases: with every bias 0, and none among the leaves."""
+    unbiased = [
+        case._replace(params=tuple(layer._replace(b=np.zeros_like(layer.b)) for layer in case.params))
+        for case in evidence.cases
+    ]
+    return evidence.against(unbiased).restricted(leaves=[at for at in evidence.leaves if at[1] != "b"])

@@ -14,15 +14,15 @@ from types import TracebackType
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.gradcheck import layers, pairs
-from mlp_jax.gradcheck.answers import Answer, Question
-from mlp_jax.gradcheck.asked import Asked
-from mlp_jax.gradcheck.candidates import where
-from mlp_jax.gradcheck.check import InProcess
-from mlp_jax.gradcheck.loading import Loaded
-from mlp_jax.gradcheck.python2 import floored
+from mlp_jax.gradcheck import layers
+from mlp_jax.gradcheck.candidates import Candidate
+from mlp_jax.gradcheck.reading import pairs
+from mlp_jax.gradcheck.reading.answers import Answer, Asked, Question
+from mlp_jax.gradcheck.reading.loading import Loaded
+from mlp_jax.gradcheck.reading.python2 import floored
+from mlp_jax.gradcheck.reading.running import where
+from mlp_jax.gradcheck.reading.standins import starred
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.standins import starred
 from mlp_jax.nn.config import MLPConfig
 
 LAYER = "layer"  # what the second process answers where the target is no network
@@ -73,7 +73,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
             report = layers.check(name, loaded.module, *pipe.recv())
             pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))
             return
-        asked = InProcess(loaded.get(name), arrays)
+        asked = Candidate(loaded.get(name), arrays)
         pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
         while True:
             questions = pipe.recv()
@@ -97,7 +97,7 @@ def _named(error: str) -> str:
 
 
 class Target(Asked):
-    """A candidate in a second process, which ends with this object's `with` block; see `check.Asked`.
+    """A candidate in a second process, which ends with this object's `with` block; see `reading.answers.Asked`.
 
     timeout: seconds that the target's own code may take, altogether.
     """
@@ -122,7 +122,6 @@ class Target(Asked):
                 self.layer = self._layer
             else:
                 self.notes, self.takes_l2, self._configs = first
-                self.has_biases = True
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise
@@ -170,11 +169,11 @@ class Target(Asked):
         return replace(report, name=self.name)
 
     def default_configs(self) -> list[MLPConfig]:
-        """See `check.Asked`."""
+        """See `reading.answers.Asked`."""
         return list(self._configs)
 
     def ask(self, questions: list[Question]) -> list[Answer]:
-        """See `check.Asked`."""
+        """See `reading.answers.Asked`."""
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
         answers, self._names, told, self.has_biases = self._timed()
@@ -182,5 +181,5 @@ class Target(Asked):
         return list(answers)
 
     def leaf_name(self, k: int, field: str) -> str:
-        """See `check.Asked`."""
+        """See `reading.answers.Asked`."""
         return str(self._names[k, field])

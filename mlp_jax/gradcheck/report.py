@@ -1,20 +1,20 @@
 """What a check found: one row per leaf, one finding per mistake, and the text that shows them.
 
-`telling` makes the report on a network, `layer_report` that on a single layer or any function.
+`telling` makes the report on a network, `layers.report` that on a single layer or any function.
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax import text
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import html
-from mlp_jax.gradcheck.mistakes import CODES, MISTAKES
+from mlp_jax.gradcheck.mistakes.table import CODES, MISTAKES
 
 HEADER = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "verdict", ""]
 
@@ -135,7 +135,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows."""
-        return html.page(self, HEADER, [_cells(row) for row in self.leaves])
+        return _page(self, HEADER, [_cells(row) for row in self.leaves])
 
     def leaf_table(self) -> str:
         """Returns one line per leaf, as a Markdown table."""
@@ -211,3 +211,46 @@ def in_order(codes: Iterable[str]) -> tuple[str, ...]:
 def as_row(row: LeafRow) -> dict[str, Any]:
     """Returns a leaf as a row of results.json."""
     return {**asdict(row), "index": list(row.index), "codes": list(row.codes), "follows": list(row.follows)}
+
+
+# -- as HTML, for notebooks: verdicts in colour, findings that open; all text is escaped
+
+COLOURS = {"PASS": "#1a7f37", "FAIL": "#cf222e", "remark": "#9a6700"}
+
+
+def _page(report: "Report", header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A heading, the table of leaves (header, and cells per row), and an element that opens per finding."""
+    verdict = "PASS" if report.passed else "FAIL"
+    parts = [
+        f"<p><b>{_coloured(report.headline(), verdict)}</b></p>",
+        _html_table(header, cells),
+        *_html_findings(report),
+    ]
+    parts += [f"<p>Note: {escape(note)}.</p>" for note in report.notes]
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _coloured(text: str, kind: str) -> str:
+    """Escaped text in the colour of a verdict."""
+    return f'<span style="color: {COLOURS[kind]}">{escape(text)}</span>'
+
+
+def _html_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in header)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>" for row in cells
+    )  # fmt: skip
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _html_cell(text: str) -> str:
+    return _coloured(text, text) if text in ("PASS", "FAIL") else escape(text)
+
+
+def _html_findings(report: "Report") -> Iterator[str]:
+    for finding in report.findings:
+        at = f" at {' and '.join(finding.leaves)}" if finding.leaves else ""
+        kind = "remark" if finding.remark else "FAIL"
+        title = _coloured(f"{finding.code}{at}", kind) + (" (a remark, not a failure)" if finding.remark else "")
+        where = f"<p>Equation {escape(finding.equation)}.</p>"
+        yield f"<details><summary>{title}</summary>{where}<p>{escape(finding.sentence)}</p></details>"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mlp_jax.gradcheck.check import check_gradients
-from mlp_jax.gradcheck.mistakes import CODES, MISTAKES, ROWS
+from mlp_jax.gradcheck.mistakes.table import CODES, MISTAKES, ROWS
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.nn.config import MLPConfig
 

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlp_jax.gradcheck import networks, other_losses
+from mlp_jax.gradcheck import other_losses
 from mlp_jax.gradcheck.comparison import compiled
+from mlp_jax.gradcheck.mistakes import networks
 from mlp_jax.nn import activations, losses, model
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params, Trace

@@ -1,15 +1,17 @@
 """Any function's hand-written backward pass against `jax.vjp`, leaf by leaf."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layer_report import finding, judged
+from mlp_jax.gradcheck.layers.network import LayerNetwork, alone
+from mlp_jax.gradcheck.layers.report import finding, judged
+from mlp_jax.gradcheck.layers.trials import SINGLE, TOLERANCE, Trial, distance, looks_single
 from mlp_jax.gradcheck.report import Report
-from mlp_jax.gradcheck.trials import SINGLE, TOLERANCE, Guess, Guesses, Trial, distance, looks_single
 
 Array = np.ndarray
 
@@ -79,7 +81,7 @@ def _check(f: Callable[..., Any], backward: Callable[..., Any], args: Any, seed:
         findings.append(finding("mutates_input", "-", (), f"it changes {', '.join(sorted(changed))}"))
     if state:
         findings.append(finding("state_between_calls", "-", ()))
-    return judged(name, trials, findings=findings, guesses=_upstream_lost(f, args, at))
+    return judged(name, trials, findings=findings, network=partial(_network, f, args, at, trials))
 
 
 def _trial(
@@ -122,14 +124,13 @@ def _gradients(answer: Any, arguments: int, at: list[int]) -> list[Array]:
     return [np.asarray(leaf, np.float64) for leaf in leaves]
 
 
-def _upstream_lost(f: Callable[..., Any], args: Any, at: list[int]) -> Guesses:
-    def value(leaf: str, trial: Trial) -> Array:
+def _network(f: Callable[..., Any], args: Any, at: list[int], trials: Sequence[Trial], leaf: str) -> LayerNetwork:
+    """One argument as the input of f, in every trial."""
+
+    def pull(trial: Trial, dout: Array) -> Array:
         given = [jax.numpy.asarray(value) for value in trial.inputs.values()]
-        _, pull = jax.vjp(lambda *chosen: f(*_merged(args, at, chosen)), *given)
-        grads = dict(zip(trial.inputs, pull(jax.numpy.ones_like(trial.output)), strict=True))
+        output, back = jax.vjp(lambda *chosen: f(*_merged(args, at, chosen)), *given)
+        grads = dict(zip(trial.inputs, back(jax.numpy.asarray(dout, output.dtype)), strict=True))
         return np.asarray(grads[leaf], np.float64)
 
-    def guesses(leaf: str, trials: Sequence[Trial]) -> Iterator[Guess]:
-        yield Guess("upstream_lost", [value(leaf, trial) for trial in trials])
-
-    return guesses
+    return alone(leaf, trials, [partial(pull, trial) for trial in trials])

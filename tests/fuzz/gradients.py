@@ -109,7 +109,7 @@ HARMFUL = (
     "import multiprocessing; multiprocessing.Process(target=print).start()",
     "__name__ = None; del np",
     "import jax; jax.devices = None",
-    "import mlp_jax.gradcheck.answers as a; a._numpy = None",
+    "import mlp_jax.gradcheck.reading.answers as a; a._numpy = None",
 )
 """The end is not certain."""
 RETURNED = (

@@ -1,0 +1,267 @@
+"""A candidate's answers beside the truth: what has no number or no fitting shape, and how far off the rest is."""
+
+import copy
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import objective
+from mlp_jax.gradcheck.battery import KINK, OVERFLOW, evaluated
+from mlp_jax.gradcheck.judging.variants import Variant
+from mlp_jax.gradcheck.mistakes.situation import Mistake
+from mlp_jax.gradcheck.objective import Purpose
+from mlp_jax.gradcheck.reading.answers import DTYPES, Answer, Asked, Question
+from mlp_jax.gradcheck.truth import Case, Leaves, Truth, evaluate
+from mlp_jax.nn.config import MLPConfig
+
+# relative error that rounding may cause in a well-conditioned case; `Evidence.limit` adds what a case's own does
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-1}
+EPSILON = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+LARGEST = {"float64": 700.0, "float32": 85.0, "float16": 10.0, "bfloat16": 85.0}  # whose exp is finite
+NORMALIZED = 10
+ROUNDING = 50  # how much more than the inputs' own rounding errors a sum of products may gather
+
+At = tuple[int, int, str]  # case, layer, field
+
+
+class Evidence:
+    """These are the candidate's answers to the battery of one network.
+
+    observed: its leaves in the parameters' shapes, without those that are not finite or cannot have that shape.
+    shapes: what is wrong with the shapes, with a word on it. overflows: the cases whose large logits, and nothing
+    else, made something infinite. non_finite: (layer, field) of leaves that are not finite elsewhere. has_state:
+    the first question, asked again, has another answer.
+
+    Raises UserError if the candidate failed in every case.
+    """
+
+    def __init__(self, asked: Asked, config: MLPConfig, seed: int, scale: float) -> None:
+        cases, truths = zip(*evaluated(config, seed=seed, scale=scale), strict=True)
+        questions = [Question(case, truth.masks) for case, truth in zip(cases, truths, strict=True)]
+        # the first once more behind another of its shape, where what is kept from call to call shows
+        answers = list(asked.ask([*questions[:2], questions[0], *questions[2:]]))
+        again = answers.pop(2)
+        kept = [i for i, answer in enumerate(answers) if answer.leaves is not None]
+        if not kept:
+            raise UserError(f"{asked.name} gives no gradient: {answers[-1].error}")
+        self.asked, self.total = asked, len(cases)
+        failed = [(case, a.error or "") for case, a in zip(cases, answers, strict=True) if a.leaves is None]
+        self.raises_overflow = any(case.name == OVERFLOW and _is_overflow(error) for case, error in failed)
+        self.failed = [pair for pair in failed if not (pair[0].name == OVERFLOW and _is_overflow(pair[1]))]
+        self.cases: list[Case] = [cases[i] for i in kept]
+        self.truths: list[Truth] = [truths[i] for i in kept]
+        self.answers: list[Answer] = [answers[i] for i in kept]
+        self.leaves = [(k, field) for k, layer in enumerate(truths[0].grads) for field in layer]
+        self.dtypes = {
+            at: min((a.dtypes.get(at, "float64") for a in self.answers), key=DTYPES.index) for at in self.leaves
+        }
+        self.dtype = min(self.dtypes.values(), key=DTYPES.index)
+        self.float32_inside = False
+        self.has_state = not _same(answers[0], again, TOLERANCE[self.dtype])
+        self._observe()
+
+    def _observe(self) -> None:
+        """Looks at the answers: what has a fitting shape and is finite, and what has not."""
+        self.observed: list[Leaves] = [[dict(layer) for layer in answer.leaves or []] for answer in self.answers]
+        self.shapes = {m: note for k, field in self.leaves for m, note in self._shape(k, field)}
+        self.overflows, self.non_finite, self.loss_is_finite = self._numbers()
+
+    def _shape(self, k: int, field: str) -> list[tuple[Mistake, str]]:
+        """Brings a leaf into its parameter's shape in every case, and says what was wrong with it."""
+        pairs = [
+            (leaves[k].get(field), t.grads[k][field].shape)
+            for leaves, t in zip(self.observed, self.truths, strict=True)
+        ]
+        wrong = [(found, true) for found, true in pairs if found is None or found.shape != true]
+        if not wrong:
+            return []
+        if all(found is not None and found.shape == true[::-1] for found, true in wrong):
+            for leaves in self.observed:  # then also where the shape does not show it
+                leaves[k][field] = leaves[k][field].T
+            return [(Mistake("transpose", k, field), "")]
+        found, true = next((pair for pair in wrong if pair[0] is None), wrong[0])
+        if any(found is None or found.size != np.prod(true) for found, true in wrong):
+            for leaves, (found_there, shape) in zip(self.observed, pairs, strict=True):
+                if found_there is not None and found_there.shape != shape:
+                    del leaves[k][field]
+        else:
+            for leaves, (_, shape) in zip(self.observed, pairs, strict=True):
+                leaves[k][field] = leaves[k][field].reshape(shape)
+        note = "it is missing" if found is None else f"{found.shape} in place of {true}"
+        if all(
+            found is not None and true in (found.shape[1:], found.shape[:1]) for found, true in wrong
+        ) and not any(found is None or found.size != np.prod(true) for found, true in wrong):
+            return [(Mistake("bias_shape", k, field), note)]
+        return [(Mistake("wrong_shape", k, field), note)]
+
+    def _numbers(self) -> tuple[list[int], set[tuple[int, str]], bool]:
+        """Takes leaves that are not finite out of `observed`; large logits excuse them in their own cases."""
+        broken = [self._broken(i) for i in range(len(self.cases))]
+        large = [self._has_large_logits(i) for i in range(len(self.cases))]
+        elsewhere = set[tuple[int, str]]()
+        for missing, excused in zip(broken, large, strict=True):
+            elsewhere |= set() if excused else missing
+        elsewhere |= set.intersection(*broken)  # what is never a number has no excuse
+        overflows = [i for i, missing in enumerate(broken) if large[i] and missing - elsewhere]
+        for leaves, missing in zip(self.observed, broken, strict=True):
+            for k, field in missing - {LOSS}:
+                del leaves[k][field]
+        return overflows, elsewhere - {LOSS}, LOSS not in elsewhere
+
+    def _broken(self, i: int) -> set[tuple[int, str]]:
+        """The leaves that are not finite in a case; LOSS if the loss is not."""
+        found = {(k, f) for k, f in self.leaves if not np.isfinite(self.observed[i][k].get(f, 0.0)).all()}
+        loss = self.answers[i].loss
+        told = loss is not None and objective.tells(self.cases[i], self.truths[i])
+        return found | {LOSS} if told and not np.isfinite(loss or 0.0) else found
+
+    def _has_large_logits(self, i: int) -> bool:
+        return bool(np.abs(self.truths[i].trace.logits).max() > LARGEST[self.dtype])
+
+    def dtype_of(self, k: int, field: str) -> str:
+        """The dtype that a leaf is judged by: its own, or float32 where others are, for that mixes unnoticed."""
+        own = self.dtypes[k, field]
+        return "float32" if own == "float64" and self.float32 else own
+
+    @property
+    def float32(self) -> bool:
+        """Whether some results are, or were computed in, float32."""
+        return self.float32_inside or "float32" in self.dtypes.values()
+
+    def limit(self, i: int, k: int, field: str, dtype: str = "") -> float:
+        """The relative error up to which a leaf counts as right in a case."""
+        dtype, truth = dtype or self.dtype_of(k, field), self.truths[i]
+        size = truth.size[k][field] or 1.0
+        # a constant column is divided by sqrt(norm_eps), and so is the rounding error of its mean
+        normalized = NORMALIZED if self.cases[i].config.normalized else 1.0
+        return normalized * TOLERANCE[dtype] + ROUNDING * EPSILON[dtype] * truth.drift[k][field] / size
+
+    def rounding(self, i: int) -> list[dict[str, float]]:
+        """Per leaf, the norm of the error up to which it counts as right in a case."""
+        sizes = self.truths[i].size
+        return [{f: size * self.limit(i, k, f) for f, size in layer.items()} for k, layer in enumerate(sizes)]
+
+    def errors(self, purpose: Purpose) -> dict[At, float]:
+        """Returns relative error by (case, layer, field), without the cases that overflow."""
+        errors = {}
+        for i, (case, truth) in enumerate(zip(self.cases, self.truths, strict=True)):
+            true = objective.gradient(case, truth, purpose.objectives[i])
+            for k, field in self.leaves:
+                if field in self.observed[i][k] and i not in self.overflows:
+                    distance = float(np.linalg.norm(self.observed[i][k][field] - true[k][field]))
+                    size = truth.size[k][field]
+                    errors[i, k, field] = distance / size if size else (np.inf if distance else 0.0)
+        return errors
+
+    def wrong(self, errors: dict[At, float], dtype: str = "") -> list[At]:
+        """Where the error is over its limit."""
+        return [at for at, error in errors.items() if not error <= self.limit(*at, dtype)]
+
+    def settle_dtype(self, errors: dict[At, float]) -> None:
+        """float64 results that are only as exact as float32, nearly all of them, were computed in float32."""
+        # at a kink the derivative may be another, whatever the arithmetic
+        errors = {at: error for at, error in errors.items() if self.cases[at[0]].name != KINK}
+        if self.dtype != "float64" or not self.wrong(errors) or self.wrong(errors, "float32"):
+            return
+        inexact = {(k, field) for (_, k, field), error in errors.items() if error > 1e-12}
+        if len(inexact) >= 0.75 * len(self.leaves) and self._is_noise():
+            self.dtype, self.float32_inside = "float32", True
+
+    def _is_noise(self, step: float = 1e-9) -> bool:
+        """Whether the leaves do not follow a change of the inputs that float64 shows and float32 does not."""
+        i = next((i for i, case in enumerate(self.cases) if case.name in ORDINARY), 0)
+        rng = np.random.default_rng(0)
+        case = self.cases[i]
+        params, x = jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
+        moved = case._replace(params=params, x=x)
+        answer, truth = self.asked.ask([Question(moved, self.truths[i].masks)])[0], evaluate(moved)[0]
+        off = []
+        for k, field in self.leaves:
+            mine, before = (answer.leaves or self.observed[i])[k].get(field), self.observed[i][k].get(field)
+            if mine is not None and before is not None and mine.size == before.size:
+                should = truth.grads[k][field] - self.truths[i].grads[k][field]
+                off.append(
+                    np.linalg.norm(mine.reshape(before.shape) - before - should) > 0.5 * np.linalg.norm(should)
+                )
+        return bool(sum(off) >= 0.75 * len(off))
+
+    def losses(self) -> list[tuple[int, float]] | None:
+        """(case, loss) of the cases whose loss can tell; None if the candidate returns none, or one not finite."""
+        if any(answer.loss is None for answer in self.answers):
+            return None
+        found = [
+            (i, answer.loss)
+            for i, answer in enumerate(self.answers)
+            if i not in self.overflows and objective.tells(self.cases[i], self.truths[i])
+        ]
+        usable = [(i, loss) for i, loss in found if loss is not None and np.isfinite(loss)]
+        return usable if len(usable) == len(found) else None
+
+    def under(self, variant: Variant) -> "Evidence":
+        """Returns the same answers, held against the truth about another network or loss."""
+        if variant == Variant():
+            return self
+        return self.against(
+            [case._replace(config=variant.at(case.config), loss=variant.loss) for case in self.cases]
+        )
+
+    def against(self, cases: Sequence[Case]) -> "Evidence":
+        """Returns the same answers, held against the truth about other cases, one for each of these."""
+        other = copy.copy(self)
+        other.cases, other.truths = list(cases), evaluate(*cases)
+        return other
+
+    def restricted(
+        self, *, cases: Sequence[int] | None = None, leaves: Sequence[tuple[int, str]] | None = None
+    ) -> "Evidence":
+        """Returns what is left of the evidence with some of the cases, by number, or some of the leaves alone."""
+        other, kept = copy.copy(self), range(len(self.cases)) if cases is None else cases
+        other.cases, other.truths = [self.cases[i] for i in kept], [self.truths[i] for i in kept]
+        other.answers = [self.answers[i] for i in kept]
+        if leaves is not None:
+            other.leaves = list(leaves)
+            other.dtype = min((self.dtypes[at] for at in leaves), key=DTYPES.index)
+        other._observe()
+        return other
+
+    def with_inputs_as_left(self) -> "Evidence | None":
+        """The same answers, held against the arguments as the candidate left them; None if it left them alone."""
+        changed = [(i, a.after) for i, a in enumerate(self.answers) if a.mutated and a.after is not None]
+        if not changed:
+            return None
+        other = copy.copy(self)
+        other.cases, other.truths = list(self.cases), list(self.truths)
+        for i, after in changed:
+            case = self.cases[i]._replace(params=after.params, x=after.x, y=after.y)
+            try:
+                other.cases[i], other.truths[i] = case, evaluate(case)[0]
+            except (UserError, TypeError, ValueError):  # no longer a batch for this network
+                return None
+        return other
+
+
+def _same(first: Answer, second: Answer, tolerance: float) -> bool:
+    """Whether two answers have the same leaves, but for rounding; what is not finite says nothing."""
+    if (first.leaves is None) != (second.leaves is None):
+        return False
+    pairs = zip(first.leaves or [], second.leaves or [], strict=False)
+    both = [(leaf, b[f]) for a, b in pairs for f, leaf in a.items() if f in b and b[f].shape == leaf.shape]
+    finite = [(a, b) for a, b in both if np.isfinite(a).all() and np.isfinite(b).all()]
+    return all(np.linalg.norm(a - b) <= tolerance * np.linalg.norm(a) for a, b in finite)
+
+
+def _is_overflow(error: str) -> bool:
+    """Whether an exception says that a number was too large."""
+    words = ("OverflowError", "FloatingPointError", "math range error", "math domain error")
+    return any(word in error for word in words)
+
+
+LOSS = (-1, "loss")
+ORDINARY = ("plain", "large batch", "equal dimensions")
+
+
+def explained_by_remarks(case: Case, codes: Sequence[str]) -> bool:
+    """Whether a remark is all that is to say about a case."""
+    return case.name == KINK and "mask_at_zero" in codes

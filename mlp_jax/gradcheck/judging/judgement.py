@@ -1,0 +1,201 @@
+"""The reading of a candidate's answers that leaves the least to explain: which objective, and which mistakes."""
+
+from mlp_jax.gradcheck import objective
+from mlp_jax.gradcheck.judging import loss_fit, variants
+from mlp_jax.gradcheck.judging.alike import alike
+from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
+from mlp_jax.gradcheck.judging.evidence import Evidence
+from mlp_jax.gradcheck.judging.loss_fit import CLOSE
+from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
+from mlp_jax.gradcheck.judging.probes import own_slopes
+from mlp_jax.gradcheck.judging.variants import Variant
+from mlp_jax.gradcheck.mistakes.search import UNKNOWN
+from mlp_jax.gradcheck.mistakes.situation import Mistake
+from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, Purpose
+from mlp_jax.gradcheck.other_losses import PLAIN
+
+FOLLOWED = 4  # networks that a gradient without a loss is held against
+
+
+def judge(evidence: Evidence, convention: str, asked_for: str = "auto") -> Judgement:
+    """The cheapest reading, also of the arguments as the candidate left them if it changed them.
+
+    convention: of the penalty (`objective.CONVENTIONS`), or "auto". asked_for: "auto" for the candidate's own
+    loss, "report" for J~ alone.
+    """
+    changes = any(answer.mutated for answer in evidence.answers)
+    readings = _readings(evidence, convention, asked_for, others=not changes)
+    best = min(readings, key=lambda j: j.price)
+    left = evidence.with_inputs_as_left() if best.price else None
+    if left is not None:
+        # what it did to its arguments explains more than another loss would
+        best = min(best, *_readings(left, convention, asked_for, others=False), key=lambda j: j.price)
+    if changes and best.price >= UNKNOWN:
+        best = min(best, *_readings(evidence, convention, asked_for), key=lambda j: j.price)
+    return best
+
+
+def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bool = True) -> list[Judgement]:
+    """Under every purpose that the candidate's loss allows, the likeliest first.
+
+    others: whether losses and networks beside J~ are looked for.
+    """
+    chosen = "full" if convention == "auto" else convention
+    base = objective.j_tilde(evidence.cases, chosen)
+    if evidence.has_state:  # then nothing else is certain
+        everywhere = Mistake("state_between_calls", len(evidence.cases[0].params) - 1, "all")
+        return [Judgement(evidence, base, frozenset({everywhere}))]
+    other = objective.j_tilde(evidence.cases, "half" if chosen == "full" else "full")
+    for purpose in (base, other):
+        evidence.settle_dtype(evidence.errors(purpose))
+    losses = evidence.losses()
+    if losses is None:
+        return _without_losses(evidence, base, asked_for if others else "report")
+    free = convention == "auto" and asked_for == "auto"
+    own = None
+    for closely in (True, False):
+        # where the penalty is too small to show in the losses, they agree with both
+        both = [_agrees(evidence, purpose, losses, closely=closely) for purpose in (base, other)]
+        if both[1] and free:
+            half = _half(evidence, other)
+            if not half.wrong:
+                return [*([read(evidence, base)] if both[0] else []), half]
+            text = f"your loss is {other.text}, and the gradient has another penalty"
+            return [read(evidence, base, mismatch="" if both[0] else text), half]
+        if both[0]:
+            return [read(evidence, base)]
+        if both[1] and convention != "auto":
+            return [read(evidence, base, mismatch="your loss is " + _j_text(other))]
+        if closely and others:
+            told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
+            own = loss_fit.own(told, evidence.cases[0].config, evidence.dtype)
+            if own is not None:
+                break
+    strict = asked_for == "report"
+    return _of_another_loss(evidence, base, other, own, free=free, strict=strict, differences=others)
+
+
+def _half(evidence: Evidence, purpose: Purpose) -> Judgement:
+    return read(evidence, purpose, about=(("half_penalty", ""),))
+
+
+def _j_text(purpose: Purpose) -> str:
+    return purpose.text if purpose.text != objective.FULL else "J~ with lambda ||W||^2"
+
+
+def _of_another_loss(
+    evidence: Evidence,
+    base: Purpose,
+    other: Purpose,
+    own: Own | None,
+    *,
+    free: bool,
+    strict: bool,
+    differences: bool,
+) -> list[Judgement]:
+    """The losses are not J~'s: the gradient may be theirs, or J~'s, or neither's."""
+    first = []
+    if own is not None:
+        first = [_of_own(evidence, own, strict)]
+        if own.is_j:
+            return first if not first[0].wrong else [*first, read(evidence, base)]
+        if not first[0].wrong:
+            return first
+    text = f": it is the {own.text()}" if own is not None else ""
+    readings = [read(evidence, base, mismatch=f"your loss is not J~{text}")]
+    if free or not strict:
+        readings.append(read(evidence, other, mismatch=f"your loss is not J~{text}"))
+    for j, reading in enumerate(readings):
+        if not reading.wrong:
+            of = f"the gradient is that of {_j_text(reading.purpose)}, so it is wrong for your own loss"
+            readings[j] = reading._replace(
+                mismatch=of + (f", which is the {own.text()}" if own is not None else "")
+            )
+    if differences and own is None and all(reading.wrong for reading in readings):
+        slopes = own_slopes(evidence)
+        if slopes and all(slopes.values()):
+            return [_by_differences(evidence, base, strict)]
+    too = ", and the gradient is wrong for your own loss too"
+    return [*first, *(r._replace(mismatch=r.mismatch + too) if r.wrong else r for r in readings)]
+
+
+def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
+    """Returns the reading by the candidate's own loss."""
+    best = None
+    for variant in _ways_to_write(own.variant):
+        there = evidence.under(variant)
+        about = tuple(own.remarks())
+        reading = read(there, own.purpose(there.cases), about=about)
+        if best is None or reading.price < best.price:
+            best = reading
+        if not best.wrong:
+            break
+    assert best is not None
+    if not strict or not best.about:
+        return best
+    text = f"right for your loss, but your loss is not J~: it is the {own.text()}"
+    if best.wrong:
+        text = f"your loss is not J~: it is the {own.text()}"
+    return best._replace(about=(), mismatch=text)
+
+
+def _ways_to_write(variant: Variant) -> list[Variant]:
+    """The gradients that are taken for that of a loss: exact, or without what keeps a log or a root finite."""
+    options = dict(variant.options)
+    if "eps_place" in options:
+        exact = tuple((options | {"eps_place": variants.OUTSIDE}).items())
+        return [variant, variant._replace(options=exact)]
+    return [variant._replace(loss=PLAIN), variant] if " inside the log" in variant.loss else [variant]
+
+
+def _by_differences(evidence: Evidence, base: Purpose, strict: bool) -> Judgement:
+    detail = (
+        "it is none of the losses and networks that are known here; by central differences of it in float64, "
+        "in one case, the gradient is right for it"
+    )
+    if strict:
+        text = f"right for your loss, but your loss is not J~: {detail}"
+        return Judgement(evidence, base, frozenset(), (), text, by_differences=True)
+    return Judgement(evidence, base, frozenset(), (("other_loss", detail),), by_differences=True)
+
+
+def _agrees(
+    evidence: Evidence, purpose: Purpose, losses: list[tuple[int, float]], *, closely: bool = False
+) -> bool:
+    tolerance = CLOSE if closely and evidence.dtype == "float64" else LOSS_TOLERANCE[evidence.dtype]
+    return all(
+        objective.agrees(evidence.cases[i], evidence.truths[i], purpose.objectives[i], loss, tolerance)
+        for i, loss in losses
+    )
+
+
+# -- gradients without a loss
+
+
+def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[Judgement]:
+    """J~ first. Another network or loss is meant only where it explains all that J~ leaves unexplained."""
+    about: Remarks = ()
+    if not evidence.asked.takes_l2:
+        layers = len(evidence.cases[0].params)
+        free = Fitted(weights=(0.0,) * layers, over_n=(0.0,) * layers)
+        base = Own(Variant(), free).purpose(evidence.cases)
+        about = (("no_penalty", "there is no argument for lambda"),)
+    first = read(evidence, base, about=about)
+    if asked_for == "report" or all(mistake.code != "unknown" for mistake in first.mistakes):
+        return [first]
+    readings = [first]
+    for variant in alike(evidence)[:FOLLOWED]:
+        there, own = evidence.under(variant), Own(variant, _plain_penalty(evidence, base))
+        for other in _ways_to_write(variant):
+            there = evidence.under(other)
+            remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
+            readings.append(read(there, base._replace(text=own.text()), about=remarks))
+            if not readings[-1].wrong:
+                return [readings[-1]]
+    return readings
+
+
+def _plain_penalty(evidence: Evidence, base: Purpose) -> Fitted:
+    layers = len(evidence.cases[0].params)
+    factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0
+    return Fitted(weights=(factor,) * layers, over_n=(0.0,) * layers)

@@ -1,0 +1,140 @@
+"""A function that the returned losses may be the values of: its formula, its name, and in what it is not J~."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mlp_jax.gradcheck.judging.variants import Variant
+from mlp_jax.gradcheck.objective import Objective, Purpose
+from mlp_jax.gradcheck.other_losses import PLAIN, behind
+from mlp_jax.gradcheck.truth import Case
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """a N^examples C^classes * mean data loss, and a penalty.
+
+    The penalty: sum_k (lambda weights[k] + lambda/N over_n[k] + constant) ||W_k||^2
+    + (lambda biases + lambda/N biases_over_n) ||b||^2.
+    """
+
+    data: float = 1.0
+    examples: int = 0
+    classes: int = 0
+    weights: tuple[float, ...] = ()
+    over_n: tuple[float, ...] = ()
+    constant: float = 0.0
+    biases: float = 0.0
+    biases_over_n: float = 0.0
+
+    def at(self, case: Case) -> Objective:
+        """The objective in a case."""
+        n = float(len(case.y))
+        weights = tuple(
+            case.l2 * (w + over / n) + self.constant for w, over in zip(self.weights, self.over_n, strict=True)
+        )
+        data = self.data * n**self.examples * float(case.config.classes) ** self.classes
+        return Objective(data, weights, case.l2 * (self.biases + self.biases_over_n / n))
+
+    def text(self, loss: str, mean: bool) -> str:
+        """The function in words; mean: whether it has the factor 1 and is the mean over the examples."""
+        kind = {0: "mean", 1: "sum", -1: "mean divided by N"}[self.examples]
+        kind += " over the examples and classes" if self.classes else " over the examples"
+        factor = "" if mean or _one(self.data) else f"{self.data:.4g} times the "
+        parts = [f"{factor}{kind} of the {loss}", *self._terms("lambda", self.weights, self.biases)]
+        parts += self._terms("lambda/N", self.over_n, self.biases_over_n)
+        parts += [f"{self.constant:.4g} ||W||^2 whatever lambda is"] if self.constant else []
+        return " + ".join(parts)
+
+    def _terms(self, unit: str, weights: tuple[float, ...], biases: float) -> list[str]:
+        terms = [(w, f"||W{k}||^2") for k, w in enumerate(weights, start=1)]
+        if len(set(weights)) == 1:
+            terms = [(weights[0], "||W||^2")]
+        terms.append((biases, "||b||^2"))
+        return [f"{'' if _one(factor) else f'{factor:.4g} '}{unit} {what}" for factor, what in terms if factor]
+
+    @property
+    def penalty_code(self) -> str:
+        """The remark on the penalty of the weights; "" if it is lambda ||W||^2."""
+        common = len(set(self.weights)) == len(set(self.over_n)) == 1 and not self.constant
+        if not any((*self.weights, *self.over_n, self.constant)):
+            return "no_penalty"
+        if common and not self.over_n[0] and self.weights[0] in (1.0, 0.5):
+            return "" if self.weights[0] == 1 else "half_penalty"
+        return "penalty_over_n" if common and not self.weights[0] else "other_penalty"
+
+
+def _one(factor: float) -> bool:
+    return abs(factor - 1) < 1e-6
+
+
+class Own(NamedTuple):
+    """The function that the returned losses are the values of."""
+
+    variant: Variant
+    fitted: Fitted
+
+    def purpose(self, cases: Sequence[Case]) -> Purpose:
+        """What a gradient of it is meant for."""
+        return Purpose(tuple(self.fitted.at(case) for case in cases), self.text())
+
+    @property
+    def is_j(self) -> bool:
+        """Whether it is J~, or what replaces it within the rounding that keeps a log finite."""
+        return not self.remarks()
+
+    @property
+    def clip(self) -> str:
+        """What is added inside the log, or ""."""
+        return self.variant.loss.split()[2] if " inside the log" in self.variant.loss else ""
+
+    def text(self) -> str:
+        """The function in words."""
+        name = self.loss_name()
+        network = network_text(self.variant)
+        return self.fitted.text(name, False) + (f", of {network}" if network else "")
+
+    def loss_name(self) -> str:
+        """The data loss, and what stands on the scores."""
+        name, activation = behind(self.variant.loss)
+        name = "cross-entropy" if name == PLAIN else name
+        return f"{name} behind {activation} on the scores" if activation else name
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """(code, detail) for everything in which it is not J~."""
+        name, activation = behind(self.variant.loss)
+        found = []
+        f = self.fitted
+        if (name != PLAIN and not self.clip) or f.examples or f.classes or not _one(f.data):
+            found.append(("other_loss", f"it is the {f.text(self.loss_name(), False)}"))
+        options = dict(self.variant.options)
+        if "norm_eps" in options:
+            found.append(("bn_eps", network_text(self.variant)))
+        elif options:
+            found.append(("other_network", f"it is {network_text(self.variant)}"))
+        if activation:
+            found.append(("other_network", f"there is the activation {activation} on the scores"))
+        if f.penalty_code:
+            found.append((f.penalty_code, f"the loss is the {f.text(self.loss_name(), False)}"))
+        if f.biases or f.biases_over_n:
+            found.append(("biases_penalised", f"the loss is the {f.text(self.loss_name(), False)}"))
+        return found
+
+
+def network_text(variant: Variant) -> str:
+    """The network in words, or "" if it is the one that was asked for."""
+    options = dict(variant.options)
+    if "norm_eps" in options:
+        place = "outside the root: sqrt(var) + eps" if options.get("eps_place") else "inside the root"
+        return f"a network whose normalisation has eps = {options['norm_eps']:.4g} {place}"
+    if "inactive" in options:
+        return f"a network without an activation in hidden layer {options['inactive'][0] + 1}"
+    if "activation" not in options:
+        return ""
+    name, slope = options["activation"], options["negative_slope"]
+    if name == "identity":
+        return "a network without an activation in its hidden layers (identity)"
+    if name == "leaky_relu":
+        option = f"--activation=leaky_relu --negative_slope={slope:.6g}"
+        return f"a leaky_relu network with the slope {slope:.6g} ({option})"
+    return f"a {name} network (--activation={name})"

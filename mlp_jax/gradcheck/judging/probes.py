@@ -1,0 +1,133 @@
+"""What further questions to a candidate tell: its derivative of relu at 0, and the slopes of its own loss."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlp_jax.gradcheck.battery import KINK
+from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, Evidence
+from mlp_jax.gradcheck.reading.answers import Question
+from mlp_jax.gradcheck.truth import Case, Leaves
+
+STEP = 1e-7  # by which units are moved off the kink
+CLOSE = 1e-5
+MOST_LAYERS = 4  # hidden ones: each doubles the questions
+KNOWN = (0.0, 0.5, 1.0)  # which the table of mistakes has a remark for
+DIRECTIONS = 6  # that are tried for two that cross no kink
+
+
+# -- the derivative of relu at exactly 0: any number from 0 to 1 is one that autodiff may use, too
+
+
+def at_zero(evidence: Evidence) -> tuple[Evidence, float] | None:
+    """The evidence without the case of kinks, and the candidate's derivative there; None if it is no such number.
+
+    The gradient at a kink must be that of the units moved to either side, mixed by this number in every layer.
+    A network of more than `MOST_LAYERS` hidden layers is not asked.
+    """
+    number = next((i for i, case in enumerate(evidence.cases) if case.name == KINK), None)
+    if number is None or len(evidence.cases) == 1:
+        return None
+    config = evidence.cases[number].config
+    if config.activation != "relu" or not 1 <= len(config.hidden) <= MOST_LAYERS:
+        return None
+    case, masks = evidence.cases[number], evidence.truths[number].masks
+    sides = list(itertools.product((-1, 1), repeat=len(case.params) - 1))
+    answers = evidence.asked.ask([Question(_moved(case, side), masks) for side in sides])
+    if any(answer.leaves is None for answer in answers):
+        return None
+    found = _flat(evidence.observed[number], evidence.leaves)
+    corners = [_flat(answer.leaves or [], evidence.leaves) for answer in answers]
+    if found is None or any(corner is None or corner.shape != found.shape for corner in corners):
+        return None
+    value = _mixed_by(found, [corner for corner in corners if corner is not None], sides)
+    if value is None or min(abs(value - known) for known in KNOWN) < CLOSE:
+        return None
+    others = [i for i in range(len(evidence.cases)) if i != number]
+    return evidence.restricted(cases=others), value
+
+
+def _moved(case: Case, side: Sequence[int]) -> Case:
+    """The case with the units at the kink of every hidden layer moved to a side of it."""
+    layers = list(case.params)
+    for k, sign in enumerate(side):
+        bias = layers[k].b.copy()
+        bias[0] += sign * STEP
+        layers[k] = layers[k]._replace(b=bias)
+    return case._replace(params=tuple(layers))
+
+
+def _flat(leaves: Leaves, wanted: Sequence[tuple[int, str]]) -> np.ndarray | None:
+    if any(field not in leaves[k] for k, field in wanted):
+        return None
+    return np.concatenate([leaves[k][field].ravel() for k, field in wanted])
+
+
+def _mixed_by(found: np.ndarray, corners: list[np.ndarray], sides: list[tuple[int, ...]]) -> float | None:
+    """The number from 0 to 1 that mixes the corners to what was found, told by the last hidden layer alone."""
+    low, high = corners[0], corners[1]  # they differ in the last hidden layer
+    at = int(np.abs(high - low).argmax())
+    if not np.isfinite(found).all() or abs(high[at] - low[at]) < CLOSE:
+        return None
+    for value in _roots(found[at], [corner[at] for corner in corners], sides):
+        weights = [np.prod([value if sign > 0 else 1 - value for sign in side]) for side in sides]
+        mixed = np.array(weights) @ np.array(corners)
+        if float(np.linalg.norm(mixed - found)) <= CLOSE * float(np.linalg.norm(found)):
+            return value
+    return None
+
+
+def _roots(found: float, corners: list[float], sides: list[tuple[int, ...]]) -> list[float]:
+    """The numbers from 0 to 1 at which the mixture of one element is what was found."""
+    polynomial = np.polynomial.Polynomial([-found])
+    for corner, side in zip(corners, sides, strict=True):
+        term = np.polynomial.Polynomial([corner])
+        for sign in side:
+            term = term * np.polynomial.Polynomial([0, 1] if sign > 0 else [1, -1])
+        polynomial = polynomial + term
+    roots = np.asarray(polynomial.trim(1e-12).roots(), complex)
+    return [float(r.real) for r in roots if abs(r.imag) < CLOSE and -CLOSE <= float(r.real) <= 1 + CLOSE]
+
+
+# -- is a gradient the derivative of the candidate's own loss? Central differences of that loss tell
+
+
+def own_slopes(evidence: Evidence) -> dict[tuple[int, str], bool]:
+    """Per leaf, whether it is the derivative of the candidate's own loss; {} if that cannot be told.
+
+    By central differences in random directions, in an ordinary case. The error allowed is a hundred times what
+    truncation and rounding leave. Where two steps disagree, a kink is crossed, and another direction is taken.
+    """
+    i = next((i for i, case in enumerate(evidence.cases) if case.name in ORDINARY), None)
+    if i is None or any(field not in evidence.observed[i][k] for k, field in evidence.leaves):
+        return {}
+    rng = np.random.default_rng(0)
+    found = {(k, field): _slope_is_right(evidence, i, k, field, rng) for k, field in evidence.leaves}
+    return {at: right for at, right in found.items() if right is not None} if None not in found.values() else {}
+
+
+def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.random.Generator) -> bool | None:
+    step = EPSILON[evidence.dtype] ** (1 / 3)
+    leaf = getattr(evidence.cases[i].params[k], field)
+    verdicts = []
+    for _ in range(DIRECTIONS):
+        direction = rng.normal(size=leaf.shape) * max(float(np.abs(leaf).mean()), 1e-3)
+        losses = _moved_losses(evidence, i, k, field, [leaf + s * step * direction for s in (1, -1, 2, -2)])
+        slope, coarse = (losses[0] - losses[1]) / (2 * step), (losses[2] - losses[3]) / (4 * step)
+        allowed = 100 * step**2 * max(abs(losses[0]), abs(slope))
+        if not abs(slope - coarse) <= allowed:
+            continue
+        verdicts.append(abs(slope - float((evidence.observed[i][k][field] * direction).sum())) <= 2 * allowed)
+        if len(verdicts) == 2:
+            break
+    return all(verdicts) if verdicts else None
+
+
+def _moved_losses(evidence: Evidence, i: int, k: int, field: str, leaves: list[np.ndarray]) -> list[float]:
+    case, questions = evidence.cases[i], []
+    for leaf in leaves:
+        layer = case.params[k]._replace(**{field: leaf})
+        moved = case._replace(params=(*case.params[:k], layer, *case.params[k + 1 :]))
+        questions.append(Question(moved, evidence.truths[i].masks))
+    return [np.nan if a.loss is None else a.loss for a in evidence.asked.ask(questions)]

@@ -1,0 +1,232 @@
+"""The report on a network's gradient, from what it was judged to be."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from mlp_jax.gradcheck.battery import OVERFLOW
+from mlp_jax.gradcheck.judging.diagnosis import Judgement
+from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks
+from mlp_jax.gradcheck.mistakes.situation import Mistake
+from mlp_jax.gradcheck.mistakes.table import MISTAKES
+from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
+from mlp_jax.gradcheck.report import (
+    Finding,
+    LeafRow,
+    Report,
+    WorstCase,
+    finding,
+    in_order,
+    with_numbers,
+    worst_element,
+)
+
+_OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
+_HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
+FIELDS = ("w", "b", "scale", "shift", "delta", "all")
+_SLOPE = ("mask_missing", "mask_without_bias", "mask_wrong_tensor", "mask_at_zero")
+
+
+def equation(mistake: Mistake, layers: int) -> str:
+    """The report's equation number where a mistake is made; beyond two layers, with the layer it stands for."""
+    if mistake.layer == layers - 1:
+        number = _OUTPUT.get(mistake.place, "4")
+    else:
+        number = "11" if mistake.code in _SLOPE else _HIDDEN.get(mistake.place, "batch normalisation")
+    return number if layers == 2 else f"{number} (layer {mistake.layer + 1})"
+
+
+def leaf_equation(k: int, field: str, layers: int) -> str:
+    """Returns the equation of a leaf in the two-layer network; the layer in others."""
+    return equation(Mistake("", k, field), layers) if layers == 2 else f"layer {k + 1}"
+
+
+def tell(judgement: Judgement, convention: str) -> Report:
+    """The report on what was found."""
+    evidence = judgement.evidence
+    shapeless = {(m.layer, m.place) for m in evidence.shapes if m.code == "wrong_shape"}
+    # what has the right shape where all dimensions are equal may say more, or nothing
+    mistakes = {m for m in judgement.mistakes if m.code != "unknown" or (m.layer, m.place) not in shapeless}
+    named = {(m.layer, m.place) for m in mistakes}
+    mistakes |= {m for m in evidence.shapes if m.code != "wrong_shape" or (m.layer, m.place) not in named}
+    top = max((k for k, _ in evidence.non_finite), default=0)  # what that spoils further down is not told again
+    mistakes |= {Mistake("non_finite", k, field) for k, field in evidence.non_finite if k == top}
+    findings = _findings(judgement, mistakes)
+    table = _Table(judgement, mistakes)
+    rows = [table.row(k, f) for k, f in evidence.leaves]
+    examples = {
+        row.leaf: example for row, example in zip(rows, table.examples(), strict=True) if example is not None
+    }
+    loss = [_loss_row(judgement)] if judgement.mismatch or not evidence.loss_is_finite else []
+    return Report(
+        evidence.asked.name,
+        (*rows, *loss),
+        tuple(findings),
+        tuple(_notes(judgement, convention)),
+        evidence.total,
+        about=_about(judgement),
+        examples=examples,
+    )
+
+
+def _about(judgement: Judgement) -> str:
+    """What the loss is that the gradient was judged by, if it is not J~."""
+    if judgement.by_differences:
+        return "a function that is not known here"
+    return judgement.purpose.text if judgement.about and judgement.purpose.text != FULL else ""
+
+
+def _loss_row(judgement: Judgement) -> LeafRow:
+    """The returned loss, where it is off most from J~ (or its convention)."""
+    evidence = judgement.evidence
+    code = "loss_mismatch" if judgement.mismatch else "non_finite"
+    row = LeafRow("loss", "J~", "FAIL", (code,), ())
+    compared = []
+    for i, loss in evidence.losses() or ():
+        should = value(evidence.cases[i], evidence.truths[i], judgement.purpose.objectives[i])
+        compared.append((abs(loss - should) / (abs(should) or 1.0), loss, should, evidence.cases[i].describe()))
+    if not compared:
+        return row
+    error, yours, true, case = max(compared)
+    if not error > 0 or judgement.mismatch.startswith("right for your loss"):
+        return row
+    return replace(row, relative_error=error, yours=yours, true=true, case=case)
+
+
+def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
+    evidence = judgement.evidence
+    findings = [finding("loss_mismatch", "J~", detail=judgement.mismatch)] if judgement.mismatch else []
+    for code in dict.fromkeys(code for code, _ in judgement.about):  # first, for it is what the rest is judged by
+        details = dict.fromkeys(detail for other, detail in judgement.about if other == code and detail)
+        findings.append(finding(code, "J~", detail="; ".join(details)))
+    for code in MISTAKES:
+        places = sorted((m for m in mistakes if m.code == code), key=lambda m: (-m.layer, FIELDS.index(m.place)))
+        if not places:
+            continue
+        where = dict.fromkeys(equation(m, len(evidence.cases[0].params)) for m in places)
+        leaves = dict.fromkeys(name for m in places for name in _leaves_of(evidence, m))
+        details = dict.fromkeys(detail for m in places if (detail := _detail(judgement, m)))
+        findings.append(finding(code, ", ".join(where), tuple(leaves), "; ".join(details)))
+    if not evidence.loss_is_finite:
+        findings.append(finding("non_finite", "J~", detail="in the loss"))
+    if evidence.overflows or evidence.raises_overflow:
+        findings.append(finding("softmax_unstable", "4"))
+    changed = dict.fromkeys(name for answer in evidence.answers for name in answer.mutated)
+    if changed:
+        findings.append(finding("mutates_input", "-", detail=f"it changes {' and '.join(changed)}"))
+    if evidence.failed and all(f.remark for f in findings):
+        findings.append(finding("unknown", "-", detail=f"it fails: {evidence.failed[0][1]}"))
+    return findings
+
+
+def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
+    """The names of the leaves that hang on a mistake directly."""
+    if mistake.place in ("w", "b", "scale", "shift"):
+        return [evidence.asked.leaf_name(mistake.layer, mistake.place)]
+    return [
+        evidence.asked.leaf_name(k, field)
+        for k, field in evidence.leaves
+        if mistake.place == "all" or (k == mistake.layer and field in ("w", "b"))
+    ]
+
+
+def _detail(judgement: Judgement, mistake: Mistake) -> str:
+    """What a leaf was found to be made of, where that says more than the code."""
+    evidence = judgement.evidence
+    if mistake in evidence.shapes or mistake.detail:
+        return mistake.detail or evidence.shapes[mistake]
+    if mistake.code not in ("l2_factor", "l2_constant", "unknown") or mistake.place != "w":
+        return ""
+    k, name = mistake.layer, evidence.asked.leaf_name(mistake.layer, "w")
+    i = next((i for i, case in enumerate(evidence.cases) if case.l2 and "w" in evidence.observed[i][k]), None)
+    if i is None:
+        return ""
+    case, mine = evidence.cases[i], evidence.observed[i][k]["w"].ravel()
+    data = (evidence.truths[i].grads[k]["w"] - 2 * case.l2 * case.params[k].w).ravel()
+    columns = np.stack([data, case.l2 * case.params[k].w.ravel()], axis=1)
+    found = np.linalg.lstsq(columns, mine, rcond=None)[0]
+    if np.linalg.norm(columns @ found - mine) > 1e-3 * np.linalg.norm(mine):
+        return ""
+    return f"{name} is {found[0]:.3g} x its data term + {found[1]:.3g} lambda {name} where lambda is {case.l2:.3g}"
+
+
+class _Table:
+    """The rows: each leaf's worst case, relative to its limit; cases that a remark explains do not count."""
+
+    def __init__(self, judgement: Judgement, mistakes: set[Mistake]) -> None:
+        self.judgement, self.evidence, self.purpose = judgement, judgement.evidence, judgement.purpose
+        self.mistakes = mistakes
+        self.codes = tuple({m.code for m in mistakes})
+        self.errors = {
+            at: error
+            for at, error in self.evidence.errors(self.purpose).items()
+            if not judgement.by_differences and not explained_by_remarks(self.evidence.cases[at[0]], self.codes)
+        }
+        self.over = set(self.evidence.wrong(self.errors))
+
+    def row(self, k: int, field: str) -> LeafRow:
+        """Returns one leaf's row."""
+        evidence = self.evidence
+        here = {m.code for m in self.mistakes if m.layer == k and m.place in (field, "delta", "all")}
+        above = {m.code for m in self.mistakes if m.layer > k and m.place in ("delta", "all")}
+        counted = [at for at in self.errors if at[1:] == (k, field)]
+        told = any(not MISTAKES[code].remark for code in here)
+        bad = told or (k, field) in evidence.non_finite or any(at in self.over for at in counted)
+        follows = {code for code in above if bad and not MISTAKES[code].remark}
+        if bad and not here | follows and self.judgement.mismatch:
+            follows = {"loss_mismatch"}
+        row = LeafRow(
+            leaf=evidence.asked.leaf_name(k, field),
+            equation=leaf_equation(k, field, len(evidence.cases[0].params)),
+            verdict="FAIL" if bad else "PASS",
+            codes=in_order(here),
+            follows=in_order(follows - here),
+        )
+        at = self._worst(counted)
+        if at is None:
+            return row
+        mine, true = self._compared(at)
+        case = evidence.cases[at[0]].describe()
+        return with_numbers(row, mine, true, self.errors[at], evidence.limit(*at), case)
+
+    def examples(self) -> list[WorstCase | None]:
+        """Returns each leaf's worst case, with its inputs."""
+        return [self._example(k, f) for k, f in self.evidence.leaves]
+
+    def _example(self, k: int, field: str) -> WorstCase | None:
+        at = self._worst([at for at in self.errors if at[1:] == (k, field)])
+        if at is None:
+            return None
+        evidence, case = self.evidence, self.evidence.cases[at[0]]
+        names = {evidence.asked.leaf_name(layer, f): (layer, f) for layer, f in evidence.leaves}
+        params = {name: np.array(getattr(case.params[layer], f)) for name, (layer, f) in names.items()}
+        mine, true = self._compared(at)
+        index = worst_element(mine, true)
+        masks = tuple(evidence.truths[at[0]].masks)
+        return WorstCase(case.describe(), params, np.array(case.x), case.y, case.l2, masks, mine, true, index)
+
+    def _worst(self, counted: list[At]) -> At | None:
+        # large logits last: their errors are as large as they are
+        cases = self.evidence.cases
+        ranked = {
+            at: (at in self.over, cases[at[0]].name != OVERFLOW, self.errors[at] / self.evidence.limit(*at))
+            for at in counted
+        }
+        return max(ranked, key=ranked.__getitem__) if ranked else None
+
+    def _compared(self, at: At) -> tuple[np.ndarray, np.ndarray]:
+        """A leaf as it is and as it should be."""
+        i, k, field = at
+        true = gradient(self.evidence.cases[i], self.evidence.truths[i], self.purpose.objectives[i])[k][field]
+        return self.evidence.observed[i][k][field], true
+
+
+def _notes(judgement: Judgement, convention: str) -> list[str]:
+    evidence, notes = judgement.evidence, []
+    if evidence.float32_inside:
+        notes.append("its results are float64, but only as exact as float32, and are judged as such")
+    if evidence.dtype != "float64":
+        notes.append(f"{evidence.dtype}: relative errors up to {TOLERANCE[evidence.dtype]:.0e} count as rounding")
+    if judgement.purpose.text == HALF and convention == "auto":
+        notes.append("loss and gradient agree on the penalty lambda/2 ||W||^2: a convention, not a mistake")
+    return [*notes, *(f"it fails in the case {case.describe()}: {error}" for case, error in evidence.failed)]

@@ -1,0 +1,201 @@
+"""Other losses and other networks than the report's, which a candidate may have meant: what the truth is then.
+
+A variant is a pair (network, loss): the network is an MLPConfig, or one with a layer without activation or with
+eps outside the root of batch normalisation (`Network`); the loss is a name in LOSSES. The truth about a variant
+comes from `jax.grad`, as for J~ (`truth.evaluate`). Which variant it is, its values tell: for that the forward
+pass is here once more, in numpy, because hundreds of variants are tried and each would have to be compiled.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.gradcheck.other_losses import PLAIN, Array
+from mlp_jax.nn import activations
+from mlp_jax.nn.config import MLPConfig, Unit
+
+OUTSIDE, ROUGHLY = "outside", "roughly outside"
+
+
+@dataclass(frozen=True)
+class Network(MLPConfig):
+    """An MLPConfig whose layers in `inactive` (0 is the first) have no activation.
+
+    eps_place: "" for sqrt(var + eps); "outside" for sqrt(var) + eps; "roughly outside" for the latter with the
+    derivative of the former, which is how it is usually written: it leaves out a term of the size of eps.
+    """
+
+    inactive: tuple[int, ...] = ()
+    eps_place: str = ""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What stands before the output layer, first to last."""
+        return tuple(u._replace(active=u.active and k not in self.inactive) for k, u in enumerate(super().units))
+
+    def norm_offset(self, var: Array) -> Array:
+        """What is added to the variance under the root."""
+        if not self.eps_place:
+            return self.norm_eps
+        xp = np if isinstance(var, np.ndarray) else jnp
+        root = xp.where(var > 0, xp.where(var > 0, var, 1) ** 0.5, 0)  # without 0/0 in its derivative
+        offset = (root + self.norm_eps) ** 2 - var
+        return jax.lax.stop_gradient(offset) if self.eps_place == ROUGHLY and xp is jnp else offset
+
+
+class Variant(NamedTuple):
+    """What another network has in place of a network's own options (by name, see `Network`), and a loss."""
+
+    options: tuple[tuple[str, Any], ...] = ()
+    loss: str = PLAIN
+
+    def at(self, config: MLPConfig) -> MLPConfig:
+        """The network like `config` that it is."""
+        if not self.options:
+            return config
+        own = {field.name: getattr(config, field.name) for field in fields(config)}
+        return Network(**{**own, **dict(self.options)})
+
+
+# -- the forward pass in numpy
+
+
+def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
+    """Returns the scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
+    outputs: list[np.ndarray] = []
+    a = case.x
+    for layer, unit, mask in zip(case.params[:-1], config.units, masks, strict=True):
+        a = _unit(layer, unit, a, mask, config)
+        if unit.skip:
+            a = a + outputs[-unit.skip]
+        outputs.append(a)
+    return np.asarray(a @ case.params[-1].w + case.params[-1].b)
+
+
+def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -> np.ndarray:
+    def normalized(u: np.ndarray) -> np.ndarray:
+        centred = u - u.mean(axis=config.norm_axis, keepdims=True)
+        var = (centred**2).mean(axis=config.norm_axis, keepdims=True)
+        with np.errstate(all="ignore"):
+            return np.asarray(layer.scale * centred * (var + config.norm_offset(var)) ** -0.5 + layer.shift)
+
+    if unit.norm == "input":
+        a = normalized(a)
+    z = a @ layer.w + layer.b
+    if unit.norm == "before":
+        z = normalized(z)
+    a = activated(config.activation, config.negative_slope, z) if unit.active else z
+    if unit.norm == "after":
+        a = normalized(a)
+    return np.asarray(a if mask is None else a * mask)
+
+
+_PADDED = 4096  # a function is compiled for one length only
+
+
+@functools.lru_cache
+def _function(name: str) -> Callable[[np.ndarray], Any]:
+    return jax.jit(activations.get(name).function)
+
+
+def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndarray:
+    """Returns an activation at z."""
+    if name == "leaky_relu":
+        return np.asarray(np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z))
+    if name == "relu":
+        return np.asarray(np.maximum(z, 0))
+    flat, parts = z.ravel(), list[np.ndarray]()
+    with jax.enable_x64(True):
+        for start in range(0, flat.size, _PADDED):
+            part = flat[start : start + _PADDED]
+            parts.append(np.asarray(_function(name)(np.pad(part, (0, _PADDED - part.size))))[: part.size])
+    return np.asarray(np.concatenate(parts).reshape(z.shape))
+
+
+# -- which networks may be meant
+
+SLOPES = (0.01, 0.1, 0.2, 0.3, 0.05, 0.02, 0.001, 0.25, 0.5, 0.15, 0.4, 0.03, 0.005, 0.0001, 1 / 3, 1 / 5.5)
+EPS = (1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0)
+
+
+def networks(config: MLPConfig) -> Iterator[Variant]:
+    """Yields the network itself, and those like it with something else, the likeliest first."""
+    yield Variant()
+    yield from map(_variant, _other_activations(config))
+    if any(unit.norm != "none" for unit in config.units):
+        yield from (_variant({"norm_eps": eps}) for eps in EPS if eps != config.norm_eps)
+        yield from (_variant({"norm_eps": eps, "eps_place": ROUGHLY}) for eps in EPS if eps)
+
+
+def _variant(options: dict[str, Any]) -> Variant:
+    return Variant(tuple(options.items()))
+
+
+def _other_activations(config: MLPConfig) -> Iterator[dict[str, Any]]:
+    active = [k for k, unit in enumerate(config.units) if unit.active]
+    if not active:
+        return
+    for name in activations.ACTIVATIONS:
+        if name not in (config.activation, "leaky_relu"):
+            yield {"activation": name, "negative_slope": None}
+    for slope in SLOPES:
+        own = 0.1 if config.negative_slope is None else config.negative_slope
+        if (config.activation, own) != ("leaky_relu", slope):
+            yield {"activation": "leaky_relu", "negative_slope": slope}
+    if len(active) > 1 and config.activation != "identity":
+        yield from ({"inactive": (k,)} for k in active)
+
+
+def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | None:
+    """The leaky slope, or the eps of normalisation, for which `off` is least; None where there is neither.
+
+    The least of a few values, then golden sections around it. As many digits are kept as are needed.
+    """
+    slopes, exponents = np.linspace(-1, 1, 41), np.linspace(-9, 0, 28)
+    kinds: list[tuple[Callable[[float], Variant], np.ndarray]] = []
+    if any(unit.active for unit in config.units):
+        kinds.append((_leaky, slopes))
+    if any(unit.norm != "none" for unit in config.units):
+        kinds += [(_inside, exponents), (_outside, exponents)]
+    found = [kind(_least(kind, off, grid)) for kind, grid in kinds]
+    return _rounded(min(found, key=off), off) if found else None
+
+
+def _leaky(slope: float) -> Variant:
+    return _variant({"activation": "leaky_relu", "negative_slope": slope})
+
+
+def _inside(exponent: float) -> Variant:
+    return _variant({"norm_eps": 10**exponent})
+
+
+def _outside(exponent: float) -> Variant:
+    return _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY})
+
+
+def _least(kind: Callable[[float], Variant], off: Callable[[Variant], float], grid: np.ndarray) -> float:
+    values = [off(kind(float(t))) for t in grid]
+    at = int(np.argmin(values))
+    low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, len(grid) - 1)])
+    golden = (5**0.5 - 1) / 2
+    for _ in range(60):
+        a, b = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, b) if off(kind(a)) < off(kind(b)) else (a, high)
+    return (low + high) / 2
+
+
+def _rounded(variant: Variant, off: Callable[[Variant], float]) -> Variant:
+    """With the fewest digits that are as near."""
+    options = dict(variant.options)
+    name = "norm_eps" if "norm_eps" in options else "negative_slope"
+    limit = max(10 * off(variant), 1e-11)
+    for digits in range(1, 12):
+        shorter = variant._replace(options=tuple((options | {name: float(f"{options[name]:.{digits}g}")}).items()))
+        if off(shorter) <= limit:
+            return shorter
+    return variant

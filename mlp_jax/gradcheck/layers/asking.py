@@ -1,0 +1,185 @@
+"""How a layer is asked: with random inputs, twice, in test mode, and at extremes."""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import operations, references
+from mlp_jax.gradcheck.layers.trials import (
+    SINGLE,
+    TOLERANCE,
+    Array,
+    Trial,
+    differences,
+    distance,
+    is_right,
+    looks_single,
+)
+from mlp_jax.gradcheck.reading.running import where
+
+LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
+Problems = list[tuple[str, str]]  # codes of how the candidate behaves, and details
+
+
+class Layer:
+    """A layer that can be asked: a pair of functions, a loss, or an object."""
+
+    name = ""
+    operation = ""
+    mistakes_of = ""  # an operation whose mistakes it may have, where the truth is its own forward pass
+    upstream = True
+    source: Any = None
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Random leaves by name, and the arguments that have no gradient."""
+        raise NotImplementedError
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """The output, and what backward needs."""
+        raise NotImplementedError
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """The gradients by the names of the leaves."""
+        raise NotImplementedError
+
+    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+        """By leaf, the gradient of what a regulariser of the layer's own adds to the loss."""
+        return {}
+
+    def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The options that make it test mode; None if the backward pass has none."""
+        return None
+
+
+class Asked(NamedTuple):
+    """A trial without its true gradients; the operation's own output and gradients; the candidate's own loss."""
+
+    trial: Trial
+    truth: tuple[Array, list[Array]] | None
+    value: Callable[[str, Array], float]
+
+
+def layout_of(layer: Layer, seed: int) -> int:
+    """The first arrangement of shapes that both passes take, or, if none is, the forward pass."""
+    first, forward = "", None
+    for layout in range(operations.LAYOUTS):
+        try:
+            leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
+            output, cache = layer.forward(_copies(leaves), options)
+            if not output.size or not operations.plausible(layer.operation, leaves, output, layout):
+                continue
+            forward = layout if forward is None else forward
+            layer.backward(np.ones_like(output), cache, leaves)
+        except UserError:
+            raise
+        except Exception as error:
+            first = first or where(error, layer.source)
+            continue
+        return layout
+    if forward is not None:
+        return forward
+    first = first or "another output was expected"
+    hint = ": where Python 2 divided whole numbers with /, Python 3 does with //" * ("'float' object" in first)
+    raise UserError(f"it stops in every shape that was tried: {first}{hint}")
+
+
+def _copies(leaves: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: value.copy() for name, value in leaves.items()}
+
+
+@contextlib.contextmanager
+def _seeded(number: int) -> Iterator[None]:
+    """Masks that a candidate draws without a seed of its own are the same every time."""
+    np.random.seed(number)  # noqa: NPY002
+    random.seed(number)
+    made = np.random.default_rng
+    np.random.default_rng = lambda seed=None: made(number if seed is None else seed)
+    try:
+        yield
+    finally:
+        np.random.default_rng = made
+
+
+def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple[Asked, Problems]:
+    """What a layer answers twice to the same inputs, beside what is true, and how it behaves."""
+    problems, answers, outputs = list[tuple[str, str]](), list[dict[str, Array]](), list[Array]()
+    dout = np.ones(())
+    for call in range(2):
+        mine = _copies(leaves)
+        with _seeded(0):
+            output, cache = layer.forward(mine, options)
+        outputs.append(output.copy())
+        if not call:
+            dout = rng.normal(size=output.shape) if layer.upstream else np.ones(output.shape)
+        upstream = dout.copy()
+        with _seeded(1):
+            answers.append(layer.backward(upstream, cache, leaves))
+        problems += [("mutates_input", n) for n in leaves if not np.array_equal(mine[n], leaves[n])]
+        problems += [("upstream_changed", "dout")] if not np.array_equal(upstream, dout) else []
+    repeats = np.array_equal(outputs[0], outputs[1], equal_nan=True)
+    if not repeats and layer.operation != "dropout":
+        raise UserError("its forward pass gives another output for the same inputs: fix its seed")
+    state = any(n in answers[1] and distance(answers[1][n], answers[0][n]) > 1e-9 for n in answers[0])
+    problems += [("state_between_calls", "")] if state and repeats else []
+    value = partial(_value, layer, leaves, options, dout)
+    problems += [("test_mode", name) for name in _wrong_in_test_mode(layer, leaves, options, rng)]
+    shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
+    sizes = operations.sizes(leaves, outputs[0], layout)
+    tolerance = TOLERANCE if layer.upstream else LOSS_TOLERANCE
+    if looks_single([outputs[0], *answers[0].values()]) and layer.operation not in ("relu", "embedding"):
+        tolerance = SINGLE
+    named = {key: option for key, option in options.items() if key}
+    trial = Trial(
+        leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, layer.penalties(leaves, options)
+    )
+    return Asked(trial, references.truth(layer.operation, leaves, named, layout, dout), value), problems
+
+
+def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
+    """Returns sum(out * dout), with one leaf moved."""
+    with _seeded(0):
+        out, _ = layer.forward({**_copies(leaves), name: at.copy()}, options)
+    return float((out * dout).sum())
+
+
+def _wrong_in_test_mode(layer: Layer, leaves: Any, options: Any, rng: Any) -> list[str]:
+    """The leaves that are wrong in test mode, where the backward pass knows that there is one."""
+    try:
+        tested = layer.in_test_mode(_copies(leaves), options)
+        if tested is None:
+            return []
+        out, cache = layer.forward(_copies(leaves), tested)
+        dout = rng.normal(size=out.shape)
+        found = layer.backward(dout.copy(), cache, leaves)
+    except Exception:  # it has no such mode, or keeps nothing for it
+        return []
+    true = {n: differences(partial(_value, layer, leaves, tested, dout, n), leaf) for n, leaf in leaves.items()}
+    trial = Trial(leaves, out, dout, found, true, {}, "")
+    return [name for name in true if not is_right(name, trial)]
+
+
+def at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
+    """What happens at scores of thousands, at pre-activations of exactly 0, or at equal maxima."""
+    leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
+    extremes = operations.extremes(layer.operation, leaves)
+    if extremes is None:
+        return []
+    try:
+        output, cache = layer.forward(_copies(extremes), options)
+        found = layer.backward(np.ones_like(output), cache, extremes)
+    except Exception:  # an overflow that Python's own floats raise
+        return ["softmax_unstable"] if layer.operation.endswith("loss") else []
+    gradient, x = (next(iter(values.values())) for values in (found, extremes))
+    finite = np.isfinite(output).all() and np.isfinite(gradient).all()
+    if layer.operation.endswith("loss"):
+        return [] if finite else ["softmax_unstable"]
+    if not finite:
+        return ["non_finite"]
+    if layer.operation == "pool":
+        return ["pool_ties"] if gradient.sum() > output.size + 1e-6 else []
+    return ["mask_at_zero"] if gradient.shape == x.shape and (gradient[x == 0] != 0).any() else []

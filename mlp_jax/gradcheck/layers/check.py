@@ -1,0 +1,154 @@
+"""One layer is asked, and judged by the operation that its name says or by its own forward pass."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import operations, references
+from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes, layout_of
+from mlp_jax.gradcheck.layers.forward import describe
+from mlp_jax.gradcheck.layers.network import network_of
+from mlp_jax.gradcheck.layers.report import finding, judged
+from mlp_jax.gradcheck.layers.trials import SINGLE, Array, Trial, differences, distance, is_right
+from mlp_jax.gradcheck.reading.running import where
+from mlp_jax.gradcheck.report import Finding, Report
+
+OWN = "central differences of its own forward pass in float64"
+NAMED = "jax.vjp of the operation in float64"
+SAID = ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "pool_ties", "non_finite")
+
+
+def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report:
+    """Returns the report on a layer.
+
+    strict: the gradient is held against the operation that the name says, whatever the forward pass computes.
+    Raises UserError if the layer cannot be asked.
+    """
+    layout = layout_of(layer, seed)
+    asked, problems, errors = list[Asked](), list[tuple[str, str]](), list[str]()
+    for number in range(len(operations.SIZES)):
+        rng = np.random.default_rng(seed + 100 * number)
+        try:
+            leaves, options = layer.drawn(rng, number, layout)
+            one, found = ask(layer, leaves, options, rng, layout)
+        except UserError:
+            raise
+        except Exception as error:
+            errors.append(where(error, layer.source))
+            continue
+        asked.append(one)
+        problems += found
+    if not asked:
+        raise UserError(errors[0])
+    problems += [(code, "") for code in at_extremes(layer, seed, layout)]
+    report = _told(name, layer, asked, problems, layout, strict=strict)
+    notes = [f"in another shape it stops: {error}" for error in errors[:1]]
+    if layer.operation in operations.PICTURES and layout == operations.OUT_IN:
+        notes.append("it was given square pictures, because it does not take others")
+    return replace(report, notes=(*notes, *report.notes))
+
+
+def _own(one: Asked) -> Trial:
+    """Returns the trial with the gradients of the candidate's own forward pass."""
+    leaves, single = one.trial.inputs, one.trial.tolerance == SINGLE
+    true = {name: differences(partial(one.value, name), leaf, single=single) for name, leaf in leaves.items()}
+    return _penalised(one.trial, true)
+
+
+def _penalised(trial: Trial, true: dict[str, Array]) -> Trial:
+    return trial._replace(true={name: value + trial.penalty.get(name, 0) for name, value in true.items()})
+
+
+def _named(one: Asked) -> Trial:
+    """With the gradients of the operation that the name says."""
+    assert one.truth is not None
+    return _penalised(one.trial, dict(zip(one.trial.inputs, one.truth[1], strict=True)))
+
+
+def _dropped(one: Asked) -> Trial:
+    """Dropout multiplies by its mask, which the output tells."""
+    name = next(iter(one.trial.inputs))
+    return one.trial._replace(true={name: one.trial.dout * references.mask_of(one.trial)})
+
+
+def _right(trials: Sequence[Trial]) -> bool:
+    return all(is_right(leaf, trial) for trial in trials for leaf in trial.true)
+
+
+def _undivided(trial: Trial) -> Trial:
+    first = next(iter(trial.inputs))
+    found = {k: v if k == first else v * trial.sizes["N"] for k, v in trial.found.items()}
+    return trial._replace(found=found)
+
+
+def _behaviour(problems: Problems) -> list[Finding]:
+    """The findings on how a candidate behaves."""
+    details: dict[str, dict[str, None]] = {}
+    for code, detail in problems:
+        details.setdefault(code, {})[detail] = None
+    findings = []
+    for code in SAID:
+        if code in details:
+            detail = ", ".join(filter(None, details[code]))
+            findings.append(finding(code, "-", (), f"it changes {detail}" if detail else ""))
+    if "test_mode" in details:
+        findings.append(finding("test_mode", "-", tuple(details["test_mode"])))
+    if "upstream_changed" in details:
+        findings.append(finding("mutates_input", "-", (), "it changes dout, which others may need", remark=True))
+    return findings
+
+
+def _told(
+    name: str, layer: Layer, asked: Sequence[Asked], problems: Problems, layout: int, *, strict: bool
+) -> Report:
+    trials, against, findings = _true(layer, asked, strict=strict)
+    findings += _behaviour(problems)
+    notes = []
+    if layout == operations.COLUMNS and not _right(trials):
+        shared = [_undivided(t) for t in trials]
+        if _right(shared):
+            trials = shared
+            notes.append(
+                "the gradients of the parameters are divided by the number of examples, as is right where dout is "
+                "the derivative of each example's own loss"
+            )
+    formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
+    network = network_of(layer.name, layer.mistakes_of or layer.operation, layout, trials)
+    return judged(
+        name,
+        trials,
+        formulas=formulas,
+        network=lambda leaf: network,
+        findings=findings,
+        notes=notes,
+        against=against,
+    )
+
+
+def _true(layer: Layer, asked: Sequence[Asked], *, strict: bool) -> tuple[list[Trial], str, list[Finding]]:
+    """The trials with their true gradients, what those are, and what is to be told of the forward pass.
+
+    A forward pass that is not the operation's is a mistake, unless the backward pass belongs to it: then it is
+    another operation, which is a remark.
+    """
+    if layer.operation == "dropout":
+        return [_dropped(one) for one in asked], "the mask that the output tells", []
+    known = [one for one in asked if one.truth is not None]
+    if not known:
+        return [_own(one) for one in asked], OWN, []
+    pairs = [(one.trial, one.truth[0]) for one in known if one.truth is not None]
+    if all(distance(trial.output, true) <= trial.tolerance for trial, true in pairs):
+        return [_named(one) for one in known], NAMED, []
+    own = [_own(one) for one in asked]
+    belongs = _right(own)
+    detail = describe(layer.operation, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
+    if (strict or not belongs) and all(trial.output.shape == true.shape for trial, true in pairs):
+        named = [_named(one) for one in known]
+        if strict or _right(named):
+            return named, NAMED, [finding("forward_mismatch", "of the forward pass", ("out",), detail)]
+    remark = belongs and not strict
+    code = "bn_eps" if remark and detail.startswith("eps") else "forward_mismatch"
+    return own, OWN, [finding(code, "of the forward pass", ("out",), detail, remark=remark)]

@@ -1,0 +1,119 @@
+"""Layers that are functions: a forward and a backward one, or a loss of scores with its gradient."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import operations
+from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.losses import Array
+from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.signatures import signature
+
+
+class Pair(Layer):
+    """The layer has forward(...) -> (out, cache) and backward(dout, cache)."""
+
+    def __init__(self, name: str, forward: Any, backward: Any) -> None:
+        self.name, self._forward, self._backward = name, forward, backward
+        self.operation = operations.named(name)
+        self.parameters = list(signature(forward).values())
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Random leaves, and the arguments that have no gradient."""
+        return operations.arguments(self.operation, self.parameters, rng, number, layout)
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """The output, several of them end to end; and the cache, or what stands for it."""
+        given = {**leaves, **operations.fresh(options)}
+        answer = self._forward(*(given[p.name] for p in self.parameters if p.name in given))
+        self._options = options
+        if not isinstance(answer, (tuple, list)):
+            outputs, cache = [answer], None
+        else:
+            outputs, cache = list(answer[:-1]), answer[-1]
+        if any(output is None for output in outputs):
+            raise UserError(f"{self._forward.__name__} returns nothing: it is not written yet")
+        arrays = [np.asarray(plain(output), np.float64) for output in outputs]
+        self._shapes = [array.shape for array in arrays]
+        out = arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
+        return out, (cache, {**given, "out": out, "a": out, "output": out})
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """The gradients by the names of the leaves."""
+        saved, given = cache
+        names = list(signature(self._backward))
+        upstream = self._upstream(dout, len(names) - 1)
+        rest = names[len(upstream) :]
+        known = {name.lower(): value for name, value in given.items()}
+        if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
+            more = [known[name.lower()] for name in rest[1:] if name.lower() in known]
+            return matched(self._backward(*upstream, saved, *more), leaves)
+        values = [known.get(name.lower(), next(iter(leaves.values()))) for name in rest]
+        return matched(self._backward(*upstream, *values), leaves)
+
+    def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Returns the options of test mode after a call in training, if the backward pass asks for the mode."""
+        given = operations.fresh(options)
+        tested = operations.in_test_mode(given)
+        if tested is None or not _asks_for_the_mode(self._backward):
+            return None
+        self._forward(*({**leaves, **given}[p.name] for p in self.parameters if p.name in (*leaves, *given)))
+        return operations.in_test_mode(given)
+
+    def _upstream(self, dout: Array, most: int) -> list[Array]:
+        if len(self._shapes) == 1 or most < len(self._shapes):
+            return [dout]
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(dout, ends), self._shapes, strict=True)]
+
+
+def _asks_for_the_mode(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    words = (*code.co_consts, *code.co_names, *code.co_varnames) if code else ()
+    return any(word in ("mode", "train", "training", "is_training") for word in words if isinstance(word, str))
+
+
+class Scores(Layer):
+    """The layer is a function loss(x, y) -> (loss, dx)."""
+
+    upstream = False
+
+    def __init__(self, name: str, target: Any) -> None:
+        self.name, self._target = name, target
+        self.operation = operations.named(name)
+        self.parameters = list(signature(target).values())
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Returns scores and labels."""
+        return operations.arguments(self.operation, self.parameters, rng, number, layout)
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Returns the loss, and its gradient as the cache."""
+        answer = self._target(*leaves.values(), *operations.fresh(options).values())
+        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+            raise UserError("it must return (loss, dx)")
+        if answer[0] is None:
+            raise UserError("it returns no loss: it is not written yet")
+        return np.asarray(plain(answer[0]), np.float64).reshape(()), answer[1]
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """What came with the loss."""
+        return matched(cache, leaves)
+
+
+def matched(answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+    """Gradients by the names of the leaves, from a dict (dx, dw) or in the order of the forward's arguments."""
+    if isinstance(answer, Mapping):
+        mine = {name.lower().replace("_", ""): value for name, value in answer.items()}
+        keys = {leaf: (f"d{leaf}".lower().replace("_", ""), leaf.lower().replace("_", "")) for leaf in leaves}
+        found = {leaf: next((mine[k] for k in keys[leaf] if k in mine), None) for leaf in leaves}
+    else:
+        values = list(answer) if isinstance(answer, (tuple, list)) else [answer]
+        values += [None] * (len(leaves) - len(values))
+        found = dict(zip(leaves, values, strict=False))
+    if all(value is None for value in found.values()):
+        raise UserError("its backward pass returns nothing: it is not written yet")
+    return {leaf: np.array(plain(value), np.float64) for leaf, value in found.items() if value is not None}

@@ -1,0 +1,129 @@
+"""Objects of two inputs: losses of predictions and labels, and gates."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.slots import attribute
+from mlp_jax.gradcheck.mistakes.ops import softmax
+from mlp_jax.gradcheck.reading.answers import plain
+
+Array = np.ndarray
+OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
+INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
+
+
+def is_backward_alone(target: type) -> bool:
+    """Whether a class has only the backward pass of softmax and cross-entropy together."""
+    name, backward = target.__name__.lower(), getattr(target, "backward", None)
+    labels = [p.name.lower() for p in positions_of(backward)][1:]
+    return (
+        "softmax" in name
+        and "loss" in name
+        and not hasattr(target, "forward")
+        and labels[:1] in [[n] for n in LABELS]
+    )
+
+
+def positions_of(method: Any) -> list[inspect.Parameter]:
+    """The positional parameters of a method without the first, which is the object."""
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return []
+    return [p for p in parameters[1:] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def input_gradient(made: Any, answer: Any) -> Array:
+    """The gradient of the inputs, (N, D): returned, or left in the object. Raises UserError without one."""
+    if answer is None:
+        answer = getattr(made, attribute(made, INPUT_GRADIENTS) or "", None)
+    if answer is None:
+        raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
+    return np.array(plain(answer), np.float64)
+
+
+class Gate(Layer):
+    """This is a class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self._names = [p.name for p in positions_of(target.forward)]  # type: ignore[attr-defined]
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Returns two arrays of one shape."""
+        return {name: rng.normal(size=(4 + number, 3)) for name in self._names}, {}
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Returns the output of a new object, and the object."""
+        made = self._target()
+        return np.array(plain(made.forward(*leaves.values())), np.float64), made
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns one gradient for each input."""
+        answer = cache.backward(dout)
+        if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
+            raise UserError("backward must return one gradient for each argument of forward")
+        return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
+
+
+class LossObject(Layer):
+    """A class with forward(predictions, labels): a loss, or one loss for each example, whose mean is taken."""
+
+    upstream = False
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        name = target.__name__.lower()
+        self.operation = "softmax_loss" if "softmax" in name else ""
+        self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
+        # numbers that are probabilities are scores as well
+        self._probabilities = not any(word in name for word in ("softmax", "sigmoid", "logit"))
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Returns scores, or probabilities, and labels."""
+        n, c = ((5, 4), (6, 3), (3, 3), (7, 2))[number]
+        if self._binary:
+            shape = ((n,), (n, 1), (n, c))[layout % 3]
+            z = rng.normal(size=shape)
+            y = rng.integers(0, 2, shape)
+            return {"inputs": 1 / (1 + np.exp(-z)) if self._probabilities else z}, {"y": y}
+        x = rng.normal(size=(n, c))
+        if self._probabilities:
+            x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        labels = rng.integers(0, c, n)
+        return {"inputs": x}, {"y": (labels, np.eye(c)[labels], rng.normal(size=(n, c)))[layout % 3]}
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Returns the mean loss."""
+        made, x, y = self._target(), leaves["inputs"], options["y"]
+        if is_backward_alone(self._target):
+            labels = y.argmax(axis=1) if y.ndim == 2 else y
+            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), labels]))), (made, softmax(x), y)
+        answer = made.forward(x, y)
+        if answer is None:
+            raise UserError("forward returns no loss")
+        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, x, y)
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""
+        made, x, y = cache
+        positions = positions_of(self._target.backward)  # type: ignore[attr-defined]
+        if not positions:
+            answer = made.backward()
+        elif len(positions) == 2:
+            output = getattr(made, attribute(made, OUTPUTS) or "", x)
+            answer = made.backward(np.array(output), y)
+        else:
+            answer = made.backward(1.0)
+        if isinstance(answer, (tuple, list)):
+            raise UserError(
+                f"{self.name}.backward returns {len(answer)} gradients, so that its second input is no label: "
+                "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+            )
+        return {"inputs": input_gradient(made, answer)}

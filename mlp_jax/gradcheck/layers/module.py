@@ -1,0 +1,149 @@
+"""Single layers: `affine_backward` beside its `affine_forward`, `softmax_loss(x, y)`, layer objects.
+
+`forward(x, ..., options) -> (out, cache)` and `backward(dout, cache) -> gradients`, in the order of the arguments,
+as in CS231n's layers.py. The forward pass is compared with the operation that the name says (`operations`), where
+that is known; the gradient must be that of sum(out * dout) for the candidate's own forward pass.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers.check import judge
+from mlp_jax.gradcheck.layers.functions import Pair, Scores
+from mlp_jax.gradcheck.layers.objects import is_layer_class, layer_of
+from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.reading.running import quiet, where
+from mlp_jax.gradcheck.reading.signatures import signature
+from mlp_jax.gradcheck.report import Report
+from mlp_jax.text import table
+
+BACKWARD = ("backward", "bwd", "backprop")
+FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}
+SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_loop", "_quick", "_ok")
+
+
+@dataclass(frozen=True, repr=False)
+class ModuleReport(Report):
+    """The reports of every layer of a file as one: a leaf is called layer.leaf.
+
+    refused: (name, why) of the layers that could not be checked.
+    """
+
+    layers: tuple[Report, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        rows = [
+            [layer.name, "RIGHT" if layer.passed else "WRONG", ", ".join([*layer.codes, *layer.remarks])]
+            for layer in self.layers
+        ] + [[name, "not checked", why] for name, why in self.refused]
+        right = sum(layer.passed for layer in self.layers)
+        heading = f"{self.name}: {right} of {len(self.layers)} layers right, {len(self.refused)} not checked"
+        details = [str(layer) for layer in self.layers if layer.findings]
+        in_table = {_not_checked(*each) for each in self.refused}
+        details += [f"Note: {note}." for note in self.notes if note not in in_table]
+        return "\n\n".join([heading, table(["layer", "verdict", ""], rows), *details])
+
+
+def _not_checked(layer: str, why: str) -> str:
+    return f"{layer} is not checked: {why}"
+
+
+def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, str]]) -> ModuleReport:
+    leaves = [replace(row, leaf=f"{r.name}.{row.leaf}") for r in layers for row in r.leaves]
+    found = [
+        f._replace(leaves=tuple(f"{r.name}.{leaf}" for leaf in f.leaves) or (r.name,))
+        for r in layers
+        for f in r.findings
+    ]
+    notes = [_not_checked(*each) for each in refused]
+    cases = sum(r.cases for r in layers)
+    return ModuleReport(
+        name, tuple(leaves), tuple(found), tuple(notes), cases, layers=tuple(layers), refused=tuple(refused)
+    )
+
+
+def is_layer(name: str, module: ModuleType) -> bool:
+    """Whether a name is one layer's: a backward beside its forward, a loss of scores, or a layer's class."""
+    target = getattr(module, name, None)
+    if inspect.isclass(target):
+        return is_layer_class(target)
+    return callable(target) and (_backward(name, module) is not None or _is_loss(name, target))
+
+
+def _backward(name: str, module: ModuleType) -> str | None:
+    """The backward function's name, from that of either function of a pair."""
+    others = [name.replace(word, back) for back, word in FORWARD.items() if word in name]
+    names = [name, *(other + suffix for other in others for suffix in ("", *SUFFIXES))]
+    return next((n for n in names if hasattr(module, n) and forward_of(n, module) is not None), None)
+
+
+def forward_of(name: str, module: ModuleType) -> Any:
+    """Returns the forward function beside a backward one, or None."""
+    for word in BACKWARD:
+        if word not in name.lower():
+            continue
+        start = name.lower().index(word)
+        forward = FORWARD[word]
+        forward = forward.capitalize() if name[start].isupper() else forward
+        whole = name[:start] + forward + name[start + len(word) :]
+        shorter = (whole.removesuffix(suffix) for suffix in SUFFIXES)
+        bare = name[:start].rstrip("_") or name[start + len(word) :].lstrip("_")  # relu beside relu_backward
+        for candidate in (whole, *shorter, *(f"{whole}{suffix}" for suffix in SUFFIXES), bare):
+            if candidate != name and callable(getattr(module, candidate, None)):
+                return getattr(module, candidate)
+    return None
+
+
+def _is_loss(name: str, target: Any) -> bool:
+    """softmax_loss(x, y) -> (loss, dx); one with parameters or a penalty is a network."""
+    names = [parameter.lower() for parameter in signature(target)]
+    rest = names[2:] in ([], ["mask"], ["mask", "verbose"])
+    return "loss" in name.lower() and len(names) > 1 and names[1] in LABELS and rest
+
+
+def check(name: str, module: ModuleType, seed: int = 0, objective: str = "auto") -> Report:
+    """Checks one layer, or, without a name, every layer of a module.
+
+    objective: "auto", or "report", which holds every gradient against the operation that the layer's name says.
+    """
+    strict = objective == "report"
+    return check_layer(name, module, seed, strict=strict) if name else check_module(module, seed, strict=strict)
+
+
+def check_module(module: ModuleType, seed: int = 0, *, name: str = "", strict: bool = False) -> ModuleReport:
+    """Checks every layer of a module. Raises UserError if it has none."""
+    name = name or module.__name__.removeprefix("_target_package.")
+    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
+    names = [n for n in own if is_layer(n, module) and _backward(n, module) in (None, n)]
+    if not names:
+        raise UserError(
+            f"{name} has no layer: write FILE.py:Name for a whole network, or put name_forward beside "
+            "name_backward"
+        )
+    reports, refused = [], []
+    for layer in names:
+        try:
+            reports.append(check_layer(layer, module, seed, strict=strict))
+        except Exception as error:  # whatever one of them does, the others are to be checked
+            refused.append((layer, where(error, getattr(module, layer))))
+    if not reports:
+        raise UserError(f"no layer of {name} can be checked: {refused[0][0]}: {refused[0][1]}")
+    return _together(name, reports, refused)
+
+
+def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = False) -> Report:
+    """Checks one layer. Raises UserError if it cannot be called."""
+    target = getattr(module, name)
+    with quiet():
+        if inspect.isclass(target):
+            return judge(name, layer_of(target), seed, strict=strict)
+        backward = _backward(name, module)
+        if backward is None:
+            return judge(name, Scores(name, target), seed, strict=strict)
+        layer = Pair(backward, forward_of(backward, module), getattr(module, backward))
+        return judge(name, layer, seed, strict=strict)

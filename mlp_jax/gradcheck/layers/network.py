@@ -1,0 +1,195 @@
+"""A layer as a network of one operation, or of a few in a row.
+
+Arrays are turned into those of `ops`: rows are examples, and weights have shape (in, out).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.gradcheck.layers import operations, references
+from mlp_jax.gradcheck.layers.trials import Trial
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, MaxPool, Softmax
+from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
+
+Array = np.ndarray
+STEPS = {
+    "affine": "affine", "linear": "affine", "dense": "affine", "fc": "affine", "conv": "conv", "pool": "pool",
+    "bn": "batchnorm", "batchnorm": "batchnorm", "ln": "layernorm", "layernorm": "layernorm",
+    **{name: name for name in ("relu", "sigmoid", "tanh")},
+}  # fmt: skip
+"""The operations that the words in the name of several in a row say."""
+NORMS = ("batchnorm", "layernorm", "spatial")
+SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # of x and the output
+    "relu": lambda x, a: (x > 0) * 1.0,
+    "leaky_relu": lambda x, a: a / np.where(x == 0, 1, x),
+    "sigmoid": lambda x, a: a * (1 - a),
+    "tanh": lambda x, a: 1 - a**2,
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """How a layer's arrays become those of an operation, and back."""
+
+    operation: str
+    layout: int
+    trial: Trial
+    name: str = ""
+
+    def rows(self, array: Array) -> Array:
+        """Returns inputs, outputs or dout as (N, features)."""
+        if self.layout == operations.COLUMNS:
+            return array.T
+        if self.operation == "spatial":
+            return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+        if self.operation in SLOPES and array.ndim == 4:
+            return array
+        return array.reshape(len(array), -1)
+
+    @property
+    def turned(self) -> bool:
+        """Whether weights have shape (out, in)."""
+        return self.layout in (operations.COLUMNS, operations.OUT_IN)
+
+    def seen(self, field: str, array: Array) -> Array:
+        """Returns a gradient of the layer in the operation's own shape; as it is, where it has another one."""
+        if field == "x":
+            inputs = next(iter(self.trial.inputs.values()))
+            return self.rows(array) if array.shape == inputs.shape and not self.pictures else array
+        if field == "w":
+            return array.T if self.turned and array.ndim == 2 else array
+        return array.ravel() if array.size == max(array.shape, default=1) else array
+
+    def cotangent(self) -> Array:
+        """Returns dout as the operation wants it, which is (N, 1) for a loss."""
+        g = self.trial.dout
+        if self.operation.endswith("loss"):
+            return np.ones((len(next(iter(self.trial.inputs.values()))), 1))
+        return g if self.pictures else self.rows(g)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether arrays stay (N, C, H, W)."""
+        return self.operation in ("conv", "pool", "pictures")
+
+    def chain(self) -> list[Op]:
+        """The operations from the output down; [] if they are not known."""
+        if self.operation not in ("affine_relu", "affines", "pictures"):
+            op = self.op()
+            return [] if op is None else [op]
+        words = self.name.lower().removesuffix("_backward").removesuffix("_forward").split("_")
+        if not all(word in STEPS for word in words):
+            return []
+        leaves, options = list(self.trial.inputs.values()), list(self.trial.options.values())
+        chain, a = list[Op](), leaves.pop(0)
+        for step in (STEPS[word] for word in words):
+            mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *NORMS)))]
+            given = [options.pop(0)] if step not in SLOPES and step != "affine" else []
+            inputs, options_ = ({str(n): v for n, v in enumerate(some)} for some in ([a, *mine], given))
+            a = references.output(step, [a, *mine], given, self.layout)
+            trial = self.trial._replace(inputs=inputs, options=options_, output=a)
+            op = View(step, self.layout, trial).op()
+            if op is None:
+                return []
+            chain.insert(0, op)
+        return chain
+
+    def op(self) -> Op | None:
+        """The operation; None if there is none for this layer."""
+        leaves, options = list(self.trial.inputs.values()), list(self.trial.options.values())
+        x, out, name = leaves[0], self.trial.output, self.operation
+        if name == "affine" and len(leaves) == 3:
+            w = leaves[1].T if self.turned else leaves[1]
+            return Affine(0, self.rows(x), w, leaves[2].ravel(), (self.rows(out),))
+        if name in NORMS and len(leaves) == 3:
+            return self._norm()
+        if name in SLOPES and out.shape == x.shape:
+            return self._slope()
+        if name == "dropout" and out.shape == x.shape:
+            mask = self.rows(references.mask_of(self.trial))
+            return Dropout(0, mask, 1 - 1 / max(float(mask.max()), 1.0))
+        if name == "softmax" and out.shape == x.shape and x.ndim == 2:
+            return Softmax(0, out)
+        return self._of_pictures(leaves, options) if name in ("conv", "pool") else self._loss(x, options)
+
+    def _norm(self) -> Norm:
+        x, gamma, beta = self.trial.inputs.values()
+        u, axis, out = self.rows(x), int(self.operation == "layernorm"), self.rows(self.trial.output)
+        gamma, beta = gamma.ravel(), beta.ravel()
+        eps = references.eps_of(out, u, gamma, beta, axis)
+        inverse_std = 1 / np.sqrt(u.var(axis=axis) + eps)
+        n = (u - u.mean(axis=axis, keepdims=True)) * np.expand_dims(inverse_std, axis)
+        return Norm(0, u, n, inverse_std, gamma, beta, axis, eps)
+
+    def _slope(self) -> Slope:
+        x, a = self.rows(next(iter(self.trial.inputs.values()))), self.rows(self.trial.output)
+        slope = SLOPES[self.operation](x, a)
+        tensors = {"the opposite of z": -x, "its outputs": a}
+        low = float(slope[x < 0].mean()) if self.operation == "leaky_relu" and (x < 0).any() else None
+        return Slope(0, x, a, slope, self.operation, low, tensors)
+
+    def _loss(self, x: Array, options: list[Any]) -> Op | None:
+        if len(options) != 1 or x.ndim != 2:
+            return None
+        y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
+        if self.operation == "svm_loss":
+            return Hinge(0, x, y)
+        if self.operation != "softmax_loss":
+            return None
+        psi, one_hot = softmax(x), np.eye(x.shape[1])[y]
+        return Loss(0, (psi - one_hot) / len(x), psi, one_hot, x)
+
+    def _of_pictures(self, leaves: list[Array], options: list[Any]) -> Op | None:
+        if len(options) != 1 or not isinstance(options[0], dict):
+            return None
+        param = options[0]
+        if self.operation == "pool":
+            size = (param["pool_height"], param["pool_width"])
+            return MaxPool(0, leaves[0], param["stride"], 0, size) if len(leaves) == 1 else None
+        w = leaves[1]
+        return Conv(0, leaves[0], param["stride"], param["pad"], w.shape[2:], w) if len(leaves) == 3 else None
+
+
+class LayerNetwork(NamedTuple):
+    """A layer as a network: its operations in every trial, the last one first.
+
+    cotangents: dout, as the last one wants it. places: by leaf, the number of the operation that it belongs to (1
+    is the first of a chain; behind the last one are the inputs) and its field there. seen: takes such a field, an
+    array in the shape of the leaf, and the number of a trial, and gives the array as the operation has it.
+    """
+
+    chains: Sequence[Sequence[Op]]
+    cotangents: list[Array]
+    places: Mapping[str, tuple[int, str]]
+    seen: Callable[[str, Array, int], Array]
+
+
+def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
+    """The network that a layer is, by its name and operation; None if that is not known."""
+    views = [View(operation, layout, trial, name) for trial in trials]
+    try:
+        chains = [view.chain() for view in views]
+        if not all(chains):
+            return None
+        places = dict(zip(trials[0].inputs, _places(chains[0]), strict=True))
+        cotangents = [view.cotangent() for view in views]
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError):  # another thing than the name says
+        return None
+    return LayerNetwork(chains, cotangents, places, lambda field, array, i: views[i].seen(field, array))
+
+
+def _places(chain: Sequence[Op]) -> Iterator[tuple[int, str]]:
+    """Where the arguments of a layer belong, in their order: the inputs, and then the lowest operation's first."""
+    yield len(chain) + 1, "x"
+    for number in range(len(chain), 0, -1):
+        yield from ((number, field) for field in chain[number - 1].fields)
+
+
+def alone(leaf: str, trials: Sequence[Trial], pulls: Sequence[Callable[[Array], Array]] = ()) -> LayerNetwork:
+    """One leaf as the input of an operation of which nothing is known, or but its vjp in every trial."""
+    chains: list[list[Op]] = [[Function(0, pull)] for pull in pulls] or [[] for _ in trials]
+    places = {leaf: (len(chains[0]) + 1, "x")}
+    return LayerNetwork(chains, [trial.dout for trial in trials], places, lambda _, array, __: array)

@@ -1,0 +1,206 @@
+"""Layer objects: `forward` and `backward` methods that return arrays, or leave them as attributes.
+
+Known are the conventions of "Neural Networks from Scratch" (.output, .dinputs, .dweights) and of "Deep Learning
+from Scratch" (returned, with .dW and .db).
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.losses import (
+    OUTPUTS,
+    Array,
+    Gate,
+    LossObject,
+    input_gradient,
+    is_backward_alone,
+    positions_of,
+)
+from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.slots import Slot, attribute, slots
+from mlp_jax.gradcheck.reading.answers import plain
+
+ARRAYS = {
+    **dict.fromkeys(("w", "weights", "weight"), "w"),
+    **dict.fromkeys(("b", "bias", "biases"), "b"),
+    **dict.fromkeys(("gamma", "beta"), "n"),
+}
+TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
+SEQUENCES, COLUMNS, ONE_COLUMN = 1, 3, 4  # layouts of an object's inputs; rows are examples in the others
+WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
+RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
+INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs")
+OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_dim", "units", "n_units",
+        "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
+
+
+LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
+NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
+
+
+def is_layer_class(target: type) -> bool:
+    """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
+    network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
+    methods = [getattr(target, name, None) for name in ("forward", "backward")]
+    if network or hasattr(target, "apply") or _constructor(target) is None:
+        return False
+    if is_backward_alone(target):
+        return True
+    if not all(callable(method) for method in methods):
+        return False
+    forward, backward = ([p.name.lower() for p in positions_of(m) if p.default is p.empty] for m in methods)
+    if len(forward) == 2 and forward[1] in LABELS:
+        return len(backward) <= 2
+    return (
+        forward[1:] in ([], *([name] for name in TRAINING))
+        and backward[1:] in ([], *([n] for n in RATES))
+        and len(forward) > 0
+        and len(positions_of(methods[1])) > 0
+    )
+
+
+def _constructor(target: type) -> list[tuple[str, str]] | None:
+    """What each argument of the constructor is, with its name; None if that cannot be told of one."""
+    if target.__init__ is object.__init__:  # type: ignore[misc]
+        return []
+    kinds = []
+    for p in positions_of(target.__init__):  # type: ignore[misc]
+        name = p.name.lower()
+        kind = "array" if name in ARRAYS else "in" if name in INS else "out" if name in OUTS else ""
+        if not kind and p.default is p.empty:
+            kind = "rate" if any(word in name for word in ("rate", "prob", "ratio", "drop")) else ""
+            kind = "window" if name in WINDOWS else kind
+            if not kind:
+                return None
+        if kind:
+            kinds.append((kind, p.name))
+    return kinds
+
+
+def layer_of(target: type) -> Layer:
+    """Returns the class as a layer."""
+    if is_backward_alone(target):
+        return LossObject(target)
+    if "embed" in target.__name__.lower():
+        raise UserError(
+            f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
+            "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
+        )
+    forward = [p.name.lower() for p in positions_of(target.forward)]  # type: ignore[attr-defined]
+    if len(forward) < 2 or forward[1] not in LABELS:
+        return LayerObject(target)
+    backward = [p for p in positions_of(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
+    is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in LOSSES)
+    return LossObject(target) if is_loss else Gate(target)
+
+
+class LayerObject(Layer):
+    """This is a class with forward(x) and backward(dout)."""
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self.operation = _operation(target)
+        self.mistakes_of = "batchnorm" if "batchnorm" in target.__name__.lower() else ""
+        self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
+        forward, backward = (positions_of(getattr(target, name)) for name in ("forward", "backward"))
+        self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
+        names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
+        self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
+        self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
+
+    def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
+        given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
+        for kind, name in _constructor(self._target) or []:
+            shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
+            if self._picture:
+                shape = (3, 2, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
+            array = rng.normal(size=shape)
+            given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4, "window": 2}[kind]
+        return self._target(**given)
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
+        n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
+        made = self._make(d, m, rng, ("none", "l2", "l1", "none")[number])
+        shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        if layout == SEQUENCES and not self._picture:
+            self.operation = ""
+        x = rng.normal(size=(2, 2, 6, 4) if self._picture else shape)
+        if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
+            self.operation = ""
+        out, _ = self._call(made, x)
+        found = self._held(made) if self._updates else []
+        self._back(made, rng.normal(size=out.shape))
+        if self._updates:
+            held = [slot for slot, before in found if not np.array_equal(slot.get(), before)]
+        else:
+            held = [slot for slot in slots(made) if slot.gradient() is not None]
+        if self.operation == "affine" and [slot.get().size for slot in held] != [d * m, m]:
+            self.operation = ""
+        if self.operation == "affine" and not number and held[0].get().shape != (d, m):
+            self.operation = ""  # weights of shape (out, in), say
+        leaves = {"inputs": x, **{slot.name: rng.normal(size=slot.get().shape) for slot in held}}
+        return leaves, {"": (made, {slot.name: slot for slot in held})}
+
+    def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
+        """Of lambda ||w||^2 or lambda |w|, for the arrays whose regularisers the object has."""
+        made, held = options[""]
+        found: dict[str, Array] = {}
+        for name in self._regularisers:
+            for leaf in (leaf for leaf in held if leaf.lower()[:4] == name[:4]):
+                slope = 2 * leaves[leaf] if name.endswith("l2") else np.sign(leaves[leaf])
+                found[leaf] = found.get(leaf, np.zeros_like(leaves[leaf])) + getattr(made, name, 0) * slope
+        return found
+
+    @staticmethod
+    def _held(made: Any) -> list[tuple[Slot, Array]]:
+        names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+        return [(Slot(n, made, n, None, None), getattr(made, n).copy()) for n in names]
+
+    def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
+        answer = made.forward(x, *self._training)
+        if answer is None:
+            answer = getattr(made, attribute(made, OUTPUTS) or "", None)
+        if answer is None:
+            raise UserError("forward neither returns its output nor leaves it as .output")
+        return np.array(plain(answer), np.float64), made
+
+    def _back(self, made: Any, dout: Array) -> Array:
+        if hasattr(made, "zero_grad"):
+            made.zero_grad()
+        return input_gradient(made, made.backward(dout, *((1.0,) if self._updates else ())))
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """With the object's own arrays replaced by the leaves."""
+        made, held = options[""]
+        for name, slot in held.items():
+            slot.put(leaves[name])
+        out, _ = self._call(made, leaves["inputs"])
+        return out, options[""]
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """What is returned, and what is left in the object; where it updates, the step at a learning rate of 1."""
+        made, held = cache
+        before = {name: slot.get().copy() for name, slot in held.items()}
+        found = {"inputs": self._back(made, dout)}
+        for name, slot in held.items():
+            value = before[name] - slot.get() if self._updates else slot.gradient()
+            if value is not None:
+                found[name] = value
+        return found
+
+
+_OPERATIONS = {
+    "dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine", "fullyconnected": "affine",
+    "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
+}  # fmt: skip
+
+
+def _operation(target: type) -> str:
+    name = target.__name__.lower()
+    return next((operation for word, operation in _OPERATIONS.items() if word in name), "")

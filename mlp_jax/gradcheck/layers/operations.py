@@ -1,0 +1,226 @@
+"""The operations that a layer's name may say, and random arguments for them.
+
+Arguments are recognised by the names that CS231n's layers.py and its many relatives give them. For an operation
+that is not known, `arguments` goes by these names alone.
+"""
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+
+Array = np.ndarray
+SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
+RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
+LAYOUTS, ONE_HOT = 5, 1  # the labels of a loss are one-hot in one layout
+PICTURES = ("conv", "pool", "spatial", "pictures")  # operations of inputs (N, C, H, W)
+LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
+INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
+WEIGHTS = ("w", "weights", "weight", "theta")
+BIASES = ("b", "bias", "biases")
+SCALES = ("gamma", "beta", "scale", "shift")
+_NORMALISED = {
+    "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
+}  # fmt: skip
+FORMULAS: dict[str, dict[str, str]] = {
+    "affine": {"x": "dout w^T", "w": "x^T dout", "b": "sum of dout over the examples"},
+    "relu": {"x": "dout (x > 0)"},
+    "leaky_relu": {"x": "dout (1 or the slope)"},
+    "sigmoid": {"x": "dout a (1 - a)"},
+    "tanh": {"x": "dout (1 - a^2)"},
+    "softmax_loss": {"x": "(softmax - one-hot) / N"},
+    "batchnorm": _NORMALISED,
+    "layernorm": _NORMALISED,
+    "dropout": {"x": "dout mask"},
+}  # fmt: skip
+_NAMES = (
+    ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"),
+    ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
+    ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
+    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
+    ("affine_relu", "affine_relu"), ("linear_activation", ""),
+    ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
+    ("layernorm", "layernorm"), ("layer_norm", "layernorm"),
+    ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
+    ("affine", "affine"), ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"),
+)  # fmt: skip
+_KINDS = {
+    "affine": ("affine", "linear", "dense", "fc_"), "picture": ("conv", "pool"), "dropout": ("drop",),
+    "norm": ("norm", "_bn", "_ln", "bn_", "ln_", "batch"), "relu": ("relu",), "squashing": ("sigmoid", "tanh"),
+}  # fmt: skip
+
+
+def named(name: str) -> str:
+    """The operation that a function's name says, or "" for none that is known.
+
+    Several in a row are "pictures" or "affines", for the shapes, or "": nothing is known of what they compute.
+    """
+    operation = next((operation for word, operation in _NAMES if word in name.lower()), "")
+    kinds = {kind for kind, words in _KINDS.items() if any(word in name.lower() for word in words)}
+    if len(kinds) < 2 or operation.endswith("loss") or (operation == "affine_relu" and len(kinds) == 2):
+        return operation
+    return "pictures" if "picture" in kinds else "affines" if "affine" in kinds else ""
+
+
+def arguments(
+    operation: str, parameters: Sequence[inspect.Parameter], rng: Any, number: int, layout: int
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Returns random leaves and the other arguments, for a forward pass with these parameters.
+
+    Raises UserError if it cannot be told what an argument is.
+    """
+    shapes = _Shapes(operation, *SIZES[number], layout)
+    leaves: dict[str, Array] = {}
+    options: dict[str, Any] = {}
+    for p in parameters:
+        name = p.name.lower()
+        if name in LABELS and operation.endswith("loss"):
+            labels = rng.integers(0, shapes.m, shapes.labels)
+            options[p.name] = np.eye(shapes.m)[labels] if layout == ONE_HOT else labels
+        elif operation == "temporal_loss" and name == "mask":
+            options[p.name] = rng.random(shapes.labels) < 0.7
+        elif operation == "embedding" and not leaves and not options:
+            options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
+        elif (shape := shapes.of(name)) is not None:
+            leaves[p.name] = rng.normal(size=shape)
+        elif (option := _option(name, number)) is not None and (p.default is p.empty or _is_dict(option)):
+            options[p.name] = option
+        elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            raise UserError(
+                f"what its argument {p.name} is cannot be told: call it x, w, b, gamma, beta or ..._param, or use "
+                "mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+            )
+    return leaves, options
+
+
+def _is_dict(option: Any) -> bool:
+    return isinstance(option, dict)
+
+
+class _Shapes:
+    """The shapes of arguments by their names, in the order of a forward pass: a weight changes the width."""
+
+    def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
+        self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
+        self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
+        self.kernel = operation in ("conv", "pictures")
+        self.width, self._first = (4 if operation == "spatial" else d), True
+        self.labels = (n, 3) if self.temporal else (n,)
+
+    def of(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the next argument, or None if its name says none."""
+        recurrent = self.operation in ("rnn_step", "rnn", "lstm_step", "lstm")
+        shape = self._recurrent(name) if recurrent else self._plain(name.rstrip("0123456789_") or name)
+        if shape is None and name in ("h", "prev_h", "h_prev", "hidden"):
+            shape = (self.n, self.m)
+        self._first = self._first and shape is None
+        return shape
+
+    def _plain(self, name: str) -> tuple[int, ...] | None:
+        if self._first and name in INPUTS:
+            return self._input()
+        if name in WEIGHTS:
+            self.width = 3 if self.kernel else self.m
+            turned = self.layout in (COLUMNS, OUT_IN)
+            return (3, 2, 3, 3) if self.kernel else (self.m, self.d) if turned else (self.d, self.m)
+        if name in BIASES:
+            width = self.width if self.width != self.d or self.kernel else self.m
+            return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
+        if name in SCALES and self.operation == "spatial":
+            return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
+        if name in SCALES:
+            return {ROW_BIAS: (1, self.width), COLUMNS: (self.width, 1)}.get(self.layout, (self.width,))
+        return None
+
+    def _input(self) -> tuple[int, ...]:
+        if self.picture:
+            height = 3 if self.operation == "spatial" else 4
+            width = height if self.layout == OUT_IN else 6  # some take only square pictures
+            return (2, 4, width, height) if self.operation == "spatial" else (2, 2, width, height)
+        if self.operation.endswith("loss"):
+            return (*self.labels, self.m)
+        if self.temporal:
+            return (self.n, 3, self.d)
+        if self.layout == RANK_4 and "affine" in self.operation:
+            return (self.n, 2, self.d // 2)
+        return (self.d, self.n) if self.layout == COLUMNS else (self.n, self.d)
+
+    def _recurrent(self, name: str) -> tuple[int, ...] | None:
+        gates = 4 * self.m if self.operation.startswith("lstm") else self.m
+        step = self.operation.endswith("step")
+        state = (self.n, self.m)
+        return {
+            "x": (self.n, self.d) if step else (self.n, 3, self.d), "prev_h": state, "h_prev": state, "h": state,
+            "h0": state, "prev_c": state, "c_prev": state, "wx": (self.d, gates), "wh": (self.m, gates),
+            "b": (gates,),
+        }.get(name)  # fmt: skip
+
+
+def _option(name: str, number: int) -> Any:
+    if name == "conv_param":
+        return {"stride": 1 + number % 2, "pad": 1}
+    if name == "pool_param":
+        return {"pool_height": 2, "pool_width": 2, "stride": 2}
+    if "drop" in name and "param" in name:
+        return {"p": 0.6, "mode": "train", "seed": 3 + number}
+    if name.endswith(("_param", "_params", "_config")):
+        return {"mode": "train", "eps": 1e-5, "momentum": 0.9}
+    if name in ("p", "keep_prob", "keep", "rate", "drop_prob", "dropout_rate", "prob", "p_dropout"):
+        return 0.6
+    return {"g": 2, "mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
+            "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
+
+
+def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | None:
+    """Inputs at which a softmax overflows, a ReLU has its kink, or a window has equal maxima."""
+    name, x = next(iter(leaves.items()))
+    if operation in ("softmax_loss", "temporal_loss"):
+        return {**leaves, name: 1e4 + x}
+    if operation == "pool":
+        return {**leaves, name: np.round(x)}
+    if operation == "relu":
+        return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
+    return None
+
+
+def fresh(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies, because a forward pass may write running means into them."""
+    return copy.deepcopy(dict(options))
+
+
+def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options with the mode of testing, or None if none of them names a mode."""
+    tested: dict[str, Any] = {}
+    for name, option in options.items():
+        if isinstance(option, dict) and "mode" in option:
+            tested[name] = {**option, "mode": "test"}
+        elif name.lower() in ("mode", "train", "training", "is_training"):
+            tested[name] = "test" if isinstance(option, str) else False
+    return {**options, **tested} if tested else None
+
+
+def sizes(leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
+    """What somebody may divide by: N, the numbers of features and of outputs."""
+    first = next(iter(leaves.values()))
+    examples = first.shape[-1] if layout == COLUMNS else len(first)
+    found = {"N": float(examples)}
+    if first.ndim > 1:
+        found["the number of features"] = float(first.size / examples)
+    if output.ndim == 2:
+        found["the number of outputs"] = float(output.size / examples)
+    return found
+
+
+def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
+    """Whether the output has the shape that the operation gives, where one is known."""
+    first = next(iter(leaves.values()))
+    if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", "spatial"):
+        return output.shape == first.shape
+    if operation in ("affine", "affine_relu") and len(leaves) == 3:
+        width = list(leaves.values())[2].size
+        return output.shape == ((width, first.shape[-1]) if layout == COLUMNS else (len(first), width))
+    return True

@@ -1,0 +1,123 @@
+"""What the operations compute, from jax in float64."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.gradcheck.comparison import compiled
+from mlp_jax.gradcheck.layers.operations import COLUMNS, OUT_IN
+from mlp_jax.gradcheck.layers.trials import Trial, distance
+
+Array = np.ndarray
+OTHER_EPS = (0, 1e-8, 1e-7, 1e-6, 1e-3)  # than 1e-5, in normalisation
+
+
+def truth(
+    operation: str, leaves: Mapping[str, Array], options: Mapping[str, Any], layout: int, dout: Array
+) -> tuple[Array, list[Array]] | None:
+    """The operation's output and its vjp of dout from jax, in float64; None where the operation is not known.
+
+    There is no vjp, [], if the output has another shape than dout.
+    """
+    values = list(leaves.values())
+    try:
+        function = _reference(operation, values, list(options.values()), layout)
+        if function is None:
+            return None
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+            if jax.eval_shape(function, *values).shape != dout.shape:
+                return np.asarray(compiled(function)(*values)), []
+            out, grads = compiled(partial(_with_vjp, function))(dout, *values)
+    except (TypeError, ValueError, KeyError):  # other shapes or options than the operation has
+        return None
+    return np.asarray(out), [np.asarray(leaf) for leaf in grads]
+
+
+def output(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Array:
+    """The output of an operation from jax, in float64; without numbers where the operation is not known."""
+    function = _reference(operation, leaves, options, layout)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        return np.zeros(0) if function is None else np.asarray(function(*map(jnp.asarray, leaves)))
+
+
+def _with_vjp(function: Callable[..., Any], dout: Any, *at: Any) -> Any:
+    out, pull = jax.vjp(function, *at)
+    return out, pull(dout)
+
+
+def _reference(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Callable[..., Any] | None:
+    shapes = [leaf.shape for leaf in leaves]
+    if operation in _POINTWISE and len(leaves) == 1:
+        return _POINTWISE[operation]
+    if operation in ("affine", "affine_relu", "temporal") and len(leaves) == 3:
+        return partial(_affine_reference, layout, operation)
+    if operation in ("batchnorm", "layernorm") and len(leaves) == 3 and len(shapes[0]) == 2:
+        axis = (0, 1)[(operation == "layernorm") != (layout == COLUMNS)]
+        return partial(normalised, axis)
+    if operation == "spatial" and len(leaves) == 3 and len(options) == 1:
+        return lambda x, gamma, beta: normalised(
+            (0, 2, 3), x, gamma.reshape(1, -1, 1, 1), beta.reshape(1, -1, 1, 1)
+        )
+    if operation == "softmax_loss" and len(options) == 1:
+        y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
+        return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
+    if operation == "svm_loss" and len(options) == 1:
+        return partial(hinge, options[0].argmax(axis=1) if options[0].ndim == 2 else options[0])
+    if operation == "conv" and len(leaves) == 3 and len(options) == 1:
+        return partial(_conv, options[0])
+    if operation == "rnn_step" and len(leaves) == 5:
+        return lambda x, h, wx, wh, b: jnp.tanh(x @ wx + h @ wh + b)
+    if operation == "embedding" and len(leaves) == 1 and len(options) == 1:
+        return lambda w: w[options[0]]
+    return None
+
+
+def _affine_reference(layout: int, operation: str, x: Any, w: Any, b: Any) -> Any:
+    if layout == COLUMNS:
+        out = w @ x + b
+    else:
+        flat = x if operation == "temporal" else x.reshape(len(x), -1)
+        out = flat @ (w.T if layout == OUT_IN else w) + b
+    return jax.nn.relu(out) if operation == "affine_relu" else out
+
+
+def normalised(axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5, ddof: int = 0) -> Any:
+    """Returns the normalisation of x over the axis, scaled and shifted."""
+    var = x.var(axis=axis, keepdims=True, ddof=ddof)
+    return (x - x.mean(axis=axis, keepdims=True)) / (var + eps) ** 0.5 * gamma + beta
+
+
+def hinge(y: Array, x: Any, margin: float = 1.0) -> Any:
+    """Returns the mean hinge loss of scores x (N, C) and labels y (N,)."""
+    margins = x - x[np.arange(len(y)), y][:, None] + margin
+    return ((margins * (margins > 0)).sum() - margin * len(y)) / len(y)
+
+
+def _conv(param: Mapping[str, int], x: Any, w: Any, b: Any) -> Any:
+    pad = (param["pad"], param["pad"])
+    return jax.lax.conv_general_dilated(x, w, (param["stride"],) * 2, [pad, pad]) + b[:, None, None]
+
+
+_POINTWISE: dict[str, Callable[[Any], Any]] = {
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "softmax": jax.nn.softmax,
+}
+
+
+def eps_of(out: Array, u: Array, gamma: Array, beta: Array, axis: int) -> float:
+    """The eps with which a normalisation of u gave `out`: 1e-5 if none is found."""
+    for eps in (1e-5, *OTHER_EPS):
+        if distance(out, normalised(axis, u, gamma, beta, eps)) < 1e-9:
+            return eps
+    return 1e-5
+
+
+def mask_of(trial: Trial) -> Array:
+    """What a dropout layer multiplied its inputs by."""
+    return np.asarray(trial.output / next(iter(trial.inputs.values())))

@@ -1,0 +1,181 @@
+"""What the known mistakes compute in place of an operation's own way back; the rows of the `table` name them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.gradcheck.mistakes.row import (
+    Alternative,
+    Alternatives,
+    Array,
+    LeafAlternative,
+    LeafAlternatives,
+    Ops,
+    Steps,
+    leaf,
+    step,
+)
+
+# -- the loss --------------------------------------------------------------------------------------------------
+
+
+def by_scores(*derivatives: Callable[[Any], Any], detail: str = "") -> Steps:
+    """Each function of the loss is taken for the derivative of an example's loss by the scores."""
+    mean = [partial(_mean, derivative) for derivative in derivatives]
+    return step(*mean, detail=detail)
+
+
+def _mean(derivative: Callable[[Any], Array], op: Any, g: Array) -> Array:
+    return np.asarray(op.weight * derivative(op) / len(op.psi))
+
+
+def softmax_over(ops: Ops) -> Alternatives:
+    """The softmax divides exp(scores) by sums over the examples, or over everything."""
+
+    def along(axis: int | None, shifted: bool, op: Any) -> Array:
+        scores = op.scores - op.scores.max(axis=1, keepdims=True) if shifted else op.scores
+        exp = np.exp(scores - scores.max(axis=axis, keepdims=True))
+        return np.asarray(exp / exp.sum(axis=axis, keepdims=True) - op.one_hot)
+
+    for axis, text in ((0, "over the examples"), (None, "over the whole batch")):
+        yield from by_scores(partial(along, axis, False), partial(along, axis, True), detail=text)(ops)
+
+
+# -- the way back through a product ----------------------------------------------------------------------------
+
+
+def after_a_step(ops: Ops) -> Alternatives:
+    """The step back is g (w - rate * dJ~/dw)^T, with the penalty's part and without."""
+
+    def moved(penalised: bool, op: Any, g: Array, above: Array) -> Array:
+        return np.asarray(-g @ (op.leaves(g)["w"] + penalised * op.penalty).T)
+
+    for penalised in (True, False):
+        say = "with the learning rate {:.3g}".format
+        yield Alternative(_right, extra=partial(moved, penalised), say=say)
+
+
+def _right(op: Any, g: Array, above: Array) -> Array:
+    return np.asarray(op.back(g))
+
+
+def with_a_bias(ops: Ops) -> Alternatives:
+    """The step back is g w^T + b, with the bias below, or g (w + b)^T."""
+    if all(op.below_b is not None for op in ops):
+        yield from step(lambda op, g: g @ op.w.T + op.below_b)(ops)
+    yield from step(lambda op, g: g @ (op.w + op.b).T)(ops)
+
+
+# -- skips and normalisation -----------------------------------------------------------------------------------
+
+
+def no_skip(ops: Ops) -> Alternatives:
+    """Only what arrives over the unit itself goes on, without what a skip brings."""
+    return step(lambda op, g: g)(ops) if any(op.starts for op in ops) else iter(())
+
+
+def parts(*choices: Callable[[int], dict[str, Any]]) -> Steps:
+    """`ops.Norm.back` gets other keywords, which may depend on how many numbers are averaged."""
+
+    def back(choice: Callable[[int], dict[str, Any]], op: Any, g: Array, above: Array) -> Array:
+        return np.asarray(op.back(g, **choice(op.count)))
+
+    def alternatives(ops: Ops) -> Alternatives:
+        for choice in choices:
+            keywords = choice(2)
+            yield Alternative(partial(back, choice), keywords={} if any(keywords.values()) else keywords)
+
+    return alternatives
+
+
+def terms_more(ops: Ops) -> Alternatives:
+    """The mean's or the variance's term is there another number of times, also with another 1/N."""
+
+    def extra(number: int, power: int, op: Any, g: Array, above: Array) -> Array:
+        term = op.parts(g * op.scale, op.axis)[number] * np.expand_dims(op.inverse_std, op.axis)
+        return np.asarray(np.broadcast_to(-term * float(op.count) ** power, g.shape))
+
+    for number, name in enumerate(("mean", "variance")):
+        for power, text in ((0, ""), (-1, " / N")):
+            say = f"{{:.3g}}{text} times the {name}'s term more than once".format
+            yield Alternative(_right, extra=partial(extra, number, power), say=say)
+
+
+def other_eps(ops: Ops) -> Alternatives:
+    """The backward pass has another eps than the forward pass."""
+
+    def back(eps: float, op: Any, g: Array) -> Array:
+        var = np.maximum(1 / np.expand_dims(op.inverse_std, op.axis) ** 2 - op.eps + eps, 1e-30)
+        return np.asarray(op.back(g, divided=False) / np.sqrt(var))
+
+    for eps, text in ((0.0, "none"), (-1e-5, "subtracted"), (1e-8, "1e-08")):
+        yield from step(partial(back, eps), detail=f"in the backward pass: {text}")(ops)
+
+
+def one_term_over_the_other_axis(ops: Ops) -> Alternatives:
+    """The mean's or the variance's term is taken over the wrong axis."""
+
+    def back(number: int, op: Any, g: Array) -> Array:
+        d = g * op.scale
+        terms = [op.parts(d, op.axis if n != number else 1 - op.axis)[n] for n in (0, 1)]
+        return np.asarray((d - terms[0] - terms[1]) * np.expand_dims(op.inverse_std, op.axis))
+
+    for number, text in enumerate(("the mean's term", "the variance's term")):
+        yield from step(partial(back, number), detail=text)(ops)
+
+
+# -- leaves ----------------------------------------------------------------------------------------------------
+
+
+def _product(ops: Ops, factors: Sequence[Array]) -> LeafAlternative:
+    of = dict(zip(ops, factors, strict=True))
+    return LeafAlternative(lambda op, g: of[op].T @ g)
+
+
+def w_from(name: str) -> Callable[[Ops], LeafAlternatives]:
+    """Another tensor stands in place of the inputs in w's gradient."""
+
+    def alternatives(ops: Ops) -> LeafAlternatives:
+        for number, (known, _) in enumerate(ops[0].before):
+            if known == name:
+                yield _product(ops, [op.before[number][1] for op in ops])
+
+    return alternatives
+
+
+def output_for_inputs(ops: Ops) -> LeafAlternatives:
+    """The layer's own output, its pre-activation, or psi stands in place of the inputs."""
+    return (_product(ops, outputs) for outputs in zip(*(op.outputs for op in ops), strict=True))
+
+
+def transposed_products(ops: Ops) -> LeafAlternatives:
+    """Other factors of inputs^T g are transposed, or the whole is."""
+
+    def value(left: bool, right: bool, whole: bool, op: Any, g: Array) -> Array:
+        product_ = (op.inputs if left else op.inputs.T) @ (g.T if right else g)
+        return np.asarray(product_.T if whole else product_)
+
+    ways = list(product((False, True), repeat=3))[1:]
+    return leaf(*(partial(value, left, right, whole) for left, right, whole in ways))(ops)
+
+
+def sum_of_w(ops: Ops) -> LeafAlternatives:
+    """Sums or means of dJ/dw, with the penalty's part and without, stand in place of sums of g."""
+
+    def value(penalised: bool, mean: bool, axis: int, op: Any, g: Array) -> Array:
+        w = op.leaves(g)["w"] + penalised * op.penalty
+        return np.asarray(w.mean(axis=axis) if mean else w.sum(axis=axis))
+
+    ways = product((False, True), (False, True), (0, 1))
+    return leaf(*(partial(value, penalised, mean, axis) for penalised, mean, axis in ways))(ops)
+
+
+def sum_of_all(op: Any, g: Array) -> Array:
+    """Every unit gets the sum over everything. Raises ValueError where that is 0 anyway, and says nothing."""
+    total = g.sum()
+    if abs(total) < 1e-12 * np.abs(g).sum():
+        raise ValueError
+    return np.full(g.shape[1], total)

@@ -1,0 +1,224 @@
+"""What a leaf is made of: factor * (its part from the data) + coefficient * (the parameter).
+
+The factors tell a missing 1/N, a doubled one, a flipped sign or a number; the coefficients what was made of the
+penalty. Both are found by least squares in every case, and must then be one thing in all of them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.gradcheck.mistakes.factors import LARGEST, Array, Codes, Sizes, name_factor
+
+CONSTANT = 1e-6  # how far apart a coefficient in two cases may be, relative to it
+SMALLEST = 1e-30  # a tolerance
+ROUGH = 1e-2
+ZERO = 1e-3  # of a tolerance: what is smaller is nothing but rounding errors
+
+
+class Leaf(NamedTuple):
+    """One leaf in every case where the candidate gave it: which cases, and how closely it must fit there.
+
+    norms: of its values. parameters: what the penalty is of, the parameter itself. expected: its coefficient,
+    which is 2 lambda for weights. penalised, of_sum: whether it may have a penalty, and whether it is a sum over
+    the examples, as a bias's is. true: its part from the data, where that is not what its operation says.
+    """
+
+    layer: int
+    field: str
+    at: list[int]
+    values: list[Array]
+    norms: Array
+    tolerances: Array
+    parameters: list[Array]
+    expected: Array
+    penalised: bool
+    of_sum: bool
+    true: list[Array] | None = None
+
+
+class Fit(NamedTuple):
+    """This is the factor in front of the data's part, in every case; its mistakes, and those of the rest."""
+
+    factor: Array
+    factor_codes: Codes
+    rest: Codes
+
+
+def fit(leaf: Leaf, sizes: Sizes, term: Callable[[int], Array]) -> Fit | None:
+    """The factor and the penalty that make a leaf of the data's part; None if nothing on the list does.
+
+    term: the data's part of the leaf in the leaf's case number j.
+    """
+    moments = _moments(leaf, term)
+    return None if moments is None else _named(leaf, sizes, moments)
+
+
+class _Moments(NamedTuple):
+    """Per case, beside the parameter's direction: the factor of least distance, that, and the data part's norm.
+
+    along_v, along_t: of the leaf and of its data part, in the parameter's direction; size: the parameter's norm.
+    """
+
+    factor: Array
+    distance: Array
+    norm: Array
+    along_v: Array
+    along_t: Array
+    size: Array
+
+
+def _of_case(value: Array, parameter: Array, data: Array) -> tuple[float, ...]:
+    size = _norm(parameter)
+    across = parameter / (size or 1.0)
+    along_v, along_t = float((value * across).sum()), float((data * across).sum())
+    v, t = value - along_v * across, data - along_t * across
+    norm = _norm(t)
+    factor = float((v * t).sum()) / norm**2 if norm > 1e-14 * _norm(v) else 0.0
+    return factor, _norm(v - factor * t), norm, along_v, along_t, size
+
+
+def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
+    rows = list[tuple[float, ...]]()
+    for j, (value, parameter, tolerance, norm) in enumerate(
+        zip(leaf.values, leaf.parameters, leaf.tolerances, leaf.norms, strict=True)
+    ):
+        data = term(j)
+        if data.shape != value.shape:
+            return None
+        known = ~np.isnan(data)  # NaN is what cannot be known
+        if not known.any():
+            rows.append((0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+            continue
+        if not np.isfinite(data[known]).all():
+            return None
+        rows.append(_of_case(value[known], parameter[known], data[known]))
+        if not rows[-1][1] <= _limit(tolerance, norm, rows[-1][0]):
+            return None  # the first case alone rejects nearly every hypothesis
+    return _Moments(*np.array(rows).T) if any(any(row) for row in rows) else None
+
+
+def _limit(tolerance: Any, value: Any, factor: Any) -> Any:
+    """How far off a leaf of the norm `value` may be where its data part is multiplied: rounding is, too."""
+    return np.minimum(tolerance * np.clip(np.abs(factor), 1.0, LARGEST), np.maximum(tolerance, ROUGH * value))
+
+
+def possible(leaf: Leaf, data: Array) -> bool:
+    """Whether the first case speaks for a factor times this, plus a coefficient times the parameter."""
+    if not np.isfinite(data).all():
+        return False
+    factor, distance, norm, *_ = _of_case(leaf.values[0], leaf.parameters[0], data)
+    told = abs(factor) * norm > 10 * leaf.tolerances[0]  # a leaf that is 0 allows everything
+    return told and bool(distance <= _limit(leaf.tolerances[0], leaf.norms[0], factor))
+
+
+def open_number(leaf: Leaf, data: Array, direction: Array) -> float | None:
+    """x in leaf = factor (data + x direction) + coefficient * parameter, by the first case; None without one."""
+    value = leaf.values[0].ravel()
+    matrix = np.stack([data.ravel(), direction.ravel(), leaf.parameters[0].ravel()], axis=1)
+    if not np.isfinite(matrix).all():
+        return None
+    numbers, _, rank, _ = np.linalg.lstsq(matrix, value, rcond=None)
+    factor, number, distance = float(numbers[0]), float(numbers[1]), _norm(matrix @ numbers - value)
+    if rank < 2 or not factor or not distance <= _limit(leaf.tolerances[0], leaf.norms[0], factor):
+        return None
+    return number / factor if abs(number) > 1e-6 * abs(factor) else None
+
+
+def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
+    at = leaf.at
+
+    def agrees(values: Array) -> bool:
+        distance = np.hypot(m.distance, (m.factor - values[at]) * m.norm)
+        return bool(np.all(distance <= _limit(leaf.tolerances, leaf.norms, values[at])))
+
+    def found(values: Array) -> float:
+        unit, weight = values[at], (m.norm / np.maximum(leaf.tolerances, SMALLEST)) ** 2
+        total = float((weight * unit**2).sum())
+        return float((weight * unit * m.factor).sum()) / total if total else np.nan
+
+    named = name_factor(sizes, agrees, found, of_sum=leaf.of_sum)
+    if named is None and np.all(leaf.norms <= ZERO * leaf.tolerances):
+        named = np.zeros_like(sizes.n), (("constant_factor", "0 times"),)
+    if named is None:
+        return None
+    factor, size = named[0][at], np.where(m.size > 0, m.size, 1.0)
+    coefficients = np.where(m.size > 0, (m.along_v - factor * m.along_t) / size, 0.0)
+    allowed = np.where(m.size > 0, 2 * _limit(leaf.tolerances, leaf.norms, factor) / size, np.inf)
+    rest = _penalty(leaf, sizes, coefficients, allowed, factor)
+    return None if rest is None else Fit(named[0], named[1], rest)
+
+
+def _penalty(leaf: Leaf, sizes: Sizes, found: Array, limits: Array, factor: Array) -> Codes | None:
+    """Which mistake the coefficients of the parameter are."""
+    expected = leaf.expected
+    if _equal(found, expected, limits):
+        return ()
+    if not leaf.penalised:
+        return (("l2_on_bias", ""),)
+    if (factor != 1).any() and _equal(found, expected * factor, limits):
+        return ()  # the factor stands before the whole leaf
+    wrong = np.abs(found - expected) > limits
+    if _equal(found[wrong], 0 * expected[wrong], limits[wrong]):
+        return (("l2_ignored", ""),)
+    n, l2 = sizes.n[leaf.at], 2 * sizes.l2[leaf.at]
+    for scale in (l2, l2 / n, l2 * n, l2**2):
+        size = float(scale @ scale)
+        times = float(found @ scale) / size if size else 0.0
+        if size and _equal(found, times * scale, limits + CONSTANT * np.abs(found)):
+            sign: Codes = (("sign", ""),) if times < 0 else ()
+            unit = scale is l2 and abs(abs(times) - 1) < 1e-4
+            return sign or (("l2_factor", ""),) if unit else (*sign, ("l2_factor", ""))
+    constant = float(np.median(found))
+    if _equal(found, np.full_like(found, constant), limits + CONSTANT * abs(constant)):
+        return (("l2_constant", ""),)
+    if not expected[wrong].all() or 2 * wrong.sum() < np.count_nonzero(expected):
+        return None
+    times = found[wrong] / expected[wrong]
+    one = float(np.ptp(times)) <= CONSTANT * abs(times[0])
+    return (("l2_factor", f"{times[0]:.3g} times the right one"),) if one else None
+
+
+def _equal(found: Array, expected: Array, limits: Array) -> bool:
+    return bool(np.all(np.abs(found - expected) <= limits))
+
+
+def with_penalty_value(
+    leaf: Leaf, sizes: Sizes, term: Callable[[int], Array], all_weights: Sequence[float]
+) -> Fit | None:
+    """A leaf to every element of which the penalty itself is added: of its own weights, or of all."""
+
+    def centred(array: Array) -> Array:
+        return np.asarray(array - array.mean())
+
+    without_mean = leaf._replace(
+        values=[centred(v) for v in leaf.values], parameters=[centred(p) for p in leaf.parameters]
+    )
+    found = None
+    for expected in (0 * leaf.expected, leaf.expected):
+        found = found or fit(without_mean._replace(expected=expected), sizes, lambda j: centred(term(j)))
+        if found is not None and not found.rest:
+            break
+        found = None
+    if found is None:
+        return None
+    factor = found.factor[leaf.at]
+    offsets = np.array(
+        [
+            (v - f * term(j) - e * p).mean()
+            for j, (v, f, e, p) in enumerate(zip(leaf.values, factor, expected, leaf.parameters, strict=True))
+        ]
+    )
+    for squares in ([float((p**2).sum()) for p in leaf.parameters], [all_weights[i] for i in leaf.at]):
+        scale = sizes.l2[leaf.at] * np.array(squares)
+        size = float(scale @ scale)
+        times = float(offsets @ scale) / size if size else 0.0
+        if abs(times) > 1e-3 and _equal(offsets, times * scale, leaf.tolerances + CONSTANT * np.abs(offsets)):
+            return found._replace(rest=(("penalty_value", ""),))
+    return None
+
+
+def _norm(array: Array) -> float:
+    return math.sqrt(np.vdot(array, array))

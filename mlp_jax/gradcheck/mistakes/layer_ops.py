@@ -1,0 +1,144 @@
+"""The operations that single layers have beside those of networks (`ops`)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.gradcheck.mistakes.ops import Op, through_softmax
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Upstream(Op):
+    """The output of a layer, or of any function: what arrives there, dout, is where its backward pass starts."""
+
+    def back(self, g: Array) -> Array:
+        """What arrives is what goes on."""
+        return g
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(Op):
+    """The inputs of a layer, whose gradient is a leaf as well."""
+
+    fields = ("x",)
+
+    def leaves(self, g: Array) -> dict[str, Array]:
+        """Returns what arrives."""
+        return {"x": g}
+
+
+@dataclass(frozen=True, eq=False)
+class Function(Op):
+    """Any function of one argument; `pull` is its vjp, from jax."""
+
+    pull: Callable[[Array], Array]
+
+    def back(self, g: Array) -> Array:
+        """Returns the vjp of g."""
+        return self.pull(g)
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Op):
+    """This is the softmax a (N, C) as a layer of its own."""
+
+    a: Array
+
+    def back(self, g: Array) -> Array:
+        """Returns a (g - sum(g a)), with the sum over the classes."""
+        return through_softmax(self.a, g)
+
+
+@dataclass(frozen=True, eq=False)
+class Hinge(Op):
+    """The mean hinge loss of scores (N, C) and labels (N,): the sum over j != y of max(0, s_j - s_y + 1)."""
+
+    scores: Array
+    y: Array
+
+    @property
+    def one_hot(self) -> Array:
+        """Returns an array (N, C) that is 1 at the true class and 0 elsewhere."""
+        return np.asarray(np.eye(self.scores.shape[1])[self.y])
+
+    def margins(self, margin: float = 1.0) -> Array:
+        """Returns s_j - s_y + margin, and 0 at the true class."""
+        true = self.scores[np.arange(len(self.y)), self.y][:, None]
+        return np.asarray((self.scores - true + margin) * (1 - self.one_hot))
+
+    def of_mask(self, mask: Array) -> Array:
+        """Returns the mask, and minus its sum at the true class, over N."""
+        return np.asarray((mask - self.one_hot * mask.sum(axis=1, keepdims=True)) / len(self.y))
+
+    def back(self, g: Array) -> Array:
+        """By the scores, whatever g is."""
+        return self.of_mask(self.margins() > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows(Op):
+    """What a layer of windows has: x (N, C, H, W), stride, padding, and the windows' size (h, w)."""
+
+    x: Array
+    stride: int
+    pad: int
+    size: tuple[int, int]
+
+    def places(self, g: Array, stride: int = 0) -> Iterator[tuple[int, int, Any]]:
+        """Yields rows and columns of the output g, and where the window of each lies in the padded input."""
+        step = stride or self.stride
+        for i, j in np.ndindex(g.shape[2:]):
+            rows, columns = (slice(n * step, n * step + m) for n, m in zip((i, j), self.size, strict=True))
+            yield i, j, np.s_[:, :, rows, columns]
+
+    def padded(self) -> Array:
+        """Returns x with zeros around it."""
+        return np.pad(self.x, ((0, 0), (0, 0), (self.pad,) * 2, (self.pad,) * 2))
+
+    def cut(self, padded: Array, start: int) -> Array:
+        """What belongs to x of a gradient of the padded input."""
+        height, width = self.x.shape[2:]
+        return padded[:, :, start : start + height, start : start + width]
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Windows):
+    """This is a convolution with w (F, C, h, w) and a bias for each filter."""
+
+    fields = ("w", "b")
+    w: Array
+
+    def back(self, g: Array, *, stride: int = 0, cut: bool = True, add: bool = True, flip: bool = False) -> Array:
+        """Every window gets w times its output's g. The keywords make it wrong."""
+        padded, w = np.zeros_like(self.padded()), self.w[:, :, ::-1, ::-1] if flip else self.w
+        for i, j, at in self.places(g, stride):
+            padded[at] = np.tensordot(g[:, :, i, j], w, 1) + (padded[at] if add else 0)
+        return self.cut(padded, self.pad if cut else 0)
+
+    def leaves(self, g: Array, *, stride: int = 0, cut: bool = True, add: bool = True) -> dict[str, Array]:
+        """Returns the sum of every window times its output's g, and the sum of g."""
+        inputs, w = self.padded(), np.zeros_like(self.w)
+        if not cut:
+            inputs = np.pad(self.x, ((0, 0), (0, 0), (0, 2 * self.pad), (0, 2 * self.pad)))
+        for i, j, at in self.places(g, stride):
+            w = np.tensordot(g[:, :, i, j], inputs[at], axes=(0, 0)) + (w if add else 0)
+        return {"w": w, "b": g.sum(axis=(0, 2, 3))}
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Windows):
+    """This is the largest input of each window."""
+
+    def back(self, g: Array, *, stride: int = 0, everywhere: bool = False, of_output: bool = False) -> Array:
+        """The largest input of each window gets g. The keywords make it wrong."""
+        dx, right = np.zeros_like(self.x), {(i, j): self.x[at] for i, j, at in self.places(g)}
+        for i, j, at in self.places(g, stride):
+            window = self.x[at]
+            output = (right[i, j] if of_output else window).max(axis=(2, 3), keepdims=True)
+            largest = everywhere or window == output
+            dx[at] += largest * g[:, :, i, j][:, :, None, None]
+        return dx

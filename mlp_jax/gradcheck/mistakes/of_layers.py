@@ -1,0 +1,81 @@
+"""The mistakes that only single layers have (`layers`); see `table`."""
+
+import numpy as np
+
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Hinge, MaxPool
+from mlp_jax.gradcheck.mistakes.row import Row, leaf, step
+
+# fmt: off
+LAYER_ROWS: tuple[Row, ...] = (
+    Row("forward_mismatch", "gives another output than the operation that the layer is named after",
+        "the gradient is held against the operation, or against this forward pass if it belongs to that",
+        "compare the forward pass with the formula, first of all", ("x @ w + b", "x @ w")),
+    Row("test_mode", "goes back through test mode in another way than the forward pass goes there",
+        "in test mode dropout hands everything on, and batch normalisation's mean and variance are constants",
+        "ask for the mode in the backward pass as in the forward pass", ("dx = dout", "dx = dout * mask")),
+    Row("svm_margin", "compares the scores without the margin of 1 in the backward pass",
+        "a class counts where s_j - s_y + 1 > 0, in the loss and in the gradient",
+        "compute the mask from the margins of the loss", ("(margins > 0)", "(x > x[np.arange(N), y][:, None])"),
+        instead={Hinge: step(
+            lambda op, g: op.of_mask(op.margins(0.0) > 0),
+            lambda op, g: op.back(g) + ((op.margins(0.0) > 0) * 1.0 - (op.margins() > 0)) / len(g),
+        )}),
+    Row("svm_true_class",
+        "gives the score of the true class another gradient than minus the number of violated margins",
+        "the score s_y is subtracted in every margin: its derivative is minus the number of margins above 0",
+        "subtract the sum of the mask over the classes at the true class",
+        ("dx[np.arange(N), y] -= (margins > 0).sum(axis=1)", "dx[np.arange(N), y] -= 1"), instead={Hinge: step(
+            lambda op, g: (op.margins() > 0) / len(g),
+            lambda op, g: ((op.margins() > 0) * 1.0 - op.one_hot) / len(g),
+            lambda op, g: abs(op.back(g)),
+            lambda op, g: ((op.margins() > 0) * 1.0 - op.one_hot * (op.scores.shape[1] - 1)) / len(g),
+            lambda op, g: op.back(g) + op.one_hot / len(g),
+            lambda op, g: op.back(g) - op.one_hot / len(g),
+        )}),
+    Row("svm_mask", "gives a gradient to classes whose margin is not above 0, or multiplies by the margin itself",
+        "the derivative of max(0, margin) is 1 where the margin is above 0 and else 0",
+        "use the mask (margins > 0)", ("dx = (margins > 0) * 1.0", "dx = np.ones_like(x)"),
+        instead={Hinge: step(
+            lambda op, g: op.of_mask(1 - op.one_hot),
+            lambda op, g: op.of_mask(op.margins() * (op.margins() > 0)),
+            lambda op, g: op.of_mask((op.scores > 0) * (1 - op.one_hot)),
+            lambda op, g: op.of_mask((op.margins() < 0) * (1 - op.one_hot)),
+        )}),
+    Row("window_stride", "places the windows in the backward pass without the stride",
+        "the window of output (i, j) starts at row i stride and column j stride",
+        "multiply i and j by the stride, as in the forward pass",
+        ("x[:, :, i * s : i * s + h]", "x[:, :, i : i + h]"), instead={
+            Conv: step(lambda op, g: op.back(g, stride=1)),
+            (Conv, "w"): leaf(lambda op, g: op.leaves(g, stride=1)["w"]),
+            MaxPool: step(
+                lambda op, g: op.back(g, stride=1), lambda op, g: op.back(g, stride=1, of_output=True)
+            ),
+        }),
+    Row("window_pad", "leaves the padding out of the backward pass",
+        "the windows lie in the padded input, and the gradient of x is its inner part",
+        "pad x as in the forward pass, and cut the padding off the gradient at the end: dx[:, :, p:-p, p:-p]",
+        ("dx[:, :, p:-p, p:-p]", "dx[:, :, :H, :W]"), instead={
+            Conv: step(lambda op, g: op.back(g, cut=False)),
+            (Conv, "w"): leaf(lambda op, g: op.leaves(g, cut=False)["w"]),
+        }),
+    Row("window_overwritten", "overwrites where windows overlap, or where outputs share weights",
+        "every output of which a number is a part adds to that number's gradient", "use += in place of =",
+        ("dx[window] += ", "dx[window] = "), instead={
+            Conv: step(lambda op, g: op.back(g, add=False)),
+            (Conv, "w"): leaf(lambda op, g: op.leaves(g, add=False)["w"]),
+        }),
+    Row("kernel_flipped", "goes back through the kernel turned by 180 degrees",
+        "the input at a place of a window has been multiplied by the kernel's number at that same place",
+        "use w as in the forward pass: only a full convolution of dout needs the turned kernel",
+        ("w[f]", "w[f, :, ::-1, ::-1]"), instead={Conv: step(lambda op, g: op.back(g, flip=True))}),
+    Row("pool_everywhere", "sends the gradient to every input of a window",
+        "the maximum depends on the largest input alone", "multiply by the mask (window == window.max())",
+        ("(window == window.max()) * dout", "dout"), instead={MaxPool: step(
+            lambda op, g: op.back(g, everywhere=True), lambda op, g: op.back(g, everywhere=True) / np.prod(op.size)
+        )}),
+    Row("pool_ties", "sends the whole gradient to each of several equal maxima",
+        "where inputs are equal the derivative is a convention; most libraries choose the first",
+        "leave it if inputs are never equal, or use the place of np.argmax",
+        ("np.argmax(window)", "window == window.max()"), remark=True),
+)
+# fmt: on

@@ -1,0 +1,230 @@
+"""Which mistakes explain a wrong gradient? A search for the fewest, from the loss down to the first layer.
+
+The operations (`ops`) are walked in segments, from one product to the next below (`segment`). In each segment the
+right step back and every alternative of the table are tried; the leaves tell which of them the candidate took. A
+wrong cotangent is passed on to the segments below, so that one mistake explains all it spoils.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mlp_jax.gradcheck.mistakes import fits
+from mlp_jax.gradcheck.mistakes.factors import Array, Codes, Sizes, name_factor
+from mlp_jax.gradcheck.mistakes.segment import Segment, Way
+from mlp_jax.gradcheck.mistakes.situation import Delta, Mistake, Problem, Situation, State, of_network
+from mlp_jax.gradcheck.mistakes.table import MISTAKES
+
+ANOTHER_PLACE = 0.1  # cost of a mistake that is made once more, against 1 for another mistake
+UNKNOWN = 10.0
+BEAM = 6
+WITHIN = 1.5  # more expensive ways than the best one that are followed
+# a leaf that needs one of these to be explained by a cotangent does not speak for that cotangent
+CANCELLING = {"batch_mean_missing", "batch_mean_twice", "bias_mean", "sign", "constant_factor", "mean_over_other"}
+
+
+def cost(mistakes: frozenset[Mistake]) -> float:
+    """Fewest different mistakes first, then fewest places; remarks count half, anything known before `unknown`."""
+    known = [m.code for m in mistakes if m.code != "unknown"]
+    codes = set(known)
+    different = sum(MISTAKES[code].cost for code in codes)
+    return different + ANOTHER_PLACE * (len(known) - len(codes)) + UNKNOWN * (len(mistakes) - len(known))
+
+
+def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake]:
+    """The cheapest set of mistakes that explains every leaf; `tolerance` is relative to each leaf's size.
+
+    If one factor stands before the whole gradient, penalty and all, that counts as one mistake.
+    """
+    best = _Search(of_network(situations, tolerance)).best(most=2)
+    top = len(situations[0].observed) - 1
+    if cost(best) <= 1.3 and not any(m.code == "constant_factor" for m in best):
+        return best
+    for factor, codes in _whole_factors(situations, tolerance, top):
+        scaled = [
+            s._replace(observed=[{f: leaf / factor[i] for f, leaf in layer.items()} for layer in s.observed])
+            for i, s in enumerate(situations)
+        ]
+        found = _Search(of_network(scaled, tolerance)).best(most=1) | {
+            Mistake(code, top, "all", detail) for code, detail in codes
+        }
+        best = min(best, found, key=cost)
+    return best
+
+
+def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> Iterator[tuple[Array, Codes]]:
+    """Factors that may stand before the whole gradient: those that the top layer's right step back shows."""
+    search = _Search(of_network(situations, tolerance))
+    segment = search.segments[0]
+    for leaf in segment.leaves:
+        way = segment.explain(leaf, segment.run(search.start, ()))
+        for fit, codes, _ in way:
+            if fit.factor_codes and fit.factor.all() and not codes:
+                yield fit.factor, fit.factor_codes
+                return
+
+
+class _Search:
+    """This is the search over all segments."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.segments = [Segment(problem, number) for number in range(len(problem.segments))]
+        self.start = State(frozenset(), problem.cotangents, [{} for _ in problem.cotangents])
+
+    def best(self, most: int) -> frozenset[Mistake]:
+        """Segment by segment; more than one change in one, and late ones, only where nothing else explains it."""
+        beam = [self.start]
+        for segment in self.segments:
+            states = _steps(segment, beam, 1, late=False)
+            tries = [(1, True, BEAM), (2, False, 2), (2, True, 1)]
+            if most == 1 or cost(beam[0].mistakes) >= UNKNOWN:  # below what nothing explains, much is spoilt
+                tries = tries[:1]
+            for number, late, width in tries:
+                if cost(states[0].mistakes) < UNKNOWN + cost(beam[0].mistakes):
+                    break
+                states = sorted([*states, *_steps(segment, beam[:width], number, late)], key=_cost)
+            limit = _cost(states[0]) + WITHIN
+            beam = [state for state in states[:BEAM] if _cost(state) <= limit]
+        return beam[0].mistakes
+
+
+def _cost(state: State) -> float:
+    return cost(state.mistakes)
+
+
+def _steps(segment: Segment, beam: list[State], most: int, late: bool) -> list[State]:
+    return sorted((state for above in beam for state in _step(segment, above, most, late)), key=_cost)
+
+
+def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
+    """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves."""
+    right = segment.run(above, ())
+    if segment.leaves and all(_is_right(segment.explain(leaf, right)) for leaf in segment.leaves):
+        return [State(above.mistakes, right.entering[segment.last], right.pending)]
+    deltas = list(segment.deltas(above, most, late))
+    explained = [
+        [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta)]
+        for leaf in segment.leaves
+    ]
+    states = []
+    for i, delta in enumerate(deltas):
+        factors: dict[bytes, tuple[Array, Codes]] = {b"": (np.ones_like(segment.sizes.n), ())}
+        for ways in explained:
+            for j, (fit, _, _) in ways:
+                if j == i and fit.factor_codes and fit.factor.all():
+                    factors[fit.factor.round(9).tobytes()] = (fit.factor, _of_delta(fit.factor_codes))
+        for factor, factor_codes in factors.values():
+            codes, users = (*delta.codes, *factor_codes), _users(explained, i, factor)
+            if segment.k == 0 and codes and users < min(2, len(segment.leaves)):
+                continue  # nothing lies below: what only one leaf shows is that leaf's own
+            found = above.mistakes | {Mistake(code, segment.k, "delta", detail) for code, detail in codes}
+            found = _accounted(segment, explained, deltas, i, factor, found)
+            if users < 2 and _far_fetched(codes) and any(m.code == "unknown" for m in found - above.mistakes):
+                continue
+            values = [g * f for g, f in zip(delta.entering[segment.last], factor, strict=True)]
+            states.append(State(found, values, delta.pending))
+            if factor_codes and any(delta.pending):  # the factor may also stand where a skip ends
+                scaled = [{u: g * f for u, g in p.items()} for p, f in zip(delta.pending, factor, strict=True)]
+                states.append(State(found, values, scaled))
+    return sorted(states, key=_cost)[: 2 * BEAM]
+
+
+def _is_right(ways: list[Way]) -> bool:
+    return any(not (fit.factor_codes or own or rest) for fit, own, rest in ways)
+
+
+def _of_delta(codes: Codes) -> Codes:
+    return tuple(("batch_mean_twice" if code == "bias_mean" else code, detail) for code, detail in codes)
+
+
+def _far_fetched(codes: Codes) -> bool:
+    """Whether this explains nothing beside a leaf that nothing explains."""
+    return len(codes) > 1 or any(code == "constant_factor" for code, _ in codes)
+
+
+def _users(explained: list[list[tuple[int, Way]]], i: int, factor: Array) -> int:
+    """How many leaves are explained by a way through the segment, with a factor, and nothing that cancels it."""
+    return sum(
+        any(
+            j == i
+            and np.allclose(fit.factor, factor, rtol=1e-6)
+            and not CANCELLING & {code for code, _ in (*own, *rest)}
+            for j, (fit, own, rest) in ways
+        )
+        for ways in explained
+    )
+
+
+def _accounted(
+    segment: Segment,
+    explained: list[list[tuple[int, Way]]],
+    deltas: list[Delta],
+    passed: int,
+    factor: Array,
+    found: frozenset[Mistake],
+) -> frozenset[Mistake]:
+    """The mistakes with those that explain the leaves, if way number `passed` is handed down with a factor.
+
+    A leaf may have been computed from another way: then its mistakes are the leaf's own. Beside a leaf of the same
+    layer that nothing explains, two mistakes in another leaf, or another way, explain nothing either.
+    """
+    own = list[tuple[frozenset[Mistake], bool]]()
+    for (at, leaf), ways in zip(segment.leaves, explained, strict=True):
+        layer = segment.rows[at][0].layer
+        choices = [(frozenset({Mistake("unknown", layer, leaf.field)}), False)]
+        for i, (fit, codes, rest) in ways:
+            if i == passed:
+                of_factor = _ratio(segment.sizes, leaf, fit, factor)
+                if of_factor is None:
+                    continue
+                all_codes = (*codes, *of_factor, *rest)
+            else:
+                all_codes = (*deltas[i].codes, *codes, *fit.factor_codes, *rest)
+            mistakes = _placed(all_codes, layer, leaf.field)
+            choices.append((mistakes, len(mistakes) > 1 or bool(i != passed and deltas[i].changes)))
+        own.append(min(choices, key=lambda choice: cost(found | choice[0])))
+        found |= own[-1][0]
+    unknown = any(m.code == "unknown" for mistakes, _ in own for m in mistakes)
+    dubious = [m for mistakes, far_fetched in own if unknown and far_fetched for m in mistakes]
+    return found - set(dubious) | {m._replace(code="unknown", detail="") for m in dubious}
+
+
+def _placed(codes: Codes, layer: int, place: str) -> frozenset[Mistake]:
+    return frozenset(Mistake(code, layer, place, detail) for code, detail in codes)
+
+
+def _ratio(sizes: Sizes, leaf: fits.Leaf, fit: fits.Fit, factor: Array) -> Codes | None:
+    """The mistakes in a leaf's factor, beside a factor that is handed down."""
+    if (factor == 1).all():
+        return fit.factor_codes
+    ratio = fit.factor / factor
+
+    def agrees(values: Array) -> bool:
+        return bool(np.allclose(values, ratio, rtol=1e-6, atol=0))
+
+    named = name_factor(sizes, agrees, lambda values: float(np.median(ratio / values)), of_sum=leaf.of_sum)
+    return None if named is None else named[1]
+
+
+def of_leaf(problem: Problem) -> Codes | None:
+    """The cheapest mistakes that explain the one leaf of a layer's problem; None where nothing does.
+
+    Nothing lies below a layer, so that no leaf speaks for what another one was computed from.
+    """
+    search = _Search(problem)
+    (segment,) = search.segments
+    ((at, leaf),) = segment.leaves
+    for late in (False, True):
+        ways = [
+            (*delta.codes, *own, *fit.factor_codes, *rest)
+            for delta in segment.deltas(search.start, 1, late)
+            if all(change.at < at for change in delta.changes)
+            for fit, own, rest in segment.explain((at, leaf), delta)
+        ]
+        if ways:
+            return min(ways, key=_price)
+    return None
+
+
+def _price(codes: Codes) -> tuple[float, bool]:
+    return cost(_placed(codes, 0, "")), any(code in CANCELLING for code, _ in codes)

@@ -1,0 +1,132 @@
+"""What the search for mistakes is about: what was observed, mistakes, and ways through a network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.gradcheck.mistakes import networks
+from mlp_jax.gradcheck.mistakes.factors import Array, Codes, Sizes
+from mlp_jax.gradcheck.mistakes.fits import Leaf
+from mlp_jax.gradcheck.mistakes.row import Alternative
+from mlp_jax.gradcheck.objective import Objective
+from mlp_jax.gradcheck.truth import Case, Leaves, Truth
+
+Values = list[Array]  # one array per case
+
+
+class Situation(NamedTuple):
+    """This is one case: the truth, the candidate's leaves (a missing one left out), and the objective.
+
+    rounding: per leaf, the norm of an error that rounding may cause.
+    """
+
+    case: Case
+    truth: Truth
+    observed: Leaves
+    objective: Objective
+    rounding: list[dict[str, float]]
+
+    @property
+    def n(self) -> int:
+        """Returns the number of examples in the batch."""
+        return len(self.case.y)
+
+
+class Problem(NamedTuple):
+    """A wrong gradient: the operations of a network in every case, and its leaves as the candidate gave them.
+
+    segments: per segment, from the loss down, one list of operations for every case; each segment ends in a
+    product, and the next begins with it. leaves: by (layer, field). cotangents: per case, what arrives at the
+    first operation. squares: per case, ||w||^2 of all weights. in_layer: it is one leaf of a layer, which is
+    explained by itself.
+    """
+
+    segments: Sequence[Sequence[Sequence[Any]]]
+    leaves: Mapping[tuple[int, str], Leaf]
+    sizes: Sizes
+    cotangents: Values
+    squares: Sequence[float]
+    in_layer: bool = False
+
+
+def of_network(situations: Sequence[Situation], tolerance: float) -> Problem:
+    """The problem that a network's situations are; `tolerance` is relative to each leaf's size."""
+    chains = [networks.network(s.case, s.truth, s.objective.data, s.objective.weights) for s in situations]
+    observed = [(k, field) for k, layer in enumerate(situations[0].truth.grads) for field in layer]
+    leaves = {at: leaf for at in observed if (leaf := _leaf(situations, tolerance, *at)) is not None}
+    squares = [sum(float((p.w**2).sum()) for p in s.case.params) for s in situations]
+    nothing = [np.zeros(0)] * len(situations)
+    return Problem(list(zip(*chains, strict=True)), leaves, _sizes(situations), nothing, squares)
+
+
+def _leaf(situations: Sequence[Situation], tolerance: float, k: int, field: str) -> Leaf | None:
+    """One leaf, if the candidate gave it in any case."""
+    given = [i for i, s in enumerate(situations) if field in s.observed[k]]
+    if not given:
+        return None
+    chosen = [situations[i] for i in given]
+    values = [s.observed[k][field] for s in chosen]
+    norms = np.array([float(np.linalg.norm(value)) for value in values])
+    limits = [
+        max(tolerance * max(s.truth.size[k][field], norm), s.rounding[k][field])
+        for s, norm in zip(chosen, norms, strict=True)
+    ]
+    parameters = [np.asarray(getattr(s.case.params[k], field)) for s in chosen]
+    is_w = field == "w"
+    expected = [2 * (s.objective.weights[k] if is_w else s.objective.biases * (field == "b")) for s in chosen]
+    kinds = (is_w, field in ("b", "shift"))
+    return Leaf(k, field, given, values, norms, np.array(limits), parameters, np.array(expected), *kinds)
+
+
+def _sizes(situations: Sequence[Situation]) -> Sizes:
+    configs = [s.case.config for s in situations]
+    names = {
+        "the number of features": [c.inputs for c in configs],
+        "the number of classes": [c.classes for c in configs],
+    }
+    for number in range(len(configs[0].units)):
+        names[f"the width of hidden layer {number + 1}"] = [c.units[number].outputs for c in configs]
+    others = {name: np.array(values, float) for name, values in names.items()}
+    return Sizes(np.array([float(s.n) for s in situations]), np.array([s.case.l2 for s in situations]), others)
+
+
+class Mistake(NamedTuple):
+    """A code, the layer (0 is the first), its place there, and what the code alone does not say, or "".
+
+    place: a leaf's field; "delta" for all that hangs on the layer's step back; "all" for the whole gradient.
+    """
+
+    code: str
+    layer: int
+    place: str
+    detail: str = ""
+
+
+class State(NamedTuple):
+    """A way of going down to a product: the mistakes on it, the cotangent that arrives, and those over skips."""
+
+    mistakes: frozenset[Mistake]
+    cotangent: Values
+    pending: list[dict[int, Array]]
+
+
+class Change(NamedTuple):
+    """This is an alternative to the step back of operation `at` of a segment, and the codes of its mistakes."""
+
+    codes: tuple[str, ...]
+    at: int
+    alternative: Alternative
+
+
+class Delta(NamedTuple):
+    """One way through a segment: what arrives at every operation with leaves, and at the end."""
+
+    changes: tuple[Change, ...]
+    entering: dict[int, Values]
+    pending: list[dict[int, Array]]
+
+    @property
+    def codes(self) -> Codes:
+        """Returns the mistakes on it."""
+        return tuple((code, change.alternative.detail) for change in self.changes for code in change.codes)

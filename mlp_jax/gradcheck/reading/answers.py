@@ -1,0 +1,183 @@
+"""What a candidate is asked and what it answers: arrays of any library, in any arrangement, made numpy's."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.truth import Case, Leaves
+from mlp_jax.nn.config import MLPConfig
+
+DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
+CONTAINERS = (Mapping, tuple, list)
+NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
+
+
+class Question(NamedTuple):
+    """A case, and its dropout masks, as a candidate is asked."""
+
+    case: Case
+    masks: list[np.ndarray]
+
+
+class Held(NamedTuple):
+    """The arguments of one call."""
+
+    params: Any
+    x: Any
+    y: Any
+    masks: Any = ()
+
+
+class Answer(NamedTuple):
+    """What a candidate gave for one case.
+
+    leaves: its gradient per layer and field in float64, without the leaves that it left out; None if it failed.
+    loss: None if it returns none. dtypes: of its leaves, as they were returned. mutated: the names of the
+    arguments that it changed, and `after` their content then. error: the exception, with the candidate's own line.
+    """
+
+    leaves: Leaves | None
+    loss: float | None = None
+    dtypes: Mapping[tuple[int, str], str] = {}
+    mutated: tuple[str, ...] = ()
+    after: Held | None = None
+    error: str | None = None
+
+
+class Asked(ABC):
+    """A candidate that can be asked: in this process (`candidates`), or in another.
+
+    takes_l2, has_biases: whether lambda has a way into it, and whether its network has biases, which is known once
+    it was asked. layer: where the candidate is no network but a layer, or a file of layers: its report, for a seed
+    and an objective.
+    """
+
+    name: str
+    notes: Sequence[str] = ()
+    takes_l2: bool = True
+    has_biases: bool = True
+    layer: Callable[[int, str], Any] | None = None
+
+    @abstractmethod
+    def default_configs(self) -> list[MLPConfig]:
+        """The networks to check when none is named."""
+
+    @abstractmethod
+    def ask(self, questions: list[Question]) -> list[Answer]:
+        """One answer per question. Raises UserError if the candidate cannot be asked."""
+
+    @abstractmethod
+    def leaf_name(self, k: int, field: str) -> str:
+        """The candidate's own name of a leaf."""
+
+
+def plain(tree: Any) -> Any:
+    """Tuples and lists of arrays, of numpy arrays. Raises UserError for what is no number."""
+    return jax.tree.map(_numpy, tree, is_leaf=lambda leaf: not isinstance(leaf, (tuple, list)))
+
+
+def _numpy(value: Any) -> np.ndarray:
+    """Any array, of numpy, jax or torch, in float64, or int64 for whole numbers. Raises UserError for the rest."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.double().numpy() if value.dtype.is_floating_point else value.numpy()
+    try:
+        array = np.array(value)
+        array = array.real if array.dtype.kind == "c" and not array.imag.any() else array
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):
+        array = np.array("not numbers")
+    if array.dtype.kind not in "fiub" and str(array.dtype) != "bfloat16":
+        raise UserError(f"returned {type(value).__name__} where an array of real numbers belongs")
+    return array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two trees of numpy arrays are equal; a NaN equals a NaN."""
+
+    def equal(x: np.ndarray, y: np.ndarray) -> bool:
+        return x.shape == y.shape and bool(np.all((x == y) | ((x != x) & (y != y))))
+
+    return all(map(equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def parts(result: Any) -> tuple[float | None, Any]:
+    """(loss or None, gradients) from what was returned."""
+    if isinstance(result, tuple) and len(result) > 2 and sum(isinstance(part, Mapping) for part in result) == 1:
+        grads = next(part for part in result if isinstance(part, Mapping))
+        first = next((part for part in result if not isinstance(part, CONTAINERS) and np.ndim(part) == 0), None)
+        result = (first, grads) if first is not None else (grads,)
+        if first is None:
+            return None, grads
+    if isinstance(result, tuple) and len(result) > 2 and not isinstance(result[0], CONTAINERS):
+        result = _first_and_rest(result)
+    if isinstance(result, (tuple, list)) and len(result) == 2:
+        for loss, grads in (result, result[::-1]):
+            if isinstance(grads, CONTAINERS) and not isinstance(loss, CONTAINERS) and np.size(_numpy(loss)) == 1:
+                return float(_numpy(loss).reshape(())), grads
+    if not isinstance(result, CONTAINERS):
+        kind = type(result).__name__
+        raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
+    return None, result
+
+
+def _first_and_rest(result: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(loss, gradients) of (loss, dW1, db1, ...), (loss, weights', biases') or (loss, gradients, more)."""
+    if result[0] is None or np.size(_numpy(result[0])) != 1:
+        return result
+    held = [part for part in result[1:] if isinstance(part, CONTAINERS)]
+    return result[0], held[0] if len(held) == 1 else result[1:]
+
+
+def fields_of(config: MLPConfig) -> list[list[str]]:
+    """Per layer, the fields of its parameters."""
+    fields = list(NAMES)
+    return [*(fields[: 2 if unit.norm == "none" else 4] for unit in config.units), fields[:2]]
+
+
+def leaves(found: Mapping[tuple[int, str], Any], config: MLPConfig) -> tuple[Leaves, dict[tuple[int, str], str]]:
+    """Gradients by layer and field in float64, and the dtypes they came in."""
+    arrays: Leaves = [
+        {f: _numpy(found[k, f]).astype(np.float64) for f in layer if (k, f) in found}
+        for k, layer in enumerate(fields_of(config))
+    ]
+    dtypes = {at: str(getattr(leaf, "dtype", "")).removeprefix("torch.") for at, leaf in found.items()}
+    return arrays, {at: dtype if dtype in DTYPES else "float64" for at, dtype in dtypes.items()}
+
+
+def with_other_biases(question: Question) -> Question:
+    """The same network with other biases, which one without any does not see."""
+    layers = tuple(layer._replace(b=layer.b + 1.5) for layer in question.case.params)
+    return question._replace(case=question.case._replace(params=layers))
+
+
+def with_units_changed(question: Question) -> Question:
+    """The same network, with the units of its first hidden layer in another order."""
+    first, second, *rest = question.case.params
+    first = first._replace(**{f: np.roll(leaf, 1, axis=-1) for f, leaf in first._asdict().items()})
+    params = (first, second._replace(w=np.roll(second.w, 1, axis=0)), *rest)
+    return question._replace(case=question.case._replace(params=params))
+
+
+def equal(a: Answer, b: Answer) -> bool:
+    """Whether two answers are the same: then the network has nothing of what was changed between them."""
+    pairs_of = zip(a.leaves or [], b.leaves or [], strict=False)
+    return (
+        b.error is None
+        and a.loss == b.loss
+        and all(np.array_equal(leaf, y.get(f, np.nan)) for x, y in pairs_of for f, leaf in x.items())
+    )
+
+
+def fits(answer: Answer, case: Case) -> bool:
+    """Whether each weight's gradient that there is has the weight's shape."""
+    pairs = [
+        (leaf, np.shape(case.params[k].w))
+        for k, layer in enumerate(answer.leaves or [])
+        if (leaf := layer.get("w")) is not None
+    ]
+    return all(leaf.shape == shape for leaf, shape in pairs)

@@ -1,0 +1,228 @@
+"""Builds an object of somebody's class for a network, by what its constructor's arguments are called."""
+
+import contextlib
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading import holders
+from mlp_jax.gradcheck.reading.names import (
+    ALL_SIZES,
+    DATA,
+    DEPTHS,
+    DROP,
+    KEEP,
+    LABELS,
+    SPREAD,
+    is_penalty,
+    is_step,
+    numbers,
+    plainly,
+    size_of,
+)
+from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
+from mlp_jax.gradcheck.reading.signatures import WRAP, loss_takes_penalty, signature, takes_anything
+from mlp_jax.gradcheck.truth import Case
+from mlp_jax.nn.config import MLPConfig
+
+MAKERS = re.compile(
+    r"_*(re)?(init(iali[sz]e)?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
+)
+EPOCHS = re.compile(r"(n|num|max)?(epochs?|iters?|iterations?|steps)")
+KEYS = re.compile(r"(prng|rng|random)?key|rng|generator")
+FILES = re.compile(r"path|file|folder|directory", re.IGNORECASE)
+NUMBERED = re.compile(r"^(n_?)?h(id|idden)?_?(size|dim|layer|units)?_?\d(_\w+)?$")
+
+
+def build(target: Any, case: Case) -> Any:
+    """An object of the class for the case's network. Raises UserError if the class has no room for it."""
+    parameters = signature(target)
+    given = _told(target, case, parameters)
+    if (settings := settings_name(parameters)) is not None:
+        net = target(**given, **{settings: Settings(target, case, settings)})
+    else:
+        net = _sized(target, case, parameters, given)
+    _put_data(net, case, given)
+    if not any(np.ndim(array) == 2 for _, array in holders.arrays(net)):
+        _make_parameters(net, case)
+    return net
+
+
+def _told(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
+    """What the names tell, but for the widths: lambda, the dtype, the device, the data, normalisation."""
+    config = case.config
+    named: dict[str, Any] = {name: 1e-2 for name in SPREAD if name in parameters}
+    named |= {n: None for n, p in parameters.items() if FILES.search(n) and isinstance(p.default, str)}
+    named |= {"device": "cpu"} if "device" in parameters else {}
+    if "dtype" in parameters:
+        named["dtype"] = _double(target)
+    if (penalty := next((name for name in numbers(parameters, parameters) if is_penalty(name)), None)) is not None:
+        named[penalty] = case.l2
+    elif takes_anything(parameters) and not loss_takes_penalty(target):
+        named["reg"] = case.l2
+    named |= _normalisation(target, case, parameters)
+    named |= _needed(target, case, [n for n, p in parameters.items() if p.default is p.empty and n not in named])
+    if any(n in parameters for n in DATA):  # as many rows as have every class among their labels
+        rows = max(config.classes, len(case.y))
+        named |= {n: np.resize(case.x, (rows, config.inputs)) for n in DATA if n in parameters}
+        named |= {n: np.arange(rows) % config.classes for n in LABELS if n in parameters}
+    return named
+
+
+def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
+    """Values for what has no default and does not matter to a gradient: a learning rate, epochs, a seed."""
+    found: dict[str, Any] = {name: 1e-2 for name in names if is_step(name)}
+    found |= {name: 1 for name in names if EPOCHS.fullmatch(plainly(name))}
+    found |= {name: len(case.y) for name in names if plainly(name) in ("batchsize", "minibatchsize")}
+    found |= {
+        name: len(case.config.sizes) - 1 for name in names if plainly(name) in ("numlayers", "nlayers", "depth")
+    }
+    found |= {name: 0 for name in names if plainly(name) in ("seed", "randomseed", "randomstate", "momentum")}
+    found |= {name: case.config.activation for name in names if name == "activation"}
+    return found | {name: _generator(target) for name in names if KEYS.fullmatch(plainly(name))}
+
+
+def _generator(target: Any) -> Any:
+    """A key where the target's module has jax, else a generator of numpy."""
+    module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
+    names = {getattr(value, "__name__", "") for value in module.values()}
+    return jax.random.PRNGKey(0) if names & {"jax", "jax.numpy", "jax.random"} else np.random.default_rng(0)
+
+
+def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], named: dict[str, Any]) -> Any:
+    """An object, its widths given as the constructor's arguments are called, else by place."""
+    config = case.config
+    by_kind = {kind: [n for n in parameters if size_of(n) == kind] for kind in ("input", "hidden", "classes")}
+    groups = [numbers(parameters, names) for names in by_kind.values()]
+    ends = {group[0]: n for group, n in zip(groups[::2], (config.inputs, config.classes), strict=True) if group}
+    depths = next((name for name in DEPTHS if name in parameters), None)
+    if depths is not None:
+        return target(**named, **{depths: list(config.hidden)}, **ends)
+    sizes = next((name for name in ALL_SIZES if name in parameters), None)
+    if sizes is not None:
+        return target(**named, **{sizes: list(config.sizes)})
+    numbered = numbered_widths(parameters)
+    if numbered and len(numbered) == len(config.hidden):
+        widths = dict(zip(numbered, config.hidden, strict=True))
+        return target(**named, **widths, **ends) if len(ends) == 2 else target(*config.sizes, **named)
+    if numbered or (len(config.hidden) > 1 and not groups[1]):
+        raise of_depth(target, max(len(numbered), 1))
+    several = list(config.hidden)
+    forms: list[Any] = [several] if len(several) > 1 else [several[0], several]
+    return _built(target, groups, forms[::-1] if _is_list(parameters, groups[1]) else forms, config, named)
+
+
+def numbered_widths(parameters: dict[str, inspect.Parameter]) -> list[str]:
+    """Arguments that are one hidden width each: hidden1, hidden_size_2, n_h1."""
+    return [name for name in parameters if NUMBERED.match(name)]
+
+
+def _is_list(parameters: dict[str, inspect.Parameter], names: list[str]) -> bool:
+    """Whether a hidden width's default or annotation is a list."""
+    kinds = [(parameters[name].default, str(parameters[name].annotation).lower()) for name in names]
+    return any(
+        isinstance(default, (list, tuple)) or "list" in told or "sequence" in told for default, told in kinds
+    )
+
+
+def _built(target: Any, groups: Any, widths: list[Any], config: MLPConfig, named: dict[str, Any]) -> Any:
+    """An object, with the first form of the hidden width that it takes: a number, or a list."""
+    try:
+        return _by_width(target, groups, widths[0], config, named)
+    except (TypeError, AttributeError):
+        for width in widths[1:]:
+            with contextlib.suppress(TypeError, AttributeError):
+                return _by_width(target, groups, width, config, named)
+        raise
+
+
+def _by_width(target: Any, groups: list[list[str]], width: Any, config: MLPConfig, named: dict[str, Any]) -> Any:
+    sizes = (config.inputs, width, config.classes)
+    known = {g[0]: size for g, size in zip(groups, sizes, strict=True) if g}
+    if all(groups) or (groups[1] and any(n in named for n in DATA)):
+        return target(**named, **known)
+    try:
+        inspect.signature(target).bind(*sizes, **named)
+    except TypeError as error:
+        raise UserError(
+            f"{target.__name__} is not built by an input, a hidden and an output size: its constructor takes "
+            f"({', '.join(signature(target)) or 'nothing'}): {WRAP}"
+        ) from error
+    except ValueError:  # it does not tell
+        pass
+    return target(*sizes, **named)
+
+
+def _double(target: Any) -> Any:
+    """The float64 of the library whose dtype is the default."""
+    default = signature(target)["dtype"].default
+    if type(default).__module__ == "torch":
+        import torch  # type: ignore[import-not-found, unused-ignore]
+
+        return torch.float64
+    return np.float64
+
+
+def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    if case.config.dropout:
+        keep = [n for n in parameters if n in KEEP or (n in DROP and parameters[n].default == 1)]
+        named = dict.fromkeys(keep, 1 - case.config.dropout)
+        named = named or {n: case.config.dropout for n in DROP if n in parameters}
+        if not named:
+            raise UserError(
+                f"{target.__name__} takes no dropout, by one of {', '.join((*KEEP, *DROP))}: "
+                "leave --dropout out, or check a function with an argument masks instead"
+            )
+        named |= {"seed": 0} if "seed" in parameters else {}
+        named |= {"use_dropout": True} if "use_dropout" in parameters else {}
+    if not case.config.normalized:
+        return named
+    if "normalization" in parameters:
+        return {**named, "normalization": "batchnorm"}
+    for name in ("use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm"):
+        if name in parameters:
+            return {**named, name: True}
+    raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
+
+
+def _put_data(net: Any, case: Case, given: Mapping[str, Any]) -> None:
+    """Puts the case's examples and labels where the object keeps those that it was built with."""
+    rows = next((given[n] for n in DATA if n in given), None)
+    labels = next((given[n] for n in LABELS if n in given), None)
+    if rows is None:
+        return
+    eye = np.eye(case.config.classes)
+    pairs = [(rows, case.x)] if labels is None else [(rows, case.x), (labels, case.y), (eye[labels], eye[case.y])]
+    pairs += [(old.T, new.T) for old, new in pairs]
+    for name, kept in list(getattr(net, "__dict__", {}).items()):
+        equal = [new for old, new in pairs if isinstance(kept, np.ndarray) and np.array_equal(kept, old)]
+        if equal:
+            setattr(net, name, equal[0].copy())
+
+
+def _make_parameters(net: Any, case: Case) -> None:
+    """Calls the method that makes the parameters of an object that is built without any."""
+    config = case.config
+    maker = next(
+        (m for n in dir(net) if MAKERS.fullmatch(n) and n != "__init__" and callable(m := getattr(net, n))), None
+    )
+    if maker is None:
+        return
+    ends, sizes = [config.inputs, config.classes], list(config.sizes)
+    count = len([p for p in signature(maker).values() if p.default is inspect.Parameter.empty])
+    named = [
+        {"input": ends[0], "hidden": sizes[1], "classes": ends[1]}.get(str(size_of(n))) for n in signature(maker)
+    ]
+    tries: dict[int, list[list[Any]]] = {0: [[]], 1: [[sizes], [ends], [ends[0]]], 2: [ends, sizes[:2]]}
+    for arguments in [named] if None not in named else tries.get(count, [sizes] if count == len(sizes) else []):
+        with contextlib.suppress(Exception):
+            maker(*arguments)
+            holders.parameters(net, case)
+            return

@@ -1,0 +1,112 @@
+"""Calls somebody's function as a convention has it, and brings what it holds and gives into the case's form."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading import signatures
+from mlp_jax.gradcheck.reading.answers import Held, Question
+from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, kinds_of, takes_l2
+from mlp_jax.gradcheck.reading.names import plainly
+from mlp_jax.gradcheck.truth import Case
+
+LARGE = 2.0**20
+Parameters = Mapping[str, inspect.Parameter]
+
+
+def converter(arrays: str) -> Callable[[np.ndarray], Any]:
+    """What makes an array of a library of one of numpy's. Raises UserError if torch is wanted and missing."""
+    if arrays == "torch":
+        try:
+            import torch  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as error:
+            raise UserError(
+                "the candidate wants torch arrays: install torch, which is not a dependency"
+            ) from error
+        return lambda array: torch.from_numpy(array)
+    return jnp.asarray if arrays == "jax" else lambda array: array
+
+
+def ask(target: Any, question: Question, convention: Convention) -> tuple[Any, Held]:
+    """(what it returned, its arguments then)."""
+    case, layout, convert = question.case, convention.layout, converter(convention.arrays)
+    if convention.tree is not None:
+        given = convention.tree.hold(case, convert)
+    elif convention.style == "tree":
+        given = jax.tree.map(lambda leaf: convert(leaf.copy()), case.params)
+    else:
+        given = jax.tree.map(convert, layout.hold(case))
+    x, y = map(convert, layout.examples(case))
+    masks = [convert(mask.copy()) for mask in question.masks]
+    result = call(target, given, (x, y), case, masks, by_name=convention.by_name)
+    if convention.tree is not None:
+        held = convention.tree.read(given, case)
+    else:
+        held = given if convention.style == "tree" else layout.tree(given, case)
+    if not layout.columns and not layout.one_hot:
+        return result, Held(held, x, y, masks)
+    return result, Held(held, x.T if layout.columns else x, case.y, masks)
+
+
+def call(
+    target: Any, given: Any, examples: tuple[Any, Any], case: Case, masks: list[Any], *, by_name: bool
+) -> Any:
+    """What the function returns for these parameters, by what its arguments are called, else by place."""
+    parameters = signatures.signature(target)
+    extra = {
+        "config": case.config,
+        "key": jax.random.key(case.seed),
+        "masks": masks if case.config.dropout else None,
+    }
+    options = {name: value for name, value in extra.items() if name in parameters}
+    kinds = kinds_of(parameters) if by_name else None
+    if kinds is not None:
+        values = {name: _value(name, kind, given, examples, case) for name, kind in kinds.items()}
+        return target(*_positional(parameters, values), **_keywords(parameters, values), **options)
+    if not takes_l2(parameters):
+        return target(given, *examples, **options)
+    name = signatures.penalty_name(parameters, others=EXTRA)
+    if name is None and signatures.positions(parameters) < 4 and parameters:
+        name = "l2" if signatures.takes_anything(parameters) else None
+    last, named = ((), {name: case.l2}) if name is not None else ((case.l2,), {})
+    return target(given, *examples, *last, **named, **options)
+
+
+def ask_linear(target: Any, case: Case) -> tuple[Any, Held]:
+    """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing."""
+    layer = case.params[0]
+    w = np.vstack([layer.w, layer.b / LARGE])
+    x, y = np.hstack([case.x, np.full((len(case.x), 1), LARGE)]), case.y.copy()
+    given = {"linear": w, "x": x, "y": y, "l2": case.l2}
+    kinds = kinds_of(signatures.signature(target)) or {}
+    result = target(**{name: given[kind] for name, kind in kinds.items()})
+    loss, grad = result if isinstance(result, tuple) else (None, result)
+    if np.shape(grad) != w.shape:
+        raise UserError("returned a gradient that has not the shape of W")
+    grads = {"W1": grad[:-1], "b1": grad[-1] / LARGE}
+    held = Held((type(layer)(w[:-1], w[-1] * LARGE),), x[:, :-1], y)
+    return ((loss, grads) if loss is not None else grads), held
+
+
+def _value(name: str, kind: str, given: Any, examples: tuple[Any, Any], case: Case) -> Any:
+    config = case.config
+    if kind == "leaf":
+        return next(leaf for key, leaf in given.items() if plainly(key) == plainly(name))
+    if kind in ("weights", "biases"):
+        return [leaf for key, leaf in given.items() if key[0] == ("W" if kind == "weights" else "b")]
+    widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
+    known = {"params": given, "x": examples[0], "y": examples[1], "l2": case.l2, "sizes": list(config.sizes)}
+    return (known | widths)[kind]
+
+
+def _positional(parameters: Parameters, values: Mapping[str, Any]) -> list[Any]:
+    return [v for n, v in values.items() if parameters[n].kind is inspect.Parameter.POSITIONAL_ONLY]
+
+
+def _keywords(parameters: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in values.items() if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}

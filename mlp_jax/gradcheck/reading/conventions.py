@@ -1,0 +1,135 @@
+"""How a function wants its parameters and examples: what its arguments are called tells, and their defaults."""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any, NamedTuple
+
+from mlp_jax.gradcheck.reading import signatures
+from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, Layout
+from mlp_jax.gradcheck.reading.names import (
+    BIAS_LISTS,
+    WEIGHT_LISTS,
+    is_input,
+    is_label,
+    is_params,
+    is_penalty,
+    is_sizes,
+    numbers,
+    size_of,
+)
+from mlp_jax.gradcheck.reading.trees import Tree
+
+EXTRA = ("config", "key", "masks")
+STYLES = {"W{}": "dict", "w{}": "small letters"}
+LEAF = re.compile(r"([wWb]|[tT]heta)_?\d")
+ORDERS = ((False, False), (False, True), (True, False))  # (columns are examples, weights are (out, in))
+Kinds = dict[str, str]
+
+
+class Convention(NamedTuple):
+    """How a function wants its parameters, and its arrays. style: "tree", or how the layout holds them.
+
+    tree: where the parameters are in a container of the candidate's own keys, if they are in one.
+    """
+
+    style: str
+    arrays: str
+    layout: Layout = Layout()
+    by_name: bool = False
+    tree: Tree | None = None
+
+
+def kind_of(name: str, beside: set[str]) -> str | None:
+    """What an argument is, by its name, and by what stands beside it."""
+    if is_penalty(name):
+        return "l2"
+    if LEAF.fullmatch(name):
+        return "leaf"
+    if name in WEIGHT_LISTS and beside & set(BIAS_LISTS):
+        return "weights"
+    if name in BIAS_LISTS and beside & set(WEIGHT_LISTS):
+        return "biases"
+    called = {"params": is_params, "x": is_input, "y": is_label, "sizes": is_sizes}
+    found = "params" if name == "weights" else next((kind for kind, is_it in called.items() if is_it(name)), None)
+    return found or size_of(name)
+
+
+def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
+    """What each argument without a default is, by its name; None if a name does not tell."""
+    kinds: Kinds = {}
+    for name, p in parameters.items():
+        if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            continue
+        kind = kind_of(name, set(parameters))
+        if name == "W" and kind is None:
+            continue
+        if kind is None and p.default is inspect.Parameter.empty and name not in EXTRA:
+            return None
+        if kind == "l2" and not numbers(parameters, [name]):
+            continue
+        if kind is not None:
+            kinds[name] = kind
+    there = set(kinds.values())
+    if {"x", "y"} <= there and "W" in parameters and "b" not in parameters and "params" not in there:
+        return {**kinds, "W": "linear"}
+    complete = {"x", "y"} <= there and there & {"params", "weights", "leaf"}
+    return kinds if complete else None
+
+
+def hidden_layers(function: Any) -> int:
+    """How many hidden layers a function has, if its arguments count the weights: W1, W2, W3; else one."""
+    weights = {name for name in signatures.signature(function) if re.fullmatch(r"([wW]|[tT]heta)_?\d", name)}
+    return max(len(weights) - 1, 1)
+
+
+def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
+    """Whether lambda has a way into a function: an argument that is called so, or a fourth that nothing tells."""
+    required = [p for p in parameters.values() if p.default is inspect.Parameter.empty]
+    anything = signatures.takes_anything(parameters) or not parameters
+    named = signatures.penalty_name(parameters, others=EXTRA) is not None
+    return named or anything or (kinds_of(parameters) is None and len(required) > 3)
+
+
+def likely_arrays(function: Any) -> tuple[str, ...]:
+    """torch first where the function's file names it, and last where something has imported it."""
+    space = getattr(inspect.unwrap(function), "__globals__", {})
+    if any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values()):
+        return ("torch", "numpy")
+    return ("numpy", "jax", "torch") if "torch" in sys.modules else ("numpy", "jax")
+
+
+def of_class(arrays: str) -> Iterator[Convention]:
+    """The likeliest first: rows before columns, labels before one-hot."""
+    for columns, one_hot in product((False, True), (False, True)):
+        yield Convention("dict", arrays, Layout(columns=columns, one_hot=one_hot))
+
+
+def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
+    """The likeliest for a function: rows, labels, and the usual names, in any library's arrays."""
+    namings, forms = _namings(kinds), ("W{}", "tree", "w{}")
+    plain = [n for n in forms if n in namings or (n == "tree" and len(namings) > 1)]
+    for naming, library in product(plain, arrays):
+        yield Convention(STYLES.get(naming, naming), library, Layout(str(naming)), kinds is not None)
+
+
+def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
+    """The other names and forms, rows before columns, one-hot labels too."""
+    by_name = kinds is not None
+    for (columns, turned), one_hot, naming in product(ORDERS, (True, False), _namings(kinds)):
+        yield Convention("named", arrays, Layout(naming, columns, one_hot, turned), by_name)
+        if not columns and not turned:
+            yield Convention("named", arrays, Layout(naming), by_name)
+
+
+def _namings(kinds: Kinds | None) -> tuple[str, ...]:
+    if kinds is None:
+        return NAMINGS
+    if "params" not in kinds.values():
+        with_column = any(name.lower().startswith("theta") for name, kind in kinds.items() if kind == "leaf")
+        return ("Theta+",) if with_column and not any(name[0] == "b" for name in kinds) else ("W{}",)
+    if {"sizes", "input", "hidden", "classes"} & set(kinds.values()):
+        return (*FLAT, *(n for n in NAMINGS if n not in FLAT))
+    return NAMINGS

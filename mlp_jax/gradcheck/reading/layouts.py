@@ -1,0 +1,170 @@
+"""How parameters, examples and labels are laid out in somebody's code: names, orientation, containers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading.answers import fields_of
+from mlp_jax.gradcheck.truth import Case
+
+FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
+NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT)
+_LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d+)$", re.IGNORECASE)
+_FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
+
+
+class Layout(NamedTuple):
+    """naming: how the parameters are named or held. columns: an example is a column, and weights are (out, in).
+
+    one_hot: labels are (N, C). transposed: weights are (out, in), though an example is a row. Of the flat vectors
+    "flat" is layer by layer, "flat apart" all weights before all biases, "flat theta" the matrices [b, W^T],
+    which "Theta+" has in a dict, and "flat theta by columns" these column by column.
+    """
+
+    naming: str = "W{}"
+    columns: bool = False
+    one_hot: bool = False
+    transposed: bool = False
+
+    def array(self, field: str, leaf: np.ndarray) -> np.ndarray:
+        """A parameter as the code has it."""
+        if field == "w":
+            return leaf.T.copy() if self.columns or self.transposed else leaf.copy()
+        return leaf[:, None].copy() if self.columns else leaf.copy()
+
+    def examples(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
+        """x and y as the code has them."""
+        y = np.eye(case.config.classes)[case.y] if self.one_hot else case.y.copy()
+        return (case.x.T.copy(), y.T.copy()) if self.columns else (case.x.copy(), y)
+
+    def leaf(self, field: str, found: Any) -> Any:
+        """A gradient in the shape that its parameter has in the case, if it has the code's own."""
+        shape = np.shape(found)
+        if field == "w" and (self.columns or self.transposed) and len(shape) == 2:
+            return found.T
+        return found.reshape(-1) if self.columns and len(shape) == 2 and 1 in shape else found
+
+    def name(self, k: int, field: str) -> str:
+        """A leaf's name in the code: W1, w_1, b0."""
+        stem = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}[field]
+        if self.naming in ("lists", "list", *FLAT):
+            return f"{stem}{k + 1}"
+        number = k if self.naming.endswith("0") else k + 1
+        if self.naming in ("Theta{}", "Theta+") and field == "w":
+            return f"Theta{number}"
+        stem = stem.lower() if self.naming[0] == "w" else stem
+        return f"{stem}{'_' if '_' in self.naming else ''}{number}"
+
+    def hold(self, case: Case) -> Any:
+        """The parameters in the code's own container."""
+        layers = [{f: self.array(f, leaf) for f, leaf in layer._asdict().items()} for layer in case.params]
+        if self.naming == "lists":
+            return {"weights": [layer["w"] for layer in layers], "biases": [layer["b"] for layer in layers]}
+        if self.naming == "list":
+            return [leaf for layer in layers for leaf in layer.values()]
+        if self.naming in FLAT:
+            return self._flat(layers)
+        if self.naming == "Theta+":
+            return {f"Theta{k + 1}": _with_column(layer) for k, layer in enumerate(layers)}
+        return {self.name(k, f): leaf for k, layer in enumerate(layers) for f, leaf in layer.items()}
+
+    def _flat(self, layers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """The parameters of all layers in one vector."""
+        if self.naming == "flat apart":
+            arrays = [layer[field] for field in layers[0] for layer in layers]
+        elif self.naming == "flat":
+            arrays = [leaf for layer in layers for leaf in layer.values()]
+        else:
+            arrays = [_with_column(layer) for layer in layers]
+        order: Any = "F" if self.naming.endswith("by columns") else "C"
+        return np.concatenate([leaf.ravel(order) for leaf in arrays])
+
+    def tree(self, held: Any, case: Case) -> Any:
+        """Parameters in the code's container as the case's layers."""
+        found = self.leaves(held, case)
+        return tuple(
+            type(layer)(*(found.get((k, f), np.zeros(0)) for f in layer._fields))
+            for k, layer in enumerate(case.params)
+        )
+
+    def leaves(self, grads: Any, case: Case) -> dict[tuple[int, str], Any]:
+        """Gradients by layer and field. Raises UserError where there are none of the case's."""
+        wanted = [(k, f) for k, layer in enumerate(fields_of(case.config)) for f in layer]
+        pairs: list[tuple[tuple[int, str], Any]]
+        if self.naming == "Theta+":
+            pairs = _split(grads)
+        elif isinstance(grads, Mapping):
+            pairs = self._mapped(grads)
+        elif isinstance(grads, Sequence):
+            pairs = _listed(grads, wanted)
+        else:
+            pairs = self._cut(grads, case, wanted)
+        found = {at: self.leaf(at[1], leaf) for at, leaf in pairs if at in wanted and leaf is not None}
+        if not found:
+            names = ", ".join(self.name(*at) for at in wanted)
+            raise UserError(f"returned gradients without {names}")
+        return found
+
+    def _mapped(self, grads: Mapping[Any, Any]) -> list[tuple[tuple[int, str], Any]]:
+        for names in (("weights", "biases"), ("dweights", "dbiases"), ("W", "b"), ("dW", "db")):
+            if all(isinstance(grads.get(name), (list, tuple)) for name in names):
+                return [
+                    ((k, f), leaf) for f, n in zip("wb", names, strict=True) for k, leaf in enumerate(grads[n])
+                ]
+        matches = [(_LEAF.match(str(key)), leaf) for key, leaf in grads.items()]
+        first = 0 if self.naming.endswith("0") else 1
+        return [((int(m[2]) - first, _FIELDS[m[1].lower()]), leaf) for m, leaf in matches if m]
+
+    def _cut(self, flat: Any, case: Case, wanted: list[tuple[int, str]]) -> list[tuple[tuple[int, str], Any]]:
+        """The leaves in a vector: each number lies where its parameter lies in the vector of them."""
+        if not hasattr(flat, "reshape"):
+            raise UserError(f"returned {type(flat).__name__}, not gradients")
+        flat, sizes = flat.reshape(-1), [getattr(case.params[k], f).size for k, f in wanted]
+        if sum(sizes) != len(flat):
+            raise UserError(f"returned {len(flat)} numbers, but the parameters are {sum(sizes)}")
+        layers: list[dict[str, np.ndarray]] = [{} for _ in case.params]
+        for (k, f), end, size in zip(wanted, np.cumsum(sizes), sizes, strict=True):
+            layers[k][f] = np.arange(end - size, end).reshape(self.array(f, getattr(case.params[k], f)).shape)
+        places = np.argsort(self._flat(layers))
+        return [((k, f), flat[places[layers[k][f]]]) for k, f in wanted]
+
+
+def _with_column(layer: Mapping[str, np.ndarray]) -> np.ndarray:
+    """[b, W^T]: the weights (out, in) behind a column of biases."""
+    return np.column_stack([layer["b"], layer["w"].T])
+
+
+def _split(grads: Any) -> list[tuple[tuple[int, str], Any]]:
+    """Weights and biases of gradients of [b, W^T], in their order."""
+    held = list(grads.values()) if isinstance(grads, Mapping) else list(grads)
+    return [((k, f), g[:, 1:].T if f == "w" else g[:, 0]) for k, g in enumerate(held) for f in "wb"]
+
+
+def _listed(grads: Sequence[Any], wanted: list[tuple[int, str]]) -> list[tuple[tuple[int, str], Any]]:
+    """[W1, b1, ...], [(W1, b1), ...], or (all weights, all biases), which are told by their dimensions."""
+    layers = 1 + max(k for k, _ in wanted)
+    if len(grads) == 1 and isinstance(grads[0], Mapping):
+        grads = list(grads[0].values())
+    if len(grads) == 2 and all(isinstance(g, (list, tuple)) and len(g) == layers for g in grads):
+        ranks = [[np.ndim(leaf) for leaf in group] for group in grads]
+        if min(ranks[0]) == 2 and max(ranks[1]) < 2:
+            return [((k, f), leaf) for f, group in zip("wb", grads, strict=True) for k, leaf in enumerate(group)]
+    flat = [
+        leaf
+        for layer in grads
+        for leaf in (
+            layer.values()
+            if isinstance(layer, Mapping)
+            else layer
+            if isinstance(layer, (tuple, list))
+            else [layer]
+        )
+    ]
+    if len(flat) == layers and all(np.ndim(leaf) == 2 for leaf in flat):  # of a network without biases
+        return [((k, "w"), leaf) for k, leaf in enumerate(flat)]
+    if len(flat) != len(wanted):
+        raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
+    return list(zip(wanted, flat, strict=True))

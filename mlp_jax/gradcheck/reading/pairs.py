@@ -1,0 +1,104 @@
+"""A network as two functions of a file: forward(X, parameters), and backward(...) with what forward gave.
+
+They are joined into one function f(params, x, y, l2), which is asked as any other. What one gives and the other
+takes is told by names: those of their arguments, and those that they return by.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading import arguments
+from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, signature
+
+FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
+LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
+COSTS = (
+    *METHODS,
+    "cross_entropy_loss",
+    "cross_entropy",
+    "loss_function",
+    "cost_function",
+    "calculate_loss",
+    "get_cost",
+)
+
+
+def joined(target: Any) -> Callable[..., Any] | None:
+    """A backward function of a network, and the forward beside it, as one function; None if it is none.
+
+    It takes labels and no parameters' dict with data, for that is a whole gradient function already.
+    """
+    kinds = {arguments.kind_of(name) for name in signature(target)}
+    if (
+        inspect.isclass(target)
+        or not arguments.BACKWARD.search(getattr(target, "__name__", ""))
+        or "y" not in kinds
+    ):
+        return None
+    beside = getattr(inspect.unwrap(target), "__globals__", {})
+    forward = _forward_of(target.__name__, beside)
+    if forward is None or not _takes_parameters(forward):
+        return None
+    if not {"cache", "output"} & kinds and not set(arguments.returned(forward)) & set(signature(target)):
+        return None
+    cost = next((beside[name] for name in COSTS if _is_cost(beside.get(name))), None)
+    return _with_lambda(target, forward, cost)
+
+
+def _forward_of(name: str, beside: Mapping[str, Any]) -> Any:
+    names = [arguments.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS]
+    found = (beside.get(n) for n in (*names, *FORWARD_WORDS, *FORWARDS))
+    return next((function for function in found if inspect.isfunction(function)), None)
+
+
+def _takes_parameters(forward: Any) -> bool:
+    return any(arguments.kind_of(name) == "params" or LEAF.match(name) for name in signature(forward))
+
+
+def _is_cost(cost: Any) -> bool:
+    if not inspect.isfunction(cost):
+        return False
+    required = [n for n, p in signature(cost).items() if p.default is inspect.Parameter.empty]
+    kinds = [arguments.kind_of(name) for name in required]
+    return "output" in kinds and set(kinds) <= {"output", "y", "l2", "params", "x"}
+
+
+def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
+    """The function, with an argument for lambda if one of them takes it."""
+
+    def run(params: Any, x: Any, y: Any, l2: float) -> Any:
+        known: dict[str, Any] = {"params": params, "x": x, "y": y, "l2": l2, "train": True}
+        known |= params if isinstance(params, dict) else {}
+        output = arguments.call(forward, known, backward)
+        known |= arguments.kept(forward, output)
+        loss = None if cost is None else arguments.call(cost, known, backward)
+        if cost is None and _is_sigmoid(plain((known["output"],))[0]):
+            raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
+        grads = arguments.call(backward, known, backward)
+        names = arguments.returned(backward)
+        if isinstance(grads, tuple) and len(names) == len(grads) and all(map(LEAF.match, names)):
+            grads = dict(zip(names, grads, strict=True))
+        return grads if loss is None else (loss, grads)
+
+    functions = [f for f in (backward, cost) if f is not None]
+    if any(arguments.kind_of(name) == "l2" for f in functions for name in signature(f)):
+        return _named(lambda params, x, y, l2: run(params, x, y, l2), backward)
+    return _named(lambda params, x, y: run(params, x, y, 0.0), backward)
+
+
+def _is_sigmoid(output: np.ndarray) -> bool:
+    """Whether outputs are between 0 and 1, but no probabilities of classes: the loss is not known then."""
+    sums = [output.sum(axis) for axis in range(output.ndim)]
+    inside = bool(((output > 0) & (output < 1)).all())
+    return inside and not any(np.allclose(each, 1) for each in sums)
+
+
+def _named(function: Callable[..., Any], like: Any) -> Callable[..., Any]:
+    function.__name__ = like.__name__
+    return function

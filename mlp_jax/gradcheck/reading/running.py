@@ -1,0 +1,104 @@
+"""Runs somebody's code quietly, stops it when it takes too long, and says in one line where it failed."""
+
+import contextlib
+import inspect
+import os
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+
+OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+"""The checker's own files."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What a candidate prints, warns of, or changes in numpy's global state stays its own."""
+    state = np.random.get_state()  # noqa: NPY002  # the candidate may use it
+    np.random.seed(0)  # noqa: NPY002
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  # the candidate may close what is below it
+    try:
+        with (
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+            np.errstate(all="ignore"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        with contextlib.suppress(OSError):
+            nowhere.close()
+
+
+def _files(target: Any) -> set[str]:
+    """The files in which a function, or the methods of a class, were written, also where a program made them."""
+    functions = [target, *(vars(target).values() if inspect.isclass(target) else ())]
+    codes = [getattr(inspect.unwrap(f), "__code__", None) for f in functions if callable(f)]
+    return {code.co_filename for code in codes if code is not None}
+
+
+def where(error: BaseException, target: Any) -> str:
+    """`file.py:31: ValueError: message`, with the last line that lies in the candidate's own file."""
+    if isinstance(error, UserError):
+        return str(error)
+    frames, files = traceback.extract_tb(error.__traceback__), _files(target)
+    own = [frame for frame in frames if frame.filename in files]
+    if not own and frames and not frames[-1].filename.startswith(OURS):
+        own = frames[-1:]  # of code that has no file; no line of this package is the user's
+    what = " ".join(str(error).split()) or "no message"
+    place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
+    return f"{place}{type(error).__name__}: {what}"
+
+
+def line(message: str) -> float:
+    """How far an attempt came: to a line of the candidate's, or to where a sentence says what is missing."""
+    start, _, rest = message.partition(":")
+    number = rest.partition(":")[0]
+    return int(number) if number.isdigit() else 0 if start.endswith(("Error", "Exit")) else np.inf
+
+
+AGAIN = 1.0  # seconds until the next look, while a library is being imported
+
+
+class TooLong(BaseException):
+    """Raised in code that ran too long; no Exception, which the code itself may catch."""
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raises TooLong in the block when it has run for so long, where the platform has signals for it."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_: int, frame: FrameType | None) -> None:
+        if _imports_a_library(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            raise TooLong(f"it still runs after {seconds:g} seconds")
+
+    before: Any = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _imports_a_library(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and "site-packages" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False

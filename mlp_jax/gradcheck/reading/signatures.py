@@ -1,0 +1,109 @@
+"""What somebody's class or function takes and offers: the arguments of callables, and the methods of a network."""
+
+import inspect
+import re
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.gradcheck.reading.names import is_penalty, numbers
+
+METHODS = (
+    "loss",
+    "compute_loss",
+    "loss_and_grads",
+    "loss_and_gradients",
+    "forward_backward",
+    "cost",
+    "compute_cost",
+)
+FORWARDS = (
+    "forward", "forward_propagation", "forward_pass", "forward_prop", "feedforward", "feed_forward", "forwardprop",
+    "forward_propogation", "_forward", "predict_proba", "__call__",
+)  # fmt: skip
+BACKWARDS = (
+    "gradient", "gradients", "backward", "backprop", "backpropagation", "backward_propagation", "back_propagation",
+    "backward_pass", "back_prop", "backward_prop", "compute_gradients", "compute_gradient", "_backward",
+    "backward_propogation", "back_propogation",
+)  # fmt: skip
+
+
+def signature(target: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a callable by name, without self; empty if it does not tell."""
+    try:
+        return dict(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def takes_anything(parameters: dict[str, inspect.Parameter]) -> bool:
+    """Whether there is a **kwargs."""
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def positions(parameters: dict[str, inspect.Parameter]) -> float:
+    """How many positional arguments are taken."""
+    kinds = [p.kind for p in parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return np.inf
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(kind in by_place for kind in kinds)
+
+
+def penalty_name(parameters: dict[str, inspect.Parameter], others: tuple[str, ...] = ()) -> str | None:
+    """The argument that lambda goes into, if its name, or its being the only keyword-only one, tells."""
+    by_name = next((name for name in numbers(parameters, parameters) if is_penalty(name)), None)
+    only = [n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY and n not in others]
+    return by_name or (only[0] if len(only) == 1 else None)
+
+
+WRAP = (
+    "wrap it in a function f(params, x, y, l2) that sets W1, b1, W2, b2 from the dict params, runs forward and "
+    "backward on the whole batch, and returns (loss, grads) with grads a dict of the same names"
+)
+
+
+def method_of(target: Any, names: tuple[str, ...]) -> Any:
+    """The first method of a class or object that is called so; None if there is none."""
+    found = (
+        getattr(target, name, None) for name in names if not (name == "__call__" and isinstance(target, type))
+    )
+    return next((method for method in found if callable(method)), None)
+
+
+def _methods(target: Any) -> list[dict[str, inspect.Parameter]]:
+    """The arguments of the methods that may be asked: for the loss, else forward and backward."""
+    found = [method_of(target, names) for names in (METHODS, FORWARDS, BACKWARDS)]
+    return [signature(method) for method in found if method is not None]
+
+
+def loss_takes_penalty(target: Any) -> bool:
+    """Whether lambda is an argument of the loss, by its name or as the third by place."""
+    by_name = any(penalty_name(parameters) is not None for parameters in _methods(target))
+    return by_name or positions(signature(method_of(target, METHODS))) > 3
+
+
+def takes_l2(target: Any) -> bool:
+    """Whether lambda has a way in: an argument of the constructor or of the loss that is called so."""
+    mine, its = signature(target), _methods(target)
+    if any(is_penalty(n) for n in numbers(mine, mine)) or takes_anything(mine) or _reads_penalty(target, mine):
+        return True
+    if any(penalty_name(each) or takes_anything(each) for each in its):
+        return True
+    return takes_third(signature(method_of(target, METHODS)))
+
+
+def _reads_penalty(target: Any, parameters: dict[str, inspect.Parameter]) -> bool:
+    """Whether the class reads lambda from a configuration: config.reg, or args["reg"]."""
+    try:
+        source = inspect.getsource(target)
+    except (OSError, TypeError, SyntaxError):
+        return False
+    read = re.findall(r"\b(\w+)(?:\.|\[['\"]|\.get\(['\"])(\w+)", source)
+    return any(holder in parameters and is_penalty(name) for holder, name in read)
+
+
+def takes_third(parameters: dict[str, inspect.Parameter]) -> bool:
+    """Whether a third argument by place is needed, or any are taken."""
+    required = [p for n, p in parameters.items() if n != "self" and p.default is inspect.Parameter.empty]
+    return len(required) >= 3 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in required)

@@ -1,0 +1,183 @@
+"""Parameters in containers of a function's own keys: dicts of dicts, lists of dicts, objects with attributes.
+
+Which keys there are is learnt from the function itself: it is given a container that is empty, and tells by what
+it asks for, and by whether it multiplies by that or adds it, where its weights and its biases are.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading import holders
+from mlp_jax.gradcheck.reading.holders import At, Path
+from mlp_jax.gradcheck.truth import Case
+
+WEIGHT = re.compile(r"^(w|kernel|theta)", re.IGNORECASE)
+BIAS = re.compile(r"^(b|offset)", re.IGNORECASE)
+MULTIPLIED = ("T", "dot", "mm", "t", "matmul")
+OF_ARRAYS = (
+    *MULTIPLIED,
+    "shape",
+    "ndim",
+    "size",
+    "dtype",
+    "sum",
+    "mean",
+    "copy",
+    "astype",
+    "reshape",
+    "transpose",
+)
+
+
+class Used(BaseException):
+    """A part of the container is used as an array; `kind` is "w", "b", or "" if the use does not tell."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(path)
+        self.path, self.kind = path, kind
+
+
+class Tree(NamedTuple):
+    """Where each parameter is; turned: whether weights are (out, in)."""
+
+    paths: dict[At, Path]
+    turned: bool = False
+
+    def hold(self, case: Case, convert: Callable[[np.ndarray], Any]) -> Any:
+        """The case's parameters in such a container."""
+        held: dict[Path, Any] = {}
+        for (k, field), path in self.paths.items():
+            leaf = getattr(case.params[k], field)
+            held[path] = convert((leaf.T if self.turned and field == "w" else leaf).copy())
+        return _nested(held)
+
+    def read(self, held: Any, case: Case) -> Any:
+        """Parameters in such a container as the case's layers; those that it has not stay."""
+        leaves = {at: holders.get(held, path) for at, path in self.paths.items()}
+        return tuple(
+            layer._replace(**{f: self._turn(f, leaves[k, f]) for f in layer._fields if (k, f) in leaves})
+            for k, layer in enumerate(case.params)
+        )
+
+    def leaves(self, grads: Any, case: Case) -> dict[At, Any]:
+        """Gradients by layer and field, from the same keys, or those with a d before them."""
+        found = {at: leaf for at, path in self.paths.items() if (leaf := _there(grads, path)) is not None}
+        if not found:
+            by_shape = holders.by_shape(list(holders.arrays(grads)), self.paths, case)
+            found = {at: holders.get(grads, path) for at, path in by_shape.items()}
+        if not found:
+            raise UserError("returned gradients without the keys of its parameters")
+        return {at: self._turn(at[1], leaf) for at, leaf in found.items()}
+
+    def _turn(self, field: str, leaf: Any) -> Any:
+        return leaf.T if self.turned and field == "w" else leaf
+
+
+class _Node:
+    """A part of the container that is not known yet."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, path: Path, known: dict[Path, Any], layers: int) -> None:
+        self.__dict__ |= {"_path": path, "_known": known, "_layers": layers}
+
+    def _at(self, kind: str, key: Any) -> Any:
+        path = (*self._path, (kind, key))
+        return self._known[path] if path in self._known else _Node(path, self._known, self._layers)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self._at("item", i) for i in range(len(self))[key]]
+        return self._at("item", key + len(self) if isinstance(key, int) and key < 0 else key)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OF_ARRAYS:
+            raise Used(self._path, "w" if name in MULTIPLIED else "")
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._at("attribute", name)
+
+    def __len__(self) -> int:
+        return 2 if self._path else self._layers
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._at("item", i) for i in range(len(self)))
+
+    def _multiplied(self, *_: Any) -> NoReturn:
+        raise Used(self._path, "w")
+
+    def _added(self, *_: Any) -> NoReturn:
+        raise Used(self._path, "b")
+
+    def _used(self, *_: Any, **__: Any) -> NoReturn:
+        raise Used(self._path, "")
+
+    __matmul__ = __rmatmul__ = _multiplied
+    __add__ = __radd__ = _added
+    __array__ = __jax_array__ = __pow__ = __mul__ = __rmul__ = __torch_function__ = _used
+
+
+def learnt(
+    ask: Callable[[Any], Any], case: Case, convert: Callable[[np.ndarray], Any], *, turned: bool
+) -> Tree | None:
+    """Where a function wants its parameters, from what it asks of a container; None if that does not tell.
+
+    ask: calls the function with a container, and raises what it raises.
+    """
+    tree, layers = Tree({}, turned), len(case.params)
+    for _ in range(2 * layers + 1):
+        known = (
+            {} if not tree.paths else {p: holders.get(tree.hold(case, convert), p) for p in tree.paths.values()}
+        )
+        try:
+            ask(_Node((), known, layers))
+        except Used as used:
+            at = _next(used, tree)
+            if at is None or at[0] >= layers:
+                return None
+            tree.paths[at] = used.path
+        except Exception:  # the function's own, as it would be in a container of another kind
+            return None
+        else:
+            return tree if all((k, "w") in tree.paths for k in range(layers)) else None
+    return None
+
+
+def _next(used: Used, tree: Tree) -> At | None:
+    """The parameter that is used now: layers come one after the other."""
+    key = str(used.path[-1][1]) if used.path else ""
+    by_name = "w" if WEIGHT.match(key) else "b" if BIAS.match(key) else ""
+    kind = by_name or used.kind
+    if not used.path or not kind:
+        return None
+    return sum(field == kind for _, field in tree.paths), kind
+
+
+def _there(grads: Any, path: Path) -> Any:
+    kind, key = path[-1]
+    for name in (key, f"d{key}", f"d_{key}") if isinstance(key, str) else (key,):
+        try:
+            found = holders.get(grads, (*path[:-1], (kind, name)))
+        except (AttributeError, KeyError, IndexError, TypeError):
+            continue
+        if holders.is_array(found):
+            return found
+    return None
+
+
+def _nested(held: dict[Path, Any]) -> Any:
+    """Containers for paths: objects for attributes, lists for numbers, dicts for other keys."""
+    if () in held:
+        return held[()]
+    steps = list(dict.fromkeys(path[0] for path in held))
+    inside = {step: _nested({p[1:]: leaf for p, leaf in held.items() if p[0] == step}) for step in steps}
+    if all(kind == "attribute" for kind, _ in steps):
+        return SimpleNamespace(**{name: part for (_, name), part in inside.items()})
+    if all(isinstance(key, int) for _, key in steps):
+        return [inside["item", i] for i in range(len(steps))]
+    return {key: part for (_, key), part in inside.items()}
