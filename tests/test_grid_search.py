@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from experiments import grid_search
-from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, recipe, setting
+from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, setting
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
-from mlp_jax.studies import options
+from mlp_jax.studies import options, runs
 from mlp_jax.studies.space import Point, Space
-from mlp_jax.studies.study import shape_of
+from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
 
@@ -160,7 +160,7 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
             grid_search.STUDY.run(grid_search.Config(**options))
     monkeypatch.setattr(grid_search, "DEFAULT", SHORT)
     monkeypatch.setattr(grid_search, "DEFAULT_STEPS", 20)
-    monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(runs, "measure_together", lambda *a: pytest.fail("trained again"))
     assert grid_search.STUDY.run(grid_search.Config(**options, resume=True))
     untimed = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in content["rows"]]
@@ -235,7 +235,7 @@ def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeyp
 
 
 def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr(runs, "measure_together", lambda *a: pytest.fail("trained"))
     config = grid_search.Config(**{**PUBLISHED, "batch_size": "20,900"}, results_dir=str(tmp_path))
     with pytest.raises(UserError, match="batch_size 900 is larger than the training split of 800"):
         grid_search.STUDY.run(config)
@@ -263,7 +263,7 @@ def test_the_report_s_grid():
     assert lengths(config) == (3000, 5000)
     assert tuple(DEFAULT) == (50, 200, 0.25, 1e-4)
     assert DEFAULT_STEPS == 1000
-    trained = recipe(config, DEFAULT, 1000)
+    (trained,) = setting(config, Shape(), "default", DEFAULT, 1000).recipes
     assert (trained.optimizer, trained.decay, trained.decay_after_first_step) == ("sgd", 0.95, True)
 
 

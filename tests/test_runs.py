@@ -56,7 +56,7 @@ def test_epoch_means_are_of_finite_numbers_and_finite():
         with pytest.raises(ValueError, match="not finite"):
             epoch_means(history(1, value), 2)
         with pytest.raises(ValueError, match="not finite"):
-            grid_search._figure_1(history(1, value).history, 2)
+            grid_search.shown_in_figure_1(history(1, value).history, 2)
 
 
 def test_figures_and_norms_of_finite_numbers_only():

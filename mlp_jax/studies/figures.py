@@ -6,7 +6,7 @@ A study hands over data, and gets SVG text (or a PNG, for images): the same byte
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlp_jax.data.dataset import Images
-from mlp_jax.studies.statistics import finite
+from mlp_jax.studies.statistics import Row, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +98,21 @@ def over_seeds(label: str, x: Numbers, seeds: Sequence[Numbers] | NDArray[np.flo
     middle, spread = values.mean(axis=0), values.std(axis=0, ddof=1 if len(values) > 1 else 0)
     sides = (middle - spread, middle + spread) if len(values) > 1 else ()
     return Line(label, x, middle, *sides, number=number)
+
+
+def measured(label: str, rows: Sequence[Row], x: str, quantity: str, number: int, how: str = "band") -> Line:
+    """A measured fraction in % against the rows' x: mean and standard deviation; rows of no run are left out."""
+    shown = [row for row in rows if row[quantity]["n"]]
+    quantities = [row[quantity] for row in shown]
+    sides = ([100 * (each["mean"] + sign * (each["std"] or 0)) for each in quantities] for sign in (0, -1, 1))
+    return Line(label, [row[x] for row in shown], *sides, number=number, how=how)
+
+
+def stated(rows: Iterable[Row], x: str, quantity: str) -> Line:
+    """What the report states of a fraction, in %, against the rows' x: open grey markers."""
+    told = [row for row in rows if row["report"]]
+    values = [100 * row["report"][quantity] for row in told]
+    return Line("report", [row[x] for row in told], values, number=None, how="ring")
 
 
 def difference(paired: Mapping[str, Any]) -> Mark | None:

@@ -160,9 +160,9 @@ class ResultsFolder:
                 f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
             ) from error
 
-    def add(self, row: results.Row) -> None:
-        """Appends a finished row; process 0 saves all rows for --resume."""
-        self.rows.append(row)
+    def add(self, *rows: results.Row) -> None:
+        """Appends finished rows; process 0 saves all rows for --resume."""
+        self.rows += rows
         self.unfinished.forget()
         if self.writes:
             bits = correctness.as_text(correctness.of_rows(self.correct, self.rows))

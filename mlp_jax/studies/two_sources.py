@@ -30,7 +30,6 @@ from mlp_jax.training.evaluate import on_device
 from mlp_jax.training.history import Result
 from mlp_jax.training.step import TrainState
 
-EPOCHS = {"digits": 10, "cifar10": 5, "synthetic": 10}
 CURVE_POINTS, SHOWN_POINTS = 200, 6
 REPEATS, REPEAT_SECONDS = 7, 0.1  # one epoch of a small dataset is too short to time
 
@@ -43,12 +42,6 @@ def sources(text: str) -> tuple[str, str]:
     if len(names) != 2 or len({*names} & {*SOURCES}) != 2:
         raise UserError(f"--compare must be two of {', '.join(SOURCES)} with a comma between, not {text!r}")
     return names[0], names[1]
-
-
-def recipe(dataset: str) -> TrainConfig:
-    """How the comparison trains on a dataset: seconds on two cores, and time enough for a last bit to grow."""
-    base = TrainConfig(optimizer="momentum", learning_rate=0.02, l2=1e-3)
-    return replace(base, batch_size=options.BATCH_SIZE[dataset], epochs=EPOCHS[dataset])
 
 
 class _Case(NamedTuple):
