@@ -55,77 +55,58 @@ class Config(options.Training):
 
     USUAL: ClassVar[options.Places] = {
         "published": {"optimizer": "sgd", "decay": 0.95, "decay_after_first_step": True},
-        "clean": {"optimizer": "momentum", "decay": 0.75, "l2": (0.001, 0.01), "l2_range": (0.0003, 0.03)},
+        "clean": {"optimizer": "momentum", "decay": 0.75, "l2_range": (0.0003, 0.03)},
         "cifar10": {"hidden": (50, 100, 200), "batch_size": (64, 128, 200)},
         "else": {"hidden": (10, 20, 40), "batch_size": (20, 40, 60)},
-        "cifar10 published": {
-            "steps": (3000, 5000), "l2": (0.001, 0.01), "learning_rate": (0.001, 0.01),
-            "l2_range": (0.0001, 0.1), "learning_rate_range": (0.0001, 0.01),
-        },
-        "else published": {
-            "steps": (300, 500), "l2": (0.01, 0.1), "learning_rate": (0.001, 0.01),
-            "l2_range": (0.001, 0.1), "learning_rate_range": (0.0003, 0.03),
-        },
-        "cifar10 clean": {"learning_rate": (0.005, 0.02), "learning_rate_range": (0.001, 0.1)},
-        "else clean": {"learning_rate": (0.02, 0.08), "learning_rate_range": (0.003, 0.3)},
-    }  # fmt: skip
+        "cifar10 published": {"steps": (3000, 5000), "l2": (0.001, 0.01), "learning_rate": (0.001, 0.01)},
+        "else published": {"steps": (300, 500), "l2": (0.01, 0.1), "learning_rate": (0.001, 0.01)},
+        "cifar10 clean": {"trials": 24, "learning_rate_range": (0.001, 0.1)},
+        "else clean": {"trials": 12, "learning_rate_range": (0.003, 0.3)},
+    }
 
-    search: str | None = option(
-        None, "grid or random; default grid if published, random if clean", choices=("grid", "random")
-    )
     trials: int | None = option(
-        None,
-        "random: number of draws, default 24 on cifar10, else 12; grid: that many of its points, default all",
-        low=1,
-        high=options.MOST_RUNS,
+        None, "clean: number of draws; published: that many points of the grid", low=1, high=options.MOST_RUNS
     )
     hidden: tuple[int, ...] | None = option(None, "hidden widths to try, with commas", low=1)
     batch_size: tuple[int, ...] | None = option(None, "batch sizes to try, with commas", low=1)
-    l2: tuple[float, ...] | None = option(None, "grid: lambdas to try, with commas", low=0)
+    l2: tuple[float, ...] | None = option(None, "published: lambdas to try, with commas", low=0)
     learning_rate: tuple[float, ...] | None = option(
-        None, "grid: learning rates to try, with commas", low=0, open_low=True
+        None, "published: learning rates to try, with commas", low=0, open_low=True
     )
-    l2_range: tuple[float, ...] | None = option(None, "random: least and greatest lambda", low=0, open_low=True)
+    l2_range: tuple[float, ...] | None = option(None, "clean: least and greatest lambda", low=0, open_low=True)
     learning_rate_range: tuple[float, ...] | None = option(
-        None, "random: least and greatest learning rate", low=0, open_low=True
+        None, "clean: least and greatest learning rate", low=0, open_low=True
     )
     steps: tuple[int, ...] | None = option(None, "published: lengths of the runs, with commas", low=1)
     epochs: int | None = option(None, "clean: length of the runs; default 12", low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unused = ("l2", "learning_rate") if self.draws else ("l2_range", "learning_rate_range")
-        ignored = dict.fromkeys(unused, f"search={'random' if self.draws else 'grid'}")
-        ignored["epochs" if self.protocol == "published" else "steps"] = f"protocol={self.protocol}"
-        for name, chosen in ignored.items():
+        published, clean = ("l2", "learning_rate", "steps"), ("l2_range", "learning_rate_range", "epochs")
+        for name in clean if self.protocol == "published" else published:
             if getattr(self, name) is not None:
-                change = chosen.split("=")[0]
-                raise UserError(f"--{name} is not for --{chosen}: leave it out, or change --{change}")
+                raise UserError(
+                    f"--{name} is not for --protocol={self.protocol}: leave it out, or change --protocol"
+                )
         for name in ("l2_range", "learning_rate_range"):
             ends = getattr(self, name)
             if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):
                 raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {written(ends)}")
 
-    @property
-    def draws(self) -> bool:
-        """Whether points are drawn at random from ranges."""
-        return (self.search or ("grid" if self.protocol == "published" else "random")) == "random"
-
 
 def space(config: Config) -> Space:
-    """What --hidden ... --learning_rate, or their ranges, list."""
-    end, value = "_range" if config.draws else "", config.value
-    return Space(
-        value("hidden"), value("batch_size"), value(f"l2{end}"), value(f"learning_rate{end}"), config.draws
-    )
+    """What --hidden ... --learning_rate list, or --learning_rate_range."""
+    ranges, value = config.protocol == "clean", config.value
+    end = "_range" if ranges else ""
+    return Space(value("hidden"), value("batch_size"), value(f"l2{end}"), value(f"learning_rate{end}"), ranges)
 
 
 def points(config: Config) -> list[Point]:
     """The configurations to try, each with the first seed."""
-    if config.draws:
-        return space(config).draw(config.trials or (24 if config.dataset == "cifar10" else 12), config.seed)
-    grid = space(config)
-    return grid.grid() if config.trials is None else grid.subset(config.trials, config.seed)
+    trials, all_points = config.value("trials"), space(config)
+    if config.protocol == "clean":
+        return all_points.draw(trials, config.seed)
+    return all_points.grid() if trials is None else all_points.subset(trials, config.seed)
 
 
 def lengths(config: Config) -> tuple[int | None, ...]:
@@ -155,7 +136,7 @@ def report(config: Config, kind: str, steps: int) -> dict[str, float] | None:
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
     """Every configuration and length that is tried, with the first seed."""
-    kind = "trial" if config.draws else "grid"
+    kind = "trial" if config.protocol == "clean" else "grid"
     return [setting(config, shape, kind, point, steps) for steps in lengths(config) for point in points(config)]
 
 
@@ -217,13 +198,9 @@ def of_kind(rows: Sequence[Row], *kinds: str) -> list[Row]:
 
 def comparisons(rows: Sequence[Row]) -> list[Row]:
     """The best configuration trained longest, minus the same trained for fewer steps, over seeds alone."""
-    *shorter, longest = of_kind(rows, "best") or [{}]
-    labels = [
-        {"ours": f"best, {longest['steps']} steps", "base": f"best, {row['steps']} steps"} for row in shorter
-    ]
-    return families(
-        [(label, longest, row) for label, row in zip(labels, shorter, strict=True)], None, [VALIDATION]
-    )
+    best, name = of_kind(rows, "best"), "best, {steps} steps".format_map
+    labelled = [({"ours": name(best[-1]), "base": name(row)}, best[-1], row) for row in best[:-1]]
+    return families(labelled, None, [VALIDATION])
 
 
 def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
@@ -248,9 +225,7 @@ LENGTHS: Columns = {
     "validation %": measured(VALIDATION),
     "test %": lambda row: percent(row["test_accuracy"]) if "test_accuracy" in row else "",
     "report: validation %": stated(VALIDATION),
-    "status": lambda row: (
-        row["status"] if not (row["diverged"] and row["seeds"]) else f"{row['diverged']} diverged"
-    ),
+    "status": lambda row: f"{row['diverged']} diverged" if row["diverged"] and row["seeds"] else row["status"],
 }
 
 

@@ -193,14 +193,13 @@ def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path):
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2():
-    line = [sys.executable, "-m", "experiments.grid_search", "--search=grid", "--trials=37"]
+    line = [sys.executable, "-m", "experiments.grid_search", "--protocol=published", "--trials=37"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("error: --trials=37 is more than the 36 points of the grid: choose at most 36")
 
 
 MISTAKES = [
-    ({"search": "gird"}, "unknown search 'gird': choose one of grid, random. Did you mean 'grid'?"),
     ({"trials": 0}, "--trials must be a whole number of at least 1, not 0"),
     ({"hidden": "5;6"}, "--hidden must be whole numbers with commas between them"),
     ({"hidden": ""}, "--hidden is empty"),
@@ -217,13 +216,16 @@ MISTAKES = [
     ({"protocol": "published", "epochs": 3}, "--epochs is not for --protocol=published: leave it out"),
     ({"steps": "300"}, "--steps is not for --protocol=clean: leave it out"),
     ({"epochs": 0}, "--epochs must be a whole number of at least 1, not 0"),
-    ({"l2": "0.1"}, "--l2 is not for --search=random: leave it out"),
-    ({"search": "grid", "l2_range": "0.1,1"}, "--l2_range is not for --search=grid: leave it out"),
+    ({"l2": "0.1"}, "--l2 is not for --protocol=clean: leave it out"),
+    ({"protocol": "published", "l2_range": "0.1,1"}, "--l2_range is not for --protocol=published: leave it out"),
     ({"l2_range": "0.1"}, "--l2_range must be two numbers, 0 < least < greatest, not 0.1"),
     ({"l2_range": "0,0.1"}, "--l2_range must be"),
     ({"learning_rate_range": "0.2,0.1"}, "--learning_rate_range must be two numbers"),
     ({"learning_rate_range": "0.2,inf"}, "--learning_rate_range must be"),
-    ({"search": "grid", "hidden": "5", "trials": 13}, "more than the 12 points of the grid: choose at most 12"),
+    (
+        {"protocol": "published", "hidden": "5", "trials": 13},
+        "more than the 12 points of the grid: choose at most 12",
+    ),
 ]
 
 
@@ -243,11 +245,10 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(m
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("protocol", options.PROTOCOLS)
-@pytest.mark.parametrize("search", ["grid", "random"])
-def test_the_defaults_are_a_search(dataset, protocol, search):
-    config = grid_search.Config(dataset=dataset, protocol=protocol, search=search)
+def test_the_defaults_are_a_search(dataset, protocol):
+    config = grid_search.Config(dataset=dataset, protocol=protocol)
     STUDY.check(config)
-    number = {"grid": 36, "random": 24 if dataset == "cifar10" else 12}[search]
+    number = {"published": 36, "clean": 24 if dataset == "cifar10" else 12}[protocol]
     assert len(set(points(config))) == number
 
 

@@ -92,12 +92,12 @@ def status(row: Mapping[str, Any]) -> str:
     return "finished" if row["status"] == "finished" else f"{row['diverged']} diverged"
 
 
-def measured(quantity: str) -> Cell:
+def measured(quantity: str) -> Callable[[Any], str]:
     """The cell of a measured fraction, in %."""
     return lambda row: percent(row[quantity])
 
 
-def stated(quantity: str) -> Cell:
+def stated(quantity: str) -> Callable[[Any], str]:
     """The cell of what the report states of a quantity, in %; "-" for nothing."""
     return lambda row: f"{100 * row['report'][quantity]:.1f}" if quantity in (row["report"] or {}) else "-"
 
