@@ -35,8 +35,7 @@ from mlp_jax.studies import command, options
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import by
+from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.tables import Columns, Table
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
@@ -126,11 +125,8 @@ def roofline(rows: list[Row], peak_flops: float, peak_bytes: float) -> str:
     ridge = peak_flops / peak_bytes
     places = sorted([ridge, *map(_intensity, measured)])
     ends = [places[0] / 2, ridge, places[-1] * 2]
-    roof = [min(peak_flops, x * peak_bytes) / 1e9 for x in ends]
-    lines = [draw.Line("machine, measured", ends, roof, how="plain")]
-    for number, (name, own) in enumerate(by(measured, "contender").items()):
-        x, y = list(map(_intensity, own)), [row["gflops"] for row in own]
-        lines.append(draw.Line(name, x, y, number=number, how="points"))
+    roof = draw.Line("machine, measured", ends, [min(peak_flops, x * peak_bytes) / 1e9 for x in ends], how="plain")
+    lines = [roof, *draw.grouped(measured, "contender", _intensity, lambda row: row["gflops"], how="points")]
     xlabel = "intensity [FLOP per byte that must be moved]"
     return draw.lines([draw.Panel(lines, xlabel, "GFLOP/s", xscale="log", yscale="log")])
 
@@ -143,13 +139,12 @@ def throughput(rows: list[Row]) -> str:
     """Networks x steps per second against the number of networks, whiskers from slowest to fastest repeat."""
     measured = [row for row in rows if row["workload"].startswith("population-") and row["gflops"] is not None]
     measured.sort(key=lambda row: int(row["networks"]))
-    lines = []
-    for number, (name, own) in enumerate(by(measured, "contender").items()):
-        sides = (
-            [1e3 * row["networks"] / row["milliseconds_per_step"][which] for row in own]
-            for which in ("median", "max", "min")
-        )
-        lines.append(draw.Line(name, [row["networks"] for row in own], *sides, number=number, how="whiskers"))
+
+    def speeds(row: Row) -> list[float]:
+        times = row["milliseconds_per_step"]
+        return [1e3 * row["networks"] / times[which] for which in ("median", "max", "min")]
+
+    lines = draw.grouped(measured, "contender", "networks", speeds, how="whiskers")
     labels = "networks trained side by side", "networks x steps per second [1/s]"
     ticks = sorted(by(measured, "networks"))
     return draw.lines([draw.Panel(lines, *labels, xscale="log", yscale="log", xticks=ticks)])

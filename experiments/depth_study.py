@@ -32,8 +32,8 @@ from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, one, sever
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure
-from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import Setting, by, edge_notes, families, find
+from mlp_jax.studies.results import Row, by
+from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import DIFFERENCE, OUTCOME, Columns, Table
@@ -158,12 +158,9 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
 
 def _panel(rows: list[Row], split: str) -> draw.Panel:
     """Accuracy in % against depth, a line per initialisation; a depth of which no run finished has no point."""
-    lines = [
-        draw.measured(init, sorted(own, key=_layers), "layers", f"{split}_accuracy", number, "whiskers")
-        for number, (init, own) in enumerate(by(rows, "init").items())
-    ]
-    lines.append(draw.stated(rows, "layers", f"{split}_accuracy"))
-    depths = sorted({row["layers"] for row in rows})
+    quantity, depths = f"{split}_accuracy", sorted(by(rows, "layers"))
+    lines = draw.grouped(sorted(rows, key=_layers), "init", "layers", draw.in_percent(quantity), how="whiskers")
+    lines.append(draw.stated(rows, "layers", quantity))
     return draw.Panel(lines, "layers (hidden layers + 1)", f"{split} accuracy [%]", xticks=depths)
 
 

@@ -36,8 +36,7 @@ from mlp_jax.studies import options, own_gradients, statistics, two_sources
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
 from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import by
+from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 

@@ -31,8 +31,8 @@ from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, against, gre
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option, written
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.results import Row, percent
-from mlp_jax.studies.rows import Setting, by, families, finite_mean
+from mlp_jax.studies.results import Row, by, percent
+from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.space import Point, Space
 from mlp_jax.studies.study import Shape, Study
@@ -371,19 +371,17 @@ def grid(rows: Sequence[Row], best: Row | None) -> str:
 
 def trials(rows: Sequence[Row], best: Row | None) -> str:
     """Validation accuracy of each trial against learning rate and lambda, in logarithms; a marker per width."""
+    rows = sorted(rows, key=lambda row: int(row["hidden"]))
     finished = [row for row in rows if row["status"] == "finished"]
     ringed = [row for row in finished if best is not None and best.items() <= row.items()][:1]
 
-    def line(rows: Sequence[Row], x: str, label: str, number: int, how: str) -> draw.Line:
-        return draw.Line(label, [r[x] for r in rows], [100 * _reached(r) for r in rows], number=number, how=how)
+    def reached(row: Row) -> float | None:
+        return 100 * _reached(row) if row["status"] == "finished" else None
 
     panels: list[draw.Panel] = []
     for x, label in {"learning_rate": "learning rate", "l2": "lambda"}.items():
-        lines = [
-            line([row for row in finished if row["hidden"] == hidden], x, f"hidden {hidden}", number, "points")
-            for number, hidden in enumerate(sorted(by(rows, "hidden")))
-        ]
-        lines.append(line(ringed, x, "best", 0, "ring"))
+        lines = draw.grouped(rows, "hidden", x, reached, how="points", label="hidden {}")
+        lines += draw.grouped(ringed, "kind", x, reached, how="ring", label="best")
         crosses = [row[x] for row in rows if row["status"] != "finished"]
         legend, ylabel = "" if panels else "best", "validation accuracy [%]"
         panels.append(draw.Panel(lines, label, ylabel, xscale="log", crosses=crosses, legend=legend))

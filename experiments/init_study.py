@@ -40,8 +40,8 @@ from mlp_jax.studies.claims import Claim, one
 from mlp_jax.studies.fields import option, plain_number
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.norms import observer, summary
-from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import Setting, by
+from mlp_jax.studies.results import Row, by
+from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, measured, status
@@ -240,13 +240,9 @@ def finding(content: Row) -> str:
 def accuracy(rows: Sequence[Row]) -> str:
     """Validation accuracy in % against layers: a panel per optimiser, a line per initialisation, and chance."""
     panels: list[draw.Panel] = []
-    for optimizer, own in by(rows, "optimizer").items():
-        lines = [
-            draw.measured(init, _deepest_last(same), "layers", "validation_accuracy", number)
-            for number, (init, same) in enumerate(by(own, "init").items())
-        ]
+    for optimizer, own in by(_deepest_last(rows), "optimizer").items():
         panel = draw.Panel(
-            lines,
+            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
             LAYERS,
             "validation accuracy [%]",
             title=NAMES[optimizer],
@@ -260,15 +256,14 @@ def accuracy(rows: Sequence[Row]) -> str:
 
 def first_gradient(rows: Sequence[Row]) -> str:
     """The first layer's gradient at the start against layers; the optimiser does not matter yet."""
-    lines = []
-    own = [row for row in rows if row["optimizer"] == rows[0]["optimizer"] and row["norms"]["gradient"]]
-    for number, init in enumerate(by(rows, "init")):
-        same = _deepest_last([row for row in own if row["init"] == init])
-        sizes = [_sizes(row["norms"]["gradient"], 0)[:, 0] for row in same]
-        sides = [[float(size[place]) for size in sizes] for place in range(3)]
-        lines.append(draw.Line(init, [row["layers"] for row in same], *sides, number=number))
-    ylabel = "RMS of the first layer's weight gradient"
-    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=sorted(by(rows, "layers")))])
+    own = [row for row in _deepest_last(rows) if row["optimizer"] == rows[0]["optimizer"]]
+
+    def sides(row: Row) -> Array | None:
+        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
+
+    ylabel, depths = "RMS of the first layer's weight gradient", sorted(by(rows, "layers"))
+    lines = draw.grouped(own, "init", "layers", sides)
+    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=depths)])
 
 
 def norms_by_layer(rows: Sequence[Row], layers: int) -> str:

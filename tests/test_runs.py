@@ -7,7 +7,8 @@ from experiments import depth_study, grid_search, init_study
 from mlp_jax.data.digits import synthetic
 from mlp_jax.studies import figures, results, two_sources
 from mlp_jax.studies.norms import summary
-from mlp_jax.studies.rows import by, edge_notes, epoch_means, families
+from mlp_jax.studies.results import by
+from mlp_jax.studies.rows import edge_notes, epoch_means, families
 from mlp_jax.studies.statistics import measured, paired
 from mlp_jax.training.history import History
 

@@ -25,7 +25,7 @@ from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results
-from mlp_jax.studies.rows import by
+from mlp_jax.studies.results import by
 from mlp_jax.studies.tables import Columns, Table
 from mlp_jax.training.augment import mixup
 

@@ -56,14 +56,6 @@ def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | No
     return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
 
 
-def by(rows: Iterable[results.Row], *names: str) -> dict[Any, list[results.Row]]:
-    """The rows by their value of this name (a tuple for several), each group and all groups in the rows' order."""
-    groups: dict[Any, list[results.Row]] = {}
-    for row in rows:
-        groups.setdefault(row[names[0]] if len(names) == 1 else tuple(row[name] for name in names), []).append(row)
-    return groups
-
-
 def families(
     pairs: Iterable[tuple[results.Row, results.Row, results.Row]],
     correct: correctness.Store | None = None,
