@@ -11,7 +11,6 @@ from mlp_jax.studies.claims import Claim
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import Common, Places, Training, narrowest, place
-from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure, ready, run_settings
@@ -79,7 +78,7 @@ class Study(Generic[C]):
     normalization: Mapping[str, str | None] = field(default_factory=lambda: NORMALIZATION)
     beside: Callable[[C, list[Row], Store], Row] = lambda options, rows, correct: {}
     left_out: Sequence[str] = ()
-    measure: Callable[..., Row] | None = None
+    measure: Callable[..., Row] = lambda *given: measure(*given)[0]
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
     passed: Callable[[list[Row]], bool] = all_finished
     claims: Sequence[Claim] = ()
@@ -124,8 +123,7 @@ class Study(Generic[C]):
         splits = ready(options, folder, None if raw else self.normalization[options.protocol])
 
         def row(setting: Setting, bar: Any) -> Row:
-            found = (self.measure or measure)(options, folder, setting, splits, bar)
-            made = found if isinstance(found, dict) else found[0]
+            made = self.measure(options, folder, setting, splits, bar)
             return {name: value for name, value in made.items() if name not in self.left_out}
 
         run_settings(options, folder, settings, splits, row)
@@ -136,7 +134,7 @@ class Study(Generic[C]):
         """Writes figures and results.json, and prints what came out."""
         more, drawn = self.drawn(options, folder)
         more |= self.beside(options, folder.rows, folder.correct)
-        content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
+        content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
         print(self.table(folder.rows))
         for line in (*self.notes(content), self.finding(content)):
