@@ -200,27 +200,18 @@ def three_are_best(content: Row) -> Row:
 
 CLAIMS = [
     *(
-        Claim(
-            f"table1-{layers}-{split}",
-            f"Table 1: {layers} layers, {split}",
-            f"{100 * stated:.1f}",
-            accuracy(stated, 1000, f"{split}_accuracy", **of(layers)),
-            number=True,
-        )
+        Claim(f"table1-{layers}-{split}", f"Table 1: {layers} layers, {split}", f"{100 * stated:.1f}",
+              accuracy(stated, 1000, f"{split}_accuracy", **of(layers)), True)
         for layers, accuracies in REPORT.items()
         for split, stated in zip(("validation", "test"), accuracies, strict=True)
     ),
     *(
-        Claim(
-            f"deeper-{layers}",
-            f"Deeper is better: {layers} layers over 2, test",
-            f"{100 * (REPORT[layers][1] - REPORT[2][1]):+.1f}",
-            greater(partial(over, 2, layers)),
-        )
+        Claim(f"deeper-{layers}", f"Deeper is better: {layers} layers over 2, test",
+              f"{100 * (REPORT[layers][1] - REPORT[2][1]):+.1f}", greater(partial(over, 2, layers)))
         for layers in (3, 4, 5)
     ),
     Claim("three-best", "3 layers are the best, test", "52.8", three_are_best),
-]
+]  # fmt: skip
 
 STUDY = Study(
     name="depth_study",

@@ -198,7 +198,11 @@ def of_kind(rows: Sequence[Row], *kinds: str) -> list[Row]:
 
 def comparisons(rows: Sequence[Row]) -> list[Row]:
     """The best configuration trained longest, minus the same trained for fewer steps, over seeds alone."""
-    best, name = of_kind(rows, "best"), "best, {steps} steps".format_map
+
+    def name(row: Row) -> str:
+        return f"best, {row['steps']} steps"
+
+    best = of_kind(rows, "best")
     labelled = [({"ours": name(best[-1]), "base": name(row)}, best[-1], row) for row in best[:-1]]
     return families(labelled, None, [VALIDATION])
 
