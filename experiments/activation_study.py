@@ -25,22 +25,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, ClassVar
 
 from mlp_jax import data
 from mlp_jax.nn.activations import ACTIVATIONS
-from mlp_jax.nn.config import BATCH_NORMS, MLPConfig
+from mlp_jax.nn.config import BATCH_NORMS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, against, several
 from mlp_jax.studies.correctness import Store
+from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure
-from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
-from mlp_jax.studies.rows import Setting, edge_notes, find
+from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import OUTCOME, Table, outcome, points
+from mlp_jax.studies.tables import OUTCOME, Columns, Table, points
 from mlp_jax.training.config import TrainConfig
 
 # (validation, test) that the report states, as fractions; Table 1's 3 layers, and the best model of Question 4
@@ -48,20 +48,36 @@ REPORT = {
     ("50,50", "relu", "none", 0.0): (0.525, 0.528),
     ("400,400,400", "leaky_relu", "after", 0.0): (0.561, 0.564),
 }
-RATES = (0.0005, 0.001, 0.002, 0.004)
 SMALL_RATES = (0.002, 0.008)
 LAST = 1 / 32  # of the learning rate is left in the last epoch, clean
-# (hidden layers, width of the centre, widths)
-SHAPES = {
-    "cifar10": (3, 400, (50, 200, 400)),
-    "digits": (2, 50, (20, 50, 100)),
-    "synthetic": (2, 50, (20, 50, 100)),
+LABEL = ("hidden", "activation", "batch_norm", "dropout")
+FACTORS = {
+    "activation": "activation",
+    "batch normalisation": "batch_norm",
+    "dropout": "dropout",
+    "width": "hidden",
 }
+"""A factor's name -> its place in the label."""
+PATH, SEVERAL = "path", "several"
+TEST = "test_accuracy"
+DROPOUT = "dropout did not give any improvement"
+BEST = "LeakyReLU(0.1) with batch normalisation after it is best"
+PLAIN = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
+"""The best plain network of Table 1: 3 layers."""
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
     """Options of the activation study; None takes the protocol's or the dataset's value."""
+
+    USUAL: ClassVar[options.Places] = {
+        "published": options.QUESTION_4,
+        "clean": {"optimizer": "adam", "epochs": 6},
+        "cifar10 clean": {"learning_rates": (0.0005, 0.001, 0.002, 0.004)},
+        "else clean": {"learning_rates": SMALL_RATES},
+        "cifar10": {"hidden_layers": 3, "width": 400, "widths": (50, 200, 400)},
+        "else": {"hidden_layers": 2, "width": 50, "widths": (20, 50, 100)},
+    }
 
     activations: tuple[str, ...] = option(
         tuple(ACTIVATIONS), "activations to compare, with commas", choices=ACTIVATIONS
@@ -72,133 +88,64 @@ class Config(options.Tuned):
     dropouts: tuple[float, ...] = option(
         (0.0, 0.2, 0.5), "probabilities that a hidden unit is dropped, with commas", low=0, high=1, open_high=True
     )
-    widths: tuple[int, ...] | None = option(
-        None,
-        "widths to compare, of all hidden layers, with commas; default 50,200,400 on cifar10, else 20,50,100",
-        low=1,
-    )
-    width: int | None = option(None, "the width while others are varied; default 400 on cifar10, else 50", low=1)
-    hidden_layers: int | None = option(
-        None, "number of hidden layers; default 3 on cifar10, else 2", low=1, high=options.MOST_LAYERS - 1
-    )
+    widths: tuple[int, ...] | None = option(None, "widths to compare, of all hidden layers, with commas", low=1)
+    width: int | None = option(None, "the width while others are varied", low=1)
+    hidden_layers: int | None = option(None, "number of hidden layers", low=1, high=options.MOST_LAYERS - 1)
     full: bool = option(False, "every combination instead of one factor at a time")
-    learning_rates: tuple[float, ...] | None = option(
-        None,
-        "clean: the candidates to choose from on validation; default 0.0005,0.001,0.002,0.004 on cifar10, "
-        "else 0.002,0.008",
-    )
-    weight_decay: float | None = option(
-        None, "times each parameter, added to its gradient; default 0.001 if published, 0 if clean"
-    )
-    epochs: int | None = option(None, "epochs of each run; default 10 if published, 6 if clean")
-    decay: float | None = option(
-        None, "learning rate times this per epoch; default 0.95 if published; if clean, 1/32 is left in the last"
-    )
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
+    decay: float | None = option(None, "learning rate times this per epoch; if clean, 1/32 is left in the last")
 
-    def split(self, dataset: data.Dataset) -> data.Splits:
-        """As all studies do, but on CIFAR-10 both protocols have the report's 45,000/5,000 of its best model."""
-        if self.dataset != "cifar10":
-            return super().split(dataset)
-        test = 1000 if self.protocol == "published" else None
-        return data.split(dataset, validation=data.SPLITS["45000/5000"][1], test=test)
+    @property
+    def validation(self) -> int:
+        """Under both protocols the report's 45,000/5,000 of its best model."""
+        return data.SPLITS["45000/5000"][1]
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
     """The centre first, then the steps to it, then what differs from it in one factor, each once."""
-    recipes = tuple(recipe(config, rate) for rate in config.candidates(usual_rates(config)))
-    return [
-        Setting(label, network(config, label, shape), recipes, report(config, label)) for label in labels(config)
-    ]
-
-
-def centre_and_widths(config: Config) -> tuple[int, int, tuple[int, ...]]:
-    """Number of hidden layers, width of the centre, widths to compare."""
-    given = (config.hidden_layers, config.width, config.widths)
-    layers, width, widths = SHAPES[config.dataset]
-    return given[0] or layers, given[1] or width, widths if given[2] is None else given[2]
+    recipes = tuple(recipe(config, rate) for rate in config.candidates())
+    found = []
+    for label in labels(config):
+        hidden = tuple(int(width) for width in label["hidden"].split(","))
+        model = config.network(**shape.sizes, **label | {"hidden": hidden})
+        found.append(Setting(label, model, recipes, report(config, label)))
+    return found
 
 
 def labels(config: Config) -> list[dict[str, Any]]:
     """What is trained, the centre first, each once."""
-    layers, width, widths = centre_and_widths(config)
+    layers, width, compared = map(config.value, ("hidden_layers", "width", "widths"))
 
     def hidden(units: int) -> str:
         return ",".join([str(units)] * layers)
 
-    values: dict[str, list[Any]] = {
-        "hidden": [hidden(n) for n in widths],
-        "activation": list(config.activations),
-        "batch_norm": list(config.batch_norms),
-        "dropout": list(config.dropouts),
+    values: dict[str, Sequence[Any]] = {
+        "hidden": [hidden(units) for units in compared],
+        "activation": config.activations,
+        "batch_norm": config.batch_norms,
+        "dropout": config.dropouts,
     }
-    centre = {
-        "hidden": hidden(width),
-        "activation": "leaky_relu",
-        "batch_norm": "after",
-        "dropout": 0.0,
-    }
+    centre = {"hidden": hidden(width), "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
     one_at_a_time = [{**centre, key: value} for key in FACTORS.values() for value in values[key]]
     every = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
-    found = [centre, *reversed(steps_to(centre)), *one_at_a_time, *(every if config.full else [])]
-    return [label for number, label in enumerate(found) if label not in found[:number]]
+    return _each_once([centre, *reversed(steps_to(centre)), *one_at_a_time, *(every if config.full else [])])
 
 
-def network(config: Config, label: dict[str, Any], shape: Shape) -> MLPConfig:
-    """The network of one setting."""
-    return MLPConfig(
-        hidden=tuple(int(width) for width in label["hidden"].split(",")),
-        activation=label["activation"],
-        batch_norm=label["batch_norm"],
-        dropout=label["dropout"],
-        precision=config.precision,
-        **shape.sizes,
-    )
-
-
-def usual_rates(config: Config) -> tuple[float, ...]:
-    """The candidates if none are given."""
-    return RATES if config.dataset == "cifar10" else SMALL_RATES
+def _each_once(labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [label for number, label in enumerate(labels) if label not in labels[:number]]
 
 
 def recipe(config: Config, learning_rate: float) -> TrainConfig:
-    """How the protocol trains."""
-    published = config.protocol == "published"
-    epochs = config.epochs if config.epochs is not None else 10 if published else 6
-    decay = 0.95 if published else LAST ** (1 / max(1, epochs - 1))
-    return TrainConfig(
-        optimizer="adam",
-        learning_rate=learning_rate,
-        weight_decay=config.weight_decay if config.weight_decay is not None else 1e-3 if published else 0.0,
-        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
-        epochs=epochs,
-        decay=decay if config.decay is None else config.decay,
-        validate_in_training_mode=published,
-        gradient=config.gradient,
-    )
+    """How the protocol trains; the clean one's rate falls to `LAST` of it."""
+    usual = config.training(learning_rate=learning_rate)
+    if config.protocol == "published" or config.decay is not None:
+        return usual
+    return config.training(learning_rate=learning_rate, decay=LAST ** (1 / max(1, usual.epochs - 1)))
 
 
 def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
     """What the report states of this setting, as fractions; it is about CIFAR-10."""
     stated = REPORT.get(tuple(label.values())) if config.dataset == "cifar10" else None
     return stated and dict(zip(("validation_accuracy", "test_accuracy"), stated, strict=True))
-
-
-LABEL = ("hidden", "activation", "batch_norm", "dropout")
-FACTORS = {
-    "activation": "activation",
-    "batch normalisation": "batch_norm",
-    "dropout": "dropout",
-    "width": "hidden",
-}
-"""A factor's name -> its place in the label."""
-PATH = "path"
-SEVERAL = "several"
-QUANTITIES = ("test_accuracy", "validation_accuracy")
-DROPOUT = "dropout did not give any improvement"
-BEST = "LeakyReLU(0.1) with batch normalisation after it is best"
-PLAIN = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
-"""The best plain network of Table 1: 3 layers."""
 
 
 def label(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,8 +161,7 @@ def name(row: Mapping[str, Any]) -> str:
 def steps_to(centre: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Labels from the best plain network to the centre: wider and deeper, then its activation, then all of it."""
     wide = {**PLAIN, "hidden": centre["hidden"]}
-    steps = [PLAIN, wide, {**wide, "activation": centre["activation"]}, label(centre)]
-    return [step for number, step in enumerate(steps) if step not in steps[:number]]
+    return _each_once([PLAIN, wide, {**wide, "activation": centre["activation"]}, label(centre)])
 
 
 def factor(row: Row, centre: Row) -> str | None:
@@ -264,20 +210,11 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
 
     Those of one factor and quantity are one family.
     """
-    centre, found = rows[0], []
-    pairs = [(row, centre, factor(row, centre)) for row in rows[1:]]
-    steps = list(path_rows(rows).values())
-    pairs += [(after, before, PATH) for before, after in pairwise(steps)]
-    for kind, quantity in product(dict.fromkeys(name for _, _, name in pairs), QUANTITIES):
-        of = {"factor": kind, "quantity": quantity}
-        same = [(ours, base) for ours, base, name in pairs if name == kind]
-        found += statistics.family(
-            [
-                {"setting": label(x), "base": label(y), **of, **statistics.paired(x, y, quantity, correct or {})}
-                for x, y in same
-            ]
-        )
-    return found
+    pairs = [(factor(row, rows[0]), row, rows[0]) for row in rows[1:]]
+    pairs += [(PATH, after, before) for before, after in pairwise(path_rows(rows).values())]
+    labelled = [({"setting": label(x), "base": label(y), "factor": name}, x, y) for name, x, y in pairs]
+    kinds = dict.fromkeys(name for name, *_ in pairs)
+    return [row for kind in kinds for row in families([p for p in labelled if p[0]["factor"] == kind], correct)]
 
 
 def verdicts(rows: Sequence[Row], compared: Sequence[Row] | None = None) -> list[Row]:
@@ -287,7 +224,7 @@ def verdicts(rows: Sequence[Row], compared: Sequence[Row] | None = None) -> list
     `comparisons`, made anew if they are not given.
     """
     compared = comparisons(rows) if compared is None else compared
-    tests = [row for row in compared if row["quantity"] == QUANTITIES[0]]
+    tests = [row for row in compared if row["quantity"] == TEST]
     dropped = [row for row in tests if row["factor"] == "dropout"]
     others = [row for row in tests if row["factor"] in ("activation", "batch normalisation")]
     found = [_claimed(DROPOUT, dropped, statistics.judge_no_better)] if dropped else []
@@ -305,7 +242,7 @@ def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
     """The comparisons, also in each row its own with the centre; the verdicts on the report's claims."""
     compared = comparisons(rows, correct)
     for row in rows[1:]:
-        own = [c for c in compared if c["factor"] != PATH and c["quantity"] == QUANTITIES[0]]
+        own = [c for c in compared if c["factor"] != PATH and c["quantity"] == TEST]
         row["difference"] = find(own, {"setting": label(row)})
     return {"comparisons": compared, "verdicts": verdicts(rows, compared)}
 
@@ -332,18 +269,25 @@ def _numbers(centre: Row) -> list[Row]:
     return found
 
 
+COLUMNS: Columns = {
+    "hidden": "hidden",
+    "activation": "activation",
+    "norm": "batch_norm",
+    "dropout": lambda row: f"{row['dropout']:g}",
+    **OUTCOME,
+}
+
+
 def table(rows: Sequence[Row]) -> Table:
     """A line per setting: what differs from the centre (the first line), accuracies in %, and by how much."""
-    header = ["hidden", "activation", "norm", "dropout", *OUTCOME, "test - first line, points"]
-    return Table(header, [_cells(row, rows[0]) for row in rows])
+    centre = rows[0]
+    change: Columns = {
+        "test - first line, points": lambda row: "-" if row is centre else points(difference(row, centre))
+    }
+    return Table.of(COLUMNS | change, rows)
 
 
-def _cells(row: Row, centre: Row) -> list[str]:
-    what = [row["hidden"], row["activation"], row["batch_norm"], f"{row['dropout']:g}"]
-    return [*what, *outcome(row), "-" if row is centre else points(difference(row, centre))]
-
-
-def finding(content: dict[str, Any]) -> str:
+def finding(content: Row) -> str:
     """The centre's accuracy, what dropout did, which activation was best, and the verdicts on the two claims."""
     rows = content["rows"]
     centre, verdict = rows[0], {v["claim"]: v["verdict"] for v in told(content)[1]}
@@ -383,28 +327,25 @@ def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
     return draw.Mark(mean, mean - spread, mean + spread, seeds, filled)
 
 
-def figures(content: dict[str, Any]) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, Figure]:
     """Accuracies by factor, and differences by factor."""
     rows = content["rows"]
-    sweeps = {name: sweep(rows, name) for name in FACTORS}
-    sweeps = {name: sweep for name, sweep in sweeps.items() if len(sweep) > 1}
-    steps = path_rows(rows)
-    paired = {
-        f"{name} - centre": {k: difference(row, rows[0]) for k, row in sweep.items() if row is not rows[0]}
-        for name, sweep in sweeps.items()
-    }
-    path = [c for c in told(content)[0] if (c["factor"], c["quantity"]) == (PATH, QUANTITIES[0])]
-    along = {name: c for name, row in steps.items() for c in path if c["setting"] == label(row)}
-    stated = (rows[0]["report"] or {}).get("test_accuracy")
-    groups = {"from plain to best": steps, **sweeps}
+    centre, steps = rows[0], path_rows(rows)
+    sweeps = {name: found for name in FACTORS if len(found := sweep(rows, name)) > 1}
+    along = [c for c in told(content)[0] if (c["factor"], c["quantity"]) == (PATH, TEST)]
+    each_step = {name: c for name, row in steps.items() for c in along if c["setting"] == label(row)}
     marks = {
-        name: {k: accuracy_mark(row["test_accuracy"], filled=row is rows[0]) for k, row in group.items()}
-        for name, group in groups.items()
+        name: {value: accuracy_mark(row[TEST], filled=row is centre) for value, row in group.items()}
+        for name, group in {"from plain to best": steps, **sweeps}.items()
     }
-    changes = {
-        name: {k: draw.difference(one) for k, one in group.items()}
-        for name, group in {"each step - the one before": along, **paired}.items()
+    changes = {"each step - the one before": {name: draw.difference(c) for name, c in each_step.items()}}
+    changes |= {
+        f"{name} - centre": {
+            v: draw.difference(difference(r, centre)) for v, r in group.items() if r is not centre
+        }
+        for name, group in sweeps.items()
     }
+    stated = (centre["report"] or {}).get(TEST)
     return {
         "accuracies.svg": Figure(
             draw.forest(marks, "test accuracy, %", None if stated is None else ("report", 100 * stated)),
@@ -419,37 +360,36 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     }
 
 
-def judged(name: str, *factors: str) -> Judge:
-    """Judges a claim that this study itself has a verdict on, by how its text starts.
+def judged(claim: str, *factors: str) -> Judge:
+    """Judges a claim that this study itself has a verdict on.
 
     The answer tells the change in test accuracy with every other value of these factors.
     """
 
     def judge(content: Row) -> Row:
         compared, found = told(content)
-        verdict = next((row["verdict"] for row in found if row["claim"].startswith(name)), None)
+        verdict = find(found, {"claim": claim})
         if verdict is None:
-            raise Missing(name)
+            raise Missing(claim)
         changes = {
             f"with {row['setting'][FACTORS[row['factor']]]}": row
             for row in compared
-            if row["factor"] in factors and row["quantity"] == "test_accuracy"
+            if row["factor"] in factors and row["quantity"] == TEST
         }
-        return several(changes, verdict)
+        return several(changes, verdict["verdict"])
 
     return judge
 
 
-PART = "Question 4: deeper networks"
 _SMALL = {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 3}
 STUDY = Study(
     name="activation_study",
     title="From the best plain network to the best one: activation, batch normalisation, dropout and width",
     caveat=(
         "One factor is changed at a time around the report's best network, so combinations of two are not judged, "
-        "and intervals are not corrected for the number of settings (verdicts are, by Holm's method). The "
-        "best plain network was trained "
-        "on 49,000 images in the report, here on 45,000; published validation is in training mode, dropout too."
+        "and intervals are not corrected for the number of settings (verdicts are, by Holm's method). The best "
+        "plain network was trained on 49,000 images in the report, here on 45,000; published validation is in "
+        "training mode, dropout too."
     ),
     doc=__doc__,
     options=Config,
@@ -460,11 +400,11 @@ STUDY = Study(
     beside=beside,
     notes=lambda content: edge_notes(content["rows"], name),
     claims=(
-        Claim("dropout", PART, "Dropout gives no improvement, test", "in words", "activation_study",
-              judged("dropout", "dropout")),
-        Claim("factors", PART, "LeakyReLU(0.1) with batch normalisation after it is best, test", "in words",
-              "activation_study", judged("LeakyReLU", "activation", "batch normalisation")),
+        Claim("dropout", "Dropout gives no improvement, test", "in words", judged(DROPOUT, "dropout")),
+        Claim("factors", "LeakyReLU(0.1) with batch normalisation after it is best, test", "in words",
+              judged(BEST, "activation", "batch normalisation")),
     ),
+    part="Question 4: deeper networks",
     scales={
         "smoke": _SMALL,
         "smoke cifar10": {"epochs": 1},

@@ -31,11 +31,12 @@ from mlp_jax.benchmark.worker import CONTENDERS
 from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload, write_data, write_start
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.studies import command, options, results
+from mlp_jax.studies import command, options
 from mlp_jax.studies import figures as draw
+from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.options import option
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.results import Row, by
+from mlp_jax.studies.tables import Columns, Table
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
 STUDY = "benchmark"
@@ -110,7 +111,7 @@ def run(config: Config) -> bool:
     return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
 
 
-def with_peak(row: results.Row, load: Workload, machine: results.Row) -> results.Row:
+def with_peak(row: Row, load: Workload, machine: Row) -> Row:
     """The row with its share of the measured matrix peak, of the type of its operands."""
     half = all(network.model.precision == "bf16" for network in load.networks)
     peak = machine.get("bfloat16" if half else "float32")
@@ -118,44 +119,38 @@ def with_peak(row: results.Row, load: Workload, machine: results.Row) -> results
     return {**row, "fraction_of_peak": share}
 
 
-def roofline(rows: list[results.Row], peak_flops: float, peak_bytes: float) -> str:
+def roofline(rows: list[Row], peak_flops: float, peak_bytes: float) -> str:
     """GFLOP/s against FLOP per byte of every measured row, under the machine's roof (in FLOP/s and bytes/s)."""
-    measured = [(_intensity(row), row) for row in rows if row["gflops"] is not None]
+    measured = [row for row in rows if row["gflops"] is not None]
     ridge = peak_flops / peak_bytes
-    places = sorted([ridge, *(x for x, _ in measured)])
+    places = sorted([ridge, *map(_intensity, measured)])
     ends = [places[0] / 2, ridge, places[-1] * 2]
-    roof = [min(peak_flops, x * peak_bytes) / 1e9 for x in ends]
-    lines = [draw.Line("machine, measured", ends, roof, how="plain")]
-    for number, name in enumerate(dict.fromkeys(row["contender"] for _, row in measured)):
-        mine = [(x, row["gflops"]) for x, row in measured if row["contender"] == name]
-        lines.append(draw.Line(name, *map(list, zip(*mine, strict=True)), number=number, how="points"))
+    roof = draw.Line("machine, measured", ends, [min(peak_flops, x * peak_bytes) / 1e9 for x in ends], how="plain")
+    lines = [roof, *draw.grouped(measured, "contender", _intensity, lambda row: row["gflops"], how="points")]
     xlabel = "intensity [FLOP per byte that must be moved]"
     return draw.lines([draw.Panel(lines, xlabel, "GFLOP/s", xscale="log", yscale="log")])
 
 
-def _intensity(row: results.Row) -> float:
+def _intensity(row: Row) -> float:
     return float(row["flops_per_step"] / row["bytes_per_step"])
 
 
-def throughput(rows: list[results.Row]) -> str:
+def throughput(rows: list[Row]) -> str:
     """Networks x steps per second against the number of networks, whiskers from slowest to fastest repeat."""
     measured = [row for row in rows if row["workload"].startswith("population-") and row["gflops"] is not None]
     measured.sort(key=lambda row: int(row["networks"]))
-    lines = []
-    for number, name in enumerate(dict.fromkeys(row["contender"] for row in measured)):
-        mine = [row for row in measured if row["contender"] == name]
-        sizes = [row["networks"] for row in mine]
-        middle, slowest, fastest = (
-            [1e3 * row["networks"] / row["milliseconds_per_step"][which] for row in mine]
-            for which in ("median", "max", "min")
-        )
-        lines.append(draw.Line(name, sizes, middle, slowest, fastest, number=number, how="whiskers"))
+
+    def speeds(row: Row) -> list[float]:
+        times = row["milliseconds_per_step"]
+        return [1e3 * row["networks"] / times[which] for which in ("median", "max", "min")]
+
+    lines = draw.grouped(measured, "contender", "networks", speeds, how="whiskers")
     labels = "networks trained side by side", "networks x steps per second [1/s]"
-    ticks = sorted({row["networks"] for row in measured})
+    ticks = sorted(by(measured, "networks"))
     return draw.lines([draw.Panel(lines, *labels, xscale="log", yscale="log", xticks=ticks)])
 
 
-def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
+def figures(rows: list[Row], machine: Row) -> dict[str, Figure]:
     """Figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
@@ -167,42 +162,42 @@ def figures(rows: list[results.Row], machine: results.Row) -> dict[str, Figure]:
     }
 
 
-def table(rows: list[results.Row]) -> Table:
-    """A line per workload and contender."""
-    header = [
-        "workload", "contender", "ms per step", "networks x steps/s", "GFLOP/s", "of peak", "faster than torch",
-        "memory [MB]", "compile [s]", "start [s]", "status",
-    ]  # fmt: skip
-    return Table(header, [_cells(row) for row in rows])
-
-
-def _cells(row: results.Row) -> list[str]:
-    ratio = (row["faster_than"] or {}).get("torch")
-    if row["contender"] == "torch" and row["faster_than"] is not None:
-        ratio = {"median": 1, "min": 1, "max": 1}
-    against = "-" if ratio is None else f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
-    step = row["milliseconds_per_step"]
-    share = row["fraction_of_peak"]
-    return [
-        row["workload"],
-        row["contender"],
-        _number(step and step["median"]),
-        _number(row["networks_steps_per_second"]),
-        _number(row["gflops"]),
-        "-" if share is None else f"{100 * share:.0f} %",
-        against,
-        *(_number(row[name]) for name in ("peak_memory_mb", "compile_seconds", "start_seconds")),
-        row["status"],
-    ]
-
-
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """To three digits; "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def sentences(config: Config, rows: list[results.Row], machine: results.Row, busy: list[float]) -> str:
+def against_torch(row: Row) -> str:
+    """How often faster than torch, with the range over repeats."""
+    ratio = (row["faster_than"] or {}).get("torch")
+    if row["contender"] == "torch" and row["faster_than"] is not None:
+        ratio = {"median": 1, "min": 1, "max": 1}
+    return "-" if ratio is None else f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+
+
+COLUMNS: Columns = {
+    "workload": "workload",
+    "contender": "contender",
+    "ms per step": lambda row: number((row["milliseconds_per_step"] or {}).get("median")),
+    "networks x steps/s": lambda row: number(row["networks_steps_per_second"]),
+    "GFLOP/s": lambda row: number(row["gflops"]),
+    "of peak": lambda row: "-" if row["fraction_of_peak"] is None else f"{100 * row['fraction_of_peak']:.0f} %",
+    "faster than torch": against_torch,
+    "memory [MB]": lambda row: number(row["peak_memory_mb"]),
+    "compile [s]": lambda row: number(row["compile_seconds"]),
+    "start [s]": lambda row: number(row["start_seconds"]),
+    "status": "status",
+}
+
+
+def table(rows: list[Row]) -> Table:
+    """A line per workload and contender."""
+    return Table.of(COLUMNS, rows)
+
+
+def sentences(config: Config, rows: list[Row], machine: Row, busy: list[float]) -> str:
     """The machine's rates; how hand-written gradients compare; a warning if others used the machine."""
     rates = ", ".join(f"{name} {1e-9 * rate['median']:.4g}" for name, rate in machine.items())
     lines = [f"machine, GFLOP/s and GB/s: {rates} (the larger of jax's and torch's medians)"]

@@ -29,39 +29,42 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mlp_jax import data
 from mlp_jax.data import pixels
-from mlp_jax.data.dataset import Splits
+from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.data.spectrum import Amplitudes
 from mlp_jax.errors import UserError
 from mlp_jax.files import read_bounded, sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params, Stats
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
-from mlp_jax.studies.claims import Claim, Judge, against
+from mlp_jax.studies.claims import Claim, accuracy, against
+from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
-from mlp_jax.studies.runs import compiled, measure, ready
-from mlp_jax.studies.study import NORMALIZATION, Shape, Study, shape_of
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.runs import measure
+from mlp_jax.studies.study import NORMALIZATION, Shape, Study
+from mlp_jax.studies.tables import Table, stated
 from mlp_jax.training import saved_model
-from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.evaluate import evaluate, on_device
-from mlp_jax.training.recipes import HELD_OUT, RECIPES, Recipe, fitted, network_inputs
+from mlp_jax.training.recipes import HELD_OUT, RECIPES, Inputs, fitted, network_inputs
 from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
 
 FILE = "model.safetensors"
+REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
+REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
+SPLITS = {"validation_accuracy": "validation", "test_accuracy": "test"}
 RATES = {"adam": (3e-4, 1e-3, 3e-3), "momentum": (0.01, 0.03, 0.1), "sgd": (0.03, 0.1, 0.3)}
 OF_RECIPES = (
-    "hidden", "dropout", "optimizer", "learning_rate", "learning_rates", "l2", "decay", "batch_size", "precision",
+    "hidden", "dropout", "optimizer", "learning_rate", "learning_rates", "l2", "weight_decay", "decay",
+    "batch_size", "precision",
 )  # fmt: skip
 """What a recipe decides; --epochs may replace its own."""
 
@@ -70,10 +73,13 @@ OF_RECIPES = (
 class Config(options.Tuned):
     """Options of the best model; None takes the protocol's value."""
 
+    USUAL: ClassVar[options.Places] = {
+        "published": options.QUESTION_4,
+        "clean": {"l2": 1e-3, "epochs": 12, "decay": 0.75},
+    }
+
     recipe: str | None = option(
-        None,
-        "a whole network and its training (in training/recipes.py), for cifar10",
-        choices=RECIPES,
+        None, "a whole network and its training (in training/recipes.py), for cifar10", choices=RECIPES
     )
     hidden: tuple[int, ...] = option(
         (400, 400, 400), "width of each hidden layer, with commas", low=1, repeats=True
@@ -83,48 +89,30 @@ class Config(options.Tuned):
     learning_rates: tuple[float, ...] | None = option(
         None, "clean: the candidates to choose from on validation; default three, by optimizer"
     )
-    l2: float | None = option(None, "lambda of the penalty; default 0 if published, 0.001 if clean")
-    epochs: int | None = option(None, "epochs of each run; default 10 if published, 12 if clean")
-    decay: float | None = option(
-        None, "learning rate times this per epoch; default 0.95 if published, 0.75 if clean"
-    )
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=2)
+    batch_size: int | None = option(None, "examples in a minibatch", low=2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recipe is not None:
-            self._check_recipe(self.recipe)
-
-    def _check_recipe(self, name: str) -> None:
-        """An option that would be ignored is a mistake too."""
-        if self.protocol != "clean":
+        if self.recipe is not None and self.protocol != "clean":
             raise UserError(f"--recipe is for the clean protocol, not {self.protocol}: leave one of them out")
-        self.refuse_ignored(
-            {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
-        )
+        self.refuse_ignored(self.changed())
 
     @classmethod
     def refuse_ignored(cls, given: Mapping[str, Any]) -> None:
         """Raises UserError for an option that a recipe decides."""
-        for name in OF_RECIPES:
-            if given.get("recipe") is not None and name in given:
+        for name in OF_RECIPES if given.get("recipe") is not None else ():
+            if name in given:
                 raise UserError(f"--{name} is what --recipe={given['recipe']} decides: leave one of them out")
 
-    @property
-    def chosen(self) -> Recipe | None:
-        """The recipe that --recipe names, as long as --epochs says."""
-        if self.recipe is None:
-            return None
-        return RECIPES[self.recipe].with_options(self.gradient, self.epochs)
+    def candidates(self) -> tuple[float, ...]:
+        """As ever, where the usual ones depend on the optimiser."""
+        chosen = self.learning_rate is not None or self.learning_rates or self.protocol == "published"
+        return super().candidates() if chosen else RATES[self.optimizer]
 
-    def split(self, dataset: data.Dataset) -> Splits:
-        """As the protocol's, but the report's best model was validated on 5,000 images; a recipe says how many."""
-        splits = super().split(dataset)
-        if self.dataset != "cifar10":
-            return splits
-        validation = data.SPLITS["45000/5000"][1] if self.recipe is None else HELD_OUT
-        validation = min(validation, len(dataset.train_labels) // 2)
-        return data.split(dataset, validation=validation, test=len(splits.test.y))
+    @property
+    def validation(self) -> int:
+        """The report's best model was validated on 5,000 images; a recipe says how many."""
+        return data.SPLITS["45000/5000"][1] if self.recipe is None else HELD_OUT
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
@@ -132,46 +120,21 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
     Raises UserError if the network is too large to be saved.
     """
-    label: dict[str, Any]
-    if config.chosen is not None:
-        model, *recipes = fitted(config.chosen, *shape)
-        label = {"name": config.recipe}
+    label: dict[str, Any] = {"name": config.recipe}
+    inputs = None
+    if config.recipe is not None:
+        recipe = RECIPES[config.recipe].with_options(config.gradient, config.epochs)
+        (model, *recipes), inputs = fitted(recipe, *shape), network_inputs(recipe, shape.image)
     else:
-        model = network(config, shape)
-        recipes = [recipe(config, rate) for rate in config.candidates(RATES[config.optimizer])]
+        model, recipes = network(config, shape), list(config.recipes())
         label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
     saved_model.check_size(model)
-    inputs = None if config.chosen is None else network_inputs(config.chosen, shape.image)
     return [Setting(label, model, tuple(recipes), report(config), inputs)]
 
 
 def network(config: Config, shape: Shape) -> MLPConfig:
     """The report's best network, with these widths."""
-    return MLPConfig(
-        hidden=config.hidden,
-        activation="leaky_relu",
-        negative_slope=0.1,
-        batch_norm="after",
-        dropout=config.dropout,
-        precision=config.precision,
-        **shape.sizes,
-    )
-
-
-def recipe(config: Config, learning_rate: float) -> TrainConfig:
-    """How the protocol trains."""
-    published = config.protocol == "published"
-    return TrainConfig(
-        optimizer=config.optimizer,
-        learning_rate=learning_rate,
-        l2=config.l2 if config.l2 is not None else 0.0 if published else 1e-3,
-        weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
-        epochs=config.epochs if config.epochs is not None else 10 if published else 12,
-        decay=config.decay if config.decay is not None else 0.95 if published else 0.75,
-        validate_in_training_mode=published,
-        gradient=config.gradient,
-    )
+    return config.network(**shape.sizes, activation="leaky_relu", negative_slope=0.1, batch_norm="after")
 
 
 def report(config: Config) -> dict[str, float] | None:
@@ -180,120 +143,95 @@ def report(config: Config) -> dict[str, float] | None:
     return dict(REPORT) if same and config.recipe in (None, "report") else None
 
 
-def run(config: Config) -> bool:
-    """Trains, shows and saves the model; True if no run diverged."""
-    STUDY.check(config)
-    folder = ResultsFolder(STUDY.name, config)
-    results.refuse_folder(folder.path / FILE)
-    splits = ready(config, folder, None if config.recipe else NORMALIZATION[config.protocol])
-    dataset = config.load()  # every process, as they wait for one another
-    if not kept(folder):
-        (setting,) = settings(config, shape_of(dataset, len(splits.train.y)))
-        train(config, folder, setting, splits, dataset)
-    shown: dict[str, Figure] = {}
-    more: dict[str, Any] = {}
-    if folder.writes and folder.rows[0]["model"] is not None:
-        more, shown = learned.shown(dataset, saved_model.load(folder.path / FILE))
-    return STUDY.finish(config, folder, drawn=shown, **more)
-
-
-def kept(folder: ResultsFolder) -> bool:
-    """Whether a resumed study has its row, and the model that belongs to it; a row without it is dropped."""
-    found = bool(folder.rows)
-    if found and folder.writes and (saved := folder.rows[0]["model"]) is not None:
+def drop_row_without_model(folder: ResultsFolder) -> None:
+    """Before a study goes on: its row, if the model that belongs to it is not there any more."""
+    path = folder.path / FILE
+    results.refuse_folder(path)
+    found = True
+    if folder.rows and folder.writes and (saved := folder.rows[0]["model"]) is not None:
         try:
-            content = read_bounded(folder.path / FILE, saved_model.MOST_BYTES)
-            found = sha256(content) == saved["sha256"]
+            found = sha256(read_bounded(path, saved_model.MOST_BYTES)) == saved["sha256"]
         except UserError:
             found = False
-    found = bool(processes.share(found))
-    if not found:
+    if not processes.share(found):
         folder.rows.clear()
-    return found
 
 
-def train(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, dataset: data.Dataset) -> None:
+def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
     """The study's one row, and the best seed's network as a file."""
-    epochs = setting.epochs(len(splits.train.y))
-    with options.progress((len(setting.recipes) - 1 + config.seeds) * epochs, "epoch") as bar:
-        for one in compiled(config, [setting], splits):
-            row, runs = measure(config, folder, one, splits, bar)
-    states = [runs[seed - config.seed].state for seed in row["seeds"]]
+    row, runs = measure(config, folder, setting, splits, bar)
+    states = {seed: runs[seed - config.seed].state for seed in row["seeds"]}
     if config.protocol == "published":
-        row |= in_evaluation_mode(config, row, states, setting.model, splits, dataset)
+        row |= in_evaluation_mode(config, states, setting)
+        row["images"]["all_test"] = len(config.load().test_labels)
     if config.recipe is not None:
         row["network"] = dataclasses.asdict(setting.model)
-        row |= over_views(config, states, setting, dataset)
+        row |= over_views(config, states, setting)
     row["model"] = None
-    if row["seeds"]:
+    if states:
         values = row["validation_accuracy"]["values"]
         seed = row["seeds"][values.index(max(values))]
-        model = _model(config, setting, runs[seed - config.seed].state, seed, dataset)
+        model = model_of(config, setting, states[seed], seed)
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if folder.writes:
-            content = _save(folder.path / FILE, model)
+            content = saved_model.as_bytes(model)
+            folder.write_file(folder.path / FILE, content)
             row["model"] |= {"sha256": sha256(content), "bytes": len(content)}
-    folder.add(row)
+    return row
 
 
-def _save(path: Path, model: saved_model.Model) -> bytes:
-    try:
-        return saved_model.save(path, model)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or change --results_dir") from error
+def scaling_of(config: Config, setting: Setting) -> pixels.Scaling | Amplitudes:
+    """What the training images decide of a network's inputs."""
+    images = config.split(config.load()).train.x
+    if setting.inputs is None:
+        return pixels.scaling(images, NORMALIZATION[config.protocol])
+    return setting.inputs.learned(images)
 
 
-def in_evaluation_mode(
-    config: Config,
-    row: Row,
-    states: list[TrainState],
-    model: MLPConfig,
-    splits: Splits,
-    dataset: data.Dataset,
+def of_pixels(
+    setting: Setting, state: TrainState, by: pixels.Scaling | Amplitudes
+) -> tuple[MLPConfig, Params, Stats, pixels.Scaling]:
+    """A run's network as one of pixels, and how these are scaled."""
+    params, stats = trained(state)
+    network, params, scaling = (setting.inputs or Inputs(None)).of_pixels(setting.model, params, by)
+    return network, params, stats, scaling
+
+
+def over_seeds(
+    config: Config, states: Mapping[int, TrainState], setting: Setting, images: Split, **views: Any
 ) -> Row:
+    """The accuracy of every seed's network on a split of images."""
+    found, by = [], scaling_of(config, setting)
+    for state in states.values():
+        network, params, stats, scaling = of_pixels(setting, state, by)
+        split = on_device(Split(pixels.rows(images.x, scaling), images.y), network)
+        found.append(evaluate(params, stats, split, network, **views).accuracy)
+    return statistics.measured(found)
+
+
+def in_evaluation_mode(config: Config, states: Mapping[int, TrainState], setting: Setting) -> Row:
     """What the report's script does not measure: validation in evaluation mode, and all test images."""
-    scaling = pixels.scaling(config.split(dataset).train.x, NORMALIZATION[config.protocol])
-    test = on_device(data.Split(pixels.rows(dataset.test_images, scaling), dataset.test_labels), model)
-    found = {"validation_accuracy_evaluation_mode": splits.validation, "test_accuracy_all_images": test}
-    measured = {
-        name: statistics.measured([evaluate(*trained(s), split, model).accuracy for s in states])
-        for name, split in found.items()
+    dataset = config.load()
+    images = {
+        "validation_accuracy_evaluation_mode": config.split(dataset).validation,
+        "test_accuracy_all_images": Split(dataset.test_images, dataset.test_labels),
     }
-    return {**measured, "images": {**row["images"], "all_test": len(test.y)}}
+    return {name: over_seeds(config, states, setting, split) for name, split in images.items()}
 
 
-def over_views(config: Config, states: list[TrainState], setting: Setting, dataset: data.Dataset) -> Row:
+def over_views(config: Config, states: Mapping[int, TrainState], setting: Setting) -> Row:
     """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
     augmentation = setting.recipes[0].augmentation
     if augmentation is None or not (augmentation.crop and augmentation.flip):
         return {}
-    test = config.split(dataset).test
-    found = []
-    for state in states:
-        network, params, stats, scaling = _of_pixels(config, setting, state, dataset)
-        split = data.Split(pixels.rows(test.x, scaling), test.y)
-        found.append(evaluate(params, stats, split, network, image=augmentation.image).accuracy)
-    return {"test_accuracy_over_views": statistics.measured(found)}
+    test = config.split(config.load()).test
+    return {"test_accuracy_over_views": over_seeds(config, states, setting, test, image=augmentation.image)}
 
 
-def _of_pixels(
-    config: Config, setting: Setting, state: TrainState, dataset: data.Dataset
-) -> tuple[MLPConfig, Params, Stats, pixels.Scaling]:
-    """A run's network as one of pixels, and how these are scaled."""
-    params, stats = trained(state)
-    images = config.split(dataset).train.x
-    if setting.inputs is None:
-        scaling = pixels.scaling(images, NORMALIZATION[config.protocol])
-        return setting.model, params, stats, scaling
-    network, params, scaling = setting.inputs.of_pixels(setting.model, params, setting.inputs.learned(images))
-    return network, params, stats, scaling
-
-
-def _model(
-    config: Config, setting: Setting, state: TrainState, seed: int, dataset: data.Dataset
-) -> saved_model.Model:
+def model_of(config: Config, setting: Setting, state: TrainState, seed: int) -> saved_model.Model:
     """A run's network, and its accuracy on all test images."""
-    network, params, stats, scaling = _of_pixels(config, setting, state, dataset)
+    dataset = config.load()
+    network, params, stats, scaling = of_pixels(setting, state, scaling_of(config, setting))
     about = saved_model.About(
         dataset=dataset.name,
         data_fingerprint=dataset.fingerprint,
@@ -309,11 +247,14 @@ def _model(
     return dataclasses.replace(model, about=dataclasses.replace(about, test_accuracy=float(hits.mean())))
 
 
-REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
-REPORT_IMAGES = {"validation_accuracy": 5000, "test_accuracy": 1000}
+def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, Figure]]:
+    """What the model has learned: numbers for the results file, and figures made of pixels."""
+    if not folder.writes or folder.rows[0]["model"] is None:
+        return {}, {}
+    return learned.shown(config.load(), saved_model.load(folder.path / FILE))
 
 
-def training_curves(row: results.Row) -> str:
+def training_curves(row: Row) -> str:
     """Loss and accuracy against epoch: the minibatches' and the validation split's, a band over seeds."""
     curves, stated = row["curves"], row["report"]
     epochs = list(range(1, 1 + max((len(curve) for curve in curves["loss"]), default=0)))
@@ -403,9 +344,8 @@ def _against_report(row: Row) -> str:
             f"The report states {100 * stated['test_accuracy']:.1f} % on its 1,000 test images: ours, with "
             f"another recipe and all test images, is {abs(gap):.1f} points {'above' if gap >= 0 else 'below'}."
         )
-    names = {"validation_accuracy": "validation", "test_accuracy": "test"}
     verdicts = [
-        f"{100 * value:.1f} % on {names[q]}: {against(row, q, value, REPORT_IMAGES[q])['verdict']}"
+        f"{100 * value:.1f} % on {SPLITS[q]}: {against(row, q, value, REPORT_IMAGES[q])['verdict']}"
         for q, value in stated.items()
     ]
     return f"The report's {'; its '.join(verdicts)}."
@@ -413,28 +353,22 @@ def _against_report(row: Row) -> str:
 
 def table(rows: Sequence[Row]) -> Table:
     """In %: ours beside the report's."""
-    header = ["accuracy", "images", "ours %", "report %"]
-    return Table(header, [line for row in rows for line in _lines(row)])
+    return Table(["accuracy", "images", "ours %", "report %"], [line for row in rows for line in _lines(row)])
 
 
 def _lines(row: Row) -> list[list[str]]:
-    images, stated = row["images"], row["report"] or {}
-    kinds = [
-        ("validation_accuracy", "validation" + (", training mode" if _published(row) else ""), "validation"),
-        ("validation_accuracy_evaluation_mode", "validation, evaluation mode", "validation"),
-        ("test_accuracy", "test" + (", the first images" if _published(row) else ""), "test"),
-        ("test_accuracy_all_images", "test, all images", "all_test"),
-        ("test_accuracy_over_views", "test, each image as 6 views", "test"),
-    ]
+    published = _published(row)
+    kinds = {
+        "validation_accuracy": ("validation" + (", training mode" if published else ""), "validation"),
+        "validation_accuracy_evaluation_mode": ("validation, evaluation mode", "validation"),
+        "test_accuracy": ("test" + (", the first images" if published else ""), "test"),
+        "test_accuracy_all_images": ("test, all images", "all_test"),
+        "test_accuracy_over_views": ("test, each image as 6 views", "test"),
+    }
     return [
-        [
-            title,
-            f"{images[split]:,}",
-            percent(row[quantity]),
-            f"{100 * stated[quantity]:.1f}" if quantity in stated else "-",
-        ]
-        for quantity, title, split in kinds
-        if quantity in row
+        [title, f"{row['images'][split]:,}", percent(row[name]), stated(name)(row)]
+        for name, (title, split) in kinds.items()
+        if name in row
     ]
 
 
@@ -449,12 +383,6 @@ def notes(content: Row) -> list[str]:
     return [*lines, f"model: {FILE} beside the results; python -m experiments.predict PICTURE classifies with it"]
 
 
-def judged(name: str) -> Judge:
-    """Judges an accuracy of the best model."""
-    return lambda content: against(content["rows"][0], name, REPORT[name], REPORT_IMAGES[name])
-
-
-PART = "Question 4: deeper networks"
 STUDY = Study(
     name="best_model",
     title="The best model (Question 4)",
@@ -470,13 +398,15 @@ STUDY = Study(
     finding=finding,
     figures=figures,
     notes=notes,
-    job=run,
-    claims=(
-        Claim("best-validation", PART, "Best model, 400-400-400: validation", "56.1", "best_model",
-              judged("validation_accuracy"), True),
-        Claim("best-test", PART, "Best model, 400-400-400: test", "56.4", "best_model", judged("test_accuracy"),
-              True),
-    ),
+    prepare=drop_row_without_model,
+    measure=row_and_model,
+    drawn=pictures,
+    claims=[
+        Claim(f"best-{split}", f"Best model, 400-400-400: {split}", f"{100 * REPORT[name]:.1f}",
+              accuracy(REPORT[name], REPORT_IMAGES[name], name), True)
+        for name, split in SPLITS.items()
+    ],
+    part="Question 4: deeper networks",
     scales={
         "smoke": {"epochs": 3},
         "smoke cifar10": {"epochs": 1},

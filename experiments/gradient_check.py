@@ -18,8 +18,8 @@ A comparison trains with both sources on the chosen dataset: about half a minute
 """
 
 import sys
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from mlp_jax import gradcheck
 from mlp_jax.data.pixels import normalize
@@ -32,19 +32,18 @@ from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, own_gradients, results, statistics, two_sources
+from mlp_jax.studies import options, own_gradients, statistics, two_sources
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
+from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.options import option
-from mlp_jax.studies.results import Row
+from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 
-_NETWORK, _TARGET = ("target", "compare"), ("target",)
+NETWORK = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
 BELONGS = {
-    **dict.fromkeys(("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope"), _NETWORK),
-    "bn_eps": _TARGET,
-    **dict.fromkeys(("l2_convention", "objective", "arrays", "scale", "timeout"), _TARGET),
+    **dict.fromkeys(NETWORK, ("target", "compare")),
+    **dict.fromkeys(("bn_eps", "l2_convention", "objective", "arrays", "scale", "timeout"), ("target",)),
     "gradient": ("own check",),
     **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
 }
@@ -54,6 +53,9 @@ BELONGS = {
 @dataclass(frozen=True)
 class Config(options.Common):
     """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
+
+    # a comparison takes seconds on two cores, and time enough for a last bit to grow
+    USUAL: ClassVar[options.Places] = {"cifar10": {"epochs": 5}, "else": {"epochs": 10}}
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
     compare: str | None = option(
@@ -93,7 +95,7 @@ class Config(options.Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.network(7, 4)
+        self.checked(7, 4)
         if self.compare is not None:
             two_sources.sources(self.compare)
         if self.compare is not None and self.target is not None:
@@ -101,32 +103,21 @@ class Config(options.Common):
         if self.target is not None:
             process.find(self.target)
         job = "target" if self.target is not None else "own check" if self.compare is None else "compare"
-        for name, where in BELONGS.items():
-            if job not in where and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+        for name in self.changed():
+            where = BELONGS.get(name, (job,))
+            if job not in where:
                 others = " or ".join(f"--{other}" if other != "own check" else f"the {other}" for other in where)
                 raise UserError(f"--{name} belongs to {others}, and would be ignored here: leave it out")
 
-    def network(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
+    def checked(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """The network that the options name, with `hidden` as the default."""
-        if self.hidden is not None:
-            hidden = self.hidden
-        return MLPConfig(
-            hidden,
-            self.activation,
-            self.batch_norm,
-            self.dropout,
-            layer_norm=self.layer_norm,
-            negative_slope=self.negative_slope,
-            norm_eps=self.bn_eps,
-            inputs=inputs,
-            classes=classes,
-        )
+        widths = hidden if self.hidden is None else self.hidden
+        return self.network(inputs=inputs, classes=classes, hidden=widths, norm_eps=self.bn_eps)
 
     @property
     def names_a_network(self) -> bool:
         """Whether any option does; if not, a target decides."""
-        fields = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
-        return any(getattr(self, name) != type(self).__dataclass_fields__[name].default for name in fields)
+        return not self.changed().keys().isdisjoint(NETWORK)
 
 
 def run(config: Config) -> bool:
@@ -143,7 +134,7 @@ def run(config: Config) -> bool:
 def run_target(config: Config, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     folder = ResultsFolder("gradient_check", config)
-    network = config.network(7, 4) if config.names_a_network else None
+    network = config.checked(7, 4) if config.names_a_network else None
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
             target,
@@ -172,8 +163,8 @@ def run_compare(config: Config, names: str) -> bool:
     dataset = config.load()
     folder.use(dataset)
     splits = normalize(config.split(dataset), "standardize")
-    model = config.network(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    recipe = two_sources.recipe(config.dataset)
+    model = config.checked(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
+    recipe = config.training(optimizer="momentum", learning_rate=0.02, l2=1e-3)
     rows = two_sources.compare(config, splits, model, recipe, two_sources.sources(names))
     folder.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
     path = folder.finish(witness=trusted_witness())
@@ -194,26 +185,27 @@ def run_own(config: Config) -> bool:
     return passed
 
 
-def table(rows: list[results.Row]) -> list[Table]:
+def table(rows: list[Row]) -> list[Table]:
     """The table of this package's gradients, and that of the seeded mistakes."""
     seeded = [row for row in rows if "seeded" in row]
     own = own_gradients.summary_table([row for row in rows if "seeded" not in row])
-    found = sum(row["verdict"] == "PASS" for row in seeded)
-    checker = f"The checker: {found} of {len(seeded)} seeded changes named."
-    return [own, replace(own_gradients.mistakes_table(seeded), title=checker)]
+    checker = f"The checker: {passed(seeded)} of {len(seeded)} seeded changes named."
+    return [own, Table.of(own_gradients.MISTAKES, seeded, checker)]
 
 
-def finding(content: dict[str, Any]) -> str:
+def passed(rows: list[Row]) -> int:
+    """How many rows pass."""
+    return sum(row["verdict"] == "PASS" for row in rows)
+
+
+def finding(content: Row) -> str:
     """How many leaves pass, the worst errors, and how many seeded mistakes were found."""
     leaves = [row for row in content["rows"] if "leaf" in row]
     seeded = [row for row in content["rows"] if "seeded" in row]
-    failed = [row for row in leaves if row["verdict"] != "PASS"]
-    told = "all agree with jax.grad" if not failed else f"{len(failed)} do not agree with jax.grad"
-    worst = " and ".join(
-        f"{_largest([row for row in leaves if row['dtype'] == dtype])} in {dtype}"
-        for dtype in sorted({row["dtype"] for row in leaves}, reverse=True)
-    )
-    found = sum(row["verdict"] == "PASS" for row in seeded)
+    failed, found = len(leaves) - passed(leaves), passed(seeded)
+    told = f"{failed} do not agree with jax.grad" if failed else "all agree with jax.grad"
+    by_dtype = sorted(by(leaves, "dtype").items(), reverse=True)
+    worst = " and ".join(f"{own_gradients.largest_error(own)} in {dtype}" for dtype, own in by_dtype)
     return (
         f"Of {len(leaves)} gradients (equations 1 to 13, and each parameter of every architecture) {told}; the "
         f"largest relative error is {worst}. Of {len(seeded)} changes seeded into a right gradient the checker "
@@ -221,12 +213,12 @@ def finding(content: dict[str, Any]) -> str:
     )
 
 
-def _trusted(witness: dict[str, Any] | None) -> str:
+def _trusted(witness: Row | None) -> str:
     """What is said of the witness; nothing of results from before it was checked."""
     return f" Before that jax.grad itself was {witness_told(witness)}." if witness else ""
 
 
-def witness_told(witness: dict[str, Any]) -> str:
+def witness_told(witness: Row) -> str:
     """How `jax.grad` was checked, on what."""
     return (
         f"held against a derivation in plain numpy, and found right in {len(witness['programs'])} programs, among "
@@ -235,31 +227,28 @@ def witness_told(witness: dict[str, Any]) -> str:
     )
 
 
-def _largest(leaves: list[results.Row]) -> str:
-    errors = [row["relative_error"] for row in leaves]
-    return "not finite" if None in errors else f"{max(errors):.0e}"
-
-
 SMALLEST = 1e-17  # where an error of exactly 0 is drawn
 
 
-def _errors(rows: list[results.Row]) -> str:
+def _errors(rows: list[Row]) -> str:
     """Every case's worst error by type of numbers, and the limits; one that is not a number stands at 1."""
-    cases = list(dict.fromkeys(row["case"] for row in rows))
+    cases = list(by(rows, "case"))
     lines, limits = [], []
-    for number, dtype in enumerate(sorted({row["dtype"] for row in rows}, reverse=True)):
-        mine = [row for row in rows if row["dtype"] == dtype]
-        errors = [(row["case"], 1.0 if row["relative_error"] is None else row["relative_error"]) for row in mine]
-        worst = [max(SMALLEST, *(error for name, error in errors if name == case)) for case in cases]
+    for number, (dtype, own) in enumerate(sorted(by(rows, "dtype").items(), reverse=True)):
+        errors = {
+            name: [1.0 if row["relative_error"] is None else row["relative_error"] for row in same]
+            for name, same in by(own, "case").items()
+        }
+        worst = [max(SMALLEST, *errors.get(name, [])) for name in cases]
         places = [place + 0.16 * (2 * number - 1) for place in range(len(cases))]
         lines.append(draw.Line(dtype, worst, places, number=2 - number, how="points"))
-        limits.append((f"{dtype}: limit", max(row["tolerance"] for row in mine), 2 - number))
+        limits.append((f"{dtype}: limit", max(row["tolerance"] for row in own), 2 - number))
     xlabel = "relative error of the worst leaf (0 shown at 1e-17)"
     panel = draw.Panel(lines, xlabel, xscale="log", rows=cases, limits=limits, legend="above")
     return draw.lines([panel], height=1.4 + 0.2 * len(cases))
 
 
-def figures(content: dict[str, Any]) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, Figure]:
     """Errors by case."""
     leaves = [row for row in content["rows"] if "leaf" in row]
     caption = (
@@ -269,9 +258,6 @@ def figures(content: dict[str, Any]) -> dict[str, Figure]:
     return {"errors.svg": Figure(_errors(leaves), caption)} if leaves else {}
 
 
-PART = "Question 2: the gradients"
-
-
 def equation(number: int) -> Judge:
     """Judges an equation by all its checks."""
 
@@ -279,14 +265,11 @@ def equation(number: int) -> Judge:
         rows = [row for row in content["rows"] if row.get("leaf") == f"eq{number}"]
         if not rows:
             raise Missing(number)
-        passed = sum(row["verdict"] == "PASS" for row in rows)
-        errors = [row["relative_error"] for row in rows if row["dtype"] == "float64"]
-        worst = "not finite" if None in errors else f"{max(errors):.0e}"
-        verdict = statistics.REPRODUCED if passed == len(rows) else statistics.NOT_REPRODUCED
-        return {
-            "text": f"{passed} of {len(rows)} checks pass, error at most {worst} in float64",
-            "verdict": verdict,
-        }
+        worst = own_gradients.largest_error(row for row in rows if row["dtype"] == "float64")
+        right = passed(rows)
+        verdict = statistics.REPRODUCED if right == len(rows) else statistics.NOT_REPRODUCED
+        text = f"{right} of {len(rows)} checks pass, error at most {worst} in float64"
+        return {"text": text, "verdict": verdict}
 
     return judge
 
@@ -322,10 +305,12 @@ SLIPS = (
     ),
 )
 CLAIMS = [
-    Claim(f"eq{number}", PART, f"Equation {number}: {text}", "formula", "gradient_check", equation(number))
-    for number, text in enumerate(EQUATIONS, start=1)
+    *(
+        Claim(f"eq{number}", f"Equation {number}: {text}", "formula", equation(number))
+        for number, text in enumerate(EQUATIONS, start=1)
+    ),
+    *(Claim(name, text, said, remark(truth)) for name, text, said, truth in SLIPS),
 ]
-CLAIMS += [Claim(name, PART, text, said, "gradient_check", remark(truth)) for name, text, said, truth in SLIPS]
 
 STUDY = Study(
     name="gradient_check",
@@ -341,6 +326,7 @@ STUDY = Study(
     figures=figures,
     job=run,
     claims=CLAIMS,
+    part="Question 2: the gradients",
     scales={"standard": {"seeds": 2}, "full": {"seeds": 2}},  # errors do not vary much, and the file stays small
 )
 main = STUDY.main

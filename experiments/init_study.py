@@ -26,39 +26,38 @@ deaths apart: near 0 the weights stood still; near 1, under Adam with coupled we
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.nn.config import INITS, MLPConfig
+from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, one
+from mlp_jax.studies.fields import option, plain_number
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.norms import observer, summary
-from mlp_jax.studies.options import option, plain_number
-from mlp_jax.studies.results import Row, percent
+from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import Table, status
+from mlp_jax.studies.tables import Columns, Table, measured, status
 from mlp_jax.training.config import TrainConfig
 
 Array = NDArray[np.floating]
 NAMES = {"sgd": "SGD", "adam": "Adam"}
 LAYERS = "layers (hidden layers + 1)"
 SHOWN = {"activation": "RMS of the layer's activations", "gradient": "RMS of the layer's weight gradient"}
-OPTIMIZERS = {"published": {"sgd": "sgd", "adam": "adam"}, "clean": {"sgd": "momentum", "adam": "adam"}}
-RATES = {"published": {"sgd": 0.1, "adam": 1e-3}, "clean": {"sgd": 0.02, "adam": 1e-3}}
-DECAY = {"published": 0.95, "clean": 1.0}
-EPOCHS = {"cifar10": 3, "digits": 8, "synthetic": 8}
+OPTIMIZERS = {
+    "published": {"sgd": ("sgd", 0.1), "adam": ("adam", 1e-3)},
+    "clean": {"sgd": ("momentum", 0.02), "adam": ("adam", 1e-3)},
+}
+"""What --optimizers and their learning rates are."""
 NORM_IMAGES = 200
 NAMED = tuple(name for name in INITS if name != "normal")
-LEFT_OUT = ("curves", "first_losses", "choice", "report")
-"""Of a row: what this folder, of many settings, does not show."""
 
 
 def deviation(init: str) -> float | None:
@@ -80,11 +79,15 @@ def deviation(init: str) -> float | None:
 class Config(options.Training):
     """Options of the initialisation study; None takes the protocol's value."""
 
+    USUAL: ClassVar[options.Places] = {
+        "published": {"weight_decay": 1e-3, "decay": 0.95, "validate_in_training_mode": True},
+        "clean": {"decay": 1.0},
+        "cifar10": {"epochs": 3, "layers": (2, 3, 4, 5, 6, 7, 8)},
+        "else": {"epochs": 8, "layers": (2, 3, 4, 5)},
+    }
+
     layers: tuple[int, ...] | None = option(
-        None,
-        "depths to compare: hidden layers + 1, with commas; default 2,3,4,5,6,7,8 on cifar10, else 2,3,4,5",
-        low=1,
-        high=options.MOST_LAYERS,
+        None, "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
     )
     inits: tuple[str, ...] = option(
         ("normal_1e-4", "normal_1e-3", "he", "uniform_fan_in"),
@@ -98,8 +101,8 @@ class Config(options.Training):
     adam_learning_rate: float | None = option(None, "default 0.001")
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
-    epochs: int | None = option(None, "epochs of each run; default 3 on cifar10, else 8", low=1)
-    batch_size: int | None = option(None, "examples in a minibatch; default 200 on cifar10, else 20", low=1)
+    epochs: int | None = option(None, "epochs of each run", low=1)
+    batch_size: int | None = option(None, "examples in a minibatch", low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,49 +118,26 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     return [
         Setting(
             {"init": init, "optimizer": optimizer, "layers": layers},
-            network(config, init, layers, shape),
+            config.network(**shape.sizes, hidden=(config.hidden,) * (layers - 1), **start(init)),
             (recipe(config, optimizer),),
         )
         for optimizer in config.optimizers
         for init in config.inits
-        for layers in depths(config)
+        for layers in config.value("layers")
     ]
 
 
-def depths(config: Config) -> tuple[int, ...]:
-    """The depths that --layers lists."""
-    if config.layers is not None:
-        return config.layers
-    return (2, 3, 4, 5, 6, 7, 8) if config.dataset == "cifar10" else (2, 3, 4, 5)
-
-
-def network(config: Config, init: str, layers: int, shape: Shape) -> MLPConfig:
-    """The network of one setting. Raises UserError for an initialisation that does not exist."""
+def start(init: str) -> dict[str, Any]:
+    """The options of a network with this initialisation."""
     std = deviation(init)
-    return MLPConfig(
-        hidden=(config.hidden,) * (layers - 1),
-        activation=config.activation,
-        init=init if std is None else "normal",
-        init_std=MLPConfig.init_std if std is None else std,
-        precision=config.precision,
-        **shape.sizes,
-    )
+    return {"init": init} if std is None else {"init": "normal", "init_std": std}
 
 
 def recipe(config: Config, optimizer: str) -> TrainConfig:
     """How the protocol trains with this optimiser."""
+    name, usual = OPTIMIZERS[config.protocol][optimizer]
     given = config.sgd_learning_rate if optimizer == "sgd" else config.adam_learning_rate
-    published = config.protocol == "published"
-    return TrainConfig(
-        optimizer=OPTIMIZERS[config.protocol][optimizer],
-        learning_rate=RATES[config.protocol][optimizer] if given is None else given,
-        weight_decay=1e-3 if published else 0.0,
-        batch_size=config.batch_size or options.BATCH_SIZE[config.dataset],
-        epochs=EPOCHS[config.dataset] if config.epochs is None else config.epochs,
-        decay=DECAY[config.protocol],
-        validate_in_training_mode=published,
-        gradient=config.gradient,
-    )
+    return config.training(optimizer=name, learning_rate=usual if given is None else given)
 
 
 def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
@@ -189,10 +169,9 @@ def is_dead(accuracy: float, chance: float, images: int) -> bool:
 def dies(rows: Sequence[Row]) -> list[Row]:
     """For each optimiser and initialisation: the depth from which on every run is dead, None if there is none."""
     found = []
-    for optimizer, init in dict.fromkeys((row["optimizer"], row["init"]) for row in rows):
-        own = [row for row in rows if (row["optimizer"], row["init"]) == (optimizer, init)]
+    for (optimizer, init), own in by(rows, "optimizer", "init").items():
         first = None
-        for row in sorted(own, key=lambda row: int(row["layers"]), reverse=True):
+        for row in reversed(_deepest_last(own)):
             if row["diverged"] or row["dead"] < len(row["seeds"]):
                 break
             first = row["layers"]
@@ -200,72 +179,76 @@ def dies(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _deepest_last(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: int(row["layers"]))
+
+
+def _first_gradient(row: Row) -> float | None:
+    """The root mean square of the first layer's gradient at the start; None if no run finished."""
+    return float(row["norms"]["gradient"]["mean"][0][0]) if row["norms"]["gradient"] else None
+
+
 def shrinkage(rows: Sequence[Row], init: str) -> float | None:
     """By what each further layer divides the first layer's gradient at the start: a geometric mean over depths."""
-    own = [row for row in rows if row["init"] == init and row["norms"]["gradient"]]
-    sizes = {row["layers"]: row["norms"]["gradient"]["mean"][0][0] for row in own}
+    own = {row["layers"]: _first_gradient(row) for row in rows if row["init"] == init}
+    sizes = {layers: size for layers, size in own.items() if size is not None}
     first, last = min(sizes, default=0), max(sizes, default=0)
     if first == last or not sizes[last]:
         return None
     return float((sizes[first] / sizes[last]) ** (1 / (last - first)))
 
 
+COLUMNS: Columns = {
+    "optimizer": "optimizer",
+    "init": "init",
+    "layers": "layers",
+    "validation %": measured("validation_accuracy"),
+    "test %": measured("test_accuracy"),
+    "dead": lambda row: f"{row['dead']} of {len(row['seeds']) + row['diverged']}",
+    "first gradient": lambda row: f"{_first_gradient(row):.1e}" if row["norms"]["moved"] else "-",
+    "moved": lambda row: f"{row['norms']['moved'][0]:.2g}" if row["norms"]["moved"] else "-",
+    "status": status,
+}
+
+
 def table(rows: Sequence[Row]) -> Table:
     """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
-    header = ["optimizer", "init", "layers", "validation %", "test %", "dead", "first gradient", "moved", "status"]
-    return Table(header, [_cells(row) for row in rows])
+    return Table.of(COLUMNS, rows)
 
 
-def _cells(row: Row) -> list[str]:
-    accuracies = [percent(row[f"{split}_accuracy"]) for split in ("validation", "test")]
-    norms, runs = row["norms"], len(row["seeds"]) + row["diverged"]
-    sizes = [f"{norms['gradient']['mean'][0][0]:.1e}", f"{norms['moved'][0]:.2g}"] if norms["moved"] else ["-"] * 2
-    dead = f"{row['dead']} of {runs}"
-    return [row["optimizer"], row["init"], str(row["layers"]), *accuracies, dead, *sizes, status(row)]
-
-
-def finding(content: dict[str, Any]) -> str:
+def finding(content: Row) -> str:
     """Where learning dies, and what a layer does to the gradient."""
     rows = content["rows"]
     deepest = max(row["layers"] for row in rows)
     parts = []
-    for optimizer in dict.fromkeys(found["optimizer"] for found in content["dies"]):
-        own = {found["init"]: found["layers"] for found in content["dies"] if found["optimizer"] == optimizer}
+    for optimizer, found in by(content["dies"], "optimizer").items():
+        own = {each["init"]: each["layers"] for each in found}
         told = [f"{init} from {layers} layers on" for init, layers in own.items() if layers is not None]
-        alive = [init for init, layers in own.items() if layers is None]
-        if alive:
+        if alive := [init for init, layers in own.items() if layers is None]:
             told.append(f"{', '.join(alive)} at no depth up to {deepest}")
         parts.append(f"under {NAMES[optimizer]}: {', '.join(told)}")
-    factors = {init: shrinkage(rows, init) for init in dict.fromkeys(row["init"] for row in rows)}
+    factors = {init: shrinkage(rows, init) for init in by(rows, "init")}
     shrinks = ", ".join(
-        f"{factor:.0f} ({init})" if factor > 99 else f"{factor:.2g} ({init})"
+        f"{factor:{'.0f' if factor > 99 else '.2g'}} ({init})"
         for init, factor in factors.items()
         if factor is not None
     )
-    sentence = f"Learning dies {'; '.join(parts)}."
-    if not shrinks:
-        return sentence
-    return f"{sentence} At the start, each further layer divides the first layer's gradient by {shrinks}."
+    more = f" At the start, each further layer divides the first layer's gradient by {shrinks}." if shrinks else ""
+    return f"Learning dies {'; '.join(parts)}.{more}"
 
 
 def accuracy(rows: Sequence[Row]) -> str:
     """Validation accuracy in % against layers: a panel per optimiser, a line per initialisation, and chance."""
-    panels = []
-    for number, optimizer in enumerate(dict.fromkeys(row["optimizer"] for row in rows)):
-        lines = []
-        for place, init in enumerate(_inits(rows)):
-            mine = [row for row in _of(rows, optimizer, init) if row["validation_accuracy"]["n"]]
-            quantities = [row["validation_accuracy"] for row in mine]
-            ends = [[100 * (q["mean"] + sign * (q["std"] or 0)) for q in quantities] for sign in (0, -1, 1)]
-            lines.append(draw.Line(init, [row["layers"] for row in mine], *ends, number=place))
+    panels: list[draw.Panel] = []
+    for optimizer, own in by(_deepest_last(rows), "optimizer").items():
         panel = draw.Panel(
-            lines,
+            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
             LAYERS,
             "validation accuracy [%]",
             title=NAMES[optimizer],
-            xticks=_depths(rows),
+            xticks=sorted(by(rows, "layers")),
             levels={"commonest class": 100 * rows[0]["chance"]},
-            legend="" if number else "best",
+            legend="" if panels else "best",
         )
         panels.append(panel)
     return draw.lines(panels)
@@ -273,30 +256,29 @@ def accuracy(rows: Sequence[Row]) -> str:
 
 def first_gradient(rows: Sequence[Row]) -> str:
     """The first layer's gradient at the start against layers; the optimiser does not matter yet."""
-    lines = []
-    for number, init in enumerate(_inits(rows)):
-        mine = [row for row in _of(rows, rows[0]["optimizer"], init) if row["norms"]["gradient"]]
-        sizes = [_sizes(row["norms"]["gradient"], 0)[:, 0] for row in mine]
-        lines.append(draw.Line(init, [row["layers"] for row in mine], *_transposed(sizes), number=number))
-    ylabel = "RMS of the first layer's weight gradient"
-    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=_depths(rows))])
+    own = [row for row in _deepest_last(rows) if row["optimizer"] == rows[0]["optimizer"]]
+
+    def sides(row: Row) -> Array | None:
+        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
+
+    ylabel, depths = "RMS of the first layer's weight gradient", sorted(by(rows, "layers"))
+    lines = draw.grouped(own, "init", "layers", sides)
+    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=depths)])
 
 
 def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
     """Of networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
-    rows = [row for row in rows if row["layers"] == layers]
-    optimizers = list(dict.fromkeys(row["optimizer"] for row in rows))
+    own = by((row for row in rows if row["layers"] == layers), "optimizer")
     epochs = rows[0]["recipe"]["epochs"]
-    columns = [("at the start", optimizers[0], 0)]
-    columns += [(f"after {epochs} epochs of {NAMES[name]}", name, -1) for name in optimizers]
+    columns = [("at the start", next(iter(own)), 0)]
+    columns += [(f"after {epochs} epochs of {NAMES[name]}", name, -1) for name in own]
     panels: list[draw.Panel] = []
     for quantity, words in SHOWN.items():
         for title, optimizer, when in columns:
-            first = (title, optimizer, when) == columns[0]
             panel = draw.Panel(
-                _norm_lines(rows, optimizer, quantity, when),
+                _norm_lines(own[optimizer], quantity, when),
                 "layer",
-                words if first else "",
+                "" if len(panels) % len(columns) else words,
                 title,
                 yscale="log",
                 xticks=range(1, layers + 1),
@@ -306,15 +288,14 @@ def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
     return draw.lines(panels, columns=len(columns))
 
 
-def _norm_lines(rows: Sequence[Row], optimizer: str, quantity: str, when: int) -> list[draw.Line]:
-    lines = []
-    for number, init in enumerate(_inits(rows)):
-        for row in _of(rows, optimizer, init):
-            if row["norms"][quantity] is not None:
-                sizes = _sizes(row["norms"][quantity], when)
-                places = range(1, sizes.shape[1] + 1)
-                lines.append(draw.Line(init, places, *sizes, number=number))
-    return lines
+def _norm_lines(rows: Sequence[Row], quantity: str, when: int) -> list[draw.Line]:
+    """A line against layers for each initialisation of which a run finished."""
+    found = {row["init"]: row["norms"][quantity] for row in rows}
+    return [
+        draw.Line(init, range(1, len(norms["mean"][when]) + 1), *_sizes(norms, when), number=number)
+        for number, (init, norms) in enumerate(found.items())
+        if norms is not None
+    ]
 
 
 def _sizes(found: Row, when: int) -> Array:
@@ -324,25 +305,7 @@ def _sizes(found: Row, when: int) -> Array:
     return np.array([middle, middle / spread, middle * spread])
 
 
-def _transposed(sizes: Sequence[Array]) -> list[list[float]]:
-    return [[float(size[place]) for size in sizes] for place in range(3)]
-
-
-def _depths(rows: Sequence[Row]) -> list[int]:
-    return sorted({row["layers"] for row in rows})
-
-
-def _inits(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["init"] for row in rows))
-
-
-def _of(rows: Sequence[Row], optimizer: str, init: str) -> list[Row]:
-    """The rows of one optimiser and initialisation, by depth."""
-    mine = [row for row in rows if (row["optimizer"], row["init"]) == (optimizer, init)]
-    return sorted(mine, key=lambda row: int(row["layers"]))
-
-
-def figures(content: dict[str, Any]) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, Figure]:
     """Accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = content["rows"]
     epochs = rows[0]["recipe"]["epochs"]
@@ -399,12 +362,12 @@ STUDY = Study(
     beside=lambda config, rows, correct: {"dies": dies(rows)},
     measure=row_with_norms,
     left_out=("curves", "first_losses", "choice", "report"),
-    failures_are_results=True,
+    passed=lambda rows: True,  # that runs diverge is a result
     claims=(
-        Claim("init", "Question 4: deeper networks",
-              "With more than 2 layers the handed-out initialisation, N(0, 0.001), does not learn", "in words",
-              "init_study", handed_out_dies),
+        Claim("init", "With more than 2 layers the handed-out initialisation, N(0, 0.001), does not learn",
+              "in words", handed_out_dies),
     ),
+    part="Question 4: deeper networks",
     scales={
         "smoke": {"layers": "2,3", "inits": "normal_1e-3,uniform_fan_in", "epochs": 3},
         "smoke cifar10": {"epochs": 1},

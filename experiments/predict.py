@@ -24,7 +24,7 @@ from mlp_jax.data.pictures import read_picture
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, printable, write
 from mlp_jax.studies import command, results
-from mlp_jax.studies.options import option
+from mlp_jax.studies.fields import option
 from mlp_jax.training import saved_model
 
 FILE = "model.safetensors"
@@ -112,23 +112,14 @@ def predictions(model: saved_model.Model, names: tuple[str, ...], images: Images
 def table(rows: list[results.Row]) -> str:
     """The two likeliest classes of each picture, probabilities in %."""
     header = ["picture", "class", "probability %", "second class", "probability %"]
-    return text.table(
-        header,
-        [
-            [
-                r["picture"],
-                r["class"],
-                _percent(r["probability"]),
-                r["second_class"],
-                _percent(r["second_probability"]),
-            ]
-            for r in rows
-        ],
-    )
+    lines = [
+        [row["picture"], *(cell for which in ("", "second_") for cell in _likely(row, which))] for row in rows
+    ]
+    return text.table(header, lines)
 
 
-def _percent(probability: float) -> str:
-    return f"{100 * probability:.1f}"
+def _likely(row: results.Row, which: str) -> tuple[str, str]:
+    return row[f"{which}class"], f"{100 * row[f'{which}probability']:.1f}"
 
 
 def _write(path: Path, config: Config, model: saved_model.Model, rows: list[results.Row], started: float) -> None:

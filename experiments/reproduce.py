@@ -39,9 +39,9 @@ from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed, write
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
+from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
-from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
@@ -128,7 +128,8 @@ def run(config: Config) -> bool:
     # interrupted, it has nothing of its own to continue
     folder = ResultsFolder("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
-        folder.rows.append(_row(job, done))  # not for --resume: the studies' own files say all
+        # not for --resume: the studies' own files say all
+        folder.rows.append({"study": job.name, "protocol": job.protocol, **done})
     if folder.writes:
         _write_report(folder, todo, witness)
     ok: bool = processes.share(all(row["status"] != "failed" for row in folder.rows))
@@ -169,14 +170,7 @@ def _run(job: Job, fingerprint: str) -> Row:
     path = job.folder / "results.json"
     if processes.writes():  # so that keeping it cannot turn a failure into a success
         write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
-    return {
-        "status": "passed" if passed else "failed",
-        "seconds": round(time.monotonic() - started, 3),
-    }
-
-
-def _row(job: Job, done: Row) -> Row:
-    return {"study": job.name, "protocol": job.protocol, **done}
+    return {"status": "passed" if passed else "failed", "seconds": round(time.monotonic() - started, 3)}
 
 
 def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> None:
@@ -190,11 +184,8 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
     tallies = {protocol: tally(claims, protocol) for protocol in options.PROTOCOLS}
     about = [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")]
     shown = page.page(content, parts, summary(claims), tallies, about)
-    for name, text in (
-        ("report.html", page.html(shown)),
-        ("report.md", page.markdown(shown, folder.path)),
-    ):
-        folder.write_file(folder.path / name, text)
+    folder.write_file(folder.path / "report.html", page.html(shown))
+    folder.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
     print(summary(claims))
     print(f"{folder.path / 'report.html'}; report.md and results.json beside it")
 

@@ -134,7 +134,7 @@ def ratio(found: dict[str, float] | None) -> str:
 
 def mistakes_table() -> str:
     """Every mistake that the checker names, seeded into a right gradient, and what it found."""
-    return own_gradients.mistakes_table(list(seeded_mistakes.mutation_rows())).markdown()
+    return Table.of(own_gradients.MISTAKES, seeded_mistakes.mutation_rows()).markdown()
 
 
 def claims() -> str:

@@ -113,11 +113,11 @@ def test_published_splits():
 
 
 def test_recipes():
-    published = best_model.recipe(best_model.Config(dataset="cifar10", protocol="published"), 1e-3)
+    published = best_model.Config(dataset="cifar10", protocol="published").training(learning_rate=1e-3)
     assert (published.optimizer, published.weight_decay, published.l2) == ("adam", 1e-3, 0.0)
     assert (published.epochs, published.decay, published.batch_size) == (10, 0.95, 200)
     assert published.validate_in_training_mode
-    clean = best_model.recipe(best_model.Config(dataset="cifar10"), 1e-3)
+    clean = best_model.Config(dataset="cifar10").training(learning_rate=1e-3)
     assert (clean.weight_decay, clean.validate_in_training_mode) == (0.0, False)
     network = best_model.network(best_model.Config(), Shape())
     assert (network.hidden, network.activation, network.negative_slope) == ((400,) * 3, "leaky_relu", 0.1)
@@ -532,7 +532,7 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
         assert study.rows == []
         raise Trained
 
-    monkeypatch.setattr(best_model, "train", train)
+    monkeypatch.setattr(best_model, "measure", train)
     monkeypatch.setattr(best_model, "figures", lambda content: {})
     monkeypatch.setattr(learned, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from experiments import depth_study, grid_search
+from experiments import depth_study
 from experiments.reproduce import CLAIMS
 from mlp_jax.studies import statistics
 from mlp_jax.studies.claims import PROTOCOLS, REMARK
 from mlp_jax.studies.page import claim_table
-from mlp_jax.studies.rows import MIRROR
+from mlp_jax.studies.rows import MIRROR, NOT_OF_A_SEARCH
 from mlp_jax.studies.statistics import CANNOT_TELL, NOT_REPRODUCED, REPRODUCED, TIE, measured
 from mlp_jax.studies.verdicts import CIFAR_ONLY, NOT_ASKED, NOT_RUN, judged, summary, tally
 
@@ -129,7 +129,7 @@ def tried(accuracy, hidden=200, learning_rate=1e-3, l2=0.01, kind="grid", steps=
 
 def searched(*grid):
     """As grid_search writes it: only the best configuration's row has all that a row has."""
-    compact = [{k: v for k, v in row.items() if k not in grid_search.STUDY.left_out} for row in grid]
+    compact = [{k: v for k, v in row.items() if k not in NOT_OF_A_SEARCH} for row in grid]
     best = tried(0.5, kind="best", first_losses=[2.3], figure_1=[{"loss": [1.0] * 4}])
     return content(*compact, best)
 

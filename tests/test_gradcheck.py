@@ -22,6 +22,7 @@ from mlp_jax.nn import gradients
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
 from mlp_jax.studies import own_gradients
+from mlp_jax.studies.tables import Table
 from tests.solutions import bottleneck, solution
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -592,7 +593,7 @@ def test_wrong_options(options):
 
 def test_the_table_of_seeded_mistakes():
     rows = [{"seeded": ["sign"], "change": "a -> b", "found": [], "verdict": "FAIL", "said": ""}]
-    assert "| sign" in str(own_gradients.mistakes_table(rows))
+    assert "| sign" in str(Table.of(own_gradients.MISTAKES, rows))
 
 
 def test_a_class_of_a_notebook_whose_loss_raises_is_an_answer_and_no_crash():

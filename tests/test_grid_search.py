@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from experiments import grid_search
-from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, recipe, setting
+from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, setting
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
-from mlp_jax.studies import options
+from mlp_jax.studies import options, runs
 from mlp_jax.studies.space import Point, Space
-from mlp_jax.studies.study import shape_of
+from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
 from tests.test_experiments import ROOT
 
@@ -160,7 +160,7 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
             grid_search.STUDY.run(grid_search.Config(**options))
     monkeypatch.setattr(grid_search, "DEFAULT", SHORT)
     monkeypatch.setattr(grid_search, "DEFAULT_STEPS", 20)
-    monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(runs, "measure_together", lambda *a: pytest.fail("trained again"))
     assert grid_search.STUDY.run(grid_search.Config(**options, resume=True))
     untimed = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in content["rows"]]
@@ -193,14 +193,13 @@ def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path):
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2():
-    line = [sys.executable, "-m", "experiments.grid_search", "--search=grid", "--trials=37"]
+    line = [sys.executable, "-m", "experiments.grid_search", "--protocol=published", "--trials=37"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("error: --trials=37 is more than the 36 points of the grid: choose at most 36")
 
 
 MISTAKES = [
-    ({"search": "gird"}, "unknown search 'gird': choose one of grid, random. Did you mean 'grid'?"),
     ({"trials": 0}, "--trials must be a whole number of at least 1, not 0"),
     ({"hidden": "5;6"}, "--hidden must be whole numbers with commas between them"),
     ({"hidden": ""}, "--hidden is empty"),
@@ -217,13 +216,16 @@ MISTAKES = [
     ({"protocol": "published", "epochs": 3}, "--epochs is not for --protocol=published: leave it out"),
     ({"steps": "300"}, "--steps is not for --protocol=clean: leave it out"),
     ({"epochs": 0}, "--epochs must be a whole number of at least 1, not 0"),
-    ({"l2": "0.1"}, "--l2 is not for --search=random: leave it out"),
-    ({"search": "grid", "l2_range": "0.1,1"}, "--l2_range is not for --search=grid: leave it out"),
+    ({"l2": "0.1"}, "--l2 is not for --protocol=clean: leave it out"),
+    ({"protocol": "published", "l2_range": "0.1,1"}, "--l2_range is not for --protocol=published: leave it out"),
     ({"l2_range": "0.1"}, "--l2_range must be two numbers, 0 < least < greatest, not 0.1"),
     ({"l2_range": "0,0.1"}, "--l2_range must be"),
     ({"learning_rate_range": "0.2,0.1"}, "--learning_rate_range must be two numbers"),
     ({"learning_rate_range": "0.2,inf"}, "--learning_rate_range must be"),
-    ({"search": "grid", "hidden": "5", "trials": 13}, "more than the 12 points of the grid: choose at most 12"),
+    (
+        {"protocol": "published", "hidden": "5", "trials": 13},
+        "more than the 12 points of the grid: choose at most 12",
+    ),
 ]
 
 
@@ -235,7 +237,7 @@ def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeyp
 
 
 def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(grid_search, "measure_together", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr(runs, "measure_together", lambda *a: pytest.fail("trained"))
     config = grid_search.Config(**{**PUBLISHED, "batch_size": "20,900"}, results_dir=str(tmp_path))
     with pytest.raises(UserError, match="batch_size 900 is larger than the training split of 800"):
         grid_search.STUDY.run(config)
@@ -243,11 +245,10 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(m
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("protocol", options.PROTOCOLS)
-@pytest.mark.parametrize("search", ["grid", "random"])
-def test_the_defaults_are_a_search(dataset, protocol, search):
-    config = grid_search.Config(dataset=dataset, protocol=protocol, search=search)
+def test_the_defaults_are_a_search(dataset, protocol):
+    config = grid_search.Config(dataset=dataset, protocol=protocol)
     STUDY.check(config)
-    number = {"grid": 36, "random": 24 if dataset == "cifar10" else 12}[search]
+    number = {"published": 36, "clean": 24 if dataset == "cifar10" else 12}[protocol]
     assert len(set(points(config))) == number
 
 
@@ -263,7 +264,7 @@ def test_the_report_s_grid():
     assert lengths(config) == (3000, 5000)
     assert tuple(DEFAULT) == (50, 200, 0.25, 1e-4)
     assert DEFAULT_STEPS == 1000
-    trained = recipe(config, DEFAULT, 1000)
+    (trained,) = setting(config, Shape(), "default", DEFAULT, 1000).recipes
     assert (trained.optimizer, trained.decay, trained.decay_after_first_step) == ("sgd", 0.95, True)
 
 

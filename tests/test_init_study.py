@@ -20,7 +20,6 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, forward, init
 from mlp_jax.studies import statistics
 from mlp_jax.studies.norms import norms, root_mean_square
-from mlp_jax.studies.study import Shape
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
@@ -218,8 +217,8 @@ def test_protocols_name_their_sgd():
     assert init_study.recipe(published, "sgd").optimizer == "sgd"
     assert init_study.recipe(published, "adam").weight_decay == 1e-3
     assert init_study.recipe(clean, "sgd").optimizer == "momentum"
-    assert init_study.depths(init_study.Config(dataset="cifar10")) == (2, 3, 4, 5, 6, 7, 8)
-    assert init_study.network(clean, "normal_1e-4", 3, Shape()).init_std == 1e-4
+    assert init_study.Config(dataset="cifar10").value("layers") == (2, 3, 4, 5, 6, 7, 8)
+    assert init_study.start("normal_1e-4") == {"init": "normal", "init_std": 1e-4}
 
 
 def test_the_true_command(tmp_path):

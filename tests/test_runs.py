@@ -7,7 +7,9 @@ from experiments import depth_study, grid_search, init_study
 from mlp_jax.data.digits import synthetic
 from mlp_jax.studies import figures, results, two_sources
 from mlp_jax.studies.norms import summary
-from mlp_jax.studies.rows import edge_notes, epoch_means
+from mlp_jax.studies.results import by
+from mlp_jax.studies.rows import edge_notes, epoch_means, families
+from mlp_jax.studies.statistics import measured, paired
 from mlp_jax.training.history import History
 
 
@@ -56,7 +58,7 @@ def test_epoch_means_are_of_finite_numbers_and_finite():
         with pytest.raises(ValueError, match="not finite"):
             epoch_means(history(1, value), 2)
         with pytest.raises(ValueError, match="not finite"):
-            grid_search._figure_1(history(1, value).history, 2)
+            grid_search.shown_in_figure_1(history(1, value).history, 2)
 
 
 def test_figures_and_norms_of_finite_numbers_only():
@@ -72,3 +74,26 @@ def test_times_of_the_comparison_are_finite(monkeypatch):
     monkeypatch.setattr(two_sources, "_seconds_per_step", lambda case: times)
     with pytest.raises(ValueError, match="not finite"):
         two_sources._step_row(SimpleNamespace(recipes={}), {})
+
+
+def test_rows_are_grouped_in_their_order():
+    rows = [{"a": 2, "b": 1}, {"a": 1, "b": 1}, {"a": 2, "b": 3}]
+    assert by(rows, "a") == {2: [rows[0], rows[2]], 1: [rows[1]]}
+    assert list(by(rows, "a", "b")) == [(2, 1), (1, 1), (2, 3)]
+
+
+def test_the_comparisons_of_each_quantity_are_one_family():
+    def row(*values):
+        return {
+            "seeds": [0, 1, 2],
+            **{name: measured(values) for name in ("test_accuracy", "validation_accuracy")},
+        }
+
+    base, better, same = row(0.5, 0.51, 0.52), row(0.52, 0.535, 0.54), row(0.501, 0.509, 0.521)
+    found = families([({"of": "better"}, better, base), ({"of": "same"}, same, base)])
+    assert [(each["of"], each["quantity"]) for each in found] == [
+        (name, quantity) for quantity in ("test_accuracy", "validation_accuracy") for name in ("better", "same")
+    ]
+    alone = paired(better, base)
+    assert found[0]["values"] == alone["values"]
+    assert found[0]["p_holm"] == pytest.approx(2 * alone["p"])  # the smaller p of two, not of four

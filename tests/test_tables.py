@@ -56,3 +56,10 @@ def test_a_row_that_does_not_fit_the_header_is_refused(row):
 
 def test_words_are_escaped():
     assert prose("`<b>` & <script>") == "<code>&lt;b&gt;</code> &amp; &lt;script&gt;"
+
+
+def test_a_column_is_a_value_s_name_or_a_function_of_the_row():
+    rows = [{"layers": 2, "accuracy": 0.5}, {"layers": 3, "accuracy": None}]
+    table = Table.of({"layers": "layers", "%": lambda row: f"{100 * (row['accuracy'] or 0):.1f}"}, rows, "Depths")
+    assert (table.header, table.rows, table.title) == (["layers", "%"], [["2", "50.0"], ["3", "0.0"]], "Depths")
+    assert Table.of({"layers": "layers"}, []).rows == []

@@ -22,30 +22,28 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """report: its number as printed. number: of CIFAR-10 alone. protocols: under which it makes sense."""
+    """What the report claims, and who judges it.
+
+    report: its number as printed. number: of CIFAR-10 alone. protocols: under which it makes sense. study, and the
+    part of the report: those of the `Study` that holds it, which fills them in.
+    """
 
     id: str
-    part: str
     claim: str
     report: str
-    study: str
     judge: Judge
     number: bool = False
     protocols: tuple[str, ...] = PROTOCOLS
+    study: str = ""
+    part: str = ""
 
 
 def one(content: Row, **label: Any) -> Row:
-    """The row with this label. Raises Missing if it was not run."""
-    row = find(content["rows"], label)
+    """The last row with this label: that of the longest runs. Raises Missing if it was not run."""
+    row = find(reversed(content["rows"]), label)
     if row is None:
         raise Missing(label)
     return row
-
-
-def compared_before(content: Row, label: Mapping[str, Any]) -> Row | None:
-    """The study's own comparison with this label, if it is judged as today's are."""
-    found = find(content.get("comparisons", []), dict(label))
-    return found if found is not None and "p_holm" in found else None
 
 
 def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Row:
@@ -82,6 +80,16 @@ def points(values: Row) -> str:
         return "no run to compare"
     spread = "" if values["std"] is None else f" ± {100 * values['std']:.1f}"
     return f"{100 * values['mean']:+.1f}{spread} ({values['n']})"
+
+
+def greater(difference: Callable[[Row], Row]) -> Judge:
+    """Judges "greater" by a paired difference that is found in a results file."""
+
+    def judge(content: Row) -> Row:
+        found = difference(content)
+        return compared(found, statistics.judge_difference(found))
+
+    return judge
 
 
 def against(row: Row, name: str, report: float, images: int) -> Row:

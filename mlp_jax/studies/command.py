@@ -13,8 +13,9 @@ from absl import flags, logging
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import compilation, processes, signals
-from mlp_jax.studies.options import Basic, Field, Training, kind, plain_number, written
-from mlp_jax.studies.origin import of_job
+from mlp_jax.studies.fields import Field, kind, plain_number, written
+from mlp_jax.studies.options import BATCHES, Basic, Places, Training
+from mlp_jax.studies.origin import of_job, plain
 from mlp_jax.training import layout
 
 C = TypeVar("C")
@@ -105,7 +106,7 @@ def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C |
     """
     given = flags.FlagValues()
     for field in flag_fields(config_class):
-        _define(field, given)
+        _define(field, _described(field, getattr(config_class, "USUAL", {})), given)
     flags.DEFINE_boolean("help", False, "shows this help", flag_values=given, module_name=MODULE)
     given.set_gnu_getopt()  # flags may follow other arguments
     try:
@@ -125,15 +126,18 @@ MODULE = "the options"
 """What absl takes for the module that defines the flags."""
 
 
+WHERE = {"cifar10": "on cifar10", "else": "elsewhere", "published": "if published", "clean": "if clean"}
+
+
 def flag_fields(config_class: type[Any]) -> list[Field]:
     """The options that are flags: all but the one that takes the plain arguments."""
     arguments = getattr(config_class, "ARGUMENTS", None)
     return [field for field in dataclasses.fields(config_class) if field.name != arguments]
 
 
-def _define(field: Field, given: flags.FlagValues) -> None:
+def _define(field: Field, told: str, given: flags.FlagValues) -> None:
     one, many = kind(field)
-    default, told = field.default, _described(field)
+    default = field.default
     where = {"flag_values": given, "module_name": MODULE}
     if many or one is str:
         flags.DEFINE_string(field.name, written(default) if isinstance(default, tuple) else default, told, **where)
@@ -144,10 +148,16 @@ def _define(field: Field, given: flags.FlagValues) -> None:
         flags.DEFINE(parser, field.name, default, told, serializer=flags.ArgumentSerializer(), **where)
 
 
-def _described(field: Field) -> str:
-    """The help text, with the names to choose from and the least and the largest value."""
+def _described(field: Field, usual: Places) -> str:
+    """The help text, with what is usual where, the names to choose from, the least and the largest value."""
     choices, limits = field.metadata["choices"], field.metadata["limits"]
     told: str = field.metadata["help"]
+    by_place = {where: plain(v[field.name]) for p in (BATCHES, usual) for where, v in p.items() if field.name in v}
+    if by_place and field.default is None:
+        defaults = (
+            f"{value} {' '.join(WHERE[word] for word in where.split())}" for where, value in by_place.items()
+        )
+        told += f"; default {', '.join(defaults)}"
     if not callable(choices) and choices and not all(name in told for name in choices):
         told += f"; of {', '.join(choices)}"
     if limits["low"] is not None:

@@ -9,7 +9,6 @@ neither its place nor its label matter, and a file that lost them or has others 
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,11 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from mlp_jax.errors import UserError
-from mlp_jax.files import read_bounded, sha256, write
+from mlp_jax.files import sha256
 from mlp_jax.studies.crossed import Correct
 
 FILE = "correct.safetensors"
 ENTRY = "mlp_jax"
-MOST_BYTES = 2**28
 
 Store = dict[str, Correct]
 """Bits by their digest."""
@@ -41,45 +39,36 @@ def of_rows(store: Mapping[str, Correct], rows: Iterable[Mapping[str, Any]]) -> 
     return {name: store[name] for name in names if name in store}
 
 
-def as_text(store: Mapping[str, Correct]) -> dict[str, Any]:
-    """The bits as JSON, for the file of a study in work."""
-    return {
-        name: {"images": bits.shape[1], "bits": base64.b64encode(_packed(bits).tobytes()).decode()}
-        for name, bits in store.items()
-    }
-
-
-def from_text(content: Mapping[str, Any]) -> Store:
-    """What `as_text` was given. Raises UserError if it was altered."""
-    try:
-        found = {
-            name: np.frombuffer(base64.b64decode(row["bits"]), np.uint8).reshape(-1, -(-row["images"] // 8))
-            for name, row in content.items()
-        }
-        return _checked({name: _unpacked(bits, content[name]["images"]) for name, bits in found.items()})
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise UserError(f"its bits of test images are altered ({error!r})") from error
-
-
-def save(path: Path, store: Mapping[str, Correct]) -> str:
-    """Writes the file all at once, and gives its sha256. Raises OSError if the disk does not take it."""
+def packed(store: Mapping[str, Correct]) -> bytes:
+    """The content of a file that holds the bits."""
     images = {name: bits.shape[1] for name, bits in store.items()}
     tensors = {name: _packed(bits) for name, bits in sorted(store.items())}
-    content = safetensors.numpy.save(tensors, {ENTRY: json.dumps(images, sort_keys=True)})
-    write(path, content)
-    return sha256(content)
+    return safetensors.numpy.save(tensors, {ENTRY: json.dumps(images, sort_keys=True)})
 
 
-def load(path: Path) -> Store:
-    """The bits of a file. Raises UserError if it cannot be read, is too large, or was altered."""
-    content = read_bounded(path, MOST_BYTES)
+def unpacked(content: bytes) -> Store:
+    """What `packed` was given. Raises UserError if it was altered."""
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         images = json.loads(header["__metadata__"][ENTRY])
         tensors = safetensors.numpy.load(content)
         return _checked({name: _unpacked(bits, images[name]) for name, bits in tensors.items()})
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise UserError(f"{path} is altered ({error!r}): move it away and run again") from error
+        raise UserError(f"its bits of test images are altered ({error!r})") from error
+
+
+def as_text(store: Mapping[str, Correct]) -> str:
+    """The bits as text, for the file of a study in work."""
+    return base64.b64encode(packed(store)).decode()
+
+
+def from_text(text: str) -> Store:
+    """What `as_text` was given. Raises UserError if it was altered."""
+    try:
+        content = base64.b64decode(text)
+    except (ValueError, TypeError):
+        content = b""
+    return unpacked(content)
 
 
 def _packed(bits: Correct) -> np.ndarray:

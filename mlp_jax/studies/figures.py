@@ -6,7 +6,7 @@ A study hands over data, and gets SVG text (or a PNG, for images): the same byte
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlp_jax.data.dataset import Images
+from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.statistics import finite
 
 if TYPE_CHECKING:
@@ -98,6 +99,40 @@ def over_seeds(label: str, x: Numbers, seeds: Sequence[Numbers] | NDArray[np.flo
     middle, spread = values.mean(axis=0), values.std(axis=0, ddof=1 if len(values) > 1 else 0)
     sides = (middle - spread, middle + spread) if len(values) > 1 else ()
     return Line(label, x, middle, *sides, number=number)
+
+
+def grouped(
+    rows: Iterable[Row], name: str, x: str | Callable[[Row], float], y: Callable[[Row], Any],
+    *, how: str = "band", label: str = "{}",
+) -> list[Line]:  # fmt: skip
+    """A line of rows for each of their values of this name, which stands in its label.
+
+    x: a row's value, or a function of it. y: makes of a row a number, (number, low, high), or None for no point.
+    """
+    lines = []
+    for number, (value, own) in enumerate(by(rows, name).items()):
+        told = [(row, np.atleast_1d(found)) for row in own if (found := y(row)) is not None]
+        places = [x(row) if callable(x) else row[x] for row, _ in told]
+        sides: Any = np.array([found for _, found in told]).T if told else ([],)
+        lines.append(Line(label.format(value), places, *sides, number=number, how=how))
+    return lines
+
+
+def in_percent(quantity: str) -> Callable[[Row], tuple[float, ...] | None]:
+    """For `grouped`: a measured fraction in %, and a standard deviation around it; None where no run finished."""
+
+    def sides(row: Row) -> tuple[float, ...] | None:
+        mean, spread = row[quantity]["mean"], row[quantity]["std"] or 0
+        return None if mean is None else tuple(100 * (mean + sign * spread) for sign in (0, -1, 1))
+
+    return sides
+
+
+def stated(rows: Iterable[Row], x: str, quantity: str) -> Line:
+    """What the report states of a fraction, in %, against the rows' x: open grey markers."""
+    told = [row for row in rows if row["report"]]
+    values = [100 * row["report"][quantity] for row in told]
+    return Line("report", [row[x] for row in told], values, number=None, how="ring")
 
 
 def difference(paired: Mapping[str, Any]) -> Mark | None:

@@ -1,10 +1,9 @@
 """A study's results folder: finished rows, figures, what an interrupted run has left there."""
 
-import contextlib
 import itertools
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -67,9 +66,6 @@ class ResultsFolder:
     def _partial(self) -> Path:
         return self.path / "partial.json"
 
-    def _options(self) -> dict[str, Any]:
-        return of_result(self.config)
-
     def _kept(self) -> list[results.Row]:
         """The finished rows of an interrupted run of the same options."""
         if not self._partial.exists():
@@ -77,7 +73,7 @@ class ResultsFolder:
         try:
             content = unsealed(results.read_json(self._partial))
             self._check_origin(content)
-            bits = correctness.from_text(content.get("bits", {}))
+            bits = correctness.from_text(content["bits"]) if "bits" in content else {}
         except UserError as error:
             set_aside(self._partial, f"{self._partial} cannot be used: {error}")
             return []
@@ -128,45 +124,34 @@ class ResultsFolder:
             )
         self.fingerprint = dataset.fingerprint
 
-    def _environment(self) -> results.Row:
+    def header(self) -> results.Row:
+        """All but the rows."""
         seconds = self.earlier_seconds + time.monotonic() - self.started
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint
         )
-        return {**environment, "compilation": compilation.programs()}
+        environment["compilation"] = compilation.programs()
+        return {"study": self.name, "config": of_result(self.config), "environment": environment}
 
-    def header(self) -> results.Row:
-        """All but the rows."""
-        return {"study": self.name, "config": self._options(), "environment": self._environment()}
-
-    def _content(self) -> results.Row:
-        return {**self.header(), "rows": self.rows}
-
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
-        self.write_file(path, as_json(content))
+    def _write(self, path: Path, **more: Any) -> None:
+        """Writes a sealed file with the rows, and `more` beside them."""
+        self.write_file(path, as_json(sealed({**self.header(), "rows": self.rows, **more})))
 
     def write_file(self, path: Path, content: str | bytes) -> None:
         """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
-        with self._disk(path):
-            write(path, content)
-
-    @contextlib.contextmanager
-    def _disk(self, path: Path) -> Iterator[Path]:
-        """Raises UserError if the disk does not take a file."""
         try:
-            yield path
+            write(path, content)
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
             ) from error
 
-    def add(self, row: results.Row) -> None:
-        """Appends a finished row; process 0 saves all rows for --resume."""
-        self.rows.append(row)
+    def add(self, *rows: results.Row) -> None:
+        """Appends finished rows; process 0 saves all rows for --resume."""
+        self.rows += rows
         self.unfinished.forget()
         if self.writes:
-            bits = correctness.as_text(correctness.of_rows(self.correct, self.rows))
-            self._write(self._partial, sealed({**self._content(), "bits": bits}))
+            self._write(self._partial, bits=correctness.as_text(correctness.of_rows(self.correct, self.rows)))
 
     def finish(self, figures: Mapping[str, Figure] = MappingProxyType({}), **more: Any) -> Path:
         """Writes figures and results.json, with `more` beside the rows, in place of earlier ones; gives the path.
@@ -185,9 +170,10 @@ class ResultsFolder:
                 for name, figure in figures.items()
             ]
         if bits := correctness.of_rows(self.correct, self.rows):
-            with self._disk(self.path / correctness.FILE) as file:
-                more["correct"] = {"file": file.name, "sha256": correctness.save(file, bits)}
-        self._write(path, sealed({**self._content(), **more}))
+            content = correctness.packed(bits)
+            self.write_file(self.path / correctness.FILE, content)
+            more["correct"] = {"file": correctness.FILE, "sha256": sha256(content)}
+        self._write(path, **more)
         self._partial.unlink(missing_ok=True)
         if self.unfinished.checkpoints.folder.is_dir():  # a pipe would be waited for
             shutil.rmtree(self.unfinished.checkpoints.folder, ignore_errors=True)

@@ -27,10 +27,7 @@ def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str
     counts = confusion_matrix(dataset.test_labels, predicted, labels=range(len(model.classes))).tolist()
     more = {
         "classes": list(model.classes),
-        "confusion": {
-            "of": "test images: a row per true class, a column per predicted one",
-            "counts": counts,
-        },
+        "confusion": {"of": "test images: a row per true class, a column per predicted one", "counts": counts},
         "mistakes": mistakes,
     }
     figures = {"first_layer.png": first_layer(model)} if model.config.hidden else {}

@@ -1,4 +1,4 @@
-"""The options that the experiments share: typed fields with ranges, from which flags, checks and --help come.
+"""The options that the experiments share, and what stands for those that are left out.
 
 An experiment is a frozen dataclass of options, which inherits `Common`, and a function `run(config)` that takes
 it as plain data; `command` turns the dataclass into command-line flags.
@@ -6,10 +6,7 @@ it as plain data; `command` turns the dataclass into command-line flags.
 
 import dataclasses
 import functools
-import re
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,127 +17,47 @@ from tqdm import tqdm
 
 from mlp_jax import data
 from mlp_jax.data import DATASETS
-from mlp_jax.errors import UserError, in_range, one_of, user_path, whole_number
+from mlp_jax.errors import UserError, one_of, user_path
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
+from mlp_jax.studies.fields import option as option
+from mlp_jax.studies.fields import parsed
 from mlp_jax.training import layout
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 from mlp_jax.training.layout import MOST_GB
 
 PROTOCOLS = ("published", "clean")
-# (training batch size, validation split of each protocol); the report's on CIFAR-10, small ones elsewhere.
-BATCH_SIZE = {"cifar10": 200, "digits": 20, "synthetic": 20}
+# the validation split of each protocol: the report's on CIFAR-10, a small one elsewhere
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
 MOST_RUNS, MOST_LAYERS = 10_000, 1000
 """Of seeds or trials, and of layers: a mistyped number shall not fill the memory with what is to be done."""
+QUESTION_4 = {
+    "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-3, "epochs": 10, "decay": 0.95,
+    "validate_in_training_mode": True,
+}  # fmt: skip
+"""How the report's scripts of Question 4 train."""
 
-Field = dataclasses.Field[Any]
+BATCHES = {"cifar10": {"batch_size": 200}, "else": {"batch_size": 20}}
 
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    open_low: bool = False,
-    open_high: bool = False,
-    choices: Iterable[str] | Callable[[str], Any] = (),
-    empty: bool = False,
-    repeats: bool = False,
-) -> Any:
-    """A dataclass field that is also a flag with this help text.
-
-    Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
-    `| None` where the default depends on other options. A number lies in [low, high], without an end that is
-    open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
-    not empty unless `empty` is true, and has no value twice unless `repeats` is.
-    """
-    if not callable(choices):
-        choices = tuple(choices)
-    limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
-    return dataclasses.field(
-        default=default,
-        metadata={"help": help, "choices": choices, "empty": empty, "repeats": repeats, "limits": limits},
-    )
+Places = Mapping[str, Mapping[str, Any]]
+"""Values by where they hold, in words: "cifar10" or "else", "published" or "clean", "else clean"."""
 
 
-def kind(field: Field) -> tuple[type, bool]:
-    """The type of the option's value, or of each of its values, and whether it takes several."""
-    annotation: Any = field.type
-    if isinstance(annotation, types.UnionType):
-        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
-    if typing.get_origin(annotation) is tuple:
-        return typing.get_args(annotation)[0], True
-    return annotation, False
+def narrowest(places: Places, *here: str) -> dict[str, Any]:
+    """The values that hold here; the narrowest place wins, and of equally narrow ones the last."""
+    found: dict[str, Any] = {}
+    for where in sorted(places, key=lambda where: len(where.split())):
+        if set(where.split()) <= set(here):
+            found |= places[where]
+    return found
 
 
-def parsed(field: Field, value: Any) -> Any:
-    """The value of the option, given as itself or as the text of a list. Raises UserError if it cannot be one."""
-    one, many = kind(field)
-    if value is None or one is bool:
-        return value
-    if not many:
-        _check(field, value)
-        return value
-    flag = f"--{field.name}"
-    values = tuple(_read(flag, one, value)) if isinstance(value, str) else tuple(value)
-    if not values and not field.metadata["empty"]:
-        raise UserError(f"{flag} is empty: give at least one value, or leave it out")
-    for entry in values:
-        _check(field, entry)
-    if len(set(values)) < len(values) and not field.metadata["repeats"]:
-        raise UserError(f"{flag}={written(values)} names a value twice: leave one out")
-    return values
-
-
-def _read(flag: str, one: type, text: str) -> Iterable[Any]:
-    parts = text.split(",") if text else []
-    if one is int:
-        if not all(re.fullmatch("-?[0-9]{1,9}", part) for part in parts):
-            raise UserError(f"{flag} must be whole numbers with commas between them, not {text!r}")
-        return map(int, parts)
-    try:
-        return [float(plain_number(part)) for part in parts] if one is float else parts
-    except ValueError:
-        raise UserError(f"{flag} must be numbers with commas between them, not {text!r}") from None
-
-
-def _check(field: Field, value: Any) -> None:
-    one, many = kind(field)
-    choices, limits = field.metadata["choices"], field.metadata["limits"]
-    flag = f"--{field.name}"
-    if callable(choices):
-        choices(value)
-    elif choices:
-        one_of(_singular(field.name) if many else field.name, value, choices)
-    if limits["low"] is None:
-        return
-    if one is int:
-        whole_number(flag, value, limits["low"], limits["high"])
-    else:
-        high = float("inf") if limits["high"] is None else limits["high"]
-        in_range(flag, value, **{**limits, "high": high})
-
-
-def _singular(name: str) -> str:
-    """What one entry of a list is called: "activation" of --activations, "study" of --studies."""
-    return re.sub("ies$", "y", name) if name.endswith("ies") else name.removesuffix("s")
-
-
-def written(values: Sequence[Any]) -> str:
-    """A list as it is written on a command line: "2,3", "0,0.2"."""
-    return ",".join(f"{value:.12g}" if isinstance(value, float) else str(value) for value in values)
-
-
-def plain_number(text: str) -> str:
-    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
-    if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
-        raise ValueError(f"{text!r} is not a number in plain digits")
-    return text
+def place(dataset: str) -> str:
+    """What `Places` call a data set."""
+    return "cifar10" if dataset == "cifar10" else "else"
 
 
 @dataclass(frozen=True)
@@ -163,6 +80,11 @@ class Basic:
                 raise UserError(
                     f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
                 )
+
+    def changed(self) -> dict[str, Any]:
+        """The options that differ from their defaults."""
+        values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {field.name: value for field, value in values.items() if value != field.default}
 
     @classmethod
     def refuse_ignored(cls, given: Mapping[str, Any]) -> None:
@@ -210,6 +132,8 @@ class Common(Basic):
     """The options of every study. Raises UserError for a value out of range."""
 
     PROTOCOLS: ClassVar[Sequence[str]] = PROTOCOLS
+    USUAL: ClassVar[Places] = {}
+    """What stands for an option that is None, and how protocols train beside that."""
 
     gradient: str = option(
         "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
@@ -223,9 +147,14 @@ class Common(Basic):
         one_of("protocol", self.protocol, self.PROTOCOLS)
         self._check_seeds(self.seeds)
 
+    @property
+    def validation(self) -> int:
+        """The number of validation images on CIFAR-10."""
+        return VALIDATION[self.protocol]
+
     def split(self, dataset: data.Dataset) -> data.Splits:
         """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
-        validation = VALIDATION[self.protocol] if self.dataset == "cifar10" else SMALL_VALIDATION
+        validation = self.validation if self.dataset == "cifar10" else SMALL_VALIDATION
         validation = min(validation, len(dataset.train_labels) // 2)
         test = min(1000, len(dataset.test_labels)) if self.protocol == "published" else None
         return data.split(dataset, validation=validation, test=test)
@@ -233,6 +162,27 @@ class Common(Basic):
     def key(self, number: int) -> jax.Array:
         """The key of the run with this seed."""
         return jax.random.key(self.seed + number)
+
+    def value(self, name: str) -> Any:
+        """What was given for this option, else what is usual here; None if there is neither."""
+        given = getattr(self, name, None)
+        if given is not None:
+            return given
+        here = (place(self.dataset), self.protocol)
+        return {**narrowest(BATCHES, *here), **narrowest(self.USUAL, *here)}.get(name)
+
+    def network(self, **more: Any) -> MLPConfig:
+        """The network that the options describe; `more` goes before them."""
+        return MLPConfig(**{**self._values(MLPConfig), **more})
+
+    def training(self, **more: Any) -> TrainConfig:
+        """How the protocol trains, where the options do not say otherwise; `more` goes before both."""
+        return TrainConfig(**{**self._values(TrainConfig), **more})
+
+    def _values(self, kind: type[MLPConfig | TrainConfig]) -> dict[str, Any]:
+        """The fields of this dataclass of which an option, or what is usual, tells the value."""
+        values = {field.name: self.value(field.name) for field in dataclasses.fields(kind)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -261,28 +211,35 @@ class Training(Common, processes.Processes):
 
 @dataclass(frozen=True)
 class Tuned(Training):
-    """The options of a study that chooses a learning rate for each of its settings.
+    """The options of a study that chooses a learning rate for each of its settings, and how all are trained.
 
-    Raises UserError for candidates that would be ignored.
+    None leaves an option to the protocol: `USUAL`. Raises UserError for candidates that would be ignored.
     """
 
     learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: tuple[float, ...] | None = option(
         None, "clean: the candidates to choose from on validation, with commas"
     )
+    optimizer: str | None = option(None, "how parameters are updated", choices=OPTIMIZERS)
+    l2: float | None = option(None, "lambda of the penalty")
+    weight_decay: float | None = option(None, "times each parameter, added to its gradient")
+    epochs: int | None = option(None, "epochs of each run")
+    decay: float | None = option(None, "learning rate times this per epoch")
+    batch_size: int | None = option(None, "examples in a minibatch", low=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.learning_rates is not None and (self.protocol == "published" or self.learning_rate is not None):
             raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
 
-    def candidates(self, usual: tuple[float, ...]) -> tuple[float, ...]:
-        """Learning rates to choose from: one if it is fixed, or published (Question 4: 0.001), else `usual`."""
-        if self.learning_rate is not None:
-            return (self.learning_rate,)
-        if self.protocol == "published":
-            return (1e-3,)
-        return usual if self.learning_rates is None else self.learning_rates
+    def candidates(self) -> tuple[float, ...]:
+        """Learning rates to choose from: one if it is fixed, or published."""
+        fixed = self.value("learning_rate")
+        return self.value("learning_rates") if fixed is None else (fixed,)
+
+    def recipes(self, **more: Any) -> tuple[TrainConfig, ...]:
+        """The `training` with each of the `candidates`."""
+        return tuple(self.training(**{**more, "learning_rate": rate}) for rate in self.candidates())
 
 
 def progress(total: int, unit: str) -> Any:

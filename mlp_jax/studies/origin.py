@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlp_jax.studies import processes
-from mlp_jax.studies.options import Basic, Training, written
+from mlp_jax.studies.fields import written
+from mlp_jax.studies.options import Basic, Training
 from mlp_jax.training.recipes import RECIPES
 
 WHILE = ("max_memory_gb", "checkpoint_minutes")

@@ -1,5 +1,6 @@
 """The check of this package's own gradients: equations 1 to 13, and the general backward pass."""
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,8 @@ from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.results import by
+from mlp_jax.studies.tables import Columns, Table
 from mlp_jax.training.augment import mixup
 
 EQUATIONS = "equations 1 to 13"
@@ -156,33 +158,34 @@ def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:
 
 def summary_table(rows: list[results.Row]) -> Table:
     """One line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
-    cases: dict[str, list[results.Row]] = {}
-    for row in rows:
-        cases.setdefault(row["case"], []).append(row)
-    lines = []
-    for name, group in cases.items():
-        worst = [_worst([row for row in group if row["dtype"] == dtype]) for dtype in DTYPES]
-        verdict = "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL"
-        lines.append([name, *worst[::-1], verdict])
-    return Table(["case", "float64: worst leaf", "float32: worst leaf", ""], lines)
+    groups = by(rows, "case").values()
+    return Table.of(
+        {
+            "case": lambda group: group[0]["case"],
+            **{f"{dtype}: worst leaf": functools.partial(_worst_leaf, dtype=dtype) for dtype in DTYPES[::-1]},
+            "": lambda group: "PASS" if all(row["verdict"] == "PASS" for row in group) else "FAIL",
+        },
+        groups,
+    )
 
 
-def _worst(rows: list[results.Row]) -> str:
-    worst = max(rows, key=lambda r: np.inf if r["relative_error"] is None else r["relative_error"])
-    error = worst["relative_error"]
-    return f"{'not finite' if error is None else f'{error:.1e}'} {worst['leaf']}"
+def _worst_leaf(rows: list[results.Row], dtype: str) -> str:
+    own = [row for row in rows if row["dtype"] == dtype]
+    worst = max(own, key=lambda row: np.inf if row["relative_error"] is None else row["relative_error"])
+    return f"{largest_error([worst], digits=1)} {worst['leaf']}"
 
 
-def mistakes_table(rows: list[results.Row]) -> Table:
-    """Every mistake, how it was seeded, what was found, and what was said of it."""
-    lines = [
-        [
-            ", ".join(row["seeded"]) or "(none)",
-            f"`{row['change']}`",
-            ", ".join(row["found"]) or "(none)",
-            row["verdict"],
-            row.get("said", ""),
-        ]
-        for row in rows
-    ]
-    return Table(["mistake", "seeded as", "found", "", "what is said"], lines)
+def largest_error(rows: Iterable[results.Row], digits: int = 0) -> str:
+    """The largest relative error of these rows, in words."""
+    errors = [row["relative_error"] for row in rows]
+    return "not finite" if None in errors else f"{max(errors):.{digits}e}"
+
+
+MISTAKES: Columns = {
+    "mistake": lambda row: ", ".join(row["seeded"]) or "(none)",
+    "seeded as": lambda row: f"`{row['change']}`",
+    "found": lambda row: ", ".join(row["found"]) or "(none)",
+    "": "verdict",
+    "what is said": lambda row: row.get("said", ""),
+}
+"""Of every seeded mistake: how it was seeded, what was found, and what was said of it."""

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,18 +24,12 @@ from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.files import sha256
+from mlp_jax.studies.fields import option
 
 GIVE = "give --coordinator=HOST:PORT, --num_processes and --process_id"
 LONGEST = 24 * 3600  # seconds
 GRACE = 2.0  # seconds that a failing process 0 stays: jax ends the others with it, who may have to tell the same
 PART = 2**26  # bytes that are shared at once
-
-
-def _flag(default: Any, help: str, low: int | None = None) -> Any:
-    """As `options.option`, whose module stands above this one."""
-    limits = {"low": low, "high": LONGEST, "open_low": False, "open_high": False}
-    plain = {"choices": (), "empty": False, "repeats": False}
-    return field(default=default, metadata={"help": help, "limits": limits, **plain})
 
 
 @dataclass(frozen=True)
@@ -45,14 +39,16 @@ class Processes:
     Raises UserError if they contradict each other or are out of range.
     """
 
-    distributed: bool = _flag(False, "one of several processes, on one machine or many, that do the job together")
-    coordinator: str | None = _flag(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
-    num_processes: int | None = _flag(None, "number of processes")
-    process_id: int | None = _flag(None, "which of them this is, from 0")
-    initialization_timeout: int = _flag(
-        300, "seconds after which jax ends a job if one of its processes is missing", low=1
+    distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
+    coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
+    num_processes: int | None = option(None, "number of processes")
+    process_id: int | None = option(None, "which of them this is, from 0")
+    initialization_timeout: int = option(
+        300, "seconds after which jax ends a job if one of its processes is missing", low=1, high=LONGEST
     )
-    heartbeat_timeout: int = _flag(100, "seconds after which jax ends a job if a process is not heard of", low=1)
+    heartbeat_timeout: int = option(
+        100, "seconds after which jax ends a job if a process is not heard of", low=1, high=LONGEST
+    )
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")}

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,14 @@ def foreign(content: Mapping[str, Any]) -> str | None:
     now = _version("mlp_jax")
     then = content["environment"].get("versions", {}).get("mlp_jax")
     return None if then == now else f"written by version {then} of mlp_jax, and this is {now}"
+
+
+def by(rows: Iterable[Row], *names: str) -> dict[Any, list[Row]]:
+    """The rows by their value of this name (a tuple for several), each group and all groups in the rows' order."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[names[0]] if len(names) == 1 else tuple(row[name] for name in names), []).append(row)
+    return groups
 
 
 def percent(quantity: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from mlp_jax.training.recipes import Inputs
 from mlp_jax.training.step import network
 
 FIRST_LOSSES = 20
+NOT_OF_A_SEARCH = ("test_accuracy", "correct", "curves", "first_losses", "images")
+"""What the row of a searched setting leaves out."""
 
 
 class Setting(NamedTuple):
@@ -27,6 +29,7 @@ class Setting(NamedTuple):
       equally good ones is taken.
     report: what the report states of this setting, if it does, by the names of the row's quantities.
     inputs: how it turns the study's uint8 images into network inputs; None: they are inputs already.
+    searched: whether it is one of many that are tried: with the first seed alone, and no look at test images.
     """
 
     label: dict[str, Any]
@@ -34,6 +37,7 @@ class Setting(NamedTuple):
     recipes: tuple[TrainConfig, ...]
     report: dict[str, float] | None = None
     inputs: Inputs | None = None
+    searched: bool = False
 
     def title(self) -> str:
         """For the progress bar."""
@@ -50,6 +54,27 @@ class Setting(NamedTuple):
 def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
     """The row with this label, if there is one."""
     return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
+
+
+def families(
+    pairs: Iterable[tuple[results.Row, results.Row, results.Row]],
+    correct: correctness.Store | None = None,
+    quantities: Sequence[str] = ("test_accuracy", "validation_accuracy"),
+) -> list[results.Row]:
+    """Paired comparisons, those of each quantity one family: of each pair its label, and ours minus the base.
+
+    pairs: (label, ours, base). correct: which test images the rows' runs get right, by which intervals are for
+    other images too.
+    """
+    pairs, found = list(pairs), []
+    for quantity in quantities:
+        found += statistics.family(
+            [
+                {**label, "quantity": quantity, **statistics.paired(ours, base, quantity, correct or {})}
+                for label, ours, base in pairs
+            ]
+        )
+    return found
 
 
 def comparisons(

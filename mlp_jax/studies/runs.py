@@ -1,10 +1,11 @@
 """What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
 
+import dataclasses
 import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -13,16 +14,15 @@ from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results, signals
 from mlp_jax.studies.folder import ResultsFolder
-from mlp_jax.studies.rows import Setting, find, row_of, validation_accuracy
+from mlp_jax.studies.rows import NOT_OF_A_SEARCH, Setting, find, row_of, validation_accuracy
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
-from mlp_jax.training.config import Run, TrainConfig, steps_per_epoch
+from mlp_jax.training.config import Run, TrainConfig, program, steps_per_epoch
 from mlp_jax.training.evaluate import Evaluation
 from mlp_jax.training.history import Observed, Result
 from mlp_jax.training.recipes import Inputs
 from mlp_jax.training.step import Metrics
 
-T = TypeVar("T")
 Observe = Callable[[int, int, Params], Observed]
 
 
@@ -64,51 +64,53 @@ def run_settings(
     folder: ResultsFolder,
     settings: Sequence[Setting],
     splits: Splits,
-    row: Callable[[Setting, Any], results.Row] | None = None,
+    row: Callable[[Setting, Any], results.Row],
 ) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any.
 
-    row: makes the row of a setting, with a progress bar; by default `measure` does.
+    Searched settings come first; those of one program and length are trained together.
+    row: makes the row of any other setting, with a progress bar.
     """
-    row = row or (lambda setting, bar: measure(config, folder, setting, splits, bar)[0])
     missing = [s for s in settings if find(folder.rows, s.label) is None]
     for setting in missing:
         for recipe in setting.recipes:
             steps_per_epoch(splits.train, recipe)
-    examples = len(splits.train.y)
-    total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in missing)
-    with options.progress(total, "epoch") as bar:
-        for setting in compiled(config, missing, splits):
+    examples, first = len(splits.train.y), dataclasses.replace(config, seeds=1)
+    searched = [s for s in missing if s.searched]
+    others = [s for s in missing if not s.searched]
+    total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in others)
+    with options.progress(total + sum(s.epochs(examples) for s in searched), "epoch") as bar:
+        for group in _compiled(first, _alike(searched), splits):
+            measured = measure_together(first, folder, group, splits, bar)
+            folder.add(*({k: v for k, v in row.items() if k not in NOT_OF_A_SEARCH} for row, _ in measured))
+        for (setting,) in _compiled(config, [[setting] for setting in others], splits):
             folder.add(row(setting, bar))
 
 
-def compiled(config: options.Training, settings: Sequence[Setting], splits: Splits) -> Iterator[Setting]:
-    """The settings, each when the programs that `measure` needs for it are compiled."""
-
-    def batches(setting: Setting) -> list[list[_Job]]:
-        return [_jobs(config, setting), _rest(config, setting, setting.recipes[0])]
-
-    return _compiled(config, settings, batches, splits)
-
-
-def compiled_together(
-    config: options.Training, groups: Sequence[Sequence[Setting]], splits: Splits
-) -> Iterator[Sequence[Setting]]:
-    """The groups of settings, each when the programs that `measure_together` needs for it are compiled."""
-    return _compiled(config, groups, lambda group: [_all_jobs(config, group)], splits)
+def _alike(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """The settings, those of one program and length together."""
+    groups: dict[Any, list[Setting]] = {}
+    for setting in settings:
+        recipe = setting.recipes[0]
+        key = (*program(setting.model, recipe), recipe.steps, recipe.epochs)
+        groups.setdefault(key, []).append(setting)
+    return list(groups.values())
 
 
 def _compiled(
-    config: options.Training, items: Sequence[T], batches: Callable[[T], list[list["_Job"]]], splits: Splits
-) -> Iterator[T]:
+    config: options.Training, groups: Sequence[Sequence[Setting]], splits: Splits
+) -> Iterator[Sequence[Setting]]:
+    """The groups of settings, each when the programs that it needs are compiled."""
+
     def task(jobs: list[_Job]) -> None:
         inputs = inputs_of(jobs[0].setting, splits)
         population.compile_ahead(_population(config, jobs), inputs, **_devices(config))
 
-    def tasks(item: T) -> list[Callable[[], object]]:
-        return [functools.partial(task, jobs) for jobs in batches(item) if jobs]
+    def tasks(group: Sequence[Setting]) -> list[Callable[[], object]]:
+        batches = [_jobs(config, group), *(_rest(config, setting, setting.recipes[0]) for setting in group)]
+        return [functools.partial(task, jobs) for jobs in batches if jobs]
 
-    return ahead.prepared(items, tasks)
+    return ahead.prepared(groups, tasks)
 
 
 def measure(
@@ -127,7 +129,7 @@ def measure(
     """
     folder.unfinished.begin()
     splits, recipes = inputs_of(setting, splits), setting.recipes
-    found = _train(config, folder, _jobs(config, setting), splits, bar, observe)
+    found = _train(config, folder, _jobs(config, [setting]), splits, bar, observe)
     tried = found[: len(recipes)]
     scores = [validation_accuracy(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
@@ -154,7 +156,7 @@ def measure_together(
     """
     folder.unfinished.begin()
     splits = inputs_of(settings[0], splits)
-    found = _train(config, folder, _all_jobs(config, settings), splits, bar)
+    found = _train(config, folder, _jobs(config, settings), splits, bar)
     measured = []
     for number, setting in enumerate(settings):
         runs = found[number * config.seeds : (number + 1) * config.seeds]
@@ -172,20 +174,19 @@ class _Job(NamedTuple):
     seed: int
 
 
-def _jobs(config: options.Training, setting: Setting) -> list[_Job]:
-    """All seeds, or if there is a recipe to choose, the first seed with each."""
-    seeds = range(config.seeds if len(setting.recipes) == 1 else 1)
-    return [_Job(setting, recipe, seed) for seed in seeds for recipe in setting.recipes]
+def _jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
+    """All seeds of every setting, or where there is a recipe to choose, the first seed with each."""
+    return [
+        _Job(setting, recipe, seed)
+        for setting in settings
+        for seed in range(config.seeds if len(setting.recipes) == 1 else 1)
+        for recipe in setting.recipes
+    ]
 
 
 def _rest(config: options.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
     """The other seeds, with the recipe that was chosen."""
     return [_Job(setting, recipe, seed) for seed in range(1, config.seeds if len(setting.recipes) > 1 else 1)]
-
-
-def _all_jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
-    """Every setting with its one recipe, seed by seed."""
-    return [_Job(setting, setting.recipes[0], seed) for setting in settings for seed in range(config.seeds)]
 
 
 def _population(config: options.Training, jobs: Sequence[_Job]) -> list[Run]:

@@ -45,7 +45,7 @@ class Space:
         if number > len(points):
             raise UserError(
                 f"--trials={number} is more than the {len(points)} points of the grid: choose at most "
-                f"{len(points)}, list more values, or draw from ranges with --search=random"
+                f"{len(points)}, list more values, or draw from ranges with --protocol=clean"
             )
         chosen = np.random.default_rng(seed).choice(len(points), number, replace=False)
         return [points[i] for i in sorted(chosen)]
@@ -76,10 +76,7 @@ class Space:
         for name, value in best._asdict().items():
             low, high = min(getattr(self, name)), max(getattr(self, name))
             margin = NEAR * math.log(high / low) if self.ranges and name in ("l2", "learning_rate") else 0.0
-            ends = {
-                "smallest": value <= low * math.exp(margin),
-                "largest": value >= high / math.exp(margin),
-            }
+            ends = {"smallest": value <= low * math.exp(margin), "largest": value >= high / math.exp(margin)}
             if low < high and any(ends.values()):
                 end = next(name for name, there in ends.items() if there)
                 found.append({"name": name, "value": value, "end": end, "low": low, "high": high})

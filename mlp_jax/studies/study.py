@@ -1,7 +1,7 @@
 """A study as data, and the one function that runs any of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -10,14 +10,12 @@ from mlp_jax.studies import command
 from mlp_jax.studies.claims import Claim
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
-from mlp_jax.studies.options import Common, Training
-from mlp_jax.studies.origin import of_result
+from mlp_jax.studies.options import Common, Places, Training, narrowest, place
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure, ready, run_settings
 
 C = TypeVar("C", bound=Common)
-Scales = Mapping[str, Mapping[str, Any]]
 
 
 class Shape(NamedTuple):
@@ -43,20 +41,28 @@ NORMALIZATION = MappingProxyType({"published": "unit_range", "clean": "standardi
 """Of the pixels, by protocol, where a study has no other."""
 
 
+def all_finished(rows: list[Row]) -> bool:
+    """Whether no run diverged."""
+    return all(row["status"] == "finished" for row in rows)
+
+
 @dataclass(frozen=True)
 class Study(Generic[C]):
     """One question, whole.
 
     doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
-    flags come from. settings: what it trains, for data of a shape; they are made once before anything is read,
-    which is the check of the options. normalization: of the pixels, by protocol; None: each setting's own inputs.
+      flags come from. part: of the report, to which its claims belong.
+    settings: what it trains, for data of a shape; they are made once before anything is read, which is the check
+      of the options. then: what it trains next, by the rows of the first ones. normalization: of the pixels, by
+      protocol, where settings have no inputs of their own. measure: makes a setting's row, where the usual one is
+      not enough. left_out: keys of a row that are not kept. prepare: what is done with the folder first. job: what
+      is done with the options in place of all this, where nothing is trained.
     beside: what results.json holds beside the rows, from the options, the rows and the test images that their runs
-    get right. table, finding, figures: what is told of the content of results.json. left_out: keys of a row that
-    are not kept. measure: makes a setting's row, where the usual one is not enough. notes: lines to print below
-    the table.
-    failures_are_results: whether a run that diverged is no failure of the study. claims: those of the report that
-    it judges. scales: options that the main job gives it, by where: "standard", "smoke cifar10",
-    "full else clean". job: what is done with the options, where training settings is not all.
+      get right. passed: whether the rows are what was asked for; by default, if no run diverged.
+    table, finding, figures: what is told of the content of results.json. drawn: from the folder, what else the
+      content has, and figures that need more than it. notes: lines to print below the table.
+    claims: those of the report that it judges. scales: options that the main job gives it, by where: "standard",
+      "smoke cifar10", "full else clean".
     """
 
     name: str
@@ -68,15 +74,23 @@ class Study(Generic[C]):
     finding: Callable[[Row], str]
     figures: Callable[[Row], dict[str, Figure]]
     settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
+    then: Callable[[C, Shape, list[Row]], list[Setting]] = lambda options, shape, rows: []
     normalization: Mapping[str, str | None] = field(default_factory=lambda: NORMALIZATION)
     beside: Callable[[C, list[Row], Store], Row] = lambda options, rows, correct: {}
     left_out: Sequence[str] = ()
-    measure: Callable[..., Row] | None = None
+    measure: Callable[..., Row] = lambda *given: measure(*given)[0]
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
-    failures_are_results: bool = False
+    passed: Callable[[list[Row]], bool] = all_finished
     claims: Sequence[Claim] = ()
-    scales: Scales = field(default_factory=dict)
+    part: str = ""
+    scales: Places = field(default_factory=dict)
+    prepare: Callable[[ResultsFolder], None] = lambda folder: None
+    drawn: Callable[[C, ResultsFolder], tuple[Row, dict[str, Figure]]] = lambda options, folder: ({}, {})
     job: Callable[[C], bool] | None = None
+
+    def __post_init__(self) -> None:
+        claims = [replace(claim, study=self.name, part=self.part) for claim in self.claims]
+        object.__setattr__(self, "claims", claims)
 
     @property
     def question(self) -> str:
@@ -85,12 +99,7 @@ class Study(Generic[C]):
 
     def at(self, scale: str, dataset: str, protocol: str) -> dict[str, Any]:
         """The options that the main job gives the study at this scale; the narrowest ones win."""
-        here = {scale, "cifar10" if dataset == "cifar10" else "else", protocol}
-        found: dict[str, Any] = {}
-        for where in sorted(self.scales, key=lambda where: len(where.split())):
-            if here.issuperset(where.split()):
-                found |= self.scales[where]
-        return found
+        return narrowest(self.scales, scale, place(dataset), protocol)
 
     def check(self, options: C) -> None:
         """Raises UserError, before anything is read, if the study cannot be run with these options."""
@@ -100,44 +109,39 @@ class Study(Generic[C]):
                     options.check_batch(setting.model, recipe)
 
     def run(self, options: C) -> bool:
-        """Trains every setting, prints the table, writes results.json and figures; True if no run diverged."""
+        """Trains every setting, prints the table, writes results.json and figures; True if it `passed`."""
         if self.job is not None:
             return self.job(options)
         self.check(options)
         assert isinstance(options, Training)
         folder = ResultsFolder(self.name, options)
-        splits = ready(options, folder, self.normalization[options.protocol])
-        settings = self.settings(options, shape_of(options.load(), len(splits.train.y)))
+        self.prepare(folder)
+        dataset = options.load()
+        shape = shape_of(dataset, len(options.split(dataset).train.y))
+        settings = self.settings(options, shape)
+        raw = any(setting.inputs is not None for setting in settings)
+        splits = ready(options, folder, None if raw else self.normalization[options.protocol])
 
         def row(setting: Setting, bar: Any) -> Row:
-            found = (self.measure or measure)(options, folder, setting, splits, bar)
-            made = found if isinstance(found, dict) else found[0]
+            made = self.measure(options, folder, setting, splits, bar)
             return {name: value for name, value in made.items() if name not in self.left_out}
 
         run_settings(options, folder, settings, splits, row)
-        return self.finish(options, folder)
+        run_settings(options, folder, self.then(options, shape, folder.rows), splits, row)
+        return self._finish(options, folder)
 
-    def finish(
-        self,
-        options: C,
-        folder: ResultsFolder,
-        *,
-        drawn: Mapping[str, Figure] = MappingProxyType({}),
-        **more: Any,
-    ) -> bool:
-        """Writes figures (the study's, and `drawn`) and results.json with `more` in it, and prints what came out.
-
-        True if every run finished, or if one that diverged is a result of the study as well.
-        """
+    def _finish(self, options: C, folder: ResultsFolder) -> bool:
+        """Writes figures and results.json, and prints what came out."""
+        more, drawn = self.drawn(options, folder)
         more |= self.beside(options, folder.rows, folder.correct)
-        content = {**folder.header(), "config": of_result(options), "rows": folder.rows, **more}
+        content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
         print(self.table(folder.rows))
         for line in (*self.notes(content), self.finding(content)):
             print(line)
-        of = f"{options.dataset}, {options.protocol} protocol, {options.seeds} seeds"
-        print(f"{of}, mean ± standard deviation; {path}")
-        return self.failures_are_results or all(row["status"] == "finished" for row in folder.rows)
+        seeds = options.seeds
+        print(f"{options.dataset}, {options.protocol} protocol, {seeds} seeds, mean ± standard deviation; {path}")
+        return self.passed(folder.rows)
 
     @property
     def main(self) -> command.Main:

@@ -1,6 +1,7 @@
 """A table as data, and its three renderers: a terminal, Markdown and HTML."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from markupsafe import Markup
 from mlp_jax import text
 from mlp_jax.studies.results import percent
 
+Cell = Callable[[Any], object]
+Columns = dict[str, str | Cell]
+"""A table's columns: below each heading the name of a row's value, or what makes a cell of a row."""
 WIDE = 40
 """A cell of more characters is broken into lines on a page."""
 
@@ -28,6 +32,12 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.header):
                 raise ValueError(f"a row of {len(row)} cells under a header of {len(self.header)}: {row}")
+
+    @classmethod
+    def of(cls, columns: Columns, rows: Iterable[Any], title: str = "") -> "Table":
+        """A line for each row: its value, or what a function says of it, below each heading."""
+        cells = [cell if callable(cell) else operator.itemgetter(cell) for cell in columns.values()]
+        return cls(list(columns), [[str(cell(row)) for cell in cells] for row in rows], title)
 
     def __str__(self) -> str:
         """For a terminal: columns padded to one width."""
@@ -77,33 +87,54 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-OUTCOME = (
-    "learning rate", "validation %", "test %", "report: validation %", "report: test %", "status",
-)  # fmt: skip
-"""What a table says of a trained setting, beside its label."""
-
-
-def outcome(row: Mapping[str, Any]) -> list[str]:
-    """The cells under `OUTCOME`: the learning rate, accuracies in %, what the report states, how runs ended."""
-    stated = row["report"] or {}
-    quantities = ("validation_accuracy", "test_accuracy")
-    theirs = [f"{100 * stated[name]:.1f}" if name in stated else "-" for name in quantities]
-    ours = [percent(row[name]) for name in quantities]
-    return [f"{row['recipe']['learning_rate']:g}", *ours, *theirs, status(row)]
-
-
 def status(row: Mapping[str, Any]) -> str:
     """How a setting's runs ended: "finished", or how many diverged."""
     return "finished" if row["status"] == "finished" else f"{row['diverged']} diverged"
 
 
-def difference_cells(difference: Mapping[str, Any]) -> list[str]:
-    """A paired difference in points, its 95 % interval, over what, p, Holm's p; each "-" where there is none."""
-    mean = "-" if difference["mean"] is None else f"{100 * difference['mean']:+.2f}"
+def measured(quantity: str) -> Callable[[Any], str]:
+    """The cell of a measured fraction, in %."""
+    return lambda row: percent(row[quantity])
+
+
+def stated(quantity: str) -> Callable[[Any], str]:
+    """The cell of what the report states of a quantity, in %; "-" for nothing."""
+    return lambda row: f"{100 * row['report'][quantity]:.1f}" if quantity in (row["report"] or {}) else "-"
+
+
+OUTCOME: Columns = {
+    "learning rate": lambda row: f"{row['recipe']['learning_rate']:g}",
+    "validation %": measured("validation_accuracy"),
+    "test %": measured("test_accuracy"),
+    "report: validation %": stated("validation_accuracy"),
+    "report: test %": stated("test_accuracy"),
+    "status": status,
+}
+"""What a table says of a trained setting, beside its label."""
+
+
+def _in_points(difference: Mapping[str, Any]) -> str:
+    return "-" if difference["mean"] is None else f"{100 * difference['mean']:+.2f}"
+
+
+def _interval(difference: Mapping[str, Any]) -> str:
     low, high = difference["low"], difference["high"]
-    interval = "-" if low is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
-    p = ["-" if difference[name] is None else f"{difference[name]:.2g}" for name in ("p", "p_holm")]
-    return [mean, interval, difference["over"], *p]
+    return "-" if low is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def _p_value(name: str) -> Cell:
+    return lambda difference: "-" if difference[name] is None else f"{difference[name]:.2g}"
+
+
+DIFFERENCE: Columns = {
+    "difference": _in_points,
+    "95 % interval": _interval,
+    "over": "over",
+    "p": _p_value("p"),
+    "p (Holm)": _p_value("p_holm"),
+    "n": "n",
+}
+"""What a table says of a paired difference, in percentage points."""
 
 
 def points(difference: Mapping[str, Any]) -> str:

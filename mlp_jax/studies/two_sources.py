@@ -30,8 +30,6 @@ from mlp_jax.training.evaluate import on_device
 from mlp_jax.training.history import Result
 from mlp_jax.training.step import TrainState
 
-EPOCHS = {"digits": 10, "cifar10": 5, "synthetic": 10}
-CURVE_POINTS, SHOWN_POINTS = 200, 6
 REPEATS, REPEAT_SECONDS = 7, 0.1  # one epoch of a small dataset is too short to time
 
 Programs = dict[str, jax.stages.Compiled]  # by source
@@ -43,12 +41,6 @@ def sources(text: str) -> tuple[str, str]:
     if len(names) != 2 or len({*names} & {*SOURCES}) != 2:
         raise UserError(f"--compare must be two of {', '.join(SOURCES)} with a comma between, not {text!r}")
     return names[0], names[1]
-
-
-def recipe(dataset: str) -> TrainConfig:
-    """How the comparison trains on a dataset: seconds on two cores, and time enough for a last bit to grow."""
-    base = TrainConfig(optimizer="momentum", learning_rate=0.02, l2=1e-3)
-    return replace(base, batch_size=options.BATCH_SIZE[dataset], epochs=EPOCHS[dataset])
 
 
 class _Case(NamedTuple):
@@ -151,21 +143,17 @@ def parting(first: np.ndarray, second: np.ndarray) -> Row:
 
 
 def training_row(runs: dict[str, Result]) -> Row:
-    """One seed's run by each source; `same_parameters`: at the end, bit for bit; the curves are thinned."""
-    losses = {name: run.history.loss for name, run in runs.items()}
-    steps = max(map(len, losses.values()))
-    shown = np.unique(np.linspace(0, steps - 1, min(steps, CURVE_POINTS)).astype(int))
-    curves = {name: [_finite(v[i]) if i < len(v) else None for i in shown] for name, v in losses.items()}
+    """One seed's run by each source; `same_parameters`: at the end, bit for bit."""
+    losses = [run.history.loss for run in runs.values()]
     finished = {name: run.history.validation_accuracy for name, run in runs.items() if run.status == "finished"}
     first, second = (jax.tree.leaves(jax.device_get(run.state.params)) for run in runs.values())
     return {
         "kind": "training",
         "status": "finished" if len(finished) == 2 else "diverged",
-        "steps": steps,
+        "steps": max(map(len, losses)),
         "validation_accuracy": {name: float(finished[name][-1]) if name in finished else None for name in runs},
-        **parting(*losses.values()),
+        **parting(*losses),
         "same_parameters": all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True)),
-        "curve": {"step": shown.tolist(), **curves},
     }
 
 
@@ -217,7 +205,7 @@ def _counts(programs: Programs) -> Row:
 
 
 def tables(rows: list[Row]) -> str:
-    """The rows of `compare` as text: leaves, trainings, the first seed's losses, a step; and two sentences."""
+    """The rows of `compare` as text: leaves, trainings, a step; and two sentences."""
     leaves, trainings, (step,) = ([r for r in rows if r["kind"] == kind] for kind in ("leaf", "training", "step"))
     a, b, _ = step["seconds"]
     cells = [[r["leaf"], r["when"], r["relative_error"], r["index"], *r["values"].values()] for r in leaves]
@@ -229,9 +217,6 @@ def tables(rows: list[Row]) -> str:
         for r in trainings
     ]
     parts.append(_table(header, cells))
-    curve = list(zip(*trainings[0]["curve"].values(), strict=True))
-    shown = np.linspace(0, len(curve) - 1, min(len(curve), SHOWN_POINTS)).astype(int)
-    parts.append(_table(["step", f"{a}: loss", f"{b}: loss"], [curve[i] for i in shown]))
     cells = [[f"{what}: {n}", *v.values()] for what in ("step", "gradient") for n, v in step[what].items()]
     times = [f"{t['median']:#.3g} ({t['min']:#.3g} to {t['max']:#.3g})" for t in step["seconds"].values()]
     parts.append(_table(["", a, b, f"{b} / {a}"], [["step: seconds", *times], *cells]))

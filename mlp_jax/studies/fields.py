@@ -1,0 +1,115 @@
+"""Options as typed dataclass fields with ranges and choices, from which flags, checks and --help come."""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mlp_jax.errors import UserError, in_range, one_of, whole_number
+
+Field = dataclasses.Field[Any]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+    open_high: bool = False,
+    choices: Iterable[str] | Callable[[str], Any] = (),
+    empty: bool = False,
+    repeats: bool = False,
+) -> Any:
+    """A dataclass field that is also a flag with this help text.
+
+    Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
+    `| None` where the default depends on other options. A number lies in [low, high], without an end that is
+    open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
+    not empty unless `empty` is true, and has no value twice unless `repeats` is.
+    """
+    if not callable(choices):
+        choices = tuple(choices)
+    limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "choices": choices, "empty": empty, "repeats": repeats, "limits": limits},
+    )
+
+
+def kind(field: Field) -> tuple[type, bool]:
+    """The type of the option's value, or of each of its values, and whether it takes several."""
+    annotation: Any = field.type
+    if isinstance(annotation, types.UnionType):
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    return annotation, False
+
+
+def parsed(field: Field, value: Any) -> Any:
+    """The value of the option, given as itself or as the text of a list. Raises UserError if it cannot be one."""
+    one, many = kind(field)
+    if value is None or one is bool:
+        return value
+    if not many:
+        _check(field, value)
+        return value
+    flag = f"--{field.name}"
+    values = tuple(_read(flag, one, value)) if isinstance(value, str) else tuple(value)
+    if not values and not field.metadata["empty"]:
+        raise UserError(f"{flag} is empty: give at least one value, or leave it out")
+    for entry in values:
+        _check(field, entry)
+    if len(set(values)) < len(values) and not field.metadata["repeats"]:
+        raise UserError(f"{flag}={written(values)} names a value twice: leave one out")
+    return values
+
+
+def _read(flag: str, one: type, text: str) -> Iterable[Any]:
+    parts = text.split(",") if text else []
+    if one is int:
+        if not all(re.fullmatch("-?[0-9]{1,9}", part) for part in parts):
+            raise UserError(f"{flag} must be whole numbers with commas between them, not {text!r}")
+        return map(int, parts)
+    try:
+        return [float(plain_number(part)) for part in parts] if one is float else parts
+    except ValueError:
+        raise UserError(f"{flag} must be numbers with commas between them, not {text!r}") from None
+
+
+def _check(field: Field, value: Any) -> None:
+    one, many = kind(field)
+    choices, limits = field.metadata["choices"], field.metadata["limits"]
+    flag = f"--{field.name}"
+    if callable(choices):
+        choices(value)
+    elif choices:
+        one_of(_singular(field.name) if many else field.name, value, choices)
+    if limits["low"] is None:
+        return
+    if one is int:
+        whole_number(flag, value, limits["low"], limits["high"])
+    else:
+        high = float("inf") if limits["high"] is None else limits["high"]
+        in_range(flag, value, **{**limits, "high": high})
+
+
+def _singular(name: str) -> str:
+    """What one entry of a list is called: "activation" of --activations, "study" of --studies."""
+    return re.sub("ies$", "y", name) if name.endswith("ies") else name.removesuffix("s")
+
+
+def written(values: Sequence[Any]) -> str:
+    """A list as it is written on a command line: "2,3", "0,0.2"."""
+    return ",".join(f"{value:.12g}" if isinstance(value, float) else str(value) for value in values)
+
+
+def plain_number(text: str) -> str:
+    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
+    if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
+        raise ValueError(f"{text!r} is not a number in plain digits")
+    return text

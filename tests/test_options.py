@@ -1,0 +1,58 @@
+"""What stands for an option that is left out: by data set and protocol, in what is trained and in --help."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from mlp_jax.studies import options
+from mlp_jax.studies.command import configured
+from mlp_jax.studies.fields import option
+from mlp_jax.studies.options import narrowest
+
+PLACES = {
+    "clean": {"epochs": 5, "l2": 0.5},
+    "cifar10 clean": {"epochs": 9},
+    "published": {"decay": 0.5},
+    "else": {"x": 1},
+}
+
+
+@dataclass(frozen=True)
+class Config(options.Tuned):
+    """A study's own options."""
+
+    USUAL: ClassVar[options.Places] = PLACES
+
+    activation: str = option("tanh", "activation function")
+
+
+@pytest.mark.parametrize(
+    ("here", "found"),
+    [
+        (("cifar10", "clean"), {"epochs": 9, "l2": 0.5}),
+        (("else", "clean"), {"epochs": 5, "l2": 0.5, "x": 1}),
+        (("cifar10", "published"), {"decay": 0.5}),
+        ((), {}),
+    ],
+)
+def test_the_narrowest_place_wins(here, found):
+    assert narrowest(PLACES, *here) == found
+
+
+def test_what_is_given_goes_before_what_is_usual_and_the_study_s_own_before_both():
+    trained = Config(dataset="cifar10", l2=0.0).training(learning_rate=0.25)
+    assert (trained.epochs, trained.l2, trained.learning_rate, trained.batch_size) == (9, 0.0, 0.25, 200)
+    trained = Config(epochs=2, batch_size=7).training(l2=1.0)
+    assert (trained.epochs, trained.l2, trained.batch_size) == (2, 1.0, 7)
+    assert Config(protocol="published").training().decay == 0.5
+    model = Config(precision="bf16").network(hidden=(3,), inputs=5)
+    assert (model.hidden, model.inputs, model.activation, model.precision) == ((3,), 5, "tanh", "bf16")
+
+
+def test_help_states_what_is_usual_where(capsys):
+    assert configured(Config, "", ["--help"]) is None
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--epochs: epochs of each run; default 5 if clean, 9 on cifar10 if clean" in told
+    assert "--batch_size: examples in a minibatch; default 200 on cifar10, 20 elsewhere; at least 1" in told
+    assert "--activation: activation function (default" in told
