@@ -295,7 +295,7 @@ STUDY = Study(
     scales={
         "smoke": {"variations": "no_augmentation", "epochs": 3},
         "smoke cifar10": {"epochs": 1},
-        "standard cifar10": {"seeds": 3},
+        "standard cifar10": {"seeds": 5},
         "standard else": {"variations": "no_augmentation,no_flips,no_normalisation"},
     },
 )
