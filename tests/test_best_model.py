@@ -481,43 +481,6 @@ def test_predict_says_nothing_before_all_pictures_are_read(runs, monkeypatch, ca
     assert capsys.readouterr().out.count("good.png") == 2
 
 
-MISTAKES = [
-    (("a.png",), "unexpected argument 'a.png'"),
-    (("--hidden=8,0",), "--hidden must be a whole number of at least 1, not 0"),
-    (("--hidden=30000,30000",), "GB to save, more than"),
-    (("--batch_size=1",), "--batch_size must be a whole number of at least 2, not 1"),
-    (("--learning_rates=0.1", "--protocol=published"), "--learning_rates is for the clean protocol"),
-    (("--learning_rates=fast",), "--learning_rates must be numbers with commas"),
-    (("--dropout=1",), "dropout must be a number in [0, 1)"),
-    (("--optimizer=sdg",), "unknown optimizer 'sdg'"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
-def test_a_mistake_is_one_line_and_status_2(arguments, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
-    monkeypatch.chdir(tmp_path)
-    assert best_model.main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    ([], "name the pictures to classify"),
-    (["a.png"], "there is no trained model at"),
-    (["a.png", "--model=none"], "cannot read none: No such file"),
-    (["a.png", "--epochs=3"], "Unknown command line flag 'epochs'"),
-])  # fmt: skip
-def test_predict_tells_a_mistake_in_one_line(arguments, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert predict.main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err
-
-
 def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
     source, content = runs["published"]
     folder = tmp_path / "best_model"

@@ -12,7 +12,6 @@ from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
 from mlp_jax.studies import two_sources
-from tests.test_experiments import start
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -110,31 +109,6 @@ def test_a_target_that_never_ends_is_ended(source, tmp_path):
     assert done.returncode == 2
     assert "longer than 0.5 seconds and was ended" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--target=net"], "target must be path/to/file.py:Name"),
-        (["--target=net.py"], "target net.py is not a file"),
-        (["--target=none.py:Net"], "target none.py is not a file"),
-        (["--target=none.there:Net"], "cannot import none.there: ModuleNotFoundError"),
-        (["--target=a:b", "--compare=autodiff,manual"], "give one of them"),
-        (["--compare=manual"], "two of manual, autodiff"),
-        (["--hidden=5"], "belongs to --target or --compare"),
-        (["--target=a:b", "--hidden=5,x"], "hidden must be whole numbers"),
-        (["--target=a:b", "--timeout=0"], "timeout must be"),
-        (["--target=a:b", "--timeout=1e12"], "timeout must be"),
-        (["--target=a:b", "--scale=1e300"], "scale must be"),
-        (["--target=a:b", "--l2_convention=third"], "unknown l2_convention 'third'"),
-    ],
-)
-def test_wrong_arguments_are_one_line_and_status_2(arguments, words, tmp_path, monkeypatch, capfd):
-    assert start(monkeypatch, "gradient_check", *arguments, f"--results_dir={tmp_path}") == 2
-    out, err = capfd.readouterr()
-    assert words in err
-    assert err.count("\n") == 1
-    assert out == ""
 
 
 def test_exit_status_1_and_nothing_on_standard_error(tmp_path):
