@@ -31,6 +31,7 @@ import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
@@ -77,6 +78,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+# of tests/test_fuzz.py
+hypothesis.settings.register_profile("slow", max_examples=60, derandomize=True, database=None)
+hypothesis.settings.register_profile("nightly", max_examples=20_000)
+hypothesis.settings.load_profile("slow")
 
 
 def pytest_addoption(parser):

@@ -20,7 +20,7 @@ from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.nn.config import MLPConfig
 from tests.fuzz import mutations
 
-SECONDS, MEGABYTES, FRESH = 90.0, 1500.0, True
+SECONDS, MEGABYTES = 90.0, 1500.0
 TIMEOUT = 5.0
 CONFIG = MLPConfig(hidden=(6,), inputs=7, classes=4, dtype="float64")
 _RIGHT = CLASS.partition("        return loss, grads")[0]
