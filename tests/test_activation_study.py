@@ -1,7 +1,6 @@
 """The activation study: what is trained, a run against an independent one, comparisons, words and figures."""
 
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,7 +17,6 @@ from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
 
-ROOT = Path(__file__).resolve().parent.parent
 FEW = {
     "dataset": "synthetic",
     "activations": "leaky_relu",

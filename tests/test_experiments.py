@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -26,8 +25,8 @@ from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
 from mlp_jax.training.step import init_state
+from tests.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
 FAST = (*SMALL, "--learning_rate=0.02")
 

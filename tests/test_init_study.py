@@ -1,7 +1,6 @@
 """The initialisation study: norms, the rule for death, words and figures, and the command as users run it."""
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,6 @@ from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
     "dataset": "synthetic", "layers": "2,3", "hidden": 8, "epochs": 2, "seeds": 2, "optimizers": "adam",
     "inits": "normal_1e-15,he", "adam_learning_rate": 0.01,

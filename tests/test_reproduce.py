@@ -3,7 +3,6 @@
 import html
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,6 @@ from mlp_jax.studies.keep import kept
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 from tests import browser
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def test_measured_by_hand():
     assert statistics.measured([0.5, 0.7]) == {
@@ -161,6 +159,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from mlp_jax.files import write
+from tests.commands import ROOT
 os.replace = lambda *names: os.kill(os.getpid(), 9)
 write(Path(sys.argv[1]) / "results.json", "{}")
 """
