@@ -37,7 +37,7 @@ import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
 from mlp_jax.training import step as train  # noqa: E402
-from tests import commands, slow  # noqa: E402
+from tests import commands, fuzz, slow  # noqa: E402
 
 # Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time. Each
 # flag with its default in XLA. A jaxlib that has dropped one would end the process, so another process tries them.
@@ -172,8 +172,8 @@ def toy():
 
 @pytest.fixture(scope="session")
 def server():
-    """What the experiments' commands are forked from: it has imported them once for all tests."""
-    with commands.Server() as started:
+    """What commands and examples of fuzz targets are forked from: it has imported them once for all tests."""
+    with commands.Server(*(f"tests.fuzz.{name}" for name in fuzz.TARGETS)) as started:
         yield started
 
 

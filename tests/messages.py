@@ -19,12 +19,14 @@ from tests.commands import Done, Server
 FILE = Path(__file__).with_name("messages.txt")
 GENERATED, FLAGS, FILES = "made from the options", "found before anything is read", "reads or writes"
 LONGEST = 200  # of a line that is kept
+FONTS = matplotlib.get_cachedir()  # to look for fonts anew takes a second
 MAKERS = {**vars(bad_files), **vars(bad_data)}
 
 
 def told() -> dict[str, dict[str, str]]:
     """By the words of its title, each part of the file: commands with the line that they print."""
     parts: dict[str, dict[str, str]] = {}
+    command = ""
     for line in FILE.read_text(encoding="utf-8").splitlines():
         if line.startswith("== "):
             part = parts[next(words for words in (GENERATED, FLAGS, FILES) if words in line)] = {}
@@ -50,7 +52,7 @@ def environment(folder: Path) -> dict[str, str]:
     own = {"TFDS_DATA_DIR": str(folder / "nowhere"), "XDG_CACHE_HOME": str(folder / "cache")}
     own["JAX_NUM_CPU_DEVICES"] = "8"
     inherited = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    return {**inherited, **own, "MPLCONFIGDIR": matplotlib.get_cachedir()}  # a new list of fonts takes a second
+    return {**inherited, **own, "MPLCONFIGDIR": FONTS}
 
 
 def words(command: str, folder: Path) -> list[str]:
@@ -61,29 +63,24 @@ def words(command: str, folder: Path) -> list[str]:
 
 
 def without_data(script: str, *arguments: str) -> list[str]:
-    """The arguments, with a data set that is not there: who looked for it before looking at them would say so."""
+    """The words, with a data set that is not there: who looked for it before looking at them would say so."""
     chosen = script in ("predict", "compare_results") or any("--dataset" in argument for argument in arguments)
-    return [*arguments] if chosen else ["--dataset=cifar10", *arguments]
+    return [script, *arguments] if chosen else [script, "--dataset=cifar10", *arguments]
 
 
-def here(command: str) -> Done:
-    """What the script's `main` says in this process and folder."""
-    script, *arguments = shlex.split(command)
+def here(words: list[str]) -> Done:
+    """What the script's `main` says in this process and folder, without data."""
+    script, *arguments = without_data(*words)
     main = importlib.import_module(f"experiments.{script}").main
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        status = main(without_data(script, *arguments))
+        status = main(arguments)
     return Done(status, out.getvalue(), err.getvalue())
-
-
-def said(server: Server, command: str, folder: Path, *, data: bool) -> Done:
-    """What the command says as a process; without `data` it has none."""
-    script, *arguments = words(command, folder)
-    return run(server, [script, *(arguments if data else without_data(script, *arguments))], folder)
 
 
 def run(server: Server, words: list[str], folder: Path) -> Done:
     """What the script says with these arguments as a process that starts in this folder."""
-    return server.run(*words, folder=folder, environment=environment(folder))
+    done: Done = server.run(*words, folder=folder, environment=environment(folder))
+    return done
 
 
 def own_words(line: str, folder: Path) -> str:
@@ -109,7 +106,7 @@ def kinds() -> Iterator[tuple[str, str]]:
     """Each sentence with the first command that gets it."""
     seen = set()
     for option, value, command in wrong_options.commands():
-        found = sentence(option, value, here(command).err)
+        found = sentence(option, value, here(shlex.split(command)).err)
         if found not in seen:
             seen.add(found)
             yield command, found
@@ -125,11 +122,12 @@ def main() -> None:
                 lines += [*([""] if text.startswith("==") else []), text, *([""] if text.startswith("==") else [])]
             if text.startswith("==") and GENERATED in text:
                 lines += [part for command, line in kinds() for part in (command, f"    {line}")]
-            for words in (FLAGS, FILES):
-                if text.startswith("==") and words in text:
-                    for number, command in enumerate(known[words]):
-                        folder = place(Path(root) / f"{number}{words[0]}")
-                        done = said(server, command, folder, data=words == FILES)
+            for part in (FLAGS, FILES):
+                if text.startswith("==") and part in text:
+                    for number, command in enumerate(known[part]):
+                        folder = place(Path(root) / f"{number}{part[0]}")
+                        given = words(command, folder)
+                        done = run(server, given if part == FILES else without_data(*given), folder)
                         lines += [command, f"    {own_words(done.err, folder)}"]
     FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -86,15 +86,21 @@ def named_by(command):
         yield from (name, re.sub("ies$", "y", name).removesuffix("s"), Path(value).name.strip("{}"), value[:9])
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_wrong_value_of_an_option(script, place, monkeypatch):
+@pytest.fixture
+def here(place, monkeypatch):
+    """This process is in that place, as if it had just been started there."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("TFDS_DATA_DIR", str(place / "nowhere"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_wrong_value_of_an_option(script, place, here):
     before = everything(place)
     sentences = set(TOLD[GENERATED].values())
     for option, value, command in wrong_options.commands():
         if command.split()[0] == script:
-            done = messages.here(command)
+            done = messages.here(shlex.split(command))
             one = re.sub("ies$", "y", option).removesuffix("s")
             assert_refused(done, option, one, *([value] if value else []))
             assert messages.sentence(option, value, done.err) in sentences, f"python -m tests.messages: {command}"
@@ -102,11 +108,15 @@ def test_a_wrong_value_of_an_option(script, place, monkeypatch):
 
 
 @pytest.mark.parametrize("command", TOLD[FLAGS])
-def test_a_flag(command, server, place):
+def test_a_flag(command, server, place, here):
     """Found before anything is read, made or computed; unless the command says otherwise, without a data set."""
-    done = messages.said(server, command, place, data=False)
+    words = messages.words(command, place)
+    before = everything(place)
+    alone = "--distributed" in words  # jax has started here, and cannot be one of several processes any more
+    done = messages.run(server, messages.without_data(*words), place) if alone else messages.here(words)
     assert_refused(done, *([NAMELESS[command]] if command in NAMELESS else named_by(command)))
     assert messages.own_words(done.err, place) == TOLD[FLAGS][command]
+    assert everything(place) == before
 
 
 @pytest.mark.parametrize("command", TOLD[FILES])

@@ -30,32 +30,31 @@ KEPT = [
 
 
 @pytest.fixture(scope="module")
-def holds(tmp_path_factory):
+def holds(server, tmp_path_factory):
     """Asserts that an example of a target ends as it should, in a process of its own."""
     root = tmp_path_factory.mktemp("fuzz")
     one_core = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
     own = {"XDG_CACHE_HOME": str(root / "cache"), "PYTHONPATH": str(commands.ROOT), **one_core}
     left_out = ("TFDS_DATA_DIR", "JAX_COMPILATION_CACHE_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in left_out} | own
-    with commands.Server(*(target.__name__ for target in MODULES.values())) as server:
 
-        def ends_well(name, example):
-            folder = root / name
-            if not folder.is_dir():
-                folder.mkdir()
-                ends_well(name, "prepare")
-            (folder / "answer").unlink(missing_ok=True)
-            arguments = (name, str(folder), base64.b64encode(pickle.dumps(example)).decode())
-            process = server.start("tests.fuzz.__main__", *arguments, folder=folder, environment=environment)
-            process.wait()
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            assert (folder / "answer").exists(), f"{name}, {example!r}: ended by {process.returncode}"
-            kind, told = json.loads((folder / "answer").read_text())
-            assert kind in ("ok", "refused"), f"{name}, {example!r}:\n{told}"
-            return f"{kind}: {re.sub(r'[0-9.]+|/[^ ]*', '*', told)[:90]}"
+    def ends_well(name, example):
+        folder = root / name
+        if not folder.is_dir():
+            folder.mkdir()
+            ends_well(name, "prepare")
+        (folder / "answer").unlink(missing_ok=True)
+        arguments = (name, str(folder), base64.b64encode(pickle.dumps(example)).decode())
+        process = server.start("tests.fuzz.__main__", *arguments, folder=folder, environment=environment)
+        process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        assert (folder / "answer").exists(), f"{name}, {example!r}: ended by {process.returncode}"
+        kind, told = json.loads((folder / "answer").read_text())
+        assert kind in ("ok", "refused"), f"{name}, {example!r}:\n{told}"
+        return f"{kind}: {re.sub(r'[0-9.]+|/[^ ]*', '*', told)[:90]}"
 
-        yield ends_well
+    return ends_well
 
 
 def draw(name, holds, profile):

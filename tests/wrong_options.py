@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import shlex
 from collections.abc import Iterator
+from typing import Any, cast
 
 from mlp_jax.studies.options import Field, kind
 from tests.commands import SCRIPTS
@@ -83,11 +84,11 @@ def numbers(field: Field, one: type) -> list[str]:
 
 def good_value(field: Field) -> str:
     """One that a list may have, once."""
-    choices = field.metadata["choices"]
+    choices, default = field.metadata["choices"], cast(Any, field.default)
     if choices and not callable(choices):
         return str(choices[0])
-    if field.default:
-        return str(field.default[-1])
+    if default:
+        return str(default[-1])
     return {int: "3", float: "0.5", str: "depth_study"}[kind(field)[0]]
 
 
