@@ -15,7 +15,6 @@ HEAD = """
 import random
 import numpy as np
 from collections import OrderedDict
-from tests.commands import ROOT
 
 def softmax(s):
     e = np.exp(s - s.max(-1, keepdims=True))

@@ -14,6 +14,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
+from tests.commands import ROOT
 
 
 def test_measured_by_hand():
@@ -159,7 +160,6 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from mlp_jax.files import write
-from tests.commands import ROOT
 os.replace = lambda *names: os.kill(os.getpid(), 9)
 write(Path(sys.argv[1]) / "results.json", "{}")
 """

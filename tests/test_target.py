@@ -212,7 +212,6 @@ def test_a_file_beside_that_does_not_compile_is_named_where_it_is_used(server, t
 
 IN_TORCH = """
 import torch
-from tests.commands import ROOT
 
 def f(params, x, y, l2):
     weights = {name: value.clone().requires_grad_() for name, value in params.items()}
