@@ -22,6 +22,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
 from mlp_jax.studies import own_gradients
 from mlp_jax.studies.tables import Table
+from tests.commands import ROOT
 from tests.solutions import bottleneck, solution
 
 FULLY_CONNECTED = '''

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any, cast
 
-from mlp_jax.studies.options import Field, kind
+from mlp_jax.studies.fields import Field, kind
 from tests.commands import SCRIPTS
 
 PATHS = ("data_dir", "archive", "results_dir", "model")
@@ -25,7 +25,7 @@ CONTEXT = {
     "coordinator": JOINED, "num_processes": JOINED, "process_id": JOINED, "heartbeat_timeout": "--distributed",
     "initialization_timeout": "--distributed", "init_std": "--init=normal",
     "negative_slope": "--activation=leaky_relu",
-    "grid_search l2": "--search=grid", "grid_search learning_rate": "--search=grid",
+    "grid_search l2": "--protocol=published", "grid_search learning_rate": "--protocol=published",
     "grid_search steps": "--protocol=published", "gradient_check hidden": TARGET,
     "gradient_check activation": TARGET, "gradient_check batch_norm": TARGET, "gradient_check dropout": TARGET,
     "layer_norm": TARGET, "bn_eps": f"{TARGET} --batch_norm=before", "l2_convention": TARGET, "objective": TARGET,

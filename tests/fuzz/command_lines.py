@@ -23,7 +23,7 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
 from mlp_jax.studies import own_gradients, processes, two_sources
-from mlp_jax.studies.options import Field, kind
+from mlp_jax.studies.fields import Field, kind
 from mlp_jax.training.layout import Chunk
 from tests.fuzz import mutations
 from tests.wrong_options import wrong_values
