@@ -16,7 +16,7 @@ from experiments import depth_study
 from mlp_jax.data import cifar10
 from mlp_jax.files import sealed
 from mlp_jax.studies.origin import of_result
-from tests.test_cifar10 import CLASSES, SHARD, members, pack
+from tests.test_cifar10 import SHARD, members, pack
 
 
 def _archive(folder, content):
@@ -39,46 +39,8 @@ def empty_archive(folder):
     return _archive(folder, b"")
 
 
-def html_archive(folder):
-    """What a server says instead."""
-    return _archive(folder, b"<html>Not found</html>")
-
-
 def cut_archive(folder):
     return _archive(folder, _whole()[:100_000])
-
-
-def flipped_archive(folder):
-    content = bytearray(_whole())
-    content[50_000] ^= 0xFF
-    return _archive(folder, bytes(content))
-
-
-def no_tar_archive(folder):
-    return _archive(folder, gzip.compress(b"no tar"))
-
-
-def poor_archive(folder):
-    """Without its batches."""
-    return _archive(folder, pack({"batches.meta.txt": b"".join(name.encode() + b"\n" for name in CLASSES)}))
-
-
-def linking_archive(folder):
-    """Its test batch is a link out of it."""
-    return _archive(folder, pack(members(), links=["test_batch.bin"]))
-
-
-def two_class_archive(folder):
-    return _archive(folder, pack(members() | {"batches.meta.txt": b"cat\ndog\n"}))
-
-
-def short_record_archive(folder):
-    return _archive(folder, pack(members() | {"data_batch_2.bin": bytes(3073 * 2 - 1)}))
-
-
-def label_archive(folder):
-    """A label of 10 classes is 10."""
-    return _archive(folder, pack(members() | {"test_batch.bin": b"\n" + bytes(3072)}))
 
 
 def bomb_archive(folder):
@@ -127,30 +89,9 @@ def cut_data(folder):
     return folder / "data"
 
 
-def flipped_data(folder):
-    _flip(_copied(folder) / SHARD.format("test"), 40_000)
-    return folder / "data"
-
-
 def nameless_data(folder):
     """Without the names of the classes."""
     (_copied(folder) / "label.labels.txt").unlink()
-    return folder / "data"
-
-
-def cut_info_data(folder):
-    _cut(_copied(folder) / "dataset_info.json")
-    return folder / "data"
-
-
-def shardless_data(folder):
-    (_copied(folder) / SHARD.format("train")).unlink()
-    return folder / "data"
-
-
-def eleven_class_data(folder):
-    with (_copied(folder) / "label.labels.txt").open("a") as file:
-        file.write("elephant\n")
     return folder / "data"
 
 
@@ -174,11 +115,6 @@ def _cache(folder):
 
 def cut_cache_data(folder):
     _cut(_cache(folder))
-    return folder / "data"
-
-
-def flipped_cache_data(folder):
-    _flip(_cache(folder), -5)
     return folder / "data"
 
 

@@ -28,23 +28,23 @@ def _written(path, content):
 # Pictures
 
 
-def _picture(kind="png", size=(20, 30), mode="RGB"):
+def picture(kind="png", size=(20, 30), mode="RGB"):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     data = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(data, format=kind)
     return data.getvalue()
 
 
-def _promising(width, height):
+def promising(width, height):
     """A PNG whose header promises so many pixels."""
-    content = bytearray(_picture())
+    content = bytearray(picture())
     content[16:24] = struct.pack(">II", width, height)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     return bytes(content)
 
 
 def good_png(folder):
-    return _written(folder / "good.png", _picture())
+    return _written(folder / "good.png", picture())
 
 
 def empty_png(folder):
@@ -56,33 +56,21 @@ def text_png(folder):
 
 
 def cut_png(folder):
-    return _written(folder / "cut.png", _picture()[:200])
-
-
-def cut_jpeg(folder):
-    return _written(folder / "cut.jpg", _picture("jpeg")[:400])
-
-
-def cut_gif(folder):
-    return _written(folder / "cut.gif", _picture("gif", size=(60, 60))[:900])
+    return _written(folder / "cut.png", picture()[:200])
 
 
 def flipped_png(folder):
-    content = bytearray(_picture())
+    content = bytearray(picture())
     content[60] ^= 0xFF
     return _written(folder / "flipped.png", bytes(content))
 
 
 def bomb_png(folder):
-    return _written(folder / "bomb.png", _promising(60_000, 60_000))
-
-
-def large_png(folder):
-    return _written(folder / "large.png", _promising(10_000, 7_000))
+    return _written(folder / "bomb.png", promising(60_000, 60_000))
 
 
 def zero_png(folder):
-    return _written(folder / "zero.png", _promising(0, 0))
+    return _written(folder / "zero.png", promising(0, 0))
 
 
 def long_file(folder):
@@ -92,28 +80,12 @@ def long_file(folder):
     return path
 
 
-def float_tiff(folder):
-    Image.new("F", (20, 30), 0.5).save(folder / "float.tiff")
-    return folder / "float.tiff"
-
-
-def wide_tiff(folder):
-    """Grey values of 32 bits."""
-    Image.new("I", (20, 30), 1_000_000).save(folder / "wide.tiff")
-    return folder / "wide.tiff"
-
-
 def cut_animation(folder):
     """The first of its frames is cut."""
     frames = [Image.new("RGB", (60, 60), color) for color in ("red", "blue")]
     data = io.BytesIO()
     frames[0].save(data, format="gif", save_all=True, append_images=frames[1:])
     return _written(folder / "cut_animation.gif", data.getvalue()[:60])
-
-
-def postscript(folder):
-    """Pillow would start a program of its own for it."""
-    return _written(folder / "a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
 
 
 def folder_png(folder):
@@ -180,14 +152,6 @@ def cut_model(folder):
     return _written(folder / "model.safetensors", _model()[:-5])
 
 
-def pickled_model(folder):
-    return _written(folder / "model.safetensors", b"cos\nsystem\n(S'touch hacked'\ntR.")
-
-
-def huge_header_model(folder):
-    return _written(folder / "model.safetensors", struct.pack("<Q", 2**60) + _model()[8:])
-
-
 def nan_model(folder):
     nan = np.full(8, np.nan, np.float32)
     return _written(folder / "model.safetensors", _altered({"layer1.b": nan}))
@@ -198,31 +162,11 @@ def overflowing_model(folder):
     return _written(folder / "model.safetensors", _model(1e38))
 
 
-def transposed_model(folder):
-    return _written(folder / "model.safetensors", _altered({"layer1.w": np.zeros((8, 192), np.float32)}))
-
-
-def integer_model(folder):
-    return _written(folder / "model.safetensors", _altered({"layer1.b": np.zeros(8, np.int32)}))
-
-
 def foreign_model(folder):
     """Of another program."""
     return _written(folder / "model.safetensors", safetensors.numpy.save({"w": np.zeros(3)}, {"format": "pt"}))
 
 
-def future_model(folder):
-    return _written(folder / "model.safetensors", _altered(format="mlp_jax model 9"))
-
-
-def few_classes_model(folder):
-    return _written(folder / "model.safetensors", _altered(classes=["cat", "dog"]))
-
-
 def escaping_model(folder):
     """A class that would clear the terminal."""
     return _written(folder / "model.safetensors", _altered(classes=["\x1b[2J", *"abcdefghi"]))
-
-
-def headless_model(folder):
-    return _written(folder / "model.safetensors", _altered({"layer2.b": None}))

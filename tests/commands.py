@@ -6,7 +6,8 @@ exit status; it can be killed, signalled and waited for. That is sound because t
 backend of jax, which it proves before every fork. Of the variables that are read when something is imported, a
 fork knows jax's own (JAX_COMPILATION_CACHE_DIR, say) and PYTHONPATH not at all.
 
-  python -m tests.commands        reads a request per line (JSON), answers with a process's number or its status
+  python -m tests.commands [MODULE ...]    imports these modules too, then reads a request per line (JSON) and
+                                           answers with a process's number or its status
 """
 
 import atexit
@@ -83,7 +84,10 @@ class Running:
 
 
 class Server:
-    """The process that forks, for as long as the `with` block lasts."""
+    """The process that forks, for as long as the `with` block lasts; it imports these modules too beforehand."""
+
+    def __init__(self, *modules):
+        self._modules = modules
 
     def __enter__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="commands-")
@@ -91,7 +95,7 @@ class Server:
         # a fork sets jax's variables; OpenBLAS would start threads when numpy is imported
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
         environment = {**inherited, "OPENBLAS_NUM_THREADS": "1"}
-        line = [sys.executable, "-m", "tests.commands"]
+        line = [sys.executable, "-m", "tests.commands", *self._modules]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(line, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
         assert self._process.stdin
@@ -123,7 +127,14 @@ class Server:
 
     def run(self, script, *arguments, **options):
         """How `python -m experiments.SCRIPT ARGUMENTS` ended; the options are those of `start`."""
-        running = self.start(f"experiments.{script}", *arguments, **options)
+        return self.ended(f"experiments.{script}", *arguments, **options)
+
+    def checked(self, *arguments, **options):
+        """How the checker's own command ended, `python -m mlp_jax.gradcheck ARGUMENTS`."""
+        return self.ended("mlp_jax.gradcheck.__main__", *arguments, **options)
+
+    def ended(self, module, *arguments, **options):
+        running = self.start(module, *arguments, **options)
         out, err = running.communicate()
         return Done(running.returncode, out, err)
 
@@ -182,7 +193,7 @@ def main():
     """Imports all, then serves; a fork ends as the script does."""
     for script in SCRIPTS:
         importlib.import_module(f"experiments.{script}")
-    for module in SLOW_TO_IMPORT:
+    for module in (*SLOW_TO_IMPORT, *sys.argv[1:]):
         importlib.import_module(module)
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")  # jax cannot know that it is sound here
     gc.freeze()  # else the first collection would copy every page

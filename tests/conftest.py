@@ -31,12 +31,13 @@ import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
 from mlp_jax.training import step as train  # noqa: E402
-from tests import commands, slow  # noqa: E402
+from tests import commands, fuzz, slow  # noqa: E402
 
 # Beside jax_disable_most_optimizations: XLA's older code generator, in one piece, compiles in half the time. Each
 # flag with its default in XLA. A jaxlib that has dropped one would end the process, so another process tries them.
@@ -77,6 +78,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+# of tests/test_fuzz.py
+hypothesis.settings.register_profile("slow", max_examples=60, derandomize=True, database=None)
+hypothesis.settings.register_profile("nightly", max_examples=20_000)
+hypothesis.settings.load_profile("slow")
 
 
 def pytest_addoption(parser):
@@ -165,8 +172,8 @@ def toy():
 
 @pytest.fixture(scope="session")
 def server():
-    """What the experiments' commands are forked from: it has imported them once for all tests."""
-    with commands.Server() as started:
+    """What commands and examples of fuzz targets are forked from: it has imported them once for all tests."""
+    with commands.Server(*(f"tests.fuzz.{name}" for name in fuzz.TARGETS)) as started:
         yield started
 
 

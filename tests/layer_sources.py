@@ -215,121 +215,45 @@ def svm_loss(x, y):
     return margins.sum() / N, dx / N
 """
 
-SANDWICHES = f"""{CS231N}
-
-def affine_batch_relu_forward(x, w, b, gamma, beta, bn_param):
-    a, fc = affine_forward(x, w, b)
-    n, bn = batchnorm_forward(a, gamma, beta, bn_param)
-    out, r = relu_forward(n)
-    return out, (fc, bn, r)
-
-
-def affine_batch_relu_backward(dout, cache):
-    fc, bn, r = cache
-    d = relu_backward(dout, r)
-    d, dgamma, dbeta = batchnorm_backward(d, bn)
-    return (*affine_backward(d, fc), dgamma, dbeta)
+PARTS = {
+    "affine": ("affine", "x, w, b", "dw, db"),
+    "bn": ("batchnorm", "gamma, beta, bn_param", "dgamma, dbeta"),
+    "batch": ("batchnorm", "gamma, beta, bn_param", "dgamma, dbeta"),
+    "ln": ("layernorm", "gamma, beta, ln_param", "dgamma, dbeta"),
+    "relu": ("relu", "", ""),
+    "dropout": ("dropout", "dropout_param", ""),
+    "conv": ("conv_naive", "x, w, b, conv_param", "dw, db"),
+    "pool": ("max_pool_naive", "pool_param", ""),
+    "spatialbn": ("spatial_batchnorm", "gamma, beta, bn_param", "dgamma, dbeta"),
+}
+"""What a name's part calls, its arguments beside the input, and what its backward pass gives beside dx."""
 
 
-def affine_ln_relu_forward(x, w, b, gamma, beta, ln_param):
-    a, fc = affine_forward(x, w, b)
-    n, bn = layernorm_forward(a, gamma, beta, ln_param)
-    out, r = relu_forward(n)
-    return out, (fc, bn, r)
+def sandwich(name, parts=""):
+    """A forward and a backward pass of several operations, one after the other, as courses have them."""
+    chain = [PARTS[part] for part in (parts or name).split("_")]
+    calls = [(f"{n.removesuffix('_naive')}_{{}}{'_naive' * n.endswith('_naive')}", a, g) for n, a, g in chain]
+    first = [argument for _, given, _ in calls for argument in given.split(", ") if argument not in ("", "x")]
+    order = [a for a in first if not a.endswith("_param")] + [a for a in first if a.endswith("_param")]
+    lines = [f"def {name}_forward({', '.join(['x', *order])}):"]
+    for number, (call, given, _) in enumerate(calls):
+        inputs = ", ".join(["x", *(a for a in given.split(", ") if a not in ("", "x"))])
+        lines.append(f"    x, c{number} = {call.format('forward')}({inputs})")
+    caches = [f"c{number}" for number in range(len(calls))]
+    lines += [f"    return x, ({', '.join(caches)})", "", "", f"def {name}_backward(dout, cache):"]
+    lines.append(f"    {', '.join(caches)} = cache")
+    for number, (call, _, grads) in reversed(list(enumerate(calls))):
+        found = ", ".join(["dout", *([grads] if grads else [])])
+        lines.append(f"    {found} = {call.format('backward')}(dout, c{number})")
+    grads = [grad for _, _, several in calls if several for grad in several.split(", ")]
+    return "\n".join([*lines, f"    return {', '.join(['dout', *grads])}", ""])
 
 
-def affine_ln_relu_backward(dout, cache):
-    fc, bn, r = cache
-    d = relu_backward(dout, r)
-    d, dgamma, dbeta = layernorm_backward(d, bn)
-    return (*affine_backward(d, fc), dgamma, dbeta)
-
-
-def affine_bn_relu_dropout_forward(x, w, b, gamma, beta, bn_param, dropout_param):
-    a, fc = affine_forward(x, w, b)
-    n, bn = batchnorm_forward(a, gamma, beta, bn_param)
-    out, r = relu_forward(n)
-    out, dr = dropout_forward(out, dropout_param)
-    return out, (fc, bn, r, dr)
-
-
-def affine_bn_relu_dropout_backward(dout, cache):
-    fc, bn, r, dr = cache
-    d = relu_backward(dropout_backward(dout, dr), r)
-    d, dgamma, dbeta = batchnorm_backward(d, bn)
-    return (*affine_backward(d, fc), dgamma, dbeta)
-
-
-def affine_relu_dropout_forward(x, w, b, dropout_param):
-    a, fc = affine_forward(x, w, b)
-    out, r = relu_forward(a)
-    out, dr = dropout_forward(out, dropout_param)
-    return out, (fc, r, dr)
-
-
-def affine_relu_dropout_backward(dout, cache):
-    fc, r, dr = cache
-    return affine_backward(relu_backward(dropout_backward(dout, dr), r), fc)
-
-
-def dropout_relu_forward(x, dropout_param):
-    a, d = dropout_forward(x, dropout_param)
-    out, r = relu_forward(a)
-    return out, (d, r)
-
-
-def dropout_relu_backward(dout, cache):
-    d, r = cache
-    return dropout_backward(relu_backward(dout, r), d)
-
-
-def relu_affine_forward(x, w, b):
-    a, r = relu_forward(x)
-    out, f = affine_forward(a, w, b)
-    return out, (r, f)
-
-
-def relu_affine_backward(dout, cache):
-    r, f = cache
-    da, dw, db = affine_backward(dout, f)
-    return relu_backward(da, r), dw, db
-
-
-def conv_relu_forward(x, w, b, conv_param):
-    a, c = conv_forward_naive(x, w, b, conv_param)
-    out, r = relu_forward(a)
-    return out, (c, r)
-
-
-def conv_relu_backward(dout, cache):
-    c, r = cache
-    return conv_backward_naive(relu_backward(dout, r), c)
-
-
-def conv_relu_pool_forward(x, w, b, conv_param, pool_param):
-    a, c = conv_forward_naive(x, w, b, conv_param)
-    s, r = relu_forward(a)
-    out, p = max_pool_forward_naive(s, pool_param)
-    return out, (c, r, p)
-
-
-def conv_relu_pool_backward(dout, cache):
-    c, r, p = cache
-    ds = max_pool_backward_naive(dout, p)
-    return conv_backward_naive(relu_backward(ds, r), c)
-
-
-def relu_max_pool_forward(x, pool_param):
-    s, r = relu_forward(x)
-    out, p = max_pool_forward_naive(s, pool_param)
-    return out, (r, p)
-
-
-def relu_max_pool_backward(dout, cache):
-    r, p = cache
-    return relu_backward(max_pool_backward_naive(dout, p), r)
-
-
+NAMES = (
+    "affine_batch_relu", "affine_ln_relu", "affine_bn_relu_dropout", "affine_relu_dropout", "dropout_relu",
+    "relu_affine", "conv_relu", "conv_relu_pool",
+)  # fmt: skip
+SPATIAL = """
 def spatial_batchnorm_forward(x, gamma, beta, bn_param):
     N, C, H, W = x.shape
     out, cache = batchnorm_forward(x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, beta, bn_param)
@@ -340,20 +264,11 @@ def spatial_batchnorm_backward(dout, cache):
     N, C, H, W = dout.shape
     dx, dgamma, dbeta = batchnorm_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
     return dx.reshape(N, H, W, C).transpose(0, 3, 1, 2), dgamma, dbeta
-
-
-def conv_bn_relu_forward(x, w, b, gamma, beta, conv_param, bn_param):
-    a, c = conv_forward_naive(x, w, b, conv_param)
-    n, bn = spatial_batchnorm_forward(a, gamma, beta, bn_param)
-    out, r = relu_forward(n)
-    return out, (c, bn, r)
-
-
-def conv_bn_relu_backward(dout, cache):
-    c, bn, r = cache
-    d, dgamma, dbeta = spatial_batchnorm_backward(relu_backward(dout, r), bn)
-    return (*conv_backward_naive(d, c), dgamma, dbeta)
 """
+SANDWICHES = "\n\n".join([
+    CS231N, *map(sandwich, NAMES), sandwich("relu_max_pool", "relu_pool"), SPATIAL,
+    sandwich("conv_bn_relu", "conv_spatialbn_relu"),
+])  # fmt: skip
 
 STYLES = """
 import random

@@ -54,24 +54,14 @@ class Place:
         (folder / "small.tar.gz").write_bytes(pack(members(60)))
 
     def start(self):
-        options = [part for part in studies.STUDY if not part.startswith("--dataset")]
-        options += ["--dataset=cifar10", "--batch_size=20", "--epochs=12", "--seeds=1"]
+        options = [*studies.STUDY, "--dataset=cifar10", "--batch_size=20", "--seeds=1"]
         place = {"data_dir": "tfds", "archive": "small.tar.gz", "results_dir": "r"}
         options += [f"--{name}={self.folder / path}" for name, path in place.items()]
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "experiments.depth_study",
-                *options,
-                "--resume",
-            ],
-            cwd=studies.ROOT,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            [sys.executable, "-m", "experiments.depth_study", *options, "--resume"],
+            cwd=studies.ROOT, env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def look(self):
         """From now on, only files that are not there yet tell what a process is about."""
@@ -92,7 +82,7 @@ class Place:
         return process.returncode, told
 
     def outcome(self):
-        return studies.outcome(self.folder / "r"), studies.records(self.folder / "r")
+        return studies.outcome(self.folder / "r")
 
     def clear(self, everything):
         for name in ("r", *(("tfds", "cache") if everything else ())):

@@ -1,42 +1,49 @@
 """What users get wrong: one line on standard error that says what to do, exit status 2, and nothing lost.
 
-The rows are in `bad_input`; each is run as a process of its own (`commands`).
+`messages.txt` has the commands, and beside each the line that it prints; `wrong_options` makes more of them.
 """
 
 import json
 import os
 import re
 import shlex
-import string
 import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
 import pytest
 
-from tests import bad_data, bad_files
-from tests.bad_input import FILES, FLAGS, VARIABLES, WORDS
+from tests import messages, wrong_options
 from tests.commands import ROOT, SCRIPTS, Done
+from tests.messages import FILES, FLAGS, GENERATED
 
-MAKERS = {**vars(bad_files), **vars(bad_data)}
+TOLD = messages.told()
+NAMELESS = {
+    "compare_results": "give two results files",
+    "predict": "name the pictures",
+    "depth_study --flagfile={binary_flags}": "codec can't decode",
+    "depth_study --flagfile={nul_flags}": "NUL byte",
+    "depth_study --hidden=1000000000000000000000000000000": "choose widths",
+    "activation_study --width=1000000000000000000000000000000": "choose widths",
+    "best_model --hidden=30000,30000": "the network would take 4.0 GB",
+}
+"""What is said where no flag and no file is named: what a command without words lacks; of sizes, the sum."""
+VARIABLES = [
+    ("XLA_FLAGS=--xla_nonsense=3", "Unknown flag in XLA_FLAGS: --xla_nonsense=3", False),
+    ("XLA_FLAGS=nonsense", 'Could not open file "nonsense"', False),
+    ("XLA_FLAGS=--xla_force_host_platform_device_count=-1", "XLA cannot use XLA_FLAGS=", False),
+    ("TFDS_DATA_DIR=~nobody-of-this-name/x", "names a home directory that is not known", False),
+    ("TFDS_DATA_DIR=/dev/null", "CIFAR-10 is not prepared in /dev/null/cifar10/3.0.2", False),
+    ("XDG_CACHE_HOME=~nobody-of-this-name/x", "names a home directory that is not known", True),
+    ("JAX_PLATFORMS=nonsense", "correct JAX_PLATFORMS=nonsense", True),
+    ("JAX_ENABLE_X64=maybe", "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'", True),
+]
+"""Variables of the environment. True: jax reads it when it is imported, so that a whole new process is needed."""
 
 
 @pytest.fixture
 def place(tmp_path):
-    """The folder in which a command starts, with earlier results in it."""
-    folder = tmp_path / "place"
-    for name in ("depth_study", "best_model"):
-        (folder / "results" / name).mkdir(parents=True)
-        (folder / "results" / name / "results.json").write_text('{"kept": "as it is"}')
-    return folder
-
-
-def words(command, folder):
-    """The script and its arguments; files that the command names are made."""
-    names = [name for _, name, *_ in string.Formatter().parse(command) if name]
-    made = {name: WORDS[name] if name in WORDS else MAKERS[name](folder) for name in names}
-    return shlex.split(command.format(**made))
+    return messages.place(tmp_path)
 
 
 def everything(folder):
@@ -58,55 +65,68 @@ def everything(folder):
     }
 
 
-def environment(folder):
-    """Of a command: data sets and caches are nowhere but in its folder."""
-    own = {"TFDS_DATA_DIR": str(folder / "nowhere"), "XDG_CACHE_HOME": str(folder / "cache")}
-    inherited = {
-        name: value for name, value in os.environ.items() if name != "XLA_FLAGS"
-    }  # each start would try them
-    return {**inherited, **own, "MPLCONFIGDIR": matplotlib.get_cachedir()}  # a new list of fonts takes a second
-
-
-def at(folder):
-    """Options of `server.run`."""
-    return {"folder": folder, "environment": environment(folder)}
-
-
 def started(folder):
-    """The same for a start of its own."""
-    return {**environment(folder), "PYTHONPATH": str(ROOT)}
+    """Variables of a process that starts in this folder."""
+    return {**messages.environment(folder), "PYTHONPATH": str(ROOT)}
 
 
-def assert_refused(done, message):
-    assert message in done.err
+def assert_refused(done, *named):
+    """Status 2, one printable line, and in it one of these words: the flag, or the file."""
     assert re.fullmatch(r"error: .*\n", done.err), done.err
-    assert "Traceback" not in done.err + done.out
-    assert done.status == 2
-    assert done.out == ""
+    assert done.err[:-1].isprintable()
+    assert (done.status, done.out) == (2, "")
+    assert any(word in done.err for word in named), f"{done.err!r} names none of {named}"
 
 
-def without_data(script, *arguments):
-    chosen = script in ("predict", "compare_results") or any(
-        argument.startswith("--dataset") for argument in arguments
-    )
-    return [*arguments] if chosen else ["--dataset=cifar10", *arguments]
+def named_by(command):
+    """Words of the command of which a message about it must have one: flags, values, names of files."""
+    for argument in shlex.split(command)[1:]:
+        flag, _, value = argument.partition("=")
+        name = flag.lstrip("-")
+        yield from (name, re.sub("ies$", "y", name).removesuffix("s"), Path(value).name.strip("{}"), value[:9])
 
 
-@pytest.mark.parametrize(("command", "message"), FLAGS, ids=[command for command, _ in FLAGS])
-def test_a_flag(command, message, server, place):
-    script, *arguments = words(command, place)
+@pytest.fixture
+def here(place, monkeypatch):
+    """This process is in that place, as if it had just been started there."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(place / "nowhere"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_wrong_value_of_an_option(script, place, here):
     before = everything(place)
-    done = server.run(script, *without_data(script, *arguments), **at(place))
-    assert_refused(done, message)
+    sentences = set(TOLD[GENERATED].values())
+    for option, value, command in wrong_options.commands():
+        if command.split()[0] == script:
+            done = messages.here(shlex.split(command))
+            one = re.sub("ies$", "y", option).removesuffix("s")
+            assert_refused(done, option, one, *([value] if value else []))
+            assert messages.sentence(option, value, done.err) in sentences, f"python -m tests.messages: {command}"
     assert everything(place) == before
 
 
-@pytest.mark.parametrize(("command", "message"), FILES, ids=[command for command, _ in FILES])
-def test_a_file(command, message, server, place):
-    script, *arguments = words(command, place)
+@pytest.mark.parametrize("command", TOLD[FLAGS])
+def test_a_flag(command, server, place, here):
+    """Found before anything is read, made or computed; unless the command says otherwise, without a data set."""
+    words = messages.words(command, place)
     before = everything(place)
-    done = server.run(script, *arguments, **at(place))
-    assert_refused(done, message)
+    alone = "--distributed" in words  # jax has started here, and cannot be one of several processes any more
+    done = messages.run(server, messages.without_data(*words), place) if alone else messages.here(words)
+    assert_refused(done, *([NAMELESS[command]] if command in NAMELESS else named_by(command)))
+    assert messages.own_words(done.err, place) == TOLD[FLAGS][command]
+    assert everything(place) == before
+
+
+@pytest.mark.parametrize("command", TOLD[FILES])
+def test_a_file(command, server, place):
+    """A file that the command reads is wrong, or one is where it wants to write."""
+    words = messages.words(command, place)
+    before = everything(place)
+    done = messages.run(server, words, place)
+    assert_refused(done, *named_by(shlex.join(words)))
+    assert messages.own_words(done.err, place) == TOLD[FILES][command]
     after = everything(place)
     assert {name: after.get(name) for name in before} == before
     new = {name for name in after.keys() - before.keys() if not (place / name).is_dir()}
@@ -191,14 +211,12 @@ def test_a_start_of_its_own_says_the_same_as_a_fork(script, argument, message, s
 def test_a_folder_that_may_not_be_written(server, place):
     """By a user who is not root: nobody, if root runs the tests."""
     (place / "locked").mkdir(mode=0o555)
-    before = everything(place)
+    before, where = everything(place), {"folder": place, "environment": messages.environment(place)}
     user = 65534 if os.geteuid() == 0 else None
-    done = server.run("depth_study", "--results_dir=locked", **at(place), user=user)
+    done = server.run("depth_study", "--results_dir=locked", **where, user=user)
     assert_refused(done, "cannot write results to locked/depth_study: Permission denied")
     assert everything(place) == before
 
 
-def test_the_table_covers_every_script_and_says_nothing_twice():
-    rows = [*FLAGS, *FILES]
-    assert len(set(rows)) == len(rows)
-    assert {command.split()[0] for command, _ in rows} == {*SCRIPTS}
+def test_there_is_a_mistake_for_every_script():
+    assert {command.split()[0] for part in TOLD.values() for command in part} == {*SCRIPTS}

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,8 +20,8 @@ from mlp_jax.nn import gradients
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.step import init_state
+from tests.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TORCH = importlib.util.find_spec("torch") is not None
 digits = partial(workloads.workload, inputs=64, classes=10, seed=3)
 

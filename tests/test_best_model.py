@@ -1,6 +1,5 @@
 """The best model: trained, shown, saved and loaded, and classifying pictures of any kind."""
 
-import io
 import json
 import os
 import re
@@ -8,9 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -32,8 +29,9 @@ from mlp_jax.studies import learned
 from mlp_jax.studies.rows import MIRROR
 from mlp_jax.studies.study import Shape
 from mlp_jax.training import saved_model
+from tests.bad_files import picture, promising
+from tests.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dataset": "synthetic", "hidden": "8,8", "epochs": 2, "seeds": 2}
 
 
@@ -375,34 +373,19 @@ def test_a_picture_of_the_models_size_is_unchanged_and_one_turned_by_exif_is_upr
     np.testing.assert_array_equal(read_picture(str(tmp_path / "b.png"), (8, 8, 3)), pixels)
 
 
-def encoded(kind="png", size=(20, 30), **options):
-    data = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    Image.fromarray(noise).save(data, format=kind, **options)
-    return data.getvalue()
-
-
-def huge_png(width, height):
-    """A PNG whose header promises so many pixels."""
-    content = bytearray(encoded())
-    content[16:24] = struct.pack(">II", width, height)
-    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    return bytes(content)
-
-
 NO_PICTURES = {
     "empty": (b"", "is empty"),
     "text": (b"no picture", "is not a picture of a known format"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture of a known format"),
-    "cut PNG": (encoded()[:200], "it may be cut or damaged"),
-    "cut JPEG": (encoded("jpeg")[:400], "it may be cut or damaged"),
-    "cut TIFF": (encoded("tiff")[:600], ""),  # its index is at the end
-    "cut GIF": (encoded("gif")[:900], "it may be cut or damaged"),
-    "cut BMP": (encoded("bmp")[:500], "it may be cut or damaged"),
+    "cut PNG": (picture()[:200], "it may be cut or damaged"),
+    "cut JPEG": (picture("jpeg")[:400], "it may be cut or damaged"),
+    "cut TIFF": (picture("tiff")[:600], ""),  # its index is at the end
+    "cut GIF": (picture("gif")[:900], "it may be cut or damaged"),
+    "cut BMP": (picture("bmp")[:500], "it may be cut or damaged"),
     "magic alone": (b"\x89PNG\r\n\x1a\n", ""),
-    "large": (huge_png(10_000, 7_000), "has 10000 x 7000 pixels: make it smaller, at most 64,000,000"),
-    "larger": (huge_png(10_000, 10_000), "has too many pixels"),
-    "a bomb": (huge_png(60_000, 60_000), "has too many pixels"),
+    "large": (promising(10_000, 7_000), "has 10000 x 7000 pixels: make it smaller, at most 64,000,000"),
+    "larger": (promising(10_000, 10_000), "has too many pixels"),
+    "a bomb": (promising(60_000, 60_000), "has too many pixels"),
 }
 
 
@@ -479,43 +462,6 @@ def test_predict_says_nothing_before_all_pictures_are_read(runs, monkeypatch, ca
     # flags may come after the pictures
     assert predict.main(["good.png", "good.png", f"--results_dir={folder}"]) == 0
     assert capsys.readouterr().out.count("good.png") == 2
-
-
-MISTAKES = [
-    (("a.png",), "unexpected argument 'a.png'"),
-    (("--hidden=8,0",), "--hidden must be a whole number of at least 1, not 0"),
-    (("--hidden=30000,30000",), "GB to save, more than"),
-    (("--batch_size=1",), "--batch_size must be a whole number of at least 2, not 1"),
-    (("--learning_rates=0.1", "--protocol=published"), "--learning_rates is for the clean protocol"),
-    (("--learning_rates=fast",), "--learning_rates must be numbers with commas"),
-    (("--dropout=1",), "dropout must be a number in [0, 1)"),
-    (("--optimizer=sdg",), "unknown optimizer 'sdg'"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
-def test_a_mistake_is_one_line_and_status_2(arguments, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
-    monkeypatch.chdir(tmp_path)
-    assert best_model.main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    ([], "name the pictures to classify"),
-    (["a.png"], "there is no trained model at"),
-    (["a.png", "--model=none"], "cannot read none: No such file"),
-    (["a.png", "--epochs=3"], "Unknown command line flag 'epochs'"),
-])  # fmt: skip
-def test_predict_tells_a_mistake_in_one_line(arguments, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert predict.main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err
 
 
 def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):

@@ -83,11 +83,16 @@ def reached(folder):
     }
 
 
+@pytest.fixture(scope="module")
+def whole(splits):
+    """What the runs end with that nobody stops."""
+    return train(splits)
+
+
 @pytest.mark.optimized
 @pytest.mark.parametrize("pauses", [3, 5])
-def test_resumed_runs_have_the_bits_of_undisturbed_ones(splits, tmp_path, pauses):
+def test_resumed_runs_have_the_bits_of_undisturbed_ones(splits, whole, tmp_path, pauses):
     """On one device and on eight; stopped in the first shape of runs, and in the second."""
-    whole = train(splits)
     assert [whole[name].status for name in RUNS] == ["finished", "finished", "diverged", "finished"]
     stopped(splits, tmp_path / "saved", pauses)
     start = reached(tmp_path / "saved")

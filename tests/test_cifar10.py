@@ -20,6 +20,7 @@ import sys
 import tarfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -247,22 +248,13 @@ def test_bad_archives(content, words, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("offset", range(10, 100_000, 9_999))
+@pytest.mark.parametrize("offset", [10, 50_000, 100_000])
 def test_a_flipped_byte_in_an_archive(offset, tmp_path):
     archive = tmp_path / "bad.tar.gz"
     archive.write_bytes(pack(members()))
     flip(archive, offset)
     with user_error(archive):
         cifar10.load(data_dir=tmp_path / "data", archive=archive, cache_dir=tmp_path)
-
-
-def test_no_such_archive_and_no_place_to_write(archive, tmp_path):
-    with user_error("nowhere.tar.gz", "No such file"):
-        cifar10.load(data_dir=tmp_path, archive=tmp_path / "nowhere.tar.gz", cache_dir=tmp_path)
-    with user_error(tmp_path, "Is a directory"):
-        cifar10.load(data_dir=tmp_path, archive=tmp_path, cache_dir=tmp_path)
-    with user_error("cannot prepare CIFAR-10"):
-        cifar10.load(data_dir=archive / "data", archive=archive, cache_dir=tmp_path)
 
 
 # Over the network
@@ -319,6 +311,16 @@ def test_servers_that_fail(server, path, words, monkeypatch, tmp_path):
     assert not list(tmp_path.rglob("*3.0.2*"))
 
 
+@pytest.mark.usefixtures("no_proxy")
+def test_another_archive_from_the_official_address_is_refused(server, monkeypatch, tmp_path):
+    """Somebody stands between; a local archive, which the user names, may be any."""
+    opened = urllib.request.urlopen
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, **options: opened(f"{server}/archive", **options))
+    with user_error("it sent another file", *offline_words(tmp_path)):
+        cifar10.load(data_dir=tmp_path, cache_dir=tmp_path)
+    assert not list(tmp_path.rglob("*3.0.2*"))
+
+
 def offline_words(root):
     sha256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
     ways_out = ("network", "--archive=PATH", "--dataset=digits", "--data_dir")
@@ -360,20 +362,24 @@ def test_missing_files(copy, name):
         cifar10.load(**copy)
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_536, 100_000, 300_000, 458_751])
+@pytest.mark.parametrize("size", [0, 100_000, 458_751])
 def test_cut_records(copy, size):
     cut(folder(copy) / SHARD.format("train"), size)
     with user_error(folder(copy), "damaged"):
         cifar10.load(**copy)
 
 
-@pytest.mark.parametrize("offset", [64, 65_560, 125_065, 225_117, 393_300, 458_751])
+@pytest.mark.parametrize("offset", [64, 65_560, 225_117])
 def test_flipped_records(copy, offset):
-    """array_record checks hashes of all that holds data; only a flip in its padding goes unnoticed, harmlessly."""
+    """array_record checks hashes of all that holds data."""
     flip(folder(copy) / SHARD.format("train"), offset)
-    with contextlib.suppress(UserError):
-        assert_loaded(cifar10.load(**copy), members())
-        assert offset == 458_751  # the last byte is padding
+    with user_error(folder(copy), "damaged"):
+        cifar10.load(**copy)
+
+
+def test_a_flip_in_the_padding_of_records_goes_unnoticed_and_is_harmless(copy):
+    flip(folder(copy) / SHARD.format("train"), 458_751)
+    assert_loaded(cifar10.load(**copy), members())
 
 
 @pytest.mark.parametrize(
@@ -496,7 +502,7 @@ def test_two_data_sets_share_a_cache_directory(copy, prepared):
     assert len(list(copy["cache_dir"].iterdir())) == 2
 
 
-@pytest.mark.parametrize("offset", [0, 24, 80, 89, 100, 500, 2_000, 200_000, -1])
+@pytest.mark.parametrize("offset", [0, 80, 500, -1])
 def test_flipped_caches(copy, offset):
     cifar10.load(**copy)
     flip(cache_file(copy), offset)
@@ -504,7 +510,7 @@ def test_flipped_caches(copy, offset):
         cifar10.load(**copy)
 
 
-@pytest.mark.parametrize("size", [0, 10, 89, 2_000, -1])
+@pytest.mark.parametrize("size", [0, 89, -1])
 def test_cut_caches(copy, size):
     cifar10.load(**copy)
     cut(cache_file(copy), size)

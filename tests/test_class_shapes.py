@@ -2,9 +2,6 @@
 """Classes in the shapes that people have: right ones pass as they are, and the same with a wrong gradient do not."""
 
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +11,6 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
 from mlp_jax.nn.config import MLPConfig
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAD = """
 import random
 import numpy as np
@@ -456,16 +452,15 @@ def test_a_constructor_without_sizes_is_refused_in_a_sentence():
         check_gradients(Net)
 
 
-def test_python_2_methods_of_a_dict_and_names_of_numpy_1(tmp_path):
+def test_python_2_methods_of_a_dict_and_names_of_numpy_1(server, tmp_path):
     source = CLASSES["gradient(x, t) of one-hot labels alone, as a book has it"]
     source = (
         source.replace("return {'W1'", "grads = {'W1'")
         + "        return {k: v * np.float(1) for k, v in grads.iteritems()}\n"
     )
     (tmp_path / "net.py").write_text(HEAD + source)
-    line = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:Net"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = server.checked(f"{tmp_path}/net.py:Net")
+    assert done.status == 0, done.out + done.err
     assert not (tmp_path / "__pycache__").exists()
 
 
@@ -508,12 +503,11 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("shape", FUNCTIONS)
-def test_a_network_of_two_functions(shape, tmp_path):
+def test_a_network_of_two_functions(shape, server, tmp_path):
     source, name, mask = FUNCTIONS[shape]
     assert mask in source
     for text, status, word in ((source, 0, "RIGHT"), (source.replace(mask, ""), 1, "mask_missing")):
         (tmp_path / "net.py").write_text(HEAD + text)
-        line = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:{name}"]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        assert done.returncode == status, done.stdout + done.stderr
-        assert word.lower() in done.stdout.lower()
+        done = server.checked(f"{tmp_path}/net.py:{name}")
+        assert done.status == status, done.out + done.err
+        assert word.lower() in done.out.lower()

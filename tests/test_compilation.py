@@ -1,12 +1,15 @@
-"""What jaxlib writes to standard error is shown, but for one kind of line."""
+"""How jax is set up: devices, precision, cache, and what jaxlib writes to standard error; and a second signal."""
 
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import pytest
+
+from mlp_jax.studies import compilation
+from tests.commands import ROOT
+
 ABOUT = "E1128 07:26:35.1  7942 cpu_aot_loader.cc:195] Loading. Target machine feature {} is not  supported"
 CODE = """
 import os, sys
@@ -44,3 +47,38 @@ def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts():
     environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
     environment.pop("MLP_JAX_TRIED_XLA_FLAGS", None)
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment).returncode == 0
+
+
+SET_UP = "from mlp_jax.studies import compilation; compilation.set_up(); import jax; print(jax.device_count()); "
+SET_UP += "print(jax.config.jax_default_matmul_precision)"
+
+
+@pytest.mark.parametrize(("told", "devices"), [("3", 3), (None, min(os.cpu_count() or 1, 8))])
+def test_one_device_per_core_unless_told_otherwise_and_no_tf32(told, devices):
+    """A GPU would compute float32 products in TF32, too coarse to compare gradients."""
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    environment |= {"JAX_PLATFORMS": "cpu", **({"JAX_NUM_CPU_DEVICES": told} if told else {})}
+    line = [sys.executable, "-c", SET_UP]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{devices}\nfloat32\n", done.stderr
+
+
+@pytest.mark.parametrize("home", ["", "elsewhere"])
+def test_where_compiled_programs_are_kept(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", home and str(tmp_path / home))
+    found = compilation.cache_folder()
+    assert found.parent == tmp_path / (home or ".cache") / "mlp_jax"
+    assert found.name.startswith("xla-")
+
+
+def test_a_second_signal_does_not_wait_for_the_epoch():
+    code = (
+        "import signal; from mlp_jax.studies import signals; signals.listen()\n"
+        "with signals.between_epochs_only():\n"
+        "    signal.raise_signal(signal.SIGTERM); print(signals.asked())\n"
+        "    signal.raise_signal(signal.SIGINT); print('it went on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "15\n"
+    assert "stopped by SIGINT" in done.stderr

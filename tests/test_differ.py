@@ -2,17 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from experiments import depth_study
+from experiments import compare_results, depth_study
 from mlp_jax.files import as_json
 from mlp_jax.studies import differences, results
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def study(folder, seed=0):
@@ -28,12 +23,15 @@ def made(tmp_path_factory):
     return [study(root / "first"), study(root / "again"), study(root / "other", seed=7)]
 
 
-def differ(*places):
-    """As a user starts it."""
-    command = [sys.executable, "-m", "experiments.compare_results", *map(str, places)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def differ(capfd):
+    """Status, standard output and error of `compare_results`."""
+
+    def differ(*places):
+        status = compare_results.main([str(place) for place in places])
+        return status, *capfd.readouterr()
+
+    return differ
 
 
 def altered(path, tmp_path, change):
@@ -43,14 +41,14 @@ def altered(path, tmp_path, change):
     return tmp_path / "results.json"
 
 
-def test_the_same_seed_gives_the_same_bits(made):
+def test_the_same_seed_gives_the_same_bits(made, differ):
     first, again, _ = made
     assert first.read_bytes() != again.read_bytes()  # they have other times
     assert differ(first, again) == (0, "same bits: 2 rows\n", "")
     assert differ(first.parent, again.parent)[0] == 0
 
 
-def test_another_seed_is_told_row_by_row(made):
+def test_another_seed_is_told_row_by_row(made, differ):
     code, out, err = differ(made[0], made[2])
     assert (code, err) == (1, "")
     for row in ("1: layers 1, hidden 8", "2: layers 2, hidden 8"):
@@ -62,7 +60,7 @@ def test_another_seed_is_told_row_by_row(made):
     assert "seconds" not in out
 
 
-def test_the_last_bit_of_one_number(made, tmp_path):
+def test_the_last_bit_of_one_number(made, tmp_path, differ):
     def change(content):
         loss = content["rows"][1]["first_losses"]
         loss[3] += 2**-22
@@ -99,13 +97,13 @@ def test_what_is_no_number(made, tmp_path):
     ]
 
 
-def test_another_number_of_rows(made, tmp_path):
+def test_another_number_of_rows(made, tmp_path, differ):
     code, out, _ = differ(made[0], altered(made[0], tmp_path, lambda content: content["rows"].pop()))
     assert code == 1
     assert "2 and 1" in out
 
 
-def test_other_machines_with_the_same_bits_are_the_same(made, tmp_path):
+def test_other_machines_with_the_same_bits_are_the_same(made, tmp_path, differ):
     def change(content):
         content["environment"]["device"]["model"] = "another"
 
@@ -114,7 +112,7 @@ def test_other_machines_with_the_same_bits_are_the_same(made, tmp_path):
     assert out.splitlines()[1].startswith("although they differ in environment: device.model: ")
 
 
-def test_what_cannot_be_compared_is_one_line(made, tmp_path):
+def test_what_cannot_be_compared_is_one_line(made, tmp_path, differ):
     cut = tmp_path / "cut.json"
     cut.write_text(made[0].read_text()[:300])
     other = altered(made[0], tmp_path, lambda content: content.update(study="init_study"))
@@ -130,7 +128,7 @@ def test_what_cannot_be_compared_is_one_line(made, tmp_path):
         assert words in err
 
 
-def test_times_of_a_speedrun_are_no_bits(made, tmp_path):
+def test_times_of_a_speedrun_are_no_bits(made, tmp_path, differ):
     def timed(seconds):
         def change(content):
             for row in content["rows"]:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 from scipy import stats
 
 from experiments import depth_study, gradient_check
-from mlp_jax import data, files
+from mlp_jax import files
 from mlp_jax.data.digits import synthetic
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.nn import activations
@@ -26,8 +25,8 @@ from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
 from mlp_jax.training.step import init_state
+from tests.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
 FAST = (*SMALL, "--learning_rate=0.02")
 
@@ -39,90 +38,6 @@ def start(monkeypatch, name, *arguments):
 
 def rows_of(folder, study="depth_study"):
     return json.loads((folder / study / "results.json").read_text())["rows"]
-
-
-MISTAKES = [
-    ("--dataset=cifar", "unknown dataset 'cifar': choose one of digits, cifar10, synthetic"),
-    ("--activation=swish", "unknown activation 'swish': choose one of relu, leaky_relu, tanh"),
-    (
-        "--optimizer=sdg",
-        "unknown optimizer 'sdg': choose one of sgd, momentum, adam, adamw, lion, muon. Did you mean 'sgd'?",
-    ),
-    ("--protocol=publish", "unknown protocol 'publish': choose one of published, clean"),
-    ("--gradient=numeric", "unknown gradient 'numeric': choose one of manual, autodiff"),
-    ("--init=xavier", "unknown init 'xavier'"),
-    ("--init=he,norml", "unknown init 'norml'"),
-    ("--init=he,normal,he", "names a value twice"),
-    ("--batch_norm=both", "unknown batch_norm 'both'"),
-    ("--hidden=0", "--hidden must be a whole number of at least 1, not 0"),
-    ("--hidden=-5", "--hidden must be a whole number of at least 1, not -5"),
-    ("--layers=0", "--layers must be a whole number of at least 1, not 0"),
-    ("--layers=2,-1", "--layers must be a whole number of at least 1, not -1"),
-    ("--layers=", "--layers is empty"),
-    ("--layers=2;3", "--layers must be whole numbers with commas between them, not '2;3'"),
-    ("--layers=2,2", "names a value twice"),
-    ("--batch_size=100000", "batch_size 100000 is larger than the training split of 1297"),
-    ("--batch_size=0", "--batch_size must be a whole number of at least 1, not 0"),
-    ("--learning_rate=0", "learning_rate must be a number in (0, inf), not 0"),
-    ("--learning_rate=-1", "learning_rate must be a number"),
-    ("--learning_rate=nan", "learning_rate must be a number"),
-    ("--learning_rate=fast", "--learning_rate=fast"),
-    ("--learning_rates=0.1,x", "--learning_rates must be numbers with commas"),
-    ("--learning_rates=0.1,-1", "learning_rate must be a number"),
-    ("--l2=-1", "l2 must be a number in [0, inf), not -1"),
-    ("--l2=inf", "l2 must be a number"),
-    ("--dropout=1", "dropout must be a number in [0, 1), not 1"),
-    ("--dropout=-0.1", "dropout must be a number"),
-    ("--decay=0", "decay must be a number in (0, 1]"),
-    ("--epochs=-1", "epochs must be a whole number of at least 0"),
-    ("--seeds=0", "seeds must be a whole number of at least 1"),
-    ("--seeds=two", "--seeds=two"),
-    ("--seed=-1", "seed must be a whole number of at least 0"),
-    ("--negative_slope=0.2", "negative_slope is leaky_relu's"),
-    ("--negative_slope=nan", "negative_slope"),
-    ("--hidden=99999999999", "weights: choose widths"),
-    ("--seed=4294967296", "seeds must stay below 4294967296"),
-    ("--seed=18446744073709551616", "seeds must stay below"),
-    ("--layers=1_0", "--layers must be whole numbers"),
-    ("--layers=99999999999", "--layers must be whole numbers"),
-    ("--optimizer=", "unknown optimizer ''"),
-    ("--learning_rate=1e400", "learning_rate must be a number"),
-    ("--init_std=5", "--init_std is for --init=normal"),
-    ("--results_dir=~nobody-of-this-name/x", "names a home directory that is not known"),
-    ("--datset=digits", "Unknown command line flag 'datset'. Did you mean: dataset"),
-    ("digits", "unexpected argument 'digits': options are written --name=value"),
-    ("--precision=half", "unknown precision 'half': choose one of float32, tf32, bf16"),
-    ("--max_memory_gb=0", "max_memory_gb must be a number in (0, 1e+06], not 0"),
-    ("--max_memory_gb=0.0001", "raise --max_memory_gb, or choose a smaller network or batch"),
-    ("--data_parallel=0", "data_parallel must be a whole number of at least 1, not 0"),
-    ("--data_parallel=3", "data_parallel 3 does not divide the number of devices, 8"),
-    ("--data_parallel=8", "data_parallel 8 does not divide batch_size 20"),
-    ("--results_dir=/dev/null/x", "cannot write results to /dev/null/x/depth_study: Not a directory"),
-]
-
-
-@pytest.mark.parametrize(("argument", "message"), MISTAKES, ids=[m[0] for m in MISTAKES])
-def test_a_mistake_is_one_line_and_status_2(argument, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert start(monkeypatch, "depth_study", argument) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-
-
-def test_an_unwritable_results_directory_is_found_before_the_data_are_loaded(monkeypatch, capsys):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
-    assert start(monkeypatch, "depth_study", "--results_dir=/dev/null/x") == 2
-
-
-def test_cifar10_that_is_not_there(monkeypatch, capsys, tmp_path):
-    arguments = ("--dataset=cifar10", f"--data_dir={tmp_path}", f"--archive={tmp_path}/none.tar.gz")
-    assert start(monkeypatch, "depth_study", *arguments, f"--results_dir={tmp_path}/r") == 2
-    err = capsys.readouterr().err
-    assert "none.tar.gz" in err
-    assert err.count("\n") == 1
 
 
 def test_true_processes(tmp_path):

@@ -1,51 +1,91 @@
 """A few examples of every fuzz target, always the same ones, and all that once were findings.
 
-`python -m tests.fuzz --target=NAME --minutes=10` is the long run.
+The slow tests draw more; `pytest tests/test_fuzz.py -m slow -k NAME --hypothesis-profile=nightly
+--hypothesis-show-statistics` is a long run with other examples each time, which tells how they ended.
 """
 
+import base64
+import contextlib
 import importlib
+import json
+import os
+import pickle
+import re
+import signal
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase
+from hypothesis import HealthCheck, settings
 
+from tests import commands
 from tests.fuzz import TARGETS
-from tests.fuzz.__main__ import strategy
-from tests.fuzz.server import FAILED, Client
 
-EXAMPLES = {"command_lines": 10, "records": 12, "result_files": 10, "gradients": 2, "checkpoints": 8, "caches": 15}
+MODULES = {name: importlib.import_module(f"tests.fuzz.{name}") for name in TARGETS}
+FEW = {"gradients": 2, "checkpoints": 6, "pictures": 20}
 KEPT = [
     pytest.param(name, example, id=f"{name} {number}")
-    for name in TARGETS
-    for number, example in enumerate(importlib.import_module(f"tests.fuzz.{name}").KEPT)
+    for name, target in MODULES.items()
+    for number, example in enumerate(target.KEPT)
 ]
 
 
 @pytest.fixture(scope="module")
-def client():
-    """Slow to start, so one for all."""
-    with Client() as opened:
-        yield opened
+def holds(server, tmp_path_factory):
+    """Asserts that an example of a target ends as it should, in a process of its own."""
+    root = tmp_path_factory.mktemp("fuzz")
+    one_core = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+    own = {"XDG_CACHE_HOME": str(root / "cache"), "PYTHONPATH": str(commands.ROOT), **one_core}
+    left_out = ("TFDS_DATA_DIR", "JAX_COMPILATION_CACHE_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out} | own
+
+    def ends_well(name, example):
+        folder = root / name
+        if not folder.is_dir():
+            folder.mkdir()
+            ends_well(name, "prepare")
+        (folder / "answer").unlink(missing_ok=True)
+        arguments = (name, str(folder), base64.b64encode(pickle.dumps(example)).decode())
+        process = server.start("tests.fuzz.__main__", *arguments, folder=folder, environment=environment)
+        process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        assert (folder / "answer").exists(), f"{name}, {example!r}: ended by {process.returncode}"
+        kind, told = json.loads((folder / "answer").read_text())
+        assert kind in ("ok", "refused"), f"{name}, {example!r}:\n{told}"
+        return f"{kind}: {re.sub(r'[0-9.]+|/[^ ]*', '*', told)[:90]}"
+
+    return ends_well
 
 
-def holds(client, name, example):
-    outcome = client.run(name, example)
-    assert outcome.kind != FAILED, f"{name}, {example!r}:\n{outcome.text}"
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_few_examples(client, name):
-    @hypothesis.settings(
-        max_examples=EXAMPLES.get(name, 30), deadline=None, derandomize=True, database=None,
-        phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @hypothesis.given(strategy(name))
+def draw(name, holds, profile):
+    @settings(profile, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.given(MODULES[name].examples())
     def every(example):
-        holds(client, name, example)
+        hypothesis.event(holds(name, example))
 
     every()
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_few_examples(name, holds):
+    few = FEW.get(name, 10)
+    draw(
+        name,
+        holds,
+        settings(max_examples=few, derandomize=True, database=None, phases=[hypothesis.Phase.generate]),
+    )
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_many_examples(name, holds):
+    draw(name, holds, settings.default)
+
+
 @pytest.mark.parametrize(("name", "example"), KEPT)
-def test_what_was_found_once(client, name, example):
-    holds(client, name, example)
+def test_what_was_found_once(name, example, holds):
+    holds(name, example)
+
+
+def test_what_goes_wrong_is_told(holds):
+    with pytest.raises(AssertionError, match="KeyError: 'no such picture'"):
+        holds("pictures", ("picture", "no such picture", [], False, 1))

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +22,8 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
 from mlp_jax.studies import own_gradients
 from mlp_jax.studies.tables import Table
+from tests.commands import ROOT
 from tests.solutions import bottleneck, solution
-
-ROOT = Path(__file__).resolve().parent.parent
 
 FULLY_CONNECTED = '''
 import numpy as np

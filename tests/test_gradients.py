@@ -78,21 +78,35 @@ def test_residual_blocks_with_batch_normalisation_and_other_widths_between(batch
     assert failures(gradients.gradients, dropout=0.4, **options) == []
 
 
+ARCHITECTURES = {
+    "hidden": st.lists(st.integers(1, 6), max_size=4),
+    "activation": st.sampled_from(sorted(ACTIVATIONS)),
+    "batch_norm": st.sampled_from(BATCH_NORMS),
+    "dropout": st.sampled_from([0.0, 0.5]),
+    "batch": st.integers(1, 6),
+    "classes": st.integers(1, 4),
+    "one_class": st.booleans(),
+    "l2": st.sampled_from([0.0, 0.3]),
+    "scale": st.sampled_from([1e-3, 1.0, 30.0]),
+    "seed": st.integers(0, 2**16),
+}
 # no shrinking: every new shape is compiled, and a failure would take minutes to be told
-@settings(max_examples=18, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
-@given(
-    hidden=st.lists(st.integers(1, 6), max_size=4),
-    activation=st.sampled_from(sorted(ACTIVATIONS)),
-    batch_norm=st.sampled_from(BATCH_NORMS),
-    dropout=st.sampled_from([0.0, 0.5]),
-    batch=st.integers(1, 6),
-    classes=st.integers(1, 4),
-    one_class=st.booleans(),
-    l2=st.sampled_from([0.0, 0.3]),
-    scale=st.sampled_from([1e-3, 1.0, 30.0]),
-    seed=st.integers(0, 2**16),
-)
-def test_random_architectures(hidden, activation, batch_norm, dropout, batch, classes, one_class, l2, scale, seed):
+DRAWN = settings(deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+
+
+@settings(DRAWN, max_examples=8)
+@given(**ARCHITECTURES)
+def test_random_architectures(**drawn):
+    agrees(**drawn)
+
+
+@settings(DRAWN, max_examples=40)
+@given(**ARCHITECTURES)
+def test_many_random_architectures(**drawn):
+    agrees(**drawn)
+
+
+def agrees(hidden, activation, batch_norm, dropout, batch, classes, one_class, l2, scale, seed):
     with jax.enable_x64(True):
         # two rows normalise to +-1 whatever they are: the true gradient is then all but 0, and noise beside it
         # and a single unit loses its scale to the next normalisation

@@ -1,9 +1,6 @@
 """The grid search: what is tried, what is chosen, what is said of it, and the published recipe against numpy."""
 
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -11,15 +8,12 @@ import pytest
 
 from experiments import grid_search
 from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, setting
-from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
-from mlp_jax.errors import UserError
 from mlp_jax.studies import options, runs
 from mlp_jax.studies.space import Point, Space
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
-from tests.test_experiments import ROOT
 
 # as many seeds as configurations: what is tried and what is measured then share their programs
 SMALL = {"dataset": "synthetic", "hidden": "4", "batch_size": "20", "seeds": 3}
@@ -169,13 +163,10 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
     assert untimed[0] == untimed[1]
 
 
-def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path):
+def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path, capsys):
     options = {**SMALL, "trials": 3, "epochs": 1, "learning_rate_range": "0.01,0.02", "results_dir": tmp_path}
-    line = [sys.executable, "-m", "experiments.grid_search", *(f"--{k}={v}" for k, v in options.items())]
-    # as many devices as here, so that both find one another's programs
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert grid_search.main([f"--{name}={value}" for name, value in options.items()]) == 0
+    assert capsys.readouterr().err == ""
     content = content_of(tmp_path)
     assert [row["kind"] for row in content["rows"]] == ["trial"] * 3 + ["best"]
     drawn = points(grid_search.Config(**{**options, "results_dir": "."}))
@@ -190,57 +181,6 @@ def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path):
     assert best["images"]["test"] == 200
     assert [figure["file"] for figure in content["figures"]] == ["figure1.svg", "trials.svg"]
     assert "The best of 3 random trials" in grid_search.finding(content)
-
-
-def test_a_mistake_on_the_command_line_is_one_line_and_status_2():
-    line = [sys.executable, "-m", "experiments.grid_search", "--protocol=published", "--trials=37"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("error: --trials=37 is more than the 36 points of the grid: choose at most 36")
-
-
-MISTAKES = [
-    ({"trials": 0}, "--trials must be a whole number of at least 1, not 0"),
-    ({"hidden": "5;6"}, "--hidden must be whole numbers with commas between them"),
-    ({"hidden": ""}, "--hidden is empty"),
-    ({"hidden": "0"}, "--hidden must be a whole number of at least 1, not 0"),
-    ({"hidden": "5,5"}, "names a value twice"),
-    ({"batch_size": "20,0"}, "--batch_size must be a whole number of at least 1, not 0"),
-    ({"protocol": "published", "l2": "0.001,1e-3"}, "names a value twice"),
-    ({"protocol": "published", "l2": "-1"}, r"--l2 must be a number in \[0, inf\), not -1"),
-    ({"protocol": "published", "learning_rate": "0,1"}, r"--learning_rate must be a number in \(0, inf\), not 0"),
-    ({"protocol": "published", "learning_rate": "nan"}, "--learning_rate must be a number"),
-    ({"protocol": "published", "learning_rate": "0.1 0.2"}, "--learning_rate must be numbers with commas"),
-    ({"protocol": "published", "steps": "0"}, "--steps must be a whole number of at least 1, not 0"),
-    ({"protocol": "published", "steps": "9,9"}, "names a value twice"),
-    ({"protocol": "published", "epochs": 3}, "--epochs is not for --protocol=published: leave it out"),
-    ({"steps": "300"}, "--steps is not for --protocol=clean: leave it out"),
-    ({"epochs": 0}, "--epochs must be a whole number of at least 1, not 0"),
-    ({"l2": "0.1"}, "--l2 is not for --protocol=clean: leave it out"),
-    ({"protocol": "published", "l2_range": "0.1,1"}, "--l2_range is not for --protocol=published: leave it out"),
-    ({"l2_range": "0.1"}, "--l2_range must be two numbers, 0 < least < greatest, not 0.1"),
-    ({"l2_range": "0,0.1"}, "--l2_range must be"),
-    ({"learning_rate_range": "0.2,0.1"}, "--learning_rate_range must be two numbers"),
-    ({"learning_rate_range": "0.2,inf"}, "--learning_rate_range must be"),
-    (
-        {"protocol": "published", "hidden": "5", "trials": 13},
-        "more than the 12 points of the grid: choose at most 12",
-    ),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
-def test_a_mistake_is_found_before_the_data_are_loaded(options, message, monkeypatch):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
-    with pytest.raises(UserError, match=message):
-        grid_search.STUDY.run(grid_search.Config(**options))
-
-
-def test_a_batch_larger_than_the_training_split_is_refused_before_any_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(runs, "measure_together", lambda *a: pytest.fail("trained"))
-    config = grid_search.Config(**{**PUBLISHED, "batch_size": "20,900"}, results_dir=str(tmp_path))
-    with pytest.raises(UserError, match="batch_size 900 is larger than the training split of 800"):
-        grid_search.STUDY.run(config)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

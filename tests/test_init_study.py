@@ -1,9 +1,6 @@
 """The initialisation study: norms, the rule for death, words and figures, and the command as users run it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +11,6 @@ from experiments import init_study
 from mlp_jax import data
 from mlp_jax.data.dataset import Split
 from mlp_jax.data.pixels import normalize
-from mlp_jax.errors import UserError
 from mlp_jax.nn import losses
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, forward, init
@@ -24,7 +20,6 @@ from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
     "dataset": "synthetic", "layers": "2,3", "hidden": 8, "epochs": 2, "seeds": 2, "optimizers": "adam",
     "inits": "normal_1e-15,he", "adam_learning_rate": 0.01,
@@ -185,33 +180,6 @@ def test_the_finding_tells_where_learning_dies_and_how_gradients_shrink():
     assert all(words in norms for words in ("at the start", "after 4 epochs of SGD", "normal_1e-3"))
 
 
-MISTAKES = [
-    ({"inits": "normal"}, "choose one of normal_S, uniform_fan_in"),
-    ({"inits": "normal_S"}, "S must be a standard deviation"),
-    ({"inits": "normal_0"}, r"must be a number in \[1.17549e-38, inf\)"),
-    ({"inits": "normal_1e-50"}, r"must be a number in \[1.17549e-38, inf\)"),
-    ({"inits": "he,hee"}, "Did you mean 'he'"),
-    ({"inits": "he,he"}, "--inits=he,he names a value twice"),
-    ({"layers": "2,2"}, "twice"),
-    ({"layers": "0"}, "--layers must be a whole number of at least 1"),
-    ({"optimizers": "adam,momentum"}, "unknown optimizer 'momentum': choose one of sgd, adam"),
-    ({"epochs": 0}, "--epochs must be a whole number of at least 1"),
-    ({"batch_size": 0}, "--batch_size"),
-    ({"hidden": 0}, "--hidden"),
-    ({"adam_learning_rate": -1.0}, "learning_rate must be a number"),
-    ({"optimizers": "sgd", "adam_learning_rate": 1e-3}, "--adam_learning_rate is for --optimizers=adam"),
-    ({"activation": "swish"}, "unknown activation"),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[str(options) for options, _ in MISTAKES])
-def test_mistakes_are_found_before_the_data_are_loaded(options, message, monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("loaded"))
-    with pytest.raises(UserError, match=message):
-        init_study.STUDY.run(init_study.Config(**options, results_dir=str(tmp_path)))
-    assert not list(tmp_path.iterdir())
-
-
 def test_protocols_name_their_sgd():
     published, clean = (init_study.Config(protocol=name) for name in ("published", "clean"))
     assert init_study.recipe(published, "sgd").optimizer == "sgd"
@@ -221,16 +189,10 @@ def test_protocols_name_their_sgd():
     assert init_study.start("normal_1e-4") == {"init": "normal", "init_std": 1e-4}
 
 
-def test_the_true_command(tmp_path):
-    def command(*arguments):
-        line = [sys.executable, "-m", "experiments.init_study", *arguments, f"--results_dir={tmp_path}"]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
+def test_the_command_line(tmp_path, capsys):
     small = [f"--{name}={value}" for name, value in SMALL.items()]
-    done = command(*small, "--layers=1", "--inits=he", "--protocol=published", "--seeds=1")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Learning dies under Adam: he at no depth up to 1." in done.stdout
-    done = command("--inits=xavier")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: unknown init 'xavier'")
-    assert done.stderr.count("\n") == 1
+    more = ("--layers=1", "--inits=he", "--protocol=published", "--seeds=1", f"--results_dir={tmp_path}")
+    assert init_study.main([*small, *more]) == 0
+    out, err = capsys.readouterr()
+    assert "Learning dies under Adam: he at no depth up to 1." in out
+    assert err == ""

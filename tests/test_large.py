@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import depth_study, init_study
+from experiments import depth_study
 from mlp_jax import data
 from mlp_jax.data.pixels import NORMALIZATIONS, normalize
 from mlp_jax.errors import UserError
@@ -54,23 +54,6 @@ def test_sixteen_layers_one_of_them_4096_wide(digits):
     assert all((a.w != b.w).any() for a, b in zip(before, result.state.params, strict=True))
 
 
-def test_a_batch_of_all_images(digits):
-    whole = dataclasses.replace(RECIPE, batch_size=1297)
-    assert population.train(jax.random.key(0), digits, SMALL, whole).history.loss.shape == (1,)
-    with pytest.raises(
-        UserError, match="batch_size 1298 is larger than the training split of 1297: choose at most"
-    ):
-        population.train(jax.random.key(0), digits, SMALL, dataclasses.replace(whole, batch_size=1298))
-
-
-def test_no_epoch_leaves_the_network_as_it_starts(digits):
-    result = population.train(jax.random.key(3), digits, SMALL, dataclasses.replace(RECIPE, epochs=0))
-    start = train.init_state(jax.random.key(3), SMALL, RECIPE)
-    assert result.status == "finished"
-    assert all(len(values) == 0 for values in result.history)
-    assert bits(result)[:4] == [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(start.params)]
-
-
 TINY = {"dataset": "synthetic", "seeds": 1, "epochs": 0}
 
 
@@ -81,12 +64,6 @@ def test_a_study_of_no_epochs(tmp_path):
     (row,) = results.read_json(tmp_path / "depth_study" / "results.json")["rows"]
     assert row["validation_accuracy"]["n"] == 1
     assert row["train_loss"]["mean"] is None
-
-
-def test_a_study_that_needs_an_epoch(tmp_path):
-    with pytest.raises(UserError, match="epochs must be a whole number of at least 1, not 0"):
-        init_study.STUDY.run(init_study.Config(**TINY, results_dir=str(tmp_path)))
-    assert not list(tmp_path.iterdir())
 
 
 def one_per_class(classes=10):

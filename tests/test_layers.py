@@ -1,8 +1,6 @@
 """Single layers: right ones in many styles, mistakes by name, and the command in a real second process."""
 
 import re
-import subprocess
-import sys
 import types
 
 import pytest
@@ -359,32 +357,36 @@ def test_the_command_checks_one_layer_and_a_whole_file(tmp_path, capsys):
     assert "noise" not in printed
 
 
-def answer(tmp_path, source, *flags):
-    (tmp_path / "layers.py").write_text(source)
-    command = [sys.executable, "-m", "mlp_jax.gradcheck", "layers.py", *flags]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def answer(server, tmp_path):
+    """What the checker's own command says of a file with this source text."""
+
+    def answer(source, *flags):
+        (tmp_path / "layers.py").write_text(source)
+        return server.checked("layers.py", *flags, folder=tmp_path)
+
+    return answer
 
 
-def test_the_seed_draws_other_inputs(tmp_path):
+def test_the_seed_draws_other_inputs(answer):
     source = STYLES.partition("def linear_forward")[0].replace('np.einsum("nm->m", dout)', "dout[0]")
-    texts = [answer(tmp_path, source, f"--seed={seed}")[:2] for seed in (0, 0, 4)]
+    texts = [answer(source, f"--seed={seed}")[:2] for seed in (0, 0, 4)]
     assert [code for code, _ in texts] == [1, 1, 1]
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_the_strict_objective_is_the_operation_of_the_name(tmp_path):
+def test_the_strict_objective_is_the_operation_of_the_name(answer):
     source = "import numpy as np\n\n\ndef batchnorm" + STYLES.partition("def batchnorm")[2]
-    own, text, _ = answer(tmp_path, source)
-    strict, told, _ = answer(tmp_path, source, "--objective=report")
+    own, text, _ = answer(source)
+    strict, told, _ = answer(source, "--objective=report")
     assert (own, strict) == (0, 1)
     assert "bn_eps" in text
     assert "forward_mismatch" in told
 
 
-def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(tmp_path):
+def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(answer):
     first = "import nnfs\nfrom nnfs.datasets import spiral_data\nnnfs.init()\n"
-    code, text, said = answer(tmp_path, f"{first}{NNFS}\nX, y = spiral_data(100, 3)\nLayer_Dense(2, 3).forward(X)")
+    code, text, said = answer(f"{first}{NNFS}\nX, y = spiral_data(100, 3)\nLayer_Dense(2, 3).forward(X)")
     assert (code, said) == (0, "")
     assert "nnfs.datasets, which is not installed" in text
     assert "10 of 10 layers right" in text
@@ -393,18 +395,17 @@ def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(tmp_p
 @pytest.mark.parametrize(
     "flag", ["--hidden=5", "--l2_convention=half", "--scale=2", "--arrays=jax", "--dropout=0.5"]
 )
-def test_options_of_networks_are_refused(tmp_path, flag):
-    code, text, said = answer(tmp_path, CS231N.partition("def relu_forward")[0], flag)
+def test_options_of_networks_are_refused(answer, flag):
+    code, text, said = answer(CS231N.partition("def relu_forward")[0], flag)
     assert (code, text) == (2, "")
     assert said.startswith("error: layers.py is a layer")
     assert said.count("\n") == 1
 
 
-def test_a_module_beside_it_that_does_not_compile_is_left_out(tmp_path):
+def test_a_module_beside_it_that_does_not_compile_is_left_out(server, tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "common" / "util.py").write_text("def im2col(:\n")
     (tmp_path / "common" / "layers.py").write_text(f"from common.util import im2col\n{CS231N}")
-    command = [sys.executable, "-m", "mlp_jax.gradcheck", "common/layers.py:affine_backward"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "util.py:1: SyntaxError" in done.stdout
+    done = server.checked("common/layers.py:affine_backward", folder=tmp_path)
+    assert (done.status, done.err) == (0, "")
+    assert "util.py:1: SyntaxError" in done.out

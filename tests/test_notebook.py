@@ -1,13 +1,13 @@
 """The notebook runs from top to bottom in a kernel of its own, and shows what it promises."""
 
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[1]
+from tests.commands import ROOT
+
 NOTEBOOK = ROOT / "experiments" / "check_your_gradient.ipynb"
 
 

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +24,9 @@ from mlp_jax.studies.verdicts import judged
 from mlp_jax.training.recipes import RECIPES
 from tests import readme
 from tests import result_tables as tables
+from tests.commands import ROOT
 from tests.committed import alike
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {*readme.PAGES, "BUILD_NOTES.md", "mlp_jax/studies/README.md"}
 

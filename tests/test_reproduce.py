@@ -2,10 +2,7 @@
 
 import html
 import json
-import subprocess
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +18,6 @@ from mlp_jax.studies.keep import kept
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 from tests import browser
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -276,30 +271,6 @@ def test_every_scale_gives_options_that_the_studies_take(scale, dataset):
     for seeds in (7, config.seeds):  # also where it is what the scale has for most studies
         mine = reproduce.Config(dataset=dataset, scale=scale, seeds=seeds)
         assert {job.config.seeds for job in reproduce.jobs(mine)} == {seeds}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"studies": "dept_study"}, "unknown study 'dept_study': choose one of .* Did you mean 'depth_study'?"),
-        ({"studies": ""}, "--studies is empty"),
-        ({"scale": "big"}, "unknown scale 'big': choose one of smoke, standard, full"),
-        ({"protocol": "neither"}, "unknown protocol 'neither': choose one of both, published, clean"),
-        ({"seeds": 0}, "seeds must be a whole number of at least 1"),
-    ],
-)
-def test_mistakes(options, message):
-    with pytest.raises(UserError, match=message):
-        reproduce.Config(**options)
-
-
-def test_a_mistake_is_one_line_and_status_2(tmp_path):
-    line = [sys.executable, "-m", "experiments.reproduce", "--studies=depth_stduy", f"--results_dir={tmp_path}/r"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: unknown study 'depth_stduy'")
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "r").exists()
 
 
 REAL = {

@@ -14,8 +14,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.commands import ROOT
 
 
 def test_measured_by_hand():

@@ -1,10 +1,10 @@
 """`gradient_check --target`: somebody's file, in a real second process."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
 from mlp_jax.studies import two_sources
-from tests.test_experiments import start
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def check(tmp_path, source, name="TwoLayerNet", **options):
@@ -23,12 +20,6 @@ def check(tmp_path, source, name="TwoLayerNet", **options):
     config = gradient_check.Config(target=f"{tmp_path}/net.py:{name}", results_dir=str(tmp_path / "r"), **options)
     passed = gradient_check.STUDY.run(config)
     return passed, json.loads((tmp_path / "r" / "gradient_check" / "results.json").read_text())
-
-
-def command(*arguments, cwd=ROOT):
-    line = [sys.executable, "-m", "experiments.gradient_check", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_a_wrong_class(tmp_path, capsys):
@@ -63,7 +54,7 @@ def test_prints_and_relative_imports_do_not_disturb(tmp_path, capfd):
     assert "noise" not in "".join(capfd.readouterr())
 
 
-def test_a_file_in_a_package(tmp_path):
+def test_a_file_in_a_package(server, tmp_path):
     folder = tmp_path / "course" / "mlp_jax"  # a name that is loaded already
     folder.mkdir(parents=True)
     for place in (folder.parent, folder):
@@ -71,8 +62,8 @@ def test_a_file_in_a_package(tmp_path):
     (folder.parent / "base.py").write_text("import numpy as np\n")
     (folder / "net.py").write_text(f"from ..base import np\n{CLASS}")
     for target in (f"{folder}/net.py:TwoLayerNet", "course.mlp_jax.net:TwoLayerNet"):
-        done = command(f"--target={target}", f"--results_dir={tmp_path}/r", cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
+        done = server.run("gradient_check", f"--target={target}", f"--results_dir={tmp_path}/r", folder=tmp_path)
+        assert (done.status, done.err) == (0, "")
 
 
 UNUSABLE = [
@@ -103,45 +94,20 @@ def test_targets_that_cannot_be_used(source, words, tmp_path):
 @pytest.mark.parametrize(
     "source", ["while True: pass", CLASS.replace("N = X.shape[0]", "\n        while True: pass")]
 )
-def test_a_target_that_never_ends_is_ended(source, tmp_path):
+def test_a_target_that_never_ends_is_ended(source, server, tmp_path):
     """In its own time, and with nothing left behind that the command would wait for."""
     (tmp_path / "net.py").write_text(source)
-    done = command(f"--target={tmp_path}/net.py:TwoLayerNet", f"--results_dir={tmp_path}/r", "--timeout=0.5")
-    assert done.returncode == 2
-    assert "longer than 0.5 seconds and was ended" in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = server.run("gradient_check", "--target=net.py:TwoLayerNet", "--timeout=0.5", folder=tmp_path)
+    assert done.status == 2
+    assert "longer than 0.5 seconds and was ended" in done.err
+    assert done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--target=net"], "target must be path/to/file.py:Name"),
-        (["--target=net.py"], "target net.py is not a file"),
-        (["--target=none.py:Net"], "target none.py is not a file"),
-        (["--target=none.there:Net"], "cannot import none.there: ModuleNotFoundError"),
-        (["--target=a:b", "--compare=autodiff,manual"], "give one of them"),
-        (["--compare=manual"], "two of manual, autodiff"),
-        (["--hidden=5"], "belongs to --target or --compare"),
-        (["--target=a:b", "--hidden=5,x"], "hidden must be whole numbers"),
-        (["--target=a:b", "--timeout=0"], "timeout must be"),
-        (["--target=a:b", "--timeout=1e12"], "timeout must be"),
-        (["--target=a:b", "--scale=1e300"], "scale must be"),
-        (["--target=a:b", "--l2_convention=third"], "unknown l2_convention 'third'"),
-    ],
-)
-def test_wrong_arguments_are_one_line_and_status_2(arguments, words, tmp_path, monkeypatch, capfd):
-    assert start(monkeypatch, "gradient_check", *arguments, f"--results_dir={tmp_path}") == 2
-    out, err = capfd.readouterr()
-    assert words in err
-    assert err.count("\n") == 1
-    assert out == ""
-
-
-def test_exit_status_1_and_nothing_on_standard_error(tmp_path):
+def test_exit_status_1_and_nothing_on_standard_error(server, tmp_path):
     (tmp_path / "net.py").write_text(CLASS.replace("+ 2 * reg * W1", ""))
-    done = command("--target=net.py:TwoLayerNet", "--results_dir=r", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert "l2_ignored: equation 12, at W1" in done.stdout
+    done = server.run("gradient_check", "--target=net.py:TwoLayerNet", "--results_dir=r", folder=tmp_path)
+    assert (done.status, done.err) == (1, "")
+    assert "l2_ignored: equation 12, at W1" in done.out
 
 
 def test_an_earlier_result_survives_a_target_that_cannot_be_used(tmp_path):
@@ -234,13 +200,33 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_file_beside_that_does_not_compile_is_named_where_it_is_used(tmp_path):
+def test_a_file_beside_that_does_not_compile_is_named_where_it_is_used(server, tmp_path):
     (tmp_path / "common.py").write_text("def softmax(:\n")
     source = "from common import softmax\n\n\ndef f(params, x, y, l2):\n    return softmax(x)\n"
     (tmp_path / "net.py").write_text(source)
-    done = subprocess.run(
-        [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:f"], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "uses common" in done.stderr
-    assert "pip install" not in done.stderr
+    done = server.checked(f"{tmp_path}/net.py:f")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "uses common" in done.err
+    assert "pip install" not in done.err
+
+
+IN_TORCH = """
+import torch
+
+def f(params, x, y, l2):
+    weights = {name: value.clone().requires_grad_() for name, value in params.items()}
+    hidden = torch.relu(x @ weights["W1"] + weights["b1"])
+    loss = torch.nn.functional.cross_entropy(hidden @ weights["W2"] + weights["b2"], y)
+    loss = loss + l2 * sum((weights[name] ** 2).sum() for name in ("W1", "W2"))
+    grads = torch.autograd.grad(loss, list(weights.values()))
+    return loss, dict(zip(weights, grads))
+"""
+
+
+def test_a_gradient_of_torch(tmp_path):
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch is not installed")
+    assert check(tmp_path, IN_TORCH, "f", arrays="torch")[0]
+    twice = IN_TORCH.replace("zip(weights, grads)", "zip(weights, (2 * grad for grad in grads))")
+    passed, content = check(tmp_path, twice, "f", arrays="torch")
+    assert (passed, content["codes"]) == (False, ["constant_factor"])

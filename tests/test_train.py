@@ -285,17 +285,3 @@ def test_options_out_of_range(options, words):
     with pytest.raises(UserError, match=words) as caught:
         TrainConfig(**options)
     assert "\n" not in str(caught.value)
-
-
-def test_vmapped_runs_are_single_runs(splits):
-    """A training run is a pure function of its key: mapped over keys it gives what single runs give."""
-    split = Split(jnp.asarray(splits.train.x), jnp.asarray(splits.train.y))
-
-    def losses(key):
-        state = init_state(key, MODEL, FAST)
-        return run_epoch(state, split, hyper_from(FAST), model=MODEL, config=FAST)[1].loss
-
-    keys = jax.random.split(jax.random.key(0), 2)
-    together = jax.jit(jax.vmap(losses))(keys)
-    for key, row in zip(keys, together, strict=True):
-        np.testing.assert_allclose(row, jax.jit(losses)(key), rtol=1e-5)

@@ -80,9 +80,9 @@ def test_a_data_set_cannot_name_a_module_to_import(key, tmp_path, monkeypatch):
 
 
 def test_a_picture_in_a_data_set_is_small_and_of_two_formats():
-    assert cifar10._pixels(bad_files._picture(size=(32, 32))).shape == (32, 32, 3)
+    assert cifar10._pixels(bad_files.picture(size=(32, 32))).shape == (32, 32, 3)
     with pytest.raises(ValueError, match="an image has 9000 x 9000 pixels"):
-        cifar10._pixels(bad_files._promising(9000, 9000))
+        cifar10._pixels(bad_files.promising(9000, 9000))
     with pytest.raises(UnidentifiedImageError):
         cifar10._pixels(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n")
 

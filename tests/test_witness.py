@@ -22,8 +22,8 @@ from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
 from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.gradcheck.witness import check_witness
 from mlp_jax.nn.config import MLPConfig
+from tests.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TRUE_GRAD = jax.grad
 
 

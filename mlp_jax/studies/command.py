@@ -144,7 +144,8 @@ def _define(field: Field, told: str, given: flags.FlagValues) -> None:
     elif one is bool:
         flags.DEFINE_boolean(field.name, default, told, **where)
     else:
-        parser = _plain(flags.IntegerParser() if one is int else flags.FloatParser())
+        # without an argument absl hands out one parser to all who ask, which would then be changed again and again
+        parser = _plain((flags.IntegerParser if one is int else flags.FloatParser)(lower_bound=None))
         flags.DEFINE(parser, field.name, default, told, serializer=flags.ArgumentSerializer(), **where)
 
 

@@ -18,7 +18,7 @@ from mlp_jax.studies import compilation
 from tests.fuzz import mutations
 from tests.test_cifar10 import members, pack
 
-SECONDS, MEGABYTES, FRESH = 20.0, 500.0, False
+SECONDS, MEGABYTES = 20.0, 500.0
 PROGRAMS = 2
 NO_PIPES = tuple(odd for odd in mutations.ODD_FILES if odd != "pipe")
 """jax opens its entries itself, and would wait for a pipe; nothing makes one there."""

@@ -26,7 +26,7 @@ from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
 from tests.fuzz import mutations
 
-SECONDS, MEGABYTES, FRESH = 60.0, 700.0, False
+SECONDS, MEGABYTES = 60.0, 700.0
 NAMES = (
     "1.safetensors",
     "2.safetensors",

@@ -23,84 +23,41 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
 from mlp_jax.studies import own_gradients, processes, two_sources
+from mlp_jax.studies.fields import Field, kind
 from mlp_jax.training.layout import Chunk
 from tests.fuzz import mutations
+from tests.wrong_options import wrong_values
 
-SECONDS, MEGABYTES, FRESH = 120.0, 1500.0, True
+SECONDS, MEGABYTES = 120.0, 1500.0
 SCRIPTS = (
     "gradient_check", "grid_search", "depth_study", "activation_study", "init_study", "best_model", "benchmark",
     "reproduce", "ablation", "speedrun",
 )  # fmt: skip
 MODULES = {name: importlib.import_module(f"experiments.{name}") for name in SCRIPTS}  # before any fork
-INTEGERS = (
-    "0", "1", "2", "3", "-1", "1e3", "1.5", "9" * 20, "1000000000", "4294967295", "4294967296", "", "x", "nan",
-    " 1", "\uff11", "0x10", "1_000", "+2", "-0", "1000000",
-)  # fmt: skip
-REALS = (
-    "0", "0.1", "0.5", "1", "-1", "nan", "inf", "-inf", "1e400", "1e-400", "1e-46", "1e39", "", "x", "0,1", "1_0",
-    ".5", "1e308", "0.999999999999999999",
-)  # fmt: skip
-BOOLEANS = ("true", "false", "1", "0", "yes", "", "x", "True")
-LISTS = (
-    "2", "2,3", "2,3,5", "2,,3", ",", "2,2", "-1", "0", "1000000", "999999999", "9999999999", "2, 3", "", "x",
-    "2;3", "0.1,0.2", "0.1,0.1", "0.2,0.1", "1e-3,0.1", "nan", "nan,inf", "1,inf", "0,1", "0.1,", "2." * 50,
-    "1," * 200 + "1",
-)  # fmt: skip
-WORDS = (
-    "digits", "cifar10", "synthetic", "Digits", "manual", "autodiff", "autodiff,manual", "manual,manual",
-    "published", "clean", "both", "float32", "tf32", "bf16", "float16", "relu", "leaky_relu", "tanh", "sigmoid",
-    "none", "before", "after", "before,after", "sgd", "momentum", "adam", "sgd,adam", "uniform_fan_in", "normal",
-    "normal_1e-3", "normal_0", "normal_nan", "normal_", "normal_-1", "normal_1e400", "he,he", "grid", "random",
-    "smoke", "standard", "full", "auto", "half", "numpy", "jax", "torch", "depth_study", "best_model,best_model",
-    "default", "population-3", "population-0", "population-x", "population-99999999", "table1", "sklearn",
-    "torch,numpy",
-)  # fmt: skip
 PLACES = (
     "r", "file", "file/x", "", ".", "~nobody/x", "x" * 300, "/proc/none", "/dev/null/x", "\udcff", "new\nline",
     "a:b", "localhost:1", "localhost:99999", ":1", "[::1]:5", "file:Net", "net.py:Net", "none.py:Net",
     "os:getcwd", "os", ":x", "../x", "in the way", "picture", "picture,picture", "pipe",
 )  # fmt: skip
-COUNTS = ("1", "2", "3", "5", "20", "1000", "1000000", "1000000000", "2147483648", "4000000000")
-SHARES = ("0.5", "0.1", "0.01", "1e-6", "1", "3", "1000", "1e-300", "1e300")
-_WIDTHS, _RATES = ("2", "2,3", "5,20,50", "1000000", "999999999", ""), ("0.1", "0.1,0.2", "1e-3,1", "1e-300,1e300")
+NUMBERS = {
+    int: ("1", "2", "3", "5", "20", "1000", "1000000", "999999999", "2147483648", "4000000000"),
+    float: ("0.5", "0.1", "0.01", "1e-6", "1", "3", "1e-300", "1e30", "1e300"),
+}
+NAMES = ("relu", "leaky_relu", "none", "before", "after", "sgd", "adam", "published", "clean", "both")
 GOOD = {
-    "dataset": ("digits", "cifar10", "synthetic"),
-    "gradient": ("manual", "autodiff"),
-    "protocol": ("published", "clean", "both"),
-    "precision": ("float32", "tf32", "bf16"),
-    "activation": ("relu", "leaky_relu", "tanh"),
-    "activations": ("relu", "relu,tanh"),
-    "batch_norm": ("none", "before", "after"),
-    "batch_norms": ("none", "none,after"),
-    "init": ("he", "normal,he"),
-    "inits": ("he", "normal_0.1", "normal_1e-46,he"),
-    "optimizer": ("sgd", "momentum", "adam"),
-    "optimizers": ("sgd", "sgd,adam"),
-    "search": ("grid", "random"),
-    "scale": ("smoke", "standard", "full", "1", "10", "1e-6"),
-    "studies": ("depth_study", "gradient_check,best_model"),
-    "contenders": ("manual", "manual,numpy"),
-    "workloads": ("default", "", "grid,table1"),
-    "population_sizes": ("", "1", "3,4", "1000000"),
-    "l2_convention": ("auto", "half"),
-    "arrays": ("auto", "numpy"),
+    "inits": ("he", "normal_0.1", "normal_1e-46"),
+    "studies": ("depth_study", "gradient_check"),
+    "workloads": ("default", "grid", "population-3", "population-99999999"),
     "compare": ("autodiff,manual",),
-    "hidden": (*_WIDTHS, "50"),
-    "layers": ("1", "2,3", "200", "1000000", "999999999"),
-    "widths": _WIDTHS,
-    "batch_size": ("2", "5,20", "1"),
-    "steps": ("3", "3,5", "999999999"),
-    "l2_range": _RATES,
-    "learning_rate_range": _RATES,
-    "learning_rates": _RATES,
-    "learning_rate": ("0.1", "1e-3", "1e30"),
-    "dropouts": ("0", "0,0.5"),
-    "recipe": ("report", "plain", "bottleneck", "speedrun"),
-    "variations": ("no_flips", "muon,no_mixup", "bottleneck_blocks"),
-    "target": ("0", "0.5", "60"),
     "results_dir": ("r", "r/s", "in the way"),
     "coordinator": ("localhost:1", "x:65535"),
+    "data_parallel": ("1", "2"),
 }
+"""Of options whose names or numbers do not tell what they may be."""
+ODD = (
+    "9" * 20, "1e400", "0x10", "+2", "-0", "\uff11", ".5", "1e308", "0.999999999999999999", ",", "2,,3", "2;3",
+    "2." * 50, "1," * 200 + "1", "nan,inf", "True", "yes", "Digits", "float16", "manual,manual", "normal_nan",
+)  # fmt: skip
 TEXT = st.one_of(
     st.text(st.characters(exclude_characters="\0"), max_size=12),
     st.sampled_from(("%s", "{x}", "--", "'", "\x1b[")),
@@ -122,24 +79,21 @@ def config_of(script: str) -> Any:
     return MODULES[script].Config
 
 
-def _values(name: str, kind: str) -> Any:
-    """Mostly good ones of the flag's own kind, then odd ones."""
-    own: tuple[str, ...] = LISTS + WORDS + PLACES
-    if "int" in kind and "tuple" not in kind:
-        own = INTEGERS
-    elif "float" in kind:
-        own = REALS
-    elif "bool" in kind:
-        own = BOOLEANS
-    good = GOOD.get(name, {INTEGERS: COUNTS, REALS: SHARES}.get(own, own))
-    odd = st.one_of(st.sampled_from(own), st.sampled_from(own), st.sampled_from(LISTS + WORDS + PLACES), TEXT)
-    return st.one_of(*[st.sampled_from(good)] * 8, odd)
+def _values(field: Field) -> Any:
+    """Mostly good ones of the option's own kind, then wrong and odd ones."""
+    one, several = kind(field)
+    choices = field.metadata["choices"]
+    own = ("true", "false", "1", "0") if one is bool else NUMBERS.get(one, NAMES)
+    good = GOOD.get(field.name, own if callable(choices) or not choices else choices)
+    lists = st.lists(st.sampled_from(good), min_size=1, max_size=3, unique=True).map(",".join)
+    odd = st.one_of(st.sampled_from(wrong_values(field)), st.sampled_from(ODD), st.sampled_from(PLACES), TEXT)
+    return st.one_of(*[lists if several else st.sampled_from(good)] * 8, odd)
 
 
 def _word(script: str) -> Any:
-    flags = {field.name: str(field.type) for field in fields(config_of(script))}
+    flags = {field.name: field for field in fields(config_of(script))}
     named = st.sampled_from(sorted(flags)).flatmap(
-        lambda name: st.builds(lambda value: f"--{name}={value}", _values(name, flags[name]))
+        lambda name: st.builds(lambda value: f"--{name}={value}", _values(flags[name]))
     )
     bare = st.sampled_from(
         [f"{dashes}{no}{name}" for name in flags for dashes in ("--", "-") for no in ("", "no")]
@@ -147,7 +101,7 @@ def _word(script: str) -> Any:
     others = st.builds(
         lambda name, value: f"--{name}" + ("" if value is None else f"={value}"),
         st.sampled_from(ABSL),  # not of a pipe: who names one for --flagfile wants to wait for it
-        st.one_of(st.none(), st.sampled_from(INTEGERS[:4] + PLACES[:-1]), TEXT),
+        st.one_of(st.none(), st.sampled_from(PLACES[:-1]), TEXT),
     )
     return st.one_of(
         *[named] * 10, bare, others, st.sampled_from((*PLACES, "--", "-", "---", "--=1", "@file")), TEXT

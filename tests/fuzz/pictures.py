@@ -19,7 +19,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import saved_model
 from tests.fuzz import mutations
 
-SECONDS, MEGABYTES, FRESH = 20.0, 1500.0, False
+SECONDS, MEGABYTES = 20.0, 1500.0
 SHAPE = (8, 8, 3)
 SAME_LENGTH = {"flip", "over", "zero"}
 

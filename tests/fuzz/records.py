@@ -18,7 +18,7 @@ from mlp_jax.data.cifar10_prepare import CHECKSUMS
 from tests.fuzz import mutations
 from tests.test_cifar10 import FOLDER, members, pack
 
-SECONDS, MEGABYTES, FRESH = 30.0, 700.0, False
+SECONDS, MEGABYTES = 30.0, 700.0
 FILES = 6  # three of metadata, two shards, the checksums of these
 NAMES = ("batches.meta.txt", "data_batch_1.bin", "test_batch.bin")
 ABSOLUTE = Path(tempfile.gettempdir()) / "mlp_jax-evil-fuzz"

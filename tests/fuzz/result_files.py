@@ -24,7 +24,7 @@ from mlp_jax.studies.origin import of_result
 from tests import readme, result_tables
 from tests.fuzz import mutations
 
-SECONDS, MEGABYTES, FRESH = 15.0, 500.0, False
+SECONDS, MEGABYTES = 15.0, 500.0
 JOBS = len(list(reproduce.jobs(reproduce.Config(dataset="cifar10"))))
 README = (
     "depth_study", "published/depth_study", "benchmark", "table1_x_16/benchmark", "populations/benchmark",
