@@ -128,9 +128,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             spectrum=Spectrum(),
         ),
         "long": Recipe(
-            "the same with dropout, seven times as long",
+            "the same with dropout, more than three times as long",
             replace(LARGE, dropout=0.1),
-            replace(FAST, epochs=400, augmentation=replace(MIDDLE, mixup=0.3)),
+            replace(FAST, epochs=200, augmentation=replace(MIDDLE, mixup=0.3)),
             spectrum=Spectrum(),
         ),
         "bottleneck": Recipe(
