@@ -113,6 +113,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "the report's best network; only what it sees and how it is trained is new",
             REPORT,
             replace(FAST, epochs=60),
+            expected=Expected(0.6705, 3, 44, TWO_CORES),
             spectrum=Spectrum(),
         ),
         "plain": Recipe(
@@ -144,6 +145,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             SMALL,
             replace(FAST, epochs=3, augmentation=FLIPS),
             target=0.564,
+            expected=Expected(0.5763, 5, 7, TWO_CORES),
             spectrum=Spectrum(),
         ),
         "speedrun_60": Recipe(
@@ -151,6 +153,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             SMALL,
             replace(FAST, epochs=8, augmentation=Augmentation(crop=1, flip=True)),
             target=0.60,
+            expected=Expected(0.6206, 3, 10, TWO_CORES),
             spectrum=Spectrum(),
         ),
         "speedrun_65": Recipe(
@@ -158,6 +161,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             SMALL,
             replace(FAST, epochs=28),
             target=0.65,
+            expected=Expected(0.6657, 3, 23, TWO_CORES),
             spectrum=Spectrum(),
         ),
         "pixels": Recipe(
