@@ -120,12 +120,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "no augmentation: the images as they are",
             replace(SMALL, dropout=0.3),
             replace(FAST, epochs=15, augmentation=None),
+            expected=Expected(0.584, 3, 34, TWO_CORES),
             spectrum=Spectrum(),
         ),
         "augmented": Recipe(
             "1024-1024-1024; flips, crops and mixup",
             LARGE,
             replace(FAST, epochs=60, augmentation=replace(MIDDLE, mixup=0.3)),
+            expected=Expected(0.6997, 3, 778, ONE_CORE),
             spectrum=Spectrum(),
         ),
         "long": Recipe(
