@@ -131,7 +131,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             spectrum=Spectrum(),
         ),
         "long": Recipe(
-            "the same with dropout, more than three times as long",
+            "not run yet: the same with dropout, more than three times as long",
             replace(LARGE, dropout=0.1),
             replace(FAST, epochs=200, augmentation=replace(MIDDLE, mixup=0.3)),
             spectrum=Spectrum(),
