@@ -222,6 +222,8 @@ class Candidate(Asked):
         else:
             result, held = calling.ask(self.target, question, convention)
         loss, grads = parts_of(result, convention.layout)
-        form = convention.tree or convention.layout
-        found, dtypes = leaves(form.leaves(grads, case), case.config)
+        if convention.style != "tree":
+            form: Any = convention.tree or convention.layout
+            grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in form.leaves(grads, case).items()} or grads
+        found, dtypes = leaves(grads, case.config)
         return loss, found, dtypes, held

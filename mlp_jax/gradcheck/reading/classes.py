@@ -39,7 +39,7 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
     )
     one_hot = layout.columns or layout.one_hot
     loss, grads = parts_of(result, Layout())
-    found, dtypes = leaves(Layout().leaves(grads, case), case.config)
+    found, dtypes = leaves(grads, case.config)
     _as_kept(found, other)
     return loss, found, dtypes, Held(tree, case.x if one_hot else x, case.y if one_hot else y, question.masks)
 
