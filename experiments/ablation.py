@@ -8,7 +8,7 @@ takes it away, puts another in its place, or adds one; learning rates are the ba
 needs one of another size (its name tells). Both are trained on the same seeds, so differences are paired. On
 CIFAR-10 the split is 45,000/5,000, the one on which the recipes were chosen; no test image is looked at.
 
-  TFDS_DATA_DIR=... python -m experiments.ablation --dataset=cifar10 --seeds=4
+  TFDS_DATA_DIR=... python -m experiments.ablation --dataset=cifar10 --seeds=5
 
 Expected: the table in experiments/results/README.md. On the digits, which are not to be mirrored, it only shows
 that everything works.
@@ -278,9 +278,9 @@ STUDY = Study(
     title="Past the report: what each ingredient of a recipe is worth",
     caveat=(
         "Ingredients are changed one at a time around one recipe, of one length, whose learning rate is not tuned "
-        "anew: what is worth nothing here can be worth something in a longer run, or beside others. The recipe "
-        "was chosen on these images, which favours it a little. Intervals are over seeds, not images, and one in "
-        "twenty leaves out 0 by chance."
+        "anew: what is worth nothing here can be worth something in a longer run, or beside others. Most of "
+        "these images were trained on when the recipe was chosen, and some were looked at. Intervals are not "
+        "corrected, so one in twenty leaves out 0 by chance."
     ),
     doc=__doc__,
     options=Config,

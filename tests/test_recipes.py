@@ -46,6 +46,7 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
     best = best_model.network(best_model.Config(), Shape())
     same = ("hidden", "activation", "negative_slope", "batch_norm", "dropout", "block", "layer_norm")
     assert all(getattr(report, name) == getattr(best, name) for name in same)
+    assert (report.precision, best.precision) == ("bf16", "float32")
     assert RECIPES["plain"].training.augmentation is None
     assert RECIPES["augmented"].training.augmentation is not None
     assert RECIPES["bottleneck"].model.block == "bottleneck"

@@ -1,9 +1,8 @@
 """Named recipes for CIFAR-10: how far a plain network goes, and how fast.
 
-No choice was made on test images, which each recipe has looked at once, but on the 5,000 validation images of a
-45,000/5,000 split: `experiments.ablation` tells what each ingredient is worth there, with its table in
-experiments/results/README.md. `best_model --recipe=NAME` trains on all but HELD_OUT of the 50,000 images,
-`speedrun --recipe=NAME` on all.
+Choices were made on 5,000 of the training images. `experiments.ablation` tells what each ingredient is worth on
+the last 5,000; experiments/results/README.md has its table, and says when test images were looked at.
+`best_model --recipe=NAME` trains on all but HELD_OUT of the 50,000 images, `speedrun --recipe=NAME` on all.
 """
 
 import math
@@ -110,7 +109,7 @@ FAST = replace(ADAMW, learning_rate=8e-3, beta2=0.95, weight_decay=0.1)
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "report": Recipe(
-            "the report's best network; only what it sees and how it is trained is new",
+            "the report's best network; what it sees, how it is trained and its bfloat16 products are new",
             REPORT,
             replace(FAST, epochs=60),
             expected=Expected(0.6705, 3, 44, TWO_CORES),
