@@ -285,6 +285,19 @@ class Net:
         return -np.log(q[np.arange(len(y)), y]).mean(), grads
 """,
 }  # fmt: skip
+_LAST = CLASSES["one argument for each hidden width"]
+CLASSES["gradients by small letters, where the parameters have large ones"] = _LAST.replace(
+    "grads[f'W{k}']", "grads[f'w{k}']"
+)
+CLASSES["gradients by d and small letters"] = _LAST.replace(
+    "grads[f'W{k}'], grads[f'b{k}']", "grads[f'dw{k}'], grads[f'db{k}']"
+)
+CLASSES["gradients by large letters, where the parameters have small ones"] = (
+    _LAST.replace("W{k}", "w{k}")
+    .replace("f'W{{k + 1}}'", "f'w{{k + 1}}'")
+    .replace("self.params[f'W{k + 1}']", "self.params[f'w{k + 1}']")
+    .replace("grads[f'w{k}']", "grads[f'W{k}']")
+)
 
 
 def made(source, name="Net"):

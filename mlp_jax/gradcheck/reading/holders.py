@@ -172,12 +172,18 @@ def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
 
 
 def by_name(grads: Any, places: Places) -> dict[At, Path]:
-    """The gradients in a dict by the keys of their parameters: W0, dW0, weight1; {} if it has none of them."""
+    """The gradients in a dict by the keys of their parameters: W0, dW0, weight1; {} if it has none of them.
+
+    Small letters stand for large ones where no key is spelled exactly so.
+    """
     found: dict[At, Path] = {}
+    there = grads if isinstance(grads, Mapping) else {}
+    small = {str(key).lower(): key for key in there}
     for at, own in places.paths.items():
         name = own[-1][1]
         keys = [name, *(form.format(name) for form in GRADIENT_NAMES)] if isinstance(name, str) else []
-        present = [key for key in keys if isinstance(grads, Mapping) and grads.get(key) is not None]
+        keys += [small[key.lower()] for key in keys if key.lower() in small]
+        present = [key for key in keys if there.get(key) is not None]
         if present:
             found[at] = (("item", present[0]),)
     names = {path[0][1] for path in found.values()}
