@@ -79,6 +79,11 @@ SOFTENED = {"3 layers, label smoothing": _smoothed, "3 layers, label smoothing, 
 """Cases with soft labels: how they are made of a batch."""
 
 
+def _of_dtype(batch: data.Split, dtype: str) -> data.Split:
+    labels = np.asarray(batch.y)
+    return data.Split(np.asarray(batch.x, dtype), labels.astype(dtype) if labels.ndim == 2 else labels)
+
+
 def check_networks(
     networks: Mapping[str, MLPConfig], batches: Mapping[str, data.Split], source: str, seeds: Iterable[int]
 ) -> dict[str, list[LeafCheck]]:
@@ -112,14 +117,14 @@ def all_checks(
 ) -> Iterator[tuple[str, str, list[LeafCheck]]]:
     """(case, dtype, its leaves) for the equations and for every architecture, all seeds together."""
     seeds = range(config.seed, config.seed + config.seeds)
+    soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
 
     def check(dtype: str) -> dict[str, list[LeafCheck]]:
         with jax.enable_x64(True):  # a thread's own
             drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
             equations = [leaf for leaves in check_equations(*drawn) for leaf in leaves]
             networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
-            given = data.Split(np.asarray(batch.x, dtype), batch.y)
-            batches = {name: SOFTENED[name](given, classes) if name in SOFTENED else given for name in networks}
+            batches = {name: _of_dtype(soft.get(name, batch), dtype) for name in networks}
             return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)
 
     with ThreadPoolExecutor(ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
