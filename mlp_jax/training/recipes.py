@@ -130,9 +130,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             spectrum=Spectrum(),
         ),
         "long": Recipe(
-            "not run yet: the same with dropout, more than three times as long",
-            replace(LARGE, dropout=0.1),
-            replace(FAST, epochs=200, augmentation=replace(MIDDLE, mixup=0.3)),
+            "twice as wide, with dropout, and more than three times as long",
+            replace(LARGE, hidden=(2048, 2048, 2048), dropout=0.2),
+            replace(FAST, epochs=200, learning_rate=6e-3, augmentation=replace(MIDDLE, mixup=0.3)),
             spectrum=Spectrum(),
         ),
         "bottleneck": Recipe(
@@ -172,7 +172,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             target=0.564,
         ),
         "augmented_gpu": Recipe(
-            "for a GPU, not run yet: four times as wide as `long`, and seven times as long",
+            "for a GPU, not run yet: twice as wide as `long`, and ten times as long",
             replace(WIDE, hidden=(4096, 4096), precision="bf16"),
             replace(ADAMW, epochs=2000, batch_size=512, learning_rate=1e-3, augmentation=replace(LONG, mixup=0.5)),
         ),
