@@ -11,8 +11,9 @@ the worker's first line runs, which is Python's own start, is in the whole time 
 
   TFDS_DATA_DIR=... python -m experiments.speedrun --dataset=cifar10 [--recipe=speedrun_60] [--seeds=5]
 
-The machine should be otherwise idle. Expected on CIFAR-10 and two cores: what mlp_jax/training/recipes.py says.
-Exit status 1 if the mean accuracy is below the target, or the two runs of a seed differ.
+The machine should be otherwise idle. Seconds of one machine differ from hour to hour: its rate of matrix products,
+measured after the runs, stands beside them. Expected on CIFAR-10 and two cores: what mlp_jax/training/recipes.py
+says. Exit status 1 if the mean accuracy is below the target, or the two runs of a seed differ.
 """
 
 import math
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlp_jax import data
+from mlp_jax.benchmark import turns
 from mlp_jax.benchmark.timed_run import PARTS, Job, measure
 from mlp_jax.errors import UserError
 from mlp_jax.nn.gradients import SOURCES
@@ -36,6 +38,7 @@ from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 TITLE = "The speedrun: seconds to a stated test accuracy"
 COMPILATIONS = ("anew", "cached")
 """The second finds the programs that the first has left."""
+PEAK_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,11 @@ def run(config: Config) -> bool:
     same = {"same_parameters": parameters[0] == parameters[-1]}
     for compilation, runs in told.items():
         study.add({**_row(config, compilation, runs, dataset), **same})
-    path = study.finish()
+    with tempfile.TemporaryDirectory() as folder:
+        machine, _ = turns.peaks((), Path(folder), PEAK_REPEATS)
+    path = study.finish(machine=machine)
     print(table(study.rows))
-    print(finding({"config": of_result(config), "rows": study.rows}))
+    print(finding({"config": of_result(config), "rows": study.rows, "machine": machine}))
     if config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -184,9 +189,15 @@ def finding(content: results.Row) -> str:
     )
     if anew["target"] is not None:
         text += f" The target, {100 * anew['target']:.1f} %, is {'reached' if anew['reached'] else 'MISSED'}."
+    if "machine" in content:  # earlier results have none
+        text += f" The machine multiplies float32 matrices at {_gflops(content['machine'])} GFLOP/s."
     if not anew["same_parameters"]:
         text += " The two runs of a seed DIFFER."
     return text
+
+
+def _gflops(machine: results.Row) -> str:
+    return f"{machine['float32']['median'] / 1e9:.0f}"
 
 
 main = command.main_of(Config, run, __doc__)

@@ -184,6 +184,7 @@ def test_a_speedrun_times_whole_processes(timed):
         assert (row["seeds"], row["status"], row["reached"]) == ([3], "finished", True)
     assert "from process start" in speedrun.finding(content)
     assert "is reached" in speedrun.finding(content)
+    assert f"{content['machine']['float32']['median'] / 1e9:.0f} GFLOP/s" in speedrun.finding(content)
     assert all(part in str(speedrun.table(content["rows"])) for part in timed_run.PARTS)
 
 
