@@ -210,4 +210,5 @@ KEPT: tuple[Any, ...] = (
     ([("call", "import os; os.closerange(1, 3)")], "(loss, grads)", "fork"),
     ([("import", "import os; os.fork()")], "(loss, grads)", "fork"),
     ([("import", "raise type('E', (Exception,), {'__str__': lambda self: 1})")], "(loss, grads)", "fork"),
+    ([], "(loss, {k.lower(): v for k, v in grads.items()})", "fork"),
 )
