@@ -266,7 +266,7 @@ WITHOUT_FREE_PAGES = """
 import os
 import jax
 from mlp_jax import data
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.population import train
 asked = os.sysconf

@@ -14,8 +14,9 @@ from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax.nn import activations, losses
 from mlp_jax.nn.activations import Array
+from mlp_jax.nn.checks import Labels
 from mlp_jax.nn.config import MLPConfig, Unit
-from mlp_jax.nn.losses import Labels, Objective
+from mlp_jax.nn.losses import Objective
 from mlp_jax.nn.matmul import back, outer
 from mlp_jax.nn.model import HiddenTrace, Layer, NormLayer, Params, Trace
 

@@ -16,14 +16,9 @@ from jaxtyping import Float, PRNGKeyArray
 from mlp_jax.errors import UserError
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.config import BLOCKS, DTYPES, INITS, MLPConfig, Unit
+from mlp_jax.nn.checks import check_call
+from mlp_jax.nn.config import MLPConfig, Unit
 from mlp_jax.nn.matmul import affine
-
-__all__ = [
-    "BLOCKS", "DTYPES", "INITS", "HiddenTrace", "Layer", "MLPConfig", "NormLayer", "Normalization", "Params",
-    "RunningStats", "Stats", "Trace", "dropout_mask", "forward", "init", "init_stats", "trace",
-    "update_stats",
-]  # fmt: skip
 
 
 class Layer(NamedTuple):
@@ -185,7 +180,7 @@ def trace(
       UserError: x or params do not fit the configuration; batch normalisation has no running statistics to
         evaluate with, or a batch of 1 to train on; dropout in training has no key.
     """
-    _check(params, x, config, stats, train, key)
+    check_call(params, x, config, stats, train, key)
     rate = config.dropout if dropout is None else dropout
     keys = _dropout_keys(key, config) if train else (None,) * len(config.units)
     running = (None,) * len(config.units) if train or not config.has_running_stats else stats
@@ -282,31 +277,3 @@ def update_stats(stats: Stats, traced: Trace, config: MLPConfig) -> Stats:
         RunningStats(mix(old.mean, norm.mean), mix(old.var, norm.var * (batch / (batch - 1))))
         for old, norm in zip(stats, norms, strict=True)
     )
-
-
-def _check(
-    params: Params,
-    x: Float[Array, "batch features"],
-    config: MLPConfig,
-    stats: Stats,
-    train: bool,
-    key: PRNGKeyArray | None,
-) -> None:
-    """Shapes only, so it costs nothing under `jit`."""
-    found = tuple(layer.w.shape for layer in params)
-    expected = tuple(zip(config.sizes[:-1], config.sizes[1:], strict=True))
-    if found != expected:
-        raise UserError(f"params have weights of shapes {found}, but the configuration says {expected}")
-    units = zip(params[:-1], config.units, strict=True)
-    if any(isinstance(layer, NormLayer) != (unit.norm != "none") for layer, unit in units):
-        raise UserError(
-            f"params and norm={config.norm!r} of block={config.block!r} disagree: make them with init(key, config)"
-        )
-    if x.ndim != 2 or x.shape[1] != config.inputs:
-        raise UserError(f"x has shape {x.shape}, but the network takes (batch, {config.inputs})")
-    if train and config.has_running_stats and x.shape[0] < 2:
-        raise UserError("batch normalisation cannot train on a batch of 1: its variance is 0")
-    if train and config.dropout and config.hidden and key is None:
-        raise UserError("dropout in training needs a random key: pass key=jax.random.key(...)")
-    if not train and config.has_running_stats and len(stats) != len(config.hidden):
-        raise UserError("evaluating batch normalisation needs its running statistics: pass stats=...")
