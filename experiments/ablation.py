@@ -16,13 +16,14 @@ that everything works.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from mlp_jax import data
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
+from mlp_jax.nn.config import as_written
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.correctness import Store
@@ -68,7 +69,7 @@ class Variation:
 
 WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
 MUON = {"optimizer": "muon", "momentum": 0.95}
-NO_NORM = {"batch_norm": "none", "layer_norm": "none"}
+NO_NORM = {"norm": "none", "norm_place": "before"}
 VARIATIONS: Mapping[str, Variation] = MappingProxyType(
     {
         "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
@@ -83,8 +84,8 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
         "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
         "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
-        "batch_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "batch_norm": "before"}),
-        "layer_normalisation_before": Variation(INSTEAD, model={**NO_NORM, "layer_norm": "before"}),
+        "batch_normalisation_before": Variation(INSTEAD, model={"norm": "batch", "norm_place": "before"}),
+        "layer_normalisation_before": Variation(INSTEAD, model={"norm": "layer", "norm_place": "before"}),
         "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
         "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
         "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
@@ -179,7 +180,7 @@ def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: S
     """The usual row with the recipe's name and the network, and without test images, which are validation's."""
     row, _ = measure(config, folder, setting, splits, bar)
     images = {name: count for name, count in row["images"].items() if name != "test"}
-    return {**row, "images": images, "name": config.recipe, "network": asdict(setting.model)}
+    return {**row, "images": images, "name": config.recipe, "network": as_written(setting.model)}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 
 from mlp_jax import data
 from mlp_jax.nn.activations import ACTIVATIONS
-from mlp_jax.nn.config import BATCH_NORMS
+from mlp_jax.nn.config import NORM_FLAGS, norm_options
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, against, several
@@ -83,7 +83,7 @@ class Config(options.Tuned):
         tuple(ACTIVATIONS), "activations to compare, with commas", choices=ACTIVATIONS
     )
     batch_norms: tuple[str, ...] = option(
-        tuple(BATCH_NORMS), "batch normalisations to compare, with commas", choices=BATCH_NORMS
+        tuple(NORM_FLAGS), "batch normalisations to compare, with commas", choices=NORM_FLAGS
     )
     dropouts: tuple[float, ...] = option(
         (0.0, 0.2, 0.5), "probabilities that a hidden unit is dropped, with commas", low=0, high=1, open_high=True
@@ -106,7 +106,8 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     found = []
     for label in labels(config):
         hidden = tuple(int(width) for width in label["hidden"].split(","))
-        model = config.network(**shape.sizes, **label | {"hidden": hidden})
+        others = {name: label[name] for name in ("activation", "dropout")}
+        model = config.network(**shape.sizes, hidden=hidden, **norm_options(label["batch_norm"]), **others)
         found.append(Setting(label, model, recipes, report(config, label)))
     return found
 
@@ -181,7 +182,7 @@ def _order(row: Row, name: str) -> tuple[float, ...]:
     if name in ("dropout", "width"):
         return tuple(float(part) for part in str(row[FACTORS[name]]).split(","))
     if name == "batch normalisation":
-        return (BATCH_NORMS.index(row["batch_norm"]),)
+        return (NORM_FLAGS.index(row["batch_norm"]),)
     mean = row["test_accuracy"]["mean"]
     return (math.inf if mean is None else -mean,)
 

@@ -39,7 +39,7 @@ from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.data.spectrum import Amplitudes
 from mlp_jax.errors import UserError
 from mlp_jax.files import read_bounded, sha256
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, as_written
 from mlp_jax.nn.model import Params, Stats
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
@@ -127,14 +127,20 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
         (model, *recipes), inputs = fitted(recipe, *shape), network_inputs(recipe, shape.image)
     else:
         model, recipes = network(config, shape), list(config.recipes())
-        label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": model.batch_norm}
+        label = {
+            "hidden": list(model.hidden),
+            "activation": model.activation,
+            "batch_norm": as_written(model)["batch_norm"],
+        }
     saved_model.check_size(model)
     return [Setting(label, model, tuple(recipes), report(config), inputs)]
 
 
 def network(config: Config, shape: Shape) -> MLPConfig:
     """The report's best network, with these widths."""
-    return config.network(**shape.sizes, activation="leaky_relu", negative_slope=0.1, batch_norm="after")
+    return config.network(
+        **shape.sizes, activation="leaky_relu", negative_slope=0.1, norm="batch", norm_place="after"
+    )
 
 
 def report(config: Config) -> dict[str, float] | None:
@@ -165,7 +171,7 @@ def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, split
         row |= in_evaluation_mode(config, states, setting)
         row["images"]["all_test"] = len(config.load().test_labels)
     if config.recipe is not None:
-        row["network"] = dataclasses.asdict(setting.model)
+        row["network"] = as_written(setting.model)
         row |= over_views(config, states, setting)
     row["model"] = None
     if states:

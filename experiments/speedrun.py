@@ -26,6 +26,7 @@ from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.benchmark.timed_run import PARTS, Job, measure
 from mlp_jax.errors import UserError
+from mlp_jax.nn.config import as_written
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import ResultsFolder
@@ -135,7 +136,7 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
         "name": config.recipe,
         "data_fingerprint": dataset.fingerprint,
         "recipe": asdict(training),
-        "network": asdict(model),
+        "network": as_written(model),
         "status": "finished" if len(finished) == len(runs) else "diverged",
         "diverged": len(runs) - len(finished),
         "seeds": [seed for seed, _ in finished],

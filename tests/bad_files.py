@@ -116,7 +116,7 @@ def dangling(folder):
 def _model(last=1.0):
     """The file of a small network whose last weights are random numbers times `last`."""
     draw = np.random.default_rng(0).standard_normal
-    config = MLPConfig(hidden=(8,), activation="leaky_relu", batch_norm="after", inputs=192)
+    config = MLPConfig(hidden=(8,), activation="leaky_relu", norm="batch", norm_place="after", inputs=192)
     one, zero = np.ones(8, np.float32), np.zeros(8, np.float32)
     layers = (
         NormLayer(draw((192, 8), np.float32), zero, one, zero),

@@ -5,8 +5,8 @@ import numpy as np
 
 def solution(
     *,
-    batch_norm="none",
-    layer_norm="none",
+    normalisation="none",
+    place="before",
     residual=False,
     dropout=0.0,
     slope=0.0,
@@ -20,8 +20,8 @@ def solution(
     residual: a layer as wide as the one before adds that one's output. half: penalty lambda/2 ||W||^2. at_zero:
     the activation's derivative at exactly 0. loops: one example at a time (not with batch normalisation).
     """
-    axis = 0 if layer_norm == "none" else 1
-    place = batch_norm if layer_norm == "none" else layer_norm
+    axis = 1 if normalisation == "layer" else 0
+    place = "none" if normalisation == "none" else place
 
     def activate(z):
         return np.where(z > 0, z, slope * z)

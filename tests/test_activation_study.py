@@ -120,7 +120,9 @@ def published(tmp_path_factory):
 def test_a_row_is_what_an_independent_run_gives(published):
     centre = published[1]["rows"][0]
     splits = normalize(Config(**FEW, protocol="published").split(load("synthetic")), "unit_range")
-    model = MLPConfig(hidden=(8,), activation="leaky_relu", batch_norm="after", inputs=splits.train.x.shape[1])
+    model = MLPConfig(
+        hidden=(8,), activation="leaky_relu", norm="batch", norm_place="after", inputs=splits.train.x.shape[1]
+    )
     how = TrainConfig("adam", 1e-3, weight_decay=1e-3, batch_size=20, epochs=2, validate_in_training_mode=True)
     _, result = population.train_population([Run(jax.random.key(seed), model, how) for seed in (0, 1)], splits)
     assert centre["seeds"] == [0, 1]

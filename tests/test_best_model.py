@@ -119,7 +119,7 @@ def test_recipes():
     assert (clean.weight_decay, clean.validate_in_training_mode) == (0.0, False)
     network = best_model.network(best_model.Config(), Shape())
     assert (network.hidden, network.activation, network.negative_slope) == ((400,) * 3, "leaky_relu", 0.1)
-    assert (network.batch_norm, network.dropout) == ("after", 0.0)
+    assert (network.norm, network.norm_place, network.dropout) == ("batch", "after", 0.0)
 
 
 def test_a_saved_scaling_gives_the_same_inputs_bit_for_bit():
@@ -151,10 +151,10 @@ def test_a_loaded_model_is_the_same_bit_for_bit_also_in_another_process(runs, tm
     assert done.stdout == logits.tobytes()
 
 
-@pytest.mark.parametrize("batch_norm", ["none", "before"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("how", ["mean_image", "unit_range"])
-def test_round_trip_of_other_networks(runs, batch_norm, how, tmp_path):
-    config = MLPConfig(hidden=(3,), inputs=192, classes=10, batch_norm=batch_norm)
+def test_round_trip_of_other_networks(runs, norm, how, tmp_path):
+    config = MLPConfig(hidden=(3,), inputs=192, classes=10, norm=norm)
     scaling = pixels.scaling(synthetic().train_images, how)
     params, stats = model.init(jax.random.key(0), config), model.init_stats(config)
     original = replace(saved(runs), config=config, params=params, stats=stats, scaling=scaling)
@@ -279,7 +279,8 @@ def test_a_model_of_version_0_2_which_has_no_digest_and_fewer_options_is_read(ru
 
 
 @pytest.mark.parametrize(
-    "options", [{"layer_norm": "before"}, {"block": "residual", "batch_norm": "after"}, {"block": "bottleneck"}]
+    "options",
+    [{"norm": "layer"}, {"block": "residual", "norm": "batch", "norm_place": "after"}, {"block": "bottleneck"}],
 )
 def test_every_kind_of_network_is_saved_and_read(runs, tmp_path, options):
     trained = saved_model.load(runs["clean"][0] / "model.safetensors")

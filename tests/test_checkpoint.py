@@ -18,7 +18,7 @@ from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.history import Result
 
 PLAIN = MLPConfig(hidden=(16,), inputs=192)
-NORMALIZED = dataclasses.replace(PLAIN, batch_norm="before", dropout=0.2)
+NORMALIZED = dataclasses.replace(PLAIN, norm="batch", dropout=0.2)
 ADAM = TrainConfig(optimizer="adam", learning_rate=0.02, batch_size=50, epochs=4, l2=1e-3)
 RUNS = {
     "a": Run(jax.random.key(0), NORMALIZED, ADAM),

@@ -226,7 +226,7 @@ def test_tables_of_what_is_null(relu):
 
 @pytest.mark.optimized
 def test_a_normalised_tanh_network_parts(splits):
-    model = dataclasses.replace(MODEL, activation="tanh", batch_norm="after")
+    model = dataclasses.replace(MODEL, activation="tanh", norm="batch", norm_place="after")
     config = dataclasses.replace(CONFIG, seeds=1)
     rows = compare_untimed(config, splits, model, RECIPE, PAIR)
     (row,) = of_kind(rows, "training")

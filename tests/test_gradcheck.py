@@ -223,17 +223,17 @@ def test_pairs_get_both_codes(a, b):
 NETS = [
     MLPConfig((6,), inputs=7, classes=4),
     MLPConfig((5, 5), "leaky_relu", negative_slope=0.1, inputs=7, classes=4),
-    MLPConfig((6,), batch_norm="after", dropout=0.5, inputs=7, classes=4),
-    MLPConfig((6, 8), layer_norm="before", inputs=7, classes=4),
-    MLPConfig((6,), layer_norm="after", dropout=0.5, inputs=7, classes=4),
+    MLPConfig((6,), norm="batch", norm_place="after", dropout=0.5, inputs=7, classes=4),
+    MLPConfig((6, 8), norm="layer", inputs=7, classes=4),
+    MLPConfig((6,), norm="layer", norm_place="after", dropout=0.5, inputs=7, classes=4),
     MLPConfig((6, 6, 6), block="residual", inputs=7, classes=4),
-    MLPConfig((6, 6), layer_norm="before", block="residual", dropout=0.5, inputs=7, classes=4),
+    MLPConfig((6, 6), norm="layer", block="residual", dropout=0.5, inputs=7, classes=4),
 ]
 FALSE_ALARMS = int(os.environ.get("MLP_JAX_FALSE_ALARMS", "35"))
 
 
 def name_of(config):
-    return f"{config.activation}-{config.batch_norm}-{config.layer_norm}-{config.block}-{len(config.hidden)}"
+    return f"{config.activation}-{config.norm}-{config.norm_place}-{config.block}-{len(config.hidden)}"
 
 
 @pytest.mark.parametrize("config", NETS, ids=name_of)
@@ -247,11 +247,12 @@ def test_no_false_alarm(config):
             "half": bool(rng.integers(2)),
             "dtype": [np.float64, np.float32][rng.integers(2)],
             "at_zero": [ours, slope, 1.0, (1 + slope) / 2][rng.integers(4)],
-            "loops": bool(rng.integers(2)) and not config.normalized,
-            "layer_norm": config.layer_norm,
+            "loops": bool(rng.integers(2)) and config.norm != "batch",
             "residual": config.block == "residual",
         }
-        right = solution(batch_norm=config.batch_norm, dropout=config.dropout, slope=slope, **options)
+        right = solution(
+            normalisation=config.norm, place=config.norm_place, dropout=config.dropout, slope=slope, **options
+        )
         report = check_gradients(right, config, scale=float(10 ** rng.uniform(-3, 3)), seed=number)
         expected = ["mask_at_zero"] if options["at_zero"] != ours else []
         assert report.passed, f"{options}\n{report}"
@@ -267,7 +268,7 @@ def leaf_factor(params, x, y, l2, *, right, leaf, factor):
 @pytest.mark.parametrize("leaf", ["W1", "b1", "W2"])
 def test_one_wrong_leaf_of_any_network_is_told_there_alone(config, leaf):
     right = solution(
-        batch_norm=config.batch_norm, layer_norm=config.layer_norm, slope=config.negative_slope or 0.0,
+        normalisation=config.norm, place=config.norm_place, slope=config.negative_slope or 0.0,
         residual=config.block == "residual", at_zero=float(config.activation == "leaky_relu"),
     )  # fmt: skip
     wrong = functools.partial(leaf_factor, right=right, leaf=leaf, factor=3)
@@ -414,14 +415,14 @@ def test_the_right_class_at_every_scale(scale, dtype):
 
 @pytest.mark.parametrize("hidden", [(8,) * 2, (8,) * 16], ids=len)
 def test_normalised_layers_do_not_hide_a_mistake_however_many(hidden):
-    right = solution(batch_norm="before")
+    right = solution(normalisation="batch")
 
     def wrong(params, x, y, l2):
         loss, grads = right(params, x, y, l2)
         grads["W1"] = 1.5 * grads["W1"]
         return loss, grads
 
-    config = MLPConfig(hidden, batch_norm="before", inputs=7, classes=4)
+    config = MLPConfig(hidden, norm="batch", inputs=7, classes=4)
     assert check_gradients(right, config).passed
     report = check_gradients(wrong, config)
     assert [row.leaf for row in report.leaves if row.verdict == "FAIL"] == ["W1"]
@@ -485,7 +486,7 @@ def test_functions_that_need_jax_arrays():
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_norm": "before", "dropout": 0.4}, {"batch_norm": "after", "activation": "leaky_relu"}],
+    [{"norm": "batch", "dropout": 0.4}, {"norm": "batch", "norm_place": "after", "activation": "leaky_relu"}],
     ids=str,
 )
 def test_this_package(options):
@@ -575,9 +576,7 @@ def test_an_exception_in_one_case_is_told_with_its_line():
     assert f":{line}: RuntimeError: one" in str(report)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"), [({"dropout": 0.5}, "mask"), ({"batch_norm": "before"}, "normalization=")]
-)
+@pytest.mark.parametrize(("options", "words"), [({"dropout": 0.5}, "mask"), ({"norm": "batch"}, "normalization=")])
 def test_a_class_with_no_room_for_the_network(options, words):
     with pytest.raises(UserError, match=words):
         check_gradients(candidate(CLASS), MLPConfig(hidden=(6,), inputs=7, classes=4, **options))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlp_jax.gradcheck.comparison import check_backward, check_leaf, compare, compiled, random_params
 from mlp_jax.nn import activations, equations, gradients, losses
 from mlp_jax.nn.activations import ACTIVATIONS, Activation
-from mlp_jax.nn.config import BATCH_NORMS, DTYPES, MLPConfig
+from mlp_jax.nn.config import DTYPES, NORM_FLAGS, MLPConfig, norm_options
 from mlp_jax.nn.model import Layer
 from tests.mutation import mutants, survives
 
@@ -38,50 +38,53 @@ def failures(candidate, seed=0, batch=9, scale=1.0, *, soft=False, **options):
     return [check for check in checks if not check.passed]
 
 
+BATCH_NORMS = [norm_options(place) for place in NORM_FLAGS]
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2, 5, 16])
-@pytest.mark.parametrize("batch_norm", BATCH_NORMS)
+@pytest.mark.parametrize("norm", BATCH_NORMS, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("x64")
-def test_every_depth(depth, batch_norm, dtype):
+def test_every_depth(depth, norm, dtype):
     for activation in ("relu", "tanh"):
-        options = {"hidden": (5,) * depth, "batch_norm": batch_norm, "activation": activation, "dtype": dtype}
+        options = {"hidden": (5,) * depth, "activation": activation, "dtype": dtype, **norm}
         assert failures(gradients.gradients, **options) == []
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("batch_norm", BATCH_NORMS)
+@pytest.mark.parametrize("norm", BATCH_NORMS, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("x64")
-def test_every_activation_with_and_without_dropout(activation, batch_norm, dtype):
-    options = {"activation": activation, "batch_norm": batch_norm, "dtype": dtype}
+def test_every_activation_with_and_without_dropout(activation, norm, dtype):
+    options = {"activation": activation, "dtype": dtype, **norm}
     assert failures(gradients.gradients, **options) == []
     assert failures(gradients.gradients, dropout=0.4, **options) == []
 
 
 @pytest.mark.parametrize(
-    ("block", "layer_norm"), [("bottleneck", "none"), *itertools.product(("plain", "residual"), BATCH_NORMS)]
+    ("block", "layer_norm"), [("bottleneck", "none"), *itertools.product(("plain", "residual"), NORM_FLAGS)]
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("x64")
 def test_every_block_with_layer_normalisation_dropout_and_soft_labels(block, layer_norm, dtype):
-    options = {"block": block, "layer_norm": layer_norm, "dtype": dtype, "hidden": (5, 5, 5)}
+    options = {"block": block, "dtype": dtype, "hidden": (5, 5, 5), **norm_options("none", layer_norm)}
     if block == "bottleneck":
         options["expansion"] = 1
     assert failures(gradients.gradients, activation="gelu", **options) == []
     assert failures(gradients.gradients, dropout=0.4, soft=True, **options) == []
 
 
-@pytest.mark.parametrize("batch_norm", ["before", "after"])
+@pytest.mark.parametrize("norm", BATCH_NORMS[1:], ids=str)
 @pytest.mark.usefixtures("x64")
-def test_residual_blocks_with_batch_normalisation_and_other_widths_between(batch_norm):
-    options = {"block": "residual", "batch_norm": batch_norm, "hidden": (4, 4, 5, 5, 5)}  # 4 inputs: no skip there
+def test_residual_blocks_with_batch_normalisation_and_other_widths_between(norm):
+    options = {"block": "residual", "hidden": (4, 4, 5, 5, 5), **norm}  # 4 inputs: no skip there
     assert failures(gradients.gradients, dropout=0.4, **options) == []
 
 
 ARCHITECTURES = {
     "hidden": st.lists(st.integers(1, 6), max_size=4),
     "activation": st.sampled_from(sorted(ACTIVATIONS)),
-    "batch_norm": st.sampled_from(BATCH_NORMS),
+    "batch_norm": st.sampled_from(NORM_FLAGS),
     "dropout": st.sampled_from([0.0, 0.5]),
     "batch": st.integers(1, 6),
     "classes": st.integers(1, 4),
@@ -113,8 +116,8 @@ def agrees(hidden, activation, batch_norm, dropout, batch, classes, one_class, l
         if batch_norm != "none":
             batch, hidden = batch + 3, [width + 2 for width in hidden]
         params, x, y, config = network(
-            seed, batch, scale, hidden=tuple(hidden), activation=activation, batch_norm=batch_norm,
-            dropout=dropout, classes=classes,
+            seed, batch, scale, hidden=tuple(hidden), activation=activation, dropout=dropout, classes=classes,
+            **norm_options(batch_norm),
         )  # fmt: skip
         y = jnp.zeros_like(y) if one_class else y
         if batch_norm == "none":  # dead or saturated units
@@ -187,7 +190,7 @@ def test_toy_case_gradients(toy):
 
 @pytest.mark.usefixtures("x64")
 def test_finite_differences_as_a_third_witness():
-    params, x, y, config = network(activation="tanh", batch_norm="after")
+    params, x, y, config = network(activation="tanh", norm="batch", norm_place="after")
     direction = random_params(np.random.default_rng(7), config)
 
     def along(step):
@@ -201,7 +204,7 @@ def test_finite_differences_as_a_third_witness():
 
 @pytest.mark.usefixtures("x64")
 def test_jit_changes_nothing_that_matters():
-    params, x, y, config = network(batch_norm="before", dropout=0.5)
+    params, x, y, config = network(norm="batch", dropout=0.5)
     key = jax.random.key(1)
     plain = gradients.gradients(params, x, y, config, l2=0.1, key=key)
     jitted = jax.jit(gradients.gradients, static_argnames="config")(params, x, y, config, l2=0.1, key=key)
@@ -210,7 +213,7 @@ def test_jit_changes_nothing_that_matters():
 
 @pytest.mark.usefixtures("x64")
 def test_batch_order_does_not_matter():
-    params, x, y, config = network(batch_norm="after")
+    params, x, y, config = network(norm="batch", norm_place="after")
     order = np.random.default_rng(0).permutation(9)
     a = gradients.gradients(params, x, y, config)
     b = gradients.gradients(params, x[order], y[order], config)
@@ -229,10 +232,10 @@ def test_every_break_of_the_backward_pass_is_found(function):
         return not (
             failures(module.gradients)
             or failures(module.gradients, scale=1e3)  # logits that overflow a softmax without max-shift
-            or failures(module.gradients, batch_norm="before")
-            or failures(module.gradients, batch_norm="after", dropout=0.4)
+            or failures(module.gradients, norm="batch")
+            or failures(module.gradients, norm="batch", norm_place="after", dropout=0.4)
             or failures(module.gradients, block="bottleneck", expansion=1, hidden=(5, 5), soft=True)
-            or failures(module.gradients, block="residual", layer_norm="before", hidden=(5, 5))
+            or failures(module.gradients, block="residual", norm="layer", hidden=(5, 5))
         )
 
     assert passes(gradients)
@@ -260,8 +263,8 @@ def test_a_term_left_out_is_found(term):
     assert source.count(term) == 1
     broken = types.ModuleType("broken")
     exec(source.replace(term, ""), broken.__dict__)
-    assert failures(broken.gradients, batch_norm="before", dropout=0.4)
-    assert failures(broken.gradients, layer_norm="before", dropout=0.4)
+    assert failures(broken.gradients, norm="batch", dropout=0.4)
+    assert failures(broken.gradients, norm="layer", dropout=0.4)
 
 
 @pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n != "identity"])

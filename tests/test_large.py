@@ -77,7 +77,7 @@ def test_one_image_per_class():
     assert [len(part.y) for part in parts] == [5, 5, 10]
     splits = [normalize(parts, how) for how in NORMALIZATIONS]
     assert all(np.isfinite(part.x).all() for three in splits for part in three)
-    model = MLPConfig(hidden=(4,), inputs=16, batch_norm="after")
+    model = MLPConfig(hidden=(4,), inputs=16, norm="batch", norm_place="after")
     config = TrainConfig(learning_rate=0.01, batch_size=5, epochs=2)
     result = population.train(jax.random.key(0), splits[-1], model, config)
     assert result.status == "finished"

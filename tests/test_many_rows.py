@@ -19,7 +19,7 @@ from mlp_jax.training import augment
 from mlp_jax.training.evaluate import evaluate
 
 ROWS = 40_000
-NORMS = {"none": {}, "batch_norm": {"batch_norm": "before"}, "layer_norm": {"layer_norm": "before"}}
+NORMS = {"none": {}, "batch_norm": {"norm": "batch"}, "layer_norm": {"norm": "layer"}}
 LIMIT = {"float32": 1e-3, "float64": 1e-10}
 
 
@@ -39,7 +39,7 @@ class Case:
     def statistics(self):
         """Running statistics that are those of all rows: then evaluation computes what training does."""
         traced = model.trace(self.params, self.x, self.config)
-        norms = [hidden.norm for hidden in traced.hidden if hidden.norm] if self.config.normalized else []
+        norms = [hidden.norm for hidden in traced.hidden if hidden.norm] if self.config.has_running_stats else []
         return tuple(model.RunningStats(norm.mean, norm.var) for norm in norms)
 
     def close(self, found, true):

@@ -8,7 +8,7 @@ import pytest
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.comparison import random_params
 from mlp_jax.nn import matmul
-from mlp_jax.nn.config import DTYPES, INITS, MLPConfig
+from mlp_jax.nn.config import DTYPES, INITS, NORM_FLAGS, MLPConfig, norm_options
 from mlp_jax.nn.model import (
     Layer,
     NormLayer,
@@ -33,20 +33,21 @@ def by_hand(params, x, config, stats=None):
         mean, var = (u.mean(0), u.var(0)) if running is None else running
         return layer.scale * (u - mean) / np.sqrt(var + 1e-5) + layer.shift
 
+    place = "none" if config.norm == "none" else config.norm_place
     for number, layer in enumerate(params[:-1]):
         running = None if stats is None else stats[number]
         z = a @ layer.w + layer.b
-        z = normalize(z, layer, running) if config.batch_norm == "before" else z
+        z = normalize(z, layer, running) if place == "before" else z
         a = np.maximum(z, 0)
-        a = normalize(a, layer, running) if config.batch_norm == "after" else a
+        a = normalize(a, layer, running) if place == "after" else a
     return a @ params[-1].w + params[-1].b
 
 
 @pytest.mark.parametrize("hidden", [(), (3,), (5, 2, 7)])
-@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+@pytest.mark.parametrize("batch_norm", NORM_FLAGS)
 @pytest.mark.usefixtures("x64")
 def test_forward_against_numpy(hidden, batch_norm):
-    config = MLPConfig(hidden=hidden, inputs=4, classes=3, batch_norm=batch_norm, dtype="float64")
+    config = MLPConfig(hidden=hidden, inputs=4, classes=3, dtype="float64", **norm_options(batch_norm))
     params = random_params(np.random.default_rng(1), config)
     np.testing.assert_allclose(forward(params, X, config, train=True), by_hand(params, X, config), rtol=1e-10)
     stats = tuple(RunningStats(jnp.full(w, 0.3), jnp.full(w, 2.0)) for w in hidden) if batch_norm != "none" else ()
@@ -57,7 +58,7 @@ def test_forward_against_numpy(hidden, batch_norm):
 @pytest.mark.usefixtures("x64")
 def test_running_statistics_of_the_report_s_framework():
     """Expected: torch.nn.BatchNorm1d(1) of PyTorch 2.13 after the batch [1, 2, 4], and then [0, 0, 3]."""
-    config = MLPConfig(hidden=(1,), inputs=1, activation="identity", batch_norm="before", dtype="float64")
+    config = MLPConfig(hidden=(1,), inputs=1, activation="identity", norm="batch", dtype="float64")
     params = init(jax.random.key(0), config)
     params = (params[0]._replace(w=jnp.ones((1, 1)), b=jnp.zeros(1)), *params[1:])
     stats = init_stats(config)
@@ -101,7 +102,9 @@ def test_initialisation_is_a_function_of_the_key():
 
 def test_parameters_are_arrays_only():
     plain = init(jax.random.key(0), MLPConfig(hidden=(5,), inputs=4, classes=3))
-    normalized = init(jax.random.key(0), MLPConfig(hidden=(5,), inputs=4, classes=3, batch_norm="after"))
+    normalized = init(
+        jax.random.key(0), MLPConfig(hidden=(5,), inputs=4, classes=3, norm="batch", norm_place="after")
+    )
     assert [type(layer) for layer in plain] == [Layer, Layer]
     assert [type(layer) for layer in normalized] == [NormLayer, Layer]
     assert [leaf.shape for leaf in jax.tree.leaves(normalized)] == [(4, 5), (5,), (5,), (5,), (5, 3), (3,)]
@@ -134,7 +137,7 @@ def test_bottlenecks_and_residual_blocks_are_what_their_papers_say():
 
 
 def test_layer_normalisation_is_of_each_row_in_training_and_evaluation():
-    config = MLPConfig(hidden=(5,), inputs=4, classes=3, layer_norm="before")
+    config = MLPConfig(hidden=(5,), inputs=4, classes=3, norm="layer")
     params: Any = random_params(np.random.default_rng(0), config)
     x = X.astype(np.float32)
     z = x @ params[0].w + params[0].b[None]
@@ -146,7 +149,7 @@ def test_layer_normalisation_is_of_each_row_in_training_and_evaluation():
 
 
 def test_hidden_units_can_be_permuted():
-    config = MLPConfig(hidden=(5,), inputs=4, batch_norm="after")
+    config = MLPConfig(hidden=(5,), inputs=4, norm="batch", norm_place="after")
     params = random_params(np.random.default_rng(0), config)
     order = np.array([3, 1, 4, 0, 2])
     first, last = params
@@ -157,7 +160,7 @@ def test_hidden_units_can_be_permuted():
 
 
 def test_jit_is_no_jit():
-    config = MLPConfig(hidden=(5, 5), inputs=4, dropout=0.5, batch_norm="before")
+    config = MLPConfig(hidden=(5, 5), inputs=4, dropout=0.5, norm="batch")
     params, x = init(jax.random.key(0), config), X.astype(np.float32)
     options = {"train": True, "key": jax.random.key(3)}
     jitted = jax.jit(forward, static_argnames=("config", "train"))(params, x, config, **options)
@@ -189,7 +192,7 @@ def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
         ({"inputs": 0}, "inputs"),
         ({"classes": 0}, "classes"),
         ({"activation": "swish"}, "choose one of relu"),
-        ({"batch_norm": "both"}, "none, before, after"),
+        ({"norm": "both"}, "none, batch, layer"),
         ({"init": "xavier"}, "uniform_fan_in"),
         ({"dtype": "float16"}, "float32, float64"),
         ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\), not 1.0"),
@@ -200,16 +203,16 @@ def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
         ({"activation": "leaky_relu", "negative_slope": float("nan")}, "negative_slope"),
         ({"activation": "leaky_relu", "negative_slope": float("inf")}, "negative_slope"),
         ({"hidden": (10**9,)}, "3082000000000 weights"),
-        ({"layer_norm": "both"}, "none, before, after"),
-        ({"layer_norm": "before", "batch_norm": "after"}, "exclude each other"),
+        ({"norm": "layer", "norm_place": "none"}, "before, after"),
+        ({"norm_place": "after"}, "norm_place 'after' is of a normalisation; norm is 'none'"),
         ({"expansion": 2}, "expansion is for bottleneck blocks"),
         ({"block": "residual", "hidden": (8, 6)}, "equal width in a row"),
         ({"precision": "bf16", "dtype": "float64"}, "precision 'bf16' is for float32 networks"),
         ({"block": "dense"}, "plain, residual, bottleneck"),
         ({"block": "bottleneck", "hidden": (5, 6)}, "one width"),
         ({"block": "bottleneck", "hidden": ()}, "one width"),
-        ({"block": "bottleneck", "batch_norm": "after"}, "their own normalisation"),
-        ({"block": "bottleneck", "layer_norm": "after"}, "their own normalisation"),
+        ({"block": "bottleneck", "norm": "batch"}, "their own normalisation"),
+        ({"block": "bottleneck", "norm": "layer", "norm_place": "after"}, "their own normalisation"),
         ({"expansion": 0}, "expansion"),
     ],
 )
@@ -219,13 +222,27 @@ def test_options_out_of_range(options, words):
     assert "\n" not in str(caught.value)
 
 
+def test_the_flags_of_normalisation_name_its_kind_and_its_place():
+    assert [norm_options(place) for place in NORM_FLAGS] == [
+        {"norm": "none"}, {"norm": "batch", "norm_place": "before"}, {"norm": "batch", "norm_place": "after"},
+    ]  # fmt: skip
+    assert norm_options("none", "after") == {"norm": "layer", "norm_place": "after"}
+    for wrong, words in [
+        (("both",), "unknown batch_norm 'both': choose one of none, before, after"),
+        (("none", "both"), "unknown layer_norm 'both': choose one of none, before, after"),
+        (("after", "before"), "exclude each other"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            norm_options(*wrong)
+
+
 def test_inputs_that_do_not_fit():
     config = MLPConfig(hidden=(5,), inputs=4, classes=3)
     params, x = init(jax.random.key(0), config), X.astype(np.float32)
     for arguments, words in [
         ((params, x[:, :3], config), r"x has shape \(6, 3\), but the network takes \(batch, 4\)"),
         ((params[:1], x, config), "the configuration says"),
-        ((params, x, MLPConfig(hidden=(5,), inputs=4, classes=3, batch_norm="after")), "disagree"),
+        ((params, x, MLPConfig(hidden=(5,), inputs=4, classes=3, norm="batch", norm_place="after")), "disagree"),
     ]:
         with pytest.raises(UserError, match=words):
             forward(*arguments)
@@ -233,7 +250,7 @@ def test_inputs_that_do_not_fit():
 
 def test_what_training_and_evaluation_need():
     x = X.astype(np.float32)
-    normalized = MLPConfig(hidden=(5,), inputs=4, batch_norm="after")
+    normalized = MLPConfig(hidden=(5,), inputs=4, norm="batch", norm_place="after")
     dropped = MLPConfig(hidden=(5,), inputs=4, dropout=0.5)
     with pytest.raises(UserError, match="batch of 1"):
         forward(init(jax.random.key(0), normalized), x[:1], normalized, train=True)

@@ -108,7 +108,7 @@ def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, 
         schedule="one_cycle", warmup=0.25, average_decay=0.9,
         augmentation=Augmentation(cutout=2, mixup=0.1, image=(8, 8, 3)),
     )  # fmt: skip
-    model = dataclasses.replace(MODEL, hidden=(16,), layer_norm="before")
+    model = dataclasses.replace(MODEL, hidden=(16,), norm="layer")
     runs = [Run(jax.random.key(seed), model, config) for seed in (0, 1)]
     both = population.train_population(runs, splits)
     for run, together in zip(runs, both, strict=True):
@@ -176,7 +176,7 @@ def test_average(options, weights):
 
 
 def test_validation_and_tests_use_the_average(splits):
-    model = dataclasses.replace(MODEL, batch_norm="after")
+    model = dataclasses.replace(MODEL, norm="batch", norm_place="after")
     config = TrainConfig(batch_size=200, epochs=2, average_decay=1.0, learning_rate=0.1)
     result = population.train(jax.random.key(0), splits, model, config)
     averaged, last = (

@@ -94,7 +94,7 @@ def test_wide_blocks_agree_to_rounding(splits):
 @pytest.mark.optimized
 def test_eight_devices_give_the_bits_of_one(splits):
     assert jax.device_count() == 8
-    model = dataclasses.replace(MODEL, batch_norm="after", dropout=0.2)
+    model = dataclasses.replace(MODEL, norm="batch", norm_place="after", dropout=0.2)
     runs = [Run(jax.random.key(seed), model, FAST) for seed in range(11)]  # not a multiple of 8
     on_one = population.train_population(runs, splits, devices=jax.devices()[:1])
     for a, b in zip(on_one, population.train_population(runs, splits), strict=True):
@@ -102,7 +102,7 @@ def test_eight_devices_give_the_bits_of_one(splits):
 
 
 def test_a_minibatch_shared_by_four_devices_of_eight(splits):
-    model = dataclasses.replace(MODEL, hidden=(32, 32), batch_norm="after", dropout=0.2)
+    model = dataclasses.replace(MODEL, hidden=(32, 32), norm="batch", norm_place="after", dropout=0.2)
     config = dataclasses.replace(FAST, batch_size=40, optimizer="adam", learning_rate=1e-3)
     runs = [Run(jax.random.key(seed), model, config) for seed in range(3)]
     shared = population.train_population(runs, splits, data_parallel=4)
@@ -266,7 +266,7 @@ WITHOUT_FREE_PAGES = """
 import os
 import jax
 from mlp_jax import data
-from mlp_jax.nn.model import MLPConfig
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.population import train
 asked = os.sysconf

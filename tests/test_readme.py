@@ -18,6 +18,7 @@ from experiments import depth_study, reproduce
 from experiments.reproduce import CLAIMS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
+from mlp_jax.nn.config import as_written
 from mlp_jax.studies import results
 from mlp_jax.studies.origin import differing
 from mlp_jax.studies.verdicts import judged
@@ -196,7 +197,7 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
         assert (row["name"], row["images"]["test"], row["diverged"]) == (name, 10_000, 0)
         model, training = fitted(RECIPES[name], (32, 32, 3), 10, 49_000)
         assert row["recipe"] == json.loads(json.dumps(dataclasses.asdict(training)))
-        assert row["network"] == json.loads(json.dumps(dataclasses.asdict(model)))
+        assert row["network"] == json.loads(json.dumps(as_written(model)))
         assert len(row["seeds"]) == expected.seeds >= 3
         assert row["test_accuracy"]["mean"] == pytest.approx(expected.accuracy, abs=0.0005)
         seconds = content["environment"]["wall_seconds"] / expected.seeds

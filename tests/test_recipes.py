@@ -18,6 +18,7 @@ from mlp_jax import data
 from mlp_jax.benchmark import timed_run
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
+from mlp_jax.nn.config import as_written
 from mlp_jax.studies import differences
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training import population, saved_model
@@ -44,7 +45,7 @@ def test_the_names_that_were_asked_for_and_what_sets_them_apart():
     assert {"report", "plain", "augmented", "bottleneck", "speedrun"} <= RECIPES.keys()
     report = RECIPES["report"].model
     best = best_model.network(best_model.Config(), Shape())
-    same = ("hidden", "activation", "negative_slope", "batch_norm", "dropout", "block", "layer_norm")
+    same = ("hidden", "activation", "negative_slope", "norm", "norm_place", "dropout", "block")
     assert all(getattr(report, name) == getattr(best, name) for name in same)
     assert (report.precision, best.precision) == ("bf16", "float32")
     assert RECIPES["plain"].training.augmentation is None
@@ -93,7 +94,7 @@ def test_best_model_trains_the_recipe(recipe_run):
     views = evaluate(params, stats, test, pixel_model, image=training.augmentation.image).accuracy
     assert row["test_accuracy"]["values"] == [accuracy]
     assert row["test_accuracy_over_views"]["values"] == [views]
-    assert (row["name"], row["network"]["layer_norm"]) == ("speedrun_65", model.layer_norm)
+    assert (row["name"], row["network"]) == ("speedrun_65", json.loads(json.dumps(as_written(model))))
     assert row["recipe"]["augmentation"]["crop"] == training.augmentation.crop
     assert "6 views" in str(best_model.table([row]))
     assert "the recipe speedrun_65 reaches" in best_model.finding(written(recipe_run, "best_model"))

@@ -59,7 +59,7 @@ def test_images_of_any_shape_and_no_more_frequencies_than_they_have(image):
 def test_a_network_of_frequencies_is_one_of_pixels():
     inputs = Inputs(FEW)
     by = inputs.learned(PICTURES)
-    for other in ({}, {"block": "bottleneck", "batch_norm": "none"}):
+    for other in ({}, {"block": "bottleneck", "norm": "none"}):
         config = replace(RECIPES["speedrun_65"].model, hidden=(7, 7), inputs=FEW.inputs, **other)
         config = replace(config, precision="float32")
         params, stats = init(jax.random.key(1), config), init_stats(config)

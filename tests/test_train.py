@@ -11,7 +11,7 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn import gradients
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import NORM_FLAGS, MLPConfig, norm_options
 from mlp_jax.nn.losses import accuracy, cross_entropy
 from mlp_jax.nn.model import Layer, forward, init, init_stats
 from mlp_jax.training import evaluate as evaluation
@@ -69,7 +69,7 @@ def test_toy_case_100_full_batch_losses(toy, source):
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("momentum", 0.02), ("adam", 0.003)])
 def test_learns_and_repeats_bit_for_bit(splits, optimizer, rate):  # the others: test_optimization
     config = dataclasses.replace(FAST, optimizer=optimizer, epochs=4, learning_rate=rate)
-    model = dataclasses.replace(MODEL, dropout=0.2, batch_norm="after")
+    model = dataclasses.replace(MODEL, dropout=0.2, norm="batch", norm_place="after")
     first, second = (population.train(jax.random.key(1), splits, model, config) for _ in range(2))
     assert same(outcome(first), outcome(second))
     assert not same(first.state.params, population.train(jax.random.key(2), splits, model, config).state.params)
@@ -78,9 +78,9 @@ def test_learns_and_repeats_bit_for_bit(splits, optimizer, rate):  # the others:
     assert first.history.validation_accuracy[-1] > 0.3  # chance is 0.1
 
 
-@pytest.mark.parametrize("batch_norm", ["none", "before", "after"])
+@pytest.mark.parametrize("batch_norm", NORM_FLAGS)
 def test_both_sources_of_gradients_train_alike(splits, batch_norm):
-    model = dataclasses.replace(MODEL, batch_norm=batch_norm)
+    model = dataclasses.replace(MODEL, **norm_options(batch_norm))
     runs = [
         population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, gradient=source))
         for source in gradients.SOURCES
@@ -167,7 +167,7 @@ def test_weight_decay_is_coupled_and_reaches_every_parameter():
     """One step of sgd: w - rate * (gradient + weight_decay * w), as PyTorch's weight_decay, biases included."""
     split = Split(np.ones((2, 192), np.float32), np.zeros(2, np.int32))
     config = TrainConfig(optimizer="sgd", learning_rate=0.1, weight_decay=0.5, batch_size=2)
-    model = dataclasses.replace(MODEL, batch_norm="after")
+    model = dataclasses.replace(MODEL, norm="batch", norm_place="after")
     state = init_state(jax.random.key(0), model, config)
     options = {"model": model, "config": config, "steps_per_epoch": 1}
     plain_hyper = hyper_from(dataclasses.replace(config, weight_decay=0.0))
@@ -209,7 +209,7 @@ def test_labels_that_the_network_does_not_have(splits):
 
 def test_a_batch_of_1_under_normalisation_is_found_before_training(splits, monkeypatch):
     monkeypatch.setattr(train, "train_step", lambda *a, **k: pytest.fail("trained"))
-    model = dataclasses.replace(MODEL, batch_norm="after")
+    model = dataclasses.replace(MODEL, norm="batch", norm_place="after")
     with pytest.raises(UserError, match="batch_size 1"):
         population.train(jax.random.key(0), splits, model, dataclasses.replace(FAST, batch_size=1))
     config = dataclasses.replace(FAST, batch_size=43, validate_in_training_mode=True)  # 130 = 3 * 43 + 1
@@ -230,7 +230,7 @@ def test_evaluation_counts_every_example_once(splits):
 
 @pytest.mark.optimized
 def test_validation_in_training_mode_moves_the_statistics(splits):
-    model = dataclasses.replace(MODEL, batch_norm="after")
+    model = dataclasses.replace(MODEL, norm="batch", norm_place="after")
     params, stats = init(jax.random.key(0), model), init_stats(model)
     key = jax.random.key(1)
     moved, found = evaluate_in_training_mode(key, params, stats, splits.validation, model, batch_size=50)

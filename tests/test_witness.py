@@ -78,7 +78,7 @@ def test_a_program_that_is_computed_wrong_is_refused(number):
     assert f"{program.name}, in {program.dtypes[0]} ({program.source})" in str(raised.value)
 
 
-@pytest.mark.parametrize("norm", [{}, {"batch_norm": "before"}, {"layer_norm": "before"}])
+@pytest.mark.parametrize("norm", [{}, {"norm": "batch"}, {"norm": "layer"}])
 def test_the_derivation_in_numpy_is_that_of_its_own_loss(norm):
     """A derivative by a complex step (Squire & Trapp 1998) is exact to rounding, and is no derivation."""
     config = MLPConfig((5, 4, 3), inputs=6, classes=4, dtype="float64", **norm)

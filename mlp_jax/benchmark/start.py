@@ -31,7 +31,7 @@ class Net(NamedTuple):
     @property
     def layers(self) -> list[slice]:
         """Where each layer's leaves stand among the parameters."""
-        width = 4 if self.model["batch_norm"] != "none" else 2
+        width = 4 if self.model["norm"] != "none" else 2
         hidden = [slice(width * i, width * (i + 1)) for i in range(len(self.model["hidden"]))]
         end = width * len(hidden)
         return [*hidden, slice(end, end + 2)]

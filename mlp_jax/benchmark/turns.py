@@ -162,7 +162,7 @@ def compared(load: Workload, losses: Losses, reference: Losses) -> tuple[float, 
     Of the networks that both have. A loss that is not a number is never alike.
     """
     models = [network.model for network in load.networks]
-    chaotic = any(m.normalized or m.precision != "float32" for m in models)
+    chaotic = any(m.has_running_stats or m.precision != "float32" for m in models)
     pairs = [(np.array(losses[n]), np.array(reference[n])) for n in losses.keys() & reference.keys()]
     early, gap = (  # numpy's max: Python's may leave out one that is not a number
         float(np.max([np.max(np.abs(a[:n] - b[:n])) / np.max(np.abs(b)) for a, b in pairs]))

@@ -17,7 +17,7 @@ def make(contender: str, start: Start) -> Sequential:
     """The networks of a workload. Raises Cannot for what scikit-learn does not have."""
     if start.half:
         raise Cannot("has no bfloat16")
-    if any(net.model["batch_norm"] != "none" or net.slope for net in start.nets):
+    if any(net.model["norm"] != "none" or net.slope for net in start.nets):
         raise Cannot("has neither batch normalisation nor LeakyReLU")
     if any(net.train["optimizer"] == "adam" for net in start.nets):
         raise Cannot("adds Adam's epsilon before its bias correction, which is other work")

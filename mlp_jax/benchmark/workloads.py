@@ -40,8 +40,14 @@ class Network:
     @property
     def shape(self) -> tuple[Any, ...]:
         """What a step's time depends on: networks of one shape differ in seed, rates and penalty only."""
-        train = (self.train.batch_size, self.train.optimizer)
-        return (self.model.sizes, self.model.activation, self.model.batch_norm, self.model.precision, *train)
+        model = (
+            self.model.sizes,
+            self.model.activation,
+            self.model.norm,
+            self.model.norm_place,
+            self.model.precision,
+        )
+        return (*model, self.train.batch_size, self.train.optimizer)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,12 @@ def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
     if name not in NAMES:
         raise UserError(f"unknown workload {name!r}: choose from {', '.join(NAMES)}, population-N")
     adam: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e-3}
-    wide: dict[str, Any] = {"hidden": (400,) * 3, "activation": "leaky_relu", "batch_norm": "after"}
+    wide: dict[str, Any] = {
+        "hidden": (400,) * 3,
+        "activation": "leaky_relu",
+        "norm": "batch",
+        "norm_place": "after",
+    }
     grid = itertools.product((50, 100, 200), (64, 128, 200), (1e-3, 1e-2), (1e-3, 1e-2))
     networks: list[Network] = {
         "default": lambda: [network(l2=0.25)],

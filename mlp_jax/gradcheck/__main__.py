@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check
 from mlp_jax.gradcheck.process import Target
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, norm_options
 
 flags.disclaim_key_flags()
 logging.set_verbosity(logging.WARNING)  # as in the experiments' commands: jax tells which backends it has not
@@ -48,13 +48,12 @@ def network() -> MLPConfig | None:
     return MLPConfig(
         hidden,
         given.activation,
-        given.batch_norm,
-        given.dropout,
-        layer_norm=given.layer_norm,
+        dropout=given.dropout,
         negative_slope=given.negative_slope,
         norm_eps=given.bn_eps,
         inputs=7,
         classes=4,
+        **norm_options(given.batch_norm, given.layer_norm),
     )
 
 

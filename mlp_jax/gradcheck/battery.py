@@ -30,7 +30,7 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
         ("plain", config, 5, 0.05),
         ("no penalty", config, 5, 0.0),
         ("strong penalty", config, 5, 0.3),
-        ("smallest batch", config, 4 if config.normalized else 1, 0.1),
+        ("smallest batch", config, 4 if config.has_running_stats else 1, 0.1),
         ("large batch", config, 64, 0.02),
         ("dead units", config, 5, 0.15),
         (KINK, equal, EQUAL, 0.08),
@@ -90,12 +90,13 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
             layer.w[:, 0], layer.b[0] = 0, 0
             if unit.norm != "none":
                 layer.shift[0] = 0
-            if (
-                unit.norm == "before" and config.norm_axis == 1
-            ):  # there a column of equal numbers is not normalised to 0
+            if (unit.norm, unit.norm_place) == (
+                "layer",
+                "before",
+            ):  # equal numbers do not become 0
                 layer.scale[0] = 0
         if name == "dead units" and unit.active:
-            (layer.shift if unit.norm == "before" else layer.b)[-1] = -30 * scale**2
+            (layer.shift if unit.norm_place == "before" else layer.b)[-1] = -30 * scale**2
     params, x = jax.tree.map(_as_float32_can_hold, (params, x))
     return Case(name, config, params, x, y.astype(np.int64), float(np.float32(l2)), seed)
 

@@ -28,12 +28,13 @@ def gradient(params: Params, x: np.ndarray, y: np.ndarray, config: MLPConfig, l2
     hidden, logarithms, last = _forward(params, x, config)
     delta = (np.exp(logarithms) - np.eye(config.classes)[y]) / len(y)
     grads: list[Layer | NormLayer] = [_of_layer(params[-1], last, delta, l2)]
-    for layer, above, kept in zip(params[-2::-1], params[:0:-1], hidden[::-1], strict=True):
+    below_last = zip(params[-2::-1], params[:0:-1], hidden[::-1], config.units[::-1], strict=True)
+    for layer, above, kept, unit in below_last:
         delta = (delta @ np.asarray(above.w).T) * kept.active
         if isinstance(layer, NormLayer):
             normalised = kept.centred / np.sqrt(kept.variance)
             norm = ((delta * normalised).sum(axis=0), delta.sum(axis=0))
-            delta = _back_through_norm(delta * np.asarray(layer.scale), kept, config.norm_axis)
+            delta = _back_through_norm(delta * np.asarray(layer.scale), kept, unit.norm_axis)
             grads.append(NormLayer(*_of_layer(layer, kept.inputs, delta, l2), *norm))
         else:
             grads.append(_of_layer(layer, kept.inputs, delta, l2))
@@ -57,10 +58,10 @@ def log_softmax(params: Params, x: np.ndarray, config: MLPConfig) -> np.ndarray:
 def _forward(params: Params, x: np.ndarray, config: MLPConfig) -> tuple[list[_Hidden], np.ndarray, np.ndarray]:
     """The hidden layers, the logarithms of the softmax (N, C), and the last layer's inputs."""
     hidden, a = [], x
-    for layer in params[:-1]:
+    for layer, unit in zip(params[:-1], config.units, strict=True):
         z = a @ np.asarray(layer.w) + np.asarray(layer.b)
-        centred = z - z.mean(axis=config.norm_axis, keepdims=True)
-        variance = (centred**2).mean(axis=config.norm_axis, keepdims=True) + config.norm_eps
+        centred = z - z.mean(axis=unit.norm_axis, keepdims=True)
+        variance = (centred**2).mean(axis=unit.norm_axis, keepdims=True) + config.norm_eps
         if isinstance(layer, NormLayer):
             z = np.asarray(layer.scale) * centred / np.sqrt(variance) + np.asarray(layer.shift)
         hidden.append(_Hidden(a, z.real > 0, centred, variance))

@@ -114,7 +114,7 @@ def residual(params, x, y, l2):
     }
 """
 
-NETWORK = MLPConfig(hidden=(6,), batch_norm="before", dropout=0.5, inputs=7, classes=4)
+NETWORK = MLPConfig(hidden=(6,), norm="batch", dropout=0.5, inputs=7, classes=4)
 NETWORKS = {
     CLASS: None,
     FUNCTION: NETWORK,

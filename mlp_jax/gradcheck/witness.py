@@ -36,7 +36,7 @@ L2 = 0.05
 NETWORKS = {
     "two layers": MLPConfig((6,), inputs=5, classes=4, dtype="float64"),
     "five layers with batch normalisation": MLPConfig(
-        (3,) * 4, batch_norm="before", inputs=3, classes=3, dtype="float64"
+        (3,) * 4, norm="batch", inputs=3, classes=3, dtype="float64"
     ),
 }
 """With ReLU and an L2 penalty; the deep one is as narrow as the programs of `known_wrong`."""

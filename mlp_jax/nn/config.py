@@ -5,7 +5,7 @@ A unit is a product with what stands around it. Units follow one another; a plai
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.nn import activations
 from mlp_jax.nn.matmul import PRECISIONS
 
-BATCH_NORMS = ("none", "before", "after")  # the activation; of layer normalisation too
+NORMS = ("none", "batch", "layer")
+NORM_PLACES = ("before", "after")  # the activation
+NORM_FLAGS = ("none", *NORM_PLACES)  # what `norm_options` takes
 BLOCKS = ("plain", "residual", "bottleneck")
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
 DTYPES = ("float32", "float64")
@@ -25,20 +27,27 @@ MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
 class Unit(NamedTuple):
     """A product and a bias, and, where it has them, normalisation, activation, dropout and a skip connection.
 
-    norm: "none", or a normalisation of the "input", "before" or "after" the activation.
+    norm: "none", or "batch" or "layer" normalisation. norm_place: of the "input", "before" or "after" the
+      activation; "none" without normalisation.
     skip: the output of the unit that stands so many before this one is added to its own; 0: nothing is.
     """
 
     inputs: int
     outputs: int
-    norm: str
-    active: bool
-    skip: int
+    norm: str = "none"
+    norm_place: str = "none"
+    active: bool = False
+    skip: int = 0
 
     @property
     def norm_width(self) -> int:
-        """Of what is normalised."""
-        return self.inputs if self.norm == "input" else self.outputs
+        """The number of columns that are normalised."""
+        return self.inputs if self.norm_place == "input" else self.outputs
+
+    @property
+    def norm_axis(self) -> int:
+        """The axis of means and variances: 0, over the batch, or 1, over each row."""
+        return 0 if self.norm == "batch" else 1
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,9 @@ class MLPConfig:
     hidden: width of each hidden layer, first to last; () is softmax regression. The report counts
       *layers* = hidden layers + 1.
     activation: a name in `activations.ACTIVATIONS`; negative_slope replaces leaky_relu's 0.1.
-    batch_norm: "none", or batch normalisation "before" or "after" the activation (the report's best: after).
-    layer_norm: the same for layer normalisation (Ba et al. 2016), which needs no running statistics; not with
-      batch_norm.
+    norm: of every hidden layer, "none", "batch" normalisation (Ioffe & Szegedy 2015), or "layer" normalisation
+      (Ba et al. 2016), which needs no running statistics.
+    norm_place: where it stands, "before" or "after" the activation (the report's best: after).
     block: "plain"; "residual": a hidden layer as wide as the one before adds that one's output to its own
       (He et al. 2016); "bottleneck": the inverted bottlenecks of "Scaling MLPs" (Bachmann et al. 2023): a linear
       map to the first width, then for each further one, all equally wide, a + contract(activation(expand(
@@ -68,7 +77,7 @@ class MLPConfig:
 
     hidden: tuple[int, ...] = (50,)
     activation: str = "relu"
-    batch_norm: str = "none"
+    norm: str = "none"
     dropout: float = 0.0
     init: str = "uniform_fan_in"
     init_std: float = 1e-3
@@ -80,7 +89,7 @@ class MLPConfig:
     classes: int = 10
     dtype: str = "float32"
     precision: str = "float32"
-    layer_norm: str = "none"
+    norm_place: str = "before"
     block: str = "plain"
     expansion: int = 4
 
@@ -121,13 +130,12 @@ class MLPConfig:
         in_range("norm_momentum", self.norm_momentum, 0, 1)
 
     def _check_block(self) -> None:
-        one_of("batch_norm", self.batch_norm, BATCH_NORMS)
-        one_of("layer_norm", self.layer_norm, BATCH_NORMS)
+        one_of("norm", self.norm, NORMS)
+        one_of("norm_place", self.norm_place, NORM_PLACES)
         one_of("block", self.block, BLOCKS)
         whole_number("expansion", self.expansion, 1)
-        chosen = [name for name in ("batch_norm", "layer_norm") if getattr(self, name) != "none"]
-        if len(chosen) == 2:
-            raise UserError("batch_norm and layer_norm exclude each other: set one of them to 'none'")
+        if self.norm == "none" and self.norm_place != MLPConfig.norm_place:
+            raise UserError(f"norm_place {self.norm_place!r} is of a normalisation; norm is 'none': leave it out")
         if self.expansion != MLPConfig.expansion and self.block != "bottleneck":
             raise UserError(f"expansion is for bottleneck blocks; the block is {self.block!r}: leave it out")
         if self.block == "residual" and not any(unit.skip for unit in self.units):
@@ -136,8 +144,8 @@ class MLPConfig:
             )
         if self.block != "bottleneck":
             return
-        if chosen:
-            raise UserError(f"bottleneck blocks have their own normalisation: set {chosen[0]} to 'none'")
+        if self.norm != "none":
+            raise UserError("bottleneck blocks have their own normalisation: set norm to 'none'")
         if not self.hidden or len(set(self.hidden)) > 1:
             raise UserError(f"bottleneck blocks need hidden layers of one width, as (64, 64), not {self.hidden}")
 
@@ -146,13 +154,12 @@ class MLPConfig:
         """What stands before the output layer, first to last."""
         if self.block == "bottleneck":
             width, wide = self.hidden[0], self.expansion * self.hidden[0]
-            block = Unit(width, wide, "input", True, 0), Unit(wide, width, "none", False, 2)
-            return (Unit(self.inputs, width, "none", False, 0), *block * (len(self.hidden) - 1))
-        norm = self.batch_norm if self.layer_norm == "none" else self.layer_norm
-        sizes = (self.inputs, *self.hidden)
+            block = Unit(width, wide, "layer", "input", active=True), Unit(wide, width, skip=2)
+            return (Unit(self.inputs, width), *block * (len(self.hidden) - 1))
+        place, residual = "none" if self.norm == "none" else self.norm_place, self.block == "residual"
         return tuple(
-            Unit(fan_in, width, norm, True, int(self.block == "residual" and number > 0 and fan_in == width))
-            for number, (fan_in, width) in enumerate(pairwise(sizes))
+            Unit(fan_in, width, self.norm, place, True, int(residual and number > 0 and fan_in == width))
+            for number, (fan_in, width) in enumerate(pairwise((self.inputs, *self.hidden)))
         )
 
     @property
@@ -161,15 +168,34 @@ class MLPConfig:
         return (self.inputs, *(unit.outputs for unit in self.units), self.classes)
 
     @property
-    def normalized(self) -> bool:
-        """Whether the hidden layers have batch normalisation, and so running statistics."""
-        return self.batch_norm != "none"
+    def has_running_stats(self) -> bool:
+        """Whether there are hidden layers with batch normalisation, which evaluate with running statistics."""
+        return self.norm == "batch" and bool(self.hidden)
 
     def norm_offset(self, var: Any) -> Any:
-        """What is added to the variance under the root."""
+        """Returns what is added to the variance under the root."""
         return self.norm_eps
 
-    @property
-    def norm_axis(self) -> int:
-        """What is normalised: 0, every column of a batch; 1, every row, the same in training and evaluation."""
-        return 0 if self.normalized else 1
+
+def norm_options(batch_norm: str = "none", layer_norm: str = "none") -> dict[str, Any]:
+    """Returns `MLPConfig`'s norm and norm_place as flags and files say them: by the place of either normalisation.
+
+    Raises UserError for another value than "none", "before" and "after", or if both have a place.
+    """
+    places = {"batch": batch_norm, "layer": layer_norm}
+    for norm, place in places.items():
+        one_of(f"{norm}_norm", place, NORM_FLAGS)
+    chosen = [{"norm": norm, "norm_place": place} for norm, place in places.items() if place != "none"]
+    if len(chosen) == 2:
+        raise UserError("batch_norm and layer_norm exclude each other: set one of them to 'none'")
+    return chosen[0] if chosen else {"norm": "none"}
+
+
+WRITTEN = {"norm": "batch_norm", "norm_place": "layer_norm"}
+"""The fields of `MLPConfig` that files have by other names and values: those of `norm_options`."""
+
+
+def as_written(config: MLPConfig) -> dict[str, Any]:
+    """Returns the options by name as files have them, and digests: with `norm_options`' two, in their places."""
+    places = {f"{norm}_norm": config.norm_place if norm == config.norm else "none" for norm in ("batch", "layer")}
+    return {WRITTEN.get(name, name): value for name, value in asdict(config).items()} | places

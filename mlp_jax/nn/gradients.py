@@ -14,8 +14,9 @@ from jaxtyping import Float, PRNGKeyArray
 
 from mlp_jax.nn import activations, losses
 from mlp_jax.nn.activations import Array
+from mlp_jax.nn.checks import Labels
 from mlp_jax.nn.config import MLPConfig, Unit
-from mlp_jax.nn.losses import Labels, Objective
+from mlp_jax.nn.losses import Objective
 from mlp_jax.nn.matmul import back, outer
 from mlp_jax.nn.model import HiddenTrace, Layer, NormLayer, Params, Trace
 
@@ -93,8 +94,8 @@ def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: 
         w, b = layer_gradients(layer, hidden.inputs, delta, l2, config.precision)
         if number:  # nothing below the first is learned
             delta = back(delta, layer.w, config.precision)
-        if unit.norm == "input":
-            delta, norm_grads = norm_backward(delta, layer, hidden, config)
+        if unit.norm_place == "input":
+            delta, norm_grads = norm_backward(delta, layer, unit, hidden)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
     # under x64, an l2 or x of float64 would leave its type in a float32 network's gradient
     typed: Params = jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
@@ -141,18 +142,18 @@ def hidden_delta(
     norm_grads = None
     if hidden.mask is not None:
         delta_BH = delta_BH * hidden.mask
-    if unit.norm == "after":
-        delta_BH, norm_grads = norm_backward(delta_BH, layer, hidden, config)
+    if unit.norm_place == "after":
+        delta_BH, norm_grads = norm_backward(delta_BH, layer, unit, hidden)
     if unit.active:
         activation = activations.get(config.activation, config.negative_slope)
         delta_BH = delta_BH * activation.derivative(hidden.z)
-    if unit.norm == "before":
-        delta_BH, norm_grads = norm_backward(delta_BH, layer, hidden, config)
+    if unit.norm_place == "before":
+        delta_BH, norm_grads = norm_backward(delta_BH, layer, unit, hidden)
     return jnp.asarray(delta_BH), norm_grads
 
 
 def norm_backward(
-    delta_BH: jax.Array, layer: Layer | NormLayer, hidden: HiddenTrace, config: MLPConfig
+    delta_BH: jax.Array, layer: Layer | NormLayer, unit: Unit, hidden: HiddenTrace
 ) -> tuple[jax.Array, NormGradients]:
     """Backward through u -> scale * (u - mean) / std + shift, with mean and std functions of u.
 
@@ -162,7 +163,7 @@ def norm_backward(
     """
     assert isinstance(layer, NormLayer)
     assert hidden.norm is not None
-    n_BH, axis = hidden.norm.normalized, config.norm_axis
+    n_BH, axis = hidden.norm.normalized, unit.norm_axis
     d_scale, d_shift = (delta_BH * n_BH).sum(axis=0), delta_BH.sum(axis=0)
     d_BH = delta_BH * layer.scale[None]
     mean_term = d_BH.mean(axis=axis, keepdims=True)

@@ -1,20 +1,16 @@
 """Cross-entropy per example, the L2 penalty, the regularised loss J~ of the report, and accuracy."""
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float, Integer, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
-from mlp_jax.errors import UserError
 from mlp_jax.nn.activations import Array
+from mlp_jax.nn.checks import Labels, check_labels
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params, Trace, trace
-
-Labels: TypeAlias = Integer[Array, "batch"] | Float[Array, "batch classes"]
-"""Of each example its class, or a probability for every class (soft labels: label smoothing, mixup)."""
 
 
 def cross_entropy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, "batch"]:
@@ -38,37 +34,10 @@ def cross_entropy(logits: Float[Array, "batch classes"], labels: Labels) -> Floa
     return -jnp.take_along_axis(log_softmax, index[:, None], axis=-1, mode="fill")[:, 0]
 
 
-def check_labels(logits: Float[Array, "batch classes"], labels: Labels) -> None:
-    """Raises UserError unless `labels` fit `logits`; see `cross_entropy`."""
-    soft = jnp.issubdtype(labels.dtype, jnp.floating)
-    expected = logits.shape if soft else logits.shape[:1]
-    if logits.ndim != 2 or labels.shape != expected:
-        kind = "soft labels" if soft else "labels"
-        raise UserError(f"logits of shape {logits.shape} need {kind} of shape {expected}, not {labels.shape}")
-    if isinstance(labels, jax.core.Tracer):
-        return
-    if soft:
-        rows = np.asarray(labels, np.float64)
-        wrong = np.flatnonzero(~((rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) < SUM_TOLERANCE)))
-        if wrong.size:
-            raise UserError(f"soft labels are probabilities; row {wrong[0]} is {rows[wrong[0]]}")
-        return
-    values, classes = np.asarray(labels), logits.shape[1]
-    wrong = np.flatnonzero((values < 0) | (values >= classes))
-    if wrong.size:
-        raise UserError(
-            f"label {values[wrong[0]]} at index {wrong[0]} is out of range: labels are 0 to {classes - 1}"
-        )
-
-
 def l2_penalty(params: Params) -> Float[jax.Array, ""]:
     """Sum of the squared Frobenius norms of the weights: no 1/2, no biases, no normalisation parameters."""
     # of the transposes, which is how training holds weights: XLA would transpose them just for this sum
     return sum((jnp.square(layer.w.T).sum() for layer in params), start=jnp.zeros((), params[0].w.dtype))
-
-
-SUM_TOLERANCE = 1e-3
-"""How far from 1 the sum of a soft label may be: its gradient takes it for 1. bfloat16 has three digits."""
 
 
 def accuracy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, ""]:

@@ -16,14 +16,9 @@ from jaxtyping import Float, PRNGKeyArray
 from mlp_jax.errors import UserError
 from mlp_jax.nn import activations
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.config import BATCH_NORMS, BLOCKS, DTYPES, INITS, MLPConfig, Unit
+from mlp_jax.nn.checks import check_call
+from mlp_jax.nn.config import MLPConfig, Unit
 from mlp_jax.nn.matmul import affine
-
-__all__ = [
-    "BATCH_NORMS", "BLOCKS", "DTYPES", "INITS", "HiddenTrace", "Layer", "MLPConfig", "NormLayer", "Normalization",
-    "Params", "RunningStats", "Stats", "Trace", "dropout_mask", "forward", "init", "init_stats", "trace",
-    "update_stats",
-]  # fmt: skip
 
 
 class Layer(NamedTuple):
@@ -112,7 +107,7 @@ def _init_layer(key: PRNGKeyArray, factor: jax.Array, fan_in: int, fan_out: int,
 
 def init_stats(config: MLPConfig) -> Stats:
     """Running statistics before training: mean 0 and variance 1, or () without batch normalisation."""
-    if not config.normalized:
+    if not config.has_running_stats:
         return ()
     dtype = jnp.dtype(config.dtype)
     return tuple(RunningStats(jnp.zeros(width, dtype), jnp.ones(width, dtype)) for width in config.hidden)
@@ -185,10 +180,10 @@ def trace(
       UserError: x or params do not fit the configuration; batch normalisation has no running statistics to
         evaluate with, or a batch of 1 to train on; dropout in training has no key.
     """
-    _check(params, x, config, stats, train, key)
+    check_call(params, x, config, stats, train, key)
     rate = config.dropout if dropout is None else dropout
     keys = _dropout_keys(key, config) if train else (None,) * len(config.units)
-    running = (None,) * len(config.units) if train or not config.normalized else stats
+    running = (None,) * len(config.units) if train or not config.has_running_stats else stats
     hidden: list[HiddenTrace] = []
     outputs: list[jax.Array] = []
     a = jnp.asarray(x)
@@ -215,17 +210,17 @@ def _unit(
 
     def normalized(u: jax.Array) -> tuple[jax.Array, Normalization]:
         assert isinstance(layer, NormLayer)
-        found = _normalize(u, running, config)
+        found = _normalize(u, unit.norm_axis, running, config)
         return layer.scale[None] * found.normalized + layer.shift[None], found
 
-    if unit.norm == "input":
+    if unit.norm_place == "input":
         a, norm = normalized(a)
     inputs = a
     z = affine(inputs, layer.w, config.precision) + layer.b[None]
-    if unit.norm == "before":
+    if unit.norm_place == "before":
         z, norm = normalized(z)
     a = activations.get(config.activation, config.negative_slope).function(z) if unit.active else z
-    if unit.norm == "after":
+    if unit.norm_place == "after":
         a, norm = normalized(a)
     if key is not None and unit.active:
         mask = dropout_mask(key, a.shape, rate, a.dtype)
@@ -234,13 +229,12 @@ def _unit(
 
 
 def _normalize(
-    u: Float[jax.Array, "batch width"], running: RunningStats | None, config: MLPConfig
+    u: Float[jax.Array, "batch width"], axis: int, running: RunningStats | None, config: MLPConfig
 ) -> Normalization:
     """Subtracts the mean and divides by sqrt(biased variance + eps).
 
     Over axis 0, of every column (Ioffe & Szegedy 2015); over axis 1, of every row (Ba et al. 2016).
     """
-    axis = config.norm_axis
     if running is None:
         mean = u.mean(axis=axis)
         var = jnp.square(u - jnp.expand_dims(mean, axis)).mean(axis=axis)
@@ -271,7 +265,7 @@ def update_stats(stats: Stats, traced: Trace, config: MLPConfig) -> Stats:
     The running variance takes the batch's unbiased one (divisor B - 1), while the pass itself normalises with
     the biased one, as the report's framework does.
     """
-    if not config.normalized:
+    if not config.has_running_stats:
         return stats
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -283,32 +277,3 @@ def update_stats(stats: Stats, traced: Trace, config: MLPConfig) -> Stats:
         RunningStats(mix(old.mean, norm.mean), mix(old.var, norm.var * (batch / (batch - 1))))
         for old, norm in zip(stats, norms, strict=True)
     )
-
-
-def _check(
-    params: Params,
-    x: Float[Array, "batch features"],
-    config: MLPConfig,
-    stats: Stats,
-    train: bool,
-    key: PRNGKeyArray | None,
-) -> None:
-    """Shapes only, so it costs nothing under `jit`."""
-    found = tuple(layer.w.shape for layer in params)
-    expected = tuple(zip(config.sizes[:-1], config.sizes[1:], strict=True))
-    if found != expected:
-        raise UserError(f"params have weights of shapes {found}, but the configuration says {expected}")
-    units = zip(params[:-1], config.units, strict=True)
-    if any(isinstance(layer, NormLayer) != (unit.norm != "none") for layer, unit in units):
-        raise UserError(
-            f"params and batch_norm={config.batch_norm!r}, layer_norm={config.layer_norm!r} disagree: make them "
-            "with init(key, config)"
-        )
-    if x.ndim != 2 or x.shape[1] != config.inputs:
-        raise UserError(f"x has shape {x.shape}, but the network takes (batch, {config.inputs})")
-    if train and config.normalized and config.hidden and x.shape[0] < 2:
-        raise UserError("batch normalisation cannot train on a batch of 1: its variance is 0")
-    if train and config.dropout and config.hidden and key is None:
-        raise UserError("dropout in training needs a random key: pass key=jax.random.key(...)")
-    if not train and config.normalized and len(stats) != len(config.hidden):
-        raise UserError("evaluating batch normalisation needs its running statistics: pass stats=...")

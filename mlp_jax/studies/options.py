@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError, one_of, user_path
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, norm_options
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
@@ -173,7 +173,8 @@ class Common(Basic):
 
     def network(self, **more: Any) -> MLPConfig:
         """The network that the options describe; `more` goes before them."""
-        return MLPConfig(**{**self._values(MLPConfig), **more})
+        norm = norm_options(getattr(self, "batch_norm", "none"), getattr(self, "layer_norm", "none"))
+        return MLPConfig(**{**self._values(MLPConfig), **norm, **more})
 
     def training(self, **more: Any) -> TrainConfig:
         """How the protocol trains, where the options do not say otherwise; `more` goes before both."""

@@ -49,18 +49,22 @@ def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
         table[f"3 layers, {name}"] = replace(base, activation=name)
     for place in ("before", "after"):
         for name in ("relu", "leaky_relu", "tanh"):
-            config = replace(base, activation=name, batch_norm=place)
+            config = replace(base, activation=name, norm="batch", norm_place=place)
             table[f"3 layers, {name}, normalised {place}"] = config
     table["3 layers, dropout 0.5"] = replace(base, dropout=0.5)
     table["4 layers, leaky_relu, normalised after, dropout 0.2"] = replace(
-        base, hidden=(50, 50, 50), activation="leaky_relu", batch_norm="after", dropout=0.2
+        base, hidden=(50, 50, 50), activation="leaky_relu", norm="batch", norm_place="after", dropout=0.2
     )
     deep = replace(base, hidden=(50, 50, 50))
     for place in ("before", "after"):
-        table[f"4 layers, gelu, layer normalisation {place}"] = replace(deep, activation="gelu", layer_norm=place)
-        table[f"4 layers, residual, normalised {place}"] = replace(deep, block="residual", batch_norm=place)
+        table[f"4 layers, gelu, layer normalisation {place}"] = replace(
+            deep, activation="gelu", norm="layer", norm_place=place
+        )
+        table[f"4 layers, residual, normalised {place}"] = replace(
+            deep, block="residual", norm="batch", norm_place=place
+        )
     table["4 layers, residual, layer normalisation before, dropout 0.2"] = replace(
-        deep, block="residual", layer_norm="before", dropout=0.2
+        deep, block="residual", norm="layer", dropout=0.2
     )
     table["2 bottleneck blocks, gelu"] = replace(deep, block="bottleneck", activation="gelu")
     return table | dict.fromkeys(SOFTENED, base)

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
+from mlp_jax.nn.config import as_written
 from mlp_jax.studies import processes, results, signals
 from mlp_jax.text import note
 from mlp_jax.training import checkpoint
@@ -28,7 +29,7 @@ from mlp_jax.training.population import Epoch
 
 def identity(run: Run) -> str:
     """The same for runs that give the same bits on the same machine, software and data."""
-    parts = {"key": key_data(run.key).tolist(), "model": asdict(run.model), "recipe": asdict(run.config)}
+    parts = {"key": key_data(run.key).tolist(), "model": as_written(run.model), "recipe": asdict(run.config)}
     return sha256(json.dumps(parts, sort_keys=True))
 
 

@@ -156,7 +156,7 @@ def _check_run(run: Run, splits: Splits, data_parallel: int) -> None:
     check_batch(model, config, data_parallel)
     if config.augmentation is not None and config.augmentation.moves_pixels:
         check_order(splits.train)
-    in_batches = model.normalized and model.hidden and config.validate_in_training_mode
+    in_batches = model.has_running_stats and config.validate_in_training_mode
     if in_batches and validation % config.batch_size == 1:
         raise UserError(
             f"batch_size {config.batch_size} leaves 1 of {validation} validation images to normalise in "
@@ -166,7 +166,7 @@ def _check_run(run: Run, splits: Splits, data_parallel: int) -> None:
 
 def check_batch(model: MLPConfig, config: TrainConfig, data_parallel: int) -> None:
     """Raises UserError if minibatches of this size cannot be normalised, or shared among so many devices."""
-    if model.normalized and model.hidden and config.batch_size == 1:
+    if model.has_running_stats and config.batch_size == 1:
         raise UserError("batch normalisation cannot train on batch_size 1: its variance is 0; choose 2 or more")
     if config.batch_size % data_parallel:
         raise UserError(f"data_parallel {data_parallel} does not divide batch_size {config.batch_size}")

@@ -19,7 +19,7 @@ from mlp_jax.data.pixels import Scaling, rows, scaling
 from mlp_jax.data.spectrum import Amplitudes, Spectrum, amplitudes, folded, movable_rows
 from mlp_jax.data.spectrum import rows as spectrum_rows
 from mlp_jax.files import sha256
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, as_written
 from mlp_jax.nn.model import Params
 from mlp_jax.training.augment import Augmentation
 from mlp_jax.training.config import TrainConfig
@@ -74,8 +74,10 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Tells whether network or training have changed since something was run."""
+        options = ", ".join(f"{name}={value!r}" for name, value in as_written(self.model).items())
         seen = () if self.spectrum is None else (self.spectrum,)
-        return sha256(repr((self.model, self.training, *seen)))[:12]
+        parts = (f"MLPConfig({options})", *map(repr, (self.training, *seen)))
+        return sha256(f"({', '.join(parts)})")[:12]
 
     def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
         """The same with that source of gradients, and another length if one is given.
@@ -87,11 +89,16 @@ class Recipe:
 
 
 REPORT = MLPConfig(
-    hidden=(400, 400, 400), activation="leaky_relu", negative_slope=0.1, batch_norm="after", precision="bf16"
+    hidden=(400, 400, 400),
+    activation="leaky_relu",
+    negative_slope=0.1,
+    norm="batch",
+    norm_place="after",
+    precision="bf16",
 )
-SMALL = MLPConfig(hidden=(400, 400, 400), activation="gelu_tanh", batch_norm="before", init="he", precision="bf16")
+SMALL = MLPConfig(hidden=(400, 400, 400), activation="gelu_tanh", norm="batch", init="he", precision="bf16")
 LARGE = replace(SMALL, hidden=(1024, 1024, 1024))
-WIDE = MLPConfig(hidden=(1024, 1024), layer_norm="before", init="he")
+WIDE = MLPConfig(hidden=(1024, 1024), norm="layer", init="he")
 BOTTLENECK = MLPConfig(hidden=(512, 512, 512), block="bottleneck", init="he")
 FLIPS, SHORT, MIDDLE = (Augmentation(crop=crop, flip=True) for crop in (0, 2, 3))
 LONG = Augmentation(crop=4, flip=True, mixup=0.3)

@@ -24,7 +24,7 @@ from mlp_jax.data.dataset import Images
 from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.files import printable, read_bounded, sha256, write
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import WRITTEN, MLPConfig, as_written, norm_options
 from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
 
 FORMAT = "mlp_jax model 3"
@@ -95,7 +95,7 @@ def shapes(config: MLPConfig) -> dict[str, tuple[int, ...]]:
         found[f"layer{number}.w"] = (inputs, outputs)
         found[f"layer{number}.b"] = (outputs,)
     for number, unit in enumerate(config.units, start=1):
-        names = () if unit.norm == "none" else NORM + RUNNING if config.normalized else NORM
+        names = () if unit.norm == "none" else NORM + RUNNING if unit.norm == "batch" else NORM
         found |= {f"layer{number}.{name}": (unit.norm_width,) for name in names}
     return found
 
@@ -120,7 +120,7 @@ def as_bytes(model: Model) -> bytes:
         tensors[f"layer{number}.running_var"] = np.asarray(running.var)
     metadata = {
         "format": FORMAT,
-        "config": asdict(model.config),
+        "config": as_written(model.config),
         "normalization": model.scaling.how,
         "image_shape": model.image_shape,
         "classes": model.classes,
@@ -199,7 +199,9 @@ def _metadata(texts: Any) -> dict[str, Any]:
 
 def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
     later = () if metadata["format"] == FORMAT else LATER
-    config = MLPConfig(**_fields(MLPConfig, metadata["config"], later))
+    options = _fields(MLPConfig, metadata["config"], later)
+    norms = {name: options.pop(name) for name in WRITTEN.values() if name in options}
+    config = MLPConfig(**options, **norm_options(**norms))
     if config.dtype != "float32":
         raise ValueError(f"its parameters are float32, but its dtype is {config.dtype}")
     shape, classes, how = (metadata[name] for name in ("image_shape", "classes", "normalization"))
@@ -229,7 +231,8 @@ def _is_name(value: Any) -> bool:
 def _fields(kind: type[MLPConfig] | type[About], values: Any, later: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of a dataclass but `later` ones, of the right types; ranges are left to the dataclass."""
     types = get_type_hints(kind)  # a field's own `type` is a text where annotations are not evaluated
-    names = {field.name: types[field.name] for field in fields(kind) if field.name not in later}
+    written = {WRITTEN.get(field.name, field.name): types[field.name] for field in fields(kind)}
+    names = {name: of for name, of in written.items() if name not in later}
     if not isinstance(values, dict) or values.keys() != names.keys():
         raise ValueError(f"its {kind.__name__} must have {', '.join(names)}, and no others")
     for name, of in names.items():

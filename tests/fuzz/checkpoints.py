@@ -38,7 +38,10 @@ NAMES = (
     "\u0661.safetensors",
     "9" * 30 + ".safetensors",
 )
-MODEL, RECIPE = MLPConfig(hidden=(3,), inputs=12, batch_norm="after"), TrainConfig(batch_size=10, epochs=2)
+MODEL, RECIPE = (
+    MLPConfig(hidden=(3,), inputs=12, norm="batch"),
+    TrainConfig(batch_size=10, epochs=2),
+)
 
 
 def examples() -> Any:

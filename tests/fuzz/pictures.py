@@ -73,10 +73,10 @@ def pictures() -> dict[str, bytes]:
 GOOD = pictures()
 
 
-def model(batch_norm: str = "after") -> saved_model.Model:
+def model(norm: str = "batch") -> saved_model.Model:
     """A small network with all kinds of tensors."""
     rng = np.random.default_rng(0)
-    config = MLPConfig(hidden=(5,), batch_norm=batch_norm, inputs=192, classes=3)
+    config = MLPConfig(hidden=(5,), norm=norm, inputs=192, classes=3)
     tensors = {
         name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in saved_model.shapes(config).items()
     }

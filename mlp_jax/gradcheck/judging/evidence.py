@@ -135,7 +135,7 @@ class Evidence:
         dtype, truth = dtype or self.dtype_of(k, field), self.truths[i]
         size = truth.size[k][field] or 1.0
         # a constant column is divided by sqrt(norm_eps), and so is the rounding error of its mean
-        normalized = NORMALIZED if self.cases[i].config.normalized else 1.0
+        normalized = NORMALIZED if self.cases[i].config.has_running_stats else 1.0
         return normalized * TOLERANCE[dtype] + ROUNDING * EPSILON[dtype] * truth.drift[k][field] / size
 
     def rounding(self, i: int) -> list[dict[str, float]]:

@@ -79,18 +79,18 @@ def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
 
 def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -> np.ndarray:
     def normalized(u: np.ndarray) -> np.ndarray:
-        centred = u - u.mean(axis=config.norm_axis, keepdims=True)
-        var = (centred**2).mean(axis=config.norm_axis, keepdims=True)
+        centred = u - u.mean(axis=unit.norm_axis, keepdims=True)
+        var = (centred**2).mean(axis=unit.norm_axis, keepdims=True)
         with np.errstate(all="ignore"):
             return np.asarray(layer.scale * centred * (var + config.norm_offset(var)) ** -0.5 + layer.shift)
 
-    if unit.norm == "input":
+    if unit.norm_place == "input":
         a = normalized(a)
     z = a @ layer.w + layer.b
-    if unit.norm == "before":
+    if unit.norm_place == "before":
         z = normalized(z)
     a = activated(config.activation, config.negative_slope, z) if unit.active else z
-    if unit.norm == "after":
+    if unit.norm_place == "after":
         a = normalized(a)
     return np.asarray(a if mask is None else a * mask)
 

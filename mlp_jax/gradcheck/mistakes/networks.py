@@ -21,28 +21,29 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
     segments: list[list[Op]] = [[loss, products[-1]]]
     for k in range(len(units) - 1, -1, -1):
         ops: list[Op] = [products[k + 1]]
-        if k + 1 < len(units) and units[k + 1].norm == "input":
+        if k + 1 < len(units) and units[k + 1].norm_place == "input":
             ops.append(_norm(case, trace, k + 1, products[k].outputs[0]))
         starts = any(unit.skip and number - unit.skip == k for number, unit in enumerate(units))
         ops.append(Skip(k, units[k].skip, starts))
         hidden = trace.hidden[k]
         if hidden.mask is not None:
             ops.append(Dropout(k, hidden.mask, config.dropout))
-        if units[k].norm == "after":
+        if units[k].norm_place == "after":
             ops.append(_norm(case, trace, k, truth.activated[k]))
         if units[k].active:
             tensors = _tensors(case, truth, products, k)
             activation = (config.activation, config.negative_slope)
             ops.append(Slope(k, hidden.z, truth.activated[k], truth.slopes[k], *activation, tensors))
-        if units[k].norm == "before":
+        if units[k].norm_place == "before":
             ops.append(_norm(case, trace, k, hidden.inputs @ params[k].w + params[k].b))
         segments.append([*ops, products[k]])
     return segments
 
 
 def _norm(case: Any, trace: Any, k: int, u: Array) -> Norm:
-    norm, layer, axis_and_eps = trace.hidden[k].norm, case.params[k], (case.config.norm_axis, case.config.norm_eps)
-    return Norm(k, u, norm.normalized, norm.inverse_std, layer.scale, layer.shift, *axis_and_eps)
+    norm, layer = trace.hidden[k].norm, case.params[k]
+    axis, eps = case.config.units[k].norm_axis, case.config.norm_eps
+    return Norm(k, u, norm.normalized, norm.inverse_std, layer.scale, layer.shift, axis, eps)
 
 
 def _products(case: Any, truth: Any, weights: Sequence[float]) -> list[Affine]:
@@ -71,7 +72,7 @@ def _products(case: Any, truth: Any, weights: Sequence[float]) -> list[Affine]:
 def _tensors(case: Any, truth: Any, products: list[Affine], k: int) -> dict[str, Array]:
     """Tensors of the shape of layer k's z that are not z."""
     trace, hidden, layer = truth.trace, truth.trace.hidden[k], case.params[k]
-    place = case.config.units[k].norm
+    place = case.config.units[k].norm_place
     tensors = {
         "without bias": hidden.z - (layer.shift if place == "before" else layer.b),
         "the opposite of z": -hidden.z,

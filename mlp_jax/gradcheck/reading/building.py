@@ -182,7 +182,7 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
             )
         named |= {"seed": 0} if "seed" in parameters else {}
         named |= {"use_dropout": True} if "use_dropout" in parameters else {}
-    if not case.config.normalized:
+    if not case.config.has_running_stats:
         return named
     if "normalization" in parameters:
         return {**named, "normalization": "batchnorm"}

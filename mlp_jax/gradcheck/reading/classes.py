@@ -20,7 +20,7 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
     A bias of two dimensions, and weights (out, in), are brought into the case's form.
     """
     case = question.case
-    key = (len(case.config.hidden), case.config.normalized)
+    key = (len(case.config.hidden), case.config.has_running_stats)
     with drawn(question.masks, case.config.dropout):
         result, kept, x, y, plan = asking.ask(target, case, layout, plans.get(key))
     if len(set(case.config.sizes)) == len(case.config.sizes):

@@ -1,0 +1,48 @@
+"""Files that earlier versions wrote are still read: tests/data/earlier holds some."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import pytest
+
+from mlp_jax.nn.config import MLPConfig
+from mlp_jax.studies.unfinished import Unfinished
+from mlp_jax.training import saved_model
+from mlp_jax.training.config import Run, TrainConfig
+from mlp_jax.training.recipes import Recipe
+
+EARLIER = Path(__file__).parent / "data" / "earlier"
+SHAPE = {"hidden": (3, 2), "inputs": 12, "classes": 2}
+BATCH, LAYER = MLPConfig(**SHAPE, norm="batch", norm_place="after"), MLPConfig(**SHAPE, norm="layer")
+
+
+@pytest.mark.parametrize(("name", "config"), [("batch_norm", BATCH), ("layer_norm", LAYER)])
+def test_a_model_is_read_and_is_the_same_file_when_it_is_saved_again(name, config):
+    path = EARLIER / f"{name}.model"
+    found = saved_model.load(path)
+    assert found.config == config
+    assert saved_model.as_bytes(found) == path.read_bytes()
+
+
+def test_a_run_is_found_in_a_checkpoint(tmp_path):
+    shutil.copy(EARLIER / "batch_norm.checkpoint", tmp_path / "1.safetensors")
+    unfinished = Unfinished(tmp_path, 0, dict)
+    run = Run(jax.random.key(0), BATCH, TrainConfig(batch_size=10, epochs=2, optimizer="sgd"))
+    assert unfinished.restore() is not None
+    reached = unfinished.reached([run._replace(model=LAYER), run])
+    assert list(reached) == [1]
+    assert int(reached[1].state.step) == 2
+    assert [leaf.shape for leaf in reached[1].state.params[0]] == [(12, 3), (3,), (3,), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("model", "digest"),
+    [
+        (BATCH, "8a2500beb94f"),
+        (LAYER, "2245972b6576"),
+        (MLPConfig(hidden=(4, 4), block="bottleneck"), "89eca88be31c"),
+    ],
+)
+def test_a_recipe_keeps_its_digest_by_which_results_are_known(model, digest):
+    assert Recipe("a recipe", model, TrainConfig()).digest == digest
