@@ -102,6 +102,8 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
             INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
         ),
         "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
+        "muon_every_2": Variation(INSTEAD, training={**MUON, "muon_every": 2}),
+        "muon_every_4": Variation(INSTEAD, training={**MUON, "muon_every": 4}),
         "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
         "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
         "float32": Variation(INSTEAD, model={"precision": "float32"}),

@@ -118,7 +118,7 @@ def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, 
 
 
 def test_muon_of_few_steps_trains_a_network(splits):
-    for more in ({"muon_coefficients": "polar_express"}, {"muon_layers": "hidden"}):
+    for more in ({"muon_coefficients": "polar_express"}, {"muon_layers": "hidden"}, {"muon_every": 3}):
         config = TrainConfig(optimizer="muon", learning_rate=0.02, batch_size=50, epochs=2, muon_steps=2, **more)
         model = dataclasses.replace(MODEL, hidden=(16, 16))
         assert population.train(jax.random.key(0), splits, model, config).history.validation_accuracy[-1] > 0.3
@@ -214,6 +214,8 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"muon_steps": 0}, "muon_steps"),
         ({"muon_coefficients": "best"}, "muon_coefficients"),
         ({"muon_layers": "first"}, "muon_layers"),
+        ({"muon_every": 0}, "muon_every"),
+        ({"muon_every": 2}, "muon_every is for the optimizer muon, not momentum"),
         ({"beta2": 1.0}, "beta2"),
         ({"beta2": 0.9, "optimizer": "sgd"}, "beta2 is for adam, adamw, muon, not sgd"),
         ({"average_decay": 0.9, "validate_in_training_mode": True}, "average_decay"),

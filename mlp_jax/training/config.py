@@ -30,6 +30,8 @@ class TrainConfig:
       in `muon_steps` Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same
       rate). muon_coefficients: of these iterations; "polar_express" (Amsel et al. 2025) needs fewer of them than
       "standard". muon_layers: "all", or "hidden": first and last layer go to AdamW too, as its authors advise.
+      muon_every: the iterations are made in every so many steps; in between, what they did to that step's momentum
+      is done to the new one (`muon.scale_by_muon`).
     beta2: how slowly Adam's second moment forgets, in [0, 1), with adam, adamw, and muon's other parameters.
     l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
       and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
@@ -74,6 +76,7 @@ class TrainConfig:
     muon_steps: int = 5
     muon_coefficients: str = "standard"
     muon_layers: str = "all"
+    muon_every: int = 1
     beta2: float = 0.999
 
     def __post_init__(self) -> None:
@@ -94,8 +97,12 @@ class TrainConfig:
         for name in ("warmup", "label_smoothing", "average_start"):
             in_range(name, getattr(self, name), 0, 1, open_high=True)
         whole_number("muon_steps", self.muon_steps, 1, 100)
+        whole_number("muon_every", self.muon_every, 1, 1000)
         one_of("muon_coefficients", self.muon_coefficients, COEFFICIENTS)
         one_of("muon_layers", self.muon_layers, ("all", "hidden"))
+        for name in ("muon_steps", "muon_coefficients", "muon_layers", "muon_every"):
+            if getattr(self, name) != getattr(TrainConfig, name) and self.optimizer != "muon":
+                raise UserError(f"{name} is for the optimizer muon, not {self.optimizer}: leave it out")
         self._check_schedule()
         self._check_average()
         for name in ("learning_rate", "l2", "weight_decay"):

@@ -182,12 +182,8 @@ def run_epoch(
 
 
 def _transposed(tree: Any) -> Any:
-    """All that has the shape of a parameter; Muon's state also has the coefficients of its steps."""
-
-    def turned(path: Any, leaf: jax.Array) -> jax.Array:
-        return leaf if path and getattr(path[-1], "name", None) == "ns_coeffs" else leaf.T
-
-    return jax.tree_util.tree_map_with_path(turned, tree)
+    """All that has the shape of a parameter; there and back."""
+    return jax.tree.map(jnp.transpose, tree)
 
 
 def _hold_transposed(state: TrainState) -> TrainState:
