@@ -72,7 +72,7 @@ NO_NORM = {"batch_norm": "none", "layer_norm": "none"}
 VARIATIONS: Mapping[str, Variation] = MappingProxyType(
     {
         "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
-        "no_flips": Variation(WITHOUT, augmentation={"flip": False}),
+        "no_flips": Variation(WITHOUT, augmentation={"flip": False, "alternating": False}),
         "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
         "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
         "no_normalisation": Variation(WITHOUT, model=NO_NORM),
@@ -116,6 +116,7 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
         "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
         "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
+        "alternating_flips": Variation(ADDED, augmentation={"alternating": True}),
         "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
         "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
         "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
