@@ -179,7 +179,7 @@ def two_pixels(request):
 
 
 def seen(seed, case, epochs, **options):
-    """By epoch and image: 1 where it was shown as it is, -1 where mirrored; each class learns from its one image."""
+    """By epoch and image: 1 where it was shown as it is, -1 where mirrored; each class has one image."""
     image, spectrum, split, first_side = case
     how = Augmentation(flip=True, image=image, spectrum=spectrum, **options)
     config = TrainConfig(optimizer="sgd", learning_rate=1e-3, batch_size=20, augmentation=how)

@@ -14,7 +14,7 @@ from mlp_jax.nn.model import Layer
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.augment import Augmentation
-from mlp_jax.training.config import Run, TrainConfig, hyper_from, program
+from mlp_jax.training.config import OPTIMIZERS, Run, TrainConfig, hyper_from, program
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
 from mlp_jax.training.step import init_state, run_epoch
@@ -78,6 +78,25 @@ def test_muon_moves_weights_by_a_matrix_whose_singular_values_are_nearly_equal()
     np.testing.assert_allclose(other.w.T, moved.w, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_groups_move_as_with_their_own_learning_rates(name):
+    rng = np.random.default_rng(0)
+    drawn = [(Layer(*(jnp.asarray(rng.normal(size=s), "float32") for s in ((3, 3), 3))),) * 3 for _ in range(4)]
+
+    def moved(rate, **groups):
+        config = TrainConfig(optimizer=name, learning_rate=rate, weight_decay=0.1, **groups)
+        rule = optimizer(config, hyper_from(config), rate)
+        state = rule.init(drawn[0])
+        for grads in drawn[1:]:
+            updates, state = rule.update(grads, state, drawn[0])
+        return updates
+
+    found = moved(0.1, bias_rate=3.0, last_layer_rate=0.5)
+    for number, rate in ((0, 0.1), (1, 0.1), (2, 0.05)):
+        np.testing.assert_allclose(found[number].w, moved(rate)[number].w, rtol=1e-5)
+        np.testing.assert_allclose(found[number].b, moved(3 * rate)[number].b, rtol=1e-5)
+
+
 def singular_values(number, **options):
     """Of what Muon's first step moves this layer's weights by, over those of an orthogonal matrix."""
     config = TrainConfig(optimizer="muon", learning_rate=0.1, **options)
@@ -124,11 +143,14 @@ def test_muon_of_few_steps_trains_a_network(splits):
         assert population.train(jax.random.key(0), splits, model, config).history.validation_accuracy[-1] > 0.3
 
 
-def test_minibatches_that_devices_share_are_augmented_alike(splits):
+@pytest.mark.parametrize("alternating", [False, True])
+def test_minibatches_that_devices_share_are_augmented_alike(splits, alternating):
     config = TrainConfig(
         batch_size=200,
         epochs=1,
-        augmentation=Augmentation(crop=1, flip=True, cutout=2, mixup=0.1, image=(8, 8, 3)),
+        augmentation=Augmentation(
+            crop=1, flip=True, alternating=alternating, cutout=2, mixup=0.1, image=(8, 8, 3)
+        ),
     )
     runs = [Run(jax.random.key(0), MODEL, config)]
     alone, shared = (
@@ -214,6 +236,8 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"muon_steps": 0}, "muon_steps"),
         ({"muon_coefficients": "best"}, "muon_coefficients"),
         ({"muon_layers": "first"}, "muon_layers"),
+        ({"bias_rate": -1.0}, "bias_rate"),
+        ({"last_layer_rate": float("inf")}, "last_layer_rate"),
         ({"muon_every": 0}, "muon_every"),
         ({"muon_every": 2}, "muon_every is for the optimizer muon, not momentum"),
         ({"beta2": 1.0}, "beta2"),

@@ -33,6 +33,8 @@ class TrainConfig:
       muon_every: the iterations are made in every so many steps; in between, what they did to that step's momentum
       is done to the new one (`muon.scale_by_muon`).
     beta2: how slowly Adam's second moment forgets, in [0, 1), with adam, adamw, and muon's other parameters.
+    bias_rate, last_layer_rate: factors on the learning rate, of biases, scales and shifts, and of the last layer;
+      its bias has both.
     l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
       and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
       others, learning rate times weight_decay is taken off the weights alone ("decoupled").
@@ -78,6 +80,8 @@ class TrainConfig:
     muon_layers: str = "all"
     muon_every: int = 1
     beta2: float = 0.999
+    bias_rate: float = 1.0
+    last_layer_rate: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -85,7 +89,8 @@ class TrainConfig:
         in_range("learning_rate", self.learning_rate, 0, open_low=True)
         in_range("l2", self.l2, 0)
         in_range("momentum", self.momentum, 0, 1, open_high=True)
-        in_range("weight_decay", self.weight_decay, 0)
+        for name in ("weight_decay", "bias_rate", "last_layer_rate"):
+            in_range(name, getattr(self, name), 0)
         in_range("beta2", self.beta2, 0, 1, open_high=True)
         if self.beta2 != TrainConfig.beta2 and self.optimizer not in ADAMS:
             raise UserError(f"beta2 is for {', '.join(ADAMS)}, not {self.optimizer}: leave it out")
@@ -105,7 +110,7 @@ class TrainConfig:
                 raise UserError(f"{name} is for the optimizer muon, not {self.optimizer}: leave it out")
         self._check_schedule()
         self._check_average()
-        for name in ("learning_rate", "l2", "weight_decay"):
+        for name in ("learning_rate", "l2", "weight_decay", "bias_rate", "last_layer_rate"):
             float32(name, getattr(self, name))
 
     def _check_schedule(self) -> None:

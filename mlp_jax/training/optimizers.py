@@ -23,7 +23,20 @@ def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> opt
         "lion": lambda: optax.lion(rate, weight_decay=hyper.weight_decay, mask=_weights),
         "muon": lambda: _muon(config, hyper, rate),
     }[config.optimizer]()
-    return rule if config.decoupled else optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
+    if not config.decoupled:
+        rule = optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
+    if config.bias_rate == config.last_layer_rate == 1:
+        return rule
+    return optax.chain(rule, optax.stateless(lambda updates, _: _by_group(updates, config)))
+
+
+def _by_group(updates: Params, config: TrainConfig) -> Params:
+    """Updates, in which the learning rate is a factor, times the factor of each one's group."""
+
+    def times(layer: Any, rate: float) -> Any:
+        return jax.tree.map(lambda leaf: leaf * (rate if leaf.ndim == 2 else rate * config.bias_rate), layer)
+
+    return (*(times(layer, 1.0) for layer in updates[:-1]), times(updates[-1], config.last_layer_rate))
 
 
 def _muon(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
