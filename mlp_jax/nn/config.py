@@ -60,6 +60,8 @@ class MLPConfig:
       framework's default); or zero biases with weights "normal", N(0, init_std^2), "he", "glorot" or "lecun"
       (jax.nn.initializers' he_normal, glorot_normal and lecun_normal). init_scale: factor on all of them.
     norm_momentum: weight of the new batch in the running statistics; norm_eps is added to the variance.
+    logit_scale: a fixed factor on the outputs of the last layer, which gives the logits (its inverse is known as
+      the temperature of the softmax).
     dtype: "float32" or "float64"; the latter needs jax's jax_enable_x64.
     precision: of the matrix products, "float32", "tf32" or "bf16" (`matmul`).
 
@@ -83,6 +85,7 @@ class MLPConfig:
     layer_norm: str = "none"
     block: str = "plain"
     expansion: int = 4
+    logit_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
@@ -119,6 +122,8 @@ class MLPConfig:
         in_range("init_scale", self.init_scale, 0)
         in_range("norm_eps", self.norm_eps, 0)
         in_range("norm_momentum", self.norm_momentum, 0, 1)
+        in_range("logit_scale", self.logit_scale, 0, open_low=True)
+        float32("logit_scale", self.logit_scale)
 
     def _check_block(self) -> None:
         one_of("batch_norm", self.batch_norm, BATCH_NORMS)

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -31,6 +31,7 @@ FORMAT = "mlp_jax model 3"
 FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
 DIGEST = "sha256"
 LATER = ("layer_norm", "block", "expansion")  # options of a network that formats 1 and 2 do not have
+FOLDED = ("logit_scale",)  # and that no format has, because it is a factor of the last layer's parameters
 FORMATS = {"mlp_jax model 1": FIELDS, "mlp_jax model 2": (*FIELDS, DIGEST), FORMAT: (*FIELDS, DIGEST)}
 ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
@@ -112,6 +113,8 @@ def check_size(config: MLPConfig) -> None:
 
 def as_bytes(model: Model) -> bytes:
     """The whole file; equal models are equal files."""
+    scale, (*below, last) = model.config.logit_scale, model.params
+    model = replace(model, params=(*below, Layer(scale * last.w, scale * last.b)))
     tensors: Tensors = {"input.shift": model.scaling.shift, "input.scale": model.scaling.scale}
     for number, layer in enumerate(model.params, start=1):
         tensors |= {f"layer{number}.{name}": np.asarray(value) for name, value in layer._asdict().items()}
@@ -120,7 +123,7 @@ def as_bytes(model: Model) -> bytes:
         tensors[f"layer{number}.running_var"] = np.asarray(running.var)
     metadata = {
         "format": FORMAT,
-        "config": asdict(model.config),
+        "config": {name: value for name, value in asdict(model.config).items() if name not in FOLDED},
         "normalization": model.scaling.how,
         "image_shape": model.image_shape,
         "classes": model.classes,
@@ -198,7 +201,7 @@ def _metadata(texts: Any) -> dict[str, Any]:
 
 
 def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
-    later = () if metadata["format"] == FORMAT else LATER
+    later = FOLDED if metadata["format"] == FORMAT else (*LATER, *FOLDED)
     config = MLPConfig(**_fields(MLPConfig, metadata["config"], later))
     if config.dtype != "float32":
         raise ValueError(f"its parameters are float32, but its dtype is {config.dtype}")
