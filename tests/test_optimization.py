@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import data
+from mlp_jax.data.dataset import Split
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
@@ -212,6 +213,36 @@ def test_validation_and_tests_use_the_average(splits):
     assert train.network(plain.state) == (plain.state.params, plain.state.stats)
 
 
+def test_lookahead_pulls_both_networks_together_in_every_third_step(splits):
+    model = dataclasses.replace(MODEL, batch_norm="after")
+    plain = TrainConfig(optimizer="adam", learning_rate=0.01, batch_size=100)
+    config = dataclasses.replace(plain, lookahead=3, lookahead_rate=0.25)
+    options = {"hyper": hyper_from(plain), "model": model, "steps_per_epoch": 8}
+    fast, both = (init_state(jax.random.key(0), model, c) for c in (plain, config))
+    slow = fast.params, fast.stats
+    for step in range(8):
+        batch = Split(*(part[100 * step : 100 * (step + 1)] for part in splits.train))
+        fast, _ = train.train_step(fast, batch, config=plain, **options)
+        both, _ = train.train_step(both, batch, config=config, **options)
+        if step in (2, 5):
+            slow = jax.tree.map(lambda a, b: a + 0.25 * (b - a), slow, (fast.params, fast.stats))
+            fast = fast._replace(params=slow[0], stats=slow[1])
+        for found, expected in (
+            (train.network(both), slow),
+            ((both.params, both.stats), (fast.params, fast.stats)),
+        ):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+
+
+def test_validation_is_of_the_slow_network(splits):
+    config = TrainConfig(batch_size=100, epochs=1, learning_rate=0.05, lookahead=5)
+    result = population.train(jax.random.key(0), splits, MODEL, config)
+    slow = evaluate(*train.network(result.state), splits.validation, MODEL)
+    assert result.history.validation_loss[-1] == pytest.approx(slow.loss, rel=1e-6)
+    last = evaluate(result.state.params, (), splits.validation, MODEL)
+    assert slow.loss != pytest.approx(last.loss, rel=1e-3)
+
+
 def test_the_average_is_of_every_step_of_an_epoch(splits):
     config = TrainConfig(batch_size=200, epochs=1, average_decay=1.0)
     state = init_state(jax.random.key(0), MODEL, config)
@@ -244,6 +275,11 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"beta2": 0.9, "optimizer": "sgd"}, "beta2 is for adam, adamw, muon, not sgd"),
         ({"average_decay": 0.9, "validate_in_training_mode": True}, "average_decay"),
         ({"average_start": 0.5}, "average_start is for average_decay"),
+        ({"lookahead": 0}, "lookahead"),
+        ({"lookahead": 5, "lookahead_rate": 0.0}, "lookahead_rate"),
+        ({"lookahead_rate": 0.2}, "lookahead_rate is for lookahead"),
+        ({"lookahead": 5, "average_decay": 0.9}, "lookahead excludes average_decay"),
+        ({"lookahead": 5, "validate_in_training_mode": True}, "lookahead excludes"),
         ({"warmup": 0.1}, "warmup is for the schedules"),
         ({"schedule": "cosine", "decay_after_first_step": True}, "decay_after_first_step is for"),
     ],

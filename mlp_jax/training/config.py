@@ -53,6 +53,9 @@ class TrainConfig:
     average_decay: validation and tests use an average of the parameters and running statistics over the steps
       from `average_start` (a share of the run) on: exponential below 1, their plain mean at 1
       (`optimizers.average`). None: the last ones.
+    lookahead: slow parameters, which are validated and tested, go `lookahead_rate` of the way to those that are
+      trained in every so many steps, and these go on from there (Zhang et al. 2019); running statistics alike.
+      None: no such thing.
 
     Raises UserError for a value out of range, or an option that would be ignored.
     """
@@ -82,6 +85,8 @@ class TrainConfig:
     beta2: float = 0.999
     bias_rate: float = 1.0
     last_layer_rate: float = 1.0
+    lookahead: int | None = None
+    lookahead_rate: float = 0.5
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -110,6 +115,7 @@ class TrainConfig:
                 raise UserError(f"{name} is for the optimizer muon, not {self.optimizer}: leave it out")
         self._check_schedule()
         self._check_average()
+        self._check_lookahead()
         for name in ("learning_rate", "l2", "weight_decay", "bias_rate", "last_layer_rate"):
             float32(name, getattr(self, name))
 
@@ -120,6 +126,16 @@ class TrainConfig:
             raise UserError("warmup is for the schedules cosine and one_cycle: choose one, or leave it out")
         if self.schedule != "decay" and self.decay_after_first_step:
             raise UserError(f"decay_after_first_step is for the schedule decay, not {self.schedule}: leave it out")
+
+    def _check_lookahead(self) -> None:
+        in_range("lookahead_rate", self.lookahead_rate, 0, 1, open_low=True)
+        if self.lookahead is None:
+            if self.lookahead_rate != TrainConfig.lookahead_rate:
+                raise UserError("lookahead_rate is for lookahead: give both, or leave it out")
+            return
+        whole_number("lookahead", self.lookahead, 1, 1000)
+        if self.average_decay is not None or self.validate_in_training_mode:
+            raise UserError("lookahead excludes average_decay and validate_in_training_mode: choose one of them")
 
     def _check_average(self) -> None:
         if self.average_decay is None:

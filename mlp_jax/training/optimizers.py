@@ -102,6 +102,17 @@ class Average(NamedTuple):
     stats: Stats
 
 
+def lookahead(
+    slow: Average, fast: Average, step: Integer[Array, ""], config: TrainConfig
+) -> tuple[Average, Average]:
+    """The slow and the fast network after step 0, 1, ...: in every `lookahead`-th step, both are the slow one."""
+    assert config.lookahead is not None
+    pulled: Average = optax.incremental_update(fast, slow, config.lookahead_rate)
+    now = (step + 1) % config.lookahead == 0
+    after = (jax.tree.map(lambda new, old: jnp.where(now, new, old), pulled, before) for before in (slow, fast))
+    return next(after), next(after)
+
+
 def average(
     old: Average, new: Average, step: Integer[Array, ""], config: TrainConfig, steps_per_epoch: int
 ) -> Average:

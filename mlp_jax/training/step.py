@@ -19,7 +19,7 @@ from mlp_jax.nn.losses import correct
 from mlp_jax.nn.model import Params, Stats, init, init_stats, update_stats
 from mlp_jax.training.augment import Mirrored, alternating_flips, augment, mixup
 from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
-from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
+from mlp_jax.training.optimizers import Average, average, learning_rate, lookahead, optimizer
 
 
 class TrainState(NamedTuple):
@@ -34,7 +34,7 @@ class TrainState(NamedTuple):
     order_key: jax.Array
     dropout_key: jax.Array
     step: jax.Array  # steps taken so far
-    average: Average | tuple[()] = ()  # with `average_decay`
+    average: Average | tuple[()] = ()  # with `average_decay`; the slow network with `lookahead`
 
 
 class Metrics(NamedTuple):
@@ -62,14 +62,14 @@ def init_state(
     opt_state = optimizer(config, traced, traced.learning_rate).init(params)
     stats, step = init_stats(model), jnp.zeros((), jnp.int32)
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
-    if config.average_decay is None:
+    if config.average_decay is None and config.lookahead is None:
         return state
     # a copy: an epoch's arguments are given away, which one array can be only once
     return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
 
 
 def network(state: TrainState) -> tuple[Params, Stats]:
-    """What is validated and tested: the average over the run, if there is one, or else the last parameters."""
+    """What is validated and tested: the average or the slow network, if there is one, or the last parameters."""
     return (state.average.params, state.average.stats) if state.average else (state.params, state.stats)
 
 
@@ -111,11 +111,12 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     stats = update_stats(state.stats, traced, model)
     metrics = Metrics(loss, correct(traced.logits, y).mean(dtype=loss.dtype))
-    new = state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1)
-    if state.average:
-        newest = Average(params, stats)
-        new = new._replace(average=average(state.average, newest, state.step, config, steps_per_epoch))
-    return new, metrics
+    averaged, newest = state.average, Average(params, stats)
+    if config.average_decay is not None:
+        averaged = average(averaged, newest, state.step, config, steps_per_epoch)
+    if config.lookahead is not None:
+        averaged, newest = lookahead(averaged, newest, state.step, config)
+    return state._replace(**newest._asdict(), opt_state=opt_state, step=state.step + 1, average=averaged), metrics
 
 
 AUGMENTATION = 2**31 - 1
