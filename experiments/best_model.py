@@ -53,7 +53,8 @@ from mlp_jax.studies.study import NORMALIZATION, Shape, Study
 from mlp_jax.studies.tables import Table, stated
 from mlp_jax.training import saved_model
 from mlp_jax.training.evaluate import evaluate, on_device
-from mlp_jax.training.recipes import HELD_OUT, RECIPES, Inputs, fitted, network_inputs
+from mlp_jax.training.inputs import Inputs
+from mlp_jax.training.recipes import HELD_OUT, RECIPES, fitted, network_inputs
 from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
 

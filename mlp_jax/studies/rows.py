@@ -13,7 +13,7 @@ from mlp_jax.studies import correctness, options, results, statistics
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
-from mlp_jax.training.recipes import Inputs
+from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.step import network
 
 FIRST_LOSSES = 20
