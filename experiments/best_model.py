@@ -53,9 +53,13 @@ from mlp_jax.studies.study import NORMALIZATION, Shape, Study
 from mlp_jax.studies.tables import Table, stated
 from mlp_jax.training import saved_model
 from mlp_jax.training.evaluate import evaluate, on_device
-from mlp_jax.training.recipes import HELD_OUT, RECIPES, Inputs, fitted, network_inputs
+from mlp_jax.training.inputs import Inputs
+from mlp_jax.training.recipes import HELD_OUT, RECIPES, fitted, network_inputs
 from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
+
+Learned = pixels.Scaling | Amplitudes
+"""What the training images decide of a network's inputs: the same for all seeds."""
 
 FILE = "model.safetensors"
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
@@ -167,17 +171,18 @@ def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, split
     """The study's one row, and the best seed's network as a file."""
     row, runs = measure(config, folder, setting, splits, bar)
     states = {seed: runs[seed - config.seed].state for seed in row["seeds"]}
+    by = scaling_of(config, setting)
     if config.protocol == "published":
-        row |= in_evaluation_mode(config, states, setting)
+        row |= in_evaluation_mode(config, states, setting, by)
         row["images"]["all_test"] = len(config.load().test_labels)
     if config.recipe is not None:
         row["network"] = as_written(setting.model)
-        row |= over_views(config, states, setting)
+        row |= over_views(config, states, setting, by)
     row["model"] = None
     if states:
         values = row["validation_accuracy"]["values"]
         seed = row["seeds"][values.index(max(values))]
-        model = model_of(config, setting, states[seed], seed)
+        model = model_of(config, setting, states[seed], seed, by)
         row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
         if folder.writes:
             content = saved_model.as_bytes(model)
@@ -186,7 +191,7 @@ def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, split
     return row
 
 
-def scaling_of(config: Config, setting: Setting) -> pixels.Scaling | Amplitudes:
+def scaling_of(config: Config, setting: Setting) -> Learned:
     """What the training images decide of a network's inputs."""
     images = config.split(config.load()).train.x
     if setting.inputs is None:
@@ -194,9 +199,7 @@ def scaling_of(config: Config, setting: Setting) -> pixels.Scaling | Amplitudes:
     return setting.inputs.learned(images)
 
 
-def of_pixels(
-    setting: Setting, state: TrainState, by: pixels.Scaling | Amplitudes
-) -> tuple[MLPConfig, Params, Stats, pixels.Scaling]:
+def of_pixels(setting: Setting, state: TrainState, by: Learned) -> tuple[MLPConfig, Params, Stats, pixels.Scaling]:
     """A run's network as one of pixels, and how these are scaled."""
     params, stats = trained(state)
     network, params, scaling = (setting.inputs or Inputs(None)).of_pixels(setting.model, params, by)
@@ -204,10 +207,10 @@ def of_pixels(
 
 
 def over_seeds(
-    config: Config, states: Mapping[int, TrainState], setting: Setting, images: Split, **views: Any
+    states: Mapping[int, TrainState], setting: Setting, by: Learned, images: Split, **views: Any
 ) -> Row:
     """The accuracy of every seed's network on a split of images."""
-    found, by = [], scaling_of(config, setting)
+    found = []
     for state in states.values():
         network, params, stats, scaling = of_pixels(setting, state, by)
         split = on_device(Split(pixels.rows(images.x, scaling), images.y), network)
@@ -215,29 +218,29 @@ def over_seeds(
     return statistics.measured(found)
 
 
-def in_evaluation_mode(config: Config, states: Mapping[int, TrainState], setting: Setting) -> Row:
+def in_evaluation_mode(config: Config, states: Mapping[int, TrainState], setting: Setting, by: Learned) -> Row:
     """What the report's script does not measure: validation in evaluation mode, and all test images."""
     dataset = config.load()
     images = {
         "validation_accuracy_evaluation_mode": config.split(dataset).validation,
         "test_accuracy_all_images": Split(dataset.test_images, dataset.test_labels),
     }
-    return {name: over_seeds(config, states, setting, split) for name, split in images.items()}
+    return {name: over_seeds(states, setting, by, split) for name, split in images.items()}
 
 
-def over_views(config: Config, states: Mapping[int, TrainState], setting: Setting) -> Row:
+def over_views(config: Config, states: Mapping[int, TrainState], setting: Setting, by: Learned) -> Row:
     """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
     augmentation = setting.recipes[0].augmentation
     if augmentation is None or not (augmentation.crop and augmentation.flip):
         return {}
     test = config.split(config.load()).test
-    return {"test_accuracy_over_views": over_seeds(config, states, setting, test, image=augmentation.image)}
+    return {"test_accuracy_over_views": over_seeds(states, setting, by, test, image=augmentation.image)}
 
 
-def model_of(config: Config, setting: Setting, state: TrainState, seed: int) -> saved_model.Model:
+def model_of(config: Config, setting: Setting, state: TrainState, seed: int, by: Learned) -> saved_model.Model:
     """A run's network, and its accuracy on all test images."""
     dataset = config.load()
-    network, params, stats, scaling = of_pixels(setting, state, scaling_of(config, setting))
+    network, params, stats, scaling = of_pixels(setting, state, by)
     about = saved_model.About(
         dataset=dataset.name,
         data_fingerprint=dataset.fingerprint,

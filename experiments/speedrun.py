@@ -19,7 +19,7 @@ says. Exit status 1 if the mean accuracy is below the target, or the two runs of
 import math
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlp_jax import data
@@ -135,7 +135,7 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
         "compilation": compilation,
         "name": config.recipe,
         "data_fingerprint": dataset.fingerprint,
-        "recipe": asdict(training),
+        "recipe": as_written(training),
         "network": as_written(model),
         "status": "finished" if len(finished) == len(runs) else "diverged",
         "diverged": len(runs) - len(finished),

@@ -7,14 +7,15 @@ from mlp_jax import data
 from mlp_jax.data.dataset import Split
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
+from mlp_jax.data.spectrum import Spectrum
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
 from mlp_jax.training import population
 from mlp_jax.training.augment import Augmentation, augment, mixup, views
-from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.config import TrainConfig, hyper_from
 from mlp_jax.training.evaluate import evaluate
-from mlp_jax.training.step import prepared
+from mlp_jax.training.step import init_state, prepared, run_epoch
 
 IMAGE = (5, 4, 3)
 BATCH = 60
@@ -141,6 +142,7 @@ def test_rows_that_are_no_such_images_are_refused(x):
         ({"mixup": -0.1}, "mixup must be"),
         ({"mixup": float("nan")}, "mixup must be"),
         ({"image": (32, 0, 3)}, "an image's width must be"),
+        ({"alternating": True}, "alternating is for flip"),
     ],
 )
 def test_what_is_out_of_range_is_refused(wrong, message):
@@ -164,3 +166,39 @@ def test_rows_in_channel_first_order_are_refused_where_it_matters():
     with pytest.raises(UserError, match="channel-first"):
         evaluate(result.state.params, (), splits.test, model, image=image)
     evaluate(result.state.params, (), splits.test, model)
+
+
+@pytest.fixture(params=["pixels", "frequencies"])
+def two_pixels(request):
+    """Forty images of two pixels and as many classes; and how much of the first side a network's weights show."""
+    image, labels = (1, 2, 1), np.arange(40, dtype=np.int32)
+    if request.param == "pixels":
+        return image, None, Split(np.tile(np.array([1, 0], "float32"), (40, 1)), labels), lambda w: w[0] - w[1]
+    rows = np.tile(np.array([0, 1, 0, 0, 0, 0, 0, 0], "float32"), (40, 1))
+    return image, Spectrum(lowest=(2,), image=image), Split(rows, labels), lambda w: w[1]
+
+
+def seen(seed, case, epochs, **options):
+    """By epoch and image: 1 where it was shown as it is, -1 where mirrored; each class has one image."""
+    image, spectrum, split, first_side = case
+    how = Augmentation(flip=True, image=image, spectrum=spectrum, **options)
+    config = TrainConfig(optimizer="sgd", learning_rate=1e-3, batch_size=20, augmentation=how)
+    model = MLPConfig(hidden=(), inputs=2, classes=40, init_scale=0.0)
+    state, found = init_state(jax.random.key(seed), model, config), []
+    for _ in range(epochs):
+        before = np.asarray(state.params[0].w)
+        state, _ = run_epoch(state, split, hyper_from(config), model=model, config=config)
+        found.append(np.sign(first_side(np.asarray(state.params[0].w) - before)))
+    return np.array(found)
+
+
+def test_alternating_flips_are_drawn_once_and_then_change_from_epoch_to_epoch(two_pixels):
+    first, second, third, fourth = seen(0, two_pixels, 4, alternating=True)
+    assert 10 < (first > 0).sum() < 30
+    np.testing.assert_array_equal(second, -first)
+    np.testing.assert_array_equal(third, first)
+    np.testing.assert_array_equal(fourth, second)
+    (other,) = seen(1, two_pixels, 1, alternating=True)
+    assert (other != first).any()
+    drawn = seen(0, two_pixels, 2)
+    assert (drawn[0] == drawn[1]).any()

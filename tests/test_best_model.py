@@ -167,6 +167,17 @@ def test_round_trip_of_other_networks(runs, norm, how, tmp_path):
     np.testing.assert_array_equal(loaded.scaling.shift, scaling.shift)
 
 
+def test_a_scale_of_the_logits_is_saved_as_part_of_the_last_layer(runs, tmp_path):
+    config = MLPConfig(hidden=(3,), inputs=192, classes=10, logit_scale=0.3)
+    scaling = pixels.scaling(synthetic().train_images, "unit_range")
+    original = replace(
+        saved(runs), config=config, params=model.init(jax.random.key(0), config), stats=(), scaling=scaling
+    )
+    saved_model.save(tmp_path / "m", original)
+    logits = (found.logits(synthetic().test_images) for found in (original, saved_model.load(tmp_path / "m")))
+    np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-6)
+
+
 def about(content):
     """The metadata of a file, as what its JSON says."""
     size = int.from_bytes(content[:8], "little")

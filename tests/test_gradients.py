@@ -74,6 +74,13 @@ def test_every_block_with_layer_normalisation_dropout_and_soft_labels(block, lay
     assert failures(gradients.gradients, dropout=0.4, soft=True, **options) == []
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("x64")
+def test_a_scale_of_the_logits(dtype):
+    for options in ({}, {"hidden": ()}, {**BATCH_NORMS[1], "soft": True}):
+        assert failures(gradients.gradients, logit_scale=0.3, dtype=dtype, **options) == []
+
+
 @pytest.mark.parametrize("norm", BATCH_NORMS[1:], ids=str)
 @pytest.mark.usefixtures("x64")
 def test_residual_blocks_with_batch_normalisation_and_other_widths_between(norm):

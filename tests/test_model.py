@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -148,6 +149,14 @@ def test_layer_normalisation_is_of_each_row_in_training_and_evaluation():
     np.testing.assert_allclose(forward(params, x[:1], config, train=True), expected[:1], rtol=1e-4, atol=1e-5)
 
 
+def test_logits_are_scaled():
+    config = MLPConfig(hidden=(5,), inputs=4, classes=3)
+    params = init(jax.random.key(0), config)
+    x = jax.random.normal(jax.random.key(1), (6, 4))
+    scaled = forward(params, x, replace(config, logit_scale=0.3))
+    np.testing.assert_allclose(scaled, 0.3 * forward(params, x, config), rtol=1e-6)
+
+
 def test_hidden_units_can_be_permuted():
     config = MLPConfig(hidden=(5,), inputs=4, norm="batch", norm_place="after")
     params = random_params(np.random.default_rng(0), config)
@@ -208,6 +217,7 @@ def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
         ({"expansion": 2}, "expansion is for bottleneck blocks"),
         ({"block": "residual", "hidden": (8, 6)}, "equal width in a row"),
         ({"precision": "bf16", "dtype": "float64"}, "precision 'bf16' is for float32 networks"),
+        ({"logit_scale": 0.0}, "logit_scale"),
         ({"block": "dense"}, "plain, residual, bottleneck"),
         ({"block": "bottleneck", "hidden": (5, 6)}, "one width"),
         ({"block": "bottleneck", "hidden": ()}, "one width"),

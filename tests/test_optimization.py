@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import data
+from mlp_jax.data.dataset import Split
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
@@ -14,7 +15,7 @@ from mlp_jax.nn.model import Layer
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.augment import Augmentation
-from mlp_jax.training.config import Run, TrainConfig, hyper_from, program
+from mlp_jax.training.config import OPTIMIZERS, Run, TrainConfig, hyper_from, program
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
 from mlp_jax.training.step import init_state, run_epoch
@@ -78,6 +79,25 @@ def test_muon_moves_weights_by_a_matrix_whose_singular_values_are_nearly_equal()
     np.testing.assert_allclose(other.w.T, moved.w, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_groups_move_as_with_their_own_learning_rates(name):
+    rng = np.random.default_rng(0)
+    drawn = [(Layer(*(jnp.asarray(rng.normal(size=s), "float32") for s in ((3, 3), 3))),) * 3 for _ in range(4)]
+
+    def moved(rate, **groups):
+        config = TrainConfig(optimizer=name, learning_rate=rate, weight_decay=0.1, **groups)
+        rule = optimizer(config, hyper_from(config), rate)
+        state = rule.init(drawn[0])
+        for grads in drawn[1:]:
+            updates, state = rule.update(grads, state, drawn[0])
+        return updates
+
+    found = moved(0.1, bias_rate=3.0, last_layer_rate=0.5)
+    for number, rate in ((0, 0.1), (1, 0.1), (2, 0.05)):
+        np.testing.assert_allclose(found[number].w, moved(rate)[number].w, rtol=1e-5)
+        np.testing.assert_allclose(found[number].b, moved(3 * rate)[number].b, rtol=1e-5)
+
+
 def singular_values(number, **options):
     """Of what Muon's first step moves this layer's weights by, over those of an orthogonal matrix."""
     config = TrainConfig(optimizer="muon", learning_rate=0.1, **options)
@@ -118,17 +138,20 @@ def test_learns_and_gives_the_same_bits_again_and_in_a_population(splits, name, 
 
 
 def test_muon_of_few_steps_trains_a_network(splits):
-    for more in ({"muon_coefficients": "polar_express"}, {"muon_layers": "hidden"}):
+    for more in ({"muon_coefficients": "polar_express"}, {"muon_layers": "hidden"}, {"muon_every": 3}):
         config = TrainConfig(optimizer="muon", learning_rate=0.02, batch_size=50, epochs=2, muon_steps=2, **more)
         model = dataclasses.replace(MODEL, hidden=(16, 16))
         assert population.train(jax.random.key(0), splits, model, config).history.validation_accuracy[-1] > 0.3
 
 
-def test_minibatches_that_devices_share_are_augmented_alike(splits):
+@pytest.mark.parametrize("alternating", [False, True])
+def test_minibatches_that_devices_share_are_augmented_alike(splits, alternating):
     config = TrainConfig(
         batch_size=200,
         epochs=1,
-        augmentation=Augmentation(crop=1, flip=True, cutout=2, mixup=0.1, image=(8, 8, 3)),
+        augmentation=Augmentation(
+            crop=1, flip=True, alternating=alternating, cutout=2, mixup=0.1, image=(8, 8, 3)
+        ),
     )
     runs = [Run(jax.random.key(0), MODEL, config)]
     alone, shared = (
@@ -190,6 +213,36 @@ def test_validation_and_tests_use_the_average(splits):
     assert train.network(plain.state) == (plain.state.params, plain.state.stats)
 
 
+def test_lookahead_pulls_both_networks_together_in_every_third_step(splits):
+    model = dataclasses.replace(MODEL, norm="batch", norm_place="after")
+    plain = TrainConfig(optimizer="adam", learning_rate=0.01, batch_size=100)
+    config = dataclasses.replace(plain, lookahead=3, lookahead_rate=0.25)
+    options = {"hyper": hyper_from(plain), "model": model, "steps_per_epoch": 8}
+    fast, both = (init_state(jax.random.key(0), model, c) for c in (plain, config))
+    slow = fast.params, fast.stats
+    for step in range(8):
+        batch = Split(*(part[100 * step : 100 * (step + 1)] for part in splits.train))
+        fast, _ = train.train_step(fast, batch, config=plain, **options)
+        both, _ = train.train_step(both, batch, config=config, **options)
+        if step in (2, 5):
+            slow = jax.tree.map(lambda a, b: a + 0.25 * (b - a), slow, (fast.params, fast.stats))
+            fast = fast._replace(params=slow[0], stats=slow[1])
+        for found, expected in (
+            (train.network(both), slow),
+            ((both.params, both.stats), (fast.params, fast.stats)),
+        ):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
+
+
+def test_validation_is_of_the_slow_network(splits):
+    config = TrainConfig(batch_size=100, epochs=1, learning_rate=0.05, lookahead=5)
+    result = population.train(jax.random.key(0), splits, MODEL, config)
+    slow = evaluate(*train.network(result.state), splits.validation, MODEL)
+    assert result.history.validation_loss[-1] == pytest.approx(slow.loss, rel=1e-6)
+    last = evaluate(result.state.params, (), splits.validation, MODEL)
+    assert slow.loss != pytest.approx(last.loss, rel=1e-3)
+
+
 def test_the_average_is_of_every_step_of_an_epoch(splits):
     config = TrainConfig(batch_size=200, epochs=1, average_decay=1.0)
     state = init_state(jax.random.key(0), MODEL, config)
@@ -214,10 +267,19 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"muon_steps": 0}, "muon_steps"),
         ({"muon_coefficients": "best"}, "muon_coefficients"),
         ({"muon_layers": "first"}, "muon_layers"),
+        ({"bias_rate": -1.0}, "bias_rate"),
+        ({"last_layer_rate": float("inf")}, "last_layer_rate"),
+        ({"muon_every": 0}, "muon_every"),
+        ({"muon_every": 2}, "muon_every is for the optimizer muon, not momentum"),
         ({"beta2": 1.0}, "beta2"),
         ({"beta2": 0.9, "optimizer": "sgd"}, "beta2 is for adam, adamw, muon, not sgd"),
         ({"average_decay": 0.9, "validate_in_training_mode": True}, "average_decay"),
         ({"average_start": 0.5}, "average_start is for average_decay"),
+        ({"lookahead": 0}, "lookahead"),
+        ({"lookahead": 5, "lookahead_rate": 0.0}, "lookahead_rate"),
+        ({"lookahead_rate": 0.2}, "lookahead_rate is for lookahead"),
+        ({"lookahead": 5, "average_decay": 0.9}, "lookahead excludes average_decay"),
+        ({"lookahead": 5, "validate_in_training_mode": True}, "lookahead excludes"),
         ({"warmup": 0.1}, "warmup is for the schedules"),
         ({"schedule": "cosine", "decay_after_first_step": True}, "decay_after_first_step is for"),
     ],

@@ -1,7 +1,6 @@
 """README and the pages beside the code tell the truth: examples, tables, links and commands."""
 
 import contextlib
-import dataclasses
 import importlib.util
 import io
 import json
@@ -196,7 +195,7 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
         assert expected is not None
         assert (row["name"], row["images"]["test"], row["diverged"]) == (name, 10_000, 0)
         model, training = fitted(RECIPES[name], (32, 32, 3), 10, 49_000)
-        assert row["recipe"] == json.loads(json.dumps(dataclasses.asdict(training)))
+        assert row["recipe"] == json.loads(json.dumps(as_written(training)))
         assert row["network"] == json.loads(json.dumps(as_written(model)))
         assert len(row["seeds"]) == expected.seeds >= 3
         assert row["test_accuracy"]["mean"] == pytest.approx(expected.accuracy, abs=0.0005)

@@ -14,7 +14,8 @@ from mlp_jax.data.spectrum import Spectrum, amplitudes, folded, movable_rows, ro
 from mlp_jax.errors import UserError
 from mlp_jax.nn.model import forward, init, init_stats
 from mlp_jax.training.augment import Augmentation, augment
-from mlp_jax.training.recipes import RECIPES, Inputs, fitted, network_inputs
+from mlp_jax.training.inputs import Inputs
+from mlp_jax.training.recipes import RECIPES, fitted, network_inputs
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)

@@ -4,8 +4,8 @@ A unit is a product with what stands around it. Units follow one another; a plai
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +22,12 @@ BLOCKS = ("plain", "residual", "bottleneck")
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
 DTYPES = ("float32", "float64")
 MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
+LATER = "later"
+
+
+def later(default: Any) -> Any:
+    """Returns a dataclass field for an option that is newer than the first files; see `as_written`."""
+    return field(default=default, metadata={LATER: True})
 
 
 class Unit(NamedTuple):
@@ -69,6 +75,8 @@ class MLPConfig:
       framework's default); or zero biases with weights "normal", N(0, init_std^2), "he", "glorot" or "lecun"
       (jax.nn.initializers' he_normal, glorot_normal and lecun_normal). init_scale: factor on all of them.
     norm_momentum: weight of the new batch in the running statistics; norm_eps is added to the variance.
+    logit_scale: a fixed factor on the outputs of the last layer, which gives the logits (its inverse is known as
+      the temperature of the softmax).
     dtype: "float32" or "float64"; the latter needs jax's jax_enable_x64.
     precision: of the matrix products, "float32", "tf32" or "bf16" (`matmul`).
 
@@ -92,6 +100,7 @@ class MLPConfig:
     norm_place: str = "before"
     block: str = "plain"
     expansion: int = 4
+    logit_scale: float = later(1.0)
 
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
@@ -128,6 +137,8 @@ class MLPConfig:
         in_range("init_scale", self.init_scale, 0)
         in_range("norm_eps", self.norm_eps, 0)
         in_range("norm_momentum", self.norm_momentum, 0, 1)
+        in_range("logit_scale", self.logit_scale, 0, open_low=True)
+        float32("logit_scale", self.logit_scale)
 
     def _check_block(self) -> None:
         one_of("norm", self.norm, NORMS)
@@ -195,7 +206,26 @@ WRITTEN = {"norm": "batch_norm", "norm_place": "layer_norm"}
 """The fields of `MLPConfig` that files have by other names and values: those of `norm_options`."""
 
 
-def as_written(config: MLPConfig) -> dict[str, Any]:
-    """Returns the options by name as files have them, and digests: with `norm_options`' two, in their places."""
-    places = {f"{norm}_norm": config.norm_place if norm == config.norm else "none" for norm in ("batch", "layer")}
-    return {WRITTEN.get(name, name): value for name, value in asdict(config).items()} | places
+def as_written(config: Any) -> dict[str, Any]:
+    """Returns a configuration's options by name as files and digests have them.
+
+    Those of `MLPConfig` have `norm_options`' two, in their places. Options that are `later` are left out at their
+    default, so that what was written before there were any is still the same.
+    """
+    return {name: as_written(v) if is_dataclass(v) else v for name, v in _written(config)}
+
+
+def as_text(config: Any) -> str:
+    """Returns `as_written` as a line, which digests are made of."""
+    options = (f"{name}={as_text(v) if is_dataclass(v) else repr(v)}" for name, v in _written(config))
+    return f"{type(config).__name__}({', '.join(options)})"
+
+
+def _written(config: Any) -> Iterator[tuple[str, Any]]:
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if each.name in WRITTEN and isinstance(config, MLPConfig):
+            name = WRITTEN[each.name]
+            yield name, config.norm_place if name == f"{config.norm}_norm" else "none"
+        elif not (LATER in each.metadata and value == each.default):
+            yield each.name, value

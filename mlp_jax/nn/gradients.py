@@ -78,7 +78,7 @@ SOURCES: dict[str, Source] = {"manual": manual, "autodiff": autodiff}
 
 def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: ArrayLike) -> Params:
     """From the logits back to the first layer. delta is always the loss's derivative by the value at hand."""
-    delta = output_delta(trace.logits, y)
+    delta = config.logit_scale * output_delta(trace.logits, y)
     grads: list[Layer | NormLayer] = [layer_gradients(params[-1], trace.inputs, delta, l2, config.precision)]
     units = config.units
     skipped: dict[int, jax.Array] = {}  # by unit: the derivative by its output that a skip brings

@@ -1,8 +1,8 @@
 """The network: parameters as plain data, and a forward pass as short as the mathematics.
 
 A hidden layer is: product with w, plus b, [normalisation], activation, [normalisation], [dropout]; other blocks
-are made of the same (`config.Unit`). The output layer is a product and a bias. Dimension key: B batch,
-D inputs of a layer, H its outputs, C classes.
+are made of the same (`config.Unit`). The output layer is a product and a bias, times `logit_scale`.
+Dimension key: B batch, D inputs of a layer, H its outputs, C classes.
 """
 
 import functools
@@ -193,7 +193,8 @@ def trace(
             a = a + outputs[-unit.skip]
         outputs.append(a)
         hidden.append(traced)
-    return Trace(tuple(hidden), a, affine(a, params[-1].w, config.precision) + params[-1].b[None])
+    logits = config.logit_scale * (affine(a, params[-1].w, config.precision) + params[-1].b[None])
+    return Trace(tuple(hidden), a, logits)
 
 
 def _unit(

@@ -67,6 +67,7 @@ def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
         deep, block="residual", norm="layer", dropout=0.2
     )
     table["2 bottleneck blocks, gelu"] = replace(deep, block="bottleneck", activation="gelu")
+    table["3 layers, logits times 0.3"] = replace(base, logit_scale=0.3)
     return table | dict.fromkeys(SOFTENED, base)
 
 

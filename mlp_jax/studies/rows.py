@@ -1,6 +1,5 @@
 """The rows of a study's results: what is told of the runs of one setting, and read from it again."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -8,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.data.dataset import Splits
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, as_written
 from mlp_jax.studies import correctness, options, results, statistics
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
-from mlp_jax.training.recipes import Inputs
+from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.step import network
 
 FIRST_LOSSES = 20
@@ -105,7 +104,7 @@ def row_of(
         **setting.label,
         "protocol": config.protocol,
         "data_fingerprint": config.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": as_written(recipe),
         **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe), correct),
         "report": setting.report,
     }

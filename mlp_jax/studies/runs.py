@@ -20,7 +20,7 @@ from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig, program, steps_per_epoch
 from mlp_jax.training.evaluate import Evaluation
 from mlp_jax.training.history import Observed, Result
-from mlp_jax.training.recipes import Inputs
+from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.step import Metrics
 
 Observe = Callable[[int, int, Params], Observed]

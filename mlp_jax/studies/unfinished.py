@@ -7,7 +7,6 @@ runs that it is trained with change the rounding of its products, so a resumed r
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +28,7 @@ from mlp_jax.training.population import Epoch
 
 def identity(run: Run) -> str:
     """The same for runs that give the same bits on the same machine, software and data."""
-    parts = {"key": key_data(run.key).tolist(), "model": as_written(run.model), "recipe": asdict(run.config)}
+    parts = {"key": key_data(run.key).tolist(), "model": as_written(run.model), "recipe": as_written(run.config)}
     return sha256(json.dumps(parts, sort_keys=True))
 
 

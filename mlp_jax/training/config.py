@@ -9,7 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, later
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.training.augment import Augmentation
 
@@ -30,7 +30,11 @@ class TrainConfig:
       in `muon_steps` Newton-Schulz iterations, for weights; biases and normalisation go to AdamW, with the same
       rate). muon_coefficients: of these iterations; "polar_express" (Amsel et al. 2025) needs fewer of them than
       "standard". muon_layers: "all", or "hidden": first and last layer go to AdamW too, as its authors advise.
+      muon_every: the iterations are made in every so many steps; in between, what they did to that step's momentum
+      is done to the new one (`muon.scale_by_muon`).
     beta2: how slowly Adam's second moment forgets, in [0, 1), with adam, adamw, and muon's other parameters.
+    bias_rate, last_layer_rate: factors on the learning rate, of biases, scales and shifts, and of the last layer;
+      its bias has both.
     l2: lambda of J~. weight_decay: with sgd, momentum and adam, added to the gradient of every parameter, biases
       and normalisation too, before the optimiser sees it ("coupled", as in the report's Question 4); with the
       others, learning rate times weight_decay is taken off the weights alone ("decoupled").
@@ -49,6 +53,9 @@ class TrainConfig:
     average_decay: validation and tests use an average of the parameters and running statistics over the steps
       from `average_start` (a share of the run) on: exponential below 1, their plain mean at 1
       (`optimizers.average`). None: the last ones.
+    lookahead: slow parameters, which are validated and tested, go `lookahead_rate` of the way to those that are
+      trained in every so many steps, and these go on from there (Zhang et al. 2019); running statistics alike.
+      None: no such thing.
 
     Raises UserError for a value out of range, or an option that would be ignored.
     """
@@ -74,7 +81,12 @@ class TrainConfig:
     muon_steps: int = 5
     muon_coefficients: str = "standard"
     muon_layers: str = "all"
+    muon_every: int = later(1)
     beta2: float = 0.999
+    bias_rate: float = later(1.0)
+    last_layer_rate: float = later(1.0)
+    lookahead: int | None = later(None)
+    lookahead_rate: float = later(0.5)
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -82,7 +94,8 @@ class TrainConfig:
         in_range("learning_rate", self.learning_rate, 0, open_low=True)
         in_range("l2", self.l2, 0)
         in_range("momentum", self.momentum, 0, 1, open_high=True)
-        in_range("weight_decay", self.weight_decay, 0)
+        for name in ("weight_decay", "bias_rate", "last_layer_rate"):
+            in_range(name, getattr(self, name), 0)
         in_range("beta2", self.beta2, 0, 1, open_high=True)
         if self.beta2 != TrainConfig.beta2 and self.optimizer not in ADAMS:
             raise UserError(f"beta2 is for {', '.join(ADAMS)}, not {self.optimizer}: leave it out")
@@ -94,11 +107,16 @@ class TrainConfig:
         for name in ("warmup", "label_smoothing", "average_start"):
             in_range(name, getattr(self, name), 0, 1, open_high=True)
         whole_number("muon_steps", self.muon_steps, 1, 100)
+        whole_number("muon_every", self.muon_every, 1, 1000)
         one_of("muon_coefficients", self.muon_coefficients, COEFFICIENTS)
         one_of("muon_layers", self.muon_layers, ("all", "hidden"))
+        for name in ("muon_steps", "muon_coefficients", "muon_layers", "muon_every"):
+            if getattr(self, name) != getattr(TrainConfig, name) and self.optimizer != "muon":
+                raise UserError(f"{name} is for the optimizer muon, not {self.optimizer}: leave it out")
         self._check_schedule()
         self._check_average()
-        for name in ("learning_rate", "l2", "weight_decay"):
+        self._check_lookahead()
+        for name in ("learning_rate", "l2", "weight_decay", "bias_rate", "last_layer_rate"):
             float32(name, getattr(self, name))
 
     def _check_schedule(self) -> None:
@@ -108,6 +126,16 @@ class TrainConfig:
             raise UserError("warmup is for the schedules cosine and one_cycle: choose one, or leave it out")
         if self.schedule != "decay" and self.decay_after_first_step:
             raise UserError(f"decay_after_first_step is for the schedule decay, not {self.schedule}: leave it out")
+
+    def _check_lookahead(self) -> None:
+        in_range("lookahead_rate", self.lookahead_rate, 0, 1, open_low=True)
+        if self.lookahead is None:
+            if self.lookahead_rate != TrainConfig.lookahead_rate:
+                raise UserError("lookahead_rate is for lookahead: give both, or leave it out")
+            return
+        whole_number("lookahead", self.lookahead, 1, 1000)
+        if self.average_decay is not None or self.validate_in_training_mode:
+            raise UserError("lookahead excludes average_decay and validate_in_training_mode: choose one of them")
 
     def _check_average(self) -> None:
         if self.average_decay is None:

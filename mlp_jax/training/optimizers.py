@@ -9,10 +9,8 @@ from jaxtyping import Integer
 
 from mlp_jax.nn.activations import Array
 from mlp_jax.nn.model import Params, Stats
+from mlp_jax.training import muon
 from mlp_jax.training.config import Hyper, TrainConfig
-
-MUON_RMS = 0.2
-"""Muon's updates are scaled to the size that Adam's have, so that one rate serves both (Liu et al. 2025)."""
 
 
 def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
@@ -23,50 +21,46 @@ def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> opt
         "adam": lambda: optax.adam(rate, b2=config.beta2),
         "adamw": lambda: optax.adamw(rate, b2=config.beta2, weight_decay=hyper.weight_decay, mask=_weights),
         "lion": lambda: optax.lion(rate, weight_decay=hyper.weight_decay, mask=_weights),
-        "muon": lambda: optax.contrib.muon(
-            rate,
-            **_orthogonal(config),
-            beta=hyper.momentum,
-            weight_decay=hyper.weight_decay,
-            consistent_rms=MUON_RMS,
-            adam_b2=config.beta2,
-        ),
+        "muon": lambda: _muon(config, hyper, rate),
     }[config.optimizer]()
-    return rule if config.decoupled else optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
+    if not config.decoupled:
+        rule = optax.chain(optax.add_decayed_weights(hyper.weight_decay), rule)
+    if config.bias_rate == config.last_layer_rate == 1:
+        return rule
+    return optax.chain(rule, optax.stateless(lambda updates, _: _by_group(updates, config)))
 
 
-POLAR_EXPRESS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
-    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
-    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
-)
-"""Coefficients of the iterations of Amsel et al. (2025, The Polar Express, algorithm 1); the last one goes on."""
+def _by_group(updates: Params, config: TrainConfig) -> Params:
+    """Updates, in which the learning rate is a factor, times the factor of each one's group."""
+
+    def times(layer: Any, rate: float) -> Any:
+        return jax.tree.map(lambda leaf: leaf * (rate if leaf.ndim == 2 else rate * config.bias_rate), layer)
+
+    return (*(times(layer, 1.0) for layer in updates[:-1]), times(updates[-1], config.last_layer_rate))
 
 
-def _orthogonal(config: TrainConfig) -> dict[str, Any]:
-    """Which weights optax's Muon makes orthogonal, and how."""
-    found: dict[str, Any] = {"ns_steps": config.muon_steps}
-    if config.muon_coefficients == "polar_express":
-        last = len(POLAR_EXPRESS) - 1
-        steps = tuple(POLAR_EXPRESS[min(step, last)] for step in range(config.muon_steps))
-        found |= {"ns_coeffs": steps, "preconditioning": "schatten"}
-    if config.muon_layers == "hidden":
-        found["muon_weight_dimension_numbers"] = _hidden_weights
-    return found
+def _muon(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
+    """Muon for the matrices that the configuration names, and AdamW with Nesterov's momentum for all else."""
+    iterations = muon.coefficients(config.muon_coefficients, config.muon_steps)
+    schatten = config.muon_coefficients != "standard"
 
+    def label(number: int, leaf: jax.Array, last: int) -> str:
+        hidden = config.muon_layers == "all" or 0 < number < last
+        return "muon" if leaf.ndim == 2 and hidden else "adamw"
 
-def _hidden_weights(params: Params) -> Any:
-    """Muon's axes for the matrices between first and last layer; None where a parameter goes to AdamW."""
-    axes = optax.contrib.MuonDimensionNumbers()
-    ends = (0, len(params) - 1)
-    return tuple(
-        jax.tree.map(lambda leaf, number=number: axes if leaf.ndim == 2 and number not in ends else None, layer)
-        for number, layer in enumerate(params)
-    )
+    def labels(params: Params) -> Any:
+        layers = enumerate(params)
+        return tuple(jax.tree.map(lambda leaf, n=n: label(n, leaf, len(params) - 1), layer) for n, layer in layers)
+
+    rules = {
+        "muon": optax.chain(
+            muon.scale_by_muon(iterations, hyper.momentum, schatten=schatten, every=config.muon_every),
+            optax.add_decayed_weights(hyper.weight_decay),
+            optax.scale_by_learning_rate(rate),
+        ),
+        "adamw": optax.adamw(rate, b2=config.beta2, weight_decay=hyper.weight_decay, mask=_weights, nesterov=True),
+    }
+    return optax.partition(rules, labels)
 
 
 def _weights(params: Params) -> Params:
@@ -106,6 +100,17 @@ class Average(NamedTuple):
 
     params: Params
     stats: Stats
+
+
+def lookahead(
+    slow: Average, fast: Average, step: Integer[Array, ""], config: TrainConfig
+) -> tuple[Average, Average]:
+    """The slow and the fast network after step 0, 1, ...: in every `lookahead`-th step, both are the slow one."""
+    assert config.lookahead is not None
+    pulled: Average = optax.incremental_update(fast, slow, config.lookahead_rate)
+    now = (step + 1) % config.lookahead == 0
+    after = (jax.tree.map(lambda new, old: jnp.where(now, new, old), pulled, before) for before in (slow, fast))
+    return next(after), next(after)
 
 
 def average(

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -31,6 +31,7 @@ FORMAT = "mlp_jax model 3"
 FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
 DIGEST = "sha256"
 LATER = ("layer_norm", "block", "expansion")  # options of a network that formats 1 and 2 do not have
+FOLDED = ("logit_scale",)  # and that no format has, because it is a factor of the last layer's parameters
 FORMATS = {"mlp_jax model 1": FIELDS, "mlp_jax model 2": (*FIELDS, DIGEST), FORMAT: (*FIELDS, DIGEST)}
 ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
@@ -112,6 +113,9 @@ def check_size(config: MLPConfig) -> None:
 
 def as_bytes(model: Model) -> bytes:
     """The whole file; equal models are equal files."""
+    scale, (*below, last) = model.config.logit_scale, model.params
+    config = replace(model.config, logit_scale=1.0)
+    model = replace(model, config=config, params=(*below, Layer(scale * last.w, scale * last.b)))
     tensors: Tensors = {"input.shift": model.scaling.shift, "input.scale": model.scaling.scale}
     for number, layer in enumerate(model.params, start=1):
         tensors |= {f"layer{number}.{name}": np.asarray(value) for name, value in layer._asdict().items()}
@@ -198,7 +202,7 @@ def _metadata(texts: Any) -> dict[str, Any]:
 
 
 def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
-    later = () if metadata["format"] == FORMAT else LATER
+    later = FOLDED if metadata["format"] == FORMAT else (*LATER, *FOLDED)
     options = _fields(MLPConfig, metadata["config"], later)
     norms = {name: options.pop(name) for name in WRITTEN.values() if name in options}
     config = MLPConfig(**options, **norm_options(**norms))

@@ -17,9 +17,9 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.losses import correct
 from mlp_jax.nn.model import Params, Stats, init, init_stats, update_stats
-from mlp_jax.training.augment import augment, mixup
+from mlp_jax.training.augment import Mirrored, alternating_flips, augment, mixup
 from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
-from mlp_jax.training.optimizers import Average, average, learning_rate, optimizer
+from mlp_jax.training.optimizers import Average, average, learning_rate, lookahead, optimizer
 
 
 class TrainState(NamedTuple):
@@ -34,7 +34,7 @@ class TrainState(NamedTuple):
     order_key: jax.Array
     dropout_key: jax.Array
     step: jax.Array  # steps taken so far
-    average: Average | tuple[()] = ()  # with `average_decay`
+    average: Average | tuple[()] = ()  # with `average_decay`; the slow network with `lookahead`
 
 
 class Metrics(NamedTuple):
@@ -62,14 +62,14 @@ def init_state(
     opt_state = optimizer(config, traced, traced.learning_rate).init(params)
     stats, step = init_stats(model), jnp.zeros((), jnp.int32)
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
-    if config.average_decay is None:
+    if config.average_decay is None and config.lookahead is None:
         return state
     # a copy: an epoch's arguments are given away, which one array can be only once
     return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
 
 
 def network(state: TrainState) -> tuple[Params, Stats]:
-    """What is validated and tested: the average over the run, if there is one, or else the last parameters."""
+    """What is validated and tested: the average or the slow network, if there is one, or the last parameters."""
     return (state.average.params, state.average.stats) if state.average else (state.params, state.stats)
 
 
@@ -91,17 +91,19 @@ def train_step(
     model: MLPConfig,
     config: TrainConfig,
     steps_per_epoch: int,
+    mirrored: Mirrored | None = None,
     held: Callable[[Any], Any] = lambda tree: tree,
 ) -> tuple[TrainState, Metrics]:
     """One update from one minibatch; the gradient comes from the source that `config.gradient` names.
 
     The minibatch is augmented and its labels smoothed first, as the configuration says; the metrics are of that.
-    `held` is how parameters and optimiser state are held, as a function of the tree that is its own inverse.
+    `mirrored` is for `augment`. `held` is how parameters and optimiser state are held, as a function of the tree
+    that is its own inverse.
     """
     key = step_key(state)
     source = SOURCES[config.gradient]
     options = {"l2": hyper.l2, "key": key, "dropout": hyper.dropout}
-    x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config)
+    x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config, mirrored)
     (loss, traced), grads = source(held(state.params), x, y, model, **options)
     rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
     # in any layout: optax works element by element, and Muon on a matrix or its transpose alike
@@ -109,18 +111,22 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     stats = update_stats(state.stats, traced, model)
     metrics = Metrics(loss, correct(traced.logits, y).mean(dtype=loss.dtype))
-    new = state._replace(params=params, opt_state=opt_state, stats=stats, step=state.step + 1)
-    if state.average:
-        newest = Average(params, stats)
-        new = new._replace(average=average(state.average, newest, state.step, config, steps_per_epoch))
-    return new, metrics
+    averaged, newest = state.average, Average(params, stats)
+    if averaged and config.average_decay is not None:
+        averaged = average(averaged, newest, state.step, config, steps_per_epoch)
+    if averaged and config.lookahead is not None:
+        averaged, newest = lookahead(averaged, newest, state.step, config)
+    return state._replace(**newest._asdict(), opt_state=opt_state, step=state.step + 1, average=averaged), metrics
 
 
 AUGMENTATION = 2**31 - 1
-"""Folded into a step's key for its augmentation: `jax.random.split` gives what small numbers would."""
+"""Folded into a step's key for its augmentation: `jax.random.split` gives what small numbers would. And into the
+order's key for flips of a whole run, beside the numbers of epochs."""
 
 
-def prepared(key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainConfig) -> Split:
+def prepared(
+    key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainConfig, mirrored: Mirrored | None = None
+) -> Split:
     """The minibatch as it is learned: augmented, its labels smoothed and mixed; as it is, if nothing is on."""
     how, (x, y) = config.augmentation, batch
     mixed = how is not None and how.mixup > 0
@@ -130,7 +136,7 @@ def prepared(key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainCon
     if how is None:
         return Split(x, y)
     augment_key, mixup_key = jax.random.split(key)
-    x = augment(augment_key, x, how)
+    x = augment(augment_key, x, how, mirrored)
     return Split(*mixup(mixup_key, x, y, how.mixup)) if mixed else Split(x, y)
 
 
@@ -167,6 +173,7 @@ def run_epoch(
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     if order is None:
         order = minibatches(state.order_key, state.step // per_epoch, y.shape[0], config.batch_size)
+    flips = _flips_of_run(state, y.shape[0], per_epoch, config)
     count = per_epoch if stop is None else jnp.clip(jnp.asarray(stop) - state.step, 0, per_epoch)
     metrics = Metrics(*jnp.full((2, per_epoch), jnp.nan, model.dtype))
 
@@ -174,6 +181,7 @@ def run_epoch(
         state, metrics = carry
         batch = place(Split(x[order[i]], y[order[i]]))
         options: dict[str, Any] = {"model": model, "config": config, "steps_per_epoch": per_epoch}
+        options["mirrored"] = None if flips is None else flips[order[i]]
         state, new = train_step(state, batch, hyper, **options, held=_transposed)
         return state, Metrics(*(jnp.asarray(m).at[i].set(v) for m, v in zip(metrics, new, strict=True)))
 
@@ -181,13 +189,17 @@ def run_epoch(
     return _hold_transposed(state), metrics
 
 
+def _flips_of_run(state: TrainState, examples: int, per_epoch: int, config: TrainConfig) -> Mirrored | None:
+    """Which of all examples are mirrored in this epoch, if that is not drawn step by step."""
+    if config.augmentation is None or not config.augmentation.alternating:
+        return None
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.order_key), AUGMENTATION)
+    return alternating_flips(key, state.step // per_epoch, examples)
+
+
 def _transposed(tree: Any) -> Any:
-    """All that has the shape of a parameter; Muon's state also has the coefficients of its steps."""
-
-    def turned(path: Any, leaf: jax.Array) -> jax.Array:
-        return leaf if path and getattr(path[-1], "name", None) == "ns_coeffs" else leaf.T
-
-    return jax.tree_util.tree_map_with_path(turned, tree)
+    """All that has the shape of a parameter; there and back."""
+    return jax.tree.map(jnp.transpose, tree)
 
 
 def _hold_transposed(state: TrainState) -> TrainState:

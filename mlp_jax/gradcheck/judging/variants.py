@@ -74,7 +74,7 @@ def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
         if unit.skip:
             a = a + outputs[-unit.skip]
         outputs.append(a)
-    return np.asarray(a @ case.params[-1].w + case.params[-1].b)
+    return np.asarray(config.logit_scale * (a @ case.params[-1].w + case.params[-1].b))
 
 
 def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -> np.ndarray:

@@ -17,7 +17,8 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
     config, trace, params, units = case.config, truth.trace, case.params, case.config.units
     products = _products(case, truth, weights)
     one_hot = np.eye(trace.logits.shape[1])[case.y]
-    loss = Loss(len(units), data * truth.d_scores, softmax(trace.logits), one_hot, trace.logits, data)
+    delta = data * config.logit_scale * truth.d_scores
+    loss = Loss(len(units), delta, softmax(trace.logits), one_hot, trace.logits, data)
     segments: list[list[Op]] = [[loss, products[-1]]]
     for k in range(len(units) - 1, -1, -1):
         ops: list[Op] = [products[k + 1]]
