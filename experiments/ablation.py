@@ -30,15 +30,15 @@ from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
-from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.rows import Setting, families
 from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.tables import Columns, Table, difference, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 
 BASE = "base"
-QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high", "p", "p_holm", "verdict")
+QUANTITY = "validation_accuracy"
 
 
 @dataclass(frozen=True)
@@ -186,20 +186,8 @@ def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: S
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
     """Every variation against the base, which are one family."""
     named = [{**r, "correct": {**r["correct"], "quantity": QUANTITY}} if r.get("correct") else r for r in rows]
-    return statistics.family(
-        [
-            {k: row[k] for k in ("variation", "kind")} | statistics.paired(row, named[0], QUANTITY, correct or {})
-            for row in named[1:]
-        ]
-    )
-
-
-def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
-    """The comparisons, each in its row, too."""
-    compared = comparisons(rows, correct)
-    for row, found in zip(rows[1:], compared, strict=True):
-        row["difference"] = found
-    return {"comparisons": compared}
+    pairs = [({"variation": row["variation"], "kind": row["kind"]}, row, named[0]) for row in named[1:]]
+    return families(pairs, correct, [QUANTITY])
 
 
 def figures(content: Row) -> dict[str, Figure]:
@@ -249,29 +237,20 @@ def _named(comparison: Row) -> str:
     return f"{comparison['variation']}, {100 * comparison['mean']:+.1f} points"
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(content: Row) -> Table:
     """A line per variation: accuracy, and the paired difference in points with its 95 % interval."""
-    compared = {c["variation"]: c for c in comparisons(rows)}
-    compared |= {row["variation"]: row["difference"] for row in rows if "difference" in row}
-    header = ["change", "kind", "n", "validation %", "difference", "95 % interval", "p", "p (Holm)", "it is"]
-    lines = []
-    for row in rows:
-        difference = compared.get(row["variation"], dict.fromkeys(SHOWN))
-        mean, low, high = ("-" if difference[k] is None else f"{100 * difference[k]:+.1f}" for k in SHOWN[:3])
-        p = ["-" if difference[k] is None else f"{difference[k]:.2g}" for k in SHOWN[3:5]]
-        lines.append(
-            [
-                row["variation"],
-                row["kind"],
-                str(row[QUANTITY]["n"]),
-                percent(row[QUANTITY]),
-                mean,
-                low if low == "-" else f"{low} to {high}",
-                *p,
-                difference["verdict"] or "-",
-            ]
-        )
-    return Table(header, lines)
+    compared = {c["variation"]: c for c in rows_comparisons(content, comparisons)}
+    told = difference(digits=1)
+    columns: Columns = {
+        "change": "variation",
+        "kind": "kind",
+        "n": lambda row: row[QUANTITY]["n"],
+        "validation %": measured(QUANTITY),
+        **{name: told[name] for name in ("difference", "95 % interval", "p", "p (Holm)")},
+        "it is": "verdict",
+    }
+    base = {**dict.fromkeys(("mean", "low", "high", "p", "p_holm")), "verdict": "-"}
+    return Table.of(columns, [{**row, **compared.get(row["variation"], base)} for row in content["rows"]])
 
 
 STUDY = Study(
@@ -290,7 +269,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=beside,
+    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
     measure=named_row,
     left_out=("test_accuracy", "curves", "first_losses", "choice", "report"),
     scales={

@@ -357,9 +357,11 @@ def _against_report(row: Row) -> str:
     return f"The report's {'; its '.join(verdicts)}."
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(content: Row) -> Table:
     """In %: ours beside the report's."""
-    return Table(["accuracy", "images", "ours %", "report %"], [line for row in rows for line in _lines(row)])
+    return Table(
+        ["accuracy", "images", "ours %", "report %"], [line for row in content["rows"] for line in _lines(row)]
+    )
 
 
 def _lines(row: Row) -> list[list[str]]:

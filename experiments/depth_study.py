@@ -36,7 +36,7 @@ from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import DIFFERENCE, OUTCOME, Columns, Table
+from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
 
 # Table 1 of the report: layers -> (validation, test), as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
@@ -96,9 +96,9 @@ def report(config: Config, init: str, layers: int) -> dict[str, float] | None:
     return dict(zip(("validation_accuracy", "test_accuracy"), REPORT[layers], strict=True))
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(content: Row) -> Table:
     """Table 1 in %: ours beside the report's."""
-    return Table.of({"layers": "layers", "init": "init", **OUTCOME}, rows)
+    return Table.of({"layers": "layers", "init": "init", **OUTCOME}, content["rows"])
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
@@ -119,7 +119,7 @@ COMPARED: Columns = {
     "init": "init",
     "layers": lambda row: f"{row['deeper']} - {row['shallower']}",
     "quantity": lambda row: row["quantity"].removesuffix("_accuracy"),
-    **DIFFERENCE,
+    **difference(),
     "deeper is": "verdict",
 }
 

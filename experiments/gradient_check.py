@@ -178,15 +178,17 @@ def run_own(config: Config) -> bool:
     dataset = config.load()
     folder.use(dataset)
     folder.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
-    path = folder.finish(figures({"rows": folder.rows}), witness=trusted_witness())
-    print("\n\n".join(map(str, table(folder.rows))))
+    content = {"rows": folder.rows}
+    path = folder.finish(figures(content), witness=trusted_witness())
+    print("\n\n".join(map(str, table(content))))
     passed = all(row["verdict"] == "PASS" for row in folder.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 
 
-def table(rows: list[Row]) -> list[Table]:
+def table(content: Row) -> list[Table]:
     """The table of this package's gradients, and that of the seeded mistakes."""
+    rows = content["rows"]
     seeded = [row for row in rows if "seeded" in row]
     own = own_gradients.summary_table([row for row in rows if "seeded" not in row])
     checker = f"The checker: {passed(seeded)} of {len(seeded)} seeded changes named."

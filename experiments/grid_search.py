@@ -233,10 +233,10 @@ LENGTHS: Columns = {
 }
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(content: Row) -> Table:
     """A line for each configuration, in %; numbers of steps, and what they led to, with slashes between them."""
     lines = []
-    for same in configurations(rows).values():
+    for same in configurations(content["rows"]).values():
         (label, *_), led_to = Table.of(CONFIGURATION, same).rows, Table.of(LENGTHS, same).rows
         lines.append([*label, *map(_slashed, zip(*led_to, strict=True))])
     return Table([*CONFIGURATION, *LENGTHS], lines)

@@ -211,9 +211,9 @@ COLUMNS: Columns = {
 }
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(content: Row) -> Table:
     """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
-    return Table.of(COLUMNS, rows)
+    return Table.of(COLUMNS, content["rows"])
 
 
 def finding(content: Row) -> str:

@@ -192,7 +192,7 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
 
 def _part(job: Job, row: Row, content: Row) -> page.Part:
     """What the page shows of a job's study."""
-    each, table = job.study, job.study.table(content["rows"])
+    each, table = job.study, job.study.table(content)
     return page.Part(
         name=job.name,
         protocol=job.protocol,

@@ -31,9 +31,8 @@ from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
-from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.study import shape_of
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.tables import Columns, Table, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -106,8 +105,9 @@ def run(config: Config) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         machine, _ = turns.peaks((), Path(folder), PEAK_REPEATS)
     path = study.finish(machine=machine)
-    print(table(study.rows))
-    print(finding({"config": of_result(config), "rows": study.rows, "machine": machine}))
+    content = {"rows": study.rows, "machine": machine}
+    print(table(content))
+    print(finding(content))
     if config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -150,20 +150,16 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
     }
 
 
-def table(rows: list[results.Row]) -> Table:
+def table(content: results.Row) -> Table:
     """Seconds: mean and standard deviation over seeds, in all and of each part."""
-    header = ["compiled", "n", "test %", "from process start [s]", *(f"{part} [s]" for part in PARTS)]
-    lines = [
-        [
-            row["compilation"],
-            str(row["test_accuracy"]["n"]),
-            results.percent(row["test_accuracy"]),
-            seconds(row["seconds_from_process_start"]),
-            *(seconds(row["seconds_of"][part]) for part in PARTS),
-        ]
-        for row in rows
-    ]
-    return Table(header, lines)
+    columns: Columns = {
+        "compiled": "compilation",
+        "n": lambda row: row["test_accuracy"]["n"],
+        "test %": measured("test_accuracy"),
+        "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
+        **{f"{part} [s]": lambda row, part=part: seconds(row["seconds_of"][part]) for part in PARTS},
+    }
+    return Table.of(columns, content["rows"])
 
 
 def seconds(measured: results.Row) -> str:

@@ -66,7 +66,7 @@ def read(job: Job, path: Path) -> results.Row:
         if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
             raise KeyError("rows")
         dict(content["config"])
-        job.study.table(content["rows"])
+        job.study.table(content)
         job.study.finding(content)
         figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
         if any(Path(name).name != name for name in figures):

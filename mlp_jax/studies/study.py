@@ -70,7 +70,7 @@ class Study(Generic[C]):
     caveat: str
     doc: str | None
     options: type[C]
-    table: Callable[[list[Row]], Any]
+    table: Callable[[Row], Any]
     finding: Callable[[Row], str]
     figures: Callable[[Row], dict[str, Figure]]
     settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
@@ -136,7 +136,7 @@ class Study(Generic[C]):
         more |= self.beside(options, folder.rows, folder.correct)
         content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
-        print(self.table(folder.rows))
+        print(self.table(content))
         for line in (*self.notes(content), self.finding(content)):
             print(line)
         seeds = options.seeds

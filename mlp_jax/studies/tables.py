@@ -113,28 +113,23 @@ OUTCOME: Columns = {
 """What a table says of a trained setting, beside its label."""
 
 
-def _in_points(difference: Mapping[str, Any]) -> str:
-    return "-" if difference["mean"] is None else f"{100 * difference['mean']:+.2f}"
+def difference(digits: int = 2) -> Columns:
+    """What a table says of a paired difference, in percentage points with so many digits."""
 
+    def value(paired: Mapping[str, Any], name: str) -> str:
+        return "-" if paired[name] is None else f"{100 * paired[name]:+.{digits}f}"
 
-def _interval(difference: Mapping[str, Any]) -> str:
-    low, high = difference["low"], difference["high"]
-    return "-" if low is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
+    def interval(paired: Mapping[str, Any]) -> str:
+        return "-" if paired["low"] is None else f"{value(paired, 'low')} to {value(paired, 'high')}"
 
-
-def _p_value(name: str) -> Cell:
-    return lambda difference: "-" if difference[name] is None else f"{difference[name]:.2g}"
-
-
-DIFFERENCE: Columns = {
-    "difference": _in_points,
-    "95 % interval": _interval,
-    "over": "over",
-    "p": _p_value("p"),
-    "p (Holm)": _p_value("p_holm"),
-    "n": "n",
-}
-"""What a table says of a paired difference, in percentage points."""
+    return {
+        "difference": lambda paired: value(paired, "mean"),
+        "95 % interval": interval,
+        "over": "over",
+        "p": lambda paired: "-" if paired["p"] is None else f"{paired['p']:.2g}",
+        "p (Holm)": lambda paired: "-" if paired["p_holm"] is None else f"{paired['p_holm']:.2g}",
+        "n": "n",
+    }
 
 
 def points(difference: Mapping[str, Any]) -> str:
