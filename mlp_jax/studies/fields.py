@@ -23,20 +23,29 @@ def option(
     choices: Iterable[str] | Callable[[str], Any] = (),
     empty: bool = False,
     repeats: bool = False,
+    only: str = "",
 ) -> Any:
     """A dataclass field that is also a flag with this help text.
 
     Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
     `| None` where the default depends on other options. A number lies in [low, high], without an end that is
     open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
-    not empty unless `empty` is true, and has no value twice unless `repeats` is.
+    not empty unless `empty` is true, and has no value twice unless `repeats` is. `only` names the protocol under
+    which the option means something; under another it is refused.
     """
     if not callable(choices):
         choices = tuple(choices)
     limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "choices": choices, "empty": empty, "repeats": repeats, "limits": limits},
+        metadata={
+            "help": help,
+            "choices": choices,
+            "empty": empty,
+            "repeats": repeats,
+            "limits": limits,
+            "only": only,
+        },
     )
 
 

@@ -146,6 +146,12 @@ class Common(Basic):
         super().__post_init__()
         one_of("protocol", self.protocol, self.PROTOCOLS)
         self._check_seeds(self.seeds)
+        changed = self.changed()
+        for field in dataclasses.fields(self):
+            if field.name in changed and field.metadata["only"] not in ("", self.protocol):
+                raise UserError(
+                    f"--{field.name} is not for --protocol={self.protocol}: leave it out, or change --protocol"
+                )
 
     @property
     def validation(self) -> int:
@@ -219,7 +225,7 @@ class Tuned(Training):
 
     learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation, with commas"
+        None, "clean: the candidates to choose from on validation, with commas", only="clean"
     )
     optimizer: str | None = option(None, "how parameters are updated", choices=OPTIMIZERS)
     l2: float | None = option(None, "lambda of the penalty")
@@ -230,8 +236,8 @@ class Tuned(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.learning_rates is not None and (self.protocol == "published" or self.learning_rate is not None):
-            raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
+        if self.learning_rates is not None and self.learning_rate is not None:
+            raise UserError("--learning_rates is what --learning_rate fixes: leave one out")
 
     def candidates(self) -> tuple[float, ...]:
         """Learning rates to choose from: one if it is fixed, or published."""

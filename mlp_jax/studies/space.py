@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.studies.fields import written
 
 NEAR = 0.1
 """Share of a range, in logarithms, that counts as its edge."""
@@ -24,7 +25,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """The values of each dimension; with `ranges`, of l2 and learning_rate the ends of a range."""
+    """The values of each dimension; with `ranges`, of l2 and learning_rate the ends of a range.
+
+    Raises UserError for a range that is not the least and the greatest value.
+    """
 
     hidden: tuple[int, ...]
     batch_size: tuple[int, ...]
@@ -32,16 +36,24 @@ class Space:
     learning_rate: tuple[float, ...]
     ranges: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("l2", "learning_rate") if self.ranges else ():
+            ends = getattr(self, name)
+            if len(ends) != 2 or ends[0] >= ends[1]:
+                raise UserError(f"--{name}_range must be two numbers, 0 < least < greatest, not {written(ends)}")
+
     def grid(self) -> list[Point]:
         """All points, the last dimension varying fastest."""
         return list(itertools.starmap(Point, itertools.product(*(getattr(self, name) for name in Point._fields))))
 
-    def subset(self, number: int, seed: int) -> list[Point]:
-        """So many different points of the grid, drawn at random, in the grid's order.
+    def subset(self, number: int | None, seed: int) -> list[Point]:
+        """So many different points of the grid, drawn at random, in the grid's order; None takes all.
 
         Raises UserError if it has fewer.
         """
         points = self.grid()
+        if number is None:
+            return points
         if number > len(points):
             raise UserError(
                 f"--trials={number} is more than the {len(points)} points of the grid: choose at most "
