@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import sha256_of_file, unsealed
+from mlp_jax.files import unsealed
 from mlp_jax.studies import correctness, options, results
 from mlp_jax.studies.folder import set_aside
 from mlp_jax.studies.origin import differing
@@ -71,9 +71,9 @@ def read(job: Job, path: Path) -> results.Row:
         figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
         if any(Path(name).name != name for name in figures):
             raise ValueError("a figure in another folder")
-        altered = [name for name, digest in figures.items() if _digest(job.folder / name) != digest]
+        altered = [name for name, digest in figures.items() if results.digest_of(job.folder / name) != digest]
         bits = job.folder / correctness.FILE  # may be missing: what was made of them stands in the results
-        if content.get("correct") and _digest(bits) not in (None, content["correct"]["sha256"]):
+        if content.get("correct") and results.digest_of(bits) not in (None, content["correct"]["sha256"]):
             raise UserError(f"{bits} is altered")
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
@@ -82,13 +82,6 @@ def read(job: Job, path: Path) -> results.Row:
     if altered:
         raise UserError(f"{path} lacks its figure {altered[0]}, or has another")
     return content
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return sha256_of_file(path)
-    except OSError:
-        return None
 
 
 def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:

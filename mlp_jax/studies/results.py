@@ -90,6 +90,14 @@ def digest(tree: Any) -> str:
     return files.digest(jax.tree.leaves(tree))
 
 
+def digest_of(path: Path) -> str | None:
+    """The sha256 of a file's content; None if it cannot be read."""
+    try:
+        return files.sha256_of_file(path)
+    except OSError:
+        return None
+
+
 def refuse_folder(path: Path) -> None:
     """Raises UserError, before any work, if a folder stands where a file is to be written."""
     if path.is_dir():
