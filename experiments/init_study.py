@@ -170,17 +170,10 @@ def dies(rows: Sequence[Row]) -> list[Row]:
     """For each optimiser and initialisation: the depth from which on every run is dead, None if there is none."""
     found = []
     for (optimizer, init), own in by(rows, "optimizer", "init").items():
-        first = None
-        for row in reversed(_deepest_last(own)):
-            if row["diverged"] or row["dead"] < len(row["seeds"]):
-                break
-            first = row["layers"]
-        found.append({"optimizer": optimizer, "init": init, "layers": first})
+        alive = [row["layers"] for row in own if row["diverged"] or row["dead"] < len(row["seeds"])]
+        dead = [row["layers"] for row in own if row["layers"] > max(alive, default=0)]
+        found.append({"optimizer": optimizer, "init": init, "layers": min(dead, default=None)})
     return found
-
-
-def _deepest_last(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: int(row["layers"]))
 
 
 def _first_gradient(row: Row) -> float | None:
@@ -239,24 +232,24 @@ def finding(content: Row) -> str:
 
 def accuracy(rows: Sequence[Row]) -> str:
     """Validation accuracy in % against layers: a panel per optimiser, a line per initialisation, and chance."""
-    panels: list[draw.Panel] = []
-    for optimizer, own in by(_deepest_last(rows), "optimizer").items():
-        panel = draw.Panel(
+    panels = [
+        draw.Panel(
             draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
             LAYERS,
             "validation accuracy [%]",
             title=NAMES[optimizer],
             xticks=sorted(by(rows, "layers")),
             levels={"commonest class": 100 * rows[0]["chance"]},
-            legend="" if panels else "best",
+            legend="best" if optimizer == rows[0]["optimizer"] else "",
         )
-        panels.append(panel)
+        for optimizer, own in by(rows, "optimizer").items()
+    ]
     return draw.lines(panels)
 
 
 def first_gradient(rows: Sequence[Row]) -> str:
     """The first layer's gradient at the start against layers; the optimiser does not matter yet."""
-    own = [row for row in _deepest_last(rows) if row["optimizer"] == rows[0]["optimizer"]]
+    own = [row for row in rows if row["optimizer"] == rows[0]["optimizer"]]
 
     def sides(row: Row) -> Array | None:
         return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
@@ -269,33 +262,22 @@ def first_gradient(rows: Sequence[Row]) -> str:
 def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
     """Of networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
     own = by((row for row in rows if row["layers"] == layers), "optimizer")
-    epochs = rows[0]["recipe"]["epochs"]
     columns = [("at the start", next(iter(own)), 0)]
+    epochs = rows[0]["recipe"]["epochs"]
     columns += [(f"after {epochs} epochs of {NAMES[name]}", name, -1) for name in own]
     panels: list[draw.Panel] = []
     for quantity, words in SHOWN.items():
         for title, optimizer, when in columns:
-            panel = draw.Panel(
-                _norm_lines(own[optimizer], quantity, when),
-                "layer",
-                "" if len(panels) % len(columns) else words,
-                title,
-                yscale="log",
-                xticks=range(1, layers + 1),
-                legend="" if panels else "best",
-            )
-            panels.append(panel)
+            found = {row["init"]: row["norms"][quantity] for row in own[optimizer]}
+            lines = [
+                draw.Line(init, range(1, layers + 1), *_sizes(norms, when), number=number)
+                for number, (init, norms) in enumerate(found.items())
+                if norms is not None
+            ]
+            ylabel, legend = ("" if len(panels) % len(columns) else words), ("" if panels else "best")
+            ticks = range(1, layers + 1)
+            panels.append(draw.Panel(lines, "layer", ylabel, title, yscale="log", xticks=ticks, legend=legend))
     return draw.lines(panels, columns=len(columns))
-
-
-def _norm_lines(rows: Sequence[Row], quantity: str, when: int) -> list[draw.Line]:
-    """A line against layers for each initialisation of which a run finished."""
-    found = {row["init"]: row["norms"][quantity] for row in rows}
-    return [
-        draw.Line(init, range(1, len(norms["mean"][when]) + 1), *_sizes(norms, when), number=number)
-        for number, (init, norms) in enumerate(found.items())
-        if norms is not None
-    ]
 
 
 def _sizes(found: Row, when: int) -> Array:
@@ -307,7 +289,7 @@ def _sizes(found: Row, when: int) -> Array:
 
 def figures(content: Row) -> dict[str, Figure]:
     """Accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
-    rows = content["rows"]
+    rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
     epochs = rows[0]["recipe"]["epochs"]
     found = {
         "accuracy.svg": Figure(
