@@ -58,9 +58,7 @@ class Config(options.Common):
     USUAL: ClassVar[options.Places] = {"cifar10": {"epochs": 5}, "else": {"epochs": 10}}
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
-    compare: str | None = option(
-        None, "autodiff,manual: trains with both, and compares errors, losses, time, work"
-    )
+    compare: str | None = option(None, "autodiff,manual: trains with both, and compares errors and losses")
     hidden: tuple[int, ...] | None = option(
         None,
         "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50",
