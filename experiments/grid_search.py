@@ -87,8 +87,8 @@ class Config(options.Training):
 def space(config: Config) -> Space:
     """What --hidden ... --learning_rate list, or --learning_rate_range."""
     clean = config.protocol == "clean"
-    names = ("l2_range", "learning_rate_range") if clean else ("l2", "learning_rate")
-    return Space(*map(config.value, ("hidden", "batch_size", *names)), ranges=clean)
+    l2, rate = ("l2_range", "learning_rate_range") if clean else ("l2", "learning_rate")
+    return Space(*map(config.value, ("hidden", "batch_size", l2, rate)), clean)
 
 
 def points(config: Config) -> list[Point]:

@@ -237,7 +237,7 @@ class Tuned(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.learning_rates is not None and self.learning_rate is not None:
-            raise UserError("--learning_rates is what --learning_rate fixes: leave one out")
+            raise UserError("--learning_rate fixes what --learning_rates would choose: leave one out")
 
     def candidates(self) -> tuple[float, ...]:
         """Learning rates to choose from: one if it is fixed, or published."""
