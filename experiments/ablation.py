@@ -43,7 +43,7 @@ QUANTITY = "validation_accuracy"
 
 @dataclass(frozen=True)
 class Variation:
-    """What is replaced in the recipe's network, training, augmentation and spectrum; `pixels`: there is none."""
+    """This names what is replaced in a recipe; with `pixels` it has no spectrum."""
 
     kind: str
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Variation:
     pixels: bool = False
 
     def of(self, recipe: Recipe) -> Recipe:
-        """The recipe with this change. Raises UserError if it cannot have it."""
+        """Gives the recipe with this change. Raises UserError if it cannot have it."""
         training = replace(recipe.training, **self.training)
         if self.augmentation:
             if training.augmentation is None:
@@ -123,12 +123,12 @@ VARIATIONS: Mapping[str, Variation] = MappingProxyType(
         "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
     }
 )
-"""By name. One that changes nothing about a recipe is left out there."""
+"""A variation that changes nothing about a recipe is left out there."""
 
 
 @dataclass(frozen=True)
 class Config(options.Training):
-    """Options of the ablation."""
+    """These are the options of the ablation."""
 
     PROTOCOLS = ("clean",)
 
@@ -139,14 +139,14 @@ class Config(options.Training):
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
-        """The one on which recipes are chosen; validation images stand where test images would."""
+        """Gives the split on which recipes are chosen; validation images stand where test images would."""
         validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else options.SMALL_VALIDATION
         splits = data.split(dataset, validation=min(validation, len(dataset.train_labels) // 2))
         return splits._replace(test=splits.validation)
 
 
 def recipes(config: Config) -> dict[str, Recipe]:
-    """What is trained, the base first. Raises UserError for a variation that this recipe cannot have."""
+    """Gives what is trained, the base first. Raises UserError for a variation that this recipe cannot have."""
     base = RECIPES[config.recipe].with_options(config.gradient, config.epochs)
     if config.precision != Config.precision:
         base = replace(base, model=replace(base.model, precision=config.precision))
@@ -166,7 +166,7 @@ def recipes(config: Config) -> dict[str, Recipe]:
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """The base first, then every variation of it."""
+    """Gives the base first, then every variation of it."""
     found = []
     for name, recipe in recipes(config).items():
         model, training = fitted(recipe, *shape)
@@ -177,21 +177,21 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """The usual row with the recipe's name and the network, and without test images, which are validation's."""
+    """Adds the recipe's name and the network to the usual row; its test images are validation's, and left out."""
     row, _ = measure(config, folder, setting, splits, bar)
     images = {name: count for name, count in row["images"].items() if name != "test"}
     return {**row, "images": images, "name": config.recipe, "network": as_written(setting.model)}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
-    """Every variation against the base, which are one family."""
+    """Compares every variation with the base; all comparisons are one family."""
     named = [{**r, "correct": {**r["correct"], "quantity": QUANTITY}} if r.get("correct") else r for r in rows]
     pairs = [({"variation": row["variation"], "kind": row["kind"]}, row, named[0]) for row in named[1:]]
     return families(pairs, correct, [QUANTITY])
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """The differences with their intervals, by what is changed, the worst first."""
+    """Draws the differences with their intervals, by what is changed, the worst first."""
     found = content["comparisons"]
     if not found:
         return {}
@@ -215,7 +215,7 @@ def _size(comparison: Row) -> float:
 
 
 def finding(content: Row) -> str:
-    """What came out, in one or two sentences."""
+    """Tells what came out, in one or two sentences."""
     rows, found = content["rows"], rows_comparisons(content, comparisons)
     base = rows[0]
     text = f"The recipe {base['name']} reaches {percent(base[QUANTITY])} % on validation"
@@ -238,7 +238,7 @@ def _named(comparison: Row) -> str:
 
 
 def table(content: Row) -> Table:
-    """A line per variation: accuracy, and the paired difference in points with its 95 % interval."""
+    """Gives a line per variation: accuracy, and the paired difference in points with its 95 % interval."""
     compared = {c["variation"]: c for c in rows_comparisons(content, comparisons)}
     told = difference(digits=1)
     columns: Columns = {

@@ -42,13 +42,13 @@ from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, points
 from mlp_jax.training.config import TrainConfig
 
-# (validation, test) that the report states, as fractions; Table 1's 3 layers, and the best model of Question 4
+# the report states these (validation, test) as fractions, of Table 1's 3 layers and of its best model
 REPORT = {
     ("50,50", "relu", "none", 0.0): (0.525, 0.528),
     ("400,400,400", "leaky_relu", "after", 0.0): (0.561, 0.564),
 }
 SMALL_RATES = (0.002, 0.008)
-LAST = 1 / 32  # of the learning rate is left in the last epoch, clean
+LAST = 1 / 32  # so much of the learning rate is left in the last epoch of the clean protocol
 LABEL = ("hidden", "activation", "batch_norm", "dropout")
 FACTORS = {
     "activation": "activation",
@@ -56,23 +56,23 @@ FACTORS = {
     "dropout": "dropout",
     "width": "hidden",
 }
-"""A factor's name -> its place in the label."""
+"""Each factor's name leads to its place in the label."""
 ORDER: dict[str, Callable[[Row], Any]] = {
     "activation": lambda row: -(row[TEST]["mean"] or 0.0),
     "batch normalisation": lambda row: NORM_FLAGS.index(row["batch_norm"]),
     "dropout": lambda row: row["dropout"],
     "width": lambda row: [int(units) for units in row["hidden"].split(",")],
 }
-"""How the values of a factor are sorted: activations from the best to the worst."""
+"""These keys sort the values of a factor; activations go from the best to the worst."""
 PATH, SEVERAL = "path", "several"
 TEST = "test_accuracy"
 PLAIN = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
-"""The best plain network of Table 1: 3 layers."""
+"""The best plain network of Table 1 has 3 layers."""
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
-    """Options of the activation study; None takes the protocol's or the dataset's value."""
+    """These are the options of the activation study; None takes the protocol's or the dataset's value."""
 
     USUAL: ClassVar[options.Places] = {
         "published": options.QUESTION_4,
@@ -100,12 +100,12 @@ class Config(options.Tuned):
 
     @property
     def validation(self) -> int:
-        """Under both protocols the report's 45,000/5,000 of its best model."""
+        """Both protocols have the 45,000/5,000 split of the report's best model."""
         return data.SPLITS["45000/5000"][1]
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """What `labels` names, with each of the candidates' learning rates."""
+    """Gives what `labels` names, with each of the candidates' learning rates."""
     recipes = tuple(recipe(config, rate) for rate in config.candidates())
     found = []
     for label in labels(config):
@@ -117,7 +117,7 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def labels(config: Config) -> list[dict[str, Any]]:
-    """The centre first, then the steps to it, then what differs from it in one factor, each once."""
+    """Gives the centre first, then the steps to it, then what differs from it in one factor, each once."""
     layers = config.value("hidden_layers")
     values: dict[str, Sequence[Any]] = {
         "hidden": [",".join([str(units)] * layers) for units in config.value("widths")],
@@ -135,7 +135,7 @@ def labels(config: Config) -> list[dict[str, Any]]:
 
 
 def recipe(config: Config, learning_rate: float) -> TrainConfig:
-    """How the protocol trains; the clean one's rate falls to `LAST` of it."""
+    """Tells how the protocol trains; the clean one's rate falls to `LAST` of it."""
     usual = config.training(learning_rate=learning_rate)
     if config.protocol == "published" or config.decay is not None:
         return usual
@@ -143,23 +143,23 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
 
 
 def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
-    """What the report states of this setting, as fractions; it is about CIFAR-10."""
+    """Gives what the report states of this setting, as fractions; it is about CIFAR-10."""
     stated = REPORT.get(tuple(label.values())) if config.dataset == "cifar10" else None
     return stated and dict(zip(("validation_accuracy", "test_accuracy"), stated, strict=True))
 
 
 def label(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What sets the row apart from the others."""
+    """Gives what sets the row apart from the others."""
     return {name: row[name] for name in LABEL}
 
 
 def name(row: Mapping[str, Any]) -> str:
-    """The label in words."""
+    """Gives the label in words."""
     return ", ".join(str(row[key]) for key in LABEL)
 
 
 def steps_to(centre: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Labels from the best plain network to the centre, by what each step changes."""
+    """Gives labels from the best plain network to the centre, by what each step changes."""
     wide = {**PLAIN, "hidden": centre["hidden"]}
     wider = {} if wide == PLAIN else {f"+ {centre['hidden']}": wide}
     return {
@@ -171,25 +171,25 @@ def steps_to(centre: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def path(rows: Sequence[Row]) -> dict[str, Row]:
-    """The rows of `steps_to` the first one, as far as they are there."""
+    """Gives the rows of `steps_to` the first one, as far as they are there."""
     return {step: row for step, sought in steps_to(rows[0]).items() if (row := find(rows, sought)) is not None}
 
 
 def factor(row: Row, centre: Row) -> str | None:
-    """The factor in which the row differs from the centre: None for the centre itself, or "several"."""
+    """Gives the factor in which the row differs from the centre: None for the centre itself, or "several"."""
     differing = [name for name, key in FACTORS.items() if row[key] != centre[key]]
     return SEVERAL if len(differing) > 1 else differing[0] if differing else None
 
 
 def sweep(rows: Sequence[Row], name: str) -> dict[str, Row]:
-    """By its value, every row that differs from the centre in this factor alone, and the centre."""
+    """Gives, by its value, every row that differs from the centre in this factor alone, and the centre."""
     found = [row for row in rows if factor(row, rows[0]) in (name, None)]
     form = "{:g}" if name == "dropout" else "{}"
     return {form.format(row[FACTORS[name]]): row for row in sorted(found, key=ORDER[name])}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
-    """Every setting against the centre, and every step of the path against the one before.
+    """Compares every setting with the centre, and every step of the path with the one before.
 
     Those of one factor and quantity are one family.
     """
@@ -201,24 +201,24 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
 
 
 def tested(content: Row, *factors: str) -> list[Row]:
-    """The comparisons of test accuracy of these factors."""
+    """Gives the comparisons of test accuracy of these factors."""
     found = rows_comparisons(content, comparisons)
     return [row for row in found if row["quantity"] == TEST and row["factor"] in factors]
 
 
 def changes(content: Row) -> dict[str, Row]:
-    """By the names of all rows but the centre, how their test accuracy differs from the centre's."""
+    """Tells, by the names of all rows but the centre, how their test accuracy differs from the centre's."""
     return {name(row["setting"]): row for row in tested(content, *FACTORS, SEVERAL)}
 
 
 def no_better(content: Row) -> Row:
-    """Does dropout give no improvement? The changes with it, and the verdict."""
+    """Judges whether dropout gives no improvement, by the changes with it."""
     dropped = tested(content, "dropout")
     return _answer(dropped, statistics.judge_no_better(dropped))
 
 
 def best(content: Row) -> Row:
-    """Is the centre better than with any other activation or normalisation? The changes, and the verdict."""
+    """Judges whether the centre is better than with any other activation or normalisation."""
     others = tested(content, "activation", "batch normalisation")
     return _answer(others, statistics.judge_best([statistics.negated(row) for row in others]))
 
@@ -230,7 +230,7 @@ def _answer(differences: Sequence[Row], verdict: str) -> Row:
 
 
 def table(content: Row) -> Table:
-    """A line per setting: what differs from the centre (the first line), accuracies in %, and by how much."""
+    """Shows for each setting its accuracies in %, and how far it is from the centre, the first line."""
     changed = changes(content)
     columns: Columns = {
         "hidden": "hidden",
@@ -244,7 +244,7 @@ def table(content: Row) -> Table:
 
 
 def finding(content: Row) -> str:
-    """The centre's accuracy, what dropout did, which activation was best, and the verdicts on the two claims."""
+    """Tells the centre's accuracy, what dropout did, which activation was best, and both claims' verdicts."""
     rows = content["rows"]
     centre, (start, plain) = rows[0], next(iter(path(rows).items()))
     first = f"LeakyReLU(0.1) with batch normalisation after it, [{centre['hidden']}], "
@@ -264,7 +264,7 @@ def finding(content: Row) -> str:
 
 
 def _changes(content: Row, factor: str) -> str:
-    """ "-0.8 (0.2) and -3.1 (0.5)": the mean changes from the centre in points, with the factor's values."""
+    """Writes the mean changes from the centre in points with the factor's values: "-0.8 (0.2) and -3.1 (0.5)"."""
     changed = changes(content)
     means = {v: changed[name(r)]["mean"] for v, r in sweep(content["rows"], factor).items() if name(r) in changed}
     return " and ".join(
@@ -274,7 +274,7 @@ def _changes(content: Row, factor: str) -> str:
 
 
 def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
-    """A measured fraction in %: its mean, one standard deviation around it, and every seed."""
+    """Draws a measured fraction in %: its mean, one standard deviation around it, and every seed."""
     if quantity["mean"] is None:
         return None
     mean, spread = 100 * quantity["mean"], 100 * (quantity["std"] or 0.0)
@@ -282,7 +282,7 @@ def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """Accuracies by factor, and differences by factor."""
+    """Draws accuracies and differences by factor."""
     rows, changed = content["rows"], changes(content)
     sweeps = {name: found for name in FACTORS if len(found := sweep(rows, name)) > 1}
     marks = {

@@ -64,12 +64,12 @@ OF_RECIPES = (
     "hidden", "dropout", "optimizer", "learning_rate", "learning_rates", "l2", "weight_decay", "decay",
     "batch_size", "precision",
 )  # fmt: skip
-"""What a recipe decides; --epochs may replace its own."""
+"""A recipe decides these; --epochs may replace its own."""
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
-    """Options of the best model; None takes the protocol's value."""
+    """These are the options of the best model; None takes the protocol's value."""
 
     USUAL: ClassVar[options.Places] = {
         "published": options.QUESTION_4,
@@ -104,7 +104,7 @@ class Config(options.Tuned):
                 raise UserError(f"--{name} is what --recipe={given['recipe']} decides: leave one of them out")
 
     def candidates(self) -> tuple[float, ...]:
-        """As ever, where the usual ones depend on the optimiser."""
+        """The usual candidates depend on the optimiser."""
         chosen = self.learning_rate is not None or self.learning_rates or self.protocol == "published"
         return super().candidates() if chosen else RATES[self.optimizer]
 
@@ -115,7 +115,7 @@ class Config(options.Tuned):
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """What is trained: the recipe that is named, or the protocol's, with each of its learning rates.
+    """Gives what is trained: the recipe that is named, or the protocol's, with each of its learning rates.
 
     Raises UserError if the network is too large to be saved.
     """
@@ -136,20 +136,20 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def network(config: Config, shape: Shape) -> MLPConfig:
-    """The report's best network, with these widths."""
+    """Gives the report's best network, with these widths."""
     return config.network(
         **shape.sizes, activation="leaky_relu", negative_slope=0.1, norm="batch", norm_place="after"
     )
 
 
 def report(config: Config) -> dict[str, float] | None:
-    """What the report has for this network on CIFAR-10, as fractions."""
+    """Gives what the report has for this network on CIFAR-10, as fractions."""
     same = (config.dataset, config.hidden, config.dropout) == ("cifar10", (400, 400, 400), 0.0)
     return dict(REPORT) if same and config.recipe in (None, "report") else None
 
 
 def drop_row_without_model(folder: ResultsFolder) -> None:
-    """Before a study goes on: its row, if the model that belongs to it is not there any more."""
+    """Drops the row before a study goes on, if the model that belongs to it is not there any more."""
     path = folder.path / FILE
     results.refuse_folder(path)
     saved = folder.rows[0]["model"] if folder.rows and folder.writes else None
@@ -158,7 +158,7 @@ def drop_row_without_model(folder: ResultsFolder) -> None:
 
 
 def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """The study's one row, and the best seed's network as a file.
+    """Gives the study's one row, and writes the best seed's network to a file.
 
     Published, what evaluation mode and all test images give stands beside it; of a recipe whose images were moved
     in training, the accuracy over several views of each.
@@ -181,7 +181,7 @@ def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, split
 
 
 def models_of(config: Config, setting: Setting, states: Mapping[int, TrainState]) -> list[saved_model.Model]:
-    """Each seed's network as one of pixels; how many test images it gets right is not counted yet."""
+    """Gives each seed's network as one of pixels; how many test images it gets right is not counted yet."""
     dataset, found = config.load(), []
     images, seen = config.split(dataset).train.x, setting.inputs or Inputs(None)
     by = seen.learned(images) if setting.inputs else pixels.scaling(images, NORMALIZATION[config.protocol])
@@ -203,7 +203,7 @@ def models_of(config: Config, setting: Setting, states: Mapping[int, TrainState]
 
 
 def over_seeds(models: Sequence[saved_model.Model], images: Split, **views: Any) -> Row:
-    """The accuracy of every seed's network on a split of images."""
+    """Gives the accuracy of every seed's network on a split of images."""
     found = []
     for model in models:
         split = on_device(Split(pixels.rows(images.x, model.scaling), images.y), model.config)
@@ -224,14 +224,14 @@ def save(folder: ResultsFolder, model: saved_model.Model, dataset: data.Dataset)
 
 
 def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, Figure]]:
-    """What the model has learned: numbers for the results file, and figures made of pixels."""
+    """Gives what the model has learned: numbers for the results file, and figures made of pixels."""
     if not folder.writes or folder.rows[0]["model"] is None:
         return {}, {}
     return learned.shown(config.load(), saved_model.load(folder.path / FILE))
 
 
 def training_curves(row: Row) -> str:
-    """Loss and accuracy against epoch: the minibatches' and the validation split's, a band over seeds."""
+    """Draws loss and accuracy against epoch, of minibatches and validation, with a band over seeds."""
     curves, stated = row["curves"], row["report"]
     epochs = list(range(1, 1 + max((len(curve) for curve in curves["loss"]), default=0)))
     levels = {} if stated is None else {"report: validation, one seed": 100 * stated["validation_accuracy"]}
@@ -247,7 +247,7 @@ def training_curves(row: Row) -> str:
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """Of each true class (a row) the percentage that was taken for each class (a column)."""
+    """Draws what percentage of each true class (a row) was taken for each class (a column)."""
     table = np.asarray(counts, float)
     shares = {"% of each true class": 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)}
     style: dict[str, Any] = {"cmap": "Blues", "form": ".0f", "height": 2.2 + 0.45 * len(classes), "turn": 45}
@@ -255,7 +255,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """The figures that a results file tells all of: training curves, confusion matrix."""
+    """Draws the figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
     found = {
         "training_curves.svg": Figure(
@@ -280,7 +280,7 @@ def _published(row: Row) -> bool:
 
 
 def finding(content: Row) -> str:
-    """What came out, in one or two sentences."""
+    """Tells what came out, in one or two sentences."""
     row, name = content["rows"][0], dataset_name(content)
     many = len(row["seeds"])
     if not many:
@@ -315,7 +315,7 @@ def _against_report(row: Row) -> str:
 
 
 def table(content: Row) -> Table:
-    """In %: ours beside the report's."""
+    """Shows our accuracies beside the report's, in %."""
     return Table(
         ["accuracy", "images", "ours %", "report %"], [line for row in content["rows"] for line in _lines(row)]
     )
@@ -338,7 +338,7 @@ def _lines(row: Row) -> list[list[str]]:
 
 
 def notes(content: Row) -> list[str]:
-    """Where the learning rate lies, what was expected of the recipe, and where the model is."""
+    """Tells where the learning rate lies, what was expected of the recipe, and where the model is."""
     config, (row, *_) = content["config"], content["rows"]
     lines = edge_notes(content["rows"], lambda row: "the best model")
     if config["recipe"] is not None and config["dataset"] == "cifar10" and config["epochs"] is None:

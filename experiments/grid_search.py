@@ -41,16 +41,16 @@ from mlp_jax.training.history import History
 
 DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
 DEFAULT_STEPS = 1000
-REPORT = {("best", 5000): 0.533, ("default", DEFAULT_STEPS): 0.29}  # of validation, after so many steps
-REPORT_LOSS = 0.95  # where the report's Figure 1 ends
-THIN = 25  # steps of which Figure 1 shows the mean loss
-TRIED = ("grid", "trial")  # kinds of rows that were searched
+REPORT = {("best", 5000): 0.533, ("default", DEFAULT_STEPS): 0.29}  # after so many steps it states this
+REPORT_LOSS = 0.95  # the report's Figure 1 ends here
+THIN = 25  # Figure 1 shows the mean loss of so many steps
+TRIED = ("grid", "trial")  # rows of these kinds were searched
 VALIDATION = "validation_accuracy"
 
 
 @dataclass(frozen=True)
 class Config(options.Training):
-    """Options of the search; None takes the value of the protocol and the dataset."""
+    """These are the options of the search; None takes the value of the protocol and the dataset."""
 
     USUAL: ClassVar[options.Places] = {
         "published": {"optimizer": "sgd", "decay": 0.95, "decay_after_first_step": True},
@@ -85,25 +85,25 @@ class Config(options.Training):
 
 
 def space(config: Config) -> Space:
-    """What --hidden ... --learning_rate list, or --learning_rate_range."""
+    """Gives what --hidden to --learning_rate list, or --learning_rate_range."""
     clean = config.protocol == "clean"
-    l2, rate = ("l2_range", "learning_rate_range") if clean else ("l2", "learning_rate")
-    return Space(*map(config.value, ("hidden", "batch_size", l2, rate)), clean)
+    l2, rate = map(config.value, ("l2_range", "learning_rate_range") if clean else ("l2", "learning_rate"))
+    return Space(config.value("hidden"), config.value("batch_size"), l2, rate, ranges=clean)
 
 
 def points(config: Config) -> list[Point]:
-    """The configurations to try, each with the first seed."""
+    """Gives the configurations to try, each with the first seed."""
     trials, tried = config.value("trials"), space(config)
     return tried.draw(trials, config.seed) if tried.ranges else tried.subset(trials, config.seed)
 
 
 def lengths(config: Config) -> tuple[int | None, ...]:
-    """Steps of the runs, shortest first; None if epochs say how long they are."""
+    """Gives the steps of the runs, shortest first; None if epochs say how long they are."""
     return (None,) if config.protocol == "clean" else tuple(sorted(config.value("steps")))
 
 
 def setting(config: Config, shape: Shape, kind: str, point: Point, steps: int | None) -> Setting:
-    """A row to be: `kind` is grid, trial, best or default. The published start is N(0, 1e-4) with zero biases."""
+    """Makes a setting of kind grid, trial, best or default; the published start is N(0, 1e-4) with zero biases."""
     hidden, batch_size, l2, rate = point
     trained = config.training(
         batch_size=batch_size, l2=l2, learning_rate=rate, steps=steps, epochs=config.epochs or 12
@@ -122,13 +122,13 @@ def setting(config: Config, shape: Shape, kind: str, point: Point, steps: int | 
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """Every configuration and length that is tried, with the first seed."""
+    """Gives every configuration and length that is tried, with the first seed."""
     kind = "trial" if config.protocol == "clean" else "grid"
     return [setting(config, shape, kind, point, steps) for steps in lengths(config) for point in points(config)]
 
 
 def chosen(config: Config, shape: Shape, rows: Sequence[Row]) -> list[Setting]:
-    """Over all seeds: the best configuration at every length; published, the default too."""
+    """Gives what all seeds train: the best configuration at every length; published, the default too."""
     best = choose(rows)
     found = [setting(config, shape, "best", best, steps) for steps in lengths(config)] if best else []
     if config.protocol == "published":
@@ -137,12 +137,12 @@ def chosen(config: Config, shape: Shape, rows: Sequence[Row]) -> list[Setting]:
 
 
 def of_kind(rows: Sequence[Row], *kinds: str) -> list[Row]:
-    """The rows of these kinds."""
+    """Gives the rows of these kinds."""
     return [row for row in rows if row["kind"] in kinds]
 
 
 def choose(rows: Sequence[Row]) -> Point | None:
-    """The best on validation of those that were trained longest and finished; the first of equally good ones."""
+    """Gives the best on validation of the longest runs that finished; the first of equally good ones."""
     tried = of_kind(rows, *TRIED)
     longest = max(row["recipe"]["steps"] or 0 for row in tried)
     finished = [r for r in tried if r["status"] == "finished" and (r["recipe"]["steps"] or 0) == longest]
@@ -151,18 +151,18 @@ def choose(rows: Sequence[Row]) -> Point | None:
 
 
 def _reached(row: Row) -> float:
-    """Validation accuracy of a configuration; 0 if it diverged."""
+    """Gives the validation accuracy of a configuration; 0 if it diverged."""
     return float(row[VALIDATION]["mean"] or 0.0)
 
 
 def passed(rows: Sequence[Row]) -> bool:
-    """Whether the best, and the default, finished; that corners of a search diverge is a result."""
+    """Tells whether the best, and the default, finished; that corners of a search diverge is a result."""
     others = [row for row in rows if row["kind"] not in TRIED]
     return bool(of_kind(others, "best")) and all(row["status"] == "finished" for row in others)
 
 
 def row_with_figure_1(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """The usual row, of the best configuration with what Figure 1 shows of its runs."""
+    """Gives the usual row; that of the best configuration has what Figure 1 shows of its runs."""
     row, runs = measure(config, folder, setting, splits, bar)
     if row["kind"] != "best":
         return row
@@ -172,7 +172,7 @@ def row_with_figure_1(config: Config, folder: ResultsFolder, setting: Setting, s
 
 
 def shown_in_figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
-    """Of one run: the loss in means over THIN steps; accuracy of the last minibatch of each epoch."""
+    """Gives a run's losses in means over THIN steps, and the last minibatch's accuracy of each epoch."""
     losses = [finite_mean(history.loss[start : start + THIN]) for start in range(0, len(history.loss), THIN)]
     ends = [*range(per_epoch, len(history.accuracy), per_epoch), len(history.accuracy)]
     return {
@@ -182,7 +182,7 @@ def shown_in_figure_1(history: History, per_epoch: int) -> dict[str, list[float]
 
 
 def comparisons(rows: Sequence[Row]) -> list[Row]:
-    """The best configuration trained longest, minus the same trained for fewer steps, over seeds alone."""
+    """Compares the best configuration trained longest with fewer steps of the same, over seeds alone."""
     *shorter, last = of_kind(rows, "best") or [{}]
     names = {row["steps"]: f"best, {row['steps']} steps" for row in of_kind(rows, "best")}
     labelled = [({"ours": names[last["steps"]], "base": names[row["steps"]]}, last, row) for row in shorter]
@@ -190,7 +190,7 @@ def comparisons(rows: Sequence[Row]) -> list[Row]:
 
 
 def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
-    """The best configuration, at which edges of the search it lies, and what longer training gives."""
+    """Gives the best configuration, at which edges of the search it lies, and what longer training gives."""
     best = choose(rows)
     return {
         "best": None if best is None else best._asdict(),
@@ -216,7 +216,7 @@ LENGTHS: Columns = {
 
 
 def table(content: Row) -> Table:
-    """A line for each configuration, in %; numbers of steps, and what they led to, with slashes between them."""
+    """Shows a line for each configuration, in %; numbers of steps, and what they led to, have slashes between."""
     lines = []
     for same in configurations(content["rows"]).values():
         (label, *_), led_to = Table.of(CONFIGURATION, same).rows, Table.of(LENGTHS, same).rows
@@ -229,18 +229,18 @@ def _slashed(cells: Sequence[str]) -> str:
 
 
 def configurations(rows: Sequence[Row]) -> dict[Any, list[Row]]:
-    """The rows of each configuration, which differ in their numbers of steps."""
+    """Gives the rows of each configuration, which differ in their numbers of steps."""
     return by(rows, "kind", *Point._fields)
 
 
 def _tried(content: Row) -> tuple[int, int]:
-    """How many configurations were tried, and of how many a run diverged."""
+    """Tells how many configurations were tried, and of how many a run diverged."""
     tried = configurations(of_kind(content["rows"], *TRIED)).values()
     return len(tried), sum(any(row["status"] == "diverged" for row in rows) for rows in tried)
 
 
 def notes(content: Row) -> list[str]:
-    """Lines to print below the table: where the best lies on an edge, and what diverged."""
+    """Tells, for below the table, where the best lies on an edge, and what diverged."""
     tried, diverged = _tried(content)
     lines = [
         f"note: the best {edge['name']}, {edge['value']:g}, is at the {edge['end']} end of {edge['low']:g} to "
@@ -256,7 +256,7 @@ def notes(content: Row) -> list[str]:
 
 
 def finding(content: Row) -> str:
-    """One or two sentences of what came out."""
+    """Tells what came out in one or two sentences."""
     rows, (tried, diverged) = content["rows"], _tried(content)
     counted = f"{tried} {'random trials' if of_kind(rows, 'trial') else 'configurations'}"
     best = of_kind(rows, "best")
@@ -281,7 +281,7 @@ def _named(row: Row) -> str:
 
 
 def _accuracy(row: Row) -> str:
-    """Validation accuracy, beside the report's and the verdict where it has one."""
+    """Tells the validation accuracy, beside the report's and the verdict where it has one."""
     quantity = row["validation_accuracy"]
     if quantity["mean"] is None:
         return "no accuracy, since every run diverged,"
@@ -305,7 +305,7 @@ def _gain(comparison: Row, steps: int) -> str:
 
 
 def figure_1(row: Row) -> str:
-    """Loss against iteration, accuracies against epoch, of a row with `curves` and `figure_1`."""
+    """Draws loss against iteration, accuracies against epoch, of a row with `curves` and `figure_1`."""
     losses, accuracies = ([run[name] for run in row["figure_1"]] for name in ("loss", "batch_accuracy"))
     ends = [min((number + 1) * THIN, row["steps"]) for number in range(len(losses[0]))]
     last = row["steps"] / (row["images"]["train"] // row["batch_size"])  # the last epoch may be cut
@@ -326,7 +326,7 @@ def figure_1(row: Row) -> str:
 
 
 def grid(rows: Sequence[Row], best: Row | None) -> str:
-    """A map of validation accuracy for each number of steps: network and batch down, lambda and rate across."""
+    """Draws a map of accuracy for each number of steps: network and batch down, lambda and rate across."""
     cells = {"down": ("hidden", "batch_size"), "across": ("learning_rate", "l2")}
     down, across = (sorted(by(rows, *names)) for names in cells.values())
 
@@ -354,7 +354,7 @@ def grid(rows: Sequence[Row], best: Row | None) -> str:
 
 
 def trials(rows: Sequence[Row], best: Row | None) -> str:
-    """Validation accuracy of each trial against learning rate and lambda, in logarithms; a marker per width."""
+    """Draws each trial's accuracy against learning rate and lambda, in logarithms; a marker per width."""
     rows = sorted(rows, key=lambda row: int(row["hidden"]))
     ringed = [row for row in rows if best is not None and best.items() <= row.items()][:1]
     panels: list[draw.Panel] = []
@@ -368,7 +368,7 @@ def trials(rows: Sequence[Row], best: Row | None) -> str:
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """Figure 1 of the best configuration, and what the search saw."""
+    """Draws Figure 1 of the best configuration, and what the search saw."""
     rows, best = content["rows"], content["best"]
     found: dict[str, Figure] = {}
     measured = [row for row in of_kind(rows, "best") if row["figure_1"]]
@@ -400,7 +400,7 @@ STATED_BEST = {"hidden": 200, "learning_rate": 1e-3, "l2": 0.01}
 
 
 def best_configuration(content: Row) -> Row:
-    """Is hidden 200, learning rate 0.001, lambda 0.01 the best of the grid?"""
+    """Judges whether hidden 200, learning rate 0.001, lambda 0.01 is the best of the grid."""
     tried = of_kind(content["rows"], "grid")
     longest = [row for row in tried if row["steps"] == max(row["steps"] for row in tried)]
     theirs = [row for row in longest if row.items() >= STATED_BEST.items()]
@@ -425,7 +425,7 @@ def above(bar: float) -> Judge:
 
 
 def longer(content: Row) -> Row:
-    """What 5,000 steps are better than 3,000. Elsewhere: the longest runs than the shortest."""
+    """Gives what 5,000 steps are better than 3,000; elsewhere, the longest runs than the shortest."""
     found = comparisons(content["rows"])
     if not found:
         raise Missing("one length")
@@ -443,12 +443,12 @@ def loss(values: Callable[[Row], list[float]], stated: float, tolerance: float, 
 
 
 def first_loss(row: Row) -> list[float]:
-    """The first minibatch's loss, of the first seed."""
+    """Gives the first minibatch's loss, of the first seed."""
     return [loss for loss in row["first_losses"][:1] if loss is not None]
 
 
 def last_loss(row: Row) -> list[float]:
-    """The mean loss of the last 100 steps."""
+    """Gives the mean loss of the last 100 steps."""
     return [float(np.mean(run["loss"][-100 // THIN :])) for run in row["figure_1"]]
 
 

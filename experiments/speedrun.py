@@ -44,7 +44,7 @@ PEAK_REPEATS = 3
 
 @dataclass(frozen=True)
 class Config(options.Basic):
-    """Options of the speedrun."""
+    """These are the options of the speedrun."""
 
     recipe: str = option("speedrun", "a recipe of mlp_jax/training/recipes.py", choices=RECIPES)
     target: float | None = option(
@@ -76,20 +76,20 @@ class Config(options.Basic):
 
     @property
     def goal(self) -> float | None:
-        """The accuracy to be reached."""
+        """Gives the accuracy to be reached."""
         own = RECIPES[self.recipe].target if self.dataset == "cifar10" else None
         return own if self.target is None else self.target
 
 
 def chosen(config: Config) -> Recipe:
-    """The recipe, as long as --epochs says. Raises UserError for a number of epochs that cannot be."""
+    """Gives the recipe, as long as --epochs says. Raises UserError for a number of epochs that cannot be."""
     return RECIPES[config.recipe].with_options(config.gradient, config.epochs)
 
 
 def run(config: Config) -> bool:
     """Runs every seed twice, prints the table, writes results.json; True if the target is reached."""
     study = ResultsFolder("speedrun", config)
-    dataset = config.load()  # decoded now, if it was not
+    dataset = config.load()  # the images are decoded now, if they were not
     study.use(dataset)
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in config.compiled}
     with options.progress(len(told) * config.seeds, "run") as bar:
@@ -116,14 +116,14 @@ def run(config: Config) -> bool:
 
 
 def succeeded(rows: list[results.Row]) -> bool:
-    """Whether every run finished, the two of a seed were alike, and the target, if there is one, is reached."""
+    """Tells whether every run finished, the two of a seed were alike, and the target, if any, is reached."""
     return all(
         row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False for row in rows
     )
 
 
 def job(config: Config, seed: int) -> Job:
-    """What the run of one seed does."""
+    """Gives what the run of one seed does."""
     return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
 
 
@@ -152,7 +152,7 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
 
 
 def table(content: results.Row) -> Table:
-    """Seconds: mean and standard deviation over seeds, in all and of each part."""
+    """Shows seconds, their mean and standard deviation over seeds, in all and of each part."""
     columns: Columns = {
         "compiled": "compilation",
         "n": lambda row: row["test_accuracy"]["n"],
@@ -168,7 +168,7 @@ def _part(row: results.Row, name: str) -> str:
 
 
 def seconds(measured: results.Row) -> str:
-    """Mean and standard deviation."""
+    """Writes mean and standard deviation."""
     if measured["mean"] is None:
         return "-"
     spread = "" if measured["std"] is None else f" ± {measured['std']:.1f}"
@@ -176,7 +176,7 @@ def seconds(measured: results.Row) -> str:
 
 
 def finding(content: results.Row) -> str:
-    """What came out, in a sentence or two."""
+    """Tells what came out, in a sentence or two."""
     anew, *cached = content["rows"]
     if anew["test_accuracy"]["mean"] is None:
         return f"No run of the recipe {anew['name']} finished: all diverged."

@@ -1,4 +1,4 @@
-"""Options as typed dataclass fields with ranges and choices, from which flags, checks and --help come."""
+"""Options are typed dataclass fields with ranges and choices, from which flags, checks and --help come."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ def option(
     repeats: bool = False,
     only: str = "",
 ) -> Any:
-    """A dataclass field that is also a flag with this help text.
+    """Makes a dataclass field that is also a flag with this help text.
 
     Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
     `| None` where the default depends on other options. A number lies in [low, high], without an end that is
@@ -50,7 +50,7 @@ def option(
 
 
 def kind(field: Field) -> tuple[type, bool]:
-    """The type of the option's value, or of each of its values, and whether it takes several."""
+    """Gives the type of the option's value, or of each of its values, and whether it takes several."""
     annotation: Any = field.type
     if isinstance(annotation, types.UnionType):
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
@@ -60,7 +60,7 @@ def kind(field: Field) -> tuple[type, bool]:
 
 
 def parsed(field: Field, value: Any) -> Any:
-    """The value of the option, given as itself or as the text of a list. Raises UserError if it cannot be one."""
+    """Gives the option's value, which is itself or the text of a list. Raises UserError if it cannot be one."""
     one, many = kind(field)
     if value is None or one is bool:
         return value
@@ -108,17 +108,17 @@ def _check(field: Field, value: Any) -> None:
 
 
 def _singular(name: str) -> str:
-    """What one entry of a list is called: "activation" of --activations, "study" of --studies."""
+    """Gives what one entry of a list is called: "activation" of --activations, "study" of --studies."""
     return re.sub("ies$", "y", name) if name.endswith("ies") else name.removesuffix("s")
 
 
 def written(values: Sequence[Any]) -> str:
-    """A list as it is written on a command line: "2,3", "0,0.2"."""
+    """Gives a list as it is written on a command line: "2,3", "0,0.2"."""
     return ",".join(f"{value:.12g}" if isinstance(value, float) else str(value) for value in values)
 
 
 def plain_number(text: str) -> str:
-    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
+    """Gives the text. Raises ValueError for digits of other scripts, underscores or spaces in it."""
     if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
         raise ValueError(f"{text!r} is not a number in plain digits")
     return text

@@ -1,4 +1,4 @@
-"""Two sources of gradients side by side: error per leaf, and when their loss curves part.
+"""Two sources of gradients are compared here: error per leaf, and when their loss curves part.
 
 This is behind `python -m experiments.gradient_check --compare=autodiff,manual`; errors are the second source's
 against the first's. `experiments.benchmark` has the times of both.
@@ -31,7 +31,7 @@ from mlp_jax.training.step import TrainState
 
 
 def sources(text: str) -> tuple[str, str]:
-    """("autodiff", "manual") from "autodiff,manual". Raises UserError unless these are two different sources."""
+    """Reads ("autodiff", "manual") from "autodiff,manual". Raises UserError unless they are two sources."""
     names = text.split(",")
     if len(names) != 2 or len({*names} & {*SOURCES}) != 2:
         raise UserError(f"--compare must be two of {', '.join(SOURCES)} with a comma between, not {text!r}")
@@ -41,7 +41,7 @@ def sources(text: str) -> tuple[str, str]:
 def compare(
     config: options.Common, splits: data.Splits, model: MLPConfig, train_config: TrainConfig, pair: tuple[str, str]
 ) -> list[Row]:
-    """Rows of kind "leaf" (each at the first seed's "start" and "end") and "training" (one for each seed).
+    """Gives rows of kind "leaf" (each at the first seed's "start" and "end") and "training" (one for each seed).
 
     Of `config` only the seeds are used, of `train_config` all but `gradient`; `splits` are normalised. Losses are
     in nats, accuracies fractions. Steps count from 0: a step's number is that of the updates before its loss. What
@@ -65,7 +65,7 @@ def compare(
 def _leaf_rows(
     model: MLPConfig, l2: float, batch: data.Split, states: Mapping[str, TrainState], pair: tuple[str, str]
 ) -> list[Row]:
-    """Every leaf of both gradients on one minibatch, in each state.
+    """Gives every leaf of both gradients on one minibatch, in each state.
 
     Each source is a program of its own: in one with both, XLA would merge what they share, and compare it with
     itself.
@@ -89,12 +89,12 @@ def _leaf_rows(
 
 
 def _finite(value: Any) -> float | None:
-    """The shortest decimal that reads back as the same number of its type; null if it is not finite."""
+    """Gives the shortest decimal that reads back as the same number of its type; null if it is not finite."""
     return number if math.isfinite(number := float(str(value))) else None
 
 
 def parting(first: np.ndarray, second: np.ndarray) -> Row:
-    """When and how far two loss curves of shape (steps,) part.
+    """Tells when and how far two loss curves of shape (steps,) part.
 
     `parted_at` has the first step where they differ in any bit, and by more than a share of the larger value; null
     if never. A curve that ends before the other parts there. The largest difference is null if it is not finite.
@@ -114,7 +114,7 @@ def parting(first: np.ndarray, second: np.ndarray) -> Row:
 
 
 def training_row(runs: dict[str, Result]) -> Row:
-    """One seed's run by each source; `same_parameters`: at the end, bit for bit."""
+    """Gives one seed's run by each source; `same_parameters`: at the end, bit for bit."""
     losses = [run.history.loss for run in runs.values()]
     finished = {name: run.history.validation_accuracy for name, run in runs.items() if run.status == "finished"}
     first, second = (jax.tree.leaves(jax.device_get(run.state.params)) for run in runs.values())
@@ -129,7 +129,7 @@ def training_row(runs: dict[str, Result]) -> Row:
 
 
 def tables(rows: list[Row]) -> str:
-    """The rows of `compare` as text: leaves, trainings, and a sentence."""
+    """Gives the rows of `compare` as text: leaves, trainings, and a sentence."""
     leaves, trainings = ([row for row in rows if row["kind"] == kind] for kind in ("leaf", "training"))
     a, b = trainings[0]["validation_accuracy"]
     cells = [[r["leaf"], r["when"], r["relative_error"], r["index"], *r["values"].values()] for r in leaves]
