@@ -13,7 +13,7 @@ from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
 from mlp_jax.studies import compilation, correctness, lock, processes, results
 from mlp_jax.studies.options import Basic
-from mlp_jax.studies.origin import differing, of_result
+from mlp_jax.studies.origin import of_result, unfit
 from mlp_jax.studies.unfinished import Unfinished
 from mlp_jax.text import note
 
@@ -103,11 +103,9 @@ class ResultsFolder:
 
     def _check(self, content: results.Row, path: Path) -> None:
         """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
-        if what := differing(content["config"], self.config, resumed=True):
+        if what := unfit(content, self.config, self.fingerprint):
             raise UserError(f"cannot resume {path}: {what}: repeat the options or drop --resume")
         environment = content["environment"]
-        if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:
-            raise UserError(f"cannot resume {path}: its dataset is not that of {self._partial}: drop --resume")
         self.fingerprint = environment["data_fingerprint"]
         self.earlier_seconds = max(self.earlier_seconds, environment["wall_seconds"])
 

@@ -10,7 +10,7 @@ from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import unsealed
 from mlp_jax.studies import correctness, options, results
 from mlp_jax.studies.folder import set_aside
-from mlp_jax.studies.origin import differing
+from mlp_jax.studies.origin import differing, unfit
 from mlp_jax.studies.study import Study
 from mlp_jax.text import note
 from mlp_jax.training.checkpoint import Checkpoints
@@ -95,9 +95,8 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
 def clear_unfinished(job: Job, fingerprint: str) -> None:
     """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
     for path, about in _left(job):
-        changed = differing(about["config"], job.config, resumed=True)
-        if changed or about["environment"]["data_fingerprint"] != fingerprint:
-            set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+        if what := unfit(about, job.config, fingerprint):
+            set_aside(path, f"{path} does not fit: {what}")
 
 
 def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:

@@ -44,6 +44,16 @@ def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) 
     return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
 
 
+def unfit(left: Mapping[str, Any], config: Basic, fingerprint: str) -> str:
+    """Tells in words why a study cannot go on from what an interrupted run has left; empty if it can.
+
+    fingerprint: of the data, as far as they are known.
+    """
+    if changed := differing(left["config"], config, resumed=True):
+        return changed
+    return "its data are others" if fingerprint not in ("", left["environment"]["data_fingerprint"]) else ""
+
+
 def of_job(config: Training) -> dict[str, Any]:
     """Gives what all processes of a job must have alike."""
     alike = ("checkpoint_minutes", "resume")
