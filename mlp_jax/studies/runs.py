@@ -81,8 +81,7 @@ def run_settings(
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in others)
     with options.progress(total + sum(s.epochs(examples) for s in searched), "epoch") as bar:
         for group in _compiled(first, _alike(searched), splits):
-            measured = measure_together(first, folder, group, splits, bar)
-            folder.add(*({k: v for k, v in row.items() if k not in NOT_OF_A_SEARCH} for row, _ in measured))
+            folder.add(*measure_together(first, folder, group, splits, bar))
         for (setting,) in _compiled(config, [[setting] for setting in others], splits):
             folder.add(row(setting, bar))
 
@@ -148,22 +147,21 @@ def measure(
 
 def measure_together(
     config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, bar: Any
-) -> list[tuple[results.Row, list[Result]]]:
-    """Does as `measure`, for settings of one recipe each, whose runs of all seeds are one population.
+) -> list[results.Row]:
+    """Gives the rows of searched settings, whose runs are one population.
 
-    They see the same inputs. Much faster than one by one where few seeds leave devices idle, and settings differ
-    in what is not compiled.
+    They see the same inputs, and have one recipe and one seed each. That is much faster than one by one, since a
+    single run leaves devices idle.
     """
     folder.unfinished.begin()
     splits = inputs_of(settings[0], splits)
-    found = _train(config, folder, _jobs(config, settings), splits, bar)
-    measured = []
-    for number, setting in enumerate(settings):
-        runs = found[number * config.seeds : (number + 1) * config.seeds]
-        row = row_of(config, setting, setting.recipes[0], runs, splits, folder.correct)
-        measured.append((row, runs))
+    runs = _train(config, folder, _jobs(config, settings), splits, bar)
+    rows = [
+        row_of(config, setting, setting.recipes[0], [run], splits, folder.correct)
+        for setting, run in zip(settings, runs, strict=True)
+    ]
     share = round(folder.unfinished.row_seconds() / len(settings), 3)
-    return [({**row, "seconds": share}, runs) for row, runs in measured]
+    return [{k: v for k, v in row.items() if k not in NOT_OF_A_SEARCH} | {"seconds": share} for row in rows]
 
 
 class _Job(NamedTuple):
