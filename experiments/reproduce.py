@@ -57,8 +57,8 @@ SCALES = {
     "full": {"cifar10": 10, "else": 10},
 }
 """This is the number of seeds. Two cores train an even number of runs side by side: on CIFAR-10 a fourth costs no
-more than a third. On the digits nearly all time is compilation: the choice of a learning rate from two and the other
-two seeds are populations of one size, so one program."""
+more than a third. On the digits nearly all time is compilation: the choice of a learning rate from two and the
+other two seeds are populations of one size, so one program."""
 OWN = ("scale", "studies", "force")
 """These options are of this job alone; a study may have others of the same name."""
 

@@ -12,7 +12,7 @@ TIMES = frozenset({
     "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",
     "faster_than", "others_busy_cores", "machine",
 })  # fmt: skip
-"""A clock measures these, or they depend on what else the machine does; beside all that has seconds in its name."""
+"""A clock measures these, or they depend on the machine's other work; so is all that has seconds in its name."""
 NO_CAUSE = frozenset({"wall_seconds", "command", "compilation"})
 """No bit depends on these parts of an environment."""
 PATHS = frozenset({"figures", "passed", "seal"})

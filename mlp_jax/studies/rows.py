@@ -175,7 +175,7 @@ def finite_mean(values: np.ndarray) -> float:
 
 
 MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
-"""This is the fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG; it has an order of its own."""
+"""This copy of CIFAR-10 has images that were re-encoded as JPEG, in an order of its own; it is its fingerprint."""
 DRAWN_FROM = {"validation": 50_000, "test": 10_000}
 """A split is a part of so many images of CIFAR-10."""
 
