@@ -233,33 +233,20 @@ def configurations(rows: Sequence[Row]) -> dict[Any, list[Row]]:
     return by(rows, "kind", *Point._fields)
 
 
-def _tried(content: Row) -> tuple[int, int]:
-    """Tells how many configurations were tried, and of how many a run diverged."""
-    tried = configurations(of_kind(content["rows"], *TRIED)).values()
-    return len(tried), sum(any(row["status"] == "diverged" for row in rows) for rows in tried)
-
-
 def notes(content: Row) -> list[str]:
-    """Tells, for below the table, where the best lies on an edge, and what diverged."""
-    tried, diverged = _tried(content)
-    lines = [
+    """Tells, for below the table, where the best lies on an edge."""
+    return [
         f"note: the best {edge['name']}, {edge['value']:g}, is at the {edge['end']} end of {edge['low']:g} to "
         f"{edge['high']:g}: a better one may lie beyond"
         for edge in content["edges"]
     ]
-    if diverged:
-        expected = f"{diverged} of {tried} configurations diverged, which a search may expect"
-        lines.append(f"note: {expected}: their rows are kept")
-    if content["best"] is None:
-        lines.append("note: no configuration finished the longest runs, so there is no best one")
-    return lines
 
 
 def finding(content: Row) -> str:
     """Tells what came out in one or two sentences."""
-    rows, (tried, diverged) = content["rows"], _tried(content)
-    counted = f"{tried} {'random trials' if of_kind(rows, 'trial') else 'configurations'}"
-    best = of_kind(rows, "best")
+    rows = content["rows"]
+    best, tried = of_kind(rows, "best"), configurations(of_kind(rows, *TRIED)).values()
+    counted = f"{len(tried)} {'random trials' if of_kind(rows, 'trial') else 'configurations'}"
     if not best:
         return f"None of {counted} finished, so there is no best one."
     last = best[-1]
@@ -268,6 +255,7 @@ def finding(content: Row) -> str:
         text += f", {percent(last['test_accuracy'])} % on {last['images']['test']} test images"
     if content["comparisons"]:
         text += _gain(content["comparisons"][0], best[0]["steps"])
+    diverged = sum(any(row["status"] == "diverged" for row in same) for same in tried)
     others = [f"{diverged} of {counted} diverged"] if diverged else []
     told = "; ".join([*others, *(f"the default reached {_accuracy(row)}" for row in of_kind(rows, "default"))])
     return f"{text}." + (f" {told[0].upper()}{told[1:]}." if told else "")

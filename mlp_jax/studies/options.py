@@ -96,11 +96,10 @@ class Basic:
 
     def _check_path(self, name: str) -> None:
         path = getattr(self, name)
-        if path is None:
-            return
-        if not path:
+        if path == "":
             raise UserError(f"--{name} is empty: write a path, or leave it out")
-        user_path(path)
+        if path is not None:
+            user_path(path)
 
     def folder(self, study: str) -> Path:
         """Makes the folder where the study's results go, and proves that it is writable."""
@@ -146,9 +145,8 @@ class Common(Basic):
         super().__post_init__()
         one_of("protocol", self.protocol, self.PROTOCOLS)
         self._check_seeds(self.seeds)
-        changed = self.changed()
         for field in dataclasses.fields(self):
-            if field.name in changed and field.metadata["only"] not in ("", self.protocol):
+            if field.name in self.changed() and field.metadata["only"] not in ("", self.protocol):
                 raise UserError(
                     f"--{field.name} is not for --protocol={self.protocol}: leave it out, or change --protocol"
                 )
