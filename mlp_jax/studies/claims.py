@@ -55,17 +55,6 @@ def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Ro
     return {"text": f"{scale * ours['mean']:.{digits}f}{spread} ({ours['n']})", "verdict": verdict, **numbers}
 
 
-def compared(difference: Row, verdict: str) -> Row:
-    """Gives a paired difference as an answer: in percentage points, with its interval."""
-    values = statistics.measured(difference["values"])
-    text = points(values)
-    if difference["low"] is not None:
-        text += f", 95 %: {100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}"
-        if difference["over"] == statistics.SEEDS:
-            text += " over seeds alone"
-    return {"text": text, "verdict": verdict, **{name: values[name] for name in ("mean", "std", "n")}}
-
-
 def several(differences: Mapping[str, Row], verdict: str) -> Row:
     """Gives paired differences, by what they are differences to, as one answer."""
     parts = {name: statistics.measured(difference["values"]) for name, difference in differences.items()}
@@ -83,11 +72,18 @@ def points(values: Row) -> str:
 
 
 def greater(difference: Callable[[Row], Row]) -> Judge:
-    """Judges "greater" by a paired difference that is found in a results file."""
+    """Judges "greater" by a paired difference in a results file, and tells it in points, with its interval."""
 
     def judge(content: Row) -> Row:
         found = difference(content)
-        return compared(found, statistics.judge_difference(found))
+        values = statistics.measured(found["values"])
+        text = points(values)
+        if found["low"] is not None:
+            text += f", 95 %: {100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
+            if found["over"] == statistics.SEEDS:
+                text += " over seeds alone"
+        numbers = {name: values[name] for name in ("mean", "std", "n")}
+        return {"text": text, "verdict": statistics.judge_difference(found), **numbers}
 
     return judge
 
