@@ -175,7 +175,7 @@ def _draw(axes: Axes, line: Line, *, log: bool) -> None:
 
 
 def _furnish(axes: Axes, panel: Panel) -> None:
-    """Gives what a panel has beside its lines."""
+    """Adds what a panel has beside its lines."""
     for label, value in panel.levels.items():
         axes.axhline(value, label=label, **GREY)
     for label, value, number in panel.limits:
