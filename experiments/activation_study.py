@@ -171,7 +171,7 @@ def steps_to(centre: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def path(rows: Sequence[Row]) -> dict[str, Row]:
-    """Gives the rows of `steps_to` the first one, as far as they are there."""
+    """Gives the rows on the way to the first one, `steps_to`, as far as they are there."""
     return {step: row for step, sought in steps_to(rows[0]).items() if (row := find(rows, sought)) is not None}
 
 

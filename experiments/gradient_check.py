@@ -214,7 +214,7 @@ def finding(content: Row) -> str:
 
 
 def _trusted(witness: Row | None) -> str:
-    """Tells of the witness; of results from before it was checked, nothing."""
+    """Tells of the witness; it says nothing of results from before that was checked."""
     return f" Before that jax.grad itself was {witness_told(witness)}." if witness else ""
 
 

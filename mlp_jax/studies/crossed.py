@@ -64,7 +64,7 @@ class Estimate(NamedTuple):
         return float(2 * scipy.stats.t.sf(abs(self.mean) / self.error, self.freedom))
 
     def p_equivalent(self, margin: float) -> float:
-        """Gives that of a difference of `margin` or more, up or down: the larger of two one-sided tests.
+        """Gives the p value of a difference of `margin` or more either way: the larger of two one-sided tests.
 
         Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
         """
