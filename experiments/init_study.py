@@ -51,11 +51,6 @@ Array = NDArray[np.floating]
 NAMES = {"sgd": "SGD", "adam": "Adam"}
 LAYERS = "layers (hidden layers + 1)"
 SHOWN = {"activation": "RMS of the layer's activations", "gradient": "RMS of the layer's weight gradient"}
-OPTIMIZERS = {
-    "published": {"sgd": ("sgd", 0.1), "adam": ("adam", 1e-3)},
-    "clean": {"sgd": ("momentum", 0.02), "adam": ("adam", 1e-3)},
-}
-"""This says what --optimizers and their learning rates are."""
 NORM_IMAGES = 200
 NAMED = tuple(name for name in INITS if name != "normal")
 
@@ -80,11 +75,14 @@ class Config(options.Training):
     """These are the options of the initialisation study; None takes the protocol's value."""
 
     USUAL: ClassVar[options.Places] = {
-        "published": {"weight_decay": 1e-3, "decay": 0.95, "validate_in_training_mode": True},
-        "clean": {"decay": 1.0},
+        "published": {
+            "weight_decay": 1e-3, "decay": 0.95, "validate_in_training_mode": True,
+            "sgd_learning_rate": 0.1, "adam_learning_rate": 1e-3,
+        },
+        "clean": {"decay": 1.0, "sgd_learning_rate": 0.02, "adam_learning_rate": 1e-3},
         "cifar10": {"epochs": 3, "layers": (2, 3, 4, 5, 6, 7, 8)},
         "else": {"epochs": 8, "layers": (2, 3, 4, 5)},
-    }
+    }  # fmt: skip
 
     layers: tuple[int, ...] | None = option(
         None, "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
@@ -97,8 +95,8 @@ class Config(options.Training):
     optimizers: tuple[str, ...] = option(
         ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
     )
-    sgd_learning_rate: float | None = option(None, "default 0.1 if published, 0.02 if clean")
-    adam_learning_rate: float | None = option(None, "default 0.001")
+    sgd_learning_rate: float | None = option(None, "learning rate of sgd")
+    adam_learning_rate: float | None = option(None, "learning rate of adam")
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     epochs: int | None = option(None, "epochs of each run", low=1)
@@ -134,10 +132,9 @@ def start(init: str) -> dict[str, Any]:
 
 
 def recipe(config: Config, optimizer: str) -> TrainConfig:
-    """Tells how the protocol trains with this optimiser."""
-    name, usual = OPTIMIZERS[config.protocol][optimizer]
-    given = config.sgd_learning_rate if optimizer == "sgd" else config.adam_learning_rate
-    return config.training(optimizer=name, learning_rate=usual if given is None else given)
+    """Tells how the protocol trains with this optimiser; the clean one's SGD has momentum."""
+    name = "momentum" if (optimizer, config.protocol) == ("sgd", "clean") else optimizer
+    return config.training(optimizer=name, learning_rate=config.value(f"{optimizer}_learning_rate"))
 
 
 def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
