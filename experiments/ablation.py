@@ -17,7 +17,6 @@ that everything works.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from mlp_jax import data
@@ -70,59 +69,57 @@ class Variation:
 WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
 MUON = {"optimizer": "muon", "momentum": 0.95}
 NO_NORM = {"norm": "none", "norm_place": "before"}
-VARIATIONS: Mapping[str, Variation] = MappingProxyType(
-    {
-        "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
-        "no_flips": Variation(WITHOUT, augmentation={"flip": False}),
-        "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
-        "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
-        "no_normalisation": Variation(WITHOUT, model=NO_NORM),
-        "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
-        "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
-        "pixels": Variation(WITHOUT, pixels=True),
-        "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
-        "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
-        "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
-        "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
-        "batch_normalisation_before": Variation(INSTEAD, model={"norm": "batch", "norm_place": "before"}),
-        "layer_normalisation_before": Variation(INSTEAD, model={"norm": "layer", "norm_place": "before"}),
-        "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
-        "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
-        "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
-        "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
-        "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
-        "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
-        "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
-        "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
-        "muon": Variation(INSTEAD, training=MUON),
-        "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
-        "muon_polar_express_2": Variation(
-            INSTEAD, training={**MUON, "muon_steps": 2, "muon_coefficients": "polar_express"}
-        ),
-        "muon_polar_express_1": Variation(
-            INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
-        ),
-        "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
-        "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
-        "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
-        "float32": Variation(INSTEAD, model={"precision": "float32"}),
-        "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
-        "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
-        "150_frequencies": Variation(INSTEAD, spectrum={"lowest": (130, 15, 5)}),
-        "600_frequencies": Variation(INSTEAD, spectrum={"lowest": (520, 60, 20)}),
-        "whitened": Variation(INSTEAD, spectrum={"flatness": 0.1}),
-        "not_flattened": Variation(INSTEAD, spectrum={"flatness": 1000.0}),
-        "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
-        "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
-        "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
-        "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
-        "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
-        "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
-        "weight_decay_0.3": Variation(ADDED, training={"weight_decay": 0.3}),
-        "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
-        "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
-    }
-)
+VARIATIONS = {
+    "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
+    "no_flips": Variation(WITHOUT, augmentation={"flip": False}),
+    "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
+    "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
+    "no_normalisation": Variation(WITHOUT, model=NO_NORM),
+    "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
+    "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
+    "pixels": Variation(WITHOUT, pixels=True),
+    "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
+    "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
+    "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
+    "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
+    "batch_normalisation_before": Variation(INSTEAD, model={"norm": "batch", "norm_place": "before"}),
+    "layer_normalisation_before": Variation(INSTEAD, model={"norm": "layer", "norm_place": "before"}),
+    "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
+    "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
+    "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
+    "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
+    "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
+    "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
+    "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
+    "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
+    "muon": Variation(INSTEAD, training=MUON),
+    "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
+    "muon_polar_express_2": Variation(
+        INSTEAD, training={**MUON, "muon_steps": 2, "muon_coefficients": "polar_express"}
+    ),
+    "muon_polar_express_1": Variation(
+        INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
+    ),
+    "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
+    "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
+    "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
+    "float32": Variation(INSTEAD, model={"precision": "float32"}),
+    "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
+    "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
+    "150_frequencies": Variation(INSTEAD, spectrum={"lowest": (130, 15, 5)}),
+    "600_frequencies": Variation(INSTEAD, spectrum={"lowest": (520, 60, 20)}),
+    "whitened": Variation(INSTEAD, spectrum={"flatness": 0.1}),
+    "not_flattened": Variation(INSTEAD, spectrum={"flatness": 1000.0}),
+    "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
+    "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
+    "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
+    "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
+    "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
+    "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
+    "weight_decay_0.3": Variation(ADDED, training={"weight_decay": 0.3}),
+    "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
+    "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
+}
 """A variation that changes nothing about a recipe is left out there."""
 
 
