@@ -17,7 +17,6 @@ that everything works.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from mlp_jax import data
@@ -30,20 +29,20 @@ from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
-from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.rows import Setting, families
 from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.tables import Columns, Table, difference, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 
 BASE = "base"
-QUANTITY, SHOWN = "validation_accuracy", ("mean", "low", "high", "p", "p_holm", "verdict")
+QUANTITY = "validation_accuracy"
 
 
 @dataclass(frozen=True)
 class Variation:
-    """What is replaced in the recipe's network, training, augmentation and spectrum; `pixels`: there is none."""
+    """This names what is replaced in a recipe; with `pixels` it has no spectrum."""
 
     kind: str
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -53,7 +52,7 @@ class Variation:
     pixels: bool = False
 
     def of(self, recipe: Recipe) -> Recipe:
-        """The recipe with this change. Raises UserError if it cannot have it."""
+        """Gives the recipe with this change. Raises UserError if it cannot have it."""
         training = replace(recipe.training, **self.training)
         if self.augmentation:
             if training.augmentation is None:
@@ -70,73 +69,71 @@ class Variation:
 WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
 MUON = {"optimizer": "muon", "momentum": 0.95}
 NO_NORM = {"norm": "none", "norm_place": "before"}
-VARIATIONS: Mapping[str, Variation] = MappingProxyType(
-    {
-        "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
-        "no_flips": Variation(WITHOUT, augmentation={"flip": False, "alternating": False}),
-        "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
-        "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
-        "no_normalisation": Variation(WITHOUT, model=NO_NORM),
-        "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
-        "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
-        "pixels": Variation(WITHOUT, pixels=True),
-        "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
-        "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
-        "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
-        "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
-        "batch_normalisation_before": Variation(INSTEAD, model={"norm": "batch", "norm_place": "before"}),
-        "layer_normalisation_before": Variation(INSTEAD, model={"norm": "layer", "norm_place": "before"}),
-        "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
-        "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
-        "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
-        "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
-        "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
-        "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
-        "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
-        "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
-        "muon": Variation(INSTEAD, training=MUON),
-        "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
-        "muon_polar_express_2": Variation(
-            INSTEAD, training={**MUON, "muon_steps": 2, "muon_coefficients": "polar_express"}
-        ),
-        "muon_polar_express_1": Variation(
-            INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
-        ),
-        "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
-        "muon_every_2": Variation(INSTEAD, training={**MUON, "muon_every": 2}),
-        "muon_every_4": Variation(INSTEAD, training={**MUON, "muon_every": 4}),
-        "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
-        "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
-        "float32": Variation(INSTEAD, model={"precision": "float32"}),
-        "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
-        "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
-        "150_frequencies": Variation(INSTEAD, spectrum={"lowest": (130, 15, 5)}),
-        "600_frequencies": Variation(INSTEAD, spectrum={"lowest": (520, 60, 20)}),
-        "whitened": Variation(INSTEAD, spectrum={"flatness": 0.1}),
-        "not_flattened": Variation(INSTEAD, spectrum={"flatness": 1000.0}),
-        "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
-        "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
-        "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
-        "alternating_flips": Variation(ADDED, augmentation={"alternating": True}),
-        "rate_of_biases_times_4": Variation(ADDED, training={"bias_rate": 4.0}),
-        "rate_of_the_last_layer_times_0.3": Variation(ADDED, training={"last_layer_rate": 0.3}),
-        "logits_times_0.3": Variation(ADDED, model={"logit_scale": 0.3}),
-        "logits_times_3": Variation(ADDED, model={"logit_scale": 3.0}),
-        "lookahead_of_5": Variation(ADDED, training={"lookahead": 5}),
-        "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
-        "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
-        "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
-        "weight_decay_0.3": Variation(ADDED, training={"weight_decay": 0.3}),
-        "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
-        "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
-    }
-)
-"""By name. One that changes nothing about a recipe is left out there."""
+VARIATIONS = {
+    "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
+    "no_flips": Variation(WITHOUT, augmentation={"flip": False, "alternating": False}),
+    "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
+    "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
+    "no_normalisation": Variation(WITHOUT, model=NO_NORM),
+    "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
+    "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
+    "pixels": Variation(WITHOUT, pixels=True),
+    "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
+    "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
+    "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
+    "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
+    "batch_normalisation_before": Variation(INSTEAD, model={"norm": "batch", "norm_place": "before"}),
+    "layer_normalisation_before": Variation(INSTEAD, model={"norm": "layer", "norm_place": "before"}),
+    "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
+    "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
+    "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
+    "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
+    "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
+    "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
+    "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
+    "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
+    "muon": Variation(INSTEAD, training=MUON),
+    "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
+    "muon_polar_express_2": Variation(
+        INSTEAD, training={**MUON, "muon_steps": 2, "muon_coefficients": "polar_express"}
+    ),
+    "muon_polar_express_1": Variation(
+        INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
+    ),
+    "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
+    "muon_every_2": Variation(INSTEAD, training={**MUON, "muon_every": 2}),
+    "muon_every_4": Variation(INSTEAD, training={**MUON, "muon_every": 4}),
+    "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
+    "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
+    "float32": Variation(INSTEAD, model={"precision": "float32"}),
+    "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
+    "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
+    "150_frequencies": Variation(INSTEAD, spectrum={"lowest": (130, 15, 5)}),
+    "600_frequencies": Variation(INSTEAD, spectrum={"lowest": (520, 60, 20)}),
+    "whitened": Variation(INSTEAD, spectrum={"flatness": 0.1}),
+    "not_flattened": Variation(INSTEAD, spectrum={"flatness": 1000.0}),
+    "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
+    "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
+    "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
+    "alternating_flips": Variation(ADDED, augmentation={"alternating": True}),
+    "rate_of_biases_times_4": Variation(ADDED, training={"bias_rate": 4.0}),
+    "rate_of_the_last_layer_times_0.3": Variation(ADDED, training={"last_layer_rate": 0.3}),
+    "logits_times_0.3": Variation(ADDED, model={"logit_scale": 0.3}),
+    "logits_times_3": Variation(ADDED, model={"logit_scale": 3.0}),
+    "lookahead_of_5": Variation(ADDED, training={"lookahead": 5}),
+    "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
+    "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
+    "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
+    "weight_decay_0.3": Variation(ADDED, training={"weight_decay": 0.3}),
+    "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
+    "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
+}
+"""A variation that changes nothing about a recipe is left out there."""
 
 
 @dataclass(frozen=True)
 class Config(options.Training):
-    """Options of the ablation."""
+    """These are the options of the ablation."""
 
     PROTOCOLS = ("clean",)
 
@@ -147,14 +144,14 @@ class Config(options.Training):
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:
-        """The one on which recipes are chosen; validation images stand where test images would."""
+        """Gives the split on which recipes are chosen; validation images stand where test images would."""
         validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else options.SMALL_VALIDATION
         splits = data.split(dataset, validation=min(validation, len(dataset.train_labels) // 2))
         return splits._replace(test=splits.validation)
 
 
 def recipes(config: Config) -> dict[str, Recipe]:
-    """What is trained, the base first. Raises UserError for a variation that this recipe cannot have."""
+    """Gives what is trained, the base first. Raises UserError for a variation that this recipe cannot have."""
     base = RECIPES[config.recipe].with_options(config.gradient, config.epochs)
     if config.precision != Config.precision:
         base = replace(base, model=replace(base.model, precision=config.precision))
@@ -174,7 +171,7 @@ def recipes(config: Config) -> dict[str, Recipe]:
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """The base first, then every variation of it."""
+    """Gives the base first, then every variation of it."""
     found = []
     for name, recipe in recipes(config).items():
         model, training = fitted(recipe, *shape)
@@ -185,33 +182,21 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """The usual row with the recipe's name and the network, and without test images, which are validation's."""
+    """Adds the recipe's name and the network to the usual row; its test images are validation's, and left out."""
     row, _ = measure(config, folder, setting, splits, bar)
     images = {name: count for name, count in row["images"].items() if name != "test"}
     return {**row, "images": images, "name": config.recipe, "network": as_written(setting.model)}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
-    """Every variation against the base, which are one family."""
+    """Compares every variation with the base; all comparisons are one family."""
     named = [{**r, "correct": {**r["correct"], "quantity": QUANTITY}} if r.get("correct") else r for r in rows]
-    return statistics.family(
-        [
-            {k: row[k] for k in ("variation", "kind")} | statistics.paired(row, named[0], QUANTITY, correct or {})
-            for row in named[1:]
-        ]
-    )
-
-
-def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
-    """The comparisons, each in its row, too."""
-    compared = comparisons(rows, correct)
-    for row, found in zip(rows[1:], compared, strict=True):
-        row["difference"] = found
-    return {"comparisons": compared}
+    pairs = [({"variation": row["variation"], "kind": row["kind"]}, row, named[0]) for row in named[1:]]
+    return families(pairs, correct, [QUANTITY])
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """The differences with their intervals, by what is changed, the worst first."""
+    """Draws the differences with their intervals, by what is changed, the worst first."""
     found = content["comparisons"]
     if not found:
         return {}
@@ -235,7 +220,7 @@ def _size(comparison: Row) -> float:
 
 
 def finding(content: Row) -> str:
-    """What came out, in one or two sentences."""
+    """Tells what came out, in one or two sentences."""
     rows, found = content["rows"], rows_comparisons(content, comparisons)
     base = rows[0]
     text = f"The recipe {base['name']} reaches {percent(base[QUANTITY])} % on validation"
@@ -257,29 +242,20 @@ def _named(comparison: Row) -> str:
     return f"{comparison['variation']}, {100 * comparison['mean']:+.1f} points"
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """A line per variation: accuracy, and the paired difference in points with its 95 % interval."""
-    compared = {c["variation"]: c for c in comparisons(rows)}
-    compared |= {row["variation"]: row["difference"] for row in rows if "difference" in row}
-    header = ["change", "kind", "n", "validation %", "difference", "95 % interval", "p", "p (Holm)", "it is"]
-    lines = []
-    for row in rows:
-        difference = compared.get(row["variation"], dict.fromkeys(SHOWN))
-        mean, low, high = ("-" if difference[k] is None else f"{100 * difference[k]:+.1f}" for k in SHOWN[:3])
-        p = ["-" if difference[k] is None else f"{difference[k]:.2g}" for k in SHOWN[3:5]]
-        lines.append(
-            [
-                row["variation"],
-                row["kind"],
-                str(row[QUANTITY]["n"]),
-                percent(row[QUANTITY]),
-                mean,
-                low if low == "-" else f"{low} to {high}",
-                *p,
-                difference["verdict"] or "-",
-            ]
-        )
-    return Table(header, lines)
+def table(content: Row) -> Table:
+    """Gives a line per variation: accuracy, and the paired difference in points with its 95 % interval."""
+    compared = {c["variation"]: c for c in rows_comparisons(content, comparisons)}
+    told = difference(digits=1)
+    columns: Columns = {
+        "change": "variation",
+        "kind": "kind",
+        "n": lambda row: row[QUANTITY]["n"],
+        "validation %": measured(QUANTITY),
+        **{name: told[name] for name in ("difference", "95 % interval", "p", "p (Holm)")},
+        "it is": "verdict",
+    }
+    base = {**dict.fromkeys(("mean", "low", "high", "p", "p_holm")), "verdict": "-"}
+    return Table.of(columns, [{**row, **compared.get(row["variation"], base)} for row in content["rows"]])
 
 
 STUDY = Study(
@@ -298,7 +274,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=beside,
+    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
     measure=named_row,
     left_out=("test_accuracy", "curves", "first_losses", "choice", "report"),
     scales={

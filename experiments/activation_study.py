@@ -20,7 +20,6 @@ nearly all of it compilation: every activation is a program of its own. Expected
 on test.
 """
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import NORM_FLAGS, norm_options
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
-from mlp_jax.studies.claims import Claim, Judge, Missing, against, several
+from mlp_jax.studies.claims import Claim, Missing, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import Figure
@@ -43,13 +42,13 @@ from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, points
 from mlp_jax.training.config import TrainConfig
 
-# (validation, test) that the report states, as fractions; Table 1's 3 layers, and the best model of Question 4
+# the report states these (validation, test) as fractions, of Table 1's 3 layers and of its best model
 REPORT = {
     ("50,50", "relu", "none", 0.0): (0.525, 0.528),
     ("400,400,400", "leaky_relu", "after", 0.0): (0.561, 0.564),
 }
 SMALL_RATES = (0.002, 0.008)
-LAST = 1 / 32  # of the learning rate is left in the last epoch, clean
+LAST = 1 / 32  # so much of the learning rate is left in the last epoch of the clean protocol
 LABEL = ("hidden", "activation", "batch_norm", "dropout")
 FACTORS = {
     "activation": "activation",
@@ -57,18 +56,23 @@ FACTORS = {
     "dropout": "dropout",
     "width": "hidden",
 }
-"""A factor's name -> its place in the label."""
+"""Each factor's name leads to its place in the label."""
+ORDER: dict[str, Callable[[Row], Any]] = {
+    "activation": lambda row: -(row[TEST]["mean"] or 0.0),
+    "batch normalisation": lambda row: NORM_FLAGS.index(row["batch_norm"]),
+    "dropout": lambda row: row["dropout"],
+    "width": lambda row: [int(units) for units in row["hidden"].split(",")],
+}
+"""These keys sort the values of a factor; activations go from the best to the worst."""
 PATH, SEVERAL = "path", "several"
 TEST = "test_accuracy"
-DROPOUT = "dropout did not give any improvement"
-BEST = "LeakyReLU(0.1) with batch normalisation after it is best"
 PLAIN = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
-"""The best plain network of Table 1: 3 layers."""
+"""The best plain network of Table 1 has 3 layers."""
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
-    """Options of the activation study; None takes the protocol's or the dataset's value."""
+    """These are the options of the activation study; None takes the protocol's or the dataset's value."""
 
     USUAL: ClassVar[options.Places] = {
         "published": options.QUESTION_4,
@@ -96,12 +100,12 @@ class Config(options.Tuned):
 
     @property
     def validation(self) -> int:
-        """Under both protocols the report's 45,000/5,000 of its best model."""
+        """Both protocols have the 45,000/5,000 split of the report's best model."""
         return data.SPLITS["45000/5000"][1]
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """The centre first, then the steps to it, then what differs from it in one factor, each once."""
+    """Gives what `labels` names, with each of the candidates' learning rates."""
     recipes = tuple(recipe(config, rate) for rate in config.candidates())
     found = []
     for label in labels(config):
@@ -113,30 +117,25 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def labels(config: Config) -> list[dict[str, Any]]:
-    """What is trained, the centre first, each once."""
-    layers, width, compared = map(config.value, ("hidden_layers", "width", "widths"))
-
-    def hidden(units: int) -> str:
-        return ",".join([str(units)] * layers)
-
+    """Gives the centre first, then the steps to it, then what differs from it in one factor, each once."""
+    layers = config.value("hidden_layers")
     values: dict[str, Sequence[Any]] = {
-        "hidden": [hidden(units) for units in compared],
+        "hidden": [",".join([str(units)] * layers) for units in config.value("widths")],
         "activation": config.activations,
         "batch_norm": config.batch_norms,
         "dropout": config.dropouts,
     }
-    centre = {"hidden": hidden(width), "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
-    one_at_a_time = [{**centre, key: value} for key in FACTORS.values() for value in values[key]]
-    every = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
-    return _each_once([centre, *reversed(steps_to(centre)), *one_at_a_time, *(every if config.full else [])])
-
-
-def _each_once(labels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [label for number, label in enumerate(labels) if label not in labels[:number]]
+    hidden = ",".join([str(config.value("width"))] * layers)
+    centre = {"hidden": hidden, "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
+    found = [centre, *reversed(steps_to(centre).values())]
+    found += [{**centre, key: value} for key in FACTORS.values() for value in values[key]]
+    if config.full:
+        found += [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+    return [label for number, label in enumerate(found) if label not in found[:number]]
 
 
 def recipe(config: Config, learning_rate: float) -> TrainConfig:
-    """How the protocol trains; the clean one's rate falls to `LAST` of it."""
+    """Tells how the protocol trains; the clean one's rate falls to `LAST` of it."""
     usual = config.training(learning_rate=learning_rate)
     if config.protocol == "published" or config.decay is not None:
         return usual
@@ -144,209 +143,160 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
 
 
 def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
-    """What the report states of this setting, as fractions; it is about CIFAR-10."""
+    """Gives what the report states of this setting, as fractions; it is about CIFAR-10."""
     stated = REPORT.get(tuple(label.values())) if config.dataset == "cifar10" else None
     return stated and dict(zip(("validation_accuracy", "test_accuracy"), stated, strict=True))
 
 
 def label(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row's own part of what it says."""
+    """Gives what sets the row apart from the others."""
     return {name: row[name] for name in LABEL}
 
 
 def name(row: Mapping[str, Any]) -> str:
-    """The label in words."""
+    """Gives the label in words."""
     return ", ".join(str(row[key]) for key in LABEL)
 
 
-def steps_to(centre: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Labels from the best plain network to the centre: wider and deeper, then its activation, then all of it."""
+def steps_to(centre: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Gives labels from the best plain network to the centre, by what each step changes."""
     wide = {**PLAIN, "hidden": centre["hidden"]}
-    return _each_once([PLAIN, wide, {**wide, "activation": centre["activation"]}, label(centre)])
+    wider = {} if wide == PLAIN else {f"+ {centre['hidden']}": wide}
+    return {
+        f"{PLAIN['hidden']} {PLAIN['activation']}": PLAIN,
+        **wider,
+        f"+ {centre['activation']}": {**wide, "activation": centre["activation"]},
+        f"+ norm {centre['batch_norm']}": label(centre),
+    }
+
+
+def path(rows: Sequence[Row]) -> dict[str, Row]:
+    """Gives the rows on the way to the first one, `steps_to`, as far as they are there."""
+    return {step: row for step, sought in steps_to(rows[0]).items() if (row := find(rows, sought)) is not None}
 
 
 def factor(row: Row, centre: Row) -> str | None:
-    """The factor in which the row differs from the centre: None for the centre itself, or "several"."""
+    """Gives the factor in which the row differs from the centre: None for the centre itself, or "several"."""
     differing = [name for name, key in FACTORS.items() if row[key] != centre[key]]
     return SEVERAL if len(differing) > 1 else differing[0] if differing else None
 
 
 def sweep(rows: Sequence[Row], name: str) -> dict[str, Row]:
-    """By its value, every row that differs from the centre in this factor alone, and the centre."""
+    """Gives, by its value, every row that differs from the centre in this factor alone, and the centre."""
     found = [row for row in rows if factor(row, rows[0]) in (name, None)]
-    return {value_name(row, name): row for row in sorted(found, key=lambda row: _order(row, name))}
-
-
-def _order(row: Row, name: str) -> tuple[float, ...]:
-    """Numbers by size, normalisation from none to after, activations from the best to the worst."""
-    if name in ("dropout", "width"):
-        return tuple(float(part) for part in str(row[FACTORS[name]]).split(","))
-    if name == "batch normalisation":
-        return (NORM_FLAGS.index(row["batch_norm"]),)
-    mean = row["test_accuracy"]["mean"]
-    return (math.inf if mean is None else -mean,)
-
-
-def value_name(row: Mapping[str, Any], name: str) -> str:
-    """What a row is called among those that differ in this factor."""
-    value = row[FACTORS[name]]
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def path_rows(rows: Sequence[Row]) -> dict[str, Row]:
-    """The rows of the path that are there, by what each of its steps changes."""
-    found = [row for step in steps_to(rows[0]) if (row := find(rows, step)) is not None]
-    names, before = {}, None
-    for row in found:
-        changed = [key for key in LABEL if before is None or row[key] != before[key]]
-        what = f"{row['hidden']} {row['activation']}" if before is None else " ".join(str(row[k]) for k in changed)
-        norm = f"norm {row['batch_norm']}" if changed == ["batch_norm"] else what
-        names[norm if before is None else f"+ {norm}"] = row
-        before = row
-    return names
+    form = "{:g}" if name == "dropout" else "{}"
+    return {form.format(row[FACTORS[name]]): row for row in sorted(found, key=ORDER[name])}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
-    """Every setting against the centre, and every step of the path against the one before.
+    """Compares every setting with the centre, and every step of the path with the one before.
 
     Those of one factor and quantity are one family.
     """
     pairs = [(factor(row, rows[0]), row, rows[0]) for row in rows[1:]]
-    pairs += [(PATH, after, before) for before, after in pairwise(path_rows(rows).values())]
+    pairs += [(PATH, after, before) for before, after in pairwise(path(rows).values())]
     labelled = [({"setting": label(x), "base": label(y), "factor": name}, x, y) for name, x, y in pairs]
     kinds = dict.fromkeys(name for name, *_ in pairs)
     return [row for kind in kinds for row in families([p for p in labelled if p[0]["factor"] == kind], correct)]
 
 
-def verdicts(rows: Sequence[Row], compared: Sequence[Row] | None = None) -> list[Row]:
-    """Of the report's claims about its best network, on test accuracy: {"claim", "verdict", "parts"}.
-
-    A part is one setting that the claim is about: its label, and the verdict on it alone. `compared`: the rows'
-    `comparisons`, made anew if they are not given.
-    """
-    compared = comparisons(rows) if compared is None else compared
-    tests = [row for row in compared if row["quantity"] == TEST]
-    dropped = [row for row in tests if row["factor"] == "dropout"]
-    others = [row for row in tests if row["factor"] in ("activation", "batch normalisation")]
-    found = [_claimed(DROPOUT, dropped, statistics.judge_no_better)] if dropped else []
-    if others:
-        found.append(_claimed(BEST, [statistics.negated(row) for row in others], statistics.judge_best))
-    return found + _numbers(rows[0])
+def tested(content: Row, *factors: str) -> list[Row]:
+    """Gives the comparisons of test accuracy of these factors."""
+    found = rows_comparisons(content, comparisons)
+    return [row for row in found if row["quantity"] == TEST and row["factor"] in factors]
 
 
-def _claimed(claim: str, differences: Sequence[Row], judge: Callable[[Sequence[Row]], str]) -> Row:
-    parts = [{"setting": row["setting"], "verdict": judge([row])} for row in differences]
-    return {"claim": claim, "verdict": judge(differences), "parts": parts}
+def changes(content: Row) -> dict[str, Row]:
+    """Tells, by the names of all rows but the centre, how their test accuracy differs from the centre's."""
+    return {name(row["setting"]): row for row in tested(content, *FACTORS, SEVERAL)}
 
 
-def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
-    """The comparisons, also in each row its own with the centre; the verdicts on the report's claims."""
-    compared = comparisons(rows, correct)
-    for row in rows[1:]:
-        own = [c for c in compared if c["factor"] != PATH and c["quantity"] == TEST]
-        row["difference"] = find(own, {"setting": label(row)})
-    return {"comparisons": compared, "verdicts": verdicts(rows, compared)}
+def no_better(content: Row) -> Row:
+    """Judges whether dropout gives no improvement, by the changes with it."""
+    dropped = tested(content, "dropout")
+    return _answer(dropped, statistics.judge_no_better(dropped))
 
 
-def told(content: Row) -> tuple[Sequence[Row], Sequence[Row]]:
-    """The comparisons and verdicts of a results file; made anew if an earlier version wrote others there."""
-    compared = rows_comparisons(content, comparisons)
-    kept = compared is content.get("comparisons")
-    return compared, content["verdicts"] if kept else verdicts(content["rows"], compared)
+def best(content: Row) -> Row:
+    """Judges whether the centre is better than with any other activation or normalisation."""
+    others = tested(content, "activation", "batch normalisation")
+    return _answer(others, statistics.judge_best([statistics.negated(row) for row in others]))
 
 
-def difference(row: Row, centre: Row) -> Row:
-    """A row's comparison with the centre; made anew, over seeds alone, if an earlier version wrote the row."""
-    return row.get("difference") or statistics.paired(row, centre)
+def _answer(differences: Sequence[Row], verdict: str) -> Row:
+    if not differences:
+        raise Missing("nothing was changed")
+    return several({f"with {row['setting'][FACTORS[row['factor']]]}": row for row in differences}, verdict)
 
 
-def _numbers(centre: Row) -> list[Row]:
-    """The verdicts on the accuracies that the report states, on 1,000 test and 5,000 validation images."""
-    found = []
-    for quantity, value in (centre["report"] or {}).items():
-        split = quantity.split("_")[0]
-        verdict = against(centre, quantity, value, {"test": 1000, "validation": 5000}[split])["verdict"]
-        found.append({"claim": f"{split} accuracy {100 * value:.1f} %", "verdict": verdict, "parts": []})
-    return found
-
-
-COLUMNS: Columns = {
-    "hidden": "hidden",
-    "activation": "activation",
-    "norm": "batch_norm",
-    "dropout": lambda row: f"{row['dropout']:g}",
-    **OUTCOME,
-}
-
-
-def table(rows: Sequence[Row]) -> Table:
-    """A line per setting: what differs from the centre (the first line), accuracies in %, and by how much."""
-    centre = rows[0]
-    change: Columns = {
-        "test - first line, points": lambda row: "-" if row is centre else points(difference(row, centre))
+def table(content: Row) -> Table:
+    """Shows for each setting its accuracies in %, and how far it is from the centre, the first line."""
+    changed = changes(content)
+    columns: Columns = {
+        "hidden": "hidden",
+        "activation": "activation",
+        "norm": "batch_norm",
+        "dropout": lambda row: f"{row['dropout']:g}",
+        **OUTCOME,
+        "test - first line, points": lambda row: points(changed[name(row)]) if name(row) in changed else "-",
     }
-    return Table.of(COLUMNS | change, rows)
+    return Table.of(columns, content["rows"])
 
 
 def finding(content: Row) -> str:
-    """The centre's accuracy, what dropout did, which activation was best, and the verdicts on the two claims."""
+    """Tells the centre's accuracy, what dropout did, which activation was best, and both claims' verdicts."""
     rows = content["rows"]
-    centre, verdict = rows[0], {v["claim"]: v["verdict"] for v in told(content)[1]}
-    name = f"LeakyReLU(0.1) with batch normalisation after it, [{centre['hidden']}]"
-    first = f"{name}, reaches {percent(centre['test_accuracy'])} % on test"
-    start, plain = next(iter(path_rows(rows).items()))
+    centre, (start, plain) = rows[0], next(iter(path(rows).items()))
+    first = f"LeakyReLU(0.1) with batch normalisation after it, [{centre['hidden']}], "
+    first += f"reaches {percent(centre[TEST])} % on test"
     if plain is not centre:
-        first += f" (plain [{start.replace(' ', '] of ')}: {percent(plain['test_accuracy'])} %)"
-    dropped = _changes(rows, "dropout")
-    if dropped:
-        first += f"; dropout changes it by {dropped} points ('did not give any improvement': {verdict[DROPOUT]})"
-    best = next(iter(sweep(rows, "activation").values()))
-    second = f"Of the activations {best['activation']} is first with {percent(best['test_accuracy'])} %"
-    norms = _changes(rows, "batch normalisation")
-    if norms:
+        first += f" (plain [{start.replace(' ', '] of ')}: {percent(plain[TEST])} %)"
+    if dropped := _changes(content, "dropout"):
+        first += f"; dropout changes it by {dropped} points "
+        first += f"('did not give any improvement': {no_better(content)['verdict']})"
+    leader = next(iter(sweep(rows, "activation").values()))
+    second = f"Of the activations {leader['activation']} is first with {percent(leader[TEST])} %"
+    if norms := _changes(content, "batch normalisation"):
         second += f", other normalisations change the accuracy by {norms} points"
-    if BEST in verdict:
-        second += f" ('LeakyReLU(0.1) with batch normalisation is best': {verdict[BEST]})"
+    if tested(content, "activation", "batch normalisation"):
+        second += f" ('LeakyReLU(0.1) with batch normalisation is best': {best(content)['verdict']})"
     return f"{first}. {second}."
 
 
-def _changes(rows: list[Row], factor: str) -> str:
-    """ "-0.8 (0.2) and -3.1 (0.5)": the mean changes from the centre in points, with the factor's values."""
-    others = {name: row for name, row in sweep(rows, factor).items() if row is not rows[0]}
-    means = {name: difference(row, rows[0])["mean"] for name, row in others.items()}
+def _changes(content: Row, factor: str) -> str:
+    """Writes the mean changes from the centre in points with the factor's values: "-0.8 (0.2) and -3.1 (0.5)"."""
+    changed = changes(content)
+    means = {v: changed[name(r)]["mean"] for v, r in sweep(content["rows"], factor).items() if name(r) in changed}
     return " and ".join(
-        f"- ({name}, diverged)" if mean is None else f"{100 * mean:+.1f} ({name})" for name, mean in means.items()
+        f"- ({value}, diverged)" if mean is None else f"{100 * mean:+.1f} ({value})"
+        for value, mean in means.items()
     )
 
 
 def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
-    """A measured fraction in %: its mean, one standard deviation around it, and every seed."""
+    """Draws a measured fraction in %: its mean, one standard deviation around it, and every seed."""
     if quantity["mean"] is None:
         return None
     mean, spread = 100 * quantity["mean"], 100 * (quantity["std"] or 0.0)
-    seeds = [100 * value for value in quantity["values"]]
-    return draw.Mark(mean, mean - spread, mean + spread, seeds, filled)
+    return draw.Mark(mean, mean - spread, mean + spread, [100 * value for value in quantity["values"]], filled)
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """Accuracies by factor, and differences by factor."""
-    rows = content["rows"]
-    centre, steps = rows[0], path_rows(rows)
+    """Draws accuracies and differences by factor."""
+    rows, changed = content["rows"], changes(content)
     sweeps = {name: found for name in FACTORS if len(found := sweep(rows, name)) > 1}
-    along = [c for c in told(content)[0] if (c["factor"], c["quantity"]) == (PATH, TEST)]
-    each_step = {name: c for name, row in steps.items() for c in along if c["setting"] == label(row)}
     marks = {
-        name: {value: accuracy_mark(row[TEST], filled=row is centre) for value, row in group.items()}
-        for name, group in {"from plain to best": steps, **sweeps}.items()
+        heading: {value: accuracy_mark(row[TEST], filled=row is rows[0]) for value, row in group.items()}
+        for heading, group in {"from plain to best": path(rows), **sweeps}.items()
     }
-    changes = {"each step - the one before": {name: draw.difference(c) for name, c in each_step.items()}}
-    changes |= {
-        f"{name} - centre": {
-            v: draw.difference(difference(r, centre)) for v, r in group.items() if r is not centre
-        }
-        for name, group in sweeps.items()
+    steps = {name(row["setting"]): draw.difference(row) for row in tested(content, PATH)}
+    differences = {
+        "each step - the one before": {s: steps[name(row)] for s, row in path(rows).items() if name(row) in steps}
     }
-    stated = (centre["report"] or {}).get(TEST)
+    for heading, group in sweeps.items():
+        own = {value: changed[name(row)] for value, row in group.items() if row is not rows[0]}
+        differences[f"{heading} - centre"] = {value: draw.difference(found) for value, found in own.items()}
+    stated = (rows[0]["report"] or {}).get(TEST)
     return {
         "accuracies.svg": Figure(
             draw.forest(marks, "test accuracy, %", None if stated is None else ("report", 100 * stated)),
@@ -354,35 +304,13 @@ def figures(content: Row) -> dict[str, Figure]:
             "report's best network, from which each group changes one factor.",
         ),
         "differences.svg": Figure(
-            draw.forest(changes, "difference in test accuracy, points", ("", 0)),
+            draw.forest(differences, "difference in test accuracy, points", ("", 0)),
             "Differences in test accuracy, with 95 % intervals: steps from the best "
             "plain network to the best one, then every setting minus the centre.",
         ),
     }
 
 
-def judged(claim: str, *factors: str) -> Judge:
-    """Judges a claim that this study itself has a verdict on.
-
-    The answer tells the change in test accuracy with every other value of these factors.
-    """
-
-    def judge(content: Row) -> Row:
-        compared, found = told(content)
-        verdict = find(found, {"claim": claim})
-        if verdict is None:
-            raise Missing(claim)
-        changes = {
-            f"with {row['setting'][FACTORS[row['factor']]]}": row
-            for row in compared
-            if row["factor"] in factors and row["quantity"] == TEST
-        }
-        return several(changes, verdict["verdict"])
-
-    return judge
-
-
-_SMALL = {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 3}
 STUDY = Study(
     name="activation_study",
     title="From the best plain network to the best one: activation, batch normalisation, dropout and width",
@@ -398,16 +326,15 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=beside,
+    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
     notes=lambda content: edge_notes(content["rows"], name),
     claims=(
-        Claim("dropout", "Dropout gives no improvement, test", "in words", judged(DROPOUT, "dropout")),
-        Claim("factors", "LeakyReLU(0.1) with batch normalisation after it is best, test", "in words",
-              judged(BEST, "activation", "batch normalisation")),
+        Claim("dropout", "Dropout gives no improvement, test", "in words", no_better),
+        Claim("factors", "LeakyReLU(0.1) with batch normalisation after it is best, test", "in words", best),
     ),
     part="Question 4: deeper networks",
     scales={
-        "smoke": _SMALL,
+        "smoke": {"activations": "relu", "batch_norms": "none", "dropouts": "0.2", "epochs": 3},
         "smoke cifar10": {"epochs": 1},
         "smoke else": {"widths": "50"},
         "smoke else clean": {"learning_rate": 0.002},

@@ -38,14 +38,14 @@ from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.tables import Columns, Table
 
-VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # left out of training, as the report does
+VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # these stay out of training, as in the report
 STUDY = "benchmark"
 MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
 class Config(options.Basic):
-    """Options of the benchmark."""
+    """These are the options of the benchmark."""
 
     workloads: tuple[str, ...] = option(
         USUAL, "what to train, with commas (large is for a GPU); empty for none", empty=True
@@ -74,7 +74,7 @@ class Config(options.Basic):
 
     @property
     def all_workloads(self) -> tuple[str, ...]:
-        """Of both options, each once."""
+        """Gives the workloads of both options, each once."""
         sizes = (f"population-{size}" for size in self.population_sizes)
         return tuple(dict.fromkeys((*self.workloads, *sizes)))
 
@@ -112,7 +112,7 @@ def run(config: Config) -> bool:
 
 
 def with_peak(row: Row, load: Workload, machine: Row) -> Row:
-    """The row with its share of the measured matrix peak, of the type of its operands."""
+    """Gives the row with its share of the measured matrix peak, of the type of its operands."""
     half = all(network.model.precision == "bf16" for network in load.networks)
     peak = machine.get("bfloat16" if half else "float32")
     share = None if row["gflops"] is None or peak is None else 1e9 * row["gflops"] / peak["median"]
@@ -120,7 +120,7 @@ def with_peak(row: Row, load: Workload, machine: Row) -> Row:
 
 
 def roofline(rows: list[Row], peak_flops: float, peak_bytes: float) -> str:
-    """GFLOP/s against FLOP per byte of every measured row, under the machine's roof (in FLOP/s and bytes/s)."""
+    """Draws GFLOP/s against FLOP per byte of every row, under the machine's roof (in FLOP/s and bytes/s)."""
     measured = [row for row in rows if row["gflops"] is not None]
     ridge = peak_flops / peak_bytes
     places = sorted([ridge, *map(_intensity, measured)])
@@ -136,7 +136,7 @@ def _intensity(row: Row) -> float:
 
 
 def throughput(rows: list[Row]) -> str:
-    """Networks x steps per second against the number of networks, whiskers from slowest to fastest repeat."""
+    """Draws networks x steps per second against their number; whiskers span the repeats."""
     measured = [row for row in rows if row["workload"].startswith("population-") and row["gflops"] is not None]
     measured.sort(key=lambda row: int(row["networks"]))
 
@@ -151,7 +151,7 @@ def throughput(rows: list[Row]) -> str:
 
 
 def figures(rows: list[Row], machine: Row) -> dict[str, Figure]:
-    """Figures by file name, from the content of results.json; none without a measured row."""
+    """Gives figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
@@ -163,14 +163,14 @@ def figures(rows: list[Row], machine: Row) -> dict[str, Figure]:
 
 
 def number(value: float | None) -> str:
-    """To three digits; "-" for none."""
+    """Writes a number to three digits, and "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def against_torch(row: Row) -> str:
-    """How often faster than torch, with the range over repeats."""
+    """Tells how often faster than torch, with the range over repeats."""
     ratio = (row["faster_than"] or {}).get("torch")
     if row["contender"] == "torch" and row["faster_than"] is not None:
         ratio = {"median": 1, "min": 1, "max": 1}
@@ -193,12 +193,12 @@ COLUMNS: Columns = {
 
 
 def table(rows: list[Row]) -> Table:
-    """A line per workload and contender."""
+    """Gives a line per workload and contender."""
     return Table.of(COLUMNS, rows)
 
 
 def sentences(config: Config, rows: list[Row], machine: Row, busy: list[float]) -> str:
-    """The machine's rates; how hand-written gradients compare; a warning if others used the machine."""
+    """Tells the machine's rates, how hand-written gradients compare, and whether others used the machine."""
     rates = ", ".join(f"{name} {1e-9 * rate['median']:.4g}" for name, rate in machine.items())
     lines = [f"machine, GFLOP/s and GB/s: {rates} (the larger of jax's and torch's medians)"]
     pairs: list[tuple[str, Any]] = [

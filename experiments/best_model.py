@@ -36,11 +36,9 @@ import numpy as np
 from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Split, Splits
-from mlp_jax.data.spectrum import Amplitudes
 from mlp_jax.errors import UserError
-from mlp_jax.files import read_bounded, sha256
+from mlp_jax.files import sha256
 from mlp_jax.nn.config import MLPConfig, as_written
-from mlp_jax.nn.model import Params, Stats
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
@@ -49,7 +47,7 @@ from mlp_jax.studies.folder import Figure, ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
 from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import NORMALIZATION, Shape, Study
+from mlp_jax.studies.study import NORMALIZATION, Shape, Study, shape_of
 from mlp_jax.studies.tables import Table, stated
 from mlp_jax.training import saved_model
 from mlp_jax.training.evaluate import evaluate, on_device
@@ -57,9 +55,6 @@ from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.recipes import HELD_OUT, RECIPES, fitted, network_inputs
 from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
-
-Learned = pixels.Scaling | Amplitudes
-"""What the training images decide of a network's inputs: the same for all seeds."""
 
 FILE = "model.safetensors"
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
@@ -70,12 +65,12 @@ OF_RECIPES = (
     "hidden", "dropout", "optimizer", "learning_rate", "learning_rates", "l2", "weight_decay", "decay",
     "batch_size", "precision",
 )  # fmt: skip
-"""What a recipe decides; --epochs may replace its own."""
+"""A recipe decides these; --epochs may replace its own."""
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
-    """Options of the best model; None takes the protocol's value."""
+    """These are the options of the best model; None takes the protocol's value."""
 
     USUAL: ClassVar[options.Places] = {
         "published": options.QUESTION_4,
@@ -83,7 +78,10 @@ class Config(options.Tuned):
     }
 
     recipe: str | None = option(
-        None, "a whole network and its training (in training/recipes.py), for cifar10", choices=RECIPES
+        None,
+        "a whole network and its training (in training/recipes.py), for cifar10",
+        choices=RECIPES,
+        only="clean",
     )
     hidden: tuple[int, ...] = option(
         (400, 400, 400), "width of each hidden layer, with commas", low=1, repeats=True
@@ -91,14 +89,12 @@ class Config(options.Tuned):
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "how parameters are updated", choices=("sgd", "momentum", "adam"))
     learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation; default three, by optimizer"
+        None, "clean: the candidates to choose from on validation; default three, by optimizer", only="clean"
     )
     batch_size: int | None = option(None, "examples in a minibatch", low=2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recipe is not None and self.protocol != "clean":
-            raise UserError(f"--recipe is for the clean protocol, not {self.protocol}: leave one of them out")
         self.refuse_ignored(self.changed())
 
     @classmethod
@@ -109,7 +105,7 @@ class Config(options.Tuned):
                 raise UserError(f"--{name} is what --recipe={given['recipe']} decides: leave one of them out")
 
     def candidates(self) -> tuple[float, ...]:
-        """As ever, where the usual ones depend on the optimiser."""
+        """The usual candidates depend on the optimiser."""
         chosen = self.learning_rate is not None or self.learning_rates or self.protocol == "published"
         return super().candidates() if chosen else RATES[self.optimizer]
 
@@ -120,7 +116,7 @@ class Config(options.Tuned):
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """What is trained: the recipe that is named, or the protocol's, with each of its learning rates.
+    """Gives what is trained: the recipe that is named, or the protocol's, with each of its learning rates.
 
     Raises UserError if the network is too large to be saved.
     """
@@ -141,167 +137,126 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def network(config: Config, shape: Shape) -> MLPConfig:
-    """The report's best network, with these widths."""
+    """Gives the report's best network, with these widths."""
     return config.network(
         **shape.sizes, activation="leaky_relu", negative_slope=0.1, norm="batch", norm_place="after"
     )
 
 
 def report(config: Config) -> dict[str, float] | None:
-    """What the report has for this network on CIFAR-10, as fractions."""
+    """Gives what the report has for this network on CIFAR-10, as fractions."""
     same = (config.dataset, config.hidden, config.dropout) == ("cifar10", (400, 400, 400), 0.0)
     return dict(REPORT) if same and config.recipe in (None, "report") else None
 
 
 def drop_row_without_model(folder: ResultsFolder) -> None:
-    """Before a study goes on: its row, if the model that belongs to it is not there any more."""
+    """Drops the row before a study goes on, if the model that belongs to it is not there any more."""
     path = folder.path / FILE
     results.refuse_folder(path)
-    found = True
-    if folder.rows and folder.writes and (saved := folder.rows[0]["model"]) is not None:
-        try:
-            found = sha256(read_bounded(path, saved_model.MOST_BYTES)) == saved["sha256"]
-        except UserError:
-            found = False
-    if not processes.share(found):
+    saved = folder.rows[0]["model"] if folder.rows and folder.writes else None
+    if not processes.share(saved is None or results.digest_of(path) == saved["sha256"]):
         folder.rows.clear()
 
 
 def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """The study's one row, and the best seed's network as a file."""
+    """Gives the study's one row, and writes the best seed's network to a file.
+
+    Published, what evaluation mode and all test images give stands beside it; of a recipe whose images were moved
+    in training, the accuracy over several views of each.
+    """
     row, runs = measure(config, folder, setting, splits, bar)
-    states = {seed: runs[seed - config.seed].state for seed in row["seeds"]}
-    by = scaling_of(config, setting)
+    dataset, images = config.load(), config.split(config.load())
+    models = models_of(config, setting, {seed: runs[seed - config.seed].state for seed in row["seeds"]})
     if config.protocol == "published":
-        row |= in_evaluation_mode(config, states, setting, by)
-        row["images"]["all_test"] = len(config.load().test_labels)
+        tests = Split(dataset.test_images, dataset.test_labels)
+        row["validation_accuracy_evaluation_mode"] = over_seeds(models, images.validation)
+        row["test_accuracy_all_images"] = over_seeds(models, tests)
+        row["images"]["all_test"] = len(tests.y)
+    augmentation = setting.recipes[0].augmentation
+    if augmentation is not None and augmentation.crop and augmentation.flip:
+        row["test_accuracy_over_views"] = over_seeds(models, images.test, image=augmentation.image)
     if config.recipe is not None:
         row["network"] = as_written(setting.model)
-        row |= over_views(config, states, setting, by)
-    row["model"] = None
-    if states:
-        values = row["validation_accuracy"]["values"]
-        seed = row["seeds"][values.index(max(values))]
-        model = model_of(config, setting, states[seed], seed, by)
-        row["model"] = {"file": FILE, "seed": seed, "test_accuracy": model.about.test_accuracy}
-        if folder.writes:
-            content = saved_model.as_bytes(model)
-            folder.write_file(folder.path / FILE, content)
-            row["model"] |= {"sha256": sha256(content), "bytes": len(content)}
-    return row
+    values = row["validation_accuracy"]["values"]
+    return {**row, "model": save(folder, models[values.index(max(values))], dataset) if models else None}
 
 
-def scaling_of(config: Config, setting: Setting) -> Learned:
-    """What the training images decide of a network's inputs."""
-    images = config.split(config.load()).train.x
-    if setting.inputs is None:
-        return pixels.scaling(images, NORMALIZATION[config.protocol])
-    return setting.inputs.learned(images)
+def models_of(config: Config, setting: Setting, states: Mapping[int, TrainState]) -> list[saved_model.Model]:
+    """Gives each seed's network as one of pixels; how many test images it gets right is not counted yet."""
+    dataset, found = config.load(), []
+    images, seen = config.split(dataset).train.x, setting.inputs or Inputs(None)
+    by = seen.learned(images) if setting.inputs else pixels.scaling(images, NORMALIZATION[config.protocol])
+    for seed, state in states.items():
+        params, stats = trained(state)
+        network, params, scaling = seen.of_pixels(setting.model, params, by)
+        about = saved_model.About(
+            dataset=dataset.name,
+            data_fingerprint=dataset.fingerprint,
+            protocol=config.protocol,
+            seed=seed,
+            test_accuracy=0.0,
+            test_images=len(dataset.test_labels),
+            package_version=metadata.version("mlp_jax"),
+        )
+        image = shape_of(dataset).image
+        found.append(saved_model.Model(network, params, stats, scaling, image, dataset.classes, about))
+    return found
 
 
-def of_pixels(setting: Setting, state: TrainState, by: Learned) -> tuple[MLPConfig, Params, Stats, pixels.Scaling]:
-    """A run's network as one of pixels, and how these are scaled."""
-    params, stats = trained(state)
-    network, params, scaling = (setting.inputs or Inputs(None)).of_pixels(setting.model, params, by)
-    return network, params, stats, scaling
-
-
-def over_seeds(
-    states: Mapping[int, TrainState], setting: Setting, by: Learned, images: Split, **views: Any
-) -> Row:
-    """The accuracy of every seed's network on a split of images."""
+def over_seeds(models: Sequence[saved_model.Model], images: Split, **views: Any) -> Row:
+    """Gives the accuracy of every seed's network on a split of images."""
     found = []
-    for state in states.values():
-        network, params, stats, scaling = of_pixels(setting, state, by)
-        split = on_device(Split(pixels.rows(images.x, scaling), images.y), network)
-        found.append(evaluate(params, stats, split, network, **views).accuracy)
+    for model in models:
+        split = on_device(Split(pixels.rows(images.x, model.scaling), images.y), model.config)
+        found.append(evaluate(model.params, model.stats, split, model.config, **views).accuracy)
     return statistics.measured(found)
 
 
-def in_evaluation_mode(config: Config, states: Mapping[int, TrainState], setting: Setting, by: Learned) -> Row:
-    """What the report's script does not measure: validation in evaluation mode, and all test images."""
-    dataset = config.load()
-    images = {
-        "validation_accuracy_evaluation_mode": config.split(dataset).validation,
-        "test_accuracy_all_images": Split(dataset.test_images, dataset.test_labels),
-    }
-    return {name: over_seeds(states, setting, by, split) for name, split in images.items()}
-
-
-def over_views(config: Config, states: Mapping[int, TrainState], setting: Setting, by: Learned) -> Row:
-    """Test-time augmentation, beside the plain accuracy, of a network that was trained on moved images."""
-    augmentation = setting.recipes[0].augmentation
-    if augmentation is None or not (augmentation.crop and augmentation.flip):
-        return {}
-    test = config.split(config.load()).test
-    return {"test_accuracy_over_views": over_seeds(states, setting, by, test, image=augmentation.image)}
-
-
-def model_of(config: Config, setting: Setting, state: TrainState, seed: int, by: Learned) -> saved_model.Model:
-    """A run's network, and its accuracy on all test images."""
-    dataset = config.load()
-    network, params, stats, scaling = of_pixels(setting, state, by)
-    about = saved_model.About(
-        dataset=dataset.name,
-        data_fingerprint=dataset.fingerprint,
-        protocol=config.protocol,
-        seed=seed,
-        test_accuracy=0.0,
-        test_images=len(dataset.test_labels),
-        package_version=metadata.version("mlp_jax"),
-    )
-    height, width, channels = dataset.test_images.shape[1:]
-    model = saved_model.Model(network, params, stats, scaling, (height, width, channels), dataset.classes, about)
-    hits = model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels
-    return dataclasses.replace(model, about=dataclasses.replace(about, test_accuracy=float(hits.mean())))
+def save(folder: ResultsFolder, model: saved_model.Model, dataset: data.Dataset) -> Row:
+    """Writes the model with its accuracy on all test images; gives what the row says of it."""
+    accuracy = float((model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels).mean())
+    about = dataclasses.replace(model.about, test_accuracy=accuracy)
+    told: Row = {"file": FILE, "seed": about.seed, "test_accuracy": accuracy}
+    if folder.writes:
+        content = saved_model.as_bytes(dataclasses.replace(model, about=about))
+        folder.write_file(folder.path / FILE, content)
+        told |= {"sha256": sha256(content), "bytes": len(content)}
+    return told
 
 
 def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, Figure]]:
-    """What the model has learned: numbers for the results file, and figures made of pixels."""
+    """Gives what the model has learned: numbers for the results file, and figures made of pixels."""
     if not folder.writes or folder.rows[0]["model"] is None:
         return {}, {}
     return learned.shown(config.load(), saved_model.load(folder.path / FILE))
 
 
 def training_curves(row: Row) -> str:
-    """Loss and accuracy against epoch: the minibatches' and the validation split's, a band over seeds."""
+    """Draws loss and accuracy against epoch, of minibatches and validation, with a band over seeds."""
     curves, stated = row["curves"], row["report"]
     epochs = list(range(1, 1 + max((len(curve) for curve in curves["loss"]), default=0)))
-    lines = {
-        name: [
+    levels = {} if stated is None else {"report: validation, one seed": 100 * stated["validation_accuracy"]}
+    panels = []
+    for name, scale, unit, grey in (("loss", 1, "nats", {}), ("accuracy", 100, "%", levels)):
+        lines = [
             draw.over_seeds(label, epochs, scale * np.array(curves[prefix + name]), number)
             for number, (prefix, label) in enumerate((("", "training minibatches"), ("validation_", "validation")))
         ]
-        for name, scale in (("loss", 1), ("accuracy", 100))
-    }
-    levels = {} if stated is None else {"report: validation, one seed": 100 * stated["validation_accuracy"]}
-    ticks = epochs[:: max(1, len(epochs) // 10)]
-    losses = draw.Panel(lines["loss"], "epoch", "loss (nats)", xticks=ticks)
-    return draw.lines(
-        [losses, draw.Panel(lines["accuracy"], "epoch", "accuracy (%)", xticks=ticks, levels=levels)]
-    )
+        ticks = epochs[:: max(1, len(epochs) // 10)]
+        panels.append(draw.Panel(lines, "epoch", f"{name} ({unit})", xticks=ticks, levels=grey))
+    return draw.lines(panels)
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """Of each true class (a row) the percentage that was taken for each class (a column)."""
+    """Draws what percentage of each true class (a row) was taken for each class (a column)."""
     table = np.asarray(counts, float)
-    shares = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    labels, height = ("predicted class", "true class"), 2.2 + 0.45 * len(classes)
-    return draw.heat_map(
-        {"% of each true class": shares},
-        classes,
-        classes,
-        labels,
-        (0, 100),
-        cmap="Blues",
-        form=".0f",
-        height=height,
-        turn=45,
-    )
+    shares = {"% of each true class": 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)}
+    style: dict[str, Any] = {"cmap": "Blues", "form": ".0f", "height": 2.2 + 0.45 * len(classes), "turn": 45}
+    return draw.heat_map(shares, classes, classes, ("predicted class", "true class"), (0, 100), **style)
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """The figures that a results file tells all of: training curves, confusion matrix."""
+    """Draws the figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
     found = {
         "training_curves.svg": Figure(
@@ -326,7 +281,7 @@ def _published(row: Row) -> bool:
 
 
 def finding(content: Row) -> str:
-    """What came out, in one or two sentences."""
+    """Tells what came out, in one or two sentences."""
     row, name = content["rows"][0], dataset_name(content)
     many = len(row["seeds"])
     if not many:
@@ -360,9 +315,11 @@ def _against_report(row: Row) -> str:
     return f"The report's {'; its '.join(verdicts)}."
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """In %: ours beside the report's."""
-    return Table(["accuracy", "images", "ours %", "report %"], [line for row in rows for line in _lines(row)])
+def table(content: Row) -> Table:
+    """Shows our accuracies beside the report's, in %."""
+    return Table(
+        ["accuracy", "images", "ours %", "report %"], [line for row in content["rows"] for line in _lines(row)]
+    )
 
 
 def _lines(row: Row) -> list[list[str]]:
@@ -382,7 +339,7 @@ def _lines(row: Row) -> list[list[str]]:
 
 
 def notes(content: Row) -> list[str]:
-    """Where the learning rate lies, what was expected of the recipe, and where the model is."""
+    """Tells where the learning rate lies, what was expected of the recipe, and where the model is."""
     config, (row, *_) = content["config"], content["rows"]
     lines = edge_notes(content["rows"], lambda row: "the best model")
     if config["recipe"] is not None and config["dataset"] == "cifar10" and config["epochs"] is None:

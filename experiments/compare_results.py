@@ -16,7 +16,7 @@ from mlp_jax.studies.differences import compared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status; `argv` are two results files, or the folders that they lie in."""
+    """Gives the exit status; `argv` are two results files, or the folders that they lie in."""
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def job() -> int:

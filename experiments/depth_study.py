@@ -36,16 +36,16 @@ from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import DIFFERENCE, OUTCOME, Columns, Table
+from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
 
-# Table 1 of the report: layers -> (validation, test), as fractions
+# Table 1 of the report has (validation, test) for each number of layers, as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
 TEST = "test_accuracy"
 
 
 @dataclass(frozen=True)
 class Config(options.Tuned):
-    """Options of the depth study."""
+    """These are the options of the depth study."""
 
     USUAL: ClassVar[options.Places] = {
         "published": options.QUESTION_4,
@@ -76,7 +76,7 @@ class Config(options.Tuned):
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """A network of every depth, from every initialisation."""
+    """Gives a network of every depth, from every initialisation."""
     return [
         Setting(
             {"layers": layers, "hidden": config.hidden, "init": init},
@@ -90,19 +90,19 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def report(config: Config, init: str, layers: int) -> dict[str, float] | None:
-    """What Table 1 has for this depth, as fractions; it is about hidden layers of 50 on CIFAR-10."""
+    """Gives what Table 1 has for this depth, as fractions; it is about hidden layers of 50 on CIFAR-10."""
     if layers not in REPORT or (config.dataset, config.hidden, init) != ("cifar10", 50, "uniform_fan_in"):
         return None
     return dict(zip(("validation_accuracy", "test_accuracy"), REPORT[layers], strict=True))
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Table 1 in %: ours beside the report's."""
-    return Table.of({"layers": "layers", "init": "init", **OUTCOME}, rows)
+def table(content: Row) -> Table:
+    """Shows Table 1 in %: ours beside the report's."""
+    return Table.of({"layers": "layers", "init": "init", **OUTCOME}, content["rows"])
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
-    """Is deeper better? For each initialisation and quantity every two depths, which are one family."""
+    """Compares every two depths of each initialisation and quantity, which are one family."""
     found = []
     for init, own in by(rows, "init").items():
         pairs = combinations(sorted(own, key=_layers), 2)
@@ -119,20 +119,20 @@ COMPARED: Columns = {
     "init": "init",
     "layers": lambda row: f"{row['deeper']} - {row['shallower']}",
     "quantity": lambda row: row["quantity"].removesuffix("_accuracy"),
-    **DIFFERENCE,
+    **difference(),
     "deeper is": "verdict",
 }
 
 
 def notes(content: Row) -> list[str]:
-    """The comparisons, and where a learning rate was chosen at the edge."""
+    """Shows the comparisons, and tells where a learning rate was chosen at the edge."""
     compared = content["comparisons"]
     edges = edge_notes(content["rows"], lambda row: f"{row['layers']} layers ({row['init']})")
     return [f"\n{Table.of(COMPARED, compared)}\n", *edges] if compared else edges
 
 
 def finding(content: Row) -> str:
-    """For each initialisation a sentence: the best depth on test, and how many "deeper is better" hold."""
+    """Tells for each initialisation the best depth on test, and how many "deeper is better" hold."""
     return " ".join(_finding(init, rows, content) for init, rows in by(content["rows"], "init").items())
 
 
@@ -157,7 +157,7 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
 
 
 def _panel(rows: list[Row], split: str) -> draw.Panel:
-    """Accuracy in % against depth, a line per initialisation; a depth of which no run finished has no point."""
+    """Draws accuracy in % against depth, a line per initialisation; a depth where all diverged has no point."""
     quantity, depths = f"{split}_accuracy", sorted(by(rows, "layers"))
     lines = draw.grouped(sorted(rows, key=_layers), "init", "layers", draw.in_percent(quantity), how="whiskers")
     lines.append(draw.stated(rows, "layers", quantity))
@@ -165,7 +165,7 @@ def _panel(rows: list[Row], split: str) -> draw.Panel:
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """Accuracy against depth."""
+    """Draws accuracy against depth."""
     caption = (
         "Accuracy against the number of layers, on the validation and the test split: mean over seeds, whiskers "
         "of one standard deviation, a line per initialisation."
@@ -177,12 +177,12 @@ def figures(content: Row) -> dict[str, Figure]:
 
 
 def of(layers: int) -> dict[str, Any]:
-    """The label of a row of Table 1."""
+    """Gives the label of a row of Table 1."""
     return {"layers": layers, "hidden": 50, "init": "uniform_fan_in"}
 
 
 def over(base: int, layers: int, content: Row) -> Row:
-    """The difference in test accuracy of two depths of Table 1, as the study's comparisons have it."""
+    """Gives the difference in test accuracy of two depths of Table 1, as the study's comparisons have it."""
     for depth in (layers, base):
         one(content, layers=depth, init="uniform_fan_in")
     label = {"init": "uniform_fan_in", "deeper": max(layers, base), "shallower": min(layers, base)}
@@ -193,7 +193,7 @@ def over(base: int, layers: int, content: Row) -> Row:
 
 
 def three_are_best(content: Row) -> Row:
-    """Are 3 layers better than 2, 4 and 5, on test?"""
+    """Judges whether 3 layers are better than 2, 4 and 5 on test."""
     differences = {f"over {other}": over(other, 3, content) for other in (2, 4, 5)}
     return several(differences, statistics.judge_best(list(differences.values())))
 

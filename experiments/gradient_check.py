@@ -47,20 +47,18 @@ BELONGS = {
     "gradient": ("own check",),
     **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
 }
-"""Which of the three jobs has an option; the others would ignore it."""
+"""This says which of the three jobs has an option; the others would ignore it."""
 
 
 @dataclass(frozen=True)
 class Config(options.Common):
-    """Options of the gradient check. `gradient` names the source that is checked where no target is given."""
+    """These are the options; `gradient` names the source that is checked where no target is given."""
 
     # a comparison takes seconds on two cores, and time enough for a last bit to grow
     USUAL: ClassVar[options.Places] = {"cifar10": {"epochs": 5}, "else": {"epochs": 10}}
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
-    compare: str | None = option(
-        None, "autodiff,manual: trains with both, and compares errors, losses, time, work"
-    )
+    compare: str | None = option(None, "autodiff,manual: trains with both, and compares errors and losses")
     hidden: tuple[int, ...] | None = option(
         None,
         "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50",
@@ -110,13 +108,13 @@ class Config(options.Common):
                 raise UserError(f"--{name} belongs to {others}, and would be ignored here: leave it out")
 
     def checked(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
-        """The network that the options name, with `hidden` as the default."""
+        """Gives the network that the options name, with `hidden` as the default."""
         widths = hidden if self.hidden is None else self.hidden
         return self.network(inputs=inputs, classes=classes, hidden=widths, norm_eps=self.bn_eps)
 
     @property
     def names_a_network(self) -> bool:
-        """Whether any option does; if not, a target decides."""
+        """Tells whether any option names a network; if not, a target decides."""
         return not self.changed().keys().isdisjoint(NETWORK)
 
 
@@ -178,15 +176,17 @@ def run_own(config: Config) -> bool:
     dataset = config.load()
     folder.use(dataset)
     folder.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
-    path = folder.finish(figures({"rows": folder.rows}), witness=trusted_witness())
-    print("\n\n".join(map(str, table(folder.rows))))
+    content = {"rows": folder.rows}
+    path = folder.finish(figures(content), witness=trusted_witness())
+    print("\n\n".join(map(str, table(content))))
     passed = all(row["verdict"] == "PASS" for row in folder.rows)
     print(f"{'PASS' if passed else 'FAIL'}: {config.gradient} gradients against jax.grad; {path}")
     return passed
 
 
-def table(rows: list[Row]) -> list[Table]:
-    """The table of this package's gradients, and that of the seeded mistakes."""
+def table(content: Row) -> list[Table]:
+    """Gives the table of this package's gradients, and that of the seeded mistakes."""
+    rows = content["rows"]
     seeded = [row for row in rows if "seeded" in row]
     own = own_gradients.summary_table([row for row in rows if "seeded" not in row])
     checker = f"The checker: {passed(seeded)} of {len(seeded)} seeded changes named."
@@ -194,12 +194,12 @@ def table(rows: list[Row]) -> list[Table]:
 
 
 def passed(rows: list[Row]) -> int:
-    """How many rows pass."""
+    """Tells how many rows pass."""
     return sum(row["verdict"] == "PASS" for row in rows)
 
 
 def finding(content: Row) -> str:
-    """How many leaves pass, the worst errors, and how many seeded mistakes were found."""
+    """Tells how many leaves pass, the worst errors, and how many seeded mistakes were found."""
     leaves = [row for row in content["rows"] if "leaf" in row]
     seeded = [row for row in content["rows"] if "seeded" in row]
     failed, found = len(leaves) - passed(leaves), passed(seeded)
@@ -214,12 +214,12 @@ def finding(content: Row) -> str:
 
 
 def _trusted(witness: Row | None) -> str:
-    """What is said of the witness; nothing of results from before it was checked."""
+    """Tells of the witness; it says nothing of results from before that was checked."""
     return f" Before that jax.grad itself was {witness_told(witness)}." if witness else ""
 
 
 def witness_told(witness: Row) -> str:
-    """How `jax.grad` was checked, on what."""
+    """Tells how `jax.grad` was checked, on what."""
     return (
         f"held against a derivation in plain numpy, and found right in {len(witness['programs'])} programs, among "
         f"them what released jaxlibs are known to compute wrong (jaxlib {witness['jaxlib']}, "
@@ -227,11 +227,11 @@ def witness_told(witness: Row) -> str:
     )
 
 
-SMALLEST = 1e-17  # where an error of exactly 0 is drawn
+SMALLEST = 1e-17  # an error of exactly 0 is drawn here
 
 
 def _errors(rows: list[Row]) -> str:
-    """Every case's worst error by type of numbers, and the limits; one that is not a number stands at 1."""
+    """Draws every case's worst error by type of numbers, and the limits; what is no number stands at 1."""
     cases = list(by(rows, "case"))
     lines, limits = [], []
     for number, (dtype, own) in enumerate(sorted(by(rows, "dtype").items(), reverse=True)):
@@ -249,7 +249,7 @@ def _errors(rows: list[Row]) -> str:
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """Errors by case."""
+    """Draws errors by case."""
     leaves = [row for row in content["rows"] if "leaf" in row]
     caption = (
         "Relative error between the hand-written gradient and jax.grad: the worst parameter of each network. "

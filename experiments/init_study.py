@@ -51,17 +51,12 @@ Array = NDArray[np.floating]
 NAMES = {"sgd": "SGD", "adam": "Adam"}
 LAYERS = "layers (hidden layers + 1)"
 SHOWN = {"activation": "RMS of the layer's activations", "gradient": "RMS of the layer's weight gradient"}
-OPTIMIZERS = {
-    "published": {"sgd": ("sgd", 0.1), "adam": ("adam", 1e-3)},
-    "clean": {"sgd": ("momentum", 0.02), "adam": ("adam", 1e-3)},
-}
-"""What --optimizers and their learning rates are."""
 NORM_IMAGES = 200
 NAMED = tuple(name for name in INITS if name != "normal")
 
 
 def deviation(init: str) -> float | None:
-    """The S of normal_S; None for the others. Raises UserError for an initialisation that does not exist."""
+    """Gives the S of normal_S; None for the others. Raises UserError for an initialisation that does not exist."""
     name, _, text = init.partition("normal_")
     if name or not text:
         one_of("init", init, ("normal_S", *NAMED))
@@ -77,14 +72,17 @@ def deviation(init: str) -> float | None:
 
 @dataclass(frozen=True)
 class Config(options.Training):
-    """Options of the initialisation study; None takes the protocol's value."""
+    """These are the options of the initialisation study; None takes the protocol's value."""
 
     USUAL: ClassVar[options.Places] = {
-        "published": {"weight_decay": 1e-3, "decay": 0.95, "validate_in_training_mode": True},
-        "clean": {"decay": 1.0},
+        "published": {
+            "weight_decay": 1e-3, "decay": 0.95, "validate_in_training_mode": True,
+            "sgd_learning_rate": 0.1, "adam_learning_rate": 1e-3,
+        },
+        "clean": {"decay": 1.0, "sgd_learning_rate": 0.02, "adam_learning_rate": 1e-3},
         "cifar10": {"epochs": 3, "layers": (2, 3, 4, 5, 6, 7, 8)},
         "else": {"epochs": 8, "layers": (2, 3, 4, 5)},
-    }
+    }  # fmt: skip
 
     layers: tuple[int, ...] | None = option(
         None, "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
@@ -97,8 +95,8 @@ class Config(options.Training):
     optimizers: tuple[str, ...] = option(
         ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
     )
-    sgd_learning_rate: float | None = option(None, "default 0.1 if published, 0.02 if clean")
-    adam_learning_rate: float | None = option(None, "default 0.001")
+    sgd_learning_rate: float | None = option(None, "learning rate of sgd")
+    adam_learning_rate: float | None = option(None, "learning rate of adam")
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     epochs: int | None = option(None, "epochs of each run", low=1)
@@ -114,7 +112,7 @@ class Config(options.Training):
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
-    """A network of every depth, from every initialisation, under every optimiser."""
+    """Gives a network of every depth, from every initialisation, under every optimiser."""
     return [
         Setting(
             {"init": init, "optimizer": optimizer, "layers": layers},
@@ -128,20 +126,19 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
 
 def start(init: str) -> dict[str, Any]:
-    """The options of a network with this initialisation."""
+    """Gives the options of a network with this initialisation."""
     std = deviation(init)
     return {"init": init} if std is None else {"init": "normal", "init_std": std}
 
 
 def recipe(config: Config, optimizer: str) -> TrainConfig:
-    """How the protocol trains with this optimiser."""
-    name, usual = OPTIMIZERS[config.protocol][optimizer]
-    given = config.sgd_learning_rate if optimizer == "sgd" else config.adam_learning_rate
-    return config.training(optimizer=name, learning_rate=usual if given is None else given)
+    """Tells how the protocol trains with this optimiser; the clean one's SGD has momentum."""
+    name = "momentum" if (optimizer, config.protocol) == ("sgd", "clean") else optimizer
+    return config.training(optimizer=name, learning_rate=config.value(f"{optimizer}_learning_rate"))
 
 
 def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """Accuracy and norms of one setting."""
+    """Gives accuracy and norms of one setting."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
     observe = observer(batch, setting.model, config.gradient)
     row, runs = measure(config, folder, setting, splits, bar, observe)
@@ -157,39 +154,32 @@ def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, spli
 
 
 def majority(split: Split) -> float:
-    """Accuracy of always answering the split's commonest class: what a network that sees nothing can reach."""
+    """Gives the accuracy of always answering the split's commonest class, as if the network saw nothing."""
     return float(np.bincount(np.asarray(split.y)).max() / len(split.y))
 
 
 def is_dead(accuracy: float, chance: float, images: int) -> bool:
-    """Whether an accuracy, counted on so many images, is not clearly above chance: by 2 standard errors."""
+    """Tells whether an accuracy, counted on so many images, is not clearly above chance: by 2 standard errors."""
     return accuracy <= chance + 2 * statistics.accuracy_error(chance, images)
 
 
 def dies(rows: Sequence[Row]) -> list[Row]:
-    """For each optimiser and initialisation: the depth from which on every run is dead, None if there is none."""
+    """Gives, for each optimiser and initialisation, the depth from which on every run is dead, or None."""
     found = []
     for (optimizer, init), own in by(rows, "optimizer", "init").items():
-        first = None
-        for row in reversed(_deepest_last(own)):
-            if row["diverged"] or row["dead"] < len(row["seeds"]):
-                break
-            first = row["layers"]
-        found.append({"optimizer": optimizer, "init": init, "layers": first})
+        alive = [row["layers"] for row in own if row["diverged"] or row["dead"] < len(row["seeds"])]
+        dead = [row["layers"] for row in own if row["layers"] > max(alive, default=0)]
+        found.append({"optimizer": optimizer, "init": init, "layers": min(dead, default=None)})
     return found
 
 
-def _deepest_last(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: int(row["layers"]))
-
-
 def _first_gradient(row: Row) -> float | None:
-    """The root mean square of the first layer's gradient at the start; None if no run finished."""
+    """Gives the root mean square of the first layer's gradient at the start; None if no run finished."""
     return float(row["norms"]["gradient"]["mean"][0][0]) if row["norms"]["gradient"] else None
 
 
 def shrinkage(rows: Sequence[Row], init: str) -> float | None:
-    """By what each further layer divides the first layer's gradient at the start: a geometric mean over depths."""
+    """Gives by what each further layer divides the first layer's gradient at the start: a geometric mean."""
     own = {row["layers"]: _first_gradient(row) for row in rows if row["init"] == init}
     sizes = {layers: size for layers, size in own.items() if size is not None}
     first, last = min(sizes, default=0), max(sizes, default=0)
@@ -211,13 +201,13 @@ COLUMNS: Columns = {
 }
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """A row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
-    return Table.of(COLUMNS, rows)
+def table(content: Row) -> Table:
+    """Gives a row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
+    return Table.of(COLUMNS, content["rows"])
 
 
 def finding(content: Row) -> str:
-    """Where learning dies, and what a layer does to the gradient."""
+    """Tells where learning dies, and what a layer does to the gradient."""
     rows = content["rows"]
     deepest = max(row["layers"] for row in rows)
     parts = []
@@ -238,25 +228,25 @@ def finding(content: Row) -> str:
 
 
 def accuracy(rows: Sequence[Row]) -> str:
-    """Validation accuracy in % against layers: a panel per optimiser, a line per initialisation, and chance."""
-    panels: list[draw.Panel] = []
-    for optimizer, own in by(_deepest_last(rows), "optimizer").items():
-        panel = draw.Panel(
+    """Draws validation accuracy in % against layers: a panel per optimiser, a line per initialisation."""
+    panels = [
+        draw.Panel(
             draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
             LAYERS,
             "validation accuracy [%]",
             title=NAMES[optimizer],
             xticks=sorted(by(rows, "layers")),
             levels={"commonest class": 100 * rows[0]["chance"]},
-            legend="" if panels else "best",
+            legend="best" if optimizer == rows[0]["optimizer"] else "",
         )
-        panels.append(panel)
+        for optimizer, own in by(rows, "optimizer").items()
+    ]
     return draw.lines(panels)
 
 
 def first_gradient(rows: Sequence[Row]) -> str:
-    """The first layer's gradient at the start against layers; the optimiser does not matter yet."""
-    own = [row for row in _deepest_last(rows) if row["optimizer"] == rows[0]["optimizer"]]
+    """Draws the first layer's gradient at the start against layers; the optimiser does not matter yet."""
+    own = [row for row in rows if row["optimizer"] == rows[0]["optimizer"]]
 
     def sides(row: Row) -> Array | None:
         return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
@@ -267,47 +257,36 @@ def first_gradient(rows: Sequence[Row]) -> str:
 
 
 def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
-    """Of networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
+    """Draws networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
     own = by((row for row in rows if row["layers"] == layers), "optimizer")
-    epochs = rows[0]["recipe"]["epochs"]
     columns = [("at the start", next(iter(own)), 0)]
+    epochs = rows[0]["recipe"]["epochs"]
     columns += [(f"after {epochs} epochs of {NAMES[name]}", name, -1) for name in own]
     panels: list[draw.Panel] = []
     for quantity, words in SHOWN.items():
         for title, optimizer, when in columns:
-            panel = draw.Panel(
-                _norm_lines(own[optimizer], quantity, when),
-                "layer",
-                "" if len(panels) % len(columns) else words,
-                title,
-                yscale="log",
-                xticks=range(1, layers + 1),
-                legend="" if panels else "best",
-            )
-            panels.append(panel)
+            found = {row["init"]: row["norms"][quantity] for row in own[optimizer]}
+            lines = [
+                draw.Line(init, range(1, layers + 1), *_sizes(norms, when), number=number)
+                for number, (init, norms) in enumerate(found.items())
+                if norms is not None
+            ]
+            ylabel, legend = ("" if len(panels) % len(columns) else words), ("" if panels else "best")
+            ticks = range(1, layers + 1)
+            panels.append(draw.Panel(lines, "layer", ylabel, title, yscale="log", xticks=ticks, legend=legend))
     return draw.lines(panels, columns=len(columns))
 
 
-def _norm_lines(rows: Sequence[Row], quantity: str, when: int) -> list[draw.Line]:
-    """A line against layers for each initialisation of which a run finished."""
-    found = {row["init"]: row["norms"][quantity] for row in rows}
-    return [
-        draw.Line(init, range(1, len(norms["mean"][when]) + 1), *_sizes(norms, when), number=number)
-        for number, (init, norms) in enumerate(found.items())
-        if norms is not None
-    ]
-
-
 def _sizes(found: Row, when: int) -> Array:
-    """Geometric mean, and one geometric standard deviation below and above it, of every layer: (3, layers)."""
+    """Gives every layer's geometric mean, and one geometric deviation below and above it: (3, layers)."""
     middle = np.array(found["mean"][when])
     spread = np.array(found["spread"][when]) if found["spread"] else np.ones_like(middle)
     return np.array([middle, middle / spread, middle * spread])
 
 
 def figures(content: Row) -> dict[str, Figure]:
-    """Accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
-    rows = content["rows"]
+    """Draws accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
+    rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
     epochs = rows[0]["recipe"]["epochs"]
     found = {
         "accuracy.svg": Figure(
@@ -331,7 +310,7 @@ def figures(content: Row) -> dict[str, Figure]:
 
 
 def handed_out_dies(content: Row) -> Row:
-    """Do networks of 3 layers not learn from the handed-out initialisation, under Adam? Tells of SGD too."""
+    """Judges whether 3 layers do not learn from the handed-out start under Adam; tells of SGD too."""
     row = one(content, init="normal_1e-3", optimizer="adam", layers=3)
     runs = len(row["seeds"]) + row["diverged"]
     first = {found["optimizer"]: found["layers"] for found in content["dies"] if found["init"] == "normal_1e-3"}

@@ -32,7 +32,7 @@ FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Config:
-    """The model and the pictures; `pictures` are the plain arguments."""
+    """These are the model and the pictures; `pictures` are the plain arguments."""
 
     ARGUMENTS: ClassVar[str] = "pictures"
 
@@ -51,12 +51,12 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """Where best_model has saved its model, and predictions.json goes."""
+        """Here best_model has saved its model, and here predictions.json goes."""
         return user_path(self.results_dir) / "best_model"
 
     @property
     def model_file(self) -> Path:
-        """The saved model."""
+        """Gives the saved model."""
         return self.folder / FILE if self.model is None else user_path(self.model)
 
 
@@ -79,7 +79,7 @@ def run(config: Config) -> bool:
 
 
 def load_model(config: Config) -> saved_model.Model:
-    """The saved model. Raises UserError if there is none."""
+    """Gives the saved model. Raises UserError if there is none."""
     path = config.model_file
     if config.model is None and not path.exists():
         raise UserError(
@@ -89,7 +89,7 @@ def load_model(config: Config) -> saved_model.Model:
 
 
 def predictions(model: saved_model.Model, names: tuple[str, ...], images: Images) -> list[results.Row]:
-    """A row per picture, with the probability of every class. Raises UserError if the model gives none."""
+    """Gives a row per picture, with the probability of every class. Raises UserError if the model gives none."""
     probabilities = model.probabilities(images)
     if not np.isfinite(probabilities).all():
         raise UserError("the model's answer is not finite: train it anew, or give another --model")
@@ -110,7 +110,7 @@ def predictions(model: saved_model.Model, names: tuple[str, ...], images: Images
 
 
 def table(rows: list[results.Row]) -> str:
-    """The two likeliest classes of each picture, probabilities in %."""
+    """Gives the two likeliest classes of each picture, probabilities in %."""
     header = ["picture", "class", "probability %", "second class", "probability %"]
     lines = [
         [row["picture"], *(cell for which in ("", "second_") for cell in _likely(row, which))] for row in rows

@@ -56,16 +56,16 @@ SCALES = {
     "standard": {"cifar10": 4, "else": 3},
     "full": {"cifar10": 10, "else": 10},
 }
-"""Number of seeds. Two cores train an even number of runs side by side: on CIFAR-10 a fourth costs no more than a
-third. On the digits nearly all time is compilation: the choice of a learning rate from two and the other two seeds
-are populations of one size, so one program."""
+"""This is the number of seeds. Two cores train an even number of runs side by side: on CIFAR-10 a fourth costs no
+more than a third. On the digits nearly all time is compilation: the choice of a learning rate from two and the
+other two seeds are populations of one size, so one program."""
 OWN = ("scale", "studies", "force")
-"""Options of this job alone; a study may have others of the same name."""
+"""These options are of this job alone; a study may have others of the same name."""
 
 
 @dataclass(frozen=True)
 class Config(options.Training):
-    """Options of the main job: each is handed to every study that has it."""
+    """These are the options of the main job: each is handed to every study that has it."""
 
     PROTOCOLS: ClassVar[Sequence[str]] = ("both", *options.PROTOCOLS)
 
@@ -92,7 +92,7 @@ class Config(options.Training):
 
 
 def jobs(config: Config) -> Iterator[Job]:
-    """Every study under every protocol that is asked for and that it has, the published one first."""
+    """Gives every study under every protocol that is asked for and that it has, the published one first."""
     protocols = options.PROTOCOLS if config.protocol == "both" else (config.protocol,)
     for name, each in STUDIES.items():
         if config.studies is not None and name not in config.studies:
@@ -106,7 +106,7 @@ def jobs(config: Config) -> Iterator[Job]:
 
 
 def own_config(config: Config, each: Study[Any], protocol: str) -> Any:
-    """A study's options: its own defaults, then the scale's, then what the user gave."""
+    """Gives a study's options: its own defaults, then the scale's, then what the user gave."""
     folder = Path(config.results_dir) / "published" if protocol == "published" else Path(config.results_dir)
     resume = config.resume and not config.force
     given = {name: value for name, value in asdict(config).items() if name not in (*OWN, "seeds")}
@@ -125,10 +125,10 @@ def run(config: Config) -> bool:
     for job in todo:
         job.study.check(job.config)
     witness = trusted_witness()
-    # interrupted, it has nothing of its own to continue
+    # an interrupted one has nothing of its own to continue
     folder = ResultsFolder("reproduce", replace(config, resume=False))
     for job, done in zip(todo, standing(config, todo), strict=True):
-        # not for --resume: the studies' own files say all
+        # these rows are not for --resume: the studies' own files say all
         folder.rows.append({"study": job.name, "protocol": job.protocol, **done})
     if folder.writes:
         _write_report(folder, todo, witness)
@@ -137,7 +137,7 @@ def run(config: Config) -> bool:
 
 
 def standing(config: Config, todo: Sequence[Job]) -> Iterator[Row]:
-    """What became of each job: {"status", "seconds"}; kept, or run now."""
+    """Tells what became of each job: {"status", "seconds"}; kept, or run now."""
     keeping = [None] * len(todo) if config.force or not processes.writes() else [keep.kept(j) for j in todo]
     fingerprint = ""
     if not processes.share(all(keeping)):
@@ -157,7 +157,7 @@ def standing(config: Config, todo: Sequence[Job]) -> Iterator[Row]:
 
 
 def _outcome(content: Row) -> Row:
-    """What became of a study that is kept; one that failed has failed still."""
+    """Tells what became of a study that is kept; one that failed has failed still."""
     failed = not content.get("passed", all(row.get("verdict") != "FAIL" for row in content["rows"]))
     return {"status": "failed" if failed else "kept", "seconds": content["environment"]["wall_seconds"]}
 
@@ -191,8 +191,8 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
 
 
 def _part(job: Job, row: Row, content: Row) -> page.Part:
-    """What the page shows of a job's study."""
-    each, table = job.study, job.study.table(content["rows"])
+    """Gives what the page shows of a job's study."""
+    each, table = job.study, job.study.table(content)
     return page.Part(
         name=job.name,
         protocol=job.protocol,

@@ -20,6 +20,7 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mlp_jax import data
@@ -31,9 +32,8 @@ from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
-from mlp_jax.studies.origin import of_result
 from mlp_jax.studies.study import shape_of
-from mlp_jax.studies.tables import Table
+from mlp_jax.studies.tables import Columns, Table, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
 TITLE = "The speedrun: seconds to a stated test accuracy"
@@ -44,7 +44,7 @@ PEAK_REPEATS = 3
 
 @dataclass(frozen=True)
 class Config(options.Basic):
-    """Options of the speedrun."""
+    """These are the options of the speedrun."""
 
     recipe: str = option("speedrun", "a recipe of mlp_jax/training/recipes.py", choices=RECIPES)
     target: float | None = option(
@@ -76,20 +76,20 @@ class Config(options.Basic):
 
     @property
     def goal(self) -> float | None:
-        """The accuracy to be reached."""
+        """Gives the accuracy to be reached."""
         own = RECIPES[self.recipe].target if self.dataset == "cifar10" else None
         return own if self.target is None else self.target
 
 
 def chosen(config: Config) -> Recipe:
-    """The recipe, as long as --epochs says. Raises UserError for a number of epochs that cannot be."""
+    """Gives the recipe, as long as --epochs says. Raises UserError for a number of epochs that cannot be."""
     return RECIPES[config.recipe].with_options(config.gradient, config.epochs)
 
 
 def run(config: Config) -> bool:
     """Runs every seed twice, prints the table, writes results.json; True if the target is reached."""
     study = ResultsFolder("speedrun", config)
-    dataset = config.load()  # decoded now, if it was not
+    dataset = config.load()  # the images are decoded now, if they were not
     study.use(dataset)
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in config.compiled}
     with options.progress(len(told) * config.seeds, "run") as bar:
@@ -106,8 +106,9 @@ def run(config: Config) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         machine, _ = turns.peaks((), Path(folder), PEAK_REPEATS)
     path = study.finish(machine=machine)
-    print(table(study.rows))
-    print(finding({"config": of_result(config), "rows": study.rows, "machine": machine}))
+    content = {"rows": study.rows, "machine": machine}
+    print(table(content))
+    print(finding(content))
     if config.dataset == "cifar10" and config.epochs is None:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
@@ -115,14 +116,14 @@ def run(config: Config) -> bool:
 
 
 def succeeded(rows: list[results.Row]) -> bool:
-    """Whether every run finished, the two of a seed were alike, and the target, if there is one, is reached."""
+    """Tells whether every run finished, the two of a seed were alike, and the target, if any, is reached."""
     return all(
         row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False for row in rows
     )
 
 
 def job(config: Config, seed: int) -> Job:
-    """What the run of one seed does."""
+    """Gives what the run of one seed does."""
     return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
 
 
@@ -150,24 +151,24 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
     }
 
 
-def table(rows: list[results.Row]) -> Table:
-    """Seconds: mean and standard deviation over seeds, in all and of each part."""
-    header = ["compiled", "n", "test %", "from process start [s]", *(f"{part} [s]" for part in PARTS)]
-    lines = [
-        [
-            row["compilation"],
-            str(row["test_accuracy"]["n"]),
-            results.percent(row["test_accuracy"]),
-            seconds(row["seconds_from_process_start"]),
-            *(seconds(row["seconds_of"][part]) for part in PARTS),
-        ]
-        for row in rows
-    ]
-    return Table(header, lines)
+def table(content: results.Row) -> Table:
+    """Shows seconds, their mean and standard deviation over seeds, in all and of each part."""
+    columns: Columns = {
+        "compiled": "compilation",
+        "n": lambda row: row["test_accuracy"]["n"],
+        "test %": measured("test_accuracy"),
+        "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
+        **{f"{part} [s]": partial(_part, name=part) for part in PARTS},
+    }
+    return Table.of(columns, content["rows"])
+
+
+def _part(row: results.Row, name: str) -> str:
+    return seconds(row["seconds_of"][name])
 
 
 def seconds(measured: results.Row) -> str:
-    """Mean and standard deviation."""
+    """Writes mean and standard deviation."""
     if measured["mean"] is None:
         return "-"
     spread = "" if measured["std"] is None else f" ± {measured['std']:.1f}"
@@ -175,7 +176,7 @@ def seconds(measured: results.Row) -> str:
 
 
 def finding(content: results.Row) -> str:
-    """What came out, in a sentence or two."""
+    """Tells what came out, in a sentence or two."""
     anew, *cached = content["rows"]
     if anew["test_accuracy"]["mean"] is None:
         return f"No run of the recipe {anew['name']} finished: all diverged."

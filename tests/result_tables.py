@@ -264,7 +264,7 @@ def speedrun_table() -> str:
     """Seconds from the start of a process to its accuracy on all test images."""
     tables = []
     for name, content in speedruns().items():
-        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content["rows"]).markdown()]
+        tables += [f"`{name}`: {speedrun.finding(content)}", speedrun.table(content).markdown()]
         tables.append(f"- {_made_by(content)}")
     return "\n\n".join(tables)
 
@@ -272,7 +272,7 @@ def speedrun_table() -> str:
 def ablation_table() -> str:
     """What each change to a recipe does to its accuracy on validation images."""
     (content,) = beside({RESULTS / "ablation": "clean"})
-    return f"{ablation.finding(content)}\n\n{ablation.table(content['rows']).markdown()}\n\n- {_made_by(content)}"
+    return f"{ablation.finding(content)}\n\n{ablation.table(content).markdown()}\n\n- {_made_by(content)}"
 
 
 SEEN = {

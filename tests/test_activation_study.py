@@ -13,6 +13,7 @@ from mlp_jax.data import load
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import statistics
+from mlp_jax.studies.claims import Missing
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
@@ -52,11 +53,7 @@ def row(values, *, seeds=None, report=None, **changes):
 
 
 def content(rows):
-    return {
-        "rows": rows,
-        "comparisons": activation_study.comparisons(rows),
-        "verdicts": activation_study.verdicts(rows),
-    }
+    return {"rows": rows, "comparisons": activation_study.comparisons(rows)}
 
 
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}
@@ -160,7 +157,7 @@ def test_factors_and_the_path():
     assert [activation_study.factor(r, ROWS[0]) for r in ROWS] == expected
     assert list(activation_study.sweep(ROWS, "width")) == ["50,50,50", "400,400,400"]
     assert list(activation_study.sweep(ROWS, "activation")) == ["leaky_relu", "gelu", "softplus"]
-    assert list(activation_study.path_rows(ROWS)) == ["8 relu", "+ 400,400,400", "+ leaky_relu", "+ norm after"]
+    assert list(activation_study.path(ROWS)) == ["8 relu", "+ 400,400,400", "+ leaky_relu", "+ norm after"]
     steps = [
         c for c in activation_study.comparisons(ROWS) if (c["factor"], c["quantity"]) == ("path", "test_accuracy")
     ]
@@ -168,20 +165,22 @@ def test_factors_and_the_path():
 
 
 def test_verdicts_by_hand():
-    dropout, best, *numbers = activation_study.verdicts(ROWS)
-    assert [part["verdict"] for part in dropout["parts"]] == [statistics.REPRODUCED] * 2
-    assert dropout["verdict"] == statistics.REPRODUCED
-    assert {p["setting"]["activation"]: p["verdict"] for p in best["parts"][1:]} == {
-        "gelu": statistics.CANNOT_TELL,
-        "softplus": statistics.CANNOT_TELL,  # nothing to compare
-    }
-    assert best["verdict"] == statistics.CANNOT_TELL
-    assert [n["claim"] for n in numbers] == ["validation accuracy 56.1 %", "test accuracy 56.4 %"]
+    def verdicts(rows):
+        return activation_study.no_better(content(rows))["verdict"], activation_study.best(content(rows))[
+            "verdict"
+        ]
+
+    # softplus diverged: there is nothing to compare
+    assert verdicts(ROWS) == (statistics.REPRODUCED, statistics.CANNOT_TELL)
+    answer = activation_study.no_better(content(ROWS))
+    assert [part["what"] for part in answer["parts"]] == ["with 0.2", "with 0.5"]
     better = row([0.56, 0.5701, 0.565], activation="elu")
     worse = row([0.55, 0.5601, 0.555], dropout=0.2)
-    assert activation_study.verdicts([*ROWS, better])[1]["verdict"] == statistics.NOT_REPRODUCED
-    assert activation_study.verdicts([ROWS[0], worse, ROWS[7]])[0]["verdict"] == statistics.NOT_REPRODUCED
-    assert activation_study.verdicts([row([0.5])]) == []
+    assert verdicts([*ROWS, better])[1] == statistics.NOT_REPRODUCED
+    assert activation_study.no_better(content([ROWS[0], worse, ROWS[7]]))["verdict"] == statistics.NOT_REPRODUCED
+    for judge in (activation_study.no_better, activation_study.best):
+        with pytest.raises(Missing):
+            judge(content([row([0.5])]))
 
 
 def test_words():
@@ -198,7 +197,7 @@ def test_words():
 
 
 def test_table():
-    lines = str(activation_study.table(ROWS)).splitlines()
+    lines = str(activation_study.table(content(ROWS))).splitlines()
     assert len(lines) == 2 + len(ROWS)
     assert "| 54.5 ± 0.5 |" in lines[2]
     assert lines[2].endswith("| -                         |")
@@ -224,5 +223,5 @@ def test_the_command_line(tmp_path, capsys):
     few = [f"--{name}={value}" for name, value in {**FEW, "dropouts": "0", "epochs": 0, "seeds": 1}.items()]
     assert activation_study.main([*few, "--learning_rate=0.002", f"--results_dir={tmp_path}"]) == 0
     out, err = capsys.readouterr()
-    assert str(activation_study.table(content_of(tmp_path)["rows"])) in out
+    assert str(activation_study.table(content_of(tmp_path))) in out
     assert err == ""

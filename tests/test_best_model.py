@@ -550,7 +550,7 @@ def test_findings():
     assert "10,000 test images (4 seeds, 1 diverged)" in clean
     assert "is 1.9 points below" in clean
     assert "report" not in best_model.finding(hand_made("clean", report=None))
-    table = str(best_model.table(hand_made("published")["rows"]))
+    table = str(best_model.table(hand_made("published")))
     assert re.search(r"validation, training mode +\| 5,000 +\| 54.0 ± 0.4 \| 56.1", table)
     assert re.search(r"test, all images +\| 10,000 \| 54.3 ± 0.4 \| -", table)
 

@@ -197,12 +197,13 @@ def test_activation_study_and_best_model():
             "factor": "dropout",
             "quantity": "test_accuracy",
             "values": [-0.03, -0.032],
+            "high": -0.02,
             "p_holm": 0.01,
+            "verdict": statistics.WORSE,
         },
         {"setting": setting, "factor": "dropout", "quantity": "validation_accuracy", "values": [0.9], "p_holm": 1},
     ]
-    verdicts = [{"claim": "dropout did not give any improvement", "verdict": REPRODUCED}]
-    found = content(comparisons=comparisons, verdicts=verdicts)
+    found = content(comparisons=comparisons)
     dropout = answer("dropout", "activation_study", found)
     assert (dropout["text"], dropout["verdict"]) == ("-3.1 ± 0.1 (2) with 0.5", REPRODUCED)
     assert dropout["parts"][0]["mean"] == pytest.approx(-0.031)

@@ -1,10 +1,8 @@
-"""The comparison of two sources of gradients; the times themselves are not tested."""
+"""The comparison of two sources of gradients: what differs, and from which step on."""
 
 import dataclasses
-import itertools
 import json
 import re
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -29,20 +27,6 @@ MODEL = MLPConfig(hidden=(16,), inputs=192)
 # with 20 examples in a minibatch, XLA sums the loss itself in another order
 RECIPE = TrainConfig(learning_rate=0.02, l2=1e-3, batch_size=50, epochs=2)
 STEPS = 32
-COUNTS = {
-    what: {"autodiff": 8, "manual": 6, "ratio": 0.75} for what in ("flops", "bytes accessed", "temporary bytes")
-}
-SPREAD = {"median": 2e-5, "min": 1e-5, "max": 3e-5, "values": [1e-5, 2e-5, 3e-5]}
-STEP_ROW = {
-    "kind": "step",
-    "seconds": {
-        "autodiff": SPREAD,
-        "manual": SPREAD,
-        "ratio": {"median": 1.25, "min": 1.0, "max": 1.5, "values": []},
-    },
-    "step": COUNTS,
-    "gradient": COUNTS,
-}
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +34,9 @@ def splits():
     return normalize(CONFIG.split(synthetic()), "standardize")
 
 
-def compare_untimed(*arguments):
-    """`compare` with the row above in place of a measured one, whose programs take longest to compile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(two_sources, "_step_row", lambda case, gradients: STEP_ROW)
-        return two_sources.compare(*arguments)
-
-
 @pytest.fixture(scope="module")
 def relu(splits):
-    return compare_untimed(CONFIG, splits, MODEL, RECIPE, PAIR)
+    return two_sources.compare(CONFIG, splits, MODEL, RECIPE, PAIR)
 
 
 def of_kind(rows, kind):
@@ -129,7 +106,7 @@ def test_parting_where_a_curve_is_not_finite_or_ends():
 
 @pytest.mark.optimized
 def test_rows_of_a_relu_network(relu, tmp_path):
-    assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2 + ["step"]
+    assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2
     write(tmp_path / "rows.json", as_json({"rows": relu}))
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == relu
     for when in ("start", "end"):
@@ -164,62 +141,18 @@ def test_a_relu_network_never_parts(relu, splits):
 
 
 @pytest.mark.optimized
-def test_a_step_is_timed_and_counted(splits, monkeypatch):
-    readings = (float(number**2) for number in itertools.count())
-    monkeypatch.setattr(two_sources, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
-    monkeypatch.setattr(two_sources, "REPEATS", 3)
-    monkeypatch.setattr(two_sources, "REPEAT_SECONDS", 30)
-    config = dataclasses.replace(CONFIG, seeds=1)
-    row = two_sources.compare(config, splits, MODEL, RECIPE, PAIR)[-1]
-    # pairs of readings lie 1, 5 (compiling), 9, 13 (an epoch: 3 of them make 30 seconds), 17, 21, ... apart
-    times, steps = row["seconds"], 3 * 16
-    assert times["autodiff"]["values"] == pytest.approx([17 / steps, 25 / steps, 33 / steps])
-    assert times["manual"]["values"] == pytest.approx([21 / steps, 29 / steps, 37 / steps])
-    assert times["ratio"]["values"] == pytest.approx([21 / 17, 29 / 25, 37 / 33])
-    middle, low, high = (times["manual"][name] for name in ("median", "min", "max"))
-    assert [low, middle, high] == times["manual"]["values"]
-    products = 2 * 50 * (2 * 192 * 16 + 3 * 16 * 10)  # forward and backward; the inputs need no derivative
-    for name in PAIR:
-        assert products < row["gradient"]["flops"][name] < 1.3 * products
-        assert row["gradient"]["flops"][name] < row["step"]["flops"][name]
-        assert row["gradient"]["bytes accessed"][name] > 4 * 50 * 192
-    flops = row["step"]["flops"]
-    assert flops["ratio"] == pytest.approx(flops["manual"] / flops["autodiff"], abs=1e-4)
-
-
-@pytest.mark.parametrize("answer", [None, [], {}, {"flops": -1.0}, [{"flops": -1.0}]])
-def test_counts_that_the_compiler_does_not_tell_are_null(answer):
-    silent = SimpleNamespace(cost_analysis=lambda: answer, memory_analysis=lambda: None)
-    counts = two_sources._counts(dict.fromkeys("ab", silent))
-    unknown = {"a": None, "b": None, "ratio": None}
-    assert counts == {"flops": unknown, "bytes accessed": unknown, "temporary bytes": unknown}
-
-
-def test_counts_of_one_program_in_a_list():
-    def program(flops):
-        memory = SimpleNamespace(temp_size_in_bytes=8)
-        return SimpleNamespace(cost_analysis=lambda: [{"flops": flops}], memory_analysis=lambda: memory)
-
-    counts = two_sources._counts({name: program(flops) for name, flops in {"a": 2.0, "b": 3.0}.items()})
-    assert counts["flops"] == {"a": 2, "b": 3, "ratio": 1.5}
-    assert counts["temporary bytes"] == {"a": 8, "b": 8, "ratio": 1}
-
-
-@pytest.mark.optimized
 def test_the_tables_say_that_a_relu_network_never_parts(relu):
     text = two_sources.tables(relu)
     assert f"are the same bit for bit through all {STEPS} steps, for 2 of 2 seeds" in text
     assert "the final parameters are the same bit for bit for 2." in text
-    assert text.count("\n\n") == 3
+    assert text.count("\n\n") == 2
 
 
 @pytest.mark.optimized
 def test_tables_of_what_is_null(relu):
     rows = json.loads(json.dumps(relu))
-    rows[0]["relative_error"] = rows[-1]["step"]["flops"]["ratio"] = None
-    rows[-2]["validation_accuracy"]["manual"] = None
+    rows[0]["relative_error"] = rows[-1]["validation_accuracy"]["manual"] = None
     text = two_sources.tables(rows)
-    assert "takes 1.25 times the time, 0.75 times the bytes accessed, " in text
     assert re.search(r"^\| layer1.w +\| start +\| - ", text, re.MULTILINE)
     assert re.search(r"^\| 6 +\| 0\.\d+ +\| - ", text, re.MULTILINE)
 
@@ -228,7 +161,7 @@ def test_tables_of_what_is_null(relu):
 def test_a_normalised_tanh_network_parts(splits):
     model = dataclasses.replace(MODEL, activation="tanh", norm="batch", norm_place="after")
     config = dataclasses.replace(CONFIG, seeds=1)
-    rows = compare_untimed(config, splits, model, RECIPE, PAIR)
+    rows = two_sources.compare(config, splits, model, RECIPE, PAIR)
     (row,) = of_kind(rows, "training")
     assert 0 < row["parted_at"]["any bit"] < STEPS
     assert not row["same_parameters"]
@@ -243,7 +176,7 @@ def test_a_broken_derivative_shows_in_its_leaves_and_parts_the_curves(splits, mo
     monkeypatch.setitem(activations.ACTIVATIONS, "relu", broken)
     model = dataclasses.replace(MODEL, norm_eps=1e-3)  # unused, but no other test may find this program compiled
     config = dataclasses.replace(CONFIG, seeds=1)
-    rows = compare_untimed(config, splits, model, dataclasses.replace(RECIPE, l2=0), PAIR)
+    rows = two_sources.compare(config, splits, model, dataclasses.replace(RECIPE, l2=0), PAIR)
     found = errors(rows, "start")
     assert found["layer1.w"] == pytest.approx(0.1, rel=1e-3)
     assert found["layer1.b"] == pytest.approx(0.1, rel=1e-3)
@@ -255,7 +188,7 @@ def test_a_broken_derivative_shows_in_its_leaves_and_parts_the_curves(splits, mo
 
 def test_a_diverged_run_keeps_its_row(splits, tmp_path):
     config, wild = dataclasses.replace(CONFIG, seeds=1), dataclasses.replace(RECIPE, learning_rate=1e8)
-    rows = compare_untimed(config, splits, MODEL, wild, PAIR)
+    rows = two_sources.compare(config, splits, MODEL, wild, PAIR)
     write(tmp_path / "rows.json", as_json({"rows": rows}))
     (row,) = of_kind(rows, "training")
     assert row["status"] == "diverged"

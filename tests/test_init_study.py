@@ -172,7 +172,7 @@ def test_the_finding_tells_where_learning_dies_and_how_gradients_shrink():
         "Learning dies under SGD: normal_1e-3 from 6 layers on, he at no depth up to 8. At the start, each "
         "further layer divides the first layer's gradient by 100 (normal_1e-3)."
     )
-    assert "| 3 diverged |" in str(init_study.table(rows))
+    assert "| 3 diverged |" in str(init_study.table({"rows": rows}))
     figures = init_study.figures(content)
     assert figures.keys() == {"accuracy.svg", "first_gradient.svg", "norms_8_layers.svg"}
     assert all(words in figures["accuracy.svg"].content for words in ("SGD", "commonest class", "he", "[%]"))

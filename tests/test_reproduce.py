@@ -36,8 +36,8 @@ def fake(name, ran, passes=True):
         study.finish({"a.svg": Figure('<svg width="72pt" xmlns="http://www.w3.org/2000/svg"/>', "a figure")})
         return passes
 
-    def table(rows):
-        return Table(["knob"], [[str(row["knob"])] for row in rows])
+    def table(content):
+        return Table.of({"knob": "knob"}, content["rows"])
 
     return Study(
         name, f"Title of {name}", "A caveat.", "A question?\n\nMore.", FakeConfig, table,
@@ -243,7 +243,7 @@ def test_rows_of_other_options_are_set_aside(ran, tmp_path, capsys):
     assert start(tmp_path, protocol="clean", seeds=5)
     assert ran[0] == ("first", "clean", 0)
     err = capsys.readouterr().err
-    assert "partial.json has other options (seeds=3 then, 5 now); it is kept as partial.unusable-1.json" in err
+    assert "partial.json does not fit: seeds=3 then, 5 now; it is kept as partial.unusable-1.json" in err
     assert err.count("\n") == 1
 
 

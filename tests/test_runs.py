@@ -5,7 +5,7 @@ import pytest
 
 from experiments import depth_study, grid_search, init_study
 from mlp_jax.data.digits import synthetic
-from mlp_jax.studies import figures, results, two_sources
+from mlp_jax.studies import figures, results
 from mlp_jax.studies.norms import summary
 from mlp_jax.studies.results import by
 from mlp_jax.studies.rows import edge_notes, epoch_means, families
@@ -67,13 +67,6 @@ def test_figures_and_norms_of_finite_numbers_only():
     run = SimpleNamespace(observed=((np.ones(2), np.array([1, np.inf])),) * 2)
     with pytest.raises(ValueError, match="not finite"):
         summary([run])  # type: ignore[list-item]
-
-
-def test_times_of_the_comparison_are_finite(monkeypatch):
-    times = {"manual": np.array([1.0, 2.0]), "autodiff": np.array([1.0, np.nan])}
-    monkeypatch.setattr(two_sources, "_seconds_per_step", lambda case: times)
-    with pytest.raises(ValueError, match="not finite"):
-        two_sources._step_row(SimpleNamespace(recipes={}), {})
 
 
 def test_rows_are_grouped_in_their_order():

@@ -1,1 +1,1 @@
-"""Studies: how results are recorded, judged and shown."""
+"""This package records, judges and shows results; a study is one question."""

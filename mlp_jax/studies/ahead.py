@@ -1,4 +1,4 @@
-"""Work that is prepared while earlier work runs: a study's next programs are compiled in threads of their own.
+"""While earlier work runs, a study's next programs are compiled in threads of their own.
 
 On small data nearly all of a study's time is compilation, and compiling one program keeps one core busy.
 """
@@ -16,7 +16,7 @@ AT_ONCE = min(4, os.cpu_count() or 1)
 
 
 def prepared(items: Sequence[Item], tasks: Callable[[Item], Iterable[Callable[[], object]]]) -> Iterator[Item]:
-    """The items in their order, each when its tasks are done; those of the next `AT_ONCE` items run meanwhile.
+    """Gives the items in their order, each when its tasks are done; those of the next `AT_ONCE` run meanwhile.
 
     An error of a task is raised where its item would come. A job of several processes prepares nothing: all of
     them must start their programs in one order.

@@ -1,4 +1,4 @@
-"""One claim of the report, and how an answer to it is written."""
+"""A claim of the report is judged here, and the answer to it is written."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from mlp_jax.studies.rows import find, shared_images
 PROTOCOLS = ("published", "clean")
 REMARK = "remark"
 ONE_RUN = "one_run"
-"""The key under which an answer has the prediction interval of one further run, its two ends as fractions."""
+"""Under this key an answer has the prediction interval of one further run, its two ends as fractions."""
 Judge = Callable[[Row], Row]
 
 
 class Missing(Exception):
-    """What a claim is about was not run."""
+    """This is raised where what a claim is about was not run."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the report claims, and who judges it.
+    """This is what the report claims, and who judges it.
 
     report: its number as printed. number: of CIFAR-10 alone. protocols: under which it makes sense. study, and the
     part of the report: those of the `Study` that holds it, which fills them in.
@@ -39,7 +39,7 @@ class Claim:
 
 
 def one(content: Row, **label: Any) -> Row:
-    """The last row with this label: that of the longest runs. Raises Missing if it was not run."""
+    """Gives the last row with this label: that of the longest runs. Raises Missing if it was not run."""
     row = find(reversed(content["rows"]), label)
     if row is None:
         raise Missing(label)
@@ -47,7 +47,7 @@ def one(content: Row, **label: Any) -> Row:
 
 
 def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Row:
-    """A measured quantity as an answer; scale 100 shows fractions in %."""
+    """Gives a measured quantity as an answer; scale 100 shows fractions in %."""
     numbers = {name: ours[name] for name in ("mean", "std", "n")}
     if ours["mean"] is None:
         return {"text": "every run diverged", "verdict": verdict, **numbers}
@@ -55,19 +55,8 @@ def quantity(ours: Row, verdict: str, scale: float = 100, digits: int = 1) -> Ro
     return {"text": f"{scale * ours['mean']:.{digits}f}{spread} ({ours['n']})", "verdict": verdict, **numbers}
 
 
-def compared(difference: Row, verdict: str) -> Row:
-    """A paired difference as an answer: in percentage points, with its interval."""
-    values = statistics.measured(difference["values"])
-    text = points(values)
-    if difference["low"] is not None:
-        text += f", 95 %: {100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}"
-        if difference["over"] == statistics.SEEDS:
-            text += " over seeds alone"
-    return {"text": text, "verdict": verdict, **{name: values[name] for name in ("mean", "std", "n")}}
-
-
 def several(differences: Mapping[str, Row], verdict: str) -> Row:
-    """Paired differences, by what they are differences to, as one answer."""
+    """Gives paired differences, by what they are differences to, as one answer."""
     parts = {name: statistics.measured(difference["values"]) for name, difference in differences.items()}
     text = "; ".join(f"{points(values)} {name}" for name, values in parts.items())
     numbers = [{"what": name, **{k: v[k] for k in ("mean", "std", "n")}} for name, v in parts.items()]
@@ -75,7 +64,7 @@ def several(differences: Mapping[str, Row], verdict: str) -> Row:
 
 
 def points(values: Row) -> str:
-    """Measured differences in percentage points, "+1.2 ± 0.3 (5)"."""
+    """Writes measured differences in percentage points, "+1.2 ± 0.3 (5)"."""
     if values["mean"] is None:
         return "no run to compare"
     spread = "" if values["std"] is None else f" ± {100 * values['std']:.1f}"
@@ -83,17 +72,24 @@ def points(values: Row) -> str:
 
 
 def greater(difference: Callable[[Row], Row]) -> Judge:
-    """Judges "greater" by a paired difference that is found in a results file."""
+    """Judges "greater" by a paired difference in a results file, and tells it in points, with its interval."""
 
     def judge(content: Row) -> Row:
         found = difference(content)
-        return compared(found, statistics.judge_difference(found))
+        values = statistics.measured(found["values"])
+        text = points(values)
+        if found["low"] is not None:
+            text += f", 95 %: {100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
+            if found["over"] == statistics.SEEDS:
+                text += " over seeds alone"
+        numbers = {name: values[name] for name in ("mean", "std", "n")}
+        return {"text": text, "verdict": statistics.judge_difference(found), **numbers}
 
     return judge
 
 
 def against(row: Row, name: str, report: float, images: int) -> Row:
-    """A row's accuracy as an answer to the report's, which one run had on so many images."""
+    """Gives a row's accuracy as an answer to the report's, which one run had on so many images."""
     split = name.split("_")[0]
     shared = shared_images(row, split, images)
     predicted = further_run(row[name], row["images"][split], images, shared)

@@ -1,4 +1,4 @@
-"""An experiment's command line: flags from its options, then the job, and what becomes of it as an exit status."""
+"""An experiment's command line makes flags of its options, runs the job, and turns its end into an exit status."""
 
 import contextlib
 import dataclasses
@@ -20,20 +20,20 @@ from mlp_jax.training import layout
 
 C = TypeVar("C")
 MISTAKE, CLOSED = 2, 128 + 13
-"""Exit status of a user's mistake, and of a job whose reader left: what a shell gives for SIGPIPE."""
+"""A user's mistake has this exit status, and a job whose reader left that of a shell for SIGPIPE."""
 UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
-"""What the system says where standard output does not take what is printed."""
+"""The system says so where standard output does not take what is printed."""
 
 
 class Main(Protocol):
-    """A script's entry: its arguments, by default those of this process, to an exit status."""
+    """A script's entry turns its arguments, by default those of this process, into an exit status."""
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:  # noqa: D102
         ...
 
 
 def main_of(config_class: type[C], run: Callable[[C], bool], doc: str | None) -> Main:
-    """The script's `main(argv) -> int`: flags from the dataclass, then `run`; 0 if it returns True, 1 if False.
+    """Gives the script's `main(argv) -> int`: flags from the dataclass, then `run`; 0 if that is True, else 1.
 
     `argv` are the arguments without the script's name, by default those of this process. A user's mistake is one
     line on standard error and status 2; a signal that stopped training is 128 and its number. `--help` shows
@@ -48,7 +48,7 @@ def main_of(config_class: type[C], run: Callable[[C], bool], doc: str | None) ->
 
 
 def status_of(job: Callable[[], int]) -> int:
-    """The exit status of a job that may make a user's mistake, or print to where nobody reads."""
+    """Gives the exit status of a job that may make a user's mistake, or print to where nobody reads."""
     with _printable():
         try:
             status = job()
@@ -100,7 +100,7 @@ def _how_to_go_on(config: object) -> str:
 
 
 def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C | None:
-    """The options that the arguments name; None, after the help is printed, if they ask for it.
+    """Gives the options that the arguments name; None, after the help is printed, if they ask for it.
 
     Raises UserError for a flag that does not exist, or a value that it cannot have.
     """
@@ -123,14 +123,14 @@ def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C |
 
 
 MODULE = "the options"
-"""What absl takes for the module that defines the flags."""
+"""absl takes this for the module that defines the flags."""
 
 
 WHERE = {"cifar10": "on cifar10", "else": "elsewhere", "published": "if published", "clean": "if clean"}
 
 
 def flag_fields(config_class: type[Any]) -> list[Field]:
-    """The options that are flags: all but the one that takes the plain arguments."""
+    """Gives the options that are flags: all but the one that takes the plain arguments."""
     arguments = getattr(config_class, "ARGUMENTS", None)
     return [field for field in dataclasses.fields(config_class) if field.name != arguments]
 
@@ -150,7 +150,7 @@ def _define(field: Field, told: str, given: flags.FlagValues) -> None:
 
 
 def _described(field: Field, usual: Places) -> str:
-    """The help text, with what is usual where, the names to choose from, the least and the largest value."""
+    """Gives the help text, with what is usual where, the names to choose from, and the range."""
     choices, limits = field.metadata["choices"], field.metadata["limits"]
     told: str = field.metadata["help"]
     by_place = {where: plain(v[field.name]) for p in (BATCHES, usual) for where, v in p.items() if field.name in v}
@@ -169,14 +169,14 @@ def _described(field: Field, usual: Places) -> str:
 
 
 def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
-    """The parser, which takes numbers in plain digits alone."""
+    """Gives the parser, which takes numbers in plain digits alone."""
     convert = parser.convert
     parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
     return parser
 
 
 def _values(config_class: type[Any], given: flags.FlagValues, others: Sequence[str]) -> dict[str, Any]:
-    """The options by name; the arguments that are no flags go to the field that takes them, if there is one."""
+    """Gives the options by name; arguments that are no flags go to the field that takes them, if there is one."""
     if others and not hasattr(config_class, "ARGUMENTS"):
         raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
     values = {field.name: given[field.name].value for field in flag_fields(config_class)}

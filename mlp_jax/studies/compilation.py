@@ -1,4 +1,4 @@
-"""How jax is set up for every experiment: devices, precision, and compiled programs kept for the next start.
+"""jax is set up here for every experiment: devices, precision, and programs that are kept for the next start.
 
 jax's own variables go before ours: JAX_NUM_CPU_DEVICES, JAX_COMPILATION_CACHE_DIR.
 """
@@ -23,7 +23,7 @@ from mlp_jax.files import sha256
 
 MOST_CPU_DEVICES = 8
 TRIED = "MLP_JAX_TRIED_XLA_FLAGS"
-"""The variable that tells the processes that this one starts which XLA_FLAGS were tried."""
+"""This variable tells the processes that this one starts which XLA_FLAGS were tried."""
 TUNING_LINE = r"cpu_aot_loader\.cc.*Target machine feature \+prefer-no-(gather|scatter) is not"
 _seen: Counter[str] = Counter()
 
@@ -58,7 +58,7 @@ def hide_tuning_lines() -> None:
     read, write = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_DUP2, terminal, 1)]
     line = [grep, "--line-buffered", "--text", "--invert-match", "--extended-regexp", TUNING_LINE]
-    # a process group of its own, so that Ctrl-C does not end it before the process whose lines it passes on
+    # it has a process group of its own, so that Ctrl-C does not end it before the process whose lines it passes on
     os.posix_spawn(grep, line, os.environ, file_actions=actions, setpgroup=0)
     os.dup2(write, 2)
     os.close(read)
@@ -67,7 +67,7 @@ def hide_tuning_lines() -> None:
 
 
 def _python_writes_to(descriptor: int) -> bool:
-    """Whether standard error is this descriptor: a program that has redirected it keeps what it has."""
+    """Tells whether standard error is this descriptor: a program that redirected it keeps what it has."""
     try:
         return sys.stderr.fileno() == descriptor
     except (AttributeError, OSError, ValueError):  # there is none, it is no file, it is closed
@@ -75,18 +75,20 @@ def _python_writes_to(descriptor: int) -> bool:
 
 
 def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
-    """Precision, and how many devices a CPU counts as: one per core, but at most `most`."""
+    """Sets the precision, and how many devices a CPU counts as: one per core, but at most `most`."""
     # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
     jax.config.update("jax_default_matmul_precision", "float32")
     chosen = jax.config.values["jax_num_cpu_devices"] > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
     if not chosen:
         # a population trains a network on each, which keeps them busier than sharing every product
-        with contextlib.suppress(RuntimeError):  # too late: a program that uses jax already calls a study
+        with contextlib.suppress(
+            RuntimeError
+        ):  # it is too late where a program that uses jax already calls a study
             jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, most))
 
 
 def devices() -> list[jax.Device]:
-    """jax's devices. Raises UserError if jax cannot start, mostly for what variables of the environment say."""
+    """Gives jax's devices. Raises UserError if jax cannot start, mostly for variables of the environment."""
     _check_xla_flags()
     try:
         return jax.devices()
@@ -113,7 +115,7 @@ def _check_xla_flags() -> None:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/mlp_jax/xla-..., else below ~/.cache; of this kind of processor, since homes are shared."""
+    """Gives $XDG_CACHE_HOME/mlp_jax/xla-..., else below ~/.cache; each kind of processor has its own."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line for line in lines if line.startswith(("flags", "Features")))
@@ -123,7 +125,7 @@ def cache_folder() -> Path:
 
 
 def programs() -> dict[str, int]:
-    """How many programs this process has asked for so far, and how many of them were compiled anew."""
+    """Tells how many programs this process has asked for so far, and how many of them were compiled anew."""
     asked, found = (
         _seen[f"/jax/compilation_cache/{event}"] for event in ("compile_requests_use_cache", "cache_hits")
     )

@@ -1,4 +1,4 @@
-"""Which test images each run gets right: one bit for each, in one small file beside a study's results.
+"""One small file beside a study's results holds a bit for each test image and run: whether it is right.
 
 A row of results says `{"quantity", "images", "sha256"}` under "correct": whose bits they are and how many images
 each run has, and the digest by which the file, or the study in work, holds them. The bits of a row are a boolean
@@ -23,7 +23,7 @@ FILE = "correct.safetensors"
 ENTRY = "mlp_jax"
 
 Store = dict[str, Correct]
-"""Bits by their digest."""
+"""A store has bits by their digest."""
 
 
 def add(store: Store, bits: Correct, quantity: str = "test_accuracy") -> dict[str, Any]:
@@ -34,20 +34,20 @@ def add(store: Store, bits: Correct, quantity: str = "test_accuracy") -> dict[st
 
 
 def of_rows(store: Mapping[str, Correct], rows: Iterable[Mapping[str, Any]]) -> Store:
-    """The bits that these rows speak of, as far as they are there."""
+    """Gives the bits that these rows speak of, as far as they are there."""
     names = dict.fromkeys(row["correct"]["sha256"] for row in rows if row.get("correct"))
     return {name: store[name] for name in names if name in store}
 
 
 def packed(store: Mapping[str, Correct]) -> bytes:
-    """The content of a file that holds the bits."""
+    """Gives the content of a file that holds the bits."""
     images = {name: bits.shape[1] for name, bits in store.items()}
     tensors = {name: _packed(bits) for name, bits in sorted(store.items())}
     return safetensors.numpy.save(tensors, {ENTRY: json.dumps(images, sort_keys=True)})
 
 
 def unpacked(content: bytes) -> Store:
-    """What `packed` was given. Raises UserError if it was altered."""
+    """Gives what `packed` was given. Raises UserError if it was altered."""
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         images = json.loads(header["__metadata__"][ENTRY])
@@ -58,12 +58,12 @@ def unpacked(content: bytes) -> Store:
 
 
 def as_text(store: Mapping[str, Correct]) -> str:
-    """The bits as text, for the file of a study in work."""
+    """Gives the bits as text, for the file of a study in work."""
     return base64.b64encode(packed(store)).decode()
 
 
 def from_text(text: str) -> Store:
-    """What `as_text` was given. Raises UserError if it was altered."""
+    """Gives what `as_text` was given. Raises UserError if it was altered."""
     try:
         content = base64.b64decode(text)
     except (ValueError, TypeError):

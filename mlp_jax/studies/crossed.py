@@ -1,4 +1,4 @@
-"""How sure a mean difference is over seeds and over test images at once: two crossed random effects.
+"""This tells how sure a mean difference is over seeds and test images at once: two crossed random effects.
 
 Two settings are trained with the same S seeds and tested on the same N images. With seed s on image i their
 answers differ by d[s, i], which is 1 if only the first setting is right, -1 if only the second is, else 0. Of
@@ -48,23 +48,23 @@ Correct = NDArray[np.bool_]
 
 
 class Estimate(NamedTuple):
-    """A mean difference as a fraction, its standard error, and the degrees of freedom of that error."""
+    """This is a mean difference as a fraction, its standard error, and the degrees of freedom of that error."""
 
     mean: float
     error: float
     freedom: float
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """The two ends of the interval, Student's t."""
+        """Gives the two ends of the interval, Student's t."""
         width = self.error * float(scipy.stats.t.ppf((1 + level) / 2, self.freedom))
         return self.mean - width, self.mean + width
 
     def p_value(self) -> float:
-        """Of a true difference of 0, two-sided."""
+        """Gives the two-sided p value of a true difference of 0."""
         return float(2 * scipy.stats.t.sf(abs(self.mean) / self.error, self.freedom))
 
     def p_equivalent(self, margin: float) -> float:
-        """Of a true difference of `margin` or more, up or down: the larger of two one-sided tests.
+        """Gives the p value of a difference of `margin` or more either way: the larger of two one-sided tests.
 
         Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
         """
@@ -72,7 +72,7 @@ class Estimate(NamedTuple):
 
 
 def mean_difference(ours: Correct, base: Correct) -> Estimate:
-    """ours - base, of which images each run gets right: shape (seeds, images), in the same order of both.
+    """Estimates ours - base, of which images each run gets right: (seeds, images), both in the same order.
 
     Raises ValueError if the shapes differ, or for fewer than 2 seeds or images.
     """
@@ -85,7 +85,7 @@ def mean_difference(ours: Correct, base: Correct) -> Estimate:
 
 
 def from_sums(by_seed: NDArray[np.int64], by_image: NDArray[np.int64], apart: int) -> Estimate:
-    """The estimate from the sums of d over images (seeds,) and over seeds (images,), and the sum of d squared."""
+    """Estimates from the sums of d over images (seeds,), over seeds (images,), and the sum of d squared."""
     seeds, images = len(by_seed), len(by_image)
     cells, total = seeds * images, int(by_seed.sum())
     middle = total**2 / cells
@@ -108,11 +108,11 @@ def from_sums(by_seed: NDArray[np.int64], by_image: NDArray[np.int64], apart: in
 
 
 def believed(square: float, rest: float, seeds: int, images: int) -> bool:
-    """Whether the seeds' mean square is not improbably small for what the rest scatters (F test, lower end)."""
+    """Tells whether the seeds' mean square is not improbably small beside the rest's (F test, lower end)."""
     freedom = seeds - 1
     return bool(square >= rest * scipy.stats.f.ppf(UNBELIEVED, freedom, freedom * (images - 1)))
 
 
 def unseen_error(images: int) -> float:
-    """The standard error whose 95 % interval is 3 / N either way: of what none of N images has shown."""
+    """Gives the standard error whose 95 % interval is 3 / N either way: of what none of N images has shown."""
     return 3 / images / float(scipy.stats.norm.ppf((1 + LEVEL) / 2))

@@ -1,4 +1,4 @@
-"""What differs between two results files, bit by bit, and what may be why."""
+"""This tells what differs between two results files, bit by bit, and what may be why."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +12,15 @@ TIMES = frozenset({
     "share", "ms_per_step", "ratio", "lowest", "highest", "gflops", "fraction_of_peak", "peak_memory_mb",
     "faster_than", "others_busy_cores", "machine",
 })  # fmt: skip
-"""What a clock measures, or depends on what else the machine does; beside all that has seconds in its name."""
+"""A clock measures these, or they depend on the machine's other work; so is all that has seconds in its name."""
 NO_CAUSE = frozenset({"wall_seconds", "command", "compilation"})
-"""What an environment tells that no bit depends on."""
+"""No bit depends on these parts of an environment."""
 PATHS = frozenset({"figures", "passed", "seal"})
-"""Of a file: what is made of the rows."""
+"""These parts of a file are made of the rows."""
 
 
 class Difference(NamedTuple):
-    """row: which, in words. values: how many differ. most: the largest difference of numbers, else both values."""
+    """row tells which, values how many differ, and most the largest difference of numbers, else both values."""
 
     row: str
     quantity: str
@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every number, text or null in a tree, with its name ("curves.loss") without the places in lists."""
+    """Gives every number, text or null in a tree, with its name ("curves.loss") without the places in lists."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             if key not in TIMES and "second" not in str(key):
@@ -42,7 +42,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(ours: results.Row, other: results.Row, row: str = "") -> list[Difference]:
-    """What differs in any bit between two rows, quantity by quantity."""
+    """Gives what differs in any bit between two rows, quantity by quantity."""
     pair = [_by_name(leaves(one)) for one in (ours, other)]
     names = dict.fromkeys((*pair[0], *pair[1]))
     return [found for name in names if (found := _difference(row, name, *(one.get(name, []) for one in pair)))]
@@ -69,7 +69,7 @@ def _difference(row: str, name: str, ours: list[Any], other: list[Any]) -> Diffe
 
 
 def all_differences(ours: results.Row, other: results.Row) -> list[Difference]:
-    """Of two results files: row by row, and of what else they hold."""
+    """Gives the differences of two results files: row by row, and of what else they hold."""
     if len(ours["rows"]) != len(other["rows"]):
         return [Difference("all", "rows", "their number", f"{len(ours['rows'])} and {len(other['rows'])}")]
     pairs = enumerate(zip(ours["rows"], other["rows"], strict=True), start=1)
@@ -80,7 +80,7 @@ def all_differences(ours: results.Row, other: results.Row) -> list[Difference]:
 
 
 def _name(number: int, row: results.Row) -> str:
-    """The row's number, and the label that it starts with."""
+    """Gives the row's number, and the label that it starts with."""
     label: list[str] = []
     for name, value in row.items():
         if name in {"protocol", "status", "seeds"} or not isinstance(value, str | int | float) or len(label) == 4:
@@ -90,7 +90,7 @@ def _name(number: int, row: results.Row) -> str:
 
 
 def causes(ours: results.Row, other: results.Row) -> list[str]:
-    """What differs between options and environments: a line each."""
+    """Tells what differs between options and environments, a line each."""
     lines = []
     for part in ("config", "environment"):
         pair = [
@@ -110,7 +110,7 @@ def _read(place: str) -> results.Row:
 
 
 def compared(places: tuple[str, str]) -> tuple[bool, str]:
-    """Whether the two are the same, and what to print. Raises UserError if they cannot be compared."""
+    """Tells whether the two are the same, and what to print. Raises UserError if they cannot be compared."""
     ours, other = map(_read, places)
     if ours["study"] != other["study"]:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Options as typed dataclass fields with ranges and choices, from which flags, checks and --help come."""
+"""Options are typed dataclass fields with ranges and choices, from which flags, checks and --help come."""
 
 import dataclasses
 import re
@@ -23,25 +23,34 @@ def option(
     choices: Iterable[str] | Callable[[str], Any] = (),
     empty: bool = False,
     repeats: bool = False,
+    only: str = "",
 ) -> Any:
-    """A dataclass field that is also a flag with this help text.
+    """Makes a dataclass field that is also a flag with this help text.
 
     Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
     `| None` where the default depends on other options. A number lies in [low, high], without an end that is
     open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
-    not empty unless `empty` is true, and has no value twice unless `repeats` is.
+    not empty unless `empty` is true, and has no value twice unless `repeats` is. `only` names the protocol under
+    which the option means something; under another it is refused.
     """
     if not callable(choices):
         choices = tuple(choices)
     limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "choices": choices, "empty": empty, "repeats": repeats, "limits": limits},
+        metadata={
+            "help": help,
+            "choices": choices,
+            "empty": empty,
+            "repeats": repeats,
+            "limits": limits,
+            "only": only,
+        },
     )
 
 
 def kind(field: Field) -> tuple[type, bool]:
-    """The type of the option's value, or of each of its values, and whether it takes several."""
+    """Gives the type of the option's value, or of each of its values, and whether it takes several."""
     annotation: Any = field.type
     if isinstance(annotation, types.UnionType):
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
@@ -51,7 +60,7 @@ def kind(field: Field) -> tuple[type, bool]:
 
 
 def parsed(field: Field, value: Any) -> Any:
-    """The value of the option, given as itself or as the text of a list. Raises UserError if it cannot be one."""
+    """Gives the option's value, which is itself or the text of a list. Raises UserError if it cannot be one."""
     one, many = kind(field)
     if value is None or one is bool:
         return value
@@ -99,17 +108,17 @@ def _check(field: Field, value: Any) -> None:
 
 
 def _singular(name: str) -> str:
-    """What one entry of a list is called: "activation" of --activations, "study" of --studies."""
+    """Gives what one entry of a list is called: "activation" of --activations, "study" of --studies."""
     return re.sub("ies$", "y", name) if name.endswith("ies") else name.removesuffix("s")
 
 
 def written(values: Sequence[Any]) -> str:
-    """A list as it is written on a command line: "2,3", "0,0.2"."""
+    """Gives a list as it is written on a command line: "2,3", "0,0.2"."""
     return ",".join(f"{value:.12g}" if isinstance(value, float) else str(value) for value in values)
 
 
 def plain_number(text: str) -> str:
-    """The text. Raises ValueError if Python would read digits of other scripts, underscores or spaces in it."""
+    """Gives the text. Raises ValueError for digits of other scripts, underscores or spaces in it."""
     if not re.fullmatch(r"[-+.a-zA-Z0-9]+", text):
         raise ValueError(f"{text!r} is not a number in plain digits")
     return text

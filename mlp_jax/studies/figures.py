@@ -1,4 +1,4 @@
-"""The kinds of figure that there are: lines with bands, a forest of intervals, heat maps, a grid of images.
+"""There are four kinds of figure: lines with bands, a forest of intervals, heat maps, a grid of images.
 
 A study hands over data, and gets SVG text (or a PNG, for images): the same bytes for the same data.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; a marker of its own for prints in grey
+# the colour-blind can tell Okabe and Ito's colours apart; in prints in grey, each has a marker of its own
 COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 STYLES = list(zip(COLORS, "os^DvPX*", strict=True))
-DASHES = ("-", "--", "-.", ":")  # a further sign for lines beyond the number of colours
+DASHES = ("-", "--", "-.", ":")  # these tell lines apart beyond the number of colours
 GREY: dict[str, Any] = {"color": "#666666", "linestyle": (0, (5, 3)), "linewidth": 1.2, "zorder": 1}
 FORMS: dict[str, dict[str, Any]] = {
     "band": {},
@@ -38,7 +38,7 @@ Numbers = Sequence[float] | NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Line:
-    """Values y at x, with low and high around them where there is a spread.
+    """A line has values y at x, with low and high around them where there is a spread.
 
     number: which colour and marker, None for the report's grey. how: "band" (a line, its spread as a band),
     "whiskers" (a line, its spread as whiskers), "points" (no line), "plain" (no markers) or "ring" (open markers).
@@ -55,7 +55,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines on one pair of axes.
+    """A panel is lines on one pair of axes.
 
     levels: grey horizontal values by label. limits: vertical ones as (label, value, number of a colour). xticks:
     where ticks stand, if matplotlib is not to decide. rows: names of y = 0, 1, ... from the top. crosses: x of
@@ -78,7 +78,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Mark:
-    """One line of a forest: a value and its interval, each seed's value as a dot, open if it is not `filled`."""
+    """A mark is a line of a forest: a value, its interval, each seed as a dot; open if it is not `filled`."""
 
     value: float
     low: float
@@ -88,7 +88,7 @@ class Mark:
 
 
 def over_seeds(label: str, x: Numbers, seeds: Sequence[Numbers] | NDArray[np.floating], number: int) -> Line:
-    """The mean over seeds of their values at x, and one standard deviation (n - 1) around it; one seed has none.
+    """Gives the mean over seeds at x, and one standard deviation (n - 1) around it; one seed has none.
 
     Raises ValueError for a value that is not finite.
     """
@@ -105,7 +105,7 @@ def grouped(
     rows: Iterable[Row], name: str, x: str | Callable[[Row], float], y: Callable[[Row], Any],
     *, how: str = "band", label: str = "{}",
 ) -> list[Line]:  # fmt: skip
-    """A line of rows for each of their values of this name, which stands in its label.
+    """Gives a line of rows for each of their values of this name, which stands in its label.
 
     x: a row's value, or a function of it. y: makes of a row a number, (number, low, high), or None for no point.
     """
@@ -119,7 +119,7 @@ def grouped(
 
 
 def in_percent(quantity: str) -> Callable[[Row], tuple[float, ...] | None]:
-    """For `grouped`: a measured fraction in %, and a standard deviation around it; None where no run finished."""
+    """Gives for `grouped` a measured fraction in % and its standard deviation; None where no run finished."""
 
     def sides(row: Row) -> tuple[float, ...] | None:
         mean, spread = row[quantity]["mean"], row[quantity]["std"] or 0
@@ -129,20 +129,20 @@ def in_percent(quantity: str) -> Callable[[Row], tuple[float, ...] | None]:
 
 
 def stated(rows: Iterable[Row], x: str, quantity: str) -> Line:
-    """What the report states of a fraction, in %, against the rows' x: open grey markers."""
+    """Gives what the report states of a fraction, in %, against the rows' x: open grey markers."""
     told = [row for row in rows if row["report"]]
     values = [100 * row["report"][quantity] for row in told]
     return Line("report", [row[x] for row in told], values, number=None, how="ring")
 
 
 def difference(paired: Mapping[str, Any]) -> Mark | None:
-    """A paired difference in percentage points with its interval, which one seed has not; None if all diverged."""
+    """Marks a paired difference in points with its interval, which one seed has not; None if all diverged."""
     names = ("mean", "low", "high") if paired["low"] is not None else ("mean",) * 3
     return None if paired["mean"] is None else Mark(*(100 * paired[name] for name in names))
 
 
 def lines(panels: Sequence[Panel], *, columns: int | None = None, height: float = 3.6) -> str:
-    """Panels in rows of so many columns, default all in one; `height` of a panel in inches."""
+    """Draws panels in rows of so many columns, default all in one; `height` of a panel in inches."""
     across = columns or len(panels)
     figure, axes = canvas(across, -(-len(panels) // across), height=height)
     for one, panel in zip(axes, panels, strict=True):
@@ -162,7 +162,7 @@ def _draw(axes: Axes, line: Line, *, log: bool) -> None:
     y, low, high = (np.asarray(line.y if side is None else side) for side in (line.y, line.low, line.high))
     if not y.size:
         return
-    if log:  # which has no place for 0
+    if log:  # there is no place for 0
         y, low, high = (np.where(side > 0, side, np.nan) for side in (y, low, high))
     style: dict[str, Any] = {"color": color, "label": line.label, "marker": marker, "markersize": 4}
     if line.how == "whiskers":
@@ -175,7 +175,7 @@ def _draw(axes: Axes, line: Line, *, log: bool) -> None:
 
 
 def _furnish(axes: Axes, panel: Panel) -> None:
-    """What a panel has beside its lines."""
+    """Adds what a panel has beside its lines."""
     for label, value in panel.levels.items():
         axes.axhline(value, label=label, **GREY)
     for label, value, number in panel.limits:
@@ -202,7 +202,7 @@ def _legend(axes: Axes, place: str) -> None:
 
 
 def forest(groups: Mapping[str, Mapping[str, Mark | None]], xlabel: str, level: tuple[str, float] | None) -> str:
-    """A line for each mark below its group's heading, None as "diverged"; empty groups are left out.
+    """Draws a line for each mark below its group's heading, None as "diverged"; empty groups are left out.
 
     level: label and place of a vertical line to compare with; without a label it is in no legend.
     """
@@ -243,7 +243,7 @@ def heat_map(
     limits: tuple[float, float], *, framed: tuple[int, int] | None = None,
     cmap: str = "Greys", form: str = ".1f", height: float = 0, turn: float = 0,
 ) -> str:  # fmt: skip
-    """Maps (rows, columns) side by side by title, with the number in each cell, or a cross for nan.
+    """Draws maps (rows, columns) side by side by title, with the number in each cell, or a cross for nan.
 
     labels: of the columns and of the rows. limits: the values of the lightest and the darkest colour. framed: row
     and column of the best. height: of a map in inches, 0 for what its rows need. turn: by how many degrees the
@@ -271,7 +271,7 @@ def heat_map(
 
 
 def image_grid(pictures: Sequence[Images], titles: Sequence[str], across: int, size: tuple[float, float]) -> bytes:
-    """Pictures (height, width, 1 or 3 channels) of 0 to 255, with their titles, each of `size` inches: a PNG."""
+    """Draws pictures (height, width, 1 or 3 channels) of 0 to 255 with titles, each of `size` inches: a PNG."""
     figure, panels = canvas(across, -(-len(pictures) // across), width=size[0], height=size[1])
     for axes in panels:
         axes.set_axis_off()
@@ -281,14 +281,14 @@ def image_grid(pictures: Sequence[Images], titles: Sequence[str], across: int, s
         axes.set_title(title, fontsize="small")
     drawn, data = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
-    # a palette: a third of the size, and random weights do not compress
+    # a palette takes a third of the size, and random weights do not compress
     whole = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     whole.save(data, format="PNG", optimize=True)
     return data.getvalue()
 
 
 def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6, width: float = 0) -> tuple[Figure, list[Axes]]:
-    """A figure of rows x columns panels with a light grid, each of so many inches; width 0 is the usual one."""
+    """Makes a figure of rows x columns panels with a light grid, each of so many inches; width 0 is usual."""
     # matplotlib takes half as long to import as jax: only what draws waits for it
     from matplotlib.figure import Figure
 
@@ -302,7 +302,7 @@ def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6, width: float
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG, without date and with fixed names, so that equal figures are equal files."""
+    """Gives the figure as SVG, without date and with fixed names, so that equal figures are equal files."""
     import matplotlib
 
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""A study's results folder: finished rows, figures, what an interrupted run has left there."""
+"""A study's results folder holds finished rows, figures, and what an interrupted run has left there."""
 
 import itertools
 import shutil
@@ -13,20 +13,20 @@ from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
 from mlp_jax.studies import compilation, correctness, lock, processes, results
 from mlp_jax.studies.options import Basic
-from mlp_jax.studies.origin import differing, of_result
+from mlp_jax.studies.origin import of_result, unfit
 from mlp_jax.studies.unfinished import Unfinished
 from mlp_jax.text import note
 
 
 class Figure(NamedTuple):
-    """SVG text or the bytes of a PNG, and a caption that says what to see."""
+    """A figure is SVG text or the bytes of a PNG, and a caption that says what to see."""
 
     content: str | bytes
     caption: str
 
 
 class ResultsFolder:
-    """One run of an experiment: times it, and writes its results file at the end, or says what was kept.
+    """This times one run of an experiment, and writes its results file at the end, or says what was kept.
 
     Until then the folder holds `partial.json`, the finished rows, and `checkpoints`, where the runs of the row in
     work stand: --resume goes on from both.
@@ -67,7 +67,7 @@ class ResultsFolder:
         return self.path / "partial.json"
 
     def _kept(self) -> list[results.Row]:
-        """The finished rows of an interrupted run of the same options."""
+        """Gives the finished rows of an interrupted run of the same options."""
         if not self._partial.exists():
             return []
         try:
@@ -82,7 +82,7 @@ class ResultsFolder:
         return list(content["rows"])
 
     def _restore(self) -> None:
-        """Where the runs of the row in work stand, if an interrupted run of the same options has left it."""
+        """Restores where the runs of the row in work stand, if an interrupted run of the same options left it."""
         if (about := self.unfinished.restore()) is None:
             return
         folder = self.unfinished.checkpoints.folder
@@ -103,11 +103,9 @@ class ResultsFolder:
 
     def _check(self, content: results.Row, path: Path) -> None:
         """Takes over data and time of what an earlier process left. Raises UserError if it had other options."""
-        if what := differing(content["config"], self.config, resumed=True):
+        if what := unfit(content, self.config, self.fingerprint):
             raise UserError(f"cannot resume {path}: {what}: repeat the options or drop --resume")
         environment = content["environment"]
-        if self.fingerprint and self.fingerprint != environment["data_fingerprint"]:
-            raise UserError(f"cannot resume {path}: its dataset is not that of {self._partial}: drop --resume")
         self.fingerprint = environment["data_fingerprint"]
         self.earlier_seconds = max(self.earlier_seconds, environment["wall_seconds"])
 
@@ -125,7 +123,7 @@ class ResultsFolder:
         self.fingerprint = dataset.fingerprint
 
     def header(self) -> results.Row:
-        """All but the rows."""
+        """Gives all but the rows."""
         seconds = self.earlier_seconds + time.monotonic() - self.started
         environment = results.environment(
             wall_seconds=seconds, command=results.command_line(), fingerprint=self.fingerprint

@@ -1,4 +1,4 @@
-"""Where the accuracy of one further run of ours would lie, so that a single run of the report's can be judged.
+"""This predicts the accuracy of one further run of ours, so that a single run of the report's can be judged.
 
 The report's figure is one run, which need not meet our mean: if its procedure is ours, it lies in the prediction
 interval of a single further run in 95 % of all cases (Patil, Peng and Leek 2016, Perspectives on Psychological
@@ -42,7 +42,7 @@ CHANCE = 0.35
 
 
 def further_run(ours: Mapping[str, Any], images: int, their_images: int, shared: float) -> Estimate | None:
-    """A further run's accuracy on the report's images, with the error of that prediction; None for too few runs.
+    """Predicts a further run's accuracy on the report's images, with its error; None for too few runs.
 
     ours: a `measured` accuracy, a fraction, counted on so many images. shared: how many of the report's images are
     among them, which need not be whole where only its expectation is known. Runs that all agree count as if they

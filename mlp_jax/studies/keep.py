@@ -1,4 +1,4 @@
-"""Which results of an earlier start still stand, and what becomes of those that do not."""
+"""This decides which results of an earlier start still stand, and what becomes of the others."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import sha256_of_file, unsealed
+from mlp_jax.files import unsealed
 from mlp_jax.studies import correctness, options, results
 from mlp_jax.studies.folder import set_aside
-from mlp_jax.studies.origin import differing
+from mlp_jax.studies.origin import differing, unfit
 from mlp_jax.studies.study import Study
 from mlp_jax.text import note
 from mlp_jax.training.checkpoint import Checkpoints
@@ -18,7 +18,7 @@ from mlp_jax.training.checkpoint import Checkpoints
 
 @dataclass(frozen=True)
 class Job:
-    """One study under one protocol; None where it has none."""
+    """A job is one study under one protocol, which is None where it has none."""
 
     name: str
     protocol: str | None
@@ -27,7 +27,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its results go."""
+        """Here its results go."""
         return user_path(self.config.results_dir) / self.name
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class Job:
 
 
 def kept(job: Job) -> results.Row | None:
-    """What the study's results file holds if it need not run again; else None, after a line that says why not.
+    """Gives what the study's results file holds if it need not run again; else None, and a line says why not.
 
     A file that is cut, another version's or not this study's is set aside; one of other options stays until the
     study writes its own in its place.
@@ -55,7 +55,7 @@ def kept(job: Job) -> results.Row | None:
 
 
 def read(job: Job, path: Path) -> results.Row:
-    """The content of the study's results file. Raises UserError if it cannot stand beside ours."""
+    """Gives the content of the study's results file. Raises UserError if it cannot stand beside ours."""
     content = results.read_json(path)
     if content["study"] != job.name:
         raise UserError(f"{path} is of another study, {content['study']}")
@@ -66,14 +66,14 @@ def read(job: Job, path: Path) -> results.Row:
         if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
             raise KeyError("rows")
         dict(content["config"])
-        job.study.table(content["rows"])
+        job.study.table(content)
         job.study.finding(content)
         figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
         if any(Path(name).name != name for name in figures):
             raise ValueError("a figure in another folder")
-        altered = [name for name, digest in figures.items() if _digest(job.folder / name) != digest]
-        bits = job.folder / correctness.FILE  # may be missing: what was made of them stands in the results
-        if content.get("correct") and _digest(bits) not in (None, content["correct"]["sha256"]):
+        altered = [name for name, digest in figures.items() if results.digest_of(job.folder / name) != digest]
+        bits = job.folder / correctness.FILE  # they may be missing: what was made of them stands in the results
+        if content.get("correct") and results.digest_of(bits) not in (None, content["correct"]["sha256"]):
             raise UserError(f"{bits} is altered")
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
@@ -84,15 +84,8 @@ def read(job: Job, path: Path) -> results.Row:
     return content
 
 
-def _digest(path: Path) -> str | None:
-    try:
-        return sha256_of_file(path)
-    except OSError:
-        return None
-
-
 def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
-    """Whether the results come from other data than `fingerprint`; if so, a line says that they are not kept."""
+    """Tells whether the results come from other data than `fingerprint`; a line says that they are not kept."""
     if content["environment"]["data_fingerprint"] == fingerprint:
         return False
     note(f"{job.folder / 'results.json'} comes from another copy of the data: the study runs again")
@@ -102,13 +95,12 @@ def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:
 def clear_unfinished(job: Job, fingerprint: str) -> None:
     """Sets aside what an interrupted run of other options or data has left, which --resume would refuse."""
     for path, about in _left(job):
-        changed = differing(about["config"], job.config, resumed=True)
-        if changed or about["environment"]["data_fingerprint"] != fingerprint:
-            set_aside(path, f"{path} has other {f'options ({changed})' if changed else 'data'}")
+        if what := unfit(about, job.config, fingerprint):
+            set_aside(path, f"{path} does not fit: {what}")
 
 
 def _left(job: Job) -> Iterator[tuple[Path, results.Row]]:
-    """What is there and whole, and what it says of itself; of the rest the study says so."""
+    """Gives what is there and whole, and what it says of itself; of the rest the study says so."""
     partial, checkpoints = job.folder / "partial.json", job.folder / "checkpoints"
     with contextlib.suppress(UserError):
         if partial.is_file():

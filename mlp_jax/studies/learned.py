@@ -1,4 +1,4 @@
-"""What the best model has learned, as numbers and pictures: confusion, mistakes, first-layer weights."""
+"""This shows what the best model has learned: confusion, mistakes, first-layer weights."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MOST_MISTAKES = 20
 
 
 def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str, Figure]]:
-    """For results.json: classes, confusion counts, the most confident mistakes; and the figures made of pixels."""
+    """Gives classes, confusion counts and the most confident mistakes, and the figures made of pixels."""
     probabilities = model.probabilities(dataset.test_images)
     mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
     from sklearn.metrics import confusion_matrix  # it takes longer to import than most commands
@@ -37,7 +37,7 @@ def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str
 
 
 def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dict[str, Any]]:
-    """The wrong answers of the largest probability, largest first; `index` counts the test images from 0."""
+    """Gives the wrong answers of the largest probability, largest first; `index` counts the test images from 0."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
@@ -54,7 +54,7 @@ def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dic
 
 
 def first_layer(model: Model) -> Figure:
-    """The first layer's largest units as pictures, beside what they were before training."""
+    """Draws the first layer's largest units as pictures, beside what they were before training."""
     start = init_state(jax.random.key(model.about.seed), model.config, TrainConfig()).params
     before, after = (np.asarray(params[0].w) for params in (start, model.params))
     units = largest_units(after)
@@ -77,12 +77,12 @@ ACROSS = 8
 
 
 def largest_units(w: NDArray[Any], most: int = 40) -> NDArray[np.intp]:
-    """The units whose weights (inputs, units) have the largest norm, largest first."""
+    """Gives the units whose weights (inputs, units) have the largest norm, largest first."""
     return np.argsort(-np.linalg.norm(w, axis=0), kind="stable")[:most]
 
 
 def weight_pictures(w: NDArray[Any], image_shape: tuple[int, int, int], *, channels_first: bool) -> Images:
-    """Weights (inputs, units) as uint8 (units, height, width, channels): 0 is grey, each has its own range."""
+    """Gives weights (inputs, units) as uint8 (units, height, width, channels): 0 is grey, each has its range."""
     height, width, channels = image_shape
     if channels_first:
         pictures = w.T.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
@@ -94,7 +94,7 @@ def weight_pictures(w: NDArray[Any], image_shape: tuple[int, int, int], *, chann
 
 
 def mosaic(pictures: Images) -> Images:
-    """Pictures (N, height, width, channels) as one, `ACROSS` in a row, white lines between."""
+    """Gives pictures (N, height, width, channels) as one, `ACROSS` in a row, white lines between."""
     count, height, width, channels = pictures.shape
     gap = max(1, width // 16)
     down = -(-count // ACROSS)
@@ -107,7 +107,7 @@ def mosaic(pictures: Images) -> Images:
 
 
 def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> Figure:
-    """The test images that the network got wrong with most confidence."""
+    """Draws the test images that the network got wrong with most confidence."""
     titles = [
         f"is {model.classes[m['true']]}\ntaken for {model.classes[m['predicted']]}\n{100 * m['probability']:.1f} %"
         for m in mistakes

@@ -14,7 +14,7 @@ _taken: dict[Path, int] = {}
 
 
 def take(folder: Path) -> None:
-    """For this process, until `release` or its end. Raises UserError if another process has the folder."""
+    """Locks it for this process until `release` or its end. Raises UserError if another one has the folder."""
     path = folder.resolve() / NAME
     if path in _taken and _is_there(path):
         return
@@ -22,7 +22,7 @@ def take(folder: Path) -> None:
     try:
         check_regular(path)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    except OSError as error:  # somebody else's, perhaps
+    except OSError as error:  # it may be somebody else's
         raise UserError(
             f"cannot lock {folder}: {NAME} there: {error.strerror}; move it away, or choose another --results_dir"
         ) from error
@@ -42,7 +42,7 @@ def take(folder: Path) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether the file that is locked is still the one of that name."""
+    """Tells whether the file that is locked is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(_taken[path]), path.stat())
     except OSError:

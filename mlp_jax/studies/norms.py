@@ -1,4 +1,4 @@
-"""How large activations and gradients are, layer by layer: root mean squares on one batch, by epoch and seed."""
+"""This measures activations and gradients layer by layer: root mean squares on one batch, by epoch and seed."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from mlp_jax.training.history import Observed, Result
 
 
 class Norms(NamedTuple):
-    """Root mean squares, each of shape (layers,), first layer first.
+    """These are root mean squares, each of shape (layers,), first layer first.
 
     activation: of a layer's output, the logits for the last one. gradient: of the cross-entropy by the weights,
     without penalty or weight decay.
@@ -29,15 +29,15 @@ class Norms(NamedTuple):
 
 
 def root_mean_square(values: jax.Array) -> jax.Array:
-    """sqrt(mean of squares), scaled by the largest value, since the square of 1e-23 is 0 in float32."""
+    """Gives sqrt(mean of squares), scaled by the largest value, since the square of 1e-23 is 0 in float32."""
     largest = jnp.abs(values).max()
     scaled = values / jnp.where(largest > 0, largest, 1)
     return largest * jnp.sqrt(jnp.square(scaled).mean())
 
 
 def norms(params: Params, batch: Split, model: MLPConfig, gradient: str = "manual") -> Norms:
-    """Of a network on one batch."""
-    network = replace(model, init="uniform_fan_in", init_std=1.0)  # one program for all initialisations
+    """Gives those of a network on one batch."""
+    network = replace(model, init="uniform_fan_in", init_std=1.0)  # so all initialisations share a program
     return Norms(*map(np.asarray, _norms(params, batch, network, gradient)))
 
 
@@ -53,7 +53,7 @@ def _norms(params: Params, batch: Split, model: MLPConfig, gradient: str) -> tup
 
 
 def observer(batch: Split, model: MLPConfig, gradient: str) -> Callable[[int, int, Params], Observed]:
-    """For `population.Epoch.observe`: the norms of every epoch, and with the first ones the weights."""
+    """Observes, for `population.Epoch.observe`, the norms of every epoch, and with the first ones the weights."""
 
     def observe(number: int, epoch: int, params: Params) -> Observed:
         found = norms(params, batch, model, gradient)
@@ -63,7 +63,7 @@ def observer(batch: Split, model: MLPConfig, gradient: str) -> Callable[[int, in
 
 
 def summary(runs: Sequence[Result]) -> dict[str, Any]:
-    """Over runs with such an `observer`: of each norm the geometric mean by epoch (0 is the start) and layer.
+    """Gives, of runs with an `observer`, each norm's geometric mean by epoch (0 is the start) and layer.
 
     spread: the geometric standard deviation (a factor) by layer, at the start and at the end. moved: how far
     training took each layer's weights, relative to their size at the start.
@@ -74,7 +74,7 @@ def summary(runs: Sequence[Result]) -> dict[str, Any]:
     for place, name in enumerate(Norms._fields):
         values = np.array([[epoch[place] for epoch in run.observed] for run in runs], float)
         statistics.finite(values.ravel())
-        with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0: its mean is 0 again
+        with np.errstate(divide="ignore", invalid="ignore"):  # the mean of a logarithm of 0 is 0 again
             logs = np.log(values)
             spread = np.exp(logs[:, [0, -1]].std(axis=0, ddof=1)) if len(runs) > 1 else None
         found[name] = {
@@ -91,7 +91,7 @@ def _moved(run: Result) -> list[float]:
 
 
 def _short(values: np.ndarray) -> Any:
-    """As lists, of 4 significant digits: they are for tables and figures."""
+    """Gives lists of 4 significant digits: they are for tables and figures."""
     if values.ndim:
         return [_short(part) for part in values]
     return float(f"{float(values):.4g}")

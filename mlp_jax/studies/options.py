@@ -1,4 +1,4 @@
-"""The options that the experiments share, and what stands for those that are left out.
+"""The experiments share these options, and what stands for those that are left out.
 
 An experiment is a frozen dataclass of options, which inherits `Common`, and a function `run(config)` that takes
 it as plain data; `command` turns the dataclass into command-line flags.
@@ -29,25 +29,25 @@ from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 from mlp_jax.training.layout import MOST_GB
 
 PROTOCOLS = ("published", "clean")
-# the validation split of each protocol: the report's on CIFAR-10, a small one elsewhere
+# each protocol has so many validation images on CIFAR-10; elsewhere there are few
 VALIDATION = {"published": 1000, "clean": 5000}
 SMALL_VALIDATION = 200
 MOST_RUNS, MOST_LAYERS = 10_000, 1000
-"""Of seeds or trials, and of layers: a mistyped number shall not fill the memory with what is to be done."""
+"""No more seeds, trials or layers are taken: a mistyped number shall not fill the memory with jobs."""
 QUESTION_4 = {
     "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-3, "epochs": 10, "decay": 0.95,
     "validate_in_training_mode": True,
 }  # fmt: skip
-"""How the report's scripts of Question 4 train."""
+"""The report's scripts of Question 4 train so."""
 
 BATCHES = {"cifar10": {"batch_size": 200}, "else": {"batch_size": 20}}
 
 Places = Mapping[str, Mapping[str, Any]]
-"""Values by where they hold, in words: "cifar10" or "else", "published" or "clean", "else clean"."""
+"""These are values by where they hold, in words: "cifar10" or "else", "published" or "clean", "else clean"."""
 
 
 def narrowest(places: Places, *here: str) -> dict[str, Any]:
-    """The values that hold here; the narrowest place wins, and of equally narrow ones the last."""
+    """Gives the values that hold here; the narrowest place wins, and of equally narrow ones the last."""
     found: dict[str, Any] = {}
     for where in sorted(places, key=lambda where: len(where.split())):
         if set(where.split()) <= set(here):
@@ -56,13 +56,13 @@ def narrowest(places: Places, *here: str) -> dict[str, Any]:
 
 
 def place(dataset: str) -> str:
-    """What `Places` call a data set."""
+    """Gives what `Places` call a data set."""
     return "cifar10" if dataset == "cifar10" else "else"
 
 
 @dataclass(frozen=True)
 class Basic:
-    """The options of everything that reads data and writes results. Raises UserError for a value out of range."""
+    """All that reads data and writes results has these. Raises UserError for a value out of range."""
 
     dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic", choices=DATASETS)
     data_dir: str | None = option(None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own")
@@ -82,7 +82,7 @@ class Basic:
                 )
 
     def changed(self) -> dict[str, Any]:
-        """The options that differ from their defaults."""
+        """Gives the options that differ from their defaults."""
         values = {field: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {field.name: value for field, value in values.items() if value != field.default}
 
@@ -96,18 +96,17 @@ class Basic:
 
     def _check_path(self, name: str) -> None:
         path = getattr(self, name)
-        if path is None:
-            return
-        if not path:
+        if path == "":
             raise UserError(f"--{name} is empty: write a path, or leave it out")
-        user_path(path)
+        if path is not None:
+            user_path(path)
 
     def folder(self, study: str) -> Path:
-        """Where the study's results go; made, and proved to be writable."""
+        """Makes the folder where the study's results go, and proves that it is writable."""
         return results.prepare_folder(user_path(self.results_dir) / study)
 
     def load(self) -> data.Dataset:
-        """The dataset that the options name; process 0 first, which may have to prepare and to decode it."""
+        """Gives the dataset that the options name; process 0 first, which may have to prepare and to decode it."""
         if not processes.writes():
             multihost_utils.sync_global_devices("data")
         dataset = _dataset(self.dataset, self.data_dir, self.archive)
@@ -117,19 +116,19 @@ class Basic:
 
     @property
     def fingerprint(self) -> str:
-        """Of the dataset, once this process has loaded it: where rows come from."""
+        """This tells where rows come from, once this process has loaded the dataset."""
         return _dataset(self.dataset, self.data_dir, self.archive).fingerprint
 
 
 @functools.lru_cache(maxsize=1)
 def _dataset(name: str, data_dir: str | None, archive: str | None) -> data.Dataset:
-    """Read once for all studies of a process."""
+    """This is read once for all studies of a process."""
     return data.load(name, data_dir=data_dir, archive=archive)
 
 
 @dataclass(frozen=True)
 class Common(Basic):
-    """The options of every study. Raises UserError for a value out of range."""
+    """These are the options of every study. Raises UserError for a value out of range."""
 
     PROTOCOLS: ClassVar[Sequence[str]] = PROTOCOLS
     USUAL: ClassVar[Places] = {}
@@ -146,25 +145,30 @@ class Common(Basic):
         super().__post_init__()
         one_of("protocol", self.protocol, self.PROTOCOLS)
         self._check_seeds(self.seeds)
+        for field in dataclasses.fields(self):
+            if field.name in self.changed() and field.metadata["only"] not in ("", self.protocol):
+                raise UserError(
+                    f"--{field.name} is not for --protocol={self.protocol}: leave it out, or change --protocol"
+                )
 
     @property
     def validation(self) -> int:
-        """The number of validation images on CIFAR-10."""
+        """Gives the number of validation images on CIFAR-10."""
         return VALIDATION[self.protocol]
 
     def split(self, dataset: data.Dataset) -> data.Splits:
-        """The protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
+        """Gives the protocol's splits: published tests on the first 1,000 test images, clean on all of them."""
         validation = self.validation if self.dataset == "cifar10" else SMALL_VALIDATION
         validation = min(validation, len(dataset.train_labels) // 2)
         test = min(1000, len(dataset.test_labels)) if self.protocol == "published" else None
         return data.split(dataset, validation=validation, test=test)
 
     def key(self, number: int) -> jax.Array:
-        """The key of the run with this seed."""
+        """Gives the key of the run with this seed."""
         return jax.random.key(self.seed + number)
 
     def value(self, name: str) -> Any:
-        """What was given for this option, else what is usual here; None if there is neither."""
+        """Gives what was given for this option, else what is usual here; None if there is neither."""
         given = getattr(self, name, None)
         if given is not None:
             return given
@@ -172,23 +176,23 @@ class Common(Basic):
         return {**narrowest(BATCHES, *here), **narrowest(self.USUAL, *here)}.get(name)
 
     def network(self, **more: Any) -> MLPConfig:
-        """The network that the options describe; `more` goes before them."""
+        """Gives the network that the options describe; `more` goes before them."""
         norm = norm_options(getattr(self, "batch_norm", "none"), getattr(self, "layer_norm", "none"))
         return MLPConfig(**{**self._values(MLPConfig), **norm, **more})
 
     def training(self, **more: Any) -> TrainConfig:
-        """How the protocol trains, where the options do not say otherwise; `more` goes before both."""
+        """Tells how the protocol trains, where the options do not say otherwise; `more` goes before both."""
         return TrainConfig(**{**self._values(TrainConfig), **more})
 
     def _values(self, kind: type[MLPConfig | TrainConfig]) -> dict[str, Any]:
-        """The fields of this dataclass of which an option, or what is usual, tells the value."""
+        """Gives the fields of this dataclass of which an option, or what is usual, tells the value."""
         values = {field.name: self.value(field.name) for field in dataclasses.fields(kind)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Training(Common, processes.Processes):
-    """The options of every experiment that trains: where and how exactly."""
+    """These are the options of every experiment that trains: where and how exactly."""
 
     precision: str = option("float32", "of matrix products: float32, tf32 or bf16", choices=PRECISIONS)
     max_memory_gb: float | None = option(
@@ -212,14 +216,14 @@ class Training(Common, processes.Processes):
 
 @dataclass(frozen=True)
 class Tuned(Training):
-    """The options of a study that chooses a learning rate for each of its settings, and how all are trained.
+    """These options are of a study that chooses each setting's learning rate, and say how all are trained.
 
     None leaves an option to the protocol: `USUAL`. Raises UserError for candidates that would be ignored.
     """
 
     learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation, with commas"
+        None, "clean: the candidates to choose from on validation, with commas", only="clean"
     )
     optimizer: str | None = option(None, "how parameters are updated", choices=OPTIMIZERS)
     l2: float | None = option(None, "lambda of the penalty")
@@ -230,20 +234,20 @@ class Tuned(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.learning_rates is not None and (self.protocol == "published" or self.learning_rate is not None):
-            raise UserError("--learning_rates is for the clean protocol without --learning_rate: leave one out")
+        if self.learning_rates is not None and self.learning_rate is not None:
+            raise UserError("--learning_rate fixes what --learning_rates would choose: leave one out")
 
     def candidates(self) -> tuple[float, ...]:
-        """Learning rates to choose from: one if it is fixed, or published."""
+        """Gives the learning rates to choose from: one if it is fixed, or published."""
         fixed = self.value("learning_rate")
         return self.value("learning_rates") if fixed is None else (fixed,)
 
     def recipes(self, **more: Any) -> tuple[TrainConfig, ...]:
-        """The `training` with each of the `candidates`."""
+        """Gives the `training` with each of the `candidates`."""
         return tuple(self.training(**{**more, "learning_rate": rate}) for rate in self.candidates())
 
 
 def progress(total: int, unit: str) -> Any:
-    """A progress bar on standard error when that is a terminal, else nothing; process 0 alone shows it."""
+    """Shows a progress bar on standard error, if that is a terminal; process 0 alone does."""
     hidden = None if processes.writes() else True
     return tqdm(total=total, unit=unit, disable=hidden, dynamic_ncols=True, leave=False)

@@ -1,4 +1,4 @@
-"""Do earlier results still fit? What the numbers of a study depend on, and which of it differs."""
+"""Do earlier results still fit? This tells what a study's numbers depend on, and which of it differs."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ PROCESSES = tuple(field.name for field in dataclasses.fields(processes.Processes
 
 
 def of_result(config: Basic) -> dict[str, Any]:
-    """What the numbers depend on: not where they are read from or written to, nor who computes them."""
+    """Gives what the numbers depend on: not where they are read from or written to, nor who computes them."""
     left_out = {"results_dir", "resume", "data_dir", "archive", *WHILE, *PROCESSES}
     options = {k: plain(v) for k, v in dataclasses.asdict(config).items() if k not in left_out}
     # a recipe's name says nothing once somebody has edited it
@@ -24,12 +24,12 @@ def of_result(config: Basic) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The option's value as a command line has it: lists as text."""
+    """Gives the option's value as a command line has it: lists as text."""
     return written(value) if isinstance(value, tuple) else value
 
 
 def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:
-    """Which options of a result differ from those now, in words; empty if none does.
+    """Tells which options of a result differ from those now, in words; empty if none does.
 
     An option that did not exist then has its default. What is `resumed` may go on with another number of devices,
     whose sums are rounded otherwise.
@@ -44,7 +44,17 @@ def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) 
     return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
 
 
+def unfit(left: Mapping[str, Any], config: Basic, fingerprint: str) -> str:
+    """Tells in words why a study cannot go on from what an interrupted run has left; empty if it can.
+
+    fingerprint: of the data, as far as they are known.
+    """
+    if changed := differing(left["config"], config, resumed=True):
+        return changed
+    return "its data are others" if fingerprint not in ("", left["environment"]["data_fingerprint"]) else ""
+
+
 def of_job(config: Training) -> dict[str, Any]:
-    """What all processes of a job must have alike."""
+    """Gives what all processes of a job must have alike."""
     alike = ("checkpoint_minutes", "resume")
     return {**of_result(config), **{name: getattr(config, name) for name in alike}}

@@ -1,4 +1,4 @@
-"""The check of this package's own gradients: equations 1 to 13, and the general backward pass."""
+"""This checks the package's own gradients: equations 1 to 13, and the general backward pass."""
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": 
 
 
 def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
-    """The networks that are checked, by name."""
+    """Gives the networks that are checked, by name."""
     base = MLPConfig(hidden=(50, 50), inputs=inputs, classes=classes)
     table = {
         "softmax regression": replace(base, hidden=()),
@@ -81,7 +81,7 @@ def _mixed(batch: data.Split, classes: int) -> data.Split:
 
 
 SOFTENED = {"3 layers, label smoothing": _smoothed, "3 layers, label smoothing, mixup": _mixed}
-"""Cases with soft labels: how they are made of a batch."""
+"""These make a batch with soft labels, for the cases that have them."""
 
 
 def _of_dtype(batch: data.Split, dtype: str) -> data.Split:
@@ -92,7 +92,7 @@ def _of_dtype(batch: data.Split, dtype: str) -> data.Split:
 def check_networks(
     networks: Mapping[str, MLPConfig], batches: Mapping[str, data.Split], source: str, seeds: Iterable[int]
 ) -> dict[str, list[LeafCheck]]:
-    """The named source of gradients against jax.grad, for each network on its batch: its leaves for all seeds.
+    """Holds the named source against jax.grad: for each network on its batch, its leaves for all seeds.
 
     All networks are two programs, what is checked and autodiff: many small programs take longer to compile. In
     one program, XLA would merge what both have in common, and compare it with itself.
@@ -120,12 +120,12 @@ def check_networks(
 def all_checks(
     config: options.Common, batch: data.Split, classes: int
 ) -> Iterator[tuple[str, str, list[LeafCheck]]]:
-    """(case, dtype, its leaves) for the equations and for every architecture, all seeds together."""
+    """Gives (case, dtype, its leaves) for the equations and every architecture, all seeds together."""
     seeds = range(config.seed, config.seed + config.seeds)
     soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
 
     def check(dtype: str) -> dict[str, list[LeafCheck]]:
-        with jax.enable_x64(True):  # a thread's own
+        with jax.enable_x64(True):  # each thread has its own
             drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
             equations = [leaf for leaves in check_equations(*drawn) for leaf in leaves]
             networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
@@ -139,7 +139,7 @@ def all_checks(
 
 
 def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row]:
-    """One row per leaf of every case and dtype, on examples of the dataset."""
+    """Gives one row per leaf of every case and dtype, on examples of the dataset."""
     splits = normalize(config.split(dataset), "standardize", dtype=np.float64)
     batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
     rows: list[results.Row] = []
@@ -167,7 +167,7 @@ def _row(name: str, dtype: str, check: LeafCheck) -> results.Row:
 
 
 def summary_table(rows: list[results.Row]) -> Table:
-    """One line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
+    """Gives one line per case: its worst leaf in each dtype, and PASS only if every leaf passed."""
     groups = by(rows, "case").values()
     return Table.of(
         {
@@ -186,7 +186,7 @@ def _worst_leaf(rows: list[results.Row], dtype: str) -> str:
 
 
 def largest_error(rows: Iterable[results.Row], digits: int = 0) -> str:
-    """The largest relative error of these rows, in words."""
+    """Gives the largest relative error of these rows, in words."""
     errors = [row["relative_error"] for row in rows]
     return "not finite" if None in errors else f"{max(errors):.{digits}e}"
 
@@ -198,4 +198,4 @@ MISTAKES: Columns = {
     "": "verdict",
     "what is said": lambda row: row.get("said", ""),
 }
-"""Of every seeded mistake: how it was seeded, what was found, and what was said of it."""
+"""The table tells of every seeded mistake how it was seeded, what was found, and what was said of it."""

@@ -1,4 +1,4 @@
-"""The report page, as pure functions of results (and of the figures beside them): HTML and Markdown.
+"""The report page is a pure function of results and of the figures beside them: HTML and Markdown.
 
 Whatever came from a file is escaped; figures stand in the page as data: images, so that nothing in them runs.
 """
@@ -37,7 +37,7 @@ HOLM = (
     "chance of even one false difference in a family stays below 5 %."
 )
 CHECK = "gradient_check"
-"""The study whose results hold the check of each equation."""
+"""This study's results hold the check of each equation."""
 TYPES = {".svg": "svg+xml", ".png": "png"}
 PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
 DIGITS = re.compile(rb"(\.\d\d)\d+")
@@ -47,7 +47,7 @@ Page = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """What the page shows of one study under one protocol, which is None where it has none.
+    """This is what the page shows of one study under one protocol, which is None where it has none.
 
     question, caveat and finding are sentences; content is the study's results file, beside which, in `folder`, its
     figures lie; status is "passed", "kept" or "failed"; command is what runs the study again.
@@ -74,7 +74,7 @@ def page(
     tallies: Mapping[str, Mapping[str, int]],
     about: Sequence[tuple[str, str]] = (),
 ) -> Page:
-    """Everything that the page shows.
+    """Gives everything that the page shows.
 
     content: reproduce's own results, with the judged claims. summary: how many claims hold, in a sentence.
     tallies: how many claims have each verdict, by protocol. about: further lines on how the page was made.
@@ -125,13 +125,13 @@ def _shown(part: Part) -> Page:
 
 
 def _corrected(content: results.Row) -> bool:
-    """Whether any comparison in a results file carries a p that was corrected for its family."""
+    """Tells whether any comparison in a results file carries a p that was corrected for its family."""
     listed = [row for value in content.values() if isinstance(value, list) for row in value]
     return any(isinstance(row, dict) and row.get("p_holm") is not None for row in listed)
 
 
 def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
-    """The command line that runs the study with these options, those at their defaults left out."""
+    """Gives the command line that runs the study with these options, those at their defaults left out."""
     words = [f"python -m experiments.{name}"]
     for field in fields(kind):
         default = plain(field.default)
@@ -146,7 +146,7 @@ def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -
 
 
 def minutes(seconds: float) -> str:
-    """A time as people say it."""
+    """Gives a time as people say it."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
@@ -169,7 +169,7 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def figure(folder: Path, named: Mapping[str, str]) -> Page:
-    """What the page needs of a figure that a results file names."""
+    """Gives what the page needs of a figure that a results file names."""
     path = folder / Path(named["file"]).name
     data = path.read_bytes()
     kind = TYPES.get(path.suffix, "png")
@@ -184,7 +184,7 @@ def figure(folder: Path, named: Mapping[str, str]) -> Page:
 
 
 def width(data: bytes) -> int:
-    """The width of an SVG (which states it in points) or a PNG, in CSS pixels."""
+    """Gives the width of an SVG (which states it in points) or a PNG, in CSS pixels."""
     if data.startswith(b"\x89PNG"):
         return int.from_bytes(data[16:20])
     points = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', data)
@@ -192,7 +192,7 @@ def width(data: bytes) -> int:
 
 
 def slim(svg: bytes) -> bytes:
-    """The same picture in fewer bytes: rounded places, no indents, no metadata, short lists of fonts.
+    """Gives the same picture in fewer bytes: rounded places, no indents, no metadata, short lists of fonts.
 
     matplotlib lists ten fonts, or for a formula one, which a phone has not.
     """
@@ -204,19 +204,19 @@ def slim(svg: bytes) -> bytes:
 
 
 def badge(verdict: str) -> tuple[str, str]:
-    """A verdict's class and sign; colour is never the only one."""
+    """Gives a verdict's class and sign; colour is never the only one."""
     return BADGES.get(verdict, ("none", "○"))
 
 
 def claim_table(claims: Sequence[results.Row]) -> Table:
-    """The claims of one part of the report, with a verdict under each protocol."""
+    """Gives the claims of one part of the report, with a verdict under each protocol."""
     header = ["claim", "report", "published protocol", "", "clean protocol", ""]
     rows = [[c["claim"], c["report"], *_cells(c["published"]), *_cells(c["clean"])] for c in claims]
     return Table(header, rows, title=f"**{claims[0]['part']}**")
 
 
 def _cells(answer: results.Row) -> list[str]:
-    """What ours is, where one further run of ours would lie in %, and the verdict."""
+    """Gives what ours is, where one further run of ours would lie in %, and the verdict."""
     text = answer["text"]
     if ONE_RUN in answer:
         low, high = answer[ONE_RUN]
@@ -225,12 +225,12 @@ def _cells(answer: results.Row) -> list[str]:
 
 
 def html(content: Page) -> str:
-    """The page in one file, which fetches nothing."""
+    """Gives the page in one file, which fetches nothing."""
     return _environment_of(autoescape=True).get_template("page.html.jinja").render(content)
 
 
 def markdown(content: Page, folder: Path) -> str:
-    """The page for a file in `folder`, to which the paths of the figures are relative."""
+    """Gives the page for a file in `folder`, to which the paths of the figures are relative."""
     environment = _environment_of(autoescape=False)
     environment.filters["relative"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     return environment.get_template("page.md.jinja").render(content)

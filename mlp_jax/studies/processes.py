@@ -1,4 +1,4 @@
-"""Several processes that do one study together (`--distributed`): jax's own `jax.distributed`, and JSON over it.
+"""Several processes do one study together (`--distributed`) by jax's own `jax.distributed`, with JSON over it.
 
 `initialize` before anything else, `join` once jax's devices are there, `finish` at the end. In between, every
 process calls `share`, `agree` and what else is collective in the same order, and process 0 alone writes.
@@ -27,14 +27,16 @@ from mlp_jax.files import sha256
 from mlp_jax.studies.fields import option
 
 GIVE = "give --coordinator=HOST:PORT, --num_processes and --process_id"
-LONGEST = 24 * 3600  # seconds
-GRACE = 2.0  # seconds that a failing process 0 stays: jax ends the others with it, who may have to tell the same
-PART = 2**26  # bytes that are shared at once
+LONGEST = 24 * 3600  # no wait is longer, in seconds
+GRACE = (
+    2.0  # a failing process 0 stays so many seconds: jax ends the others with it, who may have to tell the same
+)
+PART = 2**26  # so many bytes are shared at once
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process of a job this is, and how long it waits for the others; each field is a flag.
+    """These flags say which process of a job this is, and how long it waits for the others.
 
     Raises UserError if they contradict each other or are out of range.
     """
@@ -137,7 +139,7 @@ def finish() -> None:
 
 
 def exit_status(job: Callable[[], int]) -> int:
-    """The exit status of a job; if it fails before `finish`, this process ends with it here and at once.
+    """Gives a job's exit status; if it fails before `finish`, this process ends with it here and at once.
 
     An ordinary end would wait for the others, which may wait for this process, and then abort.
     """
@@ -160,25 +162,25 @@ def exit_status(job: Callable[[], int]) -> int:
 
 
 def writes() -> bool:
-    """Whether this process writes results and shows progress: process 0, or the only one."""
+    """Tells whether this process writes results and shows progress: process 0, or the only one."""
     return jax.process_index() == 0
 
 
 def share(value: Any) -> Any:
-    """Process 0's value, in every process: JSON."""
+    """Gives process 0's value, which is JSON, to every process."""
     if jax.process_count() == 1:
         return value
     return json.loads(share_bytes(json.dumps(value).encode() if writes() else b""))
 
 
 def share_bytes(content: bytes) -> bytes:
-    """Process 0's content, in every process."""
+    """Gives process 0's content to every process."""
     if jax.process_count() == 1:
         return content
     whole, rest = multihost_utils.broadcast_one_to_all(np.array(divmod(len(content), PART), np.int32))
     parts = []
     for number, size in enumerate([PART] * int(whole) + [int(rest)]):
-        # few lengths: each is a program of its own
+        # there are few lengths, since each is a program of its own
         part = np.zeros(1 << max(0, size - 1).bit_length(), np.uint8)
         if writes():
             part[:size] = np.frombuffer(content[number * PART :][:size], np.uint8)

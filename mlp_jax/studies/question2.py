@@ -1,4 +1,4 @@
-"""Question 2 as a page shows it: each equation typeset, its slip, its line of code, and its check."""
+"""A page shows Question 2 so: each equation typeset, its slip, its line of code, and its check."""
 
 import ast
 import inspect
@@ -18,7 +18,7 @@ NOT_CHECKED = "not checked here"
 
 @dataclass(frozen=True)
 class Shown:
-    """One equation of the report.
+    """This is one equation of the report.
 
     mathml: the equation for a page; latex: the same for Markdown. slip: how the report prints it where that is
     wrong, else empty. code: what its function in `mlp_jax.nn.equations` returns. errors: the worst relative error
@@ -36,13 +36,13 @@ class Shown:
 
     @property
     def checked(self) -> str:
-        """The numbers behind the verdict, in words; empty where there are none."""
+        """Gives the numbers behind the verdict, in words; empty where there are none."""
         worst = {d: "not finite" if e is None else f"{e:.0e}" if e else "0" for d, e in self.errors.items()}
         return f"error {', '.join(f'{error} in {dtype}' for dtype, error in worst.items())}" if worst else ""
 
 
 def shown(rows: Sequence[Row]) -> list[Shown]:
-    """The equations in the report's order.
+    """Gives the equations in the report's order.
 
     rows: those of the gradient check's results; without any, no equation has a verdict.
     """
@@ -53,12 +53,12 @@ def shown(rows: Sequence[Row]) -> list[Shown]:
 
 
 def mathml(latex: str) -> Markup:
-    """The formula as a block of MathML, which browsers draw by themselves."""
+    """Gives the formula as a block of MathML, which browsers draw by themselves."""
     return Markup(convert(latex, display="block"))
 
 
 def returned(function: Callable[..., Any]) -> str:
-    """The expression that a function returns, as its source has it, on one line.
+    """Gives the expression that a function returns, as its source has it, on one line.
 
     Raises ValueError if the function is more than its docstring and one return.
     """
@@ -73,7 +73,7 @@ def returned(function: Callable[..., Any]) -> str:
 
 
 def _check(name: str, rows: Sequence[Row]) -> tuple[dict[str, float | None], str]:
-    """The worst errors of one equation's leaf, and the verdict on all of them."""
+    """Gives the worst errors of one equation's leaf, and the verdict on all of them."""
     own = [row for row in rows if row.get("leaf") == name]
     if not own:
         return {}, NOT_CHECKED

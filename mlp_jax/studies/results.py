@@ -1,4 +1,4 @@
-"""Records of finished runs: the environment, files, tables."""
+"""Finished runs are recorded here: their environment and files."""
 
 import functools
 import json
@@ -23,18 +23,18 @@ PACKAGES = ("mlp_jax", "jax", "jaxlib", "optax", "numpy", "scipy", "scikit-learn
 CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pyproject.toml")
 
 ORIGIN = ("data_fingerprint", "protocol")
-"""What rows of one table have in common."""
+"""Rows of one table have these in common."""
 
 PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
-"""What every results file has."""
+"""Every results file has these parts."""
 
 Row = dict[str, Any]
 MOST_BYTES = 2**28
-"""Of a results file; the largest have some megabytes."""
+"""No results file is larger; the largest have some megabytes."""
 
 
 def environment(*, wall_seconds: float, command: Sequence[str] = (), fingerprint: str = "") -> Row:
-    """What a result depends on: versions, device, settings, commit of the code, if it was changed, time taken."""
+    """Gives what a result depends on: versions, device, settings, the code's commit and changes, time taken."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -67,7 +67,7 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def _git(*arguments: str) -> str | None:
-    """Answer of git about the checkout that this file lies in; None if there is no git or no checkout.
+    """Gives the answer of git about the checkout that this file lies in; None if there is no git or no checkout.
 
     The first one holds for the whole process: what it has imported stays what it was.
     """
@@ -86,8 +86,16 @@ def _git(*arguments: str) -> str | None:
 
 
 def digest(tree: Any) -> str:
-    """`files.digest` of all numbers in a tree, in the order of jax's leaves."""
+    """Gives `files.digest` of all numbers in a tree, in the order of jax's leaves."""
     return files.digest(jax.tree.leaves(tree))
+
+
+def digest_of(path: Path) -> str | None:
+    """Gives the sha256 of a file's content; None if it cannot be read."""
+    try:
+        return files.sha256_of_file(path)
+    except OSError:
+        return None
 
 
 def refuse_folder(path: Path) -> None:
@@ -116,7 +124,7 @@ def _no_constant(name: str) -> None:
 
 
 def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
-    """The content of a results file, all of one origin (`unmixed`), of this protocol if one is asked for.
+    """Gives the content of a results file, all of one origin (`unmixed`), of this protocol if one is asked for.
 
     Raises UserError if it is missing, cut, not one of ours, or mixed.
     """
@@ -137,7 +145,7 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
 
 
 def read_sealed(path: Path, protocol: str | None = None) -> Row:
-    """As `read_json`, of a file that was sealed. Raises UserError if it was altered, too."""
+    """Reads as `read_json` does, a file that was sealed. Raises UserError if it was altered, too."""
     content = read_json(path, protocol)
     try:
         return unsealed(content)
@@ -164,7 +172,7 @@ def unmixed(files: Mapping[Path, Row], what: Sequence[str] = ORIGIN) -> None:
 
 
 def _origins(content: Row) -> Iterator[tuple[str, Any]]:
-    """What the file and each of its rows say of their origin; not the protocol of a file that has both."""
+    """Gives what the file and each of its rows say of their origin; not the protocol of a file that has both."""
     both = content["config"].get("protocol") == "both"
     for part in (content["environment"], content["config"], *content["rows"]):
         for name in ORIGIN:
@@ -173,14 +181,14 @@ def _origins(content: Row) -> Iterator[tuple[str, Any]]:
 
 
 def foreign(content: Mapping[str, Any]) -> str | None:
-    """Why rows of this file cannot stand beside ours: it was written by another version of this package."""
+    """Tells why rows of this file cannot stand beside ours: it was written by another version of this package."""
     now = _version("mlp_jax")
     then = content["environment"].get("versions", {}).get("mlp_jax")
     return None if then == now else f"written by version {then} of mlp_jax, and this is {now}"
 
 
 def by(rows: Iterable[Row], *names: str) -> dict[Any, list[Row]]:
-    """The rows by their value of this name (a tuple for several), each group and all groups in the rows' order."""
+    """Groups the rows by their value of this name (a tuple for several), all in the rows' order."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
         groups.setdefault(row[names[0]] if len(names) == 1 else tuple(row[name] for name in names), []).append(row)
@@ -188,7 +196,7 @@ def by(rows: Iterable[Row], *names: str) -> dict[Any, list[Row]]:
 
 
 def percent(quantity: Mapping[str, Any]) -> str:
-    """A measured fraction as "52.1 ± 0.4" in %, without the spread for one seed, "-" for none."""
+    """Gives a measured fraction as "52.1 ± 0.4" in %, without the spread for one seed, "-" for none."""
     if quantity["mean"] is None:
         return "-"
     mean = f"{100 * quantity['mean']:.1f}"
@@ -196,7 +204,7 @@ def percent(quantity: Mapping[str, Any]) -> str:
 
 
 def command_line() -> list[str]:
-    """The command that started this process, in the form that a user types."""
+    """Gives the command that started this process, in the form that a user types."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
     start = ["python", "-m", module.name] if module is not None else ["python", *sys.argv[:1]]
     return [*start, *sys.argv[1:]]

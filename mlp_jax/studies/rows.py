@@ -1,4 +1,4 @@
-"""The rows of a study's results: what is told of the runs of one setting, and read from it again."""
+"""A row of a study's results tells of the runs of one setting; it is written and read here."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,11 +17,11 @@ from mlp_jax.training.step import network
 
 FIRST_LOSSES = 20
 NOT_OF_A_SEARCH = ("test_accuracy", "correct", "curves", "first_losses", "images")
-"""What the row of a searched setting leaves out."""
+"""The row of a searched setting leaves these out."""
 
 
 class Setting(NamedTuple):
-    """One row of a study.
+    """A setting becomes one row of a study.
 
     label: what sets it apart from the study's other settings; the row starts with it.
     recipes: what to choose from on validation (first seed), usually learning rates; equally long. The first of
@@ -39,11 +39,11 @@ class Setting(NamedTuple):
     searched: bool = False
 
     def title(self) -> str:
-        """For the progress bar."""
+        """The progress bar shows this."""
         return ", ".join(str(value) for value in self.label.values())
 
     def epochs(self, examples: int) -> int:
-        """Epochs of one run, the last one perhaps in part."""
+        """Counts the epochs of one run; the last one may be cut."""
         recipe = self.recipes[0]
         if recipe.steps is None:
             return recipe.epochs
@@ -51,7 +51,7 @@ class Setting(NamedTuple):
 
 
 def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | None:
-    """The row with this label, if there is one."""
+    """Gives the row with this label, if there is one."""
     return next((row for row in rows if all(row.get(k) == v for k, v in label.items())), None)
 
 
@@ -60,7 +60,7 @@ def families(
     correct: correctness.Store | None = None,
     quantities: Sequence[str] = ("test_accuracy", "validation_accuracy"),
 ) -> list[results.Row]:
-    """Paired comparisons, those of each quantity one family: of each pair its label, and ours minus the base.
+    """Compares pairs, those of each quantity as one family: each has its label, and ours minus the base.
 
     pairs: (label, ours, base). correct: which test images the rows' runs get right, by which intervals are for
     other images too.
@@ -79,13 +79,13 @@ def families(
 def comparisons(
     content: results.Row, anew: Callable[[Sequence[results.Row]], list[results.Row]]
 ) -> list[results.Row]:
-    """A file's comparisons; made anew from its rows, over seeds alone, if an earlier version judged them."""
+    """Gives a file's comparisons; if an earlier version judged them, they are made anew, over seeds alone."""
     found: list[results.Row] = content.get("comparisons", [])
     return found if found and all("p_holm" in row for row in found) else anew(content["rows"])
 
 
 def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> float:
-    """Accuracy after the last epoch; of the initial network if there was none."""
+    """Gives the accuracy after the last epoch; of the initial network if there was none."""
     if len(result.history.validation_accuracy):
         return float(result.history.validation_accuracy[-1])
     return evaluate(*network(result.state), splits.validation, model).accuracy
@@ -99,7 +99,7 @@ def row_of(
     splits: Splits,
     correct: correctness.Store,
 ) -> results.Row:
-    """What a row says of a setting that was trained with this recipe, seed by seed; its bits go to `correct`."""
+    """Tells of a setting that was trained with this recipe, seed by seed; its bits go to `correct`."""
     return {
         **setting.label,
         "protocol": config.protocol,
@@ -118,7 +118,7 @@ def _measured(
     per_epoch: int,
     correct: correctness.Store,
 ) -> dict[str, Any]:
-    """Of the runs that finished: accuracies, the loss of the last epoch, curves by epoch."""
+    """Tells of the runs that finished accuracies, the loss of the last epoch, and curves by epoch."""
     finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
     curves = [epoch_means(run, per_epoch) for run in finished.values()]
     tests = [evaluate_each(*network(r.state), splits.test, model) for r in finished.values()]
@@ -141,7 +141,7 @@ def _measured(
 
 
 def edge_notes(rows: Iterable[results.Row], name: Callable[[results.Row], str]) -> list[str]:
-    """A line for each row whose best learning rate is the smallest or the largest of three or more.
+    """Gives a line for each row whose best learning rate is the smallest or the largest of three or more.
 
     None where all rates did equally well: a network that does not learn shows no direction.
     """
@@ -159,7 +159,7 @@ CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 
 def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
-    """Epoch by epoch: mean loss (with the L2 term) and accuracy of its minibatches, and the validation split's."""
+    """Gives, by epoch, mean loss (with the L2 term) and accuracy of the minibatches, and validation's."""
     curves: dict[str, list[float]] = {}
     for name in CURVES:
         values, width = getattr(run.history, name), 1 if name.startswith("validation") else per_epoch
@@ -169,18 +169,18 @@ def epoch_means(run: Result, per_epoch: int) -> dict[str, list[float]]:
 
 
 def finite_mean(values: np.ndarray) -> float:
-    """Of a finished run's history, in float64: a sum of large float32 losses would overflow."""
+    """Gives the mean of a finished run's history in float64: a sum of large float32 losses would overflow."""
     return float(np.mean(statistics.finite(values)))
 
 
 MIRROR = "8aeccfb5a228fe2f3c9d8c8ef9b8ccf10316305fb7c66d12be93ecf1ca7c3076"
-"""Fingerprint of the copy of CIFAR-10 whose images were re-encoded as JPEG; it has an order of its own."""
+"""This copy of CIFAR-10 has images that were re-encoded as JPEG, in an order of its own; it is its fingerprint."""
 DRAWN_FROM = {"validation": 50_000, "test": 10_000}
-"""CIFAR-10's images, of which a split is a part."""
+"""A split is a part of so many images of CIFAR-10."""
 
 
 def dataset_name(content: results.Row) -> str:
-    """What the rows of a results file were measured on, as texts state it."""
+    """Gives what the rows of a results file were measured on, as texts state it."""
     name, fingerprint = content["config"]["dataset"], content["environment"]["data_fingerprint"]
     if name != "cifar10":
         return {"digits": "the embedded digits", "synthetic": "synthetic images"}[name]
@@ -188,7 +188,7 @@ def dataset_name(content: results.Row) -> str:
 
 
 def shared_images(row: results.Row, split: str, theirs: int) -> float:
-    """How many of the report's images of a split, which are so many, are among those that a row was counted on.
+    """Tells how many of so many images of a split, the report's, are among those that a row was counted on.
 
     In the order of the original files the smaller of the two sets is a part of the larger: tests are the first
     images, validation is the last ones. In the mirror's order the report's images lie anywhere, and this is how

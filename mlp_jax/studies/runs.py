@@ -1,4 +1,4 @@
-"""What a study trains: settings, each over all seeds, the learning rate chosen on validation; one row each."""
+"""A study trains settings, each over all seeds, with a learning rate chosen on validation; each gives a row."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ Observe = Callable[[int, int, Params], Observed]
 
 
 def ready(config: options.Common, folder: ResultsFolder, normalization: str | None) -> Splits:
-    """The protocol's splits, normalised and on the devices; the study states which data they are.
+    """Gives the protocol's splits, normalised and on the devices; the study states which data they are.
 
     Without a normalisation: uint8 images, of which every setting makes its own inputs (`Setting.inputs`).
     """
@@ -44,7 +44,7 @@ def _on_device(splits: Splits) -> Splits:
 
 
 def inputs_of(setting: Setting, splits: Splits) -> Splits:
-    """What the setting's network sees of the study's splits, which is kept for the settings that see the same."""
+    """Gives what the setting's network sees of the splits; it is kept for settings that see the same."""
     if setting.inputs is None:
         return splits
     with _MAKING:
@@ -81,14 +81,13 @@ def run_settings(
     total = sum((len(s.recipes) - 1 + config.seeds) * s.epochs(examples) for s in others)
     with options.progress(total + sum(s.epochs(examples) for s in searched), "epoch") as bar:
         for group in _compiled(first, _alike(searched), splits):
-            measured = measure_together(first, folder, group, splits, bar)
-            folder.add(*({k: v for k, v in row.items() if k not in NOT_OF_A_SEARCH} for row, _ in measured))
+            folder.add(*measure_together(first, folder, group, splits, bar))
         for (setting,) in _compiled(config, [[setting] for setting in others], splits):
             folder.add(row(setting, bar))
 
 
 def _alike(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """The settings, those of one program and length together."""
+    """Gives the settings, those of one program and length together."""
     groups: dict[Any, list[Setting]] = {}
     for setting in settings:
         recipe = setting.recipes[0]
@@ -100,7 +99,7 @@ def _alike(settings: Sequence[Setting]) -> list[list[Setting]]:
 def _compiled(
     config: options.Training, groups: Sequence[Sequence[Setting]], splits: Splits
 ) -> Iterator[Sequence[Setting]]:
-    """The groups of settings, each when the programs that it needs are compiled."""
+    """Gives the groups of settings, each when the programs that it needs are compiled."""
 
     def task(jobs: list[_Job]) -> None:
         inputs = inputs_of(jobs[0].setting, splits)
@@ -121,7 +120,7 @@ def measure(
     bar: Any,
     observe: Observe | None = None,
 ) -> tuple[results.Row, list[Result]]:
-    """The row of a setting, and its runs' results, seed by seed, diverged ones too.
+    """Gives the row of a setting, and its runs' results, seed by seed, diverged ones too.
 
     The recipe is chosen on the first seed's validation accuracy, then the other seeds are trained with it. In the
     row, accuracies are fractions, losses nats, and what belongs to a run is listed in the order of `seeds`, which
@@ -148,26 +147,25 @@ def measure(
 
 def measure_together(
     config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, bar: Any
-) -> list[tuple[results.Row, list[Result]]]:
-    """As `measure`, for settings of one recipe each, whose runs of all seeds are one population.
+) -> list[results.Row]:
+    """Gives the rows of searched settings, whose runs are one population.
 
-    They see the same inputs. Much faster than one by one where few seeds leave devices idle, and settings differ
-    in what is not compiled.
+    They see the same inputs, and have one recipe and one seed each. That is much faster than one by one, since a
+    single run leaves devices idle.
     """
     folder.unfinished.begin()
     splits = inputs_of(settings[0], splits)
-    found = _train(config, folder, _jobs(config, settings), splits, bar)
-    measured = []
-    for number, setting in enumerate(settings):
-        runs = found[number * config.seeds : (number + 1) * config.seeds]
-        row = row_of(config, setting, setting.recipes[0], runs, splits, folder.correct)
-        measured.append((row, runs))
+    runs = _train(config, folder, _jobs(config, settings), splits, bar)
+    rows = [
+        row_of(config, setting, setting.recipes[0], [run], splits, folder.correct)
+        for setting, run in zip(settings, runs, strict=True)
+    ]
     share = round(folder.unfinished.row_seconds() / len(settings), 3)
-    return [({**row, "seconds": share}, runs) for row, runs in measured]
+    return [{k: v for k, v in row.items() if k not in NOT_OF_A_SEARCH} | {"seconds": share} for row in rows]
 
 
 class _Job(NamedTuple):
-    """One run; its seed counts from the study's first."""
+    """A job is one run; its seed counts from the study's first."""
 
     setting: Setting
     recipe: TrainConfig
@@ -175,7 +173,7 @@ class _Job(NamedTuple):
 
 
 def _jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
-    """All seeds of every setting, or where there is a recipe to choose, the first seed with each."""
+    """Gives all seeds of every setting, or, where there is a recipe to choose, the first seed with each."""
     return [
         _Job(setting, recipe, seed)
         for setting in settings
@@ -185,7 +183,7 @@ def _jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
 
 
 def _rest(config: options.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
-    """The other seeds, with the recipe that was chosen."""
+    """Gives the other seeds, with the recipe that was chosen."""
     return [_Job(setting, recipe, seed) for seed in range(1, config.seeds if len(setting.recipes) > 1 else 1)]
 
 
@@ -205,7 +203,7 @@ def _train(
     bar: Any,
     observe: Observe | None = None,
 ) -> list[Result]:
-    """The jobs' runs, as one population, from where an interrupted study has left them."""
+    """Gives the jobs' runs, as one population, from where an interrupted study has left them."""
 
     def ended(number: int, result: Result) -> None:
         folder.unfinished.keep([(runs[number], result)])
@@ -227,7 +225,7 @@ def _train(
                 found[number] = result
                 ended(number, result)
     folder.unfinished.stop_if_asked()
-    # the epochs that diverged runs left out
+    # diverged runs have left epochs out
     results = [found[number] for number in range(len(jobs))]
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
     bar.update(epochs - sum(len(result.history.validation_accuracy) for result in results))
@@ -235,7 +233,7 @@ def _train(
 
 
 def _show(bar: Any, config: options.Training, job: _Job, metrics: Metrics, validation: Evaluation) -> None:
-    """An epoch of a run, on the progress bar."""
+    """Shows an epoch of a run on the progress bar."""
     setting, recipe, seed = job
     bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
     bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)

@@ -18,13 +18,13 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """The exit status, as shells have it."""
+        """Gives the exit status, as shells have it."""
         return 128 + self.number
 
 
 _waiting = False
 _asked = 0
-_raised = 0  # the last signal that was answered by an exception
+_raised = 0  # an exception has answered this signal last
 
 
 def listen() -> None:
@@ -63,5 +63,5 @@ def between_epochs_only() -> Iterator[None]:
 
 
 def asked() -> int:
-    """The signal that came inside the last block, or 0."""
+    """Gives the signal that came inside the last block, or 0."""
     return _asked

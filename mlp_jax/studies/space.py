@@ -1,4 +1,4 @@
-"""What a search of hyperparameters tries: every point of a grid, some of its points, or points drawn at random."""
+"""A search of hyperparameters tries every point of a grid, some of its points, or points drawn at random."""
 
 import itertools
 import math
@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.studies.fields import written
 
 NEAR = 0.1
-"""Share of a range, in logarithms, that counts as its edge."""
+"""So much of a range, in logarithms, counts as its edge."""
 
 
 class Point(NamedTuple):
-    """One configuration."""
+    """A point is one configuration."""
 
     hidden: int
     batch_size: int
@@ -24,7 +25,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """The values of each dimension; with `ranges`, of l2 and learning_rate the ends of a range."""
+    """A space has the values of each dimension; with `ranges`, l2 and learning_rate have the ends of a range.
+
+    Raises UserError for a range that is not the least and the greatest value.
+    """
 
     hidden: tuple[int, ...]
     batch_size: tuple[int, ...]
@@ -32,16 +36,24 @@ class Space:
     learning_rate: tuple[float, ...]
     ranges: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("l2", "learning_rate") if self.ranges else ():
+            ends = getattr(self, name)
+            if len(ends) != 2 or ends[0] >= ends[1]:
+                raise UserError(f"--{name}_range must be two numbers, 0 < least < greatest, not {written(ends)}")
+
     def grid(self) -> list[Point]:
-        """All points, the last dimension varying fastest."""
+        """Gives all points, the last dimension varying fastest."""
         return list(itertools.starmap(Point, itertools.product(*(getattr(self, name) for name in Point._fields))))
 
-    def subset(self, number: int, seed: int) -> list[Point]:
-        """So many different points of the grid, drawn at random, in the grid's order.
+    def subset(self, number: int | None, seed: int) -> list[Point]:
+        """Draws so many different points of the grid at random, in the grid's order; None takes all.
 
         Raises UserError if it has fewer.
         """
         points = self.grid()
+        if number is None:
+            return points
         if number > len(points):
             raise UserError(
                 f"--trials={number} is more than the {len(points)} points of the grid: choose at most "
@@ -51,7 +63,7 @@ class Space:
         return [points[i] for i in sorted(chosen)]
 
     def draw(self, number: int, seed: int) -> list[Point]:
-        """So many points, log-uniform in the ranges; more of them begin with the same ones.
+        """Draws so many points, log-uniform in the ranges; more of them begin with the same ones.
 
         Rounded to 4 digits, so that a table shows what was run.
         """
@@ -71,7 +83,7 @@ class Space:
         ]
 
     def edges(self, best: Point) -> list[dict[str, Any]]:
-        """Where the best point lies at the end of what was tried, so that a better one may lie beyond."""
+        """Tells where the best point lies at the end of what was tried, so that a better one may lie beyond."""
         found = []
         for name, value in best._asdict().items():
             low, high = min(getattr(self, name)), max(getattr(self, name))

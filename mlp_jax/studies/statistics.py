@@ -1,4 +1,4 @@
-"""Statistics over seeds: summaries, intervals, paired comparisons, and the verdict on a claim.
+"""Seeds are summarised here, compared in pairs with intervals, and claims get their verdicts.
 
 Everything takes and gives fractions; what is not finite is a ValueError: whose run that is has diverged, which a
 row tells, and has no number in it. A run's seed fixes its initial weights, minibatches and dropout masks, so two
@@ -48,7 +48,7 @@ RULE = (
 
 
 def finite(values: Iterable[float]) -> list[float]:
-    """The values. Raises ValueError if one is not finite: it can be no part of a mean, a median or a figure."""
+    """Gives the values. Raises ValueError if one is not finite: it is no part of a mean or a figure."""
     numbers = [float(v) for v in values]
     if not all(map(math.isfinite, numbers)):
         raise ValueError(f"not finite: {numbers}")
@@ -56,7 +56,7 @@ def finite(values: Iterable[float]) -> list[float]:
 
 
 def measured(values: Sequence[float]) -> Row:
-    """{"mean", "std", "n", "values"} of one quantity over the seeds that finished.
+    """Gives {"mean", "std", "n", "values"} of one quantity over the seeds that finished.
 
     std is the sample one (n - 1), null for n < 2; the mean of none is null.
     """
@@ -67,13 +67,13 @@ def measured(values: Sequence[float]) -> Row:
 
 
 def accuracy_error(accuracy: float, images: int) -> float:
-    """Standard error of an accuracy that was counted on so many images: sqrt(p (1 - p) / N)."""
+    """Gives the standard error of an accuracy that was counted on so many images: sqrt(p (1 - p) / N)."""
     finite([accuracy])
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
 def paired(ours: Row, base: Row, quantity: str = "test_accuracy", correct: Mapping[str, Correct] = NO_BITS) -> Row:
-    """ours - base, seed by seed, of a `measured` quantity of two rows, whose `seeds` say whose the values are.
+    """Compares ours - base, seed by seed, of a `measured` quantity of two rows, by their `seeds`.
 
     Gives {"mean", "low", "high" (95 % interval), "n", "values", "p" (of no difference), "p_equivalent" (of a
     difference of `MARGIN` or more, either way), "over", "images"}; interval and p values are null for fewer than
@@ -115,7 +115,7 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy", correct: Mappi
 def _bits(
     ours: Row, base: Row, quantity: str, seeds: Sequence[int], correct: Mapping[str, Correct]
 ) -> tuple[Correct, Correct] | None:
-    """Which images both rows' runs of these seeds get right, (seeds, images) each; None if that is not known."""
+    """Tells which images both rows' runs of these seeds get right, (seeds, images); None if unknown."""
     found = []
     for row in (ours, base):
         about = row.get("correct") or {}
@@ -126,7 +126,7 @@ def _bits(
 
 
 def _over_seeds(differences: Sequence[float], images: int | None) -> Estimate | None:
-    """Student's t over two or more seeds; None for equal differences on an unknown number of images."""
+    """Gives Student's t over two or more seeds; None for equal differences on an unknown number of images."""
     mean, freedom = float(np.mean(differences)), len(differences) - 1
     if np.ptp(differences) > 1e-12:
         return Estimate(mean, float(scipy.stats.sem(differences)), freedom)
@@ -136,7 +136,7 @@ def _over_seeds(differences: Sequence[float], images: int | None) -> Estimate | 
 
 
 def negated(difference: Row) -> Row:
-    """base - ours, of a difference ours - base that `paired` or `family` gave."""
+    """Gives base - ours, of a difference ours - base that `paired` or `family` gave."""
     signs = {name: None if (value := difference[name]) is None else -value for name in ("mean", "low", "high")}
     values = [-value for value in difference["values"]]
     found = {**difference, **signs, "low": signs["high"], "high": signs["low"], "values": values}
@@ -146,7 +146,7 @@ def negated(difference: Row) -> Row:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p values of one family, corrected by Holm's method (1979); null ones stay, and count for nothing.
+    """Corrects the p values of one family by Holm's method (1979); null ones stay, and count for nothing.
 
     The smallest is multiplied by their number m, the next by m - 1, and so on; none gets smaller than the one
     before it, or greater than 1. The chance that any of the true hypotheses falls below 0.05 is then at most 5 %.
@@ -162,7 +162,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def family(differences: Sequence[Row]) -> list[Row]:
-    """The `paired` differences of one family, each with "p_holm", "p_equivalent_holm" and "verdict".
+    """Gives the `paired` differences of one family, each with "p_holm", "p_equivalent_holm" and "verdict".
 
     The verdict is of ours against the base, at 5 % of the corrected p values: "better", "worse", "no difference"
     (not beyond `MARGIN`, by two one-sided tests), or "cannot tell".
@@ -185,7 +185,7 @@ def _verdict(mean: float | None, p: float | None, equivalent: float | None) -> s
 
 
 def judge_number(ours: Row, report: float, predicted: Estimate | None) -> str:
-    """The verdict on an accuracy that the report states: `RULE`. predicted: `further_run` of ours."""
+    """Gives the verdict on an accuracy that the report states: `RULE`. predicted: `further_run` of ours."""
     if ours["mean"] is None:
         return NOT_REPRODUCED  # no run finished
     if predicted is None:
@@ -197,7 +197,7 @@ def judge_number(ours: Row, report: float, predicted: Estimate | None) -> str:
 
 
 def judge_above(ours: Row, images: int, bar: float) -> str:
-    """The verdict on "above the bar", of an accuracy: `RULE`."""
+    """Gives the verdict on "above the bar", of an accuracy: `RULE`."""
     if ours["mean"] is None:
         return NOT_REPRODUCED
     seeds = scipy.stats.sem(ours["values"]) if ours["n"] > 1 else 0.0
@@ -208,7 +208,7 @@ def judge_above(ours: Row, images: int, bar: float) -> str:
 
 
 def judge_loss(ours: Row, report: float, tolerance: float) -> str:
-    """The verdict on a loss that the report states, or shows, to within `tolerance`: `RULE`."""
+    """Gives the verdict on a loss that the report states, or shows, to within `tolerance`: `RULE`."""
     if ours["mean"] is None:
         return NOT_REPRODUCED
     difference = abs(finite([ours["mean"]])[0] - report)
@@ -218,7 +218,7 @@ def judge_loss(ours: Row, report: float, tolerance: float) -> str:
 
 
 def judge_tried_best(claimed: float, best: float, images: int) -> str:
-    """The verdict on "this configuration is the best of the grid", of accuracies of one run each: `RULE`."""
+    """Judges "this configuration is the best of the grid", of accuracies of one run each: `RULE`."""
     if claimed >= best:
         return REPRODUCED
     spread = math.hypot(accuracy_error(claimed, images), accuracy_error(best, images))
@@ -226,19 +226,19 @@ def judge_tried_best(claimed: float, best: float, images: int) -> str:
 
 
 def judge_event(happened: int, runs: int) -> str:
-    """The verdict on "this happens", which it did in so many of the runs: `RULE`."""
+    """Gives the verdict on "this happens", which it did in so many of the runs: `RULE`."""
     if happened == runs > 0:
         return REPRODUCED
     return NOT_REPRODUCED if happened == 0 else CANNOT_TELL
 
 
 def _judged(differences: Sequence[Row]) -> Sequence[Row]:
-    """The differences as `family` gave them; those that no family has judged are one of their own."""
+    """Gives the differences as `family` gave them; those that no family has judged are one of their own."""
     return differences if all("p_holm" in row for row in differences) else family(differences)
 
 
 def judge_difference(difference: Row, claim: str = "greater") -> str:
-    """The verdict on "greater" or "not greater", of a difference that `family` or `paired` gave: `RULE`."""
+    """Judges "greater" or "not greater", of a difference that `family` or `paired` gave: `RULE`."""
     told = _judged([difference])[0]
     verdict, high = told["verdict"], told["high"]
     if claim == "greater":
@@ -250,7 +250,7 @@ def judge_difference(difference: Row, claim: str = "greater") -> str:
 
 
 def judge_best(differences: Sequence[Row]) -> str:
-    """The verdict on "better than each of the others", of the differences to all of them, which are one family.
+    """Judges "better than each of the others", of the differences to all of them, which are one family.
 
     Reproduced if it is greater than every other, not reproduced if one other is greater, a tie if one other is
     no different.
@@ -263,7 +263,7 @@ def judge_best(differences: Sequence[Row]) -> str:
 
 
 def judge_no_better(differences: Sequence[Row]) -> str:
-    """The verdict on "none of these is an improvement", of their differences to the base, which are one family."""
+    """Judges "none of these is an improvement", of their differences to the base, which are one family."""
     verdicts = {judge_difference(difference, "not greater") for difference in _judged(differences)}
     if NOT_REPRODUCED in verdicts:
         return NOT_REPRODUCED

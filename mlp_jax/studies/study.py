@@ -1,4 +1,4 @@
-"""A study as data, and the one function that runs any of them."""
+"""A study is data, and one function runs any of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Common)
 
 
 class Shape(NamedTuple):
-    """What networks are made for: pixels of an image, classes, and training examples; CIFAR-10's unless given."""
+    """Networks are made for this: pixels of an image, classes, training examples; by default CIFAR-10's."""
 
     image: tuple[int, int, int] = (32, 32, 3)
     classes: int = 10
@@ -27,28 +27,28 @@ class Shape(NamedTuple):
 
     @property
     def inputs(self) -> int:
-        """The number of values of an image."""
+        """Gives the number of values of an image."""
         height, width, channels = self.image
         return height * width * channels
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """The options of an `MLPConfig` that the data decide."""
+        """Gives the options of an `MLPConfig` that the data decide."""
         return {"inputs": self.inputs, "classes": self.classes}
 
 
 NORMALIZATION = MappingProxyType({"published": "unit_range", "clean": "standardize"})
-"""Of the pixels, by protocol, where a study has no other."""
+"""The pixels are normalised so, by protocol, where a study has no other way."""
 
 
 def all_finished(rows: list[Row]) -> bool:
-    """Whether no run diverged."""
+    """Tells whether no run diverged."""
     return all(row["status"] == "finished" for row in rows)
 
 
 @dataclass(frozen=True)
 class Study(Generic[C]):
-    """One question, whole.
+    """A study is one question, whole.
 
     doc: its script's docstring, of which the first paragraph is the question. options: the dataclass that its
       flags come from. part: of the report, to which its claims belong.
@@ -70,7 +70,7 @@ class Study(Generic[C]):
     caveat: str
     doc: str | None
     options: type[C]
-    table: Callable[[list[Row]], Any]
+    table: Callable[[Row], Any]
     finding: Callable[[Row], str]
     figures: Callable[[Row], dict[str, Figure]]
     settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
@@ -94,11 +94,11 @@ class Study(Generic[C]):
 
     @property
     def question(self) -> str:
-        """The first paragraph of the script's docstring."""
+        """Gives the first paragraph of the script's docstring."""
         return (self.doc or "").strip().split("\n\n")[0]
 
     def at(self, scale: str, dataset: str, protocol: str) -> dict[str, Any]:
-        """The options that the main job gives the study at this scale; the narrowest ones win."""
+        """Gives the options that the main job gives the study at this scale; the narrowest ones win."""
         return narrowest(self.scales, scale, place(dataset), protocol)
 
     def check(self, options: C) -> None:
@@ -136,7 +136,7 @@ class Study(Generic[C]):
         more |= self.beside(options, folder.rows, folder.correct)
         content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
-        print(self.table(folder.rows))
+        print(self.table(content))
         for line in (*self.notes(content), self.finding(content)):
             print(line)
         seeds = options.seeds
@@ -145,11 +145,11 @@ class Study(Generic[C]):
 
     @property
     def main(self) -> command.Main:
-        """The `main(argv) -> int` of the study's script."""
+        """Gives the `main(argv) -> int` of the study's script."""
         return command.main_of(self.options, self.run, self.doc)
 
 
 def shape_of(dataset: Dataset, examples: int | None = None) -> Shape:
-    """The shape of a data set, of which so many images are trained on; by default all of its training images."""
+    """Gives the shape of a data set, of which so many images are trained on; by default all."""
     height, width, channels = dataset.train_images.shape[1:]
     return Shape((height, width, channels), len(dataset.classes), examples or len(dataset.train_labels))

@@ -1,4 +1,4 @@
-"""A table as data, and its three renderers: a terminal, Markdown and HTML."""
+"""A table is data with three renderers: a terminal, Markdown and HTML."""
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,14 +12,14 @@ from mlp_jax.studies.results import percent
 
 Cell = Callable[[Any], object]
 Columns = dict[str, str | Cell]
-"""A table's columns: below each heading the name of a row's value, or what makes a cell of a row."""
+"""Columns have below each heading the name of a row's value, or what makes a cell of a row."""
 WIDE = 40
 """A cell of more characters is broken into lines on a page."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A header, rows of as many cells each, and a title above, if there is one.
+    """A table is a header, rows of as many cells each, and a title above, if there is one.
 
     Raises ValueError if a row is shorter or longer than the header.
     """
@@ -35,21 +35,21 @@ class Table:
 
     @classmethod
     def of(cls, columns: Columns, rows: Iterable[Any], title: str = "") -> "Table":
-        """A line for each row: its value, or what a function says of it, below each heading."""
+        """Gives a line for each row: its value, or what a function says of it, below each heading."""
         cells = [cell if callable(cell) else operator.itemgetter(cell) for cell in columns.values()]
         return cls(list(columns), [[str(cell(row)) for cell in cells] for row in rows], title)
 
     def __str__(self) -> str:
-        """For a terminal: columns padded to one width."""
+        """Gives it for a terminal, with columns padded to one width."""
         return self._below_title(text.table(self.header, self.rows))
 
     def markdown(self) -> str:
-        """For a Markdown file, where a bar inside a cell is escaped."""
+        """Gives it for a Markdown file, where a bar inside a cell is escaped."""
         header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
         return self._below_title(text.table(header, rows))
 
     def html(self) -> Markup:
-        """For a page: cells are escaped, numbers flush right, and columns that say nothing are left out."""
+        """Gives it for a page: cells are escaped, numbers flush right; columns that say nothing are left out."""
         columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.header)
         kept = [i for i, column in enumerate(columns) if not column or set(column) - {"", "-"}]
         numeric = {i for i in kept if all(_is_number(cell) for cell in columns[i])}
@@ -66,7 +66,7 @@ class Table:
 
 
 def prose(words: str) -> Markup:
-    """Text for a page: escaped, and what stands between backticks as code."""
+    """Gives text for a page: escaped, and what stands between backticks as code."""
     pieces = enumerate(words.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else Markup.escape(p) for n, p in pieces)
 
@@ -79,7 +79,7 @@ def _row(tag: str, cells: Sequence[tuple[str, str]]) -> Markup:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell begins with a number ("52.1 ± 0.4", "80 %"), or has none."""
+    """Tells whether a cell begins with a number ("52.1 ± 0.4", "80 %"), or has none."""
     try:
         float(cell.split(" ")[0])
     except ValueError:
@@ -88,17 +88,17 @@ def _is_number(cell: str) -> bool:
 
 
 def status(row: Mapping[str, Any]) -> str:
-    """How a setting's runs ended: "finished", or how many diverged."""
+    """Tells how a setting's runs ended: "finished", or how many diverged."""
     return "finished" if row["status"] == "finished" else f"{row['diverged']} diverged"
 
 
 def measured(quantity: str) -> Callable[[Any], str]:
-    """The cell of a measured fraction, in %."""
+    """Gives the cell of a measured fraction, in %."""
     return lambda row: percent(row[quantity])
 
 
 def stated(quantity: str) -> Callable[[Any], str]:
-    """The cell of what the report states of a quantity, in %; "-" for nothing."""
+    """Gives the cell of what the report states of a quantity, in %; "-" for nothing."""
     return lambda row: f"{100 * row['report'][quantity]:.1f}" if quantity in (row["report"] or {}) else "-"
 
 
@@ -110,35 +110,30 @@ OUTCOME: Columns = {
     "report: test %": stated("test_accuracy"),
     "status": status,
 }
-"""What a table says of a trained setting, beside its label."""
+"""A table says this of a trained setting, beside its label."""
 
 
-def _in_points(difference: Mapping[str, Any]) -> str:
-    return "-" if difference["mean"] is None else f"{100 * difference['mean']:+.2f}"
+def difference(digits: int = 2) -> Columns:
+    """Gives what a table says of a paired difference, in percentage points with so many digits."""
 
+    def value(paired: Mapping[str, Any], name: str) -> str:
+        return "-" if paired[name] is None else f"{100 * paired[name]:+.{digits}f}"
 
-def _interval(difference: Mapping[str, Any]) -> str:
-    low, high = difference["low"], difference["high"]
-    return "-" if low is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
+    def interval(paired: Mapping[str, Any]) -> str:
+        return "-" if paired["low"] is None else f"{value(paired, 'low')} to {value(paired, 'high')}"
 
-
-def _p_value(name: str) -> Cell:
-    return lambda difference: "-" if difference[name] is None else f"{difference[name]:.2g}"
-
-
-DIFFERENCE: Columns = {
-    "difference": _in_points,
-    "95 % interval": _interval,
-    "over": "over",
-    "p": _p_value("p"),
-    "p (Holm)": _p_value("p_holm"),
-    "n": "n",
-}
-"""What a table says of a paired difference, in percentage points."""
+    return {
+        "difference": lambda paired: value(paired, "mean"),
+        "95 % interval": interval,
+        "over": "over",
+        "p": lambda paired: "-" if paired["p"] is None else f"{paired['p']:.2g}",
+        "p (Holm)": lambda paired: "-" if paired["p_holm"] is None else f"{paired['p_holm']:.2g}",
+        "n": "n",
+    }
 
 
 def points(difference: Mapping[str, Any]) -> str:
-    """A paired difference as "-1.2 [-1.5, -0.9]" in points, without the interval for one seed, "-" for none."""
+    """Writes a paired difference as "-1.2 [-1.5, -0.9]" in points; one seed has no interval, none is "-"."""
     if difference["mean"] is None:
         return "-"
     mean = f"{100 * difference['mean']:+.1f}"

@@ -1,4 +1,4 @@
-"""Where the runs of a study's row in work stand: in memory, and every few minutes in a checkpoint.
+"""The runs of a study's row in work are kept in memory, and every few minutes in a checkpoint.
 
 A run is known by its key, network and recipe: on CPUs nothing else tells what becomes of it. On a GPU or TPU the
 runs that it is trained with change the rounding of its products, so a resumed run agrees to rounding only.
@@ -27,13 +27,13 @@ from mlp_jax.training.population import Epoch
 
 
 def identity(run: Run) -> str:
-    """The same for runs that give the same bits on the same machine, software and data."""
+    """Gives the same for runs that give the same bits on the same machine, software and data."""
     parts = {"key": key_data(run.key).tolist(), "model": as_written(run.model), "recipe": as_written(run.config)}
     return sha256(json.dumps(parts, sort_keys=True))
 
 
 class Unfinished:
-    """The runs of the row in work; process 0 alone reads and writes checkpoints."""
+    """These are the runs of the row in work; process 0 alone reads and writes checkpoints."""
 
     def __init__(self, folder: Path, minutes: float, about: Callable[[], results.Row]) -> None:
         """`about` is written into every checkpoint."""
@@ -69,11 +69,11 @@ class Unfinished:
         self._began = time.monotonic()
 
     def row_seconds(self) -> float:
-        """Time spent on the row in work, by earlier processes too."""
+        """Gives the time spent on the row in work, by earlier processes too."""
         return round(self._earlier + time.monotonic() - self._began, 3)
 
     def reached(self, runs: Sequence[Run]) -> dict[int, Result]:
-        """Where those of these runs stand that have begun, by their place."""
+        """Tells where those of these runs stand that have begun, by their place."""
         found = {}
         for number, run in enumerate(runs):
             name = identity(run)
@@ -95,14 +95,14 @@ class Unfinished:
             self._leave(asked)
 
     def stop_if_asked(self) -> None:
-        """The same where no run is in work."""
+        """Does the same where no run is in work."""
         asked, _ = self._asked()
         if asked:
             self._save()
             self._leave(asked)
 
     def _asked(self) -> tuple[int, bool]:
-        """The signal that came to any process of the job, or 0; and whether it is time to save."""
+        """Gives the signal that came to any process of the job, or 0; and whether it is time to save."""
         due = time.monotonic() - self._saved >= self.seconds
         found = multihost_utils.process_allgather(np.array([signals.asked(), due], np.int32))
         return int(found[:, 0].max()), bool(found[0, 1])

@@ -1,4 +1,4 @@
-"""Every claim of the report, beside ours under both protocols, each with a verdict by `statistics.RULE`."""
+"""Every claim of the report stands here beside ours under both protocols, with a verdict by `statistics.RULE`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from mlp_jax.studies.results import Row
 NOT_RUN, CIFAR_ONLY, NOT_ASKED = "not run", "CIFAR-10 only", "not under this protocol"
 JUDGED = (statistics.REPRODUCED, statistics.TIE, statistics.CANNOT_TELL, statistics.NOT_REPRODUCED)
 Contents = Mapping[tuple[str | None, str], Row]
-"""Results files by protocol and study."""
+"""These are results files by protocol and study."""
 
 
 def judged(contents: Contents, claims: Iterable[Claim]) -> list[Row]:
-    """A row for each of the claims: what ours is under each protocol, in words and numbers, and the verdict."""
+    """Gives a row for each claim: what ours is under each protocol, in words and numbers, and the verdict."""
     return [
         {
             "id": claim.id,
@@ -49,13 +49,13 @@ def _elsewhere(content: Row) -> bool:
 
 
 def tally(claims: Sequence[Row], protocol: str) -> dict[str, int]:
-    """How many claims have each verdict, those that were judged first; remarks are none."""
+    """Tells how many claims have each verdict, those that were judged first; remarks are none."""
     counts = Counter(claim[protocol]["verdict"] for claim in claims if claim[protocol]["verdict"] != REMARK)
     return {name: counts[name] for name in dict.fromkeys((*JUDGED, *counts)) if counts[name]}
 
 
 def summary(claims: Sequence[Row]) -> str:
-    """How many claims hold, in a sentence or two."""
+    """Tells how many claims hold, in a sentence or two."""
     said = []
     for protocol in PROTOCOLS:
         counts = tally(claims, protocol)
