@@ -167,7 +167,7 @@ def tally(told: list[results.Row]) -> str:
     return f"{summary(told)} That includes Question 2: {agree}."
 
 
-RECIPES = ("report", "plain", "augmented")
+RECIPES = ("report", "plain", "augmented", "long")
 """Those of `mlp_jax.training.recipes` that `best_model` was run with; their folders are in `recipes`."""
 
 

@@ -187,8 +187,9 @@ def test_the_repository_keeps_its_shape():
 
 
 def test_the_committed_recipes_reach_what_is_said_of_them():
-    floors = {"report": 0.65, "plain": 0.58, "augmented": 0.68}
-    most = {"report": 3, "augmented": 30}  # minutes
+    floors = {"report": 0.65, "plain": 0.58, "augmented": 0.68, "long": 0.72}
+    most = {"report": 3, "long": 100}  # minutes, of the others 30
+    seeds = {"long": 1}
     for name, content in tables.recipe_runs().items():
         (row,), expected = content["rows"], RECIPES[name].expected
         assert content["environment"]["dirty"] is False
@@ -197,7 +198,7 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
         model, training = fitted(RECIPES[name], (32, 32, 3), 10, 49_000)
         assert row["recipe"] == json.loads(json.dumps(as_written(training)))
         assert row["network"] == json.loads(json.dumps(as_written(model)))
-        assert len(row["seeds"]) == expected.seeds >= 3
+        assert len(row["seeds"]) == expected.seeds >= seeds.get(name, 3)
         assert row["test_accuracy"]["mean"] == pytest.approx(expected.accuracy, abs=0.0005)
         seconds = content["environment"]["wall_seconds"] / expected.seeds
         assert seconds == pytest.approx(expected.seconds, abs=3)

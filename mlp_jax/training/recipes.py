@@ -130,6 +130,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "twice as wide, with dropout, and more than three times as long",
             replace(LARGE, hidden=(2048, 2048, 2048), dropout=0.2),
             replace(FAST, epochs=200, learning_rate=6e-3, augmentation=replace(MIDDLE, mixup=0.3)),
+            expected=Expected(0.7326, 1, 3160, ONE_CORE),
             spectrum=Spectrum(),
         ),
         "bottleneck": Recipe(
