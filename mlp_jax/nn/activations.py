@@ -39,7 +39,7 @@ def _tanh_derivative(z: Array) -> jax.Array:
 
 
 def _sigmoid_derivative(z: Array) -> jax.Array:
-    s: jax.Array = jax.nn.sigmoid(z)
+    s = jax.nn.sigmoid(z)
     return s * (1 - s)
 
 
@@ -59,8 +59,8 @@ def _gelu(z: Array) -> jax.Array:
 
 def _gelu_derivative(z: Array) -> jax.Array:
     z = jnp.asarray(z)
-    cdf: jax.Array = 0.5 * jax.lax.erfc(-z * np.sqrt(0.5).astype(z.dtype))
-    density: jax.Array = jnp.exp(-0.5 * z * z) * np.sqrt(0.5 / np.pi).astype(z.dtype)
+    cdf = 0.5 * jax.lax.erfc(-z * np.sqrt(0.5).astype(z.dtype))
+    density = jnp.exp(-0.5 * z * z) * np.sqrt(0.5 / np.pi).astype(z.dtype)
     return cdf + z * density
 
 
@@ -71,13 +71,13 @@ def _gelu_tanh(z: Array) -> jax.Array:
 def _gelu_tanh_derivative(z: Array) -> jax.Array:
     z = jnp.asarray(z)
     slope = np.sqrt(2 / np.pi).astype(z.dtype)
-    t: jax.Array = jnp.tanh(slope * (z + _GELU_CUBIC * z**3))
-    inner: jax.Array = slope * (1 + 3 * _GELU_CUBIC * z * z)
+    t = jnp.tanh(slope * (z + _GELU_CUBIC * z**3))
+    inner = slope * (1 + 3 * _GELU_CUBIC * z * z)
     return 0.5 * (1 + t) + 0.5 * z * (1 - t) * (1 + t) * inner
 
 
 def _silu_derivative(z: Array) -> jax.Array:
-    s: jax.Array = jax.nn.sigmoid(z)
+    s = jax.nn.sigmoid(z)
     return s * (1 + z * (1 - s))
 
 

@@ -12,6 +12,9 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn.activations import Array
 from mlp_jax.nn.config import MLPConfig
 
+Inputs: TypeAlias = Float[Array, "batch features"]
+"""Of each example its row."""
+
 Labels: TypeAlias = Integer[Array, "batch"] | Float[Array, "batch classes"]
 """Of each example its class, or a probability for every class (soft labels: label smoothing, mixup)."""
 
@@ -21,7 +24,7 @@ SUM_TOLERANCE = 1e-3
 
 def check_call(
     params: Sequence[tuple[jax.Array, ...]],
-    x: Float[Array, "batch features"],
+    x: Inputs,
     config: MLPConfig,
     stats: Sequence[Any],
     train: bool,

@@ -21,6 +21,16 @@ NORM_FLAGS = ("none", *NORM_PLACES)  # what `norm_options` takes
 BLOCKS = ("plain", "residual", "bottleneck")
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
 DTYPES = ("float32", "float64")
+CHOICES = {
+    "norm": NORMS,
+    "norm_place": NORM_PLACES,
+    "block": BLOCKS,
+    "init": INITS,
+    "dtype": DTYPES,
+    "precision": PRECISIONS,
+}
+HIGHEST = {"dropout": 1, "init_std": math.inf, "init_scale": math.inf, "norm_eps": math.inf, "norm_momentum": 1}
+"""The options that are numbers of at least 0, and the most that each may be; dropout must be less."""
 MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
 LATER = "later"
 
@@ -108,57 +118,50 @@ class MLPConfig:
         for width in self.hidden:
             whole_number("a hidden layer's width", width, 1)
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
-        whole_number("inputs", self.inputs, 1)
-        whole_number("classes", self.classes, 1)
-        self._check_block()
-        weights = sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        if weights > MOST_WEIGHTS:
-            raise UserError(
-                f"the network would have {weights} weights: choose widths that give at most {MOST_WEIGHTS}"
-            )
+        for name in ("inputs", "classes", "expansion"):
+            whole_number(name, getattr(self, name), 1)
+        for name, valid in CHOICES.items():
+            one_of(name, getattr(self, name), valid)
+        for name, high in HIGHEST.items():
+            in_range(name, getattr(self, name), 0, high, open_high=name == "dropout")
         activations.get(self.activation, self.negative_slope)
         if self.negative_slope is not None:
             in_range("negative_slope", self.negative_slope, -math.inf)
-            float32("negative_slope", self.negative_slope)
-        one_of("init", self.init, INITS)
-        one_of("dtype", self.dtype, DTYPES)
-        one_of("precision", self.precision, PRECISIONS)
-        if self.dtype == "float64" and self.precision != "float32":
-            raise UserError(
-                f"precision {self.precision!r} is for float32 networks; dtype is float64: leave it out"
-            )
-        in_range("dropout", self.dropout, 0, 1, open_high=True)
-        if np.float32(self.dropout) == 1:
-            raise UserError(
-                f"dropout {self.dropout!r} is 1 in float32, and would drop every unit: choose a smaller one"
-            )
-        in_range("init_std", self.init_std, 0)
-        float32("init_std", self.init_std)
-        in_range("init_scale", self.init_scale, 0)
-        in_range("norm_eps", self.norm_eps, 0)
-        in_range("norm_momentum", self.norm_momentum, 0, 1)
         in_range("logit_scale", self.logit_scale, 0, open_low=True)
-        float32("logit_scale", self.logit_scale)
+        for name in ("negative_slope", "init_std", "logit_scale"):
+            float32(name, getattr(self, name))
+        self._check_block()
+        self._check_together()
 
     def _check_block(self) -> None:
-        one_of("norm", self.norm, NORMS)
-        one_of("norm_place", self.norm_place, NORM_PLACES)
-        one_of("block", self.block, BLOCKS)
-        whole_number("expansion", self.expansion, 1)
-        if self.norm == "none" and self.norm_place != MLPConfig.norm_place:
-            raise UserError(f"norm_place {self.norm_place!r} is of a normalisation; norm is 'none': leave it out")
         if self.expansion != MLPConfig.expansion and self.block != "bottleneck":
             raise UserError(f"expansion is for bottleneck blocks; the block is {self.block!r}: leave it out")
         if self.block == "residual" and not any(unit.skip for unit in self.units):
             raise UserError(
                 f"residual blocks need hidden layers of equal width in a row, as (64, 64), not {self.hidden}"
             )
-        if self.block != "bottleneck":
-            return
-        if self.norm != "none":
+        if self.block == "bottleneck" and self.norm != "none":
             raise UserError("bottleneck blocks have their own normalisation: set norm to 'none'")
-        if not self.hidden or len(set(self.hidden)) > 1:
+        if self.block == "bottleneck" and len(set(self.hidden)) != 1:
             raise UserError(f"bottleneck blocks need hidden layers of one width, as (64, 64), not {self.hidden}")
+
+    def _check_together(self) -> None:
+        """Refuses options that are right by themselves, but not together."""
+        if self.norm == "none" and self.norm_place != MLPConfig.norm_place:
+            raise UserError(f"norm_place {self.norm_place!r} is of a normalisation; norm is 'none': leave it out")
+        weights = sum(a * b for a, b in pairwise(self.sizes))
+        if weights > MOST_WEIGHTS:
+            raise UserError(
+                f"the network would have {weights} weights: choose widths that give at most {MOST_WEIGHTS}"
+            )
+        if self.dtype == "float64" and self.precision != "float32":
+            raise UserError(
+                f"precision {self.precision!r} is for float32 networks; dtype is float64: leave it out"
+            )
+        if np.float32(self.dropout) == 1:
+            raise UserError(
+                f"dropout {self.dropout!r} is 1 in float32, and would drop every unit: choose a smaller one"
+            )
 
     @property
     def units(self) -> tuple[Unit, ...]:

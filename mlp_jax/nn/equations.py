@@ -12,7 +12,7 @@ Above each function stands its equation in LaTeX and, where the report prints a 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,13 @@ from mlp_jax.nn.activations import Array
 from mlp_jax.nn.model import Layer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# arrays by their dimensions
+NC: TypeAlias = Float[Array, "N C"]
+NH: TypeAlias = Float[Array, "N H"]
+ND: TypeAlias = Float[Array, "N D"]
+DH: TypeAlias = Float[Array, "D H"]
+HC: TypeAlias = Float[Array, "H C"]
+Labels: TypeAlias = Integer[Array, "N"]
 
 
 class Equation(NamedTuple):
@@ -56,7 +63,7 @@ def equation(latex: str, slip: str = "") -> Callable[[Function], Function]:
 @equation(
     r"\frac{\partial J}{\partial z_{3,i}} = -\frac{1}{N}\,\frac{1}{\psi_y}\,\frac{\partial \psi_y}{\partial z_3}"
 )
-def eq1(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
+def eq1(psi: NC, y: Labels) -> NC:
     """dJ/dz3_i = -(1/N) (1/psi_y) dpsi_y/dz3: the chain rule through log (eq 2) and psi (eq 3), one row each.
 
     Not finite where psi_y underflows to 0; eq 4 is the same quantity without the division.
@@ -71,19 +78,19 @@ def eq2(psi_y: Float[Array, "N"]) -> Float[Array, "N"]:
 
 
 @equation(r"\frac{\partial \psi_y}{\partial z_3} = \psi_y\,(\Delta - \psi)")
-def eq3(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
+def eq3(psi: NC, y: Labels) -> NC:
     """dpsi_y/dz3 = psi_y (delta - psi): the row of the softmax's Jacobian that belongs to the true class."""
     return true_class(psi, y)[:, None] * (one_hot(psi, y) - psi)
 
 
 @equation(r"\frac{\partial J}{\partial z_3} = \frac{1}{N}\,(\psi - \Delta)")
-def eq4(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
+def eq4(psi: NC, y: Labels) -> NC:
     """dJ/dz3 = (psi - delta) / N: eqs 2 and 3 put into eq 1."""
     return (psi - one_hot(psi, y)) / psi.shape[0]
 
 
 @equation(r"\frac{\partial J}{\partial w_2} = \sum_{i=1}^N a_{2,i} \otimes \frac{\partial J}{\partial z_{3,i}}")
-def eq5(a2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "H C"]:
+def eq5(a2: NH, psi: NC, y: Labels) -> HC:
     """dJ/dw2 = sum_i a2_i (x) dJ/dz3_i, a sum over the examples of outer products."""
     return (a2[:, :, None] * eq4(psi, y)[:, None, :]).sum(axis=0)
 
@@ -92,7 +99,7 @@ def eq5(a2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"
     r"\frac{\partial J}{\partial w_2} = \frac{1}{N}\,a_2^T\,(\psi - \Delta)",
     slip="The report writes an outer product as a plain one; with the transpose of a2 the matrices conform.",
 )
-def eq6(a2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "H C"]:
+def eq6(a2: NH, psi: NC, y: Labels) -> HC:
     """dJ/dw2 = a2^T (psi - delta) / N."""
     return a2.T @ (psi - one_hot(psi, y)) / psi.shape[0]
 
@@ -101,25 +108,19 @@ def eq6(a2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"
     r"\frac{\partial \tilde{J}}{\partial w_2} = \frac{1}{N}\,a_2^T\,(\psi - \Delta) + 2 \lambda w_2",
     slip="As in equation 6, the report writes an outer product as a plain one.",
 )
-def eq7(
-    a2: Float[Array, "N H"],
-    psi: Float[Array, "N C"],
-    y: Integer[Array, "N"],
-    w2: Float[Array, "H C"],
-    l2: ArrayLike,
-) -> Float[Array, "H C"]:
+def eq7(a2: NH, psi: NC, y: Labels, w2: HC, l2: ArrayLike) -> HC:
     """dJ~/dw2 = a2^T (psi - delta) / N + 2 lambda w2: eq 6 and the penalty's part."""
     return eq6(a2, psi, y) + 2 * l2 * w2
 
 
 @equation(r"\frac{\partial J}{\partial b_2} = \sum_{i=1}^N \frac{\partial J}{\partial z_{3,i}}")
-def eq8(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "C"]:
+def eq8(psi: NC, y: Labels) -> Float[Array, "C"]:
     """dJ/db2 = sum_i dJ/dz3_i, a sum over the examples, because dz3_i/db2 is the identity."""
     return jnp.stack([eq4(psi, y)[i] for i in range(psi.shape[0])]).sum(axis=0)
 
 
 @equation(r"\frac{\partial \tilde{J}}{\partial b_2} = \frac{1}{N} \sum_{i=1}^N (\psi_i - \Delta_i)")
-def eq9(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "C"]:
+def eq9(psi: NC, y: Labels) -> Float[Array, "C"]:
     """dJ~/db2 = 1^T (psi - delta) / N: column sums of eq 4; the penalty leaves biases alone."""
     return (psi - one_hot(psi, y)).sum(axis=0) / psi.shape[0]
 
@@ -129,15 +130,7 @@ def eq9(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "C"]:
     r"\frac{\partial z_3}{\partial a_2}\,\frac{\partial a_2}{\partial z_2}\,"
     r"\frac{\partial z_2}{\partial w_1} + 2 \lambda w_1"
 )
-def eq10(
-    a1: Float[Array, "N D"],
-    z2: Float[Array, "N H"],
-    psi: Float[Array, "N C"],
-    y: Integer[Array, "N"],
-    w1: Float[Array, "D H"],
-    w2: Float[Array, "H C"],
-    l2: ArrayLike,
-) -> Float[Array, "D H"]:
+def eq10(a1: ND, z2: NH, psi: NC, y: Labels, w1: DH, w2: HC, l2: ArrayLike) -> DH:
     """dJ~/dw1 as a chain: eq 4, then dz3/da2 = w2, then phi' (eq 11), then dz2/dw1 = a1, + 2 lambda w1."""
     return jnp.einsum("nc,hc,nh,nd->dh", eq4(psi, y), w2, eq11(z2), a1) + 2 * l2 * w1
 
@@ -147,7 +140,7 @@ def eq10(
     slip="The report leaves z2 = 0 undefined. It is 0 here, as in the report's scripts and in jax.nn.relu; "
     "jnp.maximum(x, 0) would give 0.5.",
 )
-def eq11(z2: Float[Array, "N H"]) -> Float[Array, "N H"]:
+def eq11(z2: NH) -> NH:
     """phi'(z2) = 1 where z2 > 0, else 0."""
     return (z2 > 0).astype(z2.dtype)
 
@@ -158,15 +151,7 @@ def eq11(z2: Float[Array, "N H"]) -> Float[Array, "N H"]:
     slip="The report prints w2 without its transpose, and the mask as a plain product where it is an "
     "elementwise one: as printed, the matrices do not conform.",
 )
-def eq12(
-    a1: Float[Array, "N D"],
-    z2: Float[Array, "N H"],
-    psi: Float[Array, "N C"],
-    y: Integer[Array, "N"],
-    w1: Float[Array, "D H"],
-    w2: Float[Array, "H C"],
-    l2: ArrayLike,
-) -> Float[Array, "D H"]:
+def eq12(a1: ND, z2: NH, psi: NC, y: Labels, w1: DH, w2: HC, l2: ArrayLike) -> DH:
     """dJ~/dw1 = a1^T [((psi - delta) w2^T) * 1(z2 > 0)] / N + 2 lambda w1."""
     return a1.T @ (((psi - one_hot(psi, y)) @ w2.T) * eq11(z2)) / psi.shape[0] + 2 * l2 * w1
 
@@ -176,16 +161,12 @@ def eq12(
     r"\frac{1}{N} \sum_{i=1}^N \left[ (\psi - \Delta)\,w_2^T \odot 1_{z_2 > 0} \right]_i",
     slip="The slips of equation 12, and the report's sum stops short of the mask.",
 )
-def eq13(
-    z2: Float[Array, "N H"], psi: Float[Array, "N C"], y: Integer[Array, "N"], w2: Float[Array, "H C"]
-) -> Float[Array, "H"]:
+def eq13(z2: NH, psi: NC, y: Labels, w2: HC) -> Float[Array, "H"]:
     """dJ~/db1 = column sums of [((psi - delta) w2^T) * 1(z2 > 0)] / N."""
     return (((psi - one_hot(psi, y)) @ w2.T) * eq11(z2)).sum(axis=0) / psi.shape[0]
 
 
-def two_layer_gradients(
-    params: tuple[Layer, Layer], x: Float[Array, "N D"], y: Integer[Array, "N"], l2: ArrayLike
-) -> tuple[Layer, Layer]:
+def two_layer_gradients(params: tuple[Layer, Layer], x: ND, y: Labels, l2: ArrayLike) -> tuple[Layer, Layer]:
     """All four gradients of J~ for a two-layer ReLU network: eqs 12, 13, 7 and 9."""
     (w1, b1), (w2, b2) = params
     z2 = x @ w1 + b1[None]
@@ -196,11 +177,11 @@ def two_layer_gradients(
     return Layer(*map(jnp.asarray, first)), Layer(*map(jnp.asarray, second))
 
 
-def one_hot(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N C"]:
+def one_hot(psi: NC, y: Labels) -> NC:
     """The report's Delta: row i is 1 at the true class y_i and 0 elsewhere."""
     return jax.nn.one_hot(jnp.asarray(y, jnp.int32), psi.shape[1], dtype=psi.dtype)
 
 
-def true_class(psi: Float[Array, "N C"], y: Integer[Array, "N"]) -> Float[Array, "N"]:
+def true_class(psi: NC, y: Labels) -> Float[Array, "N"]:
     """psi_y: the probability that each row gives to its true class."""
     return jnp.asarray(psi)[jnp.arange(psi.shape[0]), y]

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
 
 from mlp_jax.nn import activations, losses
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.checks import Labels
+from mlp_jax.nn.checks import Inputs, Labels
 from mlp_jax.nn.config import MLPConfig, Unit
 from mlp_jax.nn.losses import Objective
 from mlp_jax.nn.matmul import back, outer
@@ -24,13 +25,7 @@ Source = Callable[..., tuple[Objective, Params]]
 
 
 def gradients(
-    params: Params,
-    x: Float[Array, "batch features"],
-    y: Labels,
-    config: MLPConfig,
-    *,
-    l2: ArrayLike = 0.0,
-    key: PRNGKeyArray | None = None,
+    params: Params, x: Inputs, y: Labels, config: MLPConfig, *, l2: ArrayLike = 0.0, key: Key | None = None
 ) -> Params:
     """Hand-written gradient of `losses.loss` by the parameters: the tree that `jax.grad(loss)` gives.
 
@@ -41,12 +36,12 @@ def gradients(
 
 def manual(
     params: Params,
-    x: Float[Array, "batch features"],
+    x: Inputs,
     y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     dropout: ArrayLike | None = None,
 ) -> tuple[Objective, Params]:
     """The loss with its forward pass, and its hand-written gradient."""
@@ -56,12 +51,12 @@ def manual(
 
 def autodiff(
     params: Params,
-    x: Float[Array, "batch features"],
+    x: Inputs,
     y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     dropout: ArrayLike | None = None,
 ) -> tuple[Objective, Params]:
     """The loss with its forward pass, and its gradient by `jax.grad`."""
@@ -98,8 +93,7 @@ def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: 
             delta, norm_grads = norm_backward(delta, layer, unit, hidden)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
     # under x64, an l2 or x of float64 would leave its type in a float32 network's gradient
-    typed: Params = jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
-    return typed
+    return jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
 
 
 def output_delta(logits_BC: Float[Array, "batch classes"], y: Labels) -> Float[jax.Array, "batch classes"]:
@@ -149,7 +143,7 @@ def hidden_delta(
         delta_BH = delta_BH * activation.derivative(hidden.z)
     if unit.norm_place == "before":
         delta_BH, norm_grads = norm_backward(delta_BH, layer, unit, hidden)
-    return jnp.asarray(delta_BH), norm_grads
+    return delta_BH, norm_grads
 
 
 def norm_backward(
@@ -161,8 +155,6 @@ def norm_backward(
     term is the mean's part, the third the variance's. Means are over the batch (Ioffe & Szegedy 2015, section 3,
     simplified) or, in layer normalisation, over the row (Ba et al. 2016).
     """
-    assert isinstance(layer, NormLayer)
-    assert hidden.norm is not None
     n_BH, axis = hidden.norm.normalized, unit.norm_axis
     d_scale, d_shift = (delta_BH * n_BH).sum(axis=0), delta_BH.sum(axis=0)
     d_BH = delta_BH * layer.scale[None]

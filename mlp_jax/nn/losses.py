@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
 
 from mlp_jax.nn.activations import Array
-from mlp_jax.nn.checks import Labels, check_labels
+from mlp_jax.nn.checks import Inputs, Labels, check_labels
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params, Trace, trace
 
@@ -65,12 +66,12 @@ class Objective(NamedTuple):
 
 def objective(
     params: Params,
-    x: Float[Array, "batch features"],
+    x: Inputs,
     y: Labels,
     config: MLPConfig,
     *,
     l2: ArrayLike = 0.0,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     dropout: ArrayLike | None = None,
 ) -> Objective:
     """J~ in training mode, with the forward pass; arguments as for `loss`, and `dropout` as for `model.trace`."""
@@ -79,13 +80,7 @@ def objective(
 
 
 def loss(
-    params: Params,
-    x: Float[Array, "batch features"],
-    y: Labels,
-    config: MLPConfig,
-    *,
-    l2: ArrayLike = 0.0,
-    key: PRNGKeyArray | None = None,
+    params: Params, x: Inputs, y: Labels, config: MLPConfig, *, l2: ArrayLike = 0.0, key: Key | None = None
 ) -> Float[jax.Array, ""]:
     """J~ of the report (Question 2): mean cross-entropy, in nats, + l2 * l2_penalty, in training mode.
 

@@ -57,8 +57,7 @@ def back(delta: jax.Array, w: jax.Array, precision: str) -> jax.Array:
 
 def _barrier(array: jax.Array) -> jax.Array:
     """Keeps XLA from turning a product back into its slower form, on the CPU; elsewhere XLA chooses."""
-    held: jax.Array = jax.lax.optimization_barrier(array) if platform() == "cpu" else array
-    return held
+    return jax.lax.optimization_barrier(array) if platform() == "cpu" else array
 
 
 def _dot(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int, precision: str) -> jax.Array:

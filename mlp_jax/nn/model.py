@@ -11,12 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
+from jaxtyping import PRNGKeyArray as Key
 
 from mlp_jax.errors import UserError
 from mlp_jax.nn import activations
-from mlp_jax.nn.activations import Array
-from mlp_jax.nn.checks import check_call
+from mlp_jax.nn.checks import Inputs, check_call
 from mlp_jax.nn.config import MLPConfig, Unit
 from mlp_jax.nn.matmul import affine
 
@@ -53,7 +53,7 @@ class RunningStats(NamedTuple):
 Stats = tuple[RunningStats, ...]  # one per hidden layer; empty without batch normalisation
 
 
-def init(key: PRNGKeyArray, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
+def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
     """Initial parameters: one layer per unit of the architecture and one for the output.
 
     `scale` replaces config.init_scale, and may be traced.
@@ -85,7 +85,7 @@ def _with_norm(layer: Layer, unit: Unit) -> Layer | NormLayer:
 
 
 @functools.partial(jax.jit, static_argnames=("fan_in", "fan_out", "init"))
-def _init_layer(key: PRNGKeyArray, factor: jax.Array, fan_in: int, fan_out: int, init: str) -> Layer:
+def _init_layer(key: Key, factor: jax.Array, fan_in: int, fan_out: int, init: str) -> Layer:
     """One layer, compiled by itself: networks of all depths and kinds share the programs of their layers."""
     shape, dtype = (fan_in, fan_out), factor.dtype
     if init == "uniform_fan_in":
@@ -143,13 +143,7 @@ class Trace(NamedTuple):
 
 
 def forward(
-    params: Params,
-    x: Float[Array, "batch features"],
-    config: MLPConfig,
-    *,
-    stats: Stats = (),
-    train: bool = False,
-    key: PRNGKeyArray | None = None,
+    params: Params, x: Inputs, config: MLPConfig, *, stats: Stats = (), train: bool = False, key: Key | None = None
 ) -> Float[jax.Array, "batch classes"]:
     """Logits of the network.
 
@@ -164,12 +158,12 @@ def forward(
 
 def trace(
     params: Params,
-    x: Float[Array, "batch features"],
+    x: Inputs,
     config: MLPConfig,
     *,
     stats: Stats = (),
     train: bool = True,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     dropout: ArrayLike | None = None,
 ) -> Trace:
     """The forward pass with everything that it computed; arguments as for `forward`.
@@ -203,26 +197,20 @@ def _unit(
     a: jax.Array,
     config: MLPConfig,
     running: RunningStats | None,
-    key: PRNGKeyArray | None,
+    key: Key | None,
     rate: ArrayLike,
 ) -> tuple[jax.Array, HiddenTrace]:
-    """The unit's output without what its skip adds, and what it computed."""
-    norm, mask = None, None
-
-    def normalized(u: jax.Array) -> tuple[jax.Array, Normalization]:
-        assert isinstance(layer, NormLayer)
-        found = _normalize(u, unit.norm_axis, running, config)
-        return layer.scale[None] * found.normalized + layer.shift[None], found
-
+    """Returns the unit's output, without what its skip adds, and what it computed."""
+    norm = mask = None
     if unit.norm_place == "input":
-        a, norm = normalized(a)
+        a, norm = _normalize(a, layer, unit, running, config)
     inputs = a
     z = affine(inputs, layer.w, config.precision) + layer.b[None]
     if unit.norm_place == "before":
-        z, norm = normalized(z)
+        z, norm = _normalize(z, layer, unit, running, config)
     a = activations.get(config.activation, config.negative_slope).function(z) if unit.active else z
     if unit.norm_place == "after":
-        a, norm = normalized(a)
+        a, norm = _normalize(a, layer, unit, running, config)
     if key is not None and unit.active:
         mask = dropout_mask(key, a.shape, rate, a.dtype)
         a = a * mask
@@ -230,31 +218,32 @@ def _unit(
 
 
 def _normalize(
-    u: Float[jax.Array, "batch width"], axis: int, running: RunningStats | None, config: MLPConfig
-) -> Normalization:
-    """Subtracts the mean and divides by sqrt(biased variance + eps).
+    u: jax.Array, layer: Layer | NormLayer, unit: Unit, running: RunningStats | None, config: MLPConfig
+) -> tuple[jax.Array, Normalization]:
+    """Returns scale * n + shift and n = (u - mean) / sqrt(biased variance + eps) with its parts; u is (B, H).
 
-    Over axis 0, of every column (Ioffe & Szegedy 2015); over axis 1, of every row (Ba et al. 2016).
+    Means are over axis 0, of every column (Ioffe & Szegedy 2015), or over axis 1, of every row (Ba et al. 2016).
     """
+    axis = unit.norm_axis
     if running is None:
         mean = u.mean(axis=axis)
         var = jnp.square(u - jnp.expand_dims(mean, axis)).mean(axis=axis)
     else:
         mean, var = running
     inverse_std = jax.lax.rsqrt(var + config.norm_offset(var))
-    normalized = (u - jnp.expand_dims(mean, axis)) * jnp.expand_dims(inverse_std, axis)
-    return Normalization(normalized, mean, var, inverse_std)
+    n = (u - jnp.expand_dims(mean, axis)) * jnp.expand_dims(inverse_std, axis)
+    return layer.scale[None] * n + layer.shift[None], Normalization(n, mean, var, inverse_std)
 
 
 def dropout_mask(
-    key: PRNGKeyArray, shape: tuple[int, ...], rate: ArrayLike, dtype: jnp.dtype
+    key: Key, shape: tuple[int, ...], rate: ArrayLike, dtype: jnp.dtype
 ) -> Float[jax.Array, "batch width"]:
     """Inverted dropout (Srivastava et al. 2014): 0 with probability `rate`, else 1 / (1 - rate)."""
     kept = 1 - jnp.asarray(rate, dtype)
     return jax.random.bernoulli(key, kept, shape).astype(dtype) / kept
 
 
-def _dropout_keys(key: PRNGKeyArray | None, config: MLPConfig) -> tuple[PRNGKeyArray | None, ...]:
+def _dropout_keys(key: Key | None, config: MLPConfig) -> tuple[Key | None, ...]:
     if key is None or not config.dropout:
         return (None,) * len(config.units)
     return tuple(jax.random.split(key, len(config.units)))
