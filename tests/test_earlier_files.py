@@ -1,6 +1,7 @@
 """Files that earlier versions wrote are still read: tests/data/earlier holds some."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -46,3 +47,10 @@ def test_a_run_is_found_in_a_checkpoint(tmp_path):
 )
 def test_a_recipe_keeps_its_digest_by_which_results_are_known(model, digest):
     assert Recipe("a recipe", model, TrainConfig()).digest == digest
+
+
+def test_an_option_that_came_later_is_in_the_digest_where_it_is_used():
+    recipes = [(BATCH, TrainConfig()), (replace(BATCH, logit_scale=0.3), TrainConfig())]
+    later = {"bias_rate": 2.0, "last_layer_rate": 2.0, "lookahead": 5}
+    recipes += [(BATCH, TrainConfig(**{name: value})) for name, value in later.items()]
+    assert len({Recipe("a recipe", *recipe).digest for recipe in recipes}) == len(recipes)
