@@ -122,7 +122,8 @@ def all_checks(
 ) -> Iterator[tuple[str, str, list[LeafCheck]]]:
     """Gives (case, dtype, its leaves) for the equations and every architecture, all seeds together."""
     seeds = range(config.seed, config.seed + config.seeds)
-    soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
+    with jax.enable_x64(True):
+        soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
 
     def check(dtype: str) -> dict[str, list[LeafCheck]]:
         with jax.enable_x64(True):  # each thread has its own
