@@ -34,6 +34,7 @@ from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, difference, measured
+from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 
 BASE = "base"
@@ -68,6 +69,7 @@ class Variation:
 
 WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
 MUON = {"optimizer": "muon", "momentum": 0.95}
+BETA = {"beta2": TrainConfig.beta2}  # which these optimisers have no use for
 NO_NORM = {"norm": "none", "norm_place": "before"}
 VARIATIONS = {
     "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
@@ -90,8 +92,8 @@ VARIATIONS = {
     "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
     "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
     "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
-    "momentum_rate_0.1": Variation(INSTEAD, training={"optimizer": "momentum", "learning_rate": 0.1}),
-    "lion_rate_0.0002": Variation(INSTEAD, training={"optimizer": "lion", "learning_rate": 2e-4}),
+    "momentum_rate_0.1": Variation(INSTEAD, training={**BETA, "optimizer": "momentum", "learning_rate": 0.1}),
+    "lion_rate_0.0002": Variation(INSTEAD, training={**BETA, "optimizer": "lion", "learning_rate": 2e-4}),
     "muon": Variation(INSTEAD, training=MUON),
     "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
     "muon_polar_express_2": Variation(
@@ -243,7 +245,7 @@ def _named(comparison: Row) -> str:
 
 
 def table(content: Row) -> Table:
-    """Gives a line per variation: accuracy, and the paired difference in points with its 95 % interval."""
+    """Gives a line per variation: accuracy, the paired difference in points, and seconds, compilation included."""
     compared = {c["variation"]: c for c in rows_comparisons(content, comparisons)}
     told = difference(digits=1)
     columns: Columns = {
@@ -253,6 +255,7 @@ def table(content: Row) -> Table:
         "validation %": measured(QUANTITY),
         **{name: told[name] for name in ("difference", "95 % interval", "p", "p (Holm)")},
         "it is": "verdict",
+        "s per run": lambda row: f"{row['seconds'] / max(row[QUANTITY]['n'], 1):.1f}",
     }
     base = {**dict.fromkeys(("mean", "low", "high", "p", "p_holm")), "verdict": "-"}
     return Table.of(columns, [{**row, **compared.get(row["variation"], base)} for row in content["rows"]])
