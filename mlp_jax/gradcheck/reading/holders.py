@@ -242,10 +242,11 @@ def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
 
 
 def _turned(net: Any, paths: dict[At, Path], case: Case) -> frozenset[At]:
-    sizes = case.config.sizes
-    return frozenset(
-        at for at, path in paths.items() if at[1] == "w" and np.shape(get(net, path))[0] != sizes[at[0]]
-    )
+    """Weights that are (out, in); those that are square are as the others."""
+    weights = {at: np.shape(get(net, path)) for at, path in paths.items() if at[1] == "w"}
+    told = {at for at, shape in weights.items() if len(set(shape)) > 1}
+    turned = {at for at in told if weights[at][0] != case.config.sizes[at[0]]}
+    return frozenset(weights if turned and turned == told else turned)
 
 
 def _names(path: Path) -> list[str]:
