@@ -220,20 +220,20 @@ def test_reshape_has_the_argument_that_numpy_1_had(tmp_path):
 
 
 FORWARD_CELL = """
-def forward_prop(W1, b1, W2, b2, X):
-    Z1 = X @ W1 + b1
+def forward_prop(W1, B1, W2, B2, X):
+    Z1 = X @ W1 + B1
     A1 = np.maximum(Z1, 0)
-    E = np.exp(A1 @ W2 + b2)
+    E = np.exp(A1 @ W2 + B2)
     A2 = E / E.sum(1, keepdims=True)
     return Z1, A1, A2
 """
 BACKWARD_CELL = """
 def back_prop(Z1, A1, A2, W2, X, Y):
     d = (A2 - Y) / len(X)
-    dW2, db2 = A1.T @ d, d.sum(0)
+    dW2, dB2 = A1.T @ d, d.sum(0)
     d = d @ W2.T * (Z1 > 0)
-    dW1, db1 = X.T @ d, d.sum(0)
-    return dW1, db1, dW2, db2
+    dW1, dB1 = X.T @ d, d.sum(0)
+    return dW1, dB1, dW2, dB2
 """
 
 
