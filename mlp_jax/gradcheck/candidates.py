@@ -50,7 +50,7 @@ from mlp_jax.nn.config import MLPConfig
 
 ARRAYS = ("numpy", "jax", "torch")
 WIDTHS = (6, 8, 9, 5)
-ONE_WIDTH = (6, 6)  # of a class that has two hidden layers of one size
+ONE_WIDTH: tuple[int, ...] = (6, 6)  # of a class that has two hidden layers of one size
 
 
 class Candidate(Asked):
@@ -94,9 +94,10 @@ class Candidate(Asked):
         tried = [WIDTHS[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
         failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
         works = [hidden for hidden in tried if hidden not in failed]
-        others = [hidden for hidden in (ONE_WIDTH, ()) if not works and self._failure(hidden) is None]
-        if others:
-            return others[:1]
+        if not works:
+            works = [hidden for hidden in (ONE_WIDTH, ()) if self._failure(hidden) is None][:1]
+            if works:
+                return works
         if len(works) > 1:  # of any depth, so that to fail at one is a mistake
             return tried
         if works and failed and {*DEPTHS, *ALL_SIZES} & set(self.parameters):

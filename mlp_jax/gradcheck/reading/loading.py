@@ -69,10 +69,10 @@ class Loaded:
         builtins.input, sys.stdin = _no_input, _NoInput()
         top = _top(path)
         above = [str(folder) for folder in list(path.parents)[1 : LEVELS + 1]]
-        first = [path.parent, top.parent]
+        folders = [path.parent, top.parent]
         if path.parent.name == path.stem:  # a package comes before its member of the same name
-            first.insert(0, path.parent.parent)
-        sys.path[:0] = list(dict.fromkeys(map(str, first)))
+            folders.insert(0, path.parent.parent)
+        sys.path[:0] = list(dict.fromkeys(map(str, folders)))
         sys.path += [folder for folder in above if folder not in sys.path]
         sys.meta_path.insert(0, _Siblings(top, path, self._standins, self.notes))
         try:
@@ -219,7 +219,7 @@ def _no_input(*_: Any) -> NoReturn:
 class _NoInput(io.StringIO):
     """A standard input that nobody types into."""
 
-    read = readline = readlines = __next__ = _no_input  # type: ignore[assignment]
+    read = readline = readlines = __next__ = _no_input
 
 
 def where_imported(error: BaseException, place: str) -> str:

@@ -51,6 +51,9 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
     losses = (f for name, f in beside if LOSS.search(name) and f is not target)
     loss = next((f for f in losses if list(signature(f)) == list(parameters)), None)
 
+    if not inspect.isfunction(loss):
+        return None
+
     @functools.wraps(target)
     def run(*given: Any, **named: Any) -> Any:
         result = None
@@ -60,7 +63,7 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
         has_loss = isinstance(grads, tuple) and not isinstance(grads[0], CONTAINERS) and np.size(grads[0]) == 1
         return grads if has_loss or first is None or np.size(first) != 1 else (first, grads)
 
-    return run if inspect.isfunction(loss) else None
+    return run
 
 
 def _with_forward(target: Any) -> Callable[..., Any] | None:

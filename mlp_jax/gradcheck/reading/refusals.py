@@ -3,7 +3,7 @@
 import dis
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlp_jax.errors import UserError
@@ -16,7 +16,7 @@ NOTHING = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"])
 """The instructions of a function whose body is `pass`."""
 
 
-def by_signature(function: Any, name: str, parameters: Mapping[str, inspect.Parameter]) -> None:
+def by_signature(function: Any, name: str, parameters: dict[str, inspect.Parameter]) -> None:
     """Raises UserError for a function that is no gradient of a network by what its arguments are called."""
     if not parameters and inspect.isfunction(function):
         raise UserError(f"{name} takes no arguments, so that it cannot be asked: {signatures.WRAP}")

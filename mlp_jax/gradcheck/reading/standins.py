@@ -68,7 +68,7 @@ def rename_in_numpy() -> None:
         if name not in vars(np):
             setattr(np, name, value)
     if "newshape" not in inspect.signature(np.reshape).parameters:
-        np.reshape = _reshape  # type: ignore[assignment]
+        np.reshape = _reshape
 
 
 _as_now = np.reshape
