@@ -12,8 +12,8 @@ from mlp_jax.gradcheck.reading.running import line
 
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
 """Arguments that only what takes a gradient has, as an optimiser's step does."""
-NOTHING = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"])
-"""The instructions of a function whose body is `pass`."""
+NOTHING = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"], ["BUILD_MAP", "RETURN_VALUE"])
+"""The instructions of a function whose body is `pass`, or returns an empty dict."""
 
 
 def by_signature(function: Any, name: str, parameters: dict[str, inspect.Parameter]) -> None:
@@ -61,8 +61,8 @@ def _unwritten(target: Any) -> str:
     ]
     for function in functions:
         code = inspect.unwrap(function).__code__
-        done = [each.opname for each in dis.get_instructions(code) if each.opname not in ("RESUME", "NOP")]
-        if done in NOTHING and code.co_consts[-1] is None and code.co_argcount > 1:
+        steps = [each for each in dis.get_instructions(code) if each.opname not in ("RESUME", "NOP")]
+        if [each.opname for each in steps] in NOTHING and not steps[0].argval and code.co_argcount > 1:
             return f"{function.__name__} is empty"
     return _placeholder(functions)
 
