@@ -545,6 +545,27 @@ class MulLayer:
         return dout * self.y, dout * self.x
 
 
+class DenseOfLists:  # that are made when they are asked for
+    def __init__(self, in_features, out_features, rng, init="he"):
+        self.W, self.b = rng.normal(size=(in_features, out_features)), np.zeros(out_features)
+
+    @property
+    def params(self):
+        return [self.W, self.b]
+
+    @property
+    def grads(self):
+        return [self.dW, self.db]
+
+    def forward(self, x):
+        self._x = x
+        return x @ self.W + self.b
+
+    def backward(self, grad_out):
+        self.dW, self.db = self._x.T @ grad_out, grad_out.sum(axis=0)
+        return grad_out @ self.W.T
+
+
 class TimeAffine:  # (N, T, D)
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]

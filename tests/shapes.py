@@ -26,6 +26,8 @@ BODY = """
 UNPACK = "    W1, b1, W2, b2 = "
 BY_NAME = "(params[k] for k in ('W1', 'b1', 'W2', 'b2'))"
 GRADS = "dict(W1=W1, b1=b1, W2=W2, b2=b2)"
+CUT = "(lambda a, h, c: (p.reshape(s) for p, s in zip(np.split(theta, np.cumsum([a * h, h, h * c])), ((a, h), (h,), (h, c), (c,)))))(*layer_sizes)"
+AS_VECTOR = "np.concatenate([W1.ravel(), b1, W2.ravel(), b2])"
 FUNCTIONS = {
     "`f(params, X, y, reg)` -> `grads`": ("params, X, y, reg", BY_NAME, GRADS),
     "`f(params, X, y, reg)` -> `(loss, grads)`": ("params, X, y, reg", BY_NAME, f"loss, {GRADS}"),
@@ -39,6 +41,11 @@ FUNCTIONS = {
     "columns are examples, biases (H, 1)": ("X, Y, parameters, lambd", "(parameters[k].T for k in ('W1', 'b1', 'W2', 'b2')); X, y, reg = X.T, Y.argmax(0), lambd", "loss, dict(dW1=W1.T, db1=b1.reshape(-1, 1), dW2=W2.T, db2=b2.reshape(-1, 1))"),
     "lists of weights and biases": ("params, X, y, reg", "[a for p in zip(params['weights'], params['biases']) for a in p]", "loss, {'weights': [W1, W2], 'biases': [b1, b2]}"),
     "one-hot labels": ("params, X, y, reg", f"{BY_NAME}; y = y.argmax(1)", f"loss, {GRADS}"),
+    "one vector `f(theta, layer_sizes, X, y, reg)`": ("theta, layer_sizes, X, y, reg", CUT, f"loss, {AS_VECTOR}"),
+    "one vector, no loss returned": ("theta, layer_sizes, X, y, reg", CUT, AS_VECTOR),
+    "dicts of dicts, as flax has them": ("params, X, y, reg", "(params[k][n] for k in ('Dense_0', 'Dense_1') for n in ('kernel', 'bias'))", "loss, {'Dense_0': {'kernel': W1, 'bias': b1}, 'Dense_1': {'kernel': W2, 'bias': b2}}"),
+    "dicts of weights and of biases": ("X, y, weights, biases, reg", "weights['h1'], biases['b1'], weights['out'], biases['out']", "loss, {'h1': W1, 'out': W2}, {'b1': b1, 'out': b2}"),
+    "tuples in a dict": ("params, X, y, reg", "(*params['layer1'], *params['layer2'])", "loss, {'layer1': (W1, b1), 'layer2': (W2, b2)}"),
 }  # fmt: skip
 CLASS = """
 class Net:
@@ -70,6 +77,23 @@ CLASSES = {
     "class with `hidden_dims`": ("hidden_dims, input_dim=3072, num_classes=10", "(input_dim, *hidden_dims, num_classes)"),
     "class with `layer_dims`": ("layer_dims", "layer_dims"),
     "class that wants the data": ("X, y, n_hidden", "(X.shape[1], n_hidden, y.max() + 1)"),
+    "class with a configuration": ("config", "(config.input_size, config.hidden_size, config.num_classes)"),
+    "class with two hidden layers of one size": ("input_size, hidden_size, output_size", "(input_size, hidden_size, hidden_size, output_size)"),
+}  # fmt: skip
+LINEAR = """
+    n = len(y)
+    s = X @ W1
+    p = np.exp(s - s.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    loss = -np.log(p[np.arange(n), y]).mean() + reg * (W1**2).sum()
+    p[np.arange(n), y] -= 1
+    d = p / n
+    dW = X.T @ d + 2 * reg * W1
+"""
+LINEARS = {
+    "linear classifier `f(W, X, y, reg)`": f"def loss(W, X, y, reg):\n    W1 = W{LINEAR}    return loss, dW\n",
+    "linear classifier, columns are examples": f"def loss(W, X, y, reg):\n    W1, X = W.T, X.T{LINEAR}    return loss, dW.T\n",
+    "linear classifier whose `self.W` training makes": f"class Softmax:\n  def __init__(self):\n    self.W = None\n  def loss(self, X, y, reg):\n    W1 = self.W{LINEAR}    return loss, dW\n",
 }  # fmt: skip
 MISTAKES = {
     "mask without the bias": ("(z > 0)", "(X @ W1 > 0)"),
@@ -92,6 +116,7 @@ REFUSED = {
     "a backward pass alone": "def backward(AL, Y, caches):\n    return {}\n",
     "an optimiser's step": "def sgd(w, dw, config=None):\n    return w - 0.1 * dw, config\n",
     "one example at a time": ONE,
+    "a derivative alone": "def sigmoid_prime(z):\n    return z * (1 - z)\n",
     "no gradient at all": "def loss(params, X, y, reg):\n    return 1.0\n",
 }
 
@@ -99,6 +124,7 @@ REFUSED = {
 def sources() -> dict[str, str]:
     """Of every shape the code of a right gradient, whose last definition is what is checked."""
     made = {name: _function(*how) for name, how in FUNCTIONS.items()}
+    made |= {name: f"import numpy as np\n{source}" for name, source in LINEARS.items()}
     return made | {
         name: "import numpy as np" + CLASS.format(arguments=arguments, sizes=sizes)
         for name, (arguments, sizes) in CLASSES.items()
@@ -125,15 +151,22 @@ def found(source: str) -> str:
     return ", ".join(f"`{code}`" for code in report.codes if code) or ("right" if report.passed else "wrong")
 
 
+def mistaken(name: str) -> dict[str, str]:
+    """Of a shape the code with each mistake that can be made in it: without a lambda none is forgotten."""
+    source = sources()[name]
+    return {
+        mistake: source.replace(*change)
+        for mistake, change in MISTAKES.items()
+        if change[0] in source and not (name == "no lambda" and "lambda" in mistake)
+    }
+
+
 def matrix() -> Table:
     """Shapes down; across what is found in the right gradient, and in the same with each of the mistakes."""
     rows = []
     for name, source in sources().items():
-        right = [found(source)]
-        for mistake, change in MISTAKES.items():
-            skipped = name == "no lambda" and "lambda" in mistake
-            right.append("-" if skipped else found(source.replace(*change)))
-        rows.append([name, *right])
+        wrong = mistaken(name)
+        rows.append([name, found(source), *(found(wrong[m]) if m in wrong else "-" for m in MISTAKES)])
     return Table(["shape", "right", *MISTAKES], rows)
 
 

@@ -35,6 +35,27 @@ BACKWARD = """
         dz = d @ self.W2.T * (self.z > 0)
         self.dW1, self.db1 = self.X.T @ dz, dz.sum(0)"""
 
+DEEP = """
+class Net:
+    def __init__(self, {arguments}):
+        sizes = [{sizes}]
+        pass
+        self.weights = [np.random.randn({shape}) for a, b in zip(sizes, sizes[1:])]
+        self.biases = [np.zeros(b) for b in sizes[1:]]
+    def forward(self, X):
+        self.a, self.z = [X], []
+        for k, (W, b) in enumerate(zip(self.weights, self.biases)):
+            self.z.append(self.a[-1] @ W + b)
+            self.a.append(np.maximum(self.z[-1], 0))
+        return softmax(self.z[-1])
+    def backward(self, output, y):
+        d, zs, grads_w, grads_b = (output - y) / len(y), self.z, [], []
+        for k in reversed(range(len(zs))):
+            grads_w, grads_b = [self.a[k].T @ d, *grads_w], [d.sum(0), *grads_b]
+            d = d @ self.weights[k].T * (zs[k - 1] > 0) if k else d
+        return grads_w, grads_b
+"""
+
 
 class Stranger(NamedTuple):
     """A source text, the name in it, and (right, wrong) words."""
@@ -121,6 +142,69 @@ STRANGERS = {
         f"def nn_cost_function(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, lambda_):\n    k = hidden_layer_size * (input_layer_size + 1)\n    one, two = nn_params[:k].reshape((hidden_layer_size, -1), order='F'), nn_params[k:].reshape((num_labels, -1), order='F')\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], lambda_{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([np.column_stack([b, W.T]).ravel(order='F') for W, b in ((W1, b1), (W2, b2))])",
         "nn_cost_function",
         ("2 * reg * W2", "reg * W2"),
+    ),
+    "a vector of matrices with a column of biases, without a loss": Stranger(
+        f"def theta_gradient(theta, layer_sizes, X, y):\n    a, c, e = layer_sizes\n    one, two = theta[: c * (a + 1)].reshape(c, -1), theta[c * (a + 1) :].reshape(e, -1)\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], 0{BODY}    return np.concatenate([np.column_stack([b, W.T]).ravel() for W, b in ((X.T @ dz, dz.sum(0)), (h.T @ d, d.sum(0)))])",
+        "theta_gradient",
+        MASK,
+    ),
+    "a gradient, and a cost of the same arguments beside it": Stranger(
+        f"def compute_cost(params, X, y, lam):\n    return both(params, X, y, lam)[0]\n\ndef compute_gradient(params, X, y, lam):\n    return both(params, X, y, lam)[1]\n\ndef both(params, X, y, lam):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2'))\n    reg = lam / (2 * len(X)){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
+        "compute_gradient",
+        ("2 * reg * W2", "reg * W2"),
+    ),
+    "tuples in a dict, multiplied by np.dot": Stranger(
+        f"def f(params, X, y):\n    (W1, b1), (W2, b2), reg = params['layer1'], params['layer2'], 0{BODY.replace('X @ W1', 'np.dot(X, W1)').replace('h @ W2', 'np.matmul(h, W2)')}    return loss, {{'layer1': (X.T @ dz, dz.sum(0)), 'layer2': (h.T @ d, d.sum(0))}}",
+        "f",
+        MASK,
+    ),
+    "two dicts, of weights and of biases": Stranger(
+        f"def f(X, y, weights, biases):\n    W1, W2, b1, b2, reg = weights['h1'], weights['out'], biases['b1'], biases['out'], 0{BODY}    return loss, {{'h1': X.T @ dz, 'out': h.T @ d}}, {{'b1': dz.sum(0), 'out': d.sum(0)}}",
+        "f",
+        MASK,
+    ),
+    "lists of weights and of biases in a class, and returned": Stranger(
+        f"class Net:\n    def __init__(self, n_features, n_units, n_classes, l2=0.0):\n        a, h, c, self.l2 = n_features, n_units, n_classes, l2\n        self.W, self.b = [np.zeros((a, h)), np.zeros((h, c))], [np.zeros((1, h)), np.zeros((1, c))]\n    def loss(self, X, y):\n        (W1, W2), (b1, b2), reg = self.W, self.b, self.l2{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, [W1, W2], [b1[None], b2[None]]",
+        "Net",
+        ("2 * reg * W1", "reg * W1"),
+    ),
+    "two hidden layers of one size": Stranger(
+        DEEP.format(
+            arguments="input_size, hidden_size, output_size",
+            sizes="input_size, hidden_size, hidden_size, output_size",
+            shape="a, b",
+        ),
+        "Net",
+        (" * (zs[k - 1] > 0)", ""),
+    ),
+    "the list of all sizes called hidden, and names of activations": Stranger(
+        DEEP.format(arguments="hidden_sizes, activations", sizes="*hidden_sizes", shape="a, b")
+        .replace("np.maximum", "{'relu': np.maximum, 'softmax': np.minimum}[self.names[k]]")
+        .replace("pass", "self.names = activations"),
+        "Net",
+        (" * (zs[k - 1] > 0)", ""),
+    ),
+    "an activation that is None unless it is named": Stranger(
+        DEEP.format(arguments="size_list=None, act_func=None", sizes="*size_list", shape="a, b").replace(
+            "pass", "assert act_func == 'ReLU'"
+        ),
+        "Net",
+        (" * (zs[k - 1] > 0)", ""),
+    ),
+    "the data in the constructor, with one-hot labels": Stranger(
+        f"class Net:\n    def __init__(self, x, y, hidden_units=8):\n        self.x, self.y, a, h, c = x, y, x.shape[1], hidden_units, y.shape[1]{STORED}{FORWARD.replace('(self, X)', '(self)').replace('= X, X @', '= self.x, self.x @')}\n    def backprop(self):\n        output, y = self.forward(), self.y{BACKWARD}",
+        "Net",
+        OF_SELF,
+    ),
+    "a linear classifier with a column per example": Stranger(
+        "def softmax_loss(W, X, y, reg):\n    s = W @ X\n    p = softmax(s.T)\n    d = (p - np.eye(len(W))[y]).T / len(y)\n    return -np.log(p[np.arange(len(y)), y]).mean() + reg * (W**2).sum(), d @ X.T + 2 * reg * W",
+        "softmax_loss",
+        ("2 * reg * W", "reg * W"),
+    ),
+    "a linear classifier that training would make": Stranger(
+        "class Softmax:\n    def __init__(self):\n        self.W = None\n    def loss(self, X_batch, y_batch, reg):\n        p = softmax(X_batch @ self.W)\n        d = (p - np.eye(p.shape[1])[y_batch]) / len(p)\n        return -np.log(p[np.arange(len(p)), y_batch]).mean() + reg * (self.W**2).sum(), X_batch.T @ d + 2 * reg * self.W",
+        "Softmax",
+        ("2 * reg * self.W", "reg * self.W"),
     ),
     "another derivative of relu at 0": Stranger(
         f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",

@@ -148,6 +148,7 @@ RIGHT = [
     (network(activation=TANH), ["other_network"], "--activation=tanh"),
     (network(activation=SIGMOID), ["other_network"], "--activation=sigmoid"),
     (network(activation=LINEAR), ["other_network"], "identity"),
+    (network(activation=SIGMOID, divide=lambda y, s: 1), ["other_loss", "other_network"], "sum over the examples"),
     (network(activation=leaky(0.01)), ["other_network"], "slope 0.01"),
     (network(activation=leaky(0.07)), ["other_network"], "slope 0.07"),
     (network(activation=TANH, penalty=lambda l2, n: l2 / 2), ["other_network", "half_penalty"], "tanh"),
@@ -248,6 +249,35 @@ def test_a_loss_alone_that_is_off_says_how(off, words):
 
 
 @pytest.mark.parametrize(
+    ("loss", "gradient", "words"),
+    [
+        (
+            network(squared, divide=lambda y, s: 2),
+            network(squared, divide=lambda y, s: 2 * len(y)),
+            "that of the 0.5 times",
+        ),
+        (
+            network(hinge, penalty=lambda l2, n: 0.0),
+            network(hinge, penalty=lambda l2, n: l2 / 2),
+            "0.5 lambda ||W||^2",
+        ),
+    ],
+)
+def test_a_gradient_of_more_or_of_the_mean_of_another_loss_is_said_to_be_that(loss, gradient, words):
+    report = check_gradients(lambda p, x, y, l2: (loss(p, x, y, l2)[0], gradient(p, x, y, l2)[1]))
+    assert report.codes == ["loss_mismatch"], str(report)
+    assert words in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_a_penalty_that_is_subtracted_has_the_wrong_sign_alone(factor):
+    right, opposite = (network(penalty=lambda l2, n, s=sign: s * factor * l2) for sign in (1, -1))
+    report = check_gradients(lambda p, x, y, l2: (right(p, x, y, l2)[0], opposite(p, x, y, l2)[1]))
+    assert report.codes == ["sign"], str(report)
+    assert "of the penalty's part" in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize(
     ("wrong", "remarks"),
     [
         (network(activation=TANH, returns_loss=False), {"other_network"}),
@@ -265,6 +295,7 @@ def test_a_gradient_without_a_loss_may_be_that_of_another_network(wrong, remarks
 def test_a_mistake_that_explains_a_gradient_without_a_loss_comes_before_another_network():
     wrong = network(returns_loss=False, penalty=lambda l2, n: l2 / 2)
     assert check_gradients(wrong).codes == ["l2_factor"]
+    assert "right if your loss has that" in " ".join(str(check_gradients(wrong)).split())
     assert check_gradients(network(returns_loss=False, penalty=lambda l2, n: 0.0)).codes == ["l2_ignored"]
 
 

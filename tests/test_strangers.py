@@ -46,7 +46,16 @@ class f:
     def loss(self, X, y):
         return 0.0, {}
 """
+ABSTRACT = """
+import abc
+
+class f(abc.ABC):
+    @abc.abstractmethod
+    def loss(self, X, y):
+        return 0.0
+"""
 UNWRITTEN = {
+    "an abstract class": ABSTRACT,
     "nothing": "def f(params, X, y, reg):\n    pass\n",
     "NotImplementedError": "def f(params, X, y, reg):\n    raise NotImplementedError('later')\n",
     "a TODO": TODO,
@@ -59,6 +68,43 @@ def test_a_solution_that_keeps_its_todo_and_pass_is_judged(tmp_path):
     assert "# TODO" in source
     assert "pass\n" in source
     assert check(tmp_path, source, "Net")[0]
+
+
+ONE_BY_ONE = """
+class Net:
+    def __init__(self, sizes):
+        self.weights = [np.zeros((b, a)) for a, b in zip(sizes, sizes[1:])]
+        self.biases = [np.zeros((b, 1)) for b in sizes[1:]]
+    def backprop(self, x, y):
+        a, zs = [x], []
+        for W, b in zip(self.weights, self.biases):
+            zs.append(W @ a[-1] + b)
+            a.append(np.tanh(zs[-1]))
+        d, nabla_b, nabla_w = self.cost_derivative(a[-1], y), [], []
+        for k in reversed(range(len(zs))):
+            nabla_b, nabla_w = [d, *nabla_b], [d @ a[k].T, *nabla_w]
+            d = self.weights[k].T @ d
+        return nabla_b, nabla_w
+    def cost_derivative(self, output_activations, y):
+        \"\"\"The derivative.\"\"\"
+        return output_activations - y
+"""
+
+
+def test_a_short_method_is_not_taken_for_an_unwritten_one():
+    with pytest.raises(UserError, match="one example at a time"):
+        check_gradients(defined(ONE_BY_ONE, "Net"))
+
+
+def test_a_vector_whose_layout_nothing_tells_is_refused():
+    source = STRANGERS["a vector of matrices with a column of biases, without a loss"].source
+    with pytest.raises(UserError, match="how its vector holds the parameters cannot be told"):
+        check_gradients(defined(source.replace(".ravel() for", "[::-1].ravel() for"), "theta_gradient"))
+
+
+def test_what_takes_too_little_for_a_network_is_refused_with_what_would_do():
+    with pytest.raises(UserError, match="check_vjp"):
+        check_gradients(defined("def sigmoid_prime(z):\n    return z * (1 - z)\n", "sigmoid_prime"))
 
 
 @pytest.mark.parametrize("what", UNWRITTEN)

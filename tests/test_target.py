@@ -146,6 +146,11 @@ DOORS = {
     "Python 2's names": ({}, "net.py", "from past.builtins import xrange\nfrom future.utils import iteritems\n"),
     "Python 2 itself": ({}, "net.py", "def show(x):\n    print 'loss %d' % x\n"),
     "data beside it": ({"d.txt": "1"}, "net.py", "D = open('d.txt').read()\n"),
+    "a package of its own name": (
+        {"net/__init__.py": "", "net/base.py": "A = 1\n"},
+        "net/net.py",
+        "from net.base import A\n\ndef more(x=A + 1):\n    return x\n",
+    ),
     "a module for pictures": ({}, "net.py", "import no_such_plots.colours as c\nfrom no_such_data import load\n"),
 }  # fmt: skip
 
@@ -181,11 +186,80 @@ def test_a_notebook_is_what_it_defines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [("input('seed?')", "asks for input"), ("open('no.npy')", "needs this file when")]
+    ("line", "words"),
+    [
+        ("input('seed?')", "asks for input"),
+        ("import sys; sys.stdin.readline()", "asks for input"),
+        ("open('no.npy')", "needs this file when"),
+    ],
 )
 def test_what_an_import_asks_for_is_said(line, words, tmp_path):
     with pytest.raises(UserError, match=words):
         check(tmp_path, f"{line}\n{CLASS}")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("net = TwoLayerNet(sizes)", "NameError: name 'sizes' is not defined"),
+        (
+            "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()",
+            "asks for arguments",
+        ),
+    ],
+)
+def test_a_file_that_stops_is_what_it_defines(line, words, tmp_path, capsys):
+    assert check(tmp_path, f"{CLASS}\n{line}\n")[0]
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_reshape_has_the_argument_that_numpy_1_had(tmp_path):
+    assert check(tmp_path, CLASS.replace("N = X.shape[0]", "X = np.reshape(X, newshape=X.shape); N = len(X)"))[0]
+
+
+FORWARD_CELL = """
+def forward_prop(W1, B1, W2, B2, X):
+    Z1 = X @ W1 + B1
+    A1 = np.maximum(Z1, 0)
+    E = np.exp(A1 @ W2 + B2)
+    A2 = E / E.sum(1, keepdims=True)
+    return Z1, A1, A2
+"""
+BACKWARD_CELL = """
+def back_prop(Z1, A1, A2, W2, X, Y):
+    d = (A2 - Y) / len(X)
+    dW2, dB2 = A1.T @ d, d.sum(0)
+    d = d @ W2.T * (Z1 > 0)
+    dW1, dB1 = X.T @ d, d.sum(0)
+    return dW1, dB1, dW2, dB2
+"""
+
+
+def test_two_functions_in_two_cells_of_a_notebook(tmp_path):
+    texts = ["%matplotlib inline\nimport numpy as np", FORWARD_CELL, BACKWARD_CELL]
+    cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
+    (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
+    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:back_prop", results_dir=str(tmp_path / "r"))
+    assert gradient_check.STUDY.run(config)
+
+
+LINEAR_IN_TORCH = """
+import torch
+
+def softmax_loss(W: torch.Tensor, X: torch.Tensor, y: torch.Tensor, reg: float):
+    dW = torch.zeros_like(W)
+    p = torch.softmax(X.mm(W), dim=1)
+    loss = -p[torch.arange(len(y)), y].log().mean() + reg * (W * W).sum()
+    p[torch.arange(len(y)), y] -= 1
+    return loss, dW + X.t().mm(p) / len(y) + 2 * reg * W
+"""
+
+
+def test_a_linear_classifier_of_torch(tmp_path):
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch is not installed")
+    assert check(tmp_path, LINEAR_IN_TORCH, "softmax_loss")[0]
+    assert not check(tmp_path, LINEAR_IN_TORCH.replace("2 * reg * W", "reg * W"), "softmax_loss")[0]
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):

@@ -37,6 +37,7 @@ from mlp_jax.gradcheck.reading.answers import (
     leaves,
     plain,
     same,
+    units_changed,
     with_other_biases,
     with_units_changed,
 )
@@ -49,6 +50,7 @@ from mlp_jax.nn.config import MLPConfig
 
 ARRAYS = ("numpy", "jax", "torch")
 WIDTHS = (6, 8, 9, 5)
+ONE_WIDTH: tuple[int, ...] = (6, 6)  # of a class that has two hidden layers of one size
 
 
 class Candidate(Asked):
@@ -72,6 +74,7 @@ class Candidate(Asked):
         self._kinds = None if self.is_class else conventions.kinds_of(self.parameters)
         self.notes: tuple[str, ...] = ()
         self._plans: Plans = {}
+        self._of_a_vector = False
 
     @property
     def is_linear(self) -> bool:
@@ -91,6 +94,10 @@ class Candidate(Asked):
         tried = [WIDTHS[:given]] if given else [(6, 8), (6,), (6, 8, 9)]
         failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
         works = [hidden for hidden in tried if hidden not in failed]
+        if not works:
+            works = [hidden for hidden in (ONE_WIDTH, ()) if self._failure(hidden) is None][:1]
+            if works:
+                return works
         if len(works) > 1:  # of any depth, so that to fail at one is a mistake
             return tried
         if works and failed and {*DEPTHS, *ALL_SIZES} & set(self.parameters):
@@ -145,8 +152,9 @@ class Candidate(Asked):
                 self._take(convention, question, answer)
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
+        failures += [f"how its vector holds the parameters cannot be told: {signatures.WRAP}"] * self._of_a_vector
         if case.name == "plain":
-            refusals.by_answers(self._written, self.name, failures)
+            refusals.by_answers(self._written, self.name, failures, joined=self.target is not self._written)
             if not self.is_class:
                 self._refuse_one_example(question)
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
@@ -180,10 +188,18 @@ class Candidate(Asked):
         yield from self._of_own_keys(question, conventions.ORDERS[1:])
 
     def _has_layout(self, question: Question, convention: Convention) -> bool:
-        """Whether a flat vector is laid out so: then hidden units may change places and the loss stays."""
+        """Whether a flat vector is laid out so: then hidden units may change places.
+
+        The loss stays, and the gradients change places with them.
+        """
         answer, other = (self._try(q, convention) for q in (question, with_units_changed(question)))
-        known = answer.loss is not None and other.loss is not None
-        return not known or bool(np.isclose(answer.loss or 0.0, other.loss or 0.0, rtol=1e-6, atol=0))
+        self._of_a_vector |= answer.leaves is not None
+        if answer.loss is not None and other.loss is not None:
+            return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
+        if answer.leaves is None or other.leaves is None:
+            return True
+        pairs_of = zip(units_changed(answer.leaves), other.leaves, strict=True)
+        return all(np.allclose(leaf, b[f], rtol=1e-6, atol=1e-12) for a, b in pairs_of for f, leaf in a.items())
 
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""
@@ -218,7 +234,7 @@ class Candidate(Asked):
         """Its loss, its gradients by leaf, their dtypes, and its arguments then."""
         case = question.case
         if self.is_linear:
-            result, held = calling.ask_linear(self.target, case)
+            result, held = calling.ask_linear(self.target, case, convention)
         else:
             result, held = calling.ask(self.target, question, convention)
         loss, grads = parts_of(result, convention.layout)

@@ -15,6 +15,7 @@ from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, Purpose
 from mlp_jax.gradcheck.other_losses import PLAIN
 
 FOLLOWED = 4  # networks that a gradient without a loss is held against
+OF_HALF = "it is that of lambda/2 ||W||^2, and right if your loss has that: then return the loss too"
 
 
 def judge(evidence: Evidence, convention: str, asked_for: str = "auto") -> Judgement:
@@ -111,6 +112,9 @@ def _of_another_loss(
             readings[j] = reading._replace(
                 mismatch=of + (f", which is the {own.text()}" if own is not None else "")
             )
+    nearly = _of_nearly_own(evidence, own) if own is not None and all(r.wrong for r in readings) else None
+    if nearly is not None:
+        return [nearly]
     if differences and own is None and all(reading.wrong for reading in readings):
         slopes = own_slopes(evidence)
         if slopes and all(slopes.values()):
@@ -137,6 +141,18 @@ def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
     if best.wrong:
         text = f"your loss is not J~: it is the {own.text()}"
     return best._replace(about=(), mismatch=text)
+
+
+def _of_nearly_own(evidence: Evidence, own: Own) -> Judgement | None:
+    """The reading by what the loss lacks: a mean over the examples, or a penalty that the gradient has."""
+    for near in own.near():
+        for variant in _ways_to_write(own.variant):
+            there = evidence.under(variant)
+            purpose = near.purpose(there.cases)
+            if not there.wrong(there.errors(purpose)):
+                of = f"the gradient is that of the {near.text()}, so it is wrong for your own loss"
+                return Judgement(there, purpose, frozenset(), (), f"{of}, which is the {own.text()}")
+    return None
 
 
 def _ways_to_write(variant: Variant) -> list[Variant]:
@@ -181,6 +197,9 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
         base = Own(Variant(), free).purpose(evidence.cases)
         about = (("no_penalty", "there is no argument for lambda"),)
     first = read(evidence, base, about=about)
+    half = objective.j_tilde(evidence.cases, "half")
+    if {m.code for m in first.mistakes} == {"l2_factor"} and not evidence.wrong(evidence.errors(half)):
+        return [first._replace(mistakes=frozenset(m._replace(detail=OF_HALF) for m in first.mistakes))]
     if asked_for == "report" or all(mistake.code != "unknown" for mistake in first.mistakes):
         return [first]
     readings = [first]

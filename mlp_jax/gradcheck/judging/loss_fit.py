@@ -149,5 +149,6 @@ def _tried(config: MLPConfig, dtype: str) -> list[tuple[Variant, tuple[int, int]
     found = [(plain, powers) for powers in POWERS] + [(v, (0, 0)) for v in others]
     found += [(variant, powers) for variant in single for powers in POWERS]
     if dtype == "float64":
+        found += [(v, (1, 0)) for v in others]
         found += [(v._replace(loss=name), (0, 0)) for v in others for name in names]
     return found

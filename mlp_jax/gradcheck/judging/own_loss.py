@@ -1,7 +1,7 @@
 """A function that the returned losses may be the values of: its formula, its name, and in what it is not J~."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mlp_jax.gradcheck.judging.variants import Variant
@@ -82,6 +82,16 @@ class Own(NamedTuple):
     def is_j(self) -> bool:
         """Whether it is J~, or what replaces it within the rounding that keeps a log finite."""
         return not self.remarks()
+
+    def near(self) -> Iterator["Own"]:
+        """Yields the functions that somebody's gradient may be of who forgot a part of the loss."""
+        f, layers = self.fitted, len(self.fitted.weights)
+        if f.examples == 1:
+            yield self._replace(fitted=replace(f, examples=0))
+        if f.penalty_code == "no_penalty":
+            for factor in (1.0, 0.5):
+                yield self._replace(fitted=replace(f, weights=(factor,) * layers))
+                yield self._replace(fitted=replace(f, over_n=(factor,) * layers))
 
     @property
     def clip(self) -> str:

@@ -24,6 +24,7 @@ from mlp_jax.gradcheck.layers.losses import (
 from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.layers.slots import Slot, attribute, slots
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.names import is_generator
 
 ARRAYS = {
     **dict.fromkeys(("w", "weights", "weight"), "w"),
@@ -74,7 +75,7 @@ def _constructor(target: type) -> list[tuple[str, str]] | None:
         kind = "array" if name in ARRAYS else "in" if name in INS else "out" if name in OUTS else ""
         if not kind and p.default is p.empty:
             kind = "rate" if any(word in name for word in ("rate", "prob", "ratio", "drop")) else ""
-            kind = "window" if name in WINDOWS else kind
+            kind = "window" if name in WINDOWS else "rng" if is_generator(name) else kind
             if not kind:
                 return None
         if kind:
@@ -120,7 +121,7 @@ class LayerObject(Layer):
             if self._picture:
                 shape = (3, 2, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
             array = rng.normal(size=shape)
-            given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4, "window": 2}[kind]
+            given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng}[kind]
         return self._target(**given)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:

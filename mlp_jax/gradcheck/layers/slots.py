@@ -11,7 +11,10 @@ Array = np.ndarray
 
 
 class Slot(NamedTuple):
-    """An array of an object, and where its gradient is: attributes, or entries of `params` and `grads`."""
+    """An array of an object, and where its gradient is: attributes, or entries of `params` and `grads`.
+
+    gradient_key: of `gradients`; or the name of its attribute, and the key in there.
+    """
 
     name: str
     place: Any
@@ -40,6 +43,8 @@ class Slot(NamedTuple):
 
 
 def _item(place: Any, key: Any) -> Any:
+    if isinstance(key, tuple):  # of a holder that may be made anew
+        return _item(getattr(place, key[0]), key[1])
     return place[key] if isinstance(place, (dict, list)) else getattr(place, key)
 
 
@@ -47,10 +52,10 @@ def slots(made: Any) -> list[Slot]:
     """The arrays of an object that has been through forward and backward, with their gradients."""
     params, grads = getattr(made, "params", None), getattr(made, "grads", None)
     if isinstance(params, list) and isinstance(grads, list) and len(params) == len(grads):
-        return [Slot(f"params[{i}]", params, i, grads, i) for i in range(len(params))]
+        return [Slot(f"params[{i}]", params, i, made, ("grads", i)) for i in range(len(params))]
     if isinstance(params, dict) and isinstance(grads, dict):
         keys = [(k, next((g for g in (k, f"d{k}") if g in grads), None)) for k in params]
-        return [Slot(str(k), params, k, grads, g) for k, g in keys if g is not None]
+        return [Slot(str(k), params, k, made, ("grads", g)) for k, g in keys if g is not None]
     names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     found = [(n, _gradient_name(made, n)) for n in names if n not in ("inputs", "input", "x", "X")]
     return [Slot(n, made, n, made, g) for n, g in found if g]

@@ -141,7 +141,7 @@ def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
 
     named = name_factor(sizes, agrees, found, of_sum=leaf.of_sum)
     if named is None and np.all(leaf.norms <= ZERO * leaf.tolerances):
-        named = np.zeros_like(sizes.n), (("constant_factor", "0 times"),)
+        named = np.zeros_like(sizes.n), (("constant_factor", "0 times, as where nothing is computed"),)
     if named is None:
         return None
     factor, size = named[0][at], np.where(m.size > 0, m.size, 1.0)
@@ -163,14 +163,15 @@ def _penalty(leaf: Leaf, sizes: Sizes, found: Array, limits: Array, factor: Arra
     wrong = np.abs(found - expected) > limits
     if _equal(found[wrong], 0 * expected[wrong], limits[wrong]):
         return (("l2_ignored", ""),)
+    if _equal(found, -expected, limits + CONSTANT * np.abs(found)):
+        return (("sign", "of the penalty's part"),)
     n, l2 = sizes.n[leaf.at], 2 * sizes.l2[leaf.at]
     for scale in (l2, l2 / n, l2 * n, l2**2):
         size = float(scale @ scale)
         times = float(found @ scale) / size if size else 0.0
         if size and _equal(found, times * scale, limits + CONSTANT * np.abs(found)):
-            sign: Codes = (("sign", ""),) if times < 0 else ()
-            unit = scale is l2 and abs(abs(times) - 1) < 1e-4
-            return sign or (("l2_factor", ""),) if unit else (*sign, ("l2_factor", ""))
+            sign: Codes = (("sign", "of the penalty's part"),) if times < 0 else ()
+            return (*sign, ("l2_factor", ""))
     constant = float(np.median(found))
     if _equal(found, np.full_like(found, constant), limits + CONSTANT * abs(constant)):
         return (("l2_constant", ""),)

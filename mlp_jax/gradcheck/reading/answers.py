@@ -179,10 +179,16 @@ def with_other_biases(question: Question) -> Question:
 
 def with_units_changed(question: Question) -> Question:
     """The same network, with the units of its first hidden layer in another order."""
-    first, second, *rest = question.case.params
-    first = first._replace(**{f: np.roll(leaf, 1, axis=-1) for f, leaf in first._asdict().items()})
-    params = (first, second._replace(w=np.roll(second.w, 1, axis=0)), *rest)
+    changed = units_changed([layer._asdict() for layer in question.case.params])
+    params = tuple(layer._replace(**leaves) for layer, leaves in zip(question.case.params, changed, strict=True))
     return question._replace(case=question.case._replace(params=params))
+
+
+def units_changed(leaves: Leaves) -> Leaves:
+    """Leaves with those of the first hidden layer's units in another order."""
+    first = {f: np.roll(leaf, 1, axis=-1) for f, leaf in leaves[0].items()}
+    second = {f: np.roll(leaf, 1, axis=0) if f == "w" else leaf for f, leaf in leaves[1].items()}
+    return [first, second, *leaves[2:]]
 
 
 def equal(a: Answer, b: Answer) -> bool:

@@ -38,7 +38,7 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
 
     Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
-    net = building.build(target, case)
+    net = building.build(target, case, layout)
     try:
         places = plan.places if plan is not None else holders.parameters(net, case)
     except UserError as error:
@@ -51,7 +51,7 @@ def ask(target: Any, case: Case, layout: Layout, plan: Plan | None) -> tuple[Any
     sample = holders.get(net, places.paths[0, "w"])
     x, y = (holders.as_kept(sample, array) for array in layout.examples(case))
     result = _asked(net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout, places)
-    loss, grads = _split(result)
+    loss, grads = _split(result, linear=not case.config.hidden)
     paths = plan.grads if plan is not None else None
     if grads is None:
         own = holders.gradients(net, places, case)
@@ -87,12 +87,22 @@ def _has_usual_names(grads: Any) -> bool:
     return isinstance(grads, Mapping) and any(str(key).lower() in ("w1", "dw1", "b1", "db1") for key in grads)
 
 
-def _split(result: tuple[Any, ...]) -> tuple[Any, Any]:
-    """(loss or None, the container of gradients or None) from all that was returned."""
-    flat = [part for each in result for part in (each if _is_pair(each) else (each,))]
+def _split(result: tuple[Any, ...], *, linear: bool = False) -> tuple[Any, Any]:
+    """(loss or None, the container of gradients or None) from all that was returned.
+
+    linear: one array is the gradient, too.
+    """
+    flat = [part for each in result for part in (_together(each) if _is_pair(each) else (each,))]
+    flat = [[part] if linear and holders.is_array(part) and np.ndim(part) == 2 else part for part in flat]
     grads = [part for part in flat if isinstance(part, (Mapping, list, tuple)) and _arrays_in(part)]
     numbers = [part for part in flat if not isinstance(part, (Mapping, list, tuple)) and _is_number(part)]
     return (numbers[0] if numbers else None), (grads[-1] if grads else None)
+
+
+def _together(pair: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(loss, weights', biases') with the two lists of gradients as one."""
+    lists = tuple(part for part in pair if isinstance(part, (list, tuple)))
+    return (*(part for part in pair if not isinstance(part, (list, tuple))), lists) if len(lists) > 1 else pair
 
 
 def _is_pair(each: Any) -> bool:
@@ -125,7 +135,7 @@ def _asked(
             results.append(output)
     if loss is not None:
         results.append(call(loss, known, target))
-    if _split(tuple(results))[1] is not None:
+    if _split(tuple(results), linear=not case.config.hidden)[1] is not None:
         return tuple(results)
     if backward is None:
         if callable(getattr(net, "numerical_gradient", None)):

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import holders
+from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import (
     ALL_SIZES,
     DATA,
@@ -20,13 +21,14 @@ from mlp_jax.gradcheck.reading.names import (
     KEEP,
     LABELS,
     SPREAD,
+    is_generator,
     is_penalty,
     is_step,
     numbers,
     plainly,
     size_of,
 )
-from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
+from mlp_jax.gradcheck.reading.settings import Settings, activations_of, of_depth, settings_name
 from mlp_jax.gradcheck.reading.signatures import WRAP, loss_takes_penalty, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
@@ -35,20 +37,24 @@ MAKERS = re.compile(
     r"_*(re)?(init(iali[sz]e)?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
 )
 EPOCHS = re.compile(r"(n|num|max)?(epochs?|iters?|iterations?|steps)")
-KEYS = re.compile(r"(prng|rng|random)?key|rng|generator")
 FILES = re.compile(r"path|file|folder|directory", re.IGNORECASE)
 NUMBERED = re.compile(r"^(n_?)?h(id|idden)?_?(size|dim|layer|units)?_?\d(_\w+)?$")
 
 
-def build(target: Any, case: Case) -> Any:
-    """An object of the class for the case's network. Raises UserError if the class has no room for it."""
+def build(target: Any, case: Case, layout: Layout) -> Any:
+    """An object of the class for the case's network. Raises UserError if the class has no room for it.
+
+    layout: of the data, if the constructor wants them.
+    """
     parameters = signature(target)
-    given = _told(target, case, parameters)
+    given = _told(target, case, parameters) | _data(case, parameters, layout)
     if (settings := settings_name(parameters)) is not None:
         net = target(**given, **{settings: Settings(target, case, settings)})
     else:
         net = _sized(target, case, parameters, given)
-    _put_data(net, case, given)
+    _put_data(net, case, given, layout)
+    if getattr(net, "W", given) is None and not case.config.hidden:  # which training would make
+        net.W = np.zeros((case.config.inputs, case.config.classes))
     if not any(np.ndim(array) == 2 for _, array in holders.arrays(net)):
         _make_parameters(net, case)
     return net
@@ -56,7 +62,6 @@ def build(target: Any, case: Case) -> Any:
 
 def _told(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
     """What the names tell, but for the widths: lambda, the dtype, the device, the data, normalisation."""
-    config = case.config
     named: dict[str, Any] = {name: 1e-2 for name in SPREAD if name in parameters}
     named |= {n: None for n, p in parameters.items() if FILES.search(n) and isinstance(p.default, str)}
     named |= {"device": "cpu"} if "device" in parameters else {}
@@ -67,12 +72,19 @@ def _told(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> 
     elif takes_anything(parameters) and not loss_takes_penalty(target):
         named["reg"] = case.l2
     named |= _normalisation(target, case, parameters)
+    named |= activations_of(target, case, parameters)
     named |= _needed(target, case, [n for n, p in parameters.items() if p.default is p.empty and n not in named])
-    if any(n in parameters for n in DATA):  # as many rows as have every class among their labels
-        rows = max(config.classes, len(case.y))
-        named |= {n: np.resize(case.x, (rows, config.inputs)) for n in DATA if n in parameters}
-        named |= {n: np.arange(rows) % config.classes for n in LABELS if n in parameters}
     return named
+
+
+def _data(case: Case, parameters: dict[str, inspect.Parameter], layout: Layout) -> dict[str, Any]:
+    """Data for a constructor that wants them: as many rows as have every class among their labels."""
+    if not any(n in parameters for n in DATA):
+        return {}
+    rows = max(case.config.classes, len(case.y))
+    all_classes = np.arange(rows) % case.config.classes
+    x, y = layout.examples(case._replace(x=np.resize(case.x, (rows, case.config.inputs)), y=all_classes))
+    return {n: x for n in DATA if n in parameters} | {n: y for n in LABELS if n in parameters}
 
 
 def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
     }
     found |= {name: 0 for name in names if plainly(name) in ("seed", "randomseed", "randomstate", "momentum")}
     found |= {name: case.config.activation for name in names if name == "activation"}
-    return found | {name: _generator(target) for name in names if KEYS.fullmatch(plainly(name))}
+    return found | {name: _generator(target) for name in names if is_generator(name)}
 
 
 def _generator(target: Any) -> Any:
@@ -98,14 +110,19 @@ def _generator(target: Any) -> Any:
 def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], named: dict[str, Any]) -> Any:
     """An object, its widths given as the constructor's arguments are called, else by place."""
     config = case.config
+    if not config.hidden and not parameters:
+        return target()
     by_kind = {kind: [n for n in parameters if size_of(n) == kind] for kind in ("input", "hidden", "classes")}
     groups = [numbers(parameters, names) for names in by_kind.values()]
     ends = {group[0]: n for group, n in zip(groups[::2], (config.inputs, config.classes), strict=True) if group}
     depths = next((name for name in DEPTHS if name in parameters), None)
     if depths is not None:
-        return target(**named, **{depths: list(config.hidden)}, **ends)
+        has_ends = ends or any(n in named for n in DATA) or takes_anything(parameters)
+        return target(**named, **{depths: list(config.hidden if has_ends else config.sizes)}, **ends)
     sizes = next((name for name in ALL_SIZES if name in parameters), None)
-    if sizes is not None:
+    if sizes is not None and len(ends) == 2:  # then it is the hidden ones'
+        groups[1] = [sizes]
+    elif sizes is not None:
         return target(**named, **{sizes: list(config.sizes)})
     numbered = numbered_widths(parameters)
     if numbered and len(numbered) == len(config.hidden):
@@ -114,7 +131,8 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
     if numbered or (len(config.hidden) > 1 and not groups[1]):
         raise of_depth(target, max(len(numbered), 1))
     several = list(config.hidden)
-    forms: list[Any] = [several] if len(several) > 1 else [several[0], several]
+    forms: list[Any] = [several, *several[:1]] if len(several) > 1 else [several[0], several]
+    forms = forms[:1] if len(set(several)) > 1 else forms
     return _built(target, groups, forms[::-1] if _is_list(parameters, groups[1]) else forms, config, named)
 
 
@@ -192,14 +210,15 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
     raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
 
 
-def _put_data(net: Any, case: Case, given: Mapping[str, Any]) -> None:
+def _put_data(net: Any, case: Case, given: Mapping[str, Any], layout: Layout) -> None:
     """Puts the case's examples and labels where the object keeps those that it was built with."""
     rows = next((given[n] for n in DATA if n in given), None)
     labels = next((given[n] for n in LABELS if n in given), None)
     if rows is None:
         return
-    eye = np.eye(case.config.classes)
-    pairs = [(rows, case.x)] if labels is None else [(rows, case.x), (labels, case.y), (eye[labels], eye[case.y])]
+    eye, (x, y) = np.eye(case.config.classes), layout.examples(case)
+    pairs = [(rows, x)] if labels is None else [(rows, x), (labels, y)]
+    pairs += [(eye[labels], eye[y])] if labels is not None and labels.ndim == 1 else []
     pairs += [(old.T, new.T) for old, new in pairs]
     for name, kept in list(getattr(net, "__dict__", {}).items()):
         equal = [new for old, new in pairs if isinstance(kept, np.ndarray) and np.array_equal(kept, old)]

@@ -77,19 +77,22 @@ def call(
     return target(given, *examples, *last, **named, **options)
 
 
-def ask_linear(target: Any, case: Case) -> tuple[Any, Held]:
+def ask_linear(target: Any, case: Case, convention: Convention) -> tuple[Any, Held]:
     """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing."""
-    layer = case.params[0]
-    w = np.vstack([layer.w, layer.b / LARGE])
-    x, y = np.hstack([case.x, np.full((len(case.x), 1), LARGE)]), case.y.copy()
+    layer, layout, convert = case.params[0], convention.layout, converter(convention.arrays)
+    w = layout.array("w", np.vstack([layer.w, layer.b / LARGE]))
+    x, y = layout.examples(case._replace(x=np.hstack([case.x, np.full((len(case.x), 1), LARGE)])))
+    w, x, y = map(convert, (w, x, y))
     given = {"linear": w, "x": x, "y": y, "l2": case.l2}
     kinds = kinds_of(signatures.signature(target)) or {}
     result = target(**{name: given[kind] for name, kind in kinds.items()})
     loss, grad = result if isinstance(result, tuple) else (None, result)
     if np.shape(grad) != w.shape:
         raise UserError("returned a gradient that has not the shape of W")
-    grads = {"W1": grad[:-1], "b1": grad[-1] / LARGE}
-    held = Held((type(layer)(w[:-1], w[-1] * LARGE),), x[:, :-1], y)
+    w, grad, x = layout.leaf("w", w), layout.leaf("w", grad), x.T if layout.columns else x
+    turned = layout.columns or layout.transposed
+    grads = {"W1": grad[:-1].T if turned else grad[:-1], "b1": grad[-1] / LARGE}
+    held = Held((type(layer)(w[:-1], w[-1] * LARGE),), x[:, :-1], case.y if layout.one_hot else y)
     return ((loss, grads) if loss is not None else grads), held
 
 
@@ -97,6 +100,8 @@ def _value(name: str, kind: str, given: Any, examples: tuple[Any, Any], case: Ca
     config = case.config
     if kind == "leaf":
         return next(leaf for key, leaf in given.items() if plainly(key) == plainly(name))
+    if kind in ("weights", "biases") and (not isinstance(given, Mapping) or kind in given):
+        return given[kind]
     if kind in ("weights", "biases"):
         return [leaf for key, leaf in given.items() if key[0] == ("W" if kind == "weights" else "b")]
     widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}

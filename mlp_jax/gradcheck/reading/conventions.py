@@ -24,7 +24,7 @@ from mlp_jax.gradcheck.reading.trees import Tree
 
 EXTRA = ("config", "key", "masks")
 STYLES = {"W{}": "dict", "w{}": "small letters"}
-LEAF = re.compile(r"([wWb]|[tT]heta)_?\d")
+LEAF = re.compile(r"([wWbB]|[tT]heta)_?\d")
 ORDERS = ((False, False), (False, True), (True, False))  # (columns are examples, weights are (out, in))
 Kinds = dict[str, str]
 
@@ -119,6 +119,8 @@ def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
     """The other names and forms, rows before columns, one-hot labels too."""
     by_name = kinds is not None
     for (columns, turned), one_hot, naming in product(ORDERS, (True, False), _namings(kinds)):
+        if naming.startswith("flat theta") and (columns or turned):  # these matrices are (out, in) as they are
+            continue
         yield Convention("named", arrays, Layout(naming, columns, one_hot, turned), by_name)
         if not columns and not turned:
             yield Convention("named", arrays, Layout(naming), by_name)

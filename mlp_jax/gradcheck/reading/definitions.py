@@ -2,6 +2,7 @@
 
 import ast
 import json
+import linecache
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,12 @@ def definitions(name: str, path: Path) -> ModuleType:
     module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
     module.__dict__.update({**PYTHON_2, python2.DIVIDE: python2.divide})
     sys.modules[name] = module
-    cells = [_statements(text, path) for text in texts]
+    cells, lines = list[list[ast.stmt]](), list[str]()
+    for text in texts:
+        cells.append([ast.increment_lineno(node, len(lines)) for node in _statements(text, path)])
+        lines += text.split("\n")
+    if path.suffix == ".ipynb":  # where inspect looks for the source of what the cells define
+        linecache.cache[str(path)] = (0, None, [f"{line}\n" for line in lines], str(path))
     own = {node.name for cell in cells for node in cell if isinstance(node, DEFINITIONS)}
     for cell in cells:
         kept = [each for node in cell if (each := _kept(node, own)) is not None]

@@ -140,10 +140,19 @@ def parameters(net: Any, case: Case) -> Places:
             found[at] = choice[0]
         elif at[1] != "b":
             raise UserError(_missing(net, at, case))
+    _refuse_more(net, found, held)
     without = [at for at in _wanted(case) if at not in found]
     if without and any(field == "b" for _, field in found):  # a network may have no biases at all
         raise UserError(_missing(net, without[0], case))
     return Places(found, _turned(net, found, case))
+
+
+def _refuse_more(net: Any, found: Mapping[At, Path], held: list[tuple[Path, Any]]) -> None:
+    """Raises UserError where the lists that the weights were found in have others: it is another network then."""
+    lists = {path[:-1] for (_, field), path in found.items() if field == "w" and isinstance(path[-1][1], int)}
+    weights = [path for path, array in held if path[:-1] in lists and np.ndim(array) == 2 and 1 not in array.shape]
+    if set(weights) - set(found.values()):
+        raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights")
 
 
 WORDS = {
@@ -242,10 +251,11 @@ def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
 
 
 def _turned(net: Any, paths: dict[At, Path], case: Case) -> frozenset[At]:
-    sizes = case.config.sizes
-    return frozenset(
-        at for at, path in paths.items() if at[1] == "w" and np.shape(get(net, path))[0] != sizes[at[0]]
-    )
+    """Weights that are (out, in); those that are square are as the others."""
+    weights = {at: np.shape(get(net, path)) for at, path in paths.items() if at[1] == "w"}
+    told = {at for at, shape in weights.items() if len(set(shape)) > 1}
+    turned = {at for at in told if weights[at][0] != case.config.sizes[at[0]]}
+    return frozenset(weights if turned and turned == told else turned)
 
 
 def _names(path: Path) -> list[str]:

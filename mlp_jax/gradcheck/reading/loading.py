@@ -9,6 +9,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import io
 import os
 import re
 import sys
@@ -27,6 +28,8 @@ PACKAGE = "_target_package"
 TRIES = 60  # imports that may miss a module each
 LEVELS = 4  # folders above a file that may be its packages
 IMPORT_SECONDS = 5  # after which a file that still runs is taken to train
+ASKS = (ImportError, SyntaxError, EOFError, FileNotFoundError)
+"""Errors of a file that has to be mended, or is not run as it must be; others stop what it does, a training."""
 
 
 class Loaded:
@@ -63,10 +66,13 @@ class Loaded:
     def _import_file(self, path: Path) -> ModuleType:
         os.chdir(path.parent)
         sys.argv = [str(path)]
-        builtins.input = _no_input
+        builtins.input, sys.stdin = _no_input, _NoInput()
         top = _top(path)
         above = [str(folder) for folder in list(path.parents)[1 : LEVELS + 1]]
-        sys.path[:0] = list(dict.fromkeys([str(path.parent), str(top.parent)]))
+        folders = [path.parent, top.parent]
+        if path.parent.name == path.stem:  # a package comes before its member of the same name
+            folders.insert(0, path.parent.parent)
+        sys.path[:0] = list(dict.fromkeys(map(str, folders)))
         sys.path += [folder for folder in above if folder not in sys.path]
         sys.meta_path.insert(0, _Siblings(top, path, self._standins, self.notes))
         try:
@@ -75,9 +81,11 @@ class Loaded:
         except (NotInstalled, TooLong) as error:  # by what trains, say
             return self._defined(path, top, where_imported(error, str(path)))
         except (Exception, SystemExit) as error:
+            first = where_imported(error, str(path))
+            if first.startswith(f"{path.name}:") and not isinstance(error, ASKS):
+                return self._defined(path, top, first)
             if not any((folder / "__init__.py").exists() for folder in _between(path, top)):
                 raise
-            first = where_imported(error, str(path))
         for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
             del sys.modules[name]
         module = self._persistently(lambda: self._member(path, top, own=False), [])
@@ -208,6 +216,12 @@ def _no_input(*_: Any) -> NoReturn:
     raise EOFError("it asks for input")
 
 
+class _NoInput(io.StringIO):
+    """A standard input that nobody types into."""
+
+    read = readline = readlines = __next__ = _no_input
+
+
 def where_imported(error: BaseException, place: str) -> str:
     """The error, with the line of the target's file that it comes from, and what to do."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -219,8 +233,10 @@ def where_imported(error: BaseException, place: str) -> str:
         trace = trace.tb_next
     line = f"{Path(place).name}:{frames[-1]}: " if frames else ""
     told: dict[type[BaseException], str] = {
-        EOFError: "; it asks for input when it is imported: put that below `if __name__ == '__main__':`",
+        EOFError: " when it is imported: put that below `if __name__ == '__main__':`",
         FileNotFoundError: "; it needs this file when it is imported: put that below `if __name__ == '__main__':`",
     }
+    if isinstance(error, SystemExit) and error.code == 2:  # as argparse ends
+        told[SystemExit] = "; it asks for arguments of its own when it is imported"
     kind = "" if isinstance(error, TooLong) else f"{type(error).__name__}: "
     return f"{line}{kind}{error}{told.get(type(error), '')}"

@@ -33,6 +33,7 @@ ALL_SIZES = (
     "layer_dims", "sizes", "layer_sizes", "layers", "layers_dims", "dims", "dimensions", "layers_sizes",
     "layer_dimensions", "layers_size", "architecture", "units", "widths", "size_list", "topology", "structure",
     "nn_architecture", "net_arch", "shape", "layer_units", "layers_dim", "layer_list", "n_units",
+    "layer_size",
 )  # fmt: skip
 KEEP = ("dropout_keep_ratio", "keep_prob", "keep_ratio", "dropout_keep_prob", "keep_probability", "p_keep", "keep")
 DROP = (
@@ -47,14 +48,15 @@ TOLD = re.compile(
     r"(onehot|oh|enc|encoded|hot)?(labels?|y)?"
 )
 PARAMS = re.compile(
-    r"(nn|flat|net|network|model|all|init|initial)?(params|parameters|param|theta|weightsdict|thetas)(flat|vec|vector|dict)?|model|p|network|weightsandbiases"
+    r"(nn|flat|net|network|model|all|init|initial)?(params|parameters|param|theta|weightsdict|thetas)(flat|vec|vector|dict|values)?|model|p|network|weightsandbiases"
 )
 OUTPUT = re.compile(
     r"(y|out|output|t)?(hat|pred|preds|prediction|predictions|predicted|predict|prob|probs|probabilities|probas?|out)"
-    r"|outputs?|out|al|a2|a3|scores?|logits?|finaloutput|softmaxout(put)?"
+    r"|outputs?|out|al|a2|a3|scores?|logits?|finaloutputs?|softmaxout(put)?"
 )
 WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W"), ("biases", "bs", "b")
 STEP = re.compile(r"lr|learningrate|eta|learnrate|stepsize")
+GENERATOR = re.compile(r"(prng|rng|random)?key|rng|generator")
 
 
 def plainly(name: str) -> str:
@@ -90,6 +92,11 @@ def is_params(name: str) -> bool:
 def is_step(name: str) -> bool:
     """Whether it is called as a learning rate is."""
     return STEP.fullmatch(plainly(name)) is not None
+
+
+def is_generator(name: str) -> bool:
+    """Whether it is called as what draws random numbers is."""
+    return GENERATOR.fullmatch(plainly(name)) is not None
 
 
 def size_of(name: str) -> str | None:

@@ -1,9 +1,13 @@
 """A network as two functions of a file: forward(X, parameters), and backward(...) with what forward gave.
 
 They are joined into one function f(params, x, y, l2), which is asked as any other. What one gives and the other
-takes is told by names: those of their arguments, and those that they return by.
+takes is told by names: those of their arguments, and those that they return by. Two may also be a gradient and
+the loss of the same arguments.
 """
 
+import contextlib
+import copy
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -13,11 +17,15 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import arguments
-from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.answers import CONTAINERS, plain
+from mlp_jax.gradcheck.reading.conventions import kinds_of
+from mlp_jax.gradcheck.reading.names import plainly
 from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
+GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
+LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
 COSTS = (
     *METHODS,
     "cross_entropy_loss",
@@ -30,6 +38,35 @@ COSTS = (
 
 
 def joined(target: Any) -> Callable[..., Any] | None:
+    """A function with the one beside it that it belongs to, as one: with a forward pass or a loss; else None."""
+    return _with_forward(target) or _with_loss(target)
+
+
+def _with_loss(target: Any) -> Callable[..., Any] | None:
+    """A gradient function of a network, and the function beside it that gives the loss of the same arguments."""
+    parameters, name = signature(target), getattr(target, "__name__", "")
+    if inspect.isclass(target) or not GRADIENT.search(name) or kinds_of(parameters) is None:
+        return None
+    beside = getattr(inspect.unwrap(target), "__globals__", {}).items()
+    losses = (f for name, f in beside if LOSS.search(name) and f is not target)
+    loss = next((f for f in losses if list(signature(f)) == list(parameters)), None)
+
+    if not inspect.isfunction(loss):
+        return None
+
+    @functools.wraps(target)
+    def run(*given: Any, **named: Any) -> Any:
+        result = None
+        with contextlib.suppress(Exception):  # then it is no loss of these arguments
+            result = loss(*copy.deepcopy(given), **copy.deepcopy(named))
+        grads, first = target(*given, **named), result[0] if isinstance(result, tuple) else result
+        has_loss = isinstance(grads, tuple) and not isinstance(grads[0], CONTAINERS) and np.size(grads[0]) == 1
+        return grads if has_loss or first is None or np.size(first) != 1 else (first, grads)
+
+    return run
+
+
+def _with_forward(target: Any) -> Callable[..., Any] | None:
     """A backward function of a network, and the forward beside it, as one function; None if it is none.
 
     It takes labels and no parameters' dict with data, for that is a whole gradient function already.
@@ -74,7 +111,11 @@ def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
 
     def run(params: Any, x: Any, y: Any, l2: float) -> Any:
         known: dict[str, Any] = {"params": params, "x": x, "y": y, "l2": l2, "train": True}
-        known |= params if isinstance(params, dict) else {}
+        if not isinstance(params, dict):
+            raise TypeError("the two functions take no other container")
+        leaves = {plainly(key): leaf for key, leaf in params.items()}
+        asked = (*signature(forward), *signature(backward))
+        known |= {n: leaves[plainly(n)] for n in asked if LEAF.match(n) and plainly(n) in leaves}
         output = arguments.call(forward, known, backward)
         known |= arguments.kept(forward, output)
         loss = None if cost is None else arguments.call(cost, known, backward)

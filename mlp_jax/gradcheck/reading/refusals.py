@@ -1,8 +1,9 @@
 """What is no gradient of a network is refused, in a sentence that says why and what would be one."""
 
+import dis
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlp_jax.errors import UserError
@@ -11,21 +12,32 @@ from mlp_jax.gradcheck.reading.running import line
 
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
 """Arguments that only what takes a gradient has, as an optimiser's step does."""
+NOTHING = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"], ["BUILD_MAP", "RETURN_VALUE"])
+"""The instructions of a function whose body is `pass`, or returns an empty dict."""
 
 
-def by_signature(function: Any, name: str, parameters: Mapping[str, inspect.Parameter]) -> None:
+def by_signature(function: Any, name: str, parameters: dict[str, inspect.Parameter]) -> None:
     """Raises UserError for a function that is no gradient of a network by what its arguments are called."""
     if not parameters and inspect.isfunction(function):
         raise UserError(f"{name} takes no arguments, so that it cannot be asked: {signatures.WRAP}")
     if {"caches", "cache"} & set(parameters):
         raise UserError(f"{name} is a backward pass alone, which needs its forward's cache: {signatures.WRAP}")
     required = {n for n, p in parameters.items() if p.default is inspect.Parameter.empty}
+    few = len(parameters) < 3 and signatures.positions(parameters) < 3
+    if few and not signatures.takes_anything(parameters):
+        raise UserError(
+            f"{name} does not take parameters, examples and labels, as a network's gradient does: check the "
+            f"derivative of a function f by mlp_jax.gradcheck.check_vjp(f, lambda dout, x: (dout * {name}(x),), x)"
+        )
     if STEP_NAMES & required:
         raise UserError(f"{name} is an optimiser's step, which takes a gradient: {signatures.WRAP}")
 
 
-def by_answers(target: Any, name: str, failures: Sequence[str]) -> None:
-    """Raises UserError where a sentence tells more than the candidate's own exceptions."""
+def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool = False) -> None:
+    """Raises UserError where a sentence tells more than the candidate's own exceptions.
+
+    joined: whether it was asked together with a function beside it.
+    """
     furthest = max(failures, key=line)
     unwritten = next((failure for failure in failures if "NotImplementedError" in failure), "")
     refused = next((failure for failure in failures if signatures.WRAP in failure), None)
@@ -36,16 +48,21 @@ def by_answers(target: Any, name: str, failures: Sequence[str]) -> None:
         raise UserError(f"{name} is not written yet: {unwritten}")
     if refused is not None:
         raise UserError(f"{name} gives no gradient: {refused}")
+    if joined:
+        raise UserError(f"{name} and the function beside it give no gradient: {furthest}: {signatures.WRAP}")
 
 
 def _unwritten(target: Any) -> str:
     """A sentence on what an assignment leaves to be written, if it is as it was handed out; "" if it is not."""
+    if inspect.isabstract(target):
+        return "it is abstract, so name a class that inherits from it"
     functions = [
         f for f in (vars(target).values() if inspect.isclass(target) else [target]) if inspect.isfunction(f)
     ]
     for function in functions:
         code = inspect.unwrap(function).__code__
-        if code.co_consts[1:] in ((), (None,)) and not code.co_names and code.co_argcount > 1:
+        steps = [each for each in dis.get_instructions(code) if each.opname not in ("RESUME", "NOP")]
+        if [each.opname for each in steps] in NOTHING and not steps[0].argval and code.co_argcount > 1:
             return f"{function.__name__} is empty"
     return _placeholder(functions)
 

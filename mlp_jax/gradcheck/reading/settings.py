@@ -1,4 +1,4 @@
-"""A configuration for a class that is built from one: an object or dict that gives what it is asked for."""
+"""A configuration for a class that is built from one, and the names of its activations."""
 
 import inspect
 import re
@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, SPREAD, is_penalty, is_sizes, size_of
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, SPREAD, is_penalty, is_sizes, plainly, size_of
 from mlp_jax.gradcheck.reading.signatures import WRAP
 from mlp_jax.gradcheck.truth import Case
+from mlp_jax.nn.config import MLPConfig
 
 CONFIGS = re.compile(
     r"(model_|net_)?(config|cfg|args|opts?|hparams|hp|settings|conf|options|params|configuration)"
 )
+ACTIVATION = re.compile(r"(hidden)?(act|activation|nonlinearity|nonlin)(fn|func|function|name|type)?s?")
+DEFAULT = MLPConfig.activation
 
 
 def of_depth(target: Any, depth: int) -> UserError:
@@ -80,3 +83,31 @@ class Settings(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return 1
+
+
+def activations_of(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
+    """Names of activations, as the class spells them, for what has none: one, or one of every layer."""
+    wanted, found = case.config.activation, dict[str, Any]()
+    spelled = {word.lower(): word for word in _words(target)}
+    for name, p in parameters.items():
+        chosen = isinstance(p.default, str) and wanted not in (DEFAULT, p.default.lower())
+        if ACTIVATION.fullmatch(plainly(name)) and (chosen or p.default in (None, p.empty)) and wanted in spelled:
+            last = next((spelled[word] for word in ("softmax", "linear", "identity") if word in spelled), "")
+            every = [spelled[wanted]] * len(case.config.hidden)
+            found[name] = [*every, last] if name.endswith("s") and not name.endswith("ss") else spelled[wanted]
+    return found
+
+
+def _words(target: Any) -> Iterator[str]:
+    """The text constants in a class, and in the functions and classes beside it."""
+    methods = [each for each in vars(target).values() if inspect.isfunction(each)]
+    space = methods[0].__globals__ if methods else {}
+    beside = [each for each in space.values() if getattr(each, "__module__", "") == target.__module__]
+    inside = [each for other in beside if inspect.isclass(other) for each in vars(other).values()]
+    functions = [getattr(each, "__func__", each) for each in (*methods, *beside, *inside)]
+    codes = [inspect.unwrap(each).__code__ for each in functions if inspect.isfunction(each)]
+    while codes:
+        constants = codes.pop().co_consts
+        constants += tuple(each for some in constants if isinstance(some, tuple) for each in some)  # keys of dicts
+        codes += [each for each in constants if inspect.iscode(each)]
+        yield from (each for each in constants if isinstance(each, str))

@@ -68,7 +68,7 @@ def method_of(target: Any, names: tuple[str, ...]) -> Any:
     found = (
         getattr(target, name, None) for name in names if not (name == "__call__" and isinstance(target, type))
     )
-    return next((method for method in found if callable(method)), None)
+    return next((method for method in found if callable(method) and not inspect.isclass(method)), None)
 
 
 def _methods(target: Any) -> list[dict[str, inspect.Parameter]]:

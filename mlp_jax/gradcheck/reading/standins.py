@@ -54,6 +54,7 @@ NUMPY_1 = {
     "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any, "row_stack": np.vstack,
     "float": float, "int": int, "bool": bool, "object": object, "str": str, "float_": np.float64, "infty": np.inf,
     "Inf": np.inf, "NaN": np.nan, "Infinity": np.inf, "asfarray": lambda a: np.asarray(a, np.float64),
+    "complex": complex, "asscalar": lambda a: a.item(), "round_": np.round, "mat": np.asmatrix, "in1d": np.isin,
 }  # fmt: skip
 BROKEN = " (which does not compile)"
 """Stands behind the name of a module that is there and cannot be imported."""
@@ -62,10 +63,20 @@ PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "sciki
 
 
 def rename_in_numpy() -> None:
-    """Gives numpy the names of `NUMPY_1` that it has no more."""
+    """Gives numpy the names of `NUMPY_1` that it has no more, and reshape its old argument."""
     for name, value in NUMPY_1.items():
         if name not in vars(np):
             setattr(np, name, value)
+    if "newshape" not in inspect.signature(np.reshape).parameters:
+        np.reshape = _reshape
+
+
+_as_now = np.reshape
+
+
+def _reshape(a: Any, shape: Any = None, order: Any = "C", *, newshape: Any = None, **options: Any) -> Any:
+    """As numpy's own, which called the shape `newshape` before."""
+    return _as_now(a, shape if newshape is None else newshape, order, **options)
 
 
 class Missing:

@@ -19,6 +19,7 @@ from mlp_jax.gradcheck.truth import Case
 WEIGHT = re.compile(r"^(w|kernel|theta)", re.IGNORECASE)
 BIAS = re.compile(r"^(b|offset)", re.IGNORECASE)
 MULTIPLIED = ("T", "dot", "mm", "t", "matmul")
+PRODUCTS = ("dot", "einsum", "tensordot", "inner", "transpose")
 OF_ARRAYS = (
     *MULTIPLIED,
     "shape",
@@ -81,8 +82,6 @@ class Tree(NamedTuple):
 class _Node:
     """A part of the container that is not known yet."""
 
-    __array_ufunc__ = None
-
     def __init__(self, path: Path, known: dict[Path, Any], layers: int) -> None:
         self.__dict__ |= {"_path": path, "_known": known, "_layers": layers}
 
@@ -116,6 +115,12 @@ class _Node:
 
     def _used(self, *_: Any, **__: Any) -> NoReturn:
         raise Used(self._path, "")
+
+    def __array_function__(self, function: Any, *_: Any) -> NoReturn:
+        raise Used(self._path, "w" if function.__name__ in PRODUCTS else "")
+
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> NoReturn:
+        raise Used(self._path, "w" if ufunc is np.matmul else "b" if ufunc is np.add else "")
 
     __matmul__ = __rmatmul__ = _multiplied
     __add__ = __radd__ = _added
