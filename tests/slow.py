@@ -47,6 +47,7 @@ SLOW = {
     "test_stopping.test_an_interrupted_study_under_other_options": 0,
     "test_strangers": 3,
     "test_target.test_a_gradient_of_torch": 0,
+    "test_target.test_a_linear_classifier_of_torch": 0,
     "test_train.test_relu_networks_train_bit_for_bit_the_same_with_both_sources": 3,
     "test_train.test_validation_in_training_mode_moves_the_statistics": 0,
     "test_class_shapes": 3,

@@ -240,7 +240,7 @@ def gradient(at, change, network, activation, where, dtype, factor):
     vars(module).update(names, act=act, derivative=derivative)
     assert SOURCE.count(f"# {at}\n") == 1
     exec(compile(SOURCE.replace(f"# {at}\n", f"{change}\n"), "<changed>", "exec"), vars(module))
-    norm = {} if kind == "plain" else {f"{kind}_norm": place}
+    norm = {} if kind == "plain" else {"norm": kind, "norm_place": place}
     dropout = 0.5 * (place == "dropout")
     return module.f, MLPConfig((6, 8), activation, inputs=7, classes=4, dropout=dropout, **norm)
 

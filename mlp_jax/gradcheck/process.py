@@ -151,7 +151,8 @@ class Target(Asked):
                 f"{self.name} ended its process (exit code {self._process.exitcode}) instead of answering"
             ) from error
         if isinstance(answer, UserError):
-            raise answer
+            told = str(answer)
+            raise UserError(told if os.path.basename(self._place) in told else f"{self.name}: {told}")
         return answer
 
     def _timed(self) -> Any:

@@ -27,7 +27,7 @@ def by_signature(function: Any, name: str, parameters: dict[str, inspect.Paramet
     if few and not signatures.takes_anything(parameters):
         raise UserError(
             f"{name} does not take parameters, examples and labels, as a network's gradient does: check the "
-            f"derivative of a function f by mlp_jax.gradcheck.check_vjp(f, lambda dout, x: (dout * {name}(x),), x)"
+            "derivative of a function by mlp_jax.gradcheck.check_vjp(function, backward, x)"
         )
     if STEP_NAMES & required:
         raise UserError(f"{name} is an optimiser's step, which takes a gradient: {signatures.WRAP}")
