@@ -85,5 +85,5 @@ def test_a_class_whose_seed_fixes_its_dropout():
 
 @pytest.mark.parametrize("what", shapes.REFUSED)
 def test_what_cannot_be_checked_is_refused_with_what_to_write(what):
-    wanted = "check_vjp(f, lambda dout, x:" if what == "a derivative alone" else "grads"
+    wanted = "check_vjp(function, backward, x)" if what == "a derivative alone" else "grads"
     assert wanted in shapes.refused(shapes.REFUSED[what])
