@@ -59,8 +59,8 @@ def _gelu(z: Array) -> jax.Array:
 
 def _gelu_derivative(z: Array) -> jax.Array:
     z = jnp.asarray(z)
-    cdf = 0.5 * jax.lax.erfc(-z * np.sqrt(0.5).astype(z.dtype))
-    density = jnp.exp(-0.5 * z * z) * np.sqrt(0.5 / np.pi).astype(z.dtype)
+    cdf: jax.Array = 0.5 * jax.lax.erfc(-z * np.sqrt(0.5).astype(z.dtype))
+    density: jax.Array = jnp.exp(-0.5 * z * z) * np.sqrt(0.5 / np.pi).astype(z.dtype)
     return cdf + z * density
 
 
@@ -71,8 +71,8 @@ def _gelu_tanh(z: Array) -> jax.Array:
 def _gelu_tanh_derivative(z: Array) -> jax.Array:
     z = jnp.asarray(z)
     slope = np.sqrt(2 / np.pi).astype(z.dtype)
-    t = jnp.tanh(slope * (z + _GELU_CUBIC * z**3))
-    inner = slope * (1 + 3 * _GELU_CUBIC * z * z)
+    t: jax.Array = jnp.tanh(slope * (z + _GELU_CUBIC * z**3))
+    inner: jax.Array = slope * (1 + 3 * _GELU_CUBIC * z * z)
     return 0.5 * (1 + t) + 0.5 * z * (1 - t) * (1 + t) * inner
 
 

@@ -93,7 +93,8 @@ def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: 
             delta, norm_grads = norm_backward(delta, layer, unit, hidden)
         grads.append(NormLayer(w, b, *norm_grads) if norm_grads else Layer(w, b))
     # under x64, an l2 or x of float64 would leave its type in a float32 network's gradient
-    return jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
+    typed: Params = jax.tree.map(lambda grad, leaf: grad.astype(leaf.dtype), tuple(grads[::-1]), params)
+    return typed
 
 
 def output_delta(logits_BC: Float[Array, "batch classes"], y: Labels) -> Float[jax.Array, "batch classes"]:
@@ -155,6 +156,8 @@ def norm_backward(
     term is the mean's part, the third the variance's. Means are over the batch (Ioffe & Szegedy 2015, section 3,
     simplified) or, in layer normalisation, over the row (Ba et al. 2016).
     """
+    assert isinstance(layer, NormLayer)
+    assert hidden.norm is not None
     n_BH, axis = hidden.norm.normalized, unit.norm_axis
     d_scale, d_shift = (delta_BH * n_BH).sum(axis=0), delta_BH.sum(axis=0)
     d_BH = delta_BH * layer.scale[None]

@@ -224,6 +224,7 @@ def _normalize(
 
     Means are over axis 0, of every column (Ioffe & Szegedy 2015), or over axis 1, of every row (Ba et al. 2016).
     """
+    assert isinstance(layer, NormLayer)
     axis = unit.norm_axis
     if running is None:
         mean = u.mean(axis=axis)
