@@ -19,10 +19,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+import numpy as np
+import optax
+
 from mlp_jax import data
-from mlp_jax.data.dataset import Splits
+from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError
-from mlp_jax.nn.config import as_written
+from mlp_jax.nn.config import MLPConfig, as_written
+from mlp_jax.nn.model import forward
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.correctness import Store
@@ -35,6 +40,8 @@ from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, difference, measured
 from mlp_jax.training.config import TrainConfig
+from mlp_jax.training.inputs import Inputs
+from mlp_jax.training.population import train
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 
 BASE = "base"
@@ -43,7 +50,11 @@ QUANTITY = "validation_accuracy"
 
 @dataclass(frozen=True)
 class Variation:
-    """This names what is replaced in a recipe; with `pixels` it has no spectrum."""
+    """This names what is replaced in a recipe.
+
+    pixels: the network sees pixels instead of frequencies; flatness: whole images, whitened so far (`Inputs`).
+    hardest: this share of the training images is trained on, for so many more epochs that the steps are as many.
+    """
 
     kind: str
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +62,8 @@ class Variation:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
     spectrum: Mapping[str, Any] = field(default_factory=dict)
     pixels: bool = False
+    flatness: float | None = None
+    hardest: float = 1.0
 
     def of(self, recipe: Recipe) -> Recipe:
         """Gives the recipe with this change. Raises UserError if it cannot have it."""
@@ -64,7 +77,9 @@ class Variation:
             if seen is None:
                 raise UserError("it sees pixels")
             seen = None if self.pixels else replace(seen, **self.spectrum)
-        return replace(recipe, model=replace(recipe.model, **self.model), training=training, spectrum=seen)
+        training = replace(training, epochs=round(training.epochs / self.hardest))
+        model = replace(recipe.model, **self.model)
+        return replace(recipe, model=model, training=training, spectrum=seen, flatness=self.flatness)
 
 
 WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
@@ -81,6 +96,11 @@ VARIATIONS = {
     "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
     "pixels": Variation(WITHOUT, pixels=True),
     "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
+    "whole_images_whitened": Variation(INSTEAD, pixels=True, flatness=100.0),
+    "whole_images_whitened_rate_0.002": Variation(
+        INSTEAD, training={"learning_rate": 2e-3}, pixels=True, flatness=100.0
+    ),
+    "whole_images_whitened_more": Variation(INSTEAD, training={"learning_rate": 2e-3}, pixels=True, flatness=1.0),
     "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
     "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
     "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
@@ -107,6 +127,7 @@ VARIATIONS = {
     "muon_every_4": Variation(INSTEAD, training={**MUON, "muon_every": 4}),
     "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
     "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
+    "label_smoothing_0.2": Variation(INSTEAD, training={"label_smoothing": 0.2}),
     "float32": Variation(INSTEAD, model={"precision": "float32"}),
     "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
     "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
@@ -123,6 +144,12 @@ VARIATIONS = {
     "logits_times_0.3": Variation(ADDED, model={"logit_scale": 0.3}),
     "logits_times_3": Variation(ADDED, model={"logit_scale": 3.0}),
     "lookahead_of_5": Variation(ADDED, training={"lookahead": 5}),
+    "batch_rising_to_1000": Variation(ADDED, training={"accumulate": 2, "accumulate_from": 0.5}),
+    "batch_rising_from_250": Variation(
+        INSTEAD, training={"batch_size": 250, "accumulate": 2, "accumulate_from": 0.5}
+    ),
+    "hardest_three_quarters": Variation(ADDED, hardest=0.75),
+    "hardest_half": Variation(ADDED, hardest=0.5),
     "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
     "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
     "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
@@ -176,11 +203,39 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     """Gives the base first, then every variation of it."""
     found = []
     for name, recipe in recipes(config).items():
-        model, training = fitted(recipe, *shape)
-        kind = BASE if name == BASE else VARIATIONS[name].kind
-        inputs = network_inputs(recipe, shape.image)
-        found.append(Setting({"variation": name, "kind": kind}, model, (training,), inputs=inputs))
+        variation = VARIATIONS.get(name, Variation(BASE))
+        inputs, examples = network_inputs(recipe, shape.image), round(variation.hardest * shape.examples)
+        if variation.hardest < 1:
+            inputs = Hardest(inputs.spectrum, inputs.flatness, variation.hardest)
+        model, training = fitted(recipe, shape.image, shape.classes, examples)
+        label = {"variation": name, "kind": variation.kind}
+        found.append(Setting(label, model, (training,), inputs=inputs))
     return found
+
+
+@dataclass(frozen=True)
+class Hardest(Inputs):
+    """This keeps the training images on which a small network, trained for an epoch, has the largest losses.
+
+    The network is 64 units wide and sees all images as they are; one key starts it, so all seeds share its choice.
+    """
+
+    share: float = 1.0
+
+    def of(self, splits: Splits) -> Splits:
+        """Gives the rows as `Inputs.of` does, and of the training split this share."""
+        made, by = super().of(splits), self.learned(splits.train.x)
+        still = made._replace(train=Split(self.rows(splits.train.x, by), splits.train.y))
+        model = MLPConfig(
+            hidden=(64,), norm="batch", inputs=still.train.x.shape[1], classes=int(max(splits.train.y)) + 1
+        )
+        batch = min(500, len(splits.train.y))
+        small = replace(RECIPES["speedrun"].training, epochs=1, batch_size=batch, augmentation=None)
+        state = train(jax.random.key(0), still, model, small).state
+        logits = forward(state.params, still.train.x, model, stats=state.stats)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, still.train.y)
+        kept = np.sort(np.argsort(-losses, stable=True)[: round(self.share * len(losses))])
+        return made._replace(train=Split(made.train.x[kept], made.train.y[kept]))
 
 
 def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:

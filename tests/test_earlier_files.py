@@ -51,6 +51,6 @@ def test_a_recipe_keeps_its_digest_by_which_results_are_known(model, digest):
 
 def test_an_option_that_came_later_is_in_the_digest_where_it_is_used():
     recipes = [(BATCH, TrainConfig()), (replace(BATCH, logit_scale=0.3), TrainConfig())]
-    later = {"bias_rate": 2.0, "last_layer_rate": 2.0, "lookahead": 5}
+    later = {"bias_rate": 2.0, "last_layer_rate": 2.0, "lookahead": 5, "accumulate": 2}
     recipes += [(BATCH, TrainConfig(**{name: value})) for name, value in later.items()]
     assert len({Recipe("a recipe", *recipe).digest for recipe in recipes}) == len(recipes)

@@ -1,4 +1,6 @@
 import dataclasses
+from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -234,6 +236,33 @@ def test_lookahead_pulls_both_networks_together_in_every_third_step(splits):
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
 
 
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
+def test_two_minibatches_before_an_update_are_one_of_twice_the_size(splits, optimizer):
+    config = TrainConfig(optimizer=optimizer, batch_size=100, epochs=2, schedule="decay", decay=1.0)
+    found, expected = (
+        population.train(jax.random.key(0), splits, MODEL, c).state.params
+        for c in (dataclasses.replace(config, accumulate=2), dataclasses.replace(config, batch_size=200))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected)
+
+
+def test_the_batch_rises_when_it_should(splits):
+    plain = TrainConfig(batch_size=100, epochs=2, learning_rate=0.05)
+    config = dataclasses.replace(plain, accumulate=4, accumulate_from=0.5)
+    options: dict[str, Any] = {"model": MODEL}
+    at, rising = (init_state(jax.random.key(0), MODEL, c) for c in (plain, config))
+    steps = len(splits.train.y) // 100
+    at, _ = run_epoch(at, splits.train, hyper_from(plain), config=plain, **options)
+    rising, _ = run_epoch(rising, splits.train, hyper_from(plain), config=config, **options)
+    jax.tree.map(np.testing.assert_array_equal, rising.params, at.params)
+    seen = [rising.params[0].w]
+    for stop in range(steps + 1, 2 * steps + 1):
+        reached, _ = run_epoch(rising, splits.train, hyper_from(plain), config=config, stop=stop, **options)
+        seen.append(reached.params[0].w)
+    moved = [bool((after != before).any()) for before, after in pairwise(seen)]
+    assert moved == [step % 4 == 0 for step in range(1, steps + 1)]
+
+
 def test_validation_is_of_the_slow_network(splits):
     config = TrainConfig(batch_size=100, epochs=1, learning_rate=0.05, lookahead=5)
     result = population.train(jax.random.key(0), splits, MODEL, config)
@@ -280,6 +309,9 @@ def test_the_average_is_of_every_step_of_an_epoch(splits):
         ({"lookahead_rate": 0.2}, "lookahead_rate is for lookahead"),
         ({"lookahead": 5, "average_decay": 0.9}, "lookahead excludes average_decay"),
         ({"lookahead": 5, "validate_in_training_mode": True}, "lookahead excludes"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"accumulate": 2, "accumulate_from": 1.0}, "accumulate_from"),
+        ({"accumulate_from": 0.5}, "accumulate_from is for accumulate"),
         ({"warmup": 0.1}, "warmup is for the schedules"),
         ({"schedule": "cosine", "decay_after_first_step": True}, "decay_after_first_step is for"),
     ],

@@ -56,6 +56,8 @@ class TrainConfig:
     lookahead: slow parameters, which are validated and tested, go `lookahead_rate` of the way to those that are
       trained in every so many steps, and these go on from there (Zhang et al. 2019); running statistics alike.
       None: no such thing.
+    accumulate: from `accumulate_from` of the run (a share, in [0, 1)) on, an update is made of the mean gradient
+      of so many minibatches, as if the batch had risen to their sum (Smith et al. 2018).
 
     Raises UserError for a value out of range, or an option that would be ignored.
     """
@@ -87,6 +89,8 @@ class TrainConfig:
     last_layer_rate: float = later(1.0)
     lookahead: int | None = later(None)
     lookahead_rate: float = later(0.5)
+    accumulate: int = later(1)
+    accumulate_from: float = later(0.0)
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -104,10 +108,13 @@ class TrainConfig:
         whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
         if self.steps is not None:
             whole_number("steps", self.steps, 0, MOST_STEPS)
-        for name in ("warmup", "label_smoothing", "average_start"):
+        for name in ("warmup", "label_smoothing", "average_start", "accumulate_from"):
             in_range(name, getattr(self, name), 0, 1, open_high=True)
         whole_number("muon_steps", self.muon_steps, 1, 100)
         whole_number("muon_every", self.muon_every, 1, 1000)
+        whole_number("accumulate", self.accumulate, 1, 1000)
+        if self.accumulate_from and self.accumulate == 1:
+            raise UserError("accumulate_from is for accumulate: give both, or leave it out")
         one_of("muon_coefficients", self.muon_coefficients, COEFFICIENTS)
         one_of("muon_layers", self.muon_layers, ("all", "hidden"))
         for name in ("muon_steps", "muon_coefficients", "muon_layers", "muon_every"):
@@ -154,7 +161,8 @@ class TrainConfig:
     @property
     def knows_its_end(self) -> bool:
         """Whether what a step does depends on the length of the run."""
-        return self.schedule != "decay" or (self.average_decay is not None and self.average_start > 0)
+        starts_late = self.accumulate_from > 0 or (self.average_decay is not None and self.average_start > 0)
+        return self.schedule != "decay" or starts_late
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run."""

@@ -13,8 +13,24 @@ from mlp_jax.training import muon
 from mlp_jax.training.config import Hyper, TrainConfig
 
 
-def optimizer(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
-    """The chosen optimiser with this learning rate."""
+def optimizer(
+    config: TrainConfig, hyper: Hyper, rate: jax.Array | float, steps_per_epoch: int = 1
+) -> optax.GradientTransformation:
+    """The chosen optimiser with this learning rate; the length of an epoch tells when the batch rises."""
+    rule = _rule(config, hyper, rate)
+    if config.accumulate == 1:
+        return rule
+    # until then, as many updates as steps
+    start = int(config.accumulate_from * config.total_steps(steps_per_epoch)) if config.accumulate_from else 0
+    rising = optax.MultiSteps(
+        rule,
+        lambda updates: jnp.where(updates < start, 1, config.accumulate),
+        accumulator_dtype=jnp.result_type(float),
+    )
+    return rising.gradient_transformation()
+
+
+def _rule(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
     rule = {
         "sgd": lambda: optax.sgd(rate),
         "momentum": lambda: optax.sgd(rate, momentum=hyper.momentum),

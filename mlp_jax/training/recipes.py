@@ -47,9 +47,9 @@ class Recipe:
     """A network and how it is trained.
 
     target: test accuracy, a fraction, that `speedrun` is to reach. expected: None where it was not run.
-    spectrum: which frequencies of an image the network sees; None: its pixels, each channel normalised.
+    spectrum, flatness: what the network sees, as `Inputs` has them; with neither, each channel normalised.
 
-    Raises UserError for an augmentation that frequencies cannot have.
+    Raises UserError for an augmentation that frequencies cannot have, or as `Inputs` does.
     """
 
     about: str
@@ -58,16 +58,19 @@ class Recipe:
     target: float | None = None
     expected: Expected | None = None
     spectrum: Spectrum | None = None
+    flatness: float | None = None
 
     def __post_init__(self) -> None:
+        Inputs(self.spectrum, self.flatness)
         if self.training.augmentation is not None:
             replace(self.training.augmentation, spectrum=self.spectrum)
 
     @property
     def digest(self) -> str:
         """Tells whether network or training have changed since something was run."""
-        seen = () if self.spectrum is None else (self.spectrum,)
-        return sha256(f"({', '.join(map(as_text, (self.model, self.training, *seen)))})")[:12]
+        seen = [as_text(self.spectrum)] if self.spectrum is not None else []
+        seen += [f"flatness={self.flatness}"] if self.flatness is not None else []
+        return sha256(f"({', '.join([as_text(self.model), as_text(self.training), *seen])})")[:12]
 
     def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
         """The same with that source of gradients, and another length if one is given.
@@ -207,4 +210,5 @@ def fitted(
 
 def network_inputs(recipe: Recipe, image: tuple[int, int, int]) -> Inputs:
     """How images of this shape become the recipe's inputs."""
-    return Inputs(None if recipe.spectrum is None else replace(recipe.spectrum, image=image))
+    spectrum = None if recipe.spectrum is None else replace(recipe.spectrum, image=image)
+    return Inputs(spectrum, recipe.flatness)

@@ -107,7 +107,9 @@ def train_step(
     (loss, traced), grads = source(held(state.params), x, y, model, **options)
     rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
     # in any layout: optax works element by element, and Muon on a matrix or its transpose alike
-    updates, opt_state = optimizer(config, hyper, rate).update(held(grads), state.opt_state, state.params)
+    updates, opt_state = optimizer(config, hyper, rate, steps_per_epoch).update(
+        held(grads), state.opt_state, state.params
+    )
     params = optax.apply_updates(state.params, updates)
     stats = update_stats(state.stats, traced, model)
     metrics = Metrics(loss, correct(traced.logits, y).mean(dtype=loss.dtype))
