@@ -82,7 +82,8 @@ def _made_by(content: dict[str, Any], seconds: float | None = None) -> str:
     cores = device.get("usable_cores") or device["cores"]
     where = f"{cores} {device['processor']} {device['kind']} core{'s' if cores > 1 else ''}, jax {jax_version}"
     minutes = f"{(seconds or environment['wall_seconds']) / 60:.1f} minutes"
-    seeds = f"{content['config']['seeds']} seeds, " if "seeds" in content["config"] else ""
+    many = content["config"].get("seeds")
+    seeds = "" if many is None else f"{many} seed{'s' if many > 1 else ''}, "
     return f"`{environment['command']}`, {seeds}{minutes} on {where}."
 
 
