@@ -112,8 +112,12 @@ VARIATIONS = {
     "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
     "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
     "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
-    "momentum_rate_0.1": Variation(INSTEAD, training={**BETA, "optimizer": "momentum", "learning_rate": 0.1}),
-    "lion_rate_0.0002": Variation(INSTEAD, training={**BETA, "optimizer": "lion", "learning_rate": 2e-4}),
+    "momentum_rate_0.6": Variation(
+        INSTEAD, training={**BETA, "optimizer": "momentum", "learning_rate": 0.6, "weight_decay": 5e-4}
+    ),
+    "lion_rate_0.002": Variation(
+        INSTEAD, training={**BETA, "optimizer": "lion", "learning_rate": 2e-3, "weight_decay": 0.4}
+    ),
     "muon": Variation(INSTEAD, training=MUON),
     "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
     "muon_polar_express_2": Variation(
