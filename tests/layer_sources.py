@@ -265,8 +265,24 @@ def spatial_batchnorm_backward(dout, cache):
     dx, dgamma, dbeta = batchnorm_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
     return dx.reshape(N, H, W, C).transpose(0, 3, 1, 2), dgamma, dbeta
 """
+GROUPED = """
+def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
+    N, C, H, W = x.shape
+    groups = x.reshape(N, G, -1)
+    std = np.sqrt(groups.var(axis=2, keepdims=True) + gn_param.get("eps", 1e-5))
+    n = (groups - groups.mean(axis=2, keepdims=True)) / std
+    return gamma * n.reshape(x.shape) + beta, (G, n, gamma, std)
+
+
+def spatial_groupnorm_backward(dout, cache):
+    G, n, gamma, std = cache
+    d = (dout * gamma).reshape(n.shape)
+    dx = (d - d.mean(axis=2, keepdims=True) - n * (d * n).mean(axis=2, keepdims=True)) / std
+    n = n.reshape(dout.shape)
+    return dx.reshape(dout.shape), (dout * n).sum((0, 2, 3), keepdims=True), dout.sum((0, 2, 3), keepdims=True)
+"""
 SANDWICHES = "\n\n".join([
-    CS231N, *map(sandwich, NAMES), sandwich("relu_max_pool", "relu_pool"), SPATIAL,
+    CS231N, *map(sandwich, NAMES), sandwich("relu_max_pool", "relu_pool"), SPATIAL, GROUPED,
     sandwich("conv_bn_relu", "conv_spatialbn_relu"),
 ])  # fmt: skip
 

@@ -58,15 +58,26 @@ class Net:
 
 
 class Stranger(NamedTuple):
-    """A source text, the name in it, and (right, wrong) words."""
+    """A source text, the name in it, (right, wrong) words, and the code of that mistake, where one is told."""
 
     source: str
     name: str
     mistake: tuple[str, str]
+    code: str = ""
 
 
 MASK = (" * (z > 0)", "")
 OF_SELF = (" * (self.z > 0)", "")
+SVM = """
+def svm_loss(W, X, y, reg):
+    s, N = X @ W, len(y)
+    margins = np.maximum(s - s[np.arange(N), y][:, None] + 1, 0){power}
+    margins[np.arange(N), y] = 0
+    d = {d}
+    d[np.arange(N), y] = -d.sum(1)
+    return margins.sum() / N + reg * (W**2).sum(), X.T @ d / N + 2 * reg * W
+"""
+HINGE, SQUARED = SVM.format(power="", d="(margins > 0) * 1.0"), SVM.format(power="**2", d="2 * margins**0.5")
 STRANGERS = {
     "lambda called l2_coef, by keyword": Stranger(
         f"def f(params, X, y, *, l2_coef=0.0):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')); reg = l2_coef{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
@@ -200,6 +211,18 @@ STRANGERS = {
         "def softmax_loss(W, X, y, reg):\n    s = W @ X\n    p = softmax(s.T)\n    d = (p - np.eye(len(W))[y]).T / len(y)\n    return -np.log(p[np.arange(len(y)), y]).mean() + reg * (W**2).sum(), d @ X.T + 2 * reg * W",
         "softmax_loss",
         ("2 * reg * W", "reg * W"),
+    ),
+    "a linear classifier with the hinge loss": Stranger(
+        HINGE, "svm_loss", ("(margins > 0)", "margins"), "svm_mask"
+    ),
+    "the same with another gradient of the true class": Stranger(
+        HINGE, "svm_loss", ("= -d.sum(1)", "= -1"), "svm_true_class"
+    ),
+    "the same without the margin": Stranger(
+        HINGE, "svm_loss", ("(margins > 0)", "(s > s[np.arange(N), y][:, None])"), "svm_margin"
+    ),
+    "the squared hinge loss": Stranger(
+        SQUARED, "svm_loss", ("2 * margins**0.5", "1.0 * (margins > 0)"), "svm_mask"
     ),
     "a linear classifier that training would make": Stranger(
         "class Softmax:\n    def __init__(self):\n        self.W = None\n    def loss(self, X_batch, y_batch, reg):\n        p = softmax(X_batch @ self.W)\n        d = (p - np.eye(p.shape[1])[y_batch]) / len(p)\n        return -np.log(p[np.arange(len(p)), y_batch]).mean() + reg * (self.W**2).sum(), X_batch.T @ d + 2 * reg * self.W",

@@ -8,7 +8,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CS231N, NNFS, RETURNING, SANDWICHES, STYLES
+from tests.layer_sources import CS231N, GROUPED, NNFS, RETURNING, SANDWICHES, STYLES
 
 
 def module(source):
@@ -52,6 +52,7 @@ def test_right_layers_of_several_operations(old, new, remarks):
     assert len(report.layers) == len(re.findall(r"def \w+_(?:loss|backward\w*)\(", SANDWICHES))
 
 
+GROUPS = "import numpy as np\n" + GROUPED
 NORM = "(d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std"
 LAYER_NORM = "d - d.mean(axis=1, keepdims=True) - n * (d * n).mean(axis=1, keepdims=True)"
 HINGE = "dx = (margins > 0) * 1.0\n    dx[np.arange(N), y] -= (margins > 0).sum(axis=1)"
@@ -186,6 +187,17 @@ def test_mistakes(name, old, new, code):
             "dout * mask if",
             "dout * (np.random.rand(*dout.shape) < 0.6) if",
             {"fresh_mask"},
+        ),
+        (GROUPS, "spatial_groupnorm_backward", "n * (d * n)", "0 * (d * n)", {"bn_variance_term_dropped"}),
+        (GROUPS, "spatial_groupnorm_backward", "d = (dout * gamma)", "d = dout", {"bn_scale_dropped"}),
+        (GROUPS, "spatial_groupnorm_backward", "(dout * n).sum", "dout.sum", {"bn_n_missing"}),
+        (GROUPS, "spatial_groupnorm_backward", "dout.sum", "dout.mean", {"bias_mean"}),
+        (
+            SANDWICHES,
+            "spatial_batchnorm_backward",
+            "(0, 3, 1, 2), dgamma, dbeta",
+            "(0, 3, 1, 2), dgamma, dbeta / (N * H * W)",
+            {"bias_mean"},
         ),
         (NNFS, "Layer_Dense", "np.sum(dvalues, axis=0", "np.sum(dvalues, axis=1", {"bias_over_classes"}),
         (NNFS, "Activation_Softmax", "@ d", "@ np.ones_like(d)", {"constant_factor"}),

@@ -17,12 +17,13 @@ def defined(source, name):
 
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_a_gradient_of_this_kind(kind):
-    source, name, (right, wrong) = STRANGERS[kind]
+    source, name, (right, wrong), code = STRANGERS[kind]
     assert right in source
     report = check_gradients(defined(source, name))
     assert report.passed, str(report)
     report = check_gradients(defined(source.replace(right, wrong), name))
     assert not report.passed
+    assert report.codes == [code] or not code
 
 
 def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys):

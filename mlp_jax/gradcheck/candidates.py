@@ -81,6 +81,12 @@ class Candidate(Asked):
         """Whether it is a linear classifier f(W, X, y, ...) without a bias."""
         return "linear" in (self._kinds or {}).values()
 
+    @property
+    def _is_turned(self) -> bool:
+        """Whether its weights are (out, in)."""
+        layout = Layout() if self.convention is None else self.convention.layout
+        return layout.columns or layout.transposed
+
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
         if self.is_linear:
@@ -114,6 +120,8 @@ class Candidate(Asked):
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf: W1, or layer1.w."""
         style = self.convention.style if self.convention is not None else "dict"
+        if self.is_linear:  # whose bias is the weight of one more input, the last
+            return "W" if field == "w" else "W[:, -1]" if self._is_turned else "W[-1]"
         if self.convention is not None and self.convention.tree is not None:
             path = self.convention.tree.paths.get((k, field), ())
             return ".".join(str(key) for _, key in path) or f"{NAMES[field]}{k + 1}"

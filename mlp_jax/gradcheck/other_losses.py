@@ -1,6 +1,7 @@
 """Other losses of scores (N, C) and labels (N,) than the report's: each gives one number per example."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -128,6 +129,15 @@ def behind(loss: str) -> tuple[str, str]:
     """Splits "squared error behind relu" into ("squared error", "relu"); without an activation that is ""."""
     name, _, activation = loss.partition(" behind ")
     return name, activation
+
+
+_HINGE = re.compile(r"(squared )?hinge loss \(SVM\)(?: with (?:the true class's own margin|the margin (.+)))?")
+
+
+def hinge_of(loss: str) -> tuple[float, int] | None:
+    """Margin and power of a hinge loss of every wrong class; None of another loss."""
+    found = _HINGE.fullmatch(loss)
+    return None if found is None else (float(found[2] or 1), 2 if found[1] else 1)
 
 
 def mean_loss(name: str) -> Callable[[jax.Array, jax.Array], jax.Array]:

@@ -129,7 +129,7 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     value = partial(_value, layer, leaves, options, dout)
     problems += [("test_mode", name) for name in _wrong_in_test_mode(layer, leaves, options, rng)]
     shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
-    sizes = operations.sizes(leaves, outputs[0], layout)
+    sizes = operations.sizes(layer.operation, leaves, outputs[0], layout)
     tolerance = TOLERANCE if layer.upstream else LOSS_TOLERANCE
     if looks_single([outputs[0], *answers[0].values()]) and layer.operation not in ("relu", "embedding"):
         tolerance = SINGLE

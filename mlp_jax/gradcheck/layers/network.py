@@ -21,7 +21,7 @@ STEPS = {
     **{name: name for name in ("relu", "sigmoid", "tanh")},
 }  # fmt: skip
 """The operations that the words in the name of several in a row say."""
-NORMS = ("batchnorm", "layernorm", "spatial")
+NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm")
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # of x and the output
     "relu": lambda x, a: (x > 0) * 1.0,
     "leaky_relu": lambda x, a: a / np.where(x == 0, 1, x),
@@ -45,6 +45,8 @@ class View:
             return array.T
         if self.operation == "spatial":
             return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
+        if self.operation == "groupnorm":
+            return array.reshape(len(array) * references.groups_of(list(self.trial.options.values())), -1)
         if self.operation in SLOPES and array.ndim == 4:
             return array
         return array.reshape(len(array), -1)
@@ -117,12 +119,16 @@ class View:
 
     def _norm(self) -> Norm:
         x, gamma, beta = self.trial.inputs.values()
-        u, axis, out = self.rows(x), int(self.operation == "layernorm"), self.rows(self.trial.output)
+        u, out = self.rows(x), self.rows(self.trial.output)
+        axis, pictures = int(self.operation in ("layernorm", "groupnorm")), tuple[int, ...]()
         gamma, beta = gamma.ravel(), beta.ravel()
+        if self.operation == "groupnorm":  # then every number that is normalised has its own scale
+            pictures = x.shape[:2]
+            gamma, beta = (self.rows(np.broadcast_to(p[:, None, None], x.shape)) for p in (gamma, beta))
         eps = references.eps_of(out, u, gamma, beta, axis)
         inverse_std = 1 / np.sqrt(u.var(axis=axis) + eps)
         n = (u - u.mean(axis=axis, keepdims=True)) * np.expand_dims(inverse_std, axis)
-        return Norm(0, u, n, inverse_std, gamma, beta, axis, eps)
+        return Norm(0, u, n, inverse_std, gamma, beta, axis, eps, pictures=pictures)
 
     def _slope(self) -> Slope:
         x, a = self.rows(next(iter(self.trial.inputs.values()))), self.rows(self.trial.output)
@@ -136,7 +142,7 @@ class View:
             return None
         y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
         if self.operation == "svm_loss":
-            return Hinge(0, x, y)
+            return Hinge.of_scores(x, y)
         if self.operation != "softmax_loss":
             return None
         psi, one_hot = softmax(x), np.eye(x.shape[1])[y]

@@ -17,12 +17,14 @@ Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
 LAYOUTS, ONE_HOT = 5, 1  # the labels of a loss are one-hot in one layout
-PICTURES = ("conv", "pool", "spatial", "pictures")  # operations of inputs (N, C, H, W)
+CHANNELS = ("spatial", "groupnorm")  # operations whose scale is one number for each channel
+PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
+GROUPS = ("g", "groups", "num_groups", "n_groups")
 _NORMALISED = {
     "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
 }  # fmt: skip
@@ -35,12 +37,15 @@ FORMULAS: dict[str, dict[str, str]] = {
     "softmax_loss": {"x": "(softmax - one-hot) / N"},
     "batchnorm": _NORMALISED,
     "layernorm": _NORMALISED,
+    "spatial": _NORMALISED,
+    "groupnorm": _NORMALISED,
     "dropout": {"x": "dout mask"},
 }  # fmt: skip
 _NAMES = (
     ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"),
     ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
-    ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
+    ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"), ("spatial", "spatial"),
+    ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
     ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
     ("affine_relu", "affine_relu"), ("linear_activation", ""),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
@@ -87,7 +92,9 @@ def arguments(
             options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
         elif (shape := shapes.of(name)) is not None:
             leaves[p.name] = rng.normal(size=shape)
-        elif (option := _option(name, number)) is not None and (p.default is p.empty or _is_dict(option)):
+        elif (option := _option(name, number)) is not None and (
+            p.default is p.empty or isinstance(option, dict) or name in GROUPS
+        ):
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             raise UserError(
@@ -97,10 +104,6 @@ def arguments(
     return leaves, options
 
 
-def _is_dict(option: Any) -> bool:
-    return isinstance(option, dict)
-
-
 class _Shapes:
     """The shapes of arguments by their names, in the order of a forward pass: a weight changes the width."""
 
@@ -108,7 +111,7 @@ class _Shapes:
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
         self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
         self.kernel = operation in ("conv", "pictures")
-        self.width, self._first = (4 if operation == "spatial" else d), True
+        self.width, self._first = (4 if operation in CHANNELS else d), True
         self.labels = (n, 3) if self.temporal else (n,)
 
     def of(self, name: str) -> tuple[int, ...] | None:
@@ -130,7 +133,7 @@ class _Shapes:
         if name in BIASES:
             width = self.width if self.width != self.d or self.kernel else self.m
             return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
-        if name in SCALES and self.operation == "spatial":
+        if name in SCALES and self.operation in CHANNELS:
             return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
         if name in SCALES:
             return {ROW_BIAS: (1, self.width), COLUMNS: (self.width, 1)}.get(self.layout, (self.width,))
@@ -138,9 +141,10 @@ class _Shapes:
 
     def _input(self) -> tuple[int, ...]:
         if self.picture:
-            height = 3 if self.operation == "spatial" else 4
+            channels = self.operation in CHANNELS
+            height = 3 if channels else 4
             width = height if self.layout == OUT_IN else 6  # some take only square pictures
-            return (2, 4, width, height) if self.operation == "spatial" else (2, 2, width, height)
+            return (2, 4 if channels else 2, width, height)
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
         if self.temporal:
@@ -171,7 +175,9 @@ def _option(name: str, number: int) -> Any:
         return {"mode": "train", "eps": 1e-5, "momentum": 0.9}
     if name in ("p", "keep_prob", "keep", "rate", "drop_prob", "dropout_rate", "prob", "p_dropout"):
         return 0.6
-    return {"g": 2, "mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
+    if name in GROUPS:
+        return 2
+    return {"mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
             "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
 
 
@@ -203,9 +209,11 @@ def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**options, **tested} if tested else None
 
 
-def sizes(leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
-    """What somebody may divide by: N, the numbers of features and of outputs."""
+def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
+    """What somebody may divide by: N, the numbers of features and of outputs; N counts what a bias sums over."""
     first = next(iter(leaves.values()))
+    if operation in CHANNELS:
+        return {"N": first.size / first.shape[1], "the number of examples": float(len(first))}
     examples = first.shape[-1] if layout == COLUMNS else len(first)
     found = {"N": float(examples)}
     if first.ndim > 1:
@@ -218,7 +226,7 @@ def sizes(leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, 
 def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
     """Whether the output has the shape that the operation gives, where one is known."""
     first = next(iter(leaves.values()))
-    if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", "spatial"):
+    if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *CHANNELS):
         return output.shape == first.shape
     if operation in ("affine", "affine_relu") and len(leaves) == 3:
         width = list(leaves.values())[2].size

@@ -1,6 +1,6 @@
 """What the operations compute, from jax in float64."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,9 +59,9 @@ def _reference(operation: str, leaves: list[Array], options: list[Any], layout: 
         axis = (0, 1)[(operation == "layernorm") != (layout == COLUMNS)]
         return partial(normalised, axis)
     if operation == "spatial" and len(leaves) == 3 and len(options) == 1:
-        return lambda x, gamma, beta: normalised(
-            (0, 2, 3), x, gamma.reshape(1, -1, 1, 1), beta.reshape(1, -1, 1, 1)
-        )
+        return partial(_of_channels, 0)
+    if operation == "groupnorm" and len(leaves) == 3 and (groups := groups_of(options)):
+        return partial(_of_channels, groups)
     if operation == "softmax_loss" and len(options) == 1:
         y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
         return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
@@ -89,6 +89,18 @@ def normalised(axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5, ddof
     """Returns the normalisation of x over the axis, scaled and shifted."""
     var = x.var(axis=axis, keepdims=True, ddof=ddof)
     return (x - x.mean(axis=axis, keepdims=True)) / (var + eps) ** 0.5 * gamma + beta
+
+
+def groups_of(options: Sequence[Any]) -> int:
+    """The number of groups among the options of a group normalisation; 0 without one."""
+    return next((option for option in options if isinstance(option, int)), 0)
+
+
+def _of_channels(groups: int, x: Any, gamma: Any, beta: Any) -> Any:
+    """Spatial batch normalisation of x (N, C, H, W); with groups, group normalisation (Wu & He 2018)."""
+    grouped = x.reshape(len(x), groups, -1) if groups else x
+    n = normalised(2 if groups else (0, 2, 3), grouped, 1.0, 0.0).reshape(x.shape)
+    return n * gamma.reshape(1, -1, 1, 1) + beta.reshape(1, -1, 1, 1)
 
 
 def hinge(y: Array, x: Any, margin: float = 1.0) -> Any:

@@ -1,12 +1,12 @@
 """The operations that single layers have beside those of networks (`ops`)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mlp_jax.gradcheck.mistakes.ops import Op, through_softmax
+from mlp_jax.gradcheck.mistakes.ops import Loss, Op, softmax, through_softmax
 
 Array = np.ndarray
 
@@ -54,29 +54,36 @@ class Softmax(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class Hinge(Op):
-    """The mean hinge loss of scores (N, C) and labels (N,): the sum over j != y of max(0, s_j - s_y + 1)."""
+class Hinge(Loss):
+    """The mean hinge loss of scores and labels: the sum over j != y of max(0, s_j - s_y + margin)^power."""
 
-    scores: Array
-    y: Array
+    margin: float = 1.0
+    power: int = 1
 
-    @property
-    def one_hot(self) -> Array:
-        """Returns an array (N, C) that is 1 at the true class and 0 elsewhere."""
-        return np.asarray(np.eye(self.scores.shape[1])[self.y])
-
-    def margins(self, margin: float = 1.0) -> Array:
+    def margins(self, margin: float | None = None) -> Array:
         """Returns s_j - s_y + margin, and 0 at the true class."""
-        true = self.scores[np.arange(len(self.y)), self.y][:, None]
-        return np.asarray((self.scores - true + margin) * (1 - self.one_hot))
+        true = (self.scores * self.one_hot).sum(axis=1, keepdims=True)
+        return np.asarray((self.scores - true + (self.margin if margin is None else margin)) * (1 - self.one_hot))
+
+    def mask(self, margin: float | None = None, *, power: int = 0) -> Array:
+        """Returns the derivative of each class's own part by its score, 0 at the true class."""
+        over = np.maximum(self.margins(margin), 0)
+        return np.asarray((over > 0) * 1.0 if (power or self.power) == 1 else 2 * over)
 
     def of_mask(self, mask: Array) -> Array:
-        """Returns the mask, and minus its sum at the true class, over N."""
-        return np.asarray((mask - self.one_hot * mask.sum(axis=1, keepdims=True)) / len(self.y))
+        """Returns the mask, and minus its sum at the true class."""
+        return np.asarray(mask + self.true_class(mask))
 
-    def back(self, g: Array) -> Array:
-        """By the scores, whatever g is."""
-        return self.of_mask(self.margins() > 0)
+    def true_class(self, mask: Array) -> Array:
+        """Returns minus the sum of the mask at the true class, and 0 elsewhere."""
+        return np.asarray(-self.one_hot * mask.sum(axis=1, keepdims=True))
+
+    @classmethod
+    def of_scores(cls, scores: Array, y: Array) -> "Hinge":
+        """The loss of scores (N, C) and labels (N,) as a layer of its own."""
+        one_hot = np.eye(scores.shape[1])[y]
+        made = cls(0, scores, softmax(scores), one_hot, scores)
+        return replace(made, d=made.of_mask(made.mask()) / len(scores))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from mlp_jax.gradcheck.mistakes.layer_ops import Hinge
 from mlp_jax.gradcheck.mistakes.ops import Affine, Array, Dropout, Loss, Norm, Op, Skip, Slope, softmax
+from mlp_jax.gradcheck.other_losses import hinge_of
 
 
 def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> list[list[Op]]:
@@ -18,7 +20,9 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
     products = _products(case, truth, weights)
     one_hot = np.eye(trace.logits.shape[1])[case.y]
     delta = data * config.logit_scale * truth.d_scores
-    loss = Loss(len(units), delta, softmax(trace.logits), one_hot, trace.logits, data)
+    parts = (len(units), delta, softmax(trace.logits), one_hot, trace.logits, data)
+    hinge = hinge_of(case.loss)
+    loss = Loss(*parts) if hinge is None else Hinge(*parts, *hinge)
     segments: list[list[Op]] = [[loss, products[-1]]]
     for k in range(len(units) - 1, -1, -1):
         ops: list[Op] = [products[k + 1]]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mlp_jax.gradcheck.mistakes import deviations as d
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Hinge, MaxPool
 from mlp_jax.gradcheck.mistakes.row import Row, leaf, step
 
@@ -16,30 +17,39 @@ LAYER_ROWS: tuple[Row, ...] = (
     Row("svm_margin", "compares the scores without the margin of 1 in the backward pass",
         "a class counts where s_j - s_y + 1 > 0, in the loss and in the gradient",
         "compute the mask from the margins of the loss", ("(margins > 0)", "(x > x[np.arange(N), y][:, None])"),
-        instead={Hinge: step(
-            lambda op, g: op.of_mask(op.margins(0.0) > 0),
-            lambda op, g: op.back(g) + ((op.margins(0.0) > 0) * 1.0 - (op.margins() > 0)) / len(g),
+        instead={Hinge: d.by_scores(
+            lambda op: op.of_mask(op.mask(0.0)),
+            lambda op: op.mask(0.0) + op.true_class(op.mask()),
         )}),
     Row("svm_true_class",
-        "gives the score of the true class another gradient than minus the number of violated margins",
+        "gives the score of the true class another gradient than minus the sum of the other classes'",
         "the score s_y is subtracted in every margin: its derivative is minus the number of margins above 0",
         "subtract the sum of the mask over the classes at the true class",
-        ("dx[np.arange(N), y] -= (margins > 0).sum(axis=1)", "dx[np.arange(N), y] -= 1"), instead={Hinge: step(
-            lambda op, g: (op.margins() > 0) / len(g),
-            lambda op, g: ((op.margins() > 0) * 1.0 - op.one_hot) / len(g),
-            lambda op, g: abs(op.back(g)),
-            lambda op, g: ((op.margins() > 0) * 1.0 - op.one_hot * (op.scores.shape[1] - 1)) / len(g),
-            lambda op, g: op.back(g) + op.one_hot / len(g),
-            lambda op, g: op.back(g) - op.one_hot / len(g),
+        ("dx[np.arange(N), y] -= (margins > 0).sum(axis=1)", "dx[np.arange(N), y] -= 1"),
+        instead={Hinge: d.by_scores(
+            lambda op: op.mask(),
+            lambda op: op.mask() - op.one_hot,
+            lambda op: abs(op.of_mask(op.mask())),
+            lambda op: op.mask() - op.one_hot * (op.scores.shape[1] - 1),
+            lambda op: op.mask() + op.true_class(op.margins() > 0),
+            lambda op: op.of_mask(op.mask()) + op.one_hot,
+            lambda op: op.of_mask(op.mask()) - op.one_hot,
+            lambda op: op.mask() - op.one_hot * (op.mask().sum(axis=1, keepdims=True) > 0),
         )}),
-    Row("svm_mask", "gives a gradient to classes whose margin is not above 0, or multiplies by the margin itself",
+    Row("svm_mask", "gives the wrong classes another gradient than 1 where their margin is above 0, and else 0",
         "the derivative of max(0, margin) is 1 where the margin is above 0 and else 0",
         "use the mask (margins > 0)", ("dx = (margins > 0) * 1.0", "dx = np.ones_like(x)"),
-        instead={Hinge: step(
-            lambda op, g: op.of_mask(1 - op.one_hot),
-            lambda op, g: op.of_mask(op.margins() * (op.margins() > 0)),
-            lambda op, g: op.of_mask((op.scores > 0) * (1 - op.one_hot)),
-            lambda op, g: op.of_mask((op.margins() < 0) * (1 - op.one_hot)),
+        instead={Hinge: d.by_scores(
+            lambda op: op.of_mask(1 - op.one_hot),
+            lambda op: op.of_mask(op.mask(power=3 - op.power)),
+            lambda op: op.of_mask(op.mask(power=3 - op.power)) * op.power**2 / 2,
+            lambda op: op.of_mask((op.scores > 0) * (1 - op.one_hot)),
+            lambda op: op.of_mask((op.margins() < 0) * (1 - op.one_hot)),
+            lambda op: op.mask(power=3 - op.power) + op.true_class(op.mask()),
+            lambda op: op.mask(power=3 - op.power) * op.power**2 / 2 + op.true_class(op.mask()),
+            lambda op: 1 - op.one_hot + op.true_class(op.mask()),
+            lambda op: -op.mask() + op.true_class(op.mask()),
+            lambda op: op.true_class(op.mask()),
         )}),
     Row("window_stride", "places the windows in the backward pass without the stride",
         "the window of output (i, j) starts at row i stride and column j stride",

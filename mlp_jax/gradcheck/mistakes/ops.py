@@ -132,7 +132,10 @@ class Slope(Op):
 
 @dataclass(frozen=True, eq=False)
 class Norm(Op):
-    """n = (u - mean) inverse_std over the axis (0 batch, 1 layer normalisation), then scale n + shift."""
+    """n = (u - mean) inverse_std over the axis (0 batch, 1 layer normalisation), then scale n + shift.
+
+    pictures: (N, C) where the rows are groups of the channels of pictures, of which each has its own scale.
+    """
 
     fields = ("scale", "shift")
     u: Array
@@ -143,6 +146,7 @@ class Norm(Op):
     axis: int
     eps: float
     sign: int = 1
+    pictures: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -185,7 +189,11 @@ class Norm(Op):
 
     def leaves(self, g: Array) -> dict[str, Array]:
         """Returns sums over the examples, also in layer normalisation."""
-        return {"scale": (g * self.n).sum(axis=0), "shift": g.sum(axis=0)}
+        return {"scale": self.total(g * self.n), "shift": self.total(g)}
+
+    def total(self, a: Array) -> Array:
+        """The sum over all that shares a scale."""
+        return np.asarray(a.reshape(*self.pictures, -1).sum(axis=(0, 2)) if self.pictures else a.sum(axis=0))
 
     def absolute(self) -> Op:
         """Returns it with absolute values, and everything added."""

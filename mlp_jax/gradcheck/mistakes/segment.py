@@ -106,7 +106,7 @@ class Segment:
             return np.asarray(op.back(back(losses[op], g, above)))
 
         for row in MISTAKES.values() if self.loss else ():
-            for alternative in row.ways(ops.Loss, self.loss):
+            for alternative in row.ways(type(self.loss[0]), self.loss):
                 yield Change((row.code,), 0, alternative._replace(back=partial(of_scores, alternative.back)))
 
     def deltas(self, state: State, most: int, late: bool) -> Iterator[Delta]:
