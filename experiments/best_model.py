@@ -43,7 +43,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
 from mlp_jax.studies.runs import measure
@@ -224,7 +224,7 @@ def save(folder: ResultsFolder, model: saved_model.Model, dataset: data.Dataset)
     return told
 
 
-def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, Figure]]:
+def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, draw.Figure]]:
     """Gives what the model has learned: numbers for the results file, and figures made of pixels."""
     if not folder.writes or folder.rows[0]["model"] is None:
         return {}, {}
@@ -255,11 +255,11 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     return draw.heat_map(shares, classes, classes, ("predicted class", "true class"), (0, 100), **style)
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws the figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
     found = {
-        "training_curves.svg": Figure(
+        "training_curves.svg": draw.Figure(
             training_curves(row),
             "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
             "deviation. Training is the mean over the epoch's minibatches, before their updates."
@@ -268,7 +268,7 @@ def figures(content: Row) -> dict[str, Figure]:
     }
     if "confusion" in content:
         counts = content["confusion"]["counts"]
-        found["confusion_matrix.svg"] = Figure(
+        found["confusion_matrix.svg"] = draw.Figure(
             confusion_matrix(counts, content["classes"]),
             f"Of the test images of each class (all {sum(map(sum, counts)):,}), the percentage that seed "
             f"{row['model']['seed']}'s network takes for each class; right answers are on the diagonal.",

@@ -28,13 +28,11 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
-from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, one, several
+from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
-from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
 
@@ -143,7 +141,7 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
     best = max(rows, key=lambda row: float(row[TEST]["mean"]))
     told = {row["layers"]: row for row in sorted((rows[0], best, rows[-1]), key=_layers)}
     accuracies = ", ".join(f"{100 * row[TEST]['mean']:.1f} % with {n} layers" for n, row in told.items())
-    found = rows_comparisons(content, comparisons)
+    found = STUDY.compared(content)
     verdicts = [c["verdict"] for c in found if (c["init"], c["quantity"]) == (init, TEST)]
     if not verdicts:
         return f"With {init}, test accuracy is {accuracies}."
@@ -164,7 +162,7 @@ def _panel(rows: list[Row], split: str) -> draw.Panel:
     return draw.Panel(lines, "layers (hidden layers + 1)", f"{split} accuracy [%]", xticks=depths)
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy against depth."""
     caption = (
         "Accuracy against the number of layers, on the validation and the test split: mean over seeds, whiskers "
@@ -173,7 +171,7 @@ def figures(content: Row) -> dict[str, Figure]:
     if any(row["report"] for row in content["rows"]):
         caption += " Open grey markers: Table 1 of the report, one run each."
     panels = [_panel(content["rows"], split) for split in ("validation", "test")]
-    return {"accuracy.svg": Figure(draw.lines(panels), caption)}
+    return {"accuracy.svg": draw.Figure(draw.lines(panels), caption)}
 
 
 def of(layers: int) -> dict[str, Any]:
@@ -183,10 +181,8 @@ def of(layers: int) -> dict[str, Any]:
 
 def over(base: int, layers: int, content: Row) -> Row:
     """Gives the difference in test accuracy of two depths of Table 1, as the study's comparisons have it."""
-    for depth in (layers, base):
-        one(content, layers=depth, init="uniform_fan_in")
     label = {"init": "uniform_fan_in", "deeper": max(layers, base), "shallower": min(layers, base)}
-    found = find(rows_comparisons(content, comparisons), {**label, "quantity": TEST})
+    found = find(STUDY.compared(content), {**label, "quantity": TEST})
     if found is None:
         raise Missing(label)
     return found if layers > base else statistics.negated(found)
@@ -227,7 +223,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
+    comparisons=comparisons,
     notes=notes,
     claims=CLAIMS,
     part="Question 4: deeper networks",

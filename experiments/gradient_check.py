@@ -35,7 +35,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, own_gradients, statistics, two_sources
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
@@ -248,14 +248,14 @@ def _errors(rows: list[Row]) -> str:
     return draw.lines([panel], height=1.4 + 0.2 * len(cases))
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws errors by case."""
     leaves = [row for row in content["rows"] if "leaf" in row]
     caption = (
         "Relative error between the hand-written gradient and jax.grad: the worst parameter of each network. "
         "Dashed: the largest error that passes."
     )
-    return {"errors.svg": Figure(_errors(leaves), caption)} if leaves else {}
+    return {"errors.svg": draw.Figure(_errors(leaves), caption)} if leaves else {}
 
 
 def equation(number: int) -> Judge:

@@ -29,7 +29,7 @@ from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, against, greater, one, quantity
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by, percent
 from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.runs import measure
@@ -181,7 +181,7 @@ def shown_in_figure_1(history: History, per_epoch: int) -> dict[str, list[float]
     }
 
 
-def comparisons(rows: Sequence[Row]) -> list[Row]:
+def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
     """Compares the best configuration trained longest with fewer steps of the same, over seeds alone."""
     *shorter, last = of_kind(rows, "best") or [{}]
     names = {row["steps"]: f"best, {row['steps']} steps" for row in of_kind(rows, "best")}
@@ -189,13 +189,12 @@ def comparisons(rows: Sequence[Row]) -> list[Row]:
     return families(labelled, None, [VALIDATION])
 
 
-def beside(config: Config, rows: Sequence[Row], correct: Store) -> Row:
-    """Gives the best configuration, at which edges of the search it lies, and what longer training gives."""
+def beside(config: Config, rows: Sequence[Row]) -> Row:
+    """Gives the best configuration, and at which edges of the search it lies."""
     best = choose(rows)
     return {
         "best": None if best is None else best._asdict(),
         "edges": [] if best is None else space(config).edges(best),
-        "comparisons": comparisons(rows),
     }
 
 
@@ -355,14 +354,14 @@ def trials(rows: Sequence[Row], best: Row | None) -> str:
     return draw.lines(panels)
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws Figure 1 of the best configuration, and what the search saw."""
     rows, best = content["rows"], content["best"]
-    found: dict[str, Figure] = {}
+    found: dict[str, draw.Figure] = {}
     measured = [row for row in of_kind(rows, "best") if row["figure_1"]]
     if measured:
         row = measured[-1]
-        found["figure1.svg"] = Figure(
+        found["figure1.svg"] = draw.Figure(
             figure_1(row),
             f"Figure 1, the best configuration ({_named(row)}). Left: loss of the minibatches with the L2 term, "
             f"means over {THIN} steps. Right: accuracy on the last minibatch of each epoch ({row['batch_size']} "
@@ -370,13 +369,13 @@ def figures(content: Row) -> dict[str, Figure]:
             f"{len(row['seeds'])} seeds, band: one standard deviation.",
         )
     if drawn := of_kind(rows, "trial"):
-        found["trials.svg"] = Figure(
+        found["trials.svg"] = draw.Figure(
             trials(drawn, best),
             "Every random trial (first seed) against its learning rate and its lambda; the marker tells the "
             "width. Crosses on the axis diverged; the best is ringed.",
         )
     else:
-        found["grid.svg"] = Figure(
+        found["grid.svg"] = draw.Figure(
             grid(of_kind(rows, "grid"), best),
             "Validation accuracy in % of every configuration of the grid (first seed), for each number of steps. "
             "Crosses diverged; the best is framed.",
@@ -474,6 +473,7 @@ STUDY = Study(
     finding=finding,
     figures=figures,
     beside=beside,
+    comparisons=comparisons,
     notes=notes,
     measure=row_with_figure_1,
     passed=passed,

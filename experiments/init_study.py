@@ -38,7 +38,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, one
 from mlp_jax.studies.fields import option, plain_number
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting
@@ -284,23 +284,23 @@ def _sizes(found: Row, when: int) -> Array:
     return np.array([middle, middle / spread, middle * spread])
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
     epochs = rows[0]["recipe"]["epochs"]
     found = {
-        "accuracy.svg": Figure(
+        "accuracy.svg": draw.Figure(
             accuracy(rows),
             "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard "
             "deviation. Dashed: the accuracy of always answering the commonest class.",
         ),
-        "first_gradient.svg": Figure(
+        "first_gradient.svg": draw.Figure(
             first_gradient(rows),
             "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
     }
     for layers in sorted({5, max(row["layers"] for row in rows)} & {row["layers"] for row in rows}):
-        found[f"norms_{layers}_layers.svg"] = Figure(
+        found[f"norms_{layers}_layers.svg"] = draw.Figure(
             norms_by_layer(rows, layers),
             f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
             f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
@@ -338,7 +338,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows, correct: {"dies": dies(rows)},
+    beside=lambda config, rows: {"dies": dies(rows)},
     measure=row_with_norms,
     left_out=("curves", "first_losses", "choice", "report"),
     passed=lambda rows: True,  # that runs diverge is a result

@@ -6,23 +6,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
 from mlp_jax.studies import compilation, correctness, lock, processes, results
+from mlp_jax.studies.figures import Figure
 from mlp_jax.studies.options import Basic
 from mlp_jax.studies.origin import of_result, unfit
 from mlp_jax.studies.unfinished import Unfinished
 from mlp_jax.text import note
-
-
-class Figure(NamedTuple):
-    """A figure is SVG text or the bytes of a PNG, and a caption that says what to see."""
-
-    content: str | bytes
-    caption: str
 
 
 class ResultsFolder:

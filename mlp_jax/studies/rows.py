@@ -76,14 +76,6 @@ def families(
     return found
 
 
-def comparisons(
-    content: results.Row, anew: Callable[[Sequence[results.Row]], list[results.Row]]
-) -> list[results.Row]:
-    """Gives a file's comparisons; if an earlier version judged them, they are made anew, over seeds alone."""
-    found: list[results.Row] = content.get("comparisons", [])
-    return found if found and all("p_holm" in row for row in found) else anew(content["rows"])
-
-
 def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> float:
     """Gives the accuracy after the last epoch; of the initial network if there was none."""
     if len(result.history.validation_accuracy):

@@ -9,7 +9,8 @@ from mlp_jax.data.dataset import Dataset
 from mlp_jax.studies import command
 from mlp_jax.studies.claims import Claim
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.figures import Figure
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import Common, Places, Training, narrowest, place
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting
@@ -57,8 +58,9 @@ class Study(Generic[C]):
       protocol, where settings have no inputs of their own. measure: makes a setting's row, where the usual one is
       not enough. left_out: keys of a row that are not kept. prepare: what is done with the folder first. job: what
       is done with the options in place of all this, where nothing is trained.
-    beside: what results.json holds beside the rows, from the options, the rows and the test images that their runs
-      get right. passed: whether the rows are what was asked for; by default, if no run diverged.
+    comparisons: of the rows, by the test images that their runs get right where these are known; results.json has
+      them beside the rows. beside: what else it has, from the options and the rows. passed: whether the rows are
+      what was asked for; by default, if no run diverged.
     table, finding, figures: what is told of the content of results.json. drawn: from the folder, what else the
       content has, and figures that need more than it. notes: lines to print below the table.
     claims: those of the report that it judges. scales: options that the main job gives it, by where: "standard",
@@ -76,7 +78,8 @@ class Study(Generic[C]):
     settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
     then: Callable[[C, Shape, list[Row]], list[Setting]] = lambda options, shape, rows: []
     normalization: Mapping[str, str | None] = field(default_factory=lambda: NORMALIZATION)
-    beside: Callable[[C, list[Row], Store], Row] = lambda options, rows, correct: {}
+    comparisons: Callable[[Sequence[Row], Store | None], list[Row]] | None = None
+    beside: Callable[[C, list[Row]], Row] = lambda options, rows: {}
     left_out: Sequence[str] = ()
     measure: Callable[..., Row] = lambda *given: measure(*given)[0]
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
@@ -96,6 +99,13 @@ class Study(Generic[C]):
     def question(self) -> str:
         """Gives the first paragraph of the script's docstring."""
         return (self.doc or "").strip().split("\n\n")[0]
+
+    def compared(self, content: Row) -> list[Row]:
+        """Gives a file's comparisons; if an earlier version judged them, they are made anew, over seeds alone."""
+        found: list[Row] = content.get("comparisons", [])
+        if self.comparisons is None or (found and all("p_holm" in row for row in found)):
+            return found
+        return self.comparisons(content["rows"], None)
 
     def at(self, scale: str, dataset: str, protocol: str) -> dict[str, Any]:
         """Gives the options that the main job gives the study at this scale; the narrowest ones win."""
@@ -133,7 +143,9 @@ class Study(Generic[C]):
     def _finish(self, options: C, folder: ResultsFolder) -> bool:
         """Writes figures and results.json, and prints what came out."""
         more, drawn = self.drawn(options, folder)
-        more |= self.beside(options, folder.rows, folder.correct)
+        more |= self.beside(options, folder.rows)
+        if self.comparisons is not None:
+            more["comparisons"] = self.comparisons(folder.rows, folder.correct)
         content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
         print(self.table(content))
