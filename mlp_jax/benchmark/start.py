@@ -1,6 +1,6 @@
 """What a contender's process starts from, and what contenders share. It imports no jax, since peers do without."""
 
-import json
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,17 +56,15 @@ class Start(NamedTuple):
         return any(net.model["precision"] != "float32" for net in self.nets)
 
 
+def write(folder: Path, name: str, nets: list[Net], shapes: list[list[int]]) -> None:
+    """Writes a workload's networks for its workers, beside the data of `workloads.write_data`."""
+    (folder / f"{name}.pickle").write_bytes(pickle.dumps((nets, shapes)))
+
+
 def read(folder: Path, name: str) -> Start:
-    """What `workloads.write_data` and `write_start` wrote."""
-    described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    nets = []
-    with np.load(folder / f"{name}.npz") as arrays:
-        for number, one in enumerate(described["networks"]):
-            leaves = sum(key.startswith(f"{number}.") for key in arrays.files)
-            start = [arrays[f"{number}.{i}"] for i in range(leaves)]
-            order = arrays[f"order.{one['seed']}.{one['train']['batch_size']}"]
-            nets.append(Net(one["model"], one["train"], start, order, one["seed"]))
-    return Start(np.load(folder / "x.npy"), np.load(folder / "y.npy"), nets, described["shapes"])
+    """Gives a workload's data and networks. The folder is this process's own, and nobody else writes there."""
+    nets, shapes = pickle.loads((folder / f"{name}.pickle").read_bytes())
+    return Start(np.load(folder / "x.npy"), np.load(folder / "y.npy"), nets, shapes)
 
 
 def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:

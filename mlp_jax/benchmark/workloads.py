@@ -6,7 +6,6 @@ that milliseconds per step, and networks x steps per second, are defined for pop
 
 import dataclasses
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.benchmark.start import Net, write
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.nn.config import MLPConfig
@@ -148,22 +148,19 @@ def write_data(folder: Path, split: Split) -> None:
 
 
 def write_start(folder: Path, load: Workload, examples: int) -> None:
-    """The description of a workload, and the start of each network as `train.init_state` draws it.
+    """Writes the networks of a workload, each with its start as `train.init_state` draws it.
 
     Contenders on other libraries read their initial parameters and the order of the first minibatches from here.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for number, net in enumerate(load.networks):
-        state = init_state(jax.random.key(net.seed), net.model, net.train, hyper_from(net.train, net.model))
-        for i, leaf in enumerate(jax.tree.leaves(state.params)):
-            arrays[f"{number}.{i}"] = np.asarray(leaf)
-        steps = examples // net.train.batch_size
-        name = f"order.{net.seed}.{net.train.batch_size}"
-        if name not in arrays:
-            epochs = range(-(-FIRST_STEPS // steps))
-            orders = [minibatches(state.order_key, epoch, examples, net.train.batch_size) for epoch in epochs]
-            arrays[name] = np.concatenate(orders).astype(np.int64)
-    np.savez(folder / f"{load.name}.npz", **arrays)  # type: ignore[arg-type]  # of its keyword allow_pickle
-    networks = [dataclasses.asdict(net) for net in load.networks]
-    text = json.dumps({"networks": networks, "shapes": list(load.shapes.values())})
-    (folder / f"{load.name}.json").write_text(text, encoding="utf-8")
+    orders: dict[tuple[int, int], np.ndarray] = {}
+    nets = []
+    for seed, model, train in ((net.seed, net.model, net.train) for net in load.networks):
+        state = init_state(jax.random.key(seed), model, train, hyper_from(train, model))
+        same = seed, train.batch_size
+        if same not in orders:
+            epochs = range(-(-FIRST_STEPS // (examples // train.batch_size)))
+            drawn = [minibatches(state.order_key, epoch, examples, train.batch_size) for epoch in epochs]
+            orders[same] = np.concatenate(drawn).astype(np.int64)
+        first = [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+        nets.append(Net(dataclasses.asdict(model), dataclasses.asdict(train), first, orders[same], seed))
+    write(folder, load.name, nets, list(load.shapes.values()))
