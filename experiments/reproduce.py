@@ -43,9 +43,7 @@ from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
-from mlp_jax.studies.tables import Table
 from mlp_jax.studies.verdicts import judged, summary, tally
 
 SCRIPTS = (gradient_check, grid_search, depth_study, activation_study, init_study, best_model, ablation)
@@ -180,7 +178,10 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = judged(contents, CLAIMS)
     content = results.read_sealed(folder.finish(claims=claims, witness=witness))
-    parts = [_part(*each) for each in zip(todo, content["rows"], contents.values(), strict=True)]
+    parts = [
+        page.Part(job.study, job.protocol, row["status"], job.folder, read[path])
+        for (path, job), row in zip(files.items(), content["rows"], strict=True)
+    ]
     tallies = {protocol: tally(claims, protocol) for protocol in options.PROTOCOLS}
     about = [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")]
     shown = page.page(content, parts, summary(claims), tallies, about)
@@ -188,25 +189,6 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
     folder.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
     print(summary(claims))
     print(f"{folder.path / 'report.html'}; report.md and results.json beside it")
-
-
-def _part(job: Job, row: Row, content: Row) -> page.Part:
-    """Gives what the page shows of a job's study."""
-    each, table = job.study, job.study.table(content)
-    return page.Part(
-        name=job.name,
-        protocol=job.protocol,
-        title=each.title,
-        question=each.question,
-        caveat=each.caveat,
-        status=row["status"],
-        dataset=dataset_name(content),
-        finding=each.finding(content),
-        tables=[table] if isinstance(table, Table) else table,
-        command=page.command(job.name, each.options, content["config"], job.config.results_dir),
-        folder=job.folder,
-        content=content,
-    )
 
 
 def _print(line: str) -> None:

@@ -16,6 +16,8 @@ import jinja2
 from mlp_jax.studies import question2, results, statistics
 from mlp_jax.studies.claims import ONE_RUN
 from mlp_jax.studies.origin import plain
+from mlp_jax.studies.rows import dataset_name
+from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table, prose
 
 PROTOCOLS = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
@@ -49,20 +51,13 @@ Page = dict[str, Any]
 class Part:
     """This is what the page shows of one study under one protocol, which is None where it has none.
 
-    question, caveat and finding are sentences; content is the study's results file, beside which, in `folder`, its
-    figures lie; status is "passed", "kept" or "failed"; command is what runs the study again.
+    status: "passed", "kept" or "failed". content: of the study's results file, beside which, in `folder`, its
+    figures lie.
     """
 
-    name: str
+    study: Study[Any]
     protocol: str | None
-    title: str
-    question: str
-    caveat: str
     status: str
-    dataset: str
-    finding: str
-    tables: Sequence[Table]
-    command: str
     folder: Path
     content: results.Row
 
@@ -82,43 +77,39 @@ def page(
     own = content["environment"]
     by_study: dict[str, list[Part]] = {}
     for part in parts:
-        by_study.setdefault(part.name, []).append(part)
+        by_study.setdefault(part.study.name, []).append(part)
     return {
-        "dataset": parts[0].dataset,
+        "dataset": dataset_name(parts[0].content),
         "scale": content["config"]["scale"],
         "seeds": content["config"]["seeds"],
         "summary": summary,
         "tallies": [{"title": PROTOCOLS[name], "counts": counts} for name, counts in tallies.items()],
-        "equations": question2.shown(
-            [row for part in parts if part.name == CHECK for row in part.content["rows"]]
-        ),
-        "groups": _grouped(content["claims"]),
+        "equations": question2.shown([row for part in by_study.get(CHECK, []) for row in part.content["rows"]]),
+        "groups": [
+            {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
+            for title, rows in results.by(content["claims"], "part").items()
+        ],
         "holm": HOLM,
         "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
-        "studies": [{"first": group[0], "parts": list(map(_shown, group))} for group in by_study.values()],
+        "studies": [{"about": g[0].study, "parts": list(map(_shown, g))} for g in by_study.values()],
         "environment": [*_environment(own), *about, ("wall time of this start", minutes(own["wall_seconds"]))],
         "command": own["command"],
     }
 
 
-def _grouped(claims: Sequence[results.Row]) -> list[Page]:
-    groups: dict[str, list[results.Row]] = {}
-    for claim in claims:
-        groups.setdefault(claim["part"], []).append(claim)
-    return [
-        {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
-        for title, rows in groups.items()
-    ]
-
-
 def _shown(part: Part) -> Page:
-    environment = part.content["environment"]
+    study, content, environment = part.study, part.content, part.content["environment"]
+    table = study.table(content)
     return {
         "part": part,
-        "id": part.name if part.protocol is None else f"{part.name}-{part.protocol}",
+        "id": study.name if part.protocol is None else f"{study.name}-{part.protocol}",
         "title": PROTOCOLS[part.protocol],
-        "corrected": _corrected(part.content),
-        "figures": [figure(part.folder, named) for named in part.content.get("figures", [])],
+        "dataset": dataset_name(content),
+        "finding": study.finding(content),
+        "tables": [table] if isinstance(table, Table) else table,
+        "command": command(study.name, study.options, content["config"], str(part.folder.parent)),
+        "corrected": _corrected(content),
+        "figures": [figure(part.folder, named) for named in content.get("figures", [])],
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
     }
