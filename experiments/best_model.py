@@ -81,7 +81,7 @@ class Config(options.Tuned):
         None,
         "a whole network and its training (in training/recipes.py), for cifar10",
         choices=RECIPES,
-        only="clean",
+        needs="protocol=clean",
     )
     hidden: tuple[int, ...] = option(
         (400, 400, 400), "width of each hidden layer, with commas", low=1, repeats=True
@@ -89,7 +89,9 @@ class Config(options.Tuned):
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "how parameters are updated", choices=("sgd", "momentum", "adam"))
     learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation; default three, by optimizer", only="clean"
+        None,
+        "clean: the candidates to choose from on validation; default three, by optimizer",
+        needs="protocol=clean",
     )
     batch_size: int | None = option(None, "examples in a minibatch", low=2)
 

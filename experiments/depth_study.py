@@ -24,7 +24,6 @@ from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar
 
-from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
@@ -65,12 +64,9 @@ class Config(options.Tuned):
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     init: tuple[str, ...] = option(("uniform_fan_in",), "initialisations to compare, with commas", choices=INITS)
-    init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.init_std is not None and "normal" not in self.init:
-            raise UserError(f"--init_std is for --init=normal, not {','.join(self.init)}: leave it out")
+    init_std: float | None = option(
+        None, "standard deviation of --init=normal; default 0.001", needs="init=normal"
+    )
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:

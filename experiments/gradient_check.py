@@ -42,13 +42,7 @@ from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 
 NETWORK = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
-BELONGS = {
-    **dict.fromkeys(NETWORK, ("target", "compare")),
-    **dict.fromkeys(("bn_eps", "l2_convention", "objective", "arrays", "scale", "timeout"), ("target",)),
-    "gradient": ("own check",),
-    **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
-}
-"""This says which of the three jobs has an option; the others would ignore it."""
+EITHER = "target or compare"
 
 
 @dataclass(frozen=True)
@@ -66,31 +60,44 @@ class Config(options.Common):
         low=1,
         empty=True,
         repeats=True,
+        needs=EITHER,
     )
-    activation: str = option("relu", "activation function of the target or comparison")
-    batch_norm: str = option("none", "their batch normalisation: none, before or after the activation")
-    dropout: float = option(0.0, "their dropout probability, in [0, 1)")
-    layer_norm: str = option("none", "their layer normalisation: none, before or after the activation")
-    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
-    bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance")
+    activation: str = option("relu", "activation function of the target or comparison", needs=EITHER)
+    batch_norm: str = option(
+        "none", "their batch normalisation: none, before or after the activation", needs=EITHER
+    )
+    dropout: float = option(0.0, "their dropout probability, in [0, 1)", needs=EITHER)
+    layer_norm: str = option(
+        "none", "their layer normalisation: none, before or after the activation", needs=EITHER
+    )
+    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1", needs=EITHER)
+    bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance", needs="target")
     l2_convention: str = option(
         "auto",
         "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)",
         choices=("auto", *CONVENTIONS),
+        needs="target",
     )
     objective: str = option(
-        "auto", "judge a target by its own loss (auto), or by the report's alone (report)", choices=OBJECTIVES
+        "auto",
+        "judge a target by its own loss (auto), or by the report's alone (report)",
+        choices=OBJECTIVES,
+        needs="target",
     )
     arrays: str = option(
-        "auto", "arrays that the target wants: numpy, jax, torch, or auto", choices=("auto", *ARRAYS)
+        "auto",
+        "arrays that the target wants: numpy, jax, torch, or auto",
+        choices=("auto", *ARRAYS),
+        needs="target",
     )
     scale: float = option(
         1.0,
         "multiplies the inputs, weights and biases on which a target is checked",
         low=SCALES[0],
         high=SCALES[1],
+        needs="target",
     )
-    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True)
+    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True, needs="target")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,12 +108,10 @@ class Config(options.Common):
             raise UserError("--target and --compare are two jobs: give one of them")
         if self.target is not None:
             process.find(self.target)
-        job = "target" if self.target is not None else "own check" if self.compare is None else "compare"
-        for name in self.changed():
-            where = BELONGS.get(name, (job,))
-            if job not in where:
-                others = " or ".join(f"--{other}" if other != "own check" else f"the {other}" for other in where)
-                raise UserError(f"--{name} belongs to {others}, and would be ignored here: leave it out")
+        for job, ignored in {"target": ("gradient", "seeds", "protocol"), "compare": ("gradient",)}.items():
+            for name in ignored:
+                if getattr(self, job) is not None and name in self.changed():
+                    raise UserError(f"--{name} would be ignored with --{job}: leave one of them out")
 
     def checked(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """Gives the network that the options name, with `hidden` as the default."""

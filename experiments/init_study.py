@@ -95,8 +95,8 @@ class Config(options.Training):
     optimizers: tuple[str, ...] = option(
         ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
     )
-    sgd_learning_rate: float | None = option(None, "learning rate of sgd")
-    adam_learning_rate: float | None = option(None, "learning rate of adam")
+    sgd_learning_rate: float | None = option(None, "learning rate of sgd", needs="optimizers=sgd")
+    adam_learning_rate: float | None = option(None, "learning rate of adam", needs="optimizers=adam")
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     epochs: int | None = option(None, "epochs of each run", low=1)
@@ -106,9 +106,6 @@ class Config(options.Training):
         super().__post_init__()
         if len({deviation(init) or init for init in self.inits}) < len(self.inits):
             raise UserError(f"--inits={','.join(self.inits)} names a value twice: leave one out")
-        for optimizer in ("sgd", "adam"):
-            if optimizer not in self.optimizers and getattr(self, f"{optimizer}_learning_rate") is not None:
-                raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:

@@ -42,24 +42,29 @@ class Processes:
     """
 
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
-    coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
-    num_processes: int | None = option(None, "number of processes")
-    process_id: int | None = option(None, "which of them this is, from 0")
+    coordinator: str | None = option(
+        None, "process 0's HOST:PORT; without it the cluster is asked for all three", needs="distributed"
+    )
+    num_processes: int | None = option(None, "number of processes", needs="distributed")
+    process_id: int | None = option(None, "which of them this is, from 0", needs="distributed")
     initialization_timeout: int = option(
-        300, "seconds after which jax ends a job if one of its processes is missing", low=1, high=LONGEST
+        300,
+        "seconds after which jax ends a job if a process is missing",
+        low=1,
+        high=LONGEST,
+        needs="distributed",
     )
     heartbeat_timeout: int = option(
-        100, "seconds after which jax ends a job if a process is not heard of", low=1, high=LONGEST
+        100,
+        "seconds after which jax ends a job if a process is not heard of",
+        low=1,
+        high=LONGEST,
+        needs="distributed",
     )
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")}
         missing = [f"--{name}" for name, value in given.items() if value is None]
-        for name in ("initialization_timeout", "heartbeat_timeout"):
-            if not self.distributed and getattr(self, name) != Processes.__dataclass_fields__[name].default:
-                raise UserError(f"--{name} is for --distributed: add it, or leave --{name} out")
-        if not self.distributed and len(missing) < 3:
-            raise UserError("--coordinator, --num_processes and --process_id are for --distributed: add it")
         if len(missing) == 3:
             return
         if missing:

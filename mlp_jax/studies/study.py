@@ -42,11 +42,6 @@ NORMALIZATION = MappingProxyType({"published": "unit_range", "clean": "standardi
 """The pixels are normalised so, by protocol, where a study has no other way."""
 
 
-def all_finished(rows: list[Row]) -> bool:
-    """Tells whether no run diverged."""
-    return all(row["status"] == "finished" for row in rows)
-
-
 @dataclass(frozen=True)
 class Study(Generic[C]):
     """A study is one question, whole.
@@ -83,7 +78,7 @@ class Study(Generic[C]):
     left_out: Sequence[str] = ()
     measure: Callable[..., Row] = lambda *given: measure(*given)[0]
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
-    passed: Callable[[list[Row]], bool] = all_finished
+    passed: Callable[[list[Row]], bool] = lambda rows: all(row["status"] == "finished" for row in rows)
     claims: Sequence[Claim] = ()
     part: str = ""
     scales: Places = field(default_factory=dict)
