@@ -221,7 +221,7 @@ def save(folder: ResultsFolder, model: saved_model.Model, dataset: data.Dataset)
     told: Row = {"file": FILE, "seed": about.seed, "test_accuracy": accuracy}
     if folder.writes:
         content = saved_model.as_bytes(dataclasses.replace(model, about=about))
-        folder.write_file(folder.path / FILE, content)
+        results.write_file(folder.path / FILE, content)
         told |= {"sha256": sha256(content), "bytes": len(content)}
     return told
 

@@ -224,35 +224,6 @@ def finding(content: Row) -> str:
     return f"Learning dies {'; '.join(parts)}.{more}"
 
 
-def accuracy(rows: Sequence[Row]) -> str:
-    """Draws validation accuracy in % against layers: a panel per optimiser, a line per initialisation."""
-    panels = [
-        draw.Panel(
-            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
-            LAYERS,
-            "validation accuracy [%]",
-            title=NAMES[optimizer],
-            xticks=sorted(by(rows, "layers")),
-            levels={"commonest class": 100 * rows[0]["chance"]},
-            legend="best" if optimizer == rows[0]["optimizer"] else "",
-        )
-        for optimizer, own in by(rows, "optimizer").items()
-    ]
-    return draw.lines(panels)
-
-
-def first_gradient(rows: Sequence[Row]) -> str:
-    """Draws the first layer's gradient at the start against layers; the optimiser does not matter yet."""
-    own = [row for row in rows if row["optimizer"] == rows[0]["optimizer"]]
-
-    def sides(row: Row) -> Array | None:
-        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
-
-    ylabel, depths = "RMS of the first layer's weight gradient", sorted(by(rows, "layers"))
-    lines = draw.grouped(own, "init", "layers", sides)
-    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=depths)])
-
-
 def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
     """Draws networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
     own = by((row for row in rows if row["layers"] == layers), "optimizer")
@@ -284,19 +255,39 @@ def _sizes(found: Row, when: int) -> Array:
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
-    epochs = rows[0]["recipe"]["epochs"]
+    epochs, depths = rows[0]["recipe"]["epochs"], sorted(by(rows, "layers"))
+    optimizers = by(rows, "optimizer")
+    accuracies = [
+        draw.Panel(
+            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
+            LAYERS,
+            "validation accuracy [%]",
+            title=NAMES[optimizer],
+            xticks=depths,
+            levels={"commonest class": 100 * rows[0]["chance"]},
+            legend="best" if own[0] is rows[0] else "",
+        )
+        for optimizer, own in optimizers.items()
+    ]
+
+    def first_gradient(row: Row) -> Array | None:
+        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
+
+    # at the start the optimiser does not matter yet
+    lines = draw.grouped(optimizers[rows[0]["optimizer"]], "init", "layers", first_gradient)
+    gradients = draw.Panel(lines, LAYERS, "RMS of the first layer's weight gradient", yscale="log", xticks=depths)
     found = {
         "accuracy.svg": draw.Figure(
-            accuracy(rows),
+            draw.lines(accuracies),
             "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard "
             "deviation. Dashed: the accuracy of always answering the commonest class.",
         ),
         "first_gradient.svg": draw.Figure(
-            first_gradient(rows),
+            draw.lines([gradients]),
             "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
     }
-    for layers in sorted({5, max(row["layers"] for row in rows)} & {row["layers"] for row in rows}):
+    for layers in sorted({5, depths[-1]} & {*depths}):
         found[f"norms_{layers}_layers.svg"] = draw.Figure(
             norms_by_layer(rows, layers),
             f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "

@@ -36,7 +36,7 @@ from experiments import (
     init_study,
 )
 from mlp_jax.errors import UserError, one_of
-from mlp_jax.files import as_json, sealed, write
+from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
 from mlp_jax.studies.fields import option
@@ -167,7 +167,7 @@ def _run(job: Job, fingerprint: str) -> Row:
     passed = job.study.run(job.config)
     path = job.folder / "results.json"
     if processes.writes():  # so that keeping it cannot turn a failure into a success
-        write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
+        results.write_file(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
     return {"status": "passed" if passed else "failed", "seconds": round(time.monotonic() - started, 3)}
 
 
@@ -185,8 +185,8 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
     tallies = {protocol: tally(claims, protocol) for protocol in options.PROTOCOLS}
     about = [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")]
     shown = page.page(content, parts, summary(claims), tallies, about)
-    folder.write_file(folder.path / "report.html", page.html(shown))
-    folder.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
+    results.write_file(folder.path / "report.html", page.html(shown))
+    results.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
     print(summary(claims))
     print(f"{folder.path / 'report.html'}; report.md and results.json beside it")
 

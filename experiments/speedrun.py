@@ -20,7 +20,6 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from mlp_jax import data
@@ -99,10 +98,9 @@ def run(config: Config) -> bool:
                     bar.set_description(f"seed {seed}, compiled {compilation}")
                     told[compilation].append(measure(job(config, seed), Path(cache)))
                     bar.update()
-    parameters = [[run["parameters"] for run in runs] for runs in told.values()]
-    same = {"same_parameters": parameters[0] == parameters[-1]}
+    first, *again = ([run["parameters"] for run in runs] for runs in told.values())
     for compilation, runs in told.items():
-        study.add({**_row(config, compilation, runs, dataset), **same})
+        study.add({**_row(config, compilation, runs, dataset), "same_parameters": again in ([], [first])})
     with tempfile.TemporaryDirectory() as folder:
         machine, _ = turns.peaks((), Path(folder), PEAK_REPEATS)
     path = study.finish(machine=machine)
@@ -158,13 +156,9 @@ def table(content: results.Row) -> Table:
         "n": lambda row: row["test_accuracy"]["n"],
         "test %": measured("test_accuracy"),
         "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
-        **{f"{part} [s]": partial(_part, name=part) for part in PARTS},
+        **{f"{part} [s]": lambda row, name=part: seconds(row["seconds_of"][name]) for part in PARTS},
     }
     return Table.of(columns, content["rows"])
-
-
-def _part(row: results.Row, name: str) -> str:
-    return seconds(row["seconds_of"][name])
 
 
 def seconds(measured: results.Row) -> str:
@@ -192,14 +186,11 @@ def finding(content: results.Row) -> str:
     if anew["target"] is not None:
         text += f" The target, {100 * anew['target']:.1f} %, is {'reached' if anew['reached'] else 'MISSED'}."
     if "machine" in content:  # earlier results have none
-        text += f" The machine multiplies float32 matrices at {_gflops(content['machine'])} GFLOP/s."
+        rate = content["machine"]["float32"]["median"] / 1e9
+        text += f" The machine multiplies float32 matrices at {rate:.0f} GFLOP/s."
     if not anew["same_parameters"]:
         text += " The two runs of a seed DIFFER."
     return text
-
-
-def _gflops(machine: results.Row) -> str:
-    return f"{machine['float32']['median'] / 1e9:.0f}"
 
 
 main = command.main_of(Config, run, __doc__)

@@ -42,7 +42,8 @@ def ratios(seconds: Sequence[float], others: Sequence[float]) -> Row:
 
 
 def busy_cores() -> float:
-    """Cores that are at work while nothing of ours is."""
+    """Cores that are at work while nothing of ours is, after a pause."""
+    time.sleep(REST)
     share: float = psutil.cpu_percent(REST) / 100
     return share * (os.cpu_count() or 1)
 
@@ -59,7 +60,6 @@ def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, l
     found: dict[str, list[Row]] = {name: [] for name in workers}
     busy = []
     for _ in range(repeats):
-        time.sleep(REST)
         busy.append(busy_cores())
         for name, worker in workers.items():
             found[name].append(worker.ask(rates=True)["answer"])
@@ -175,7 +175,6 @@ def _take_turns(entrants: Sequence[_Entrant], repeats: int) -> list[float]:
     """Times them, each repeat beginning with another; how many cores others kept busy, before each repeat."""
     busy: list[float] = []
     for repeat in range(repeats):
-        time.sleep(REST)
         busy.append(busy_cores())
         left = _measured(entrants)
         start = repeat % max(len(left), 1)

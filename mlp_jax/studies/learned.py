@@ -94,15 +94,13 @@ def weight_pictures(w: NDArray[Any], image_shape: tuple[int, int, int], *, chann
 
 def mosaic(pictures: Images) -> Images:
     """Gives pictures (N, height, width, channels) as one, `ACROSS` in a row, white lines between."""
-    count, height, width, channels = pictures.shape
-    gap = max(1, width // 16)
-    down = -(-count // ACROSS)
-    across = min(count, ACROSS)
-    whole = np.full((down * (height + gap) + gap, across * (width + gap) + gap, channels), 255, np.uint8)
-    for number, picture in enumerate(pictures):
-        top, left = gap + number // ACROSS * (height + gap), gap + number % ACROSS * (width + gap)
-        whole[top : top + height, left : left + width] = picture
-    return whole
+    count, _, width, channels = pictures.shape
+    gap, across = max(1, width // 16), min(count, ACROSS)
+    missing = -count % across  # in the last row
+    framed = np.pad(pictures, ((0, missing), (gap, 0), (gap, 0), (0, 0)), constant_values=255)
+    rows = framed.reshape(-1, across, *framed.shape[1:]).swapaxes(1, 2)
+    whole = rows.reshape(len(rows) * framed.shape[1], across * framed.shape[2], channels)
+    return np.pad(whole, ((0, gap), (0, gap), (0, 0)), constant_values=255)
 
 
 def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> draw.Figure:

@@ -24,7 +24,6 @@ from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
 from mlp_jax.studies.fields import check_needs, parsed
 from mlp_jax.studies.fields import option as option
-from mlp_jax.training import layout
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 from mlp_jax.training.layout import MOST_GB
 
@@ -199,10 +198,6 @@ class Training(Common, processes.Processes):
     def __post_init__(self) -> None:
         super().__post_init__()
         processes.Processes.__post_init__(self)
-
-    def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
-        """Raises UserError if the minibatches are too small for the network, or not to be shared."""
-        layout.check_batch(model, recipe, self.data_parallel)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table, prose
 
 PROTOCOLS = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
+# a verdict's class and sign: colour is never the only one
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
@@ -108,17 +109,11 @@ def _shown(part: Part) -> Page:
         "finding": study.finding(content),
         "tables": [table] if isinstance(table, Table) else table,
         "command": command(study.name, study.options, content["config"], str(part.folder.parent)),
-        "corrected": _corrected(content),
+        "corrected": any(c.get("p_holm") is not None for c in content.get("comparisons", [])),
         "figures": [figure(part.folder, named) for named in content.get("figures", [])],
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
     }
-
-
-def _corrected(content: results.Row) -> bool:
-    """Tells whether any comparison in a results file carries a p that was corrected for its family."""
-    listed = [row for value in content.values() if isinstance(value, list) for row in value]
-    return any(isinstance(row, dict) and row.get("p_holm") is not None for row in listed)
 
 
 def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
@@ -194,11 +189,6 @@ def slim(svg: bytes) -> bytes:
     return re.sub(rb">\s*\n\s*<", b"><", svg)
 
 
-def badge(verdict: str) -> tuple[str, str]:
-    """Gives a verdict's class and sign; colour is never the only one."""
-    return BADGES.get(verdict, ("none", "○"))
-
-
 def claim_table(claims: Sequence[results.Row]) -> Table:
     """Gives the claims of one part of the report, with a verdict under each protocol."""
     header = ["claim", "report", "published protocol", "", "clean protocol", ""]
@@ -235,5 +225,6 @@ def _environment_of(*, autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": prose, "badge": badge, "claim_table": claim_table}
+    environment.filters |= {"prose": prose, "claim_table": claim_table}
+    environment.filters["badge"] = lambda verdict: BADGES.get(verdict, ("none", "○"))
     return environment

@@ -15,6 +15,7 @@ from mlp_jax.studies.options import Common, Places, Training, narrowest, place
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure, ready, run_settings
+from mlp_jax.training import layout
 
 C = TypeVar("C", bound=Common)
 
@@ -111,7 +112,7 @@ class Study(Generic[C]):
         if isinstance(options, Training):
             for setting in self.settings(options, Shape()):
                 for recipe in setting.recipes:
-                    options.check_batch(setting.model, recipe)
+                    layout.check_batch(setting.model, recipe, options.data_parallel)
 
     def run(self, options: C) -> bool:
         """Trains every setting, prints the table, writes results.json and figures; True if it `passed`."""
