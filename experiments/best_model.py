@@ -260,14 +260,13 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws the figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
-    found = {
-        "training_curves.svg": draw.Figure(
-            training_curves(row),
-            "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
-            "deviation. Training is the mean over the epoch's minibatches, before their updates."
-            + (" Validation is in training mode, as the report's script has it." if _published(row) else ""),
-        )
-    }
+    caption = (
+        "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
+        "deviation. Training is the mean over the epoch's minibatches, before their updates."
+    )
+    if row["protocol"] == "published":
+        caption += " Validation is in training mode, as the report's script has it."
+    found = {"training_curves.svg": draw.Figure(training_curves(row), caption)}
     if "confusion" in content:
         counts = content["confusion"]["counts"]
         found["confusion_matrix.svg"] = draw.Figure(
@@ -276,10 +275,6 @@ def figures(content: Row) -> dict[str, draw.Figure]:
             f"{row['model']['seed']}'s network takes for each class; right answers are on the diagonal.",
         )
     return found
-
-
-def _published(row: Row) -> bool:
-    return bool(row["protocol"] == "published")
 
 
 def finding(content: Row) -> str:
@@ -294,7 +289,7 @@ def finding(content: Row) -> str:
     told = f"the recipe {row['name']}" if "name" in row else "the network"
     text = f"On {name} {told} reaches {validation} % on validation and {test} % on "
     text += f"{images['test']:,} test images ({runs})"
-    if _published(row):
+    if row["protocol"] == "published":
         text += f"; in evaluation mode {percent(row['validation_accuracy_evaluation_mode'])} % on validation, "
         text += f"and {percent(row['test_accuracy_all_images'])} % on all {images['all_test']:,} test images"
     if row["report"] is None:
@@ -304,7 +299,7 @@ def finding(content: Row) -> str:
 
 def _against_report(row: Row) -> str:
     stated = row["report"]
-    if not _published(row):
+    if row["protocol"] != "published":
         gap = 100 * (row["test_accuracy"]["mean"] - stated["test_accuracy"])
         return (
             f"The report states {100 * stated['test_accuracy']:.1f} % on its 1,000 test images: ours, with "
@@ -319,13 +314,7 @@ def _against_report(row: Row) -> str:
 
 def table(content: Row) -> Table:
     """Shows our accuracies beside the report's, in %."""
-    return Table(
-        ["accuracy", "images", "ours %", "report %"], [line for row in content["rows"] for line in _lines(row)]
-    )
-
-
-def _lines(row: Row) -> list[list[str]]:
-    published = _published(row)
+    (row,), published = content["rows"], content["rows"][0]["protocol"] == "published"
     kinds = {
         "validation_accuracy": ("validation" + (", training mode" if published else ""), "validation"),
         "validation_accuracy_evaluation_mode": ("validation, evaluation mode", "validation"),
@@ -333,11 +322,12 @@ def _lines(row: Row) -> list[list[str]]:
         "test_accuracy_all_images": ("test, all images", "all_test"),
         "test_accuracy_over_views": ("test, each image as 6 views", "test"),
     }
-    return [
+    lines = [
         [title, f"{row['images'][split]:,}", percent(row[name]), stated(name)(row)]
         for name, (title, split) in kinds.items()
         if name in row
     ]
+    return Table(["accuracy", "images", "ours %", "report %"], lines)
 
 
 def notes(content: Row) -> list[str]:

@@ -150,23 +150,21 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
     )
 
 
-def _panel(rows: list[Row], split: str) -> draw.Panel:
-    """Draws accuracy in % against depth, a line per initialisation; a depth where all diverged has no point."""
-    quantity, depths = f"{split}_accuracy", sorted(by(rows, "layers"))
-    lines = draw.grouped(sorted(rows, key=_layers), "init", "layers", draw.in_percent(quantity), how="whiskers")
-    lines.append(draw.stated(rows, "layers", quantity))
-    return draw.Panel(lines, "layers (hidden layers + 1)", f"{split} accuracy [%]", xticks=depths)
-
-
 def figures(content: Row) -> dict[str, draw.Figure]:
-    """Draws accuracy against depth."""
+    """Draws accuracy in % against depth, a line per initialisation; a depth where all diverged has no point."""
+    rows, panels = sorted(content["rows"], key=_layers), []
+    for split in ("validation", "test"):
+        quantity = f"{split}_accuracy"
+        lines = draw.grouped(rows, "init", "layers", draw.in_percent(quantity), how="whiskers")
+        lines.append(draw.stated(content["rows"], "layers", quantity))
+        axes = "layers (hidden layers + 1)", f"{split} accuracy [%]"
+        panels.append(draw.Panel(lines, *axes, xticks=sorted(by(rows, "layers"))))
     caption = (
         "Accuracy against the number of layers, on the validation and the test split: mean over seeds, whiskers "
         "of one standard deviation, a line per initialisation."
     )
-    if any(row["report"] for row in content["rows"]):
+    if any(row["report"] for row in rows):
         caption += " Open grey markers: Table 1 of the report, one run each."
-    panels = [_panel(content["rows"], split) for split in ("validation", "test")]
     return {"accuracy.svg": draw.Figure(draw.lines(panels), caption)}
 
 

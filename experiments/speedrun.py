@@ -90,13 +90,14 @@ def run(config: Config) -> bool:
     study = ResultsFolder("speedrun", config)
     dataset = config.load()  # the images are decoded now, if they were not
     study.use(dataset)
+    given = {name: getattr(config, name) for name in Job._fields}
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in config.compiled}
     with options.progress(len(told) * config.seeds, "run") as bar:
         for seed in range(config.seed, config.seed + config.seeds):
             with tempfile.TemporaryDirectory() as cache:
                 for compilation in told:
                     bar.set_description(f"seed {seed}, compiled {compilation}")
-                    told[compilation].append(measure(job(config, seed), Path(cache)))
+                    told[compilation].append(measure(Job(**{**given, "seed": seed}), Path(cache)))
                     bar.update()
     first, *again = ([run["parameters"] for run in runs] for runs in told.values())
     for compilation, runs in told.items():
@@ -118,11 +119,6 @@ def succeeded(rows: list[results.Row]) -> bool:
     return all(
         row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False for row in rows
     )
-
-
-def job(config: Config, seed: int) -> Job:
-    """Gives what the run of one seed does."""
-    return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
 
 
 def _row(config: Config, compilation: str, runs: list[results.Row], dataset: data.Dataset) -> results.Row:

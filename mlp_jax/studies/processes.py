@@ -69,7 +69,10 @@ class Processes:
             return
         if missing:
             raise UserError(f"{' and '.join(missing)} must be given too, or all three left to the cluster")
-        _check_address(self.coordinator or "")
+        host, colon, port = (self.coordinator or "").rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+            what = f"HOST:PORT, process 0's machine and a free port there, not {self.coordinator!r}"
+            raise UserError(f"--coordinator must be {what}")
         whole_number("--num_processes", self.num_processes, 1)
         whole_number("--process_id", self.process_id, 0)
         if int(self.process_id or 0) >= int(self.num_processes or 0):
@@ -77,14 +80,6 @@ class Processes:
                 f"--process_id={self.process_id} must be less than --num_processes={self.num_processes}: they "
                 "count from 0"
             )
-
-
-def _check_address(text: str) -> None:
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise UserError(
-            f"--coordinator must be HOST:PORT, process 0's machine and a free port there, not {text!r}"
-        )
 
 
 def initialize(options: Processes) -> None:
