@@ -31,11 +31,10 @@ from mlp_jax.nn.model import forward
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, families
-from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, difference, measured
@@ -256,7 +255,7 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
     return families(pairs, correct, [QUANTITY])
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws the differences with their intervals, by what is changed, the worst first."""
     found = content["comparisons"]
     if not found:
@@ -268,7 +267,7 @@ def figures(content: Row) -> dict[str, Figure]:
     }
     many = content["config"]["seeds"]
     return {
-        "differences.svg": Figure(
+        "differences.svg": draw.Figure(
             draw.forest(groups, "difference in validation accuracy, points", ("", 0)),
             f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
             f"paired difference over {many} seed{'s' if many > 1 else ''} and its 95 % interval.",
@@ -282,7 +281,7 @@ def _size(comparison: Row) -> float:
 
 def finding(content: Row) -> str:
     """Tells what came out, in one or two sentences."""
-    rows, found = content["rows"], rows_comparisons(content, comparisons)
+    rows, found = content["rows"], STUDY.compared(content)
     base = rows[0]
     text = f"The recipe {base['name']} reaches {percent(base[QUANTITY])} % on validation"
     told = [c for c in found if c["low"] is not None]
@@ -305,7 +304,7 @@ def _named(comparison: Row) -> str:
 
 def table(content: Row) -> Table:
     """Gives a line per variation: accuracy, the paired difference in points, and seconds, compilation included."""
-    compared = {c["variation"]: c for c in rows_comparisons(content, comparisons)}
+    compared = {c["variation"]: c for c in STUDY.compared(content)}
     told = difference(digits=1)
     columns: Columns = {
         "change": "variation",
@@ -336,7 +335,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
+    comparisons=comparisons,
     measure=named_row,
     left_out=("test_accuracy", "curves", "first_losses", "choice", "report"),
     scales={

@@ -34,10 +34,8 @@ from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Missing, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
-from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, points
 from mlp_jax.training.config import TrainConfig
@@ -202,7 +200,7 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
 
 def tested(content: Row, *factors: str) -> list[Row]:
     """Gives the comparisons of test accuracy of these factors."""
-    found = rows_comparisons(content, comparisons)
+    found = STUDY.compared(content)
     return [row for row in found if row["quantity"] == TEST and row["factor"] in factors]
 
 
@@ -281,7 +279,7 @@ def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
     return draw.Mark(mean, mean - spread, mean + spread, [100 * value for value in quantity["values"]], filled)
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracies and differences by factor."""
     rows, changed = content["rows"], changes(content)
     sweeps = {name: found for name in FACTORS if len(found := sweep(rows, name)) > 1}
@@ -298,12 +296,12 @@ def figures(content: Row) -> dict[str, Figure]:
         differences[f"{heading} - centre"] = {value: draw.difference(found) for value, found in own.items()}
     stated = (rows[0]["report"] or {}).get(TEST)
     return {
-        "accuracies.svg": Figure(
+        "accuracies.svg": draw.Figure(
             draw.forest(marks, "test accuracy, %", None if stated is None else ("report", 100 * stated)),
             "Test accuracy, mean and standard deviation over seeds (dots: seeds). Filled: the centre, the "
             "report's best network, from which each group changes one factor.",
         ),
-        "differences.svg": Figure(
+        "differences.svg": draw.Figure(
             draw.forest(differences, "difference in test accuracy, points", ("", 0)),
             "Differences in test accuracy, with 95 % intervals: steps from the best "
             "plain network to the best one, then every setting minus the centre.",
@@ -326,7 +324,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
+    comparisons=comparisons,
     notes=lambda content: edge_notes(content["rows"], name),
     claims=(
         Claim("dropout", "Dropout gives no improvement, test", "in words", no_better),

@@ -34,7 +34,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.tables import Columns, Table
 
@@ -150,15 +150,15 @@ def throughput(rows: list[Row]) -> str:
     return draw.lines([draw.Panel(lines, *labels, xscale="log", yscale="log", xticks=ticks)])
 
 
-def figures(rows: list[Row], machine: Row) -> dict[str, Figure]:
+def figures(rows: list[Row], machine: Row) -> dict[str, draw.Figure]:
     """Gives figures by file name, from the content of results.json; none without a measured row."""
     if all(row["gflops"] is None for row in rows):
         return {}
     single = [row for row in rows if not row["workload"].startswith("population-")]
     roof = machine["float32"]["median"], machine["bytes"]["median"]
     return {
-        "roofline.svg": Figure(roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": Figure(throughput(rows), "Speed against the number of networks."),
+        "roofline.svg": draw.Figure(roofline(single, *roof), "Speed under the machine's roof."),
+        "throughput.svg": draw.Figure(throughput(rows), "Speed against the number of networks."),
     }
 
 

@@ -43,7 +43,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
 from mlp_jax.studies.runs import measure
@@ -81,7 +81,7 @@ class Config(options.Tuned):
         None,
         "a whole network and its training (in training/recipes.py), for cifar10",
         choices=RECIPES,
-        only="clean",
+        needs="protocol=clean",
     )
     hidden: tuple[int, ...] = option(
         (400, 400, 400), "width of each hidden layer, with commas", low=1, repeats=True
@@ -89,7 +89,9 @@ class Config(options.Tuned):
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "how parameters are updated", choices=("sgd", "momentum", "adam"))
     learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation; default three, by optimizer", only="clean"
+        None,
+        "clean: the candidates to choose from on validation; default three, by optimizer",
+        needs="protocol=clean",
     )
     batch_size: int | None = option(None, "examples in a minibatch", low=2)
 
@@ -219,12 +221,12 @@ def save(folder: ResultsFolder, model: saved_model.Model, dataset: data.Dataset)
     told: Row = {"file": FILE, "seed": about.seed, "test_accuracy": accuracy}
     if folder.writes:
         content = saved_model.as_bytes(dataclasses.replace(model, about=about))
-        folder.write_file(folder.path / FILE, content)
+        results.write_file(folder.path / FILE, content)
         told |= {"sha256": sha256(content), "bytes": len(content)}
     return told
 
 
-def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, Figure]]:
+def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, draw.Figure]]:
     """Gives what the model has learned: numbers for the results file, and figures made of pixels."""
     if not folder.writes or folder.rows[0]["model"] is None:
         return {}, {}
@@ -255,29 +257,24 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     return draw.heat_map(shares, classes, classes, ("predicted class", "true class"), (0, 100), **style)
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws the figures that a results file tells all of: training curves, confusion matrix."""
     row = content["rows"][0]
-    found = {
-        "training_curves.svg": Figure(
-            training_curves(row),
-            "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
-            "deviation. Training is the mean over the epoch's minibatches, before their updates."
-            + (" Validation is in training mode, as the report's script has it." if _published(row) else ""),
-        )
-    }
+    caption = (
+        "Loss (with the L2 term for training) and accuracy by epoch: mean over seeds, band of one standard "
+        "deviation. Training is the mean over the epoch's minibatches, before their updates."
+    )
+    if row["protocol"] == "published":
+        caption += " Validation is in training mode, as the report's script has it."
+    found = {"training_curves.svg": draw.Figure(training_curves(row), caption)}
     if "confusion" in content:
         counts = content["confusion"]["counts"]
-        found["confusion_matrix.svg"] = Figure(
+        found["confusion_matrix.svg"] = draw.Figure(
             confusion_matrix(counts, content["classes"]),
             f"Of the test images of each class (all {sum(map(sum, counts)):,}), the percentage that seed "
             f"{row['model']['seed']}'s network takes for each class; right answers are on the diagonal.",
         )
     return found
-
-
-def _published(row: Row) -> bool:
-    return bool(row["protocol"] == "published")
 
 
 def finding(content: Row) -> str:
@@ -292,7 +289,7 @@ def finding(content: Row) -> str:
     told = f"the recipe {row['name']}" if "name" in row else "the network"
     text = f"On {name} {told} reaches {validation} % on validation and {test} % on "
     text += f"{images['test']:,} test images ({runs})"
-    if _published(row):
+    if row["protocol"] == "published":
         text += f"; in evaluation mode {percent(row['validation_accuracy_evaluation_mode'])} % on validation, "
         text += f"and {percent(row['test_accuracy_all_images'])} % on all {images['all_test']:,} test images"
     if row["report"] is None:
@@ -302,7 +299,7 @@ def finding(content: Row) -> str:
 
 def _against_report(row: Row) -> str:
     stated = row["report"]
-    if not _published(row):
+    if row["protocol"] != "published":
         gap = 100 * (row["test_accuracy"]["mean"] - stated["test_accuracy"])
         return (
             f"The report states {100 * stated['test_accuracy']:.1f} % on its 1,000 test images: ours, with "
@@ -317,13 +314,7 @@ def _against_report(row: Row) -> str:
 
 def table(content: Row) -> Table:
     """Shows our accuracies beside the report's, in %."""
-    return Table(
-        ["accuracy", "images", "ours %", "report %"], [line for row in content["rows"] for line in _lines(row)]
-    )
-
-
-def _lines(row: Row) -> list[list[str]]:
-    published = _published(row)
+    (row,), published = content["rows"], content["rows"][0]["protocol"] == "published"
     kinds = {
         "validation_accuracy": ("validation" + (", training mode" if published else ""), "validation"),
         "validation_accuracy_evaluation_mode": ("validation, evaluation mode", "validation"),
@@ -331,11 +322,12 @@ def _lines(row: Row) -> list[list[str]]:
         "test_accuracy_all_images": ("test, all images", "all_test"),
         "test_accuracy_over_views": ("test, each image as 6 views", "test"),
     }
-    return [
+    lines = [
         [title, f"{row['images'][split]:,}", percent(row[name]), stated(name)(row)]
         for name, (title, split) in kinds.items()
         if name in row
     ]
+    return Table(["accuracy", "images", "ours %", "report %"], lines)
 
 
 def notes(content: Row) -> list[str]:

@@ -24,17 +24,14 @@ from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar
 
-from mlp_jax.errors import UserError
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
-from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, one, several
+from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
-from mlp_jax.studies.rows import comparisons as rows_comparisons
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
 
@@ -67,12 +64,9 @@ class Config(options.Tuned):
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     init: tuple[str, ...] = option(("uniform_fan_in",), "initialisations to compare, with commas", choices=INITS)
-    init_std: float | None = option(None, "standard deviation of --init=normal; default 0.001")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.init_std is not None and "normal" not in self.init:
-            raise UserError(f"--init_std is for --init=normal, not {','.join(self.init)}: leave it out")
+    init_std: float | None = option(
+        None, "standard deviation of --init=normal; default 0.001", needs="init=normal"
+    )
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
@@ -143,7 +137,7 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
     best = max(rows, key=lambda row: float(row[TEST]["mean"]))
     told = {row["layers"]: row for row in sorted((rows[0], best, rows[-1]), key=_layers)}
     accuracies = ", ".join(f"{100 * row[TEST]['mean']:.1f} % with {n} layers" for n, row in told.items())
-    found = rows_comparisons(content, comparisons)
+    found = STUDY.compared(content)
     verdicts = [c["verdict"] for c in found if (c["init"], c["quantity"]) == (init, TEST)]
     if not verdicts:
         return f"With {init}, test accuracy is {accuracies}."
@@ -156,24 +150,22 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
     )
 
 
-def _panel(rows: list[Row], split: str) -> draw.Panel:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy in % against depth, a line per initialisation; a depth where all diverged has no point."""
-    quantity, depths = f"{split}_accuracy", sorted(by(rows, "layers"))
-    lines = draw.grouped(sorted(rows, key=_layers), "init", "layers", draw.in_percent(quantity), how="whiskers")
-    lines.append(draw.stated(rows, "layers", quantity))
-    return draw.Panel(lines, "layers (hidden layers + 1)", f"{split} accuracy [%]", xticks=depths)
-
-
-def figures(content: Row) -> dict[str, Figure]:
-    """Draws accuracy against depth."""
+    rows, panels = sorted(content["rows"], key=_layers), []
+    for split in ("validation", "test"):
+        quantity = f"{split}_accuracy"
+        lines = draw.grouped(rows, "init", "layers", draw.in_percent(quantity), how="whiskers")
+        lines.append(draw.stated(content["rows"], "layers", quantity))
+        axes = "layers (hidden layers + 1)", f"{split} accuracy [%]"
+        panels.append(draw.Panel(lines, *axes, xticks=sorted(by(rows, "layers"))))
     caption = (
         "Accuracy against the number of layers, on the validation and the test split: mean over seeds, whiskers "
         "of one standard deviation, a line per initialisation."
     )
-    if any(row["report"] for row in content["rows"]):
+    if any(row["report"] for row in rows):
         caption += " Open grey markers: Table 1 of the report, one run each."
-    panels = [_panel(content["rows"], split) for split in ("validation", "test")]
-    return {"accuracy.svg": Figure(draw.lines(panels), caption)}
+    return {"accuracy.svg": draw.Figure(draw.lines(panels), caption)}
 
 
 def of(layers: int) -> dict[str, Any]:
@@ -183,10 +175,8 @@ def of(layers: int) -> dict[str, Any]:
 
 def over(base: int, layers: int, content: Row) -> Row:
     """Gives the difference in test accuracy of two depths of Table 1, as the study's comparisons have it."""
-    for depth in (layers, base):
-        one(content, layers=depth, init="uniform_fan_in")
     label = {"init": "uniform_fan_in", "deeper": max(layers, base), "shallower": min(layers, base)}
-    found = find(rows_comparisons(content, comparisons), {**label, "quantity": TEST})
+    found = find(STUDY.compared(content), {**label, "quantity": TEST})
     if found is None:
         raise Missing(label)
     return found if layers > base else statistics.negated(found)
@@ -227,7 +217,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows, correct: {"comparisons": comparisons(rows, correct)},
+    comparisons=comparisons,
     notes=notes,
     claims=CLAIMS,
     part="Question 4: deeper networks",

@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlp_jax import gradcheck
+from mlp_jax import data, gradcheck
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process, seeded_mistakes
@@ -31,23 +31,18 @@ from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.equations import EQUATIONS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, own_gradients, statistics, two_sources
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 
 NETWORK = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
-BELONGS = {
-    **dict.fromkeys(NETWORK, ("target", "compare")),
-    **dict.fromkeys(("bn_eps", "l2_convention", "objective", "arrays", "scale", "timeout"), ("target",)),
-    "gradient": ("own check",),
-    **dict.fromkeys(("seeds", "protocol"), ("compare", "own check")),
-}
-"""This says which of the three jobs has an option; the others would ignore it."""
+EITHER = "target or compare"
 
 
 @dataclass(frozen=True)
@@ -65,31 +60,44 @@ class Config(options.Common):
         low=1,
         empty=True,
         repeats=True,
+        needs=EITHER,
     )
-    activation: str = option("relu", "activation function of the target or comparison")
-    batch_norm: str = option("none", "their batch normalisation: none, before or after the activation")
-    dropout: float = option(0.0, "their dropout probability, in [0, 1)")
-    layer_norm: str = option("none", "their layer normalisation: none, before or after the activation")
-    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
-    bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance")
+    activation: str = option("relu", "activation function of the target or comparison", needs=EITHER)
+    batch_norm: str = option(
+        "none", "their batch normalisation: none, before or after the activation", needs=EITHER
+    )
+    dropout: float = option(0.0, "their dropout probability, in [0, 1)", needs=EITHER)
+    layer_norm: str = option(
+        "none", "their layer normalisation: none, before or after the activation", needs=EITHER
+    )
+    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1", needs=EITHER)
+    bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance", needs="target")
     l2_convention: str = option(
         "auto",
         "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)",
         choices=("auto", *CONVENTIONS),
+        needs="target",
     )
     objective: str = option(
-        "auto", "judge a target by its own loss (auto), or by the report's alone (report)", choices=OBJECTIVES
+        "auto",
+        "judge a target by its own loss (auto), or by the report's alone (report)",
+        choices=OBJECTIVES,
+        needs="target",
     )
     arrays: str = option(
-        "auto", "arrays that the target wants: numpy, jax, torch, or auto", choices=("auto", *ARRAYS)
+        "auto",
+        "arrays that the target wants: numpy, jax, torch, or auto",
+        choices=("auto", *ARRAYS),
+        needs="target",
     )
     scale: float = option(
         1.0,
         "multiplies the inputs, weights and biases on which a target is checked",
         low=SCALES[0],
         high=SCALES[1],
+        needs="target",
     )
-    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True)
+    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True, needs="target")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,22 +108,15 @@ class Config(options.Common):
             raise UserError("--target and --compare are two jobs: give one of them")
         if self.target is not None:
             process.find(self.target)
-        job = "target" if self.target is not None else "own check" if self.compare is None else "compare"
-        for name in self.changed():
-            where = BELONGS.get(name, (job,))
-            if job not in where:
-                others = " or ".join(f"--{other}" if other != "own check" else f"the {other}" for other in where)
-                raise UserError(f"--{name} belongs to {others}, and would be ignored here: leave it out")
+        for job, ignored in {"target": ("gradient", "seeds", "protocol"), "compare": ("gradient",)}.items():
+            for name in ignored:
+                if getattr(self, job) is not None and name in self.changed():
+                    raise UserError(f"--{name} would be ignored with --{job}: leave one of them out")
 
     def checked(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
         """Gives the network that the options name, with `hidden` as the default."""
         widths = hidden if self.hidden is None else self.hidden
         return self.network(inputs=inputs, classes=classes, hidden=widths, norm_eps=self.bn_eps)
-
-    @property
-    def names_a_network(self) -> bool:
-        """Tells whether any option names a network; if not, a target decides."""
-        return not self.changed().keys().isdisjoint(NETWORK)
 
 
 def run(config: Config) -> bool:
@@ -124,15 +125,20 @@ def run(config: Config) -> bool:
     Raises UserError, before anything is written, if `jax.grad` itself is computed wrong here.
     """
     trusted_witness()
-    if config.target is not None:
-        return run_target(config, config.target)
-    return run_own(config) if config.compare is None else run_compare(config, config.compare)
-
-
-def run_target(config: Config, place: str) -> bool:
-    """Checks somebody's gradient, prints the report, writes results.json."""
     folder = ResultsFolder("gradient_check", config)
-    network = config.checked(7, 4) if config.names_a_network else None
+    if config.target is not None:
+        return run_target(config, folder, config.target)
+    dataset = config.load()
+    folder.use(dataset)
+    if config.compare is not None:
+        return run_compare(config, folder, dataset, two_sources.sources(config.compare))
+    return run_own(config, folder, dataset)
+
+
+def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
+    """Checks somebody's gradient, prints the report, writes results.json."""
+    # a target decides, if no option names a network
+    network = None if config.changed().keys().isdisjoint(NETWORK) else config.checked(7, 4)
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(
             target,
@@ -155,26 +161,20 @@ def run_target(config: Config, place: str) -> bool:
     return report.passed
 
 
-def run_compare(config: Config, names: str) -> bool:
+def run_compare(config: Config, folder: ResultsFolder, dataset: data.Dataset, pair: tuple[str, str]) -> bool:
     """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
-    folder = ResultsFolder("gradient_check", config)
-    dataset = config.load()
-    folder.use(dataset)
     splits = normalize(config.split(dataset), "standardize")
     model = config.checked(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
     recipe = config.training(optimizer="momentum", learning_rate=0.02, l2=1e-3)
-    rows = two_sources.compare(config, splits, model, recipe, two_sources.sources(names))
+    rows = two_sources.compare(config, splits, model, recipe, pair)
     folder.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
     path = folder.finish(witness=trusted_witness())
     print(f"{two_sources.tables(folder.rows)}\n\n{path}")
     return all(row.get("status", "finished") == "finished" for row in folder.rows)
 
 
-def run_own(config: Config) -> bool:
+def run_own(config: Config, folder: ResultsFolder, dataset: data.Dataset) -> bool:
     """Checks this package's gradients and the checker itself, prints tables, writes results.json."""
-    folder = ResultsFolder("gradient_check", config)
-    dataset = config.load()
-    folder.use(dataset)
     folder.rows = [*own_gradients.check_all(config, dataset), *seeded_mistakes.mutation_rows()]
     content = {"rows": folder.rows}
     path = folder.finish(figures(content), witness=trusted_witness())
@@ -206,16 +206,13 @@ def finding(content: Row) -> str:
     told = f"{failed} do not agree with jax.grad" if failed else "all agree with jax.grad"
     by_dtype = sorted(by(leaves, "dtype").items(), reverse=True)
     worst = " and ".join(f"{own_gradients.largest_error(own)} in {dtype}" for dtype, own in by_dtype)
+    witness = content.get("witness")  # results from before that was checked have none
+    before = f" Before that jax.grad itself was {witness_told(witness)}." if witness else ""
     return (
         f"Of {len(leaves)} gradients (equations 1 to 13, and each parameter of every architecture) {told}; the "
         f"largest relative error is {worst}. Of {len(seeded)} changes seeded into a right gradient the checker "
-        f"named {'all' if found == len(seeded) else found}.{_trusted(content.get('witness'))}"
+        f"named {'all' if found == len(seeded) else found}.{before}"
     )
-
-
-def _trusted(witness: Row | None) -> str:
-    """Tells of the witness; it says nothing of results from before that was checked."""
-    return f" Before that jax.grad itself was {witness_told(witness)}." if witness else ""
 
 
 def witness_told(witness: Row) -> str:
@@ -230,8 +227,11 @@ def witness_told(witness: Row) -> str:
 SMALLEST = 1e-17  # an error of exactly 0 is drawn here
 
 
-def _errors(rows: list[Row]) -> str:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws every case's worst error by type of numbers, and the limits; what is no number stands at 1."""
+    rows = [row for row in content["rows"] if "leaf" in row]
+    if not rows:
+        return {}
     cases = list(by(rows, "case"))
     lines, limits = [], []
     for number, (dtype, own) in enumerate(sorted(by(rows, "dtype").items(), reverse=True)):
@@ -245,26 +245,21 @@ def _errors(rows: list[Row]) -> str:
         limits.append((f"{dtype}: limit", max(row["tolerance"] for row in own), 2 - number))
     xlabel = "relative error of the worst leaf (0 shown at 1e-17)"
     panel = draw.Panel(lines, xlabel, xscale="log", rows=cases, limits=limits, legend="above")
-    return draw.lines([panel], height=1.4 + 0.2 * len(cases))
-
-
-def figures(content: Row) -> dict[str, Figure]:
-    """Draws errors by case."""
-    leaves = [row for row in content["rows"] if "leaf" in row]
     caption = (
         "Relative error between the hand-written gradient and jax.grad: the worst parameter of each network. "
         "Dashed: the largest error that passes."
     )
-    return {"errors.svg": Figure(_errors(leaves), caption)} if leaves else {}
+    drawn = draw.lines([panel], height=1.4 + 0.2 * len(cases))
+    return {"errors.svg": draw.Figure(drawn, caption)}
 
 
-def equation(number: int) -> Judge:
+def equation(name: str) -> Judge:
     """Judges an equation by all its checks."""
 
     def judge(content: Row) -> Row:
-        rows = [row for row in content["rows"] if row.get("leaf") == f"eq{number}"]
+        rows = [row for row in content["rows"] if row.get("leaf") == name]
         if not rows:
-            raise Missing(number)
+            raise Missing(name)
         worst = own_gradients.largest_error(row for row in rows if row["dtype"] == "float64")
         right = passed(rows)
         verdict = statistics.REPRODUCED if right == len(rows) else statistics.NOT_REPRODUCED
@@ -279,37 +274,16 @@ def remark(text: str) -> Judge:
     return lambda content: {"text": text, "verdict": REMARK}
 
 
-EQUATIONS = (
-    "dJ/dz3, by the chain rule through log and softmax",
-    "the derivative of the logarithm, 1/ψ",
-    "the derivative of softmax, ψ_y (Δ - ψ)",
-    "dJ/dz3 = (ψ - Δ)/N",
-    "dJ/dw2 as a sum over examples",
-    "dJ/dw2 = a2ᵀ (ψ - Δ)/N",
-    "dJ̃/dw2: equation 6 + 2λ w2",
-    "dJ/db2 as a sum over examples",
-    "dJ̃/db2: the column sums of equation 4",
-    "dJ̃/dw1 as a chain",
-    "the derivative of ReLU: 1 where z2 > 0, else 0",
-    "dJ̃/dw1 = a1ᵀ [((ψ - Δ) w2ᵀ) ∘ 1(z2 > 0)]/N + 2λ w1",
-    "dJ̃/db1: the column sums of [((ψ - Δ) w2ᵀ) ∘ 1(z2 > 0)]/N",
-)
-SLIPS = (
-    ("eq6-slip", "Equations 6 and 7 as printed", "a plain product", "an outer product is meant; checked so"),
-    ("eq11-slip", "Equation 11 at z2 = 0", "left open", "0 here, as in the report's scripts and jax.nn.relu"),
-    (
-        "eq12-slip",
-        "Equations 12 and 13 as printed",
-        "w2 not transposed",
-        "do not conform: w2 must be transposed, the mask multiplies element by element, the sum in 13 goes on",
-    ),
-)
 CLAIMS = [
     *(
-        Claim(f"eq{number}", f"Equation {number}: {text}", "formula", equation(number))
-        for number, text in enumerate(EQUATIONS, start=1)
+        Claim(name, f"Equation {each.number}: {each.meaning}", "formula", equation(name))
+        for name, each in EQUATIONS.items()
     ),
-    *(Claim(name, text, said, remark(truth)) for name, text, said, truth in SLIPS),
+    *(
+        Claim(f"{name}-slip", f"Equation {each.number} as printed", "formula", remark(each.slip))
+        for name, each in EQUATIONS.items()
+        if each.slip
+    ),
 ]
 
 STUDY = Study(

@@ -38,7 +38,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, one
 from mlp_jax.studies.fields import option, plain_number
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting
@@ -95,8 +95,8 @@ class Config(options.Training):
     optimizers: tuple[str, ...] = option(
         ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
     )
-    sgd_learning_rate: float | None = option(None, "learning rate of sgd")
-    adam_learning_rate: float | None = option(None, "learning rate of adam")
+    sgd_learning_rate: float | None = option(None, "learning rate of sgd", needs="optimizers=sgd")
+    adam_learning_rate: float | None = option(None, "learning rate of adam", needs="optimizers=adam")
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     epochs: int | None = option(None, "epochs of each run", low=1)
@@ -106,9 +106,6 @@ class Config(options.Training):
         super().__post_init__()
         if len({deviation(init) or init for init in self.inits}) < len(self.inits):
             raise UserError(f"--inits={','.join(self.inits)} names a value twice: leave one out")
-        for optimizer in ("sgd", "adam"):
-            if optimizer not in self.optimizers and getattr(self, f"{optimizer}_learning_rate") is not None:
-                raise UserError(f"--{optimizer}_learning_rate is for --optimizers={optimizer}: leave one out")
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
@@ -227,35 +224,6 @@ def finding(content: Row) -> str:
     return f"Learning dies {'; '.join(parts)}.{more}"
 
 
-def accuracy(rows: Sequence[Row]) -> str:
-    """Draws validation accuracy in % against layers: a panel per optimiser, a line per initialisation."""
-    panels = [
-        draw.Panel(
-            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
-            LAYERS,
-            "validation accuracy [%]",
-            title=NAMES[optimizer],
-            xticks=sorted(by(rows, "layers")),
-            levels={"commonest class": 100 * rows[0]["chance"]},
-            legend="best" if optimizer == rows[0]["optimizer"] else "",
-        )
-        for optimizer, own in by(rows, "optimizer").items()
-    ]
-    return draw.lines(panels)
-
-
-def first_gradient(rows: Sequence[Row]) -> str:
-    """Draws the first layer's gradient at the start against layers; the optimiser does not matter yet."""
-    own = [row for row in rows if row["optimizer"] == rows[0]["optimizer"]]
-
-    def sides(row: Row) -> Array | None:
-        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
-
-    ylabel, depths = "RMS of the first layer's weight gradient", sorted(by(rows, "layers"))
-    lines = draw.grouped(own, "init", "layers", sides)
-    return draw.lines([draw.Panel(lines, LAYERS, ylabel, yscale="log", xticks=depths)])
-
-
 def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
     """Draws networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
     own = by((row for row in rows if row["layers"] == layers), "optimizer")
@@ -284,23 +252,43 @@ def _sizes(found: Row, when: int) -> Array:
     return np.array([middle, middle / spread, middle * spread])
 
 
-def figures(content: Row) -> dict[str, Figure]:
+def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
-    epochs = rows[0]["recipe"]["epochs"]
+    epochs, depths = rows[0]["recipe"]["epochs"], sorted(by(rows, "layers"))
+    optimizers = by(rows, "optimizer")
+    accuracies = [
+        draw.Panel(
+            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
+            LAYERS,
+            "validation accuracy [%]",
+            title=NAMES[optimizer],
+            xticks=depths,
+            levels={"commonest class": 100 * rows[0]["chance"]},
+            legend="best" if own[0] is rows[0] else "",
+        )
+        for optimizer, own in optimizers.items()
+    ]
+
+    def first_gradient(row: Row) -> Array | None:
+        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
+
+    # at the start the optimiser does not matter yet
+    lines = draw.grouped(optimizers[rows[0]["optimizer"]], "init", "layers", first_gradient)
+    gradients = draw.Panel(lines, LAYERS, "RMS of the first layer's weight gradient", yscale="log", xticks=depths)
     found = {
-        "accuracy.svg": Figure(
-            accuracy(rows),
+        "accuracy.svg": draw.Figure(
+            draw.lines(accuracies),
             "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard "
             "deviation. Dashed: the accuracy of always answering the commonest class.",
         ),
-        "first_gradient.svg": Figure(
-            first_gradient(rows),
+        "first_gradient.svg": draw.Figure(
+            draw.lines([gradients]),
             "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
     }
-    for layers in sorted({5, max(row["layers"] for row in rows)} & {row["layers"] for row in rows}):
-        found[f"norms_{layers}_layers.svg"] = Figure(
+    for layers in sorted({5, depths[-1]} & {*depths}):
+        found[f"norms_{layers}_layers.svg"] = draw.Figure(
             norms_by_layer(rows, layers),
             f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
             f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
@@ -338,7 +326,7 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=lambda config, rows, correct: {"dies": dies(rows)},
+    beside=lambda config, rows: {"dies": dies(rows)},
     measure=row_with_norms,
     left_out=("curves", "first_losses", "choice", "report"),
     passed=lambda rows: True,  # that runs diverge is a result

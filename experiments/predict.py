@@ -18,13 +18,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlp_jax import text
 from mlp_jax.data.dataset import Images
 from mlp_jax.data.pictures import read_picture
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import as_json, printable, write
+from mlp_jax.files import as_json, printable
 from mlp_jax.studies import command, results
 from mlp_jax.studies.fields import option
+from mlp_jax.studies.tables import Table
 from mlp_jax.training import saved_model
 
 FILE = "model.safetensors"
@@ -63,29 +63,33 @@ class Config:
 def run(config: Config) -> bool:
     """Classifies the pictures; prints a table, writes predictions.json."""
     started = time.monotonic()
-    model = load_model(config)
+    if config.model is None and not config.model_file.exists():
+        how = "run python -m experiments.best_model first, or give --model"
+        raise UserError(f"there is no trained model at {config.model_file}: {how}")
+    model = saved_model.load(config.model_file)
     target = results.prepare_folder(config.folder) / "predictions.json"
     results.refuse_folder(target)
     images = np.stack([read_picture(name, model.image_shape) for name in config.pictures])
     rows = predictions(model, config.pictures, images)
     print(table(rows))
-    _write(target, config, model, rows, started)
     about = model.about
+    content = {
+        "study": "best_model_predictions",
+        "config": {"model": str(config.model_file), "pictures": [printable(name) for name in config.pictures]},
+        "environment": results.environment(
+            wall_seconds=time.monotonic() - started,
+            command=results.command_line(),
+            fingerprint=about.data_fingerprint,
+        ),
+        "model": dataclasses.asdict(about),
+        "rows": rows,
+    }
+    results.write_file(target, as_json(content))
     print(
         f"model: {config.model_file}, trained on {about.dataset}; {100 * about.test_accuracy:.1f} % right on its "
         f"{about.test_images:,} test images; {target}"
     )
     return True
-
-
-def load_model(config: Config) -> saved_model.Model:
-    """Gives the saved model. Raises UserError if there is none."""
-    path = config.model_file
-    if config.model is None and not path.exists():
-        raise UserError(
-            f"there is no trained model at {path}: run python -m experiments.best_model first, or give --model"
-        )
-    return saved_model.load(path)
 
 
 def predictions(model: saved_model.Model, names: tuple[str, ...], images: Images) -> list[results.Row]:
@@ -109,36 +113,14 @@ def predictions(model: saved_model.Model, names: tuple[str, ...], images: Images
     return rows
 
 
-def table(rows: list[results.Row]) -> str:
+def table(rows: list[results.Row]) -> Table:
     """Gives the two likeliest classes of each picture, probabilities in %."""
     header = ["picture", "class", "probability %", "second class", "probability %"]
     lines = [
-        [row["picture"], *(cell for which in ("", "second_") for cell in _likely(row, which))] for row in rows
-    ]
-    return text.table(header, lines)
-
-
-def _likely(row: results.Row, which: str) -> tuple[str, str]:
-    return row[f"{which}class"], f"{100 * row[f'{which}probability']:.1f}"
-
-
-def _write(path: Path, config: Config, model: saved_model.Model, rows: list[results.Row], started: float) -> None:
-    environment = results.environment(
-        wall_seconds=time.monotonic() - started,
-        command=results.command_line(),
-        fingerprint=model.about.data_fingerprint,
-    )
-    content = {
-        "study": "best_model_predictions",
-        "config": {"model": str(config.model_file), "pictures": [printable(name) for name in config.pictures]},
-        "environment": environment,
-        "model": dataclasses.asdict(model.about),
-        "rows": rows,
-    }
-    try:
-        write(path, as_json(content))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; change --results_dir") from error
+        [row["picture"], row["class"], f"{100 * row['probability']:.1f}",
+         row["second_class"], f"{100 * row['second_probability']:.1f}"] for row in rows
+    ]  # fmt: skip
+    return Table(header, lines)
 
 
 main = command.main_of(Config, run, __doc__)

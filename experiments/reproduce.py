@@ -36,16 +36,14 @@ from experiments import (
     init_study,
 )
 from mlp_jax.errors import UserError, one_of
-from mlp_jax.files import as_json, sealed, write
+from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
 from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
-from mlp_jax.studies.tables import Table
 from mlp_jax.studies.verdicts import judged, summary, tally
 
 SCRIPTS = (gradient_check, grid_search, depth_study, activation_study, init_study, best_model, ablation)
@@ -169,7 +167,7 @@ def _run(job: Job, fingerprint: str) -> Row:
     passed = job.study.run(job.config)
     path = job.folder / "results.json"
     if processes.writes():  # so that keeping it cannot turn a failure into a success
-        write(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
+        results.write_file(path, as_json(sealed({**results.read_sealed(path), "passed": passed})))
     return {"status": "passed" if passed else "failed", "seconds": round(time.monotonic() - started, 3)}
 
 
@@ -180,33 +178,17 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
     contents = {(job.protocol, job.name): read[path] for path, job in files.items()}
     claims = judged(contents, CLAIMS)
     content = results.read_sealed(folder.finish(claims=claims, witness=witness))
-    parts = [_part(*each) for each in zip(todo, content["rows"], contents.values(), strict=True)]
+    parts = [
+        page.Part(job.study, job.protocol, row["status"], job.folder, read[path])
+        for (path, job), row in zip(files.items(), content["rows"], strict=True)
+    ]
     tallies = {protocol: tally(claims, protocol) for protocol in options.PROTOCOLS}
     about = [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")]
     shown = page.page(content, parts, summary(claims), tallies, about)
-    folder.write_file(folder.path / "report.html", page.html(shown))
-    folder.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
+    results.write_file(folder.path / "report.html", page.html(shown))
+    results.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
     print(summary(claims))
     print(f"{folder.path / 'report.html'}; report.md and results.json beside it")
-
-
-def _part(job: Job, row: Row, content: Row) -> page.Part:
-    """Gives what the page shows of a job's study."""
-    each, table = job.study, job.study.table(content)
-    return page.Part(
-        name=job.name,
-        protocol=job.protocol,
-        title=each.title,
-        question=each.question,
-        caveat=each.caveat,
-        status=row["status"],
-        dataset=dataset_name(content),
-        finding=each.finding(content),
-        tables=[table] if isinstance(table, Table) else table,
-        command=page.command(job.name, each.options, content["config"], job.config.results_dir),
-        folder=job.folder,
-        content=content,
-    )
 
 
 def _print(line: str) -> None:

@@ -20,7 +20,6 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from mlp_jax import data
@@ -91,18 +90,18 @@ def run(config: Config) -> bool:
     study = ResultsFolder("speedrun", config)
     dataset = config.load()  # the images are decoded now, if they were not
     study.use(dataset)
+    given = {name: getattr(config, name) for name in Job._fields}
     told: dict[str, list[results.Row]] = {compilation: [] for compilation in config.compiled}
     with options.progress(len(told) * config.seeds, "run") as bar:
         for seed in range(config.seed, config.seed + config.seeds):
             with tempfile.TemporaryDirectory() as cache:
                 for compilation in told:
                     bar.set_description(f"seed {seed}, compiled {compilation}")
-                    told[compilation].append(measure(job(config, seed), Path(cache)))
+                    told[compilation].append(measure(Job(**{**given, "seed": seed}), Path(cache)))
                     bar.update()
-    parameters = [[run["parameters"] for run in runs] for runs in told.values()]
-    same = {"same_parameters": parameters[0] == parameters[-1]}
+    first, *again = ([run["parameters"] for run in runs] for runs in told.values())
     for compilation, runs in told.items():
-        study.add({**_row(config, compilation, runs, dataset), **same})
+        study.add({**_row(config, compilation, runs, dataset), "same_parameters": again in ([], [first])})
     with tempfile.TemporaryDirectory() as folder:
         machine, _ = turns.peaks((), Path(folder), PEAK_REPEATS)
     path = study.finish(machine=machine)
@@ -120,11 +119,6 @@ def succeeded(rows: list[results.Row]) -> bool:
     return all(
         row["status"] == "finished" and row["same_parameters"] and row["reached"] is not False for row in rows
     )
-
-
-def job(config: Config, seed: int) -> Job:
-    """Gives what the run of one seed does."""
-    return Job(**{name: getattr(config, name) for name in Job._fields if name != "seed"}, seed=seed)
 
 
 def _row(config: Config, compilation: str, runs: list[results.Row], dataset: data.Dataset) -> results.Row:
@@ -158,13 +152,9 @@ def table(content: results.Row) -> Table:
         "n": lambda row: row["test_accuracy"]["n"],
         "test %": measured("test_accuracy"),
         "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
-        **{f"{part} [s]": partial(_part, name=part) for part in PARTS},
+        **{f"{part} [s]": lambda row, name=part: seconds(row["seconds_of"][name]) for part in PARTS},
     }
     return Table.of(columns, content["rows"])
-
-
-def _part(row: results.Row, name: str) -> str:
-    return seconds(row["seconds_of"][name])
 
 
 def seconds(measured: results.Row) -> str:
@@ -192,14 +182,11 @@ def finding(content: results.Row) -> str:
     if anew["target"] is not None:
         text += f" The target, {100 * anew['target']:.1f} %, is {'reached' if anew['reached'] else 'MISSED'}."
     if "machine" in content:  # earlier results have none
-        text += f" The machine multiplies float32 matrices at {_gflops(content['machine'])} GFLOP/s."
+        rate = content["machine"]["float32"]["median"] / 1e9
+        text += f" The machine multiplies float32 matrices at {rate:.0f} GFLOP/s."
     if not anew["same_parameters"]:
         text += " The two runs of a seed DIFFER."
     return text
-
-
-def _gflops(machine: results.Row) -> str:
-    return f"{machine['float32']['median'] / 1e9:.0f}"
 
 
 main = command.main_of(Config, run, __doc__)

@@ -140,8 +140,10 @@ def test_different_work_is_refused_and_not_timed(folder, tmp_path):
     for path in folder.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with np.load(folder / "default.npz") as arrays:
-        np.savez(tmp_path / "default.npz", **{**arrays, "0.0": 1.1 * arrays["0.0"]})
+    given = start.read(folder, "default")
+    (net,) = given.nets
+    other = net._replace(start=[1.1 * net.start[0], *net.start[1:]])
+    start.write(tmp_path, "default", [other], given.shapes)
     ours, peer = turns.measure(digits("default"), ("manual", "numpy"), tmp_path, 1, 0.001)
     assert (ours["status"], ours["loss_difference"], ours["faster_than"]) == ("measured", 0, {})
     assert peer["status"].startswith("different work: its first losses differ by 0.")

@@ -1,7 +1,7 @@
 """The report page: what it says, that nothing in a results file can act in it, and how it looks in a browser."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,8 +10,9 @@ import pytest
 
 from experiments import depth_study, reproduce
 from mlp_jax.data import load
-from mlp_jax.studies import figures, page, question2
+from mlp_jax.studies import figures, options, page, question2
 from mlp_jax.studies.rows import dataset_name
+from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 from mlp_jax.studies.verdicts import judged, summary, tally
 from tests import browser
@@ -26,6 +27,11 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 PIXELS = np.zeros((4, 8, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Config(options.Common):
+    layers: str = options.option("2", "depths")
 
 
 def a_figure(panels):
@@ -56,26 +62,16 @@ def made(tmp_path_factory):
             figures.svg(a_figure(3)).replace("</svg>", f"{EVIL.split('<img')[0]}</svg>")
         )
         (folder / name / "p.png").write_bytes(figures.image_grid([PIXELS], [""], 1, (6.4, 3)))
-        study = {
-            "environment": ENVIRONMENT, "rows": [],
+        content = {
+            "config": {"dataset": "digits", "layers": EVIL}, "environment": ENVIRONMENT, "rows": [],
             "figures": [{"file": f, "caption": f'{EVIL}" [x](y) {f}'} for f in ("1.svg", "3.svg", "p.png")],
         }  # fmt: skip
-        parts.append(
-            page.Part(
-                name,
-                protocol,
-                f"Title of {name}: more",
-                f"Is `{name}` right?",
-                "A caveat.",
-                status,
-                "the digits",
-                f"It is {EVIL} {'long' * 100} `code`.",
-                tables,
-                f"python -m experiments.{name} --layers={EVIL}",
-                folder / name,
-                study,
-            )
-        )
+        study = Study(
+            name=name, title=f"Title of {name}: more", caveat="A caveat.", doc=f"Is `{name}` right?\n\nMore.",
+            options=Config, table=lambda content: tables, figures=lambda content: {},
+            finding=lambda content: f"It is {EVIL} {'long' * 100} `code`.",
+        )  # fmt: skip
+        parts.append(page.Part(study, protocol, status, folder / name, content))
     claims = judged({(None, "gradient_check"): {"config": {"dataset": "digits"}, "rows": []}}, reproduce.CLAIMS)
     content = {
         "config": {"dataset": "digits", "scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT,
@@ -112,7 +108,7 @@ def test_every_study_has_what_it_needs(made):
     assert text.count("<strong>Caveat.</strong> A caveat.") == 2
     assert text.count('class="finding"') == 3
     assert text.count("did not do what was asked") == 1
-    assert "python -m experiments.wide --layers=&lt;script&gt;" in text
+    assert re.search(r"python -m experiments.wide --results_dir=\S+ --layers=&lt;script&gt;", text)
     assert "Is <code>wide</code> right?" in text
     assert "1.7 minutes on 2 x86_64 cores, commit abcdef0123 with changes" in text
     for claim in reproduce.CLAIMS:
@@ -126,14 +122,15 @@ def test_every_study_has_what_it_needs(made):
 def written(parts, rows=()):
     """The HTML and the Markdown of a page of these parts, and of gradient checks with these rows."""
     content = {"config": {"scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT, "claims": []}
-    parts = [part if part.name == "wide" else replace(part, name="gradient_check") for part in parts]
+    check = {"study": replace(parts[-1].study, name="gradient_check")}
+    parts = [part if part.study.name == "wide" else replace(part, **check) for part in parts]
     parts = [replace(part, content={**part.content, "rows": list(rows), "figures": []}) for part in parts]
     shown = page.page(content, parts, "No claim was judged.", {})
     return page.html(shown), page.markdown(shown, Path("."))
 
 
 def test_without_the_gradient_check_the_page_says_so(made):
-    for text in written([part for part in parts_of(made) if part.name == "wide"]):
+    for text in written([part for part in parts_of(made) if part.study.name == "wide"]):
         assert "gradient check was not run" in text
         assert "python -m experiments.gradient_check" in text
         assert text.count(question2.NOT_CHECKED) == 13

@@ -13,7 +13,8 @@ from mlp_jax.files import sealed, unsealed
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import options, own_gradients, results
 from mlp_jax.studies.fields import option
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.figures import Figure
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import kept
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table

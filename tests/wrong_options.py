@@ -28,7 +28,8 @@ CONTEXT = {
     "grid_search l2": "--protocol=published", "grid_search learning_rate": "--protocol=published",
     "grid_search steps": "--protocol=published", "gradient_check hidden": TARGET,
     "gradient_check activation": TARGET, "gradient_check batch_norm": TARGET, "gradient_check dropout": TARGET,
-    "layer_norm": TARGET, "bn_eps": f"{TARGET} --batch_norm=before", "l2_convention": TARGET, "objective": TARGET,
+    "gradient_check negative_slope": f"{TARGET} --activation=leaky_relu", "layer_norm": TARGET,
+    "bn_eps": f"{TARGET} --batch_norm=before", "l2_convention": TARGET, "objective": TARGET,
     "arrays": TARGET, "gradient_check scale": TARGET, "timeout": TARGET, "model": "a.png",
     "predict results_dir": "a.png",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""This package beside NumPy, scikit-learn and PyTorch: what is trained, and a file for each of those who train it.
+"""The benchmark compares this package with NumPy, scikit-learn and PyTorch; each contender has a file of its own.
 
 A contender's module (`ours`, `with_...`) has VERSION and `make(name, start)`, which gives the networks of a
 `Start`, or raises `Cannot`. They have `first_losses(steps)`, J~ before each of the first steps, in nats, by the

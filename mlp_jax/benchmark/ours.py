@@ -1,4 +1,4 @@
-"""The benchmark's contenders of this package: those of `training.population`, as anybody calls it."""
+"""The benchmark's contenders of this package train by `training.population`, as anybody would."""
 
 import math
 import time
@@ -21,14 +21,14 @@ VERSION = f"jax {jax.__version__}"
 
 
 def make(contender: str, start: Start) -> "Populations":
-    """The networks of a workload; the contender is named after its source of gradients. Raises Cannot on a CPU."""
+    """Makes a workload's networks; a contender is named after its source of gradients. Raises Cannot on a CPU."""
     if platform() == "cpu" and start.half:
         raise Cannot("needs a GPU")
     return Populations([_run(net, contender) for net in start.nets], start)
 
 
 class Populations:
-    """The networks of a workload, those of one shape as one population."""
+    """These are the networks of a workload; those of one shape are one population."""
 
     def __init__(self, runs: list[Run], start: Start) -> None:
         self.numbers = start.shapes
@@ -39,7 +39,7 @@ class Populations:
         self.splits = Splits(data, tiny, tiny)
 
     def first_losses(self, steps: int) -> dict[int, list[float]]:
-        """J~ of every network."""
+        """Gives J~ of every network."""
         found: dict[int, list[float]] = {}
         for numbers, runs in zip(self.numbers, self.populations, strict=True):
             results = train_population(_lasting(runs, steps=steps), self.splits)
@@ -47,7 +47,7 @@ class Populations:
         return found
 
     def train(self, steps: int) -> float:
-        """Seconds for so many steps of all networks, from whole epochs of at least as many.
+        """Gives the seconds of so many steps of all networks, from whole epochs of at least as many.
 
         An epoch draws a permutation and reads back its losses once: in part of one they would weigh too much. The
         time begins at the end of a first epoch, when all is compiled and the data are on the device.
@@ -70,22 +70,22 @@ class Populations:
 
 
 def _lasting(runs: list[Run], **length: Any) -> list[Run]:
-    """The runs with another length."""
+    """Gives the runs with another length."""
     return [run._replace(config=replace(run.config, **length)) for run in runs]
 
 
 def _run(net: Net, gradient: str) -> Run:
-    model = MLPConfig(**{**net.model, "hidden": tuple(net.model["hidden"])})
-    return Run(jax.random.key(net.seed), model, TrainConfig(**{**net.train, "gradient": gradient}))
+    recipe = TrainConfig(**{**net.train, "gradient": gradient})
+    return Run(jax.random.key(net.seed), MLPConfig(**net.model), recipe)
 
 
 def peak_bytes() -> int | None:
-    """The device's peak, where the device tells it."""
+    """Gives the device's peak, where the device tells it."""
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
 def rates() -> dict[str, float]:
-    """`start.rates` of jax."""
+    """Gives `start.rates` of jax."""
     gpu = platform() != "cpu"
     long = jnp.ones(2**28 if gpu else 2**25, jnp.float32)
     multiply, triad = jax.jit(lambda a, b: a @ b), jax.jit(lambda a, b: a + 2 * b)

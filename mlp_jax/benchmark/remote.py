@@ -1,4 +1,4 @@
-"""The process of a contender, as the benchmark sees it: it is started, asked, and says why it cannot go on."""
+"""The benchmark starts a contender's process here, asks it, and hears why it cannot go on."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ import jax
 from mlp_jax.nn.matmul import platform
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Where this package lies: workers start there, so that they import the same one."""
+"""This package lies here; workers start there, so that they import the same one."""
 
 Row = dict[str, Any]
 
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 class Worker:
-    """The process of one contender. All calls raise Refused if it cannot do its work."""
+    """This is the process of one contender. All calls raise Refused if it cannot do its work."""
 
     def __init__(self, contender: str, workload: str, folder: Path) -> None:
         command = [sys.executable, "-m", "mlp_jax.benchmark.worker", contender, workload, str(folder)]
@@ -37,7 +37,7 @@ class Worker:
         self.start_seconds = time.perf_counter() - begun
 
     def ask(self, **request: Any) -> Row:
-        """{"answer": what was asked for, "wall": seconds that it took}."""
+        """Gives {"answer": what was asked for, "wall": seconds that it took}."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
@@ -70,7 +70,7 @@ class Worker:
 
 
 def _environment(contender: str, workload: str, folder: Path) -> dict[str, str]:
-    """A worker's variables: devices as in this process, and nothing that was compiled before."""
+    """Gives a worker's variables: devices as in this process, and nothing that was compiled before."""
     found = {
         **os.environ,
         "JAX_DEFAULT_MATMUL_PRECISION": "float32",  # an NVIDIA GPU would take TF32

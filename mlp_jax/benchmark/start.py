@@ -1,6 +1,6 @@
-"""What a contender's process starts from, and what contenders share. It imports no jax, since peers do without."""
+"""A contender's process starts from this, and contenders share it. It imports no jax, since peers do without."""
 
-import json
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Parameters = list[np.ndarray]
-"""w, b, [scale, shift,] w, b, ...: the leaves of `nn.model.Params`, in float32."""
+"""These are w, b, [scale, shift,] w, b, ...: the leaves of `nn.model.Params`, in float32."""
 
 NORM = 1e-5, 0.1
-"""Batch normalisation's epsilon and momentum."""
+"""Batch normalisation has this epsilon and momentum."""
 
 
 class Cannot(Exception):
-    """A workload is beyond a contender, or is not tried with it, for the reason given."""
+    """This is raised where a workload is beyond a contender, or is not tried with it, for the reason given."""
 
 
 class Net(NamedTuple):
-    """One network: its options as `workloads.Network` has them, its first parameters and first minibatches."""
+    """A net has the options of a `workloads.Network`, its first parameters and its first minibatches."""
 
     model: dict[str, Any]
     train: dict[str, Any]
@@ -30,7 +30,7 @@ class Net(NamedTuple):
 
     @property
     def layers(self) -> list[slice]:
-        """Where each layer's leaves stand among the parameters."""
+        """Tells where each layer's leaves stand among the parameters."""
         width = 4 if self.model["norm"] != "none" else 2
         hidden = [slice(width * i, width * (i + 1)) for i in range(len(self.model["hidden"]))]
         end = width * len(hidden)
@@ -38,12 +38,12 @@ class Net(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """The activation's slope below 0."""
+        """Gives the activation's slope below 0."""
         return {"relu": 0.0, "leaky_relu": 0.1}[self.model["activation"]]
 
 
 class Start(NamedTuple):
-    """Training data (float32 rows, labels) and networks; `shapes`: numbers of the networks that cost the same."""
+    """A start has data (float32 rows, labels) and networks; `shapes`: numbers of those that cost the same."""
 
     x: np.ndarray
     y: np.ndarray
@@ -52,25 +52,23 @@ class Start(NamedTuple):
 
     @property
     def half(self) -> bool:
-        """Whether products are to be in bfloat16."""
+        """Tells whether products are to be in bfloat16."""
         return any(net.model["precision"] != "float32" for net in self.nets)
 
 
+def write(folder: Path, name: str, nets: list[Net], shapes: list[list[int]]) -> None:
+    """Writes a workload's networks for its workers, beside the data of `workloads.write_data`."""
+    (folder / f"{name}.pickle").write_bytes(pickle.dumps((nets, shapes)))
+
+
 def read(folder: Path, name: str) -> Start:
-    """What `workloads.write_data` and `write_start` wrote."""
-    described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    nets = []
-    with np.load(folder / f"{name}.npz") as arrays:
-        for number, one in enumerate(described["networks"]):
-            leaves = sum(key.startswith(f"{number}.") for key in arrays.files)
-            start = [arrays[f"{number}.{i}"] for i in range(leaves)]
-            order = arrays[f"order.{one['seed']}.{one['train']['batch_size']}"]
-            nets.append(Net(one["model"], one["train"], start, order, one["seed"]))
-    return Start(np.load(folder / "x.npy"), np.load(folder / "y.npy"), nets, described["shapes"])
+    """Gives a workload's data and networks. The folder is this process's own, and nobody else writes there."""
+    nets, shapes = pickle.loads((folder / f"{name}.pickle").read_bytes())
+    return Start(np.load(folder / "x.npy"), np.load(folder / "y.npy"), nets, shapes)
 
 
 def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:
-    """Indices of one minibatch after the other: those of the file first, then permutations of its own."""
+    """Gives the indices of one minibatch after the other: the file's first, then permutations of its own."""
     yield from net.order
     rng, batch = np.random.default_rng(net.seed), net.train["batch_size"]
     while True:
@@ -79,7 +77,7 @@ def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:
 
 
 class Sequential:
-    """A contender without populations: one network of each shape is timed, and stands for all of its shape.
+    """A contender without populations times one network of each shape, which stands for all of its shape.
 
     make: gives a network that has `losses(steps)`, J~ before each step that it takes, and `train(steps)`, which
     waits for the end of the last.
@@ -90,11 +88,11 @@ class Sequential:
         self.networks = {numbers[0]: make(start.nets[numbers[0]]) for numbers in start.shapes}
 
     def first_losses(self, steps: int) -> dict[int, list[float]]:
-        """J~ of one network of each shape."""
+        """Gives J~ of one network of each shape."""
         return {number: network.losses(steps) for number, network in self.networks.items()}
 
     def train(self, steps: int) -> float:
-        """Seconds for so many steps of all networks."""
+        """Gives the seconds of so many steps of all networks."""
         total = 0.0
         for numbers in self.shapes:
             begun = time.perf_counter()
@@ -106,7 +104,7 @@ class Sequential:
 def rates(
     product: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
 ) -> dict[str, float]:
-    """The machine as a library reaches it: FLOP/s by type of operands, best over sizes; bytes/s of a + 2 b.
+    """Measures the machine by a library: FLOP/s by type of operands, best over sizes; bytes/s of a + 2 b.
 
     product(n, type) gives a call that multiplies two n x n matrices and waits; triad() works on so many floats.
     """
@@ -116,7 +114,7 @@ def rates(
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    """The least of three calls, after a first that compiles."""
+    """Gives the least time of three calls, after a first that compiles."""
     call()
     times = []
     for _ in range(3):

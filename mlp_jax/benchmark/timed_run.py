@@ -1,4 +1,4 @@
-"""One training run timed as a whole: in a fresh process, from nothing to an accuracy on all test images.
+"""One training run is timed here as a whole: in a fresh process, from nothing to an accuracy on all test images.
 
 `measure` starts `python -m mlp_jax.benchmark.timed_run JOB`, which prints one object as JSON: accuracy, loss,
 digest of the parameters, and the seconds of each of its PARTS. Programs are compiled in a thread while the data
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Job(NamedTuple):
-    """What is trained: a recipe of `training.recipes` (`epochs`: None for its own) on a set of `data.load`."""
+    """A job trains a recipe of `training.recipes` (`epochs`: None for its own) on a set of `data.load`."""
 
     dataset: str
     data_dir: str | None
@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
 
 def measure(job: Job, cache: Path) -> dict[str, Any]:
-    """Runs the job in a process of its own; what it prints, and "total": seconds until it had.
+    """Runs the job in a process of its own; gives what it prints, and "total": seconds until it had.
 
     cache: the folder where its compiled programs are looked for, and left. Raises UserError if the process was
     ended from outside, and as `data.load` and `Recipe.with_options` do.

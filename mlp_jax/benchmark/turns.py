@@ -1,4 +1,4 @@
-"""Contenders compared and timed in turns: what is measured, as rows of a results file."""
+"""Contenders are compared here and timed in turns, which gives rows of a results file."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from mlp_jax.benchmark.remote import Refused, Row, Worker
 from mlp_jax.benchmark.workloads import FIRST_STEPS, Workload
 
 EARLY, PLAIN, CHAOTIC = 5, 1e-4, 1e-2
-"""Differences of the first losses, relative to the largest, beyond which two contenders do not do the same work:
+"""Beyond these differences of the first losses, relative to the largest, two contenders do not do the same work:
 PLAIN in the first EARLY steps, CHAOTIC in all.
 
 Later, a pre-activation that rounds to the other side of 0 shows: with Adam, which divides each gradient by its own
@@ -25,11 +25,11 @@ bits, part so) or bfloat16, CHAOTIC is the bound from the first step on.
 REST = 0.2  # seconds of pause, after which threads that wait for work in a loop have gone to sleep
 
 Losses = Mapping[str, Sequence[float]]
-"""The first losses in nats, by the number of the network."""
+"""These are first losses in nats, by the number of the network."""
 
 
 def spread(values: Sequence[float]) -> Row:
-    """{"median", "min", "max", "values"}. Raises ValueError if one is not finite."""
+    """Gives {"median", "min", "max", "values"}. Raises ValueError if one is not finite."""
     if not np.isfinite(values).all():
         raise ValueError(f"not finite: {values}")
     low, median, high = np.quantile(values, (0, 0.5, 1)).tolist()
@@ -37,18 +37,19 @@ def spread(values: Sequence[float]) -> Row:
 
 
 def ratios(seconds: Sequence[float], others: Sequence[float]) -> Row:
-    """The `spread` of how often faster one is than another, repeat by repeat."""
+    """Gives the `spread` of how often faster one is than another, repeat by repeat."""
     return spread([other / own for own, other in zip(seconds, others, strict=True)])
 
 
 def busy_cores() -> float:
-    """Cores that are at work while nothing of ours is."""
+    """Counts the cores that are at work, after a pause, while nothing of ours is."""
+    time.sleep(REST)
     share: float = psutil.cpu_percent(REST) / 100
     return share * (os.cpu_count() or 1)
 
 
 def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, list[float]]:
-    """The machine's rates, the larger of each library's medians, and how busy others kept it meanwhile.
+    """Gives the machine's rates, the larger of each library's medians, and how busy others kept it meanwhile.
 
     {"float32": FLOP/s, on a GPU "bfloat16", "bytes": bytes/s}, each with the library that reached it.
     """
@@ -59,7 +60,6 @@ def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, l
     found: dict[str, list[Row]] = {name: [] for name in workers}
     busy = []
     for _ in range(repeats):
-        time.sleep(REST)
         busy.append(busy_cores())
         for name, worker in workers.items():
             found[name].append(worker.ask(rates=True)["answer"])
@@ -75,7 +75,7 @@ def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, l
 
 @dataclass
 class _Entrant:
-    """A contender that takes part: its row, and seconds per step of each repeat."""
+    """A contender that takes part has a row, and seconds per step of each repeat."""
 
     row: Row
     worker: Worker
@@ -85,7 +85,7 @@ class _Entrant:
 
 
 def measure(load: Workload, contenders: Sequence[str], folder: Path, repeats: int, seconds: float) -> list[Row]:
-    """A row for each contender, measured or not, in their order."""
+    """Gives a row for each contender, measured or not, in their order."""
     rows = [_empty(load, name) for name in contenders]
     entrants: list[_Entrant] = []
     for row in rows:
@@ -116,7 +116,7 @@ def _noted(row: Row) -> Iterator[None]:
 
 
 def _measured(entrants: Sequence[_Entrant]) -> list[_Entrant]:
-    """Those that nothing has been held against so far."""
+    """Gives those that nothing has been held against so far."""
     return [entrant for entrant in entrants if entrant.row["status"] == "measured"]
 
 
@@ -157,9 +157,9 @@ def _compare(load: Workload, entrant: _Entrant, first: _Entrant) -> None:
 
 
 def compared(load: Workload, losses: Losses, reference: Losses) -> tuple[float, bool]:
-    """The largest relative difference of the first losses, and whether it is what rounding makes of the same work.
+    """Gives the largest relative difference of the first losses, and whether rounding makes that of the same work.
 
-    Of the networks that both have. A loss that is not a number is never alike.
+    It looks at the networks that both have. A loss that is not a number is never alike.
     """
     models = [network.model for network in load.networks]
     chaotic = any(m.has_running_stats or m.precision != "float32" for m in models)
@@ -172,10 +172,9 @@ def compared(load: Workload, losses: Losses, reference: Losses) -> tuple[float, 
 
 
 def _take_turns(entrants: Sequence[_Entrant], repeats: int) -> list[float]:
-    """Times them, each repeat beginning with another; how many cores others kept busy, before each repeat."""
+    """Times them, each repeat beginning with another; gives how many cores others kept busy before each repeat."""
     busy: list[float] = []
     for repeat in range(repeats):
-        time.sleep(REST)
         busy.append(busy_cores())
         left = _measured(entrants)
         start = repeat % max(len(left), 1)
@@ -187,7 +186,7 @@ def _take_turns(entrants: Sequence[_Entrant], repeats: int) -> list[float]:
 
 
 def _fill(load: Workload, entrant: _Entrant, entrants: Sequence[_Entrant]) -> None:
-    """The columns that come from the times."""
+    """Fills in the columns that come from the times."""
     middle = float(np.median(entrant.times))
     entrant.row |= {
         "milliseconds_per_step": spread([1e3 * s for s in entrant.times]),

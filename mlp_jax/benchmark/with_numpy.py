@@ -1,4 +1,4 @@
-"""The benchmark's peer on NumPy: the report's equations in place, as a careful student would write them."""
+"""The benchmark's peer on NumPy computes the report's equations in place, as a careful student would."""
 
 from itertools import islice
 from typing import Any
@@ -13,14 +13,14 @@ VERSION = f"numpy {np.__version__}"
 
 
 def make(contender: str, start: Start) -> Sequential:
-    """The networks of a workload. Raises Cannot for products in bfloat16."""
+    """Makes the networks of a workload. Raises Cannot for products in bfloat16."""
     if start.half:
         raise Cannot("has no bfloat16")
     return Sequential(start, lambda net: Network(net, start.x, start.y))
 
 
 class Network:
-    """One network in float32: products and updates go to arrays that are made once."""
+    """A network in float32 has products and updates go to arrays that are made once."""
 
     def __init__(self, net: Net, x: np.ndarray, y: np.ndarray) -> None:
         self.x, self.y, self.batches = x, y, minibatches(net, len(y))
@@ -38,7 +38,7 @@ class Network:
         self.steps = 0
 
     def losses(self, steps: int) -> list[float]:
-        """J~ before each of so many steps."""
+        """Gives J~ before each of so many steps."""
         return [self._penalty() + self._step(index) for index in islice(self.batches, steps)]
 
     def train(self, steps: int) -> None:
@@ -50,14 +50,14 @@ class Network:
         return self.decay / 2 * sum(float(np.vdot(w, w)) for w, *_ in self.layers)
 
     def _step(self, index: np.ndarray) -> float:
-        """Makes one update; the loss before it, without the penalty."""
+        """Makes one update; gives the loss before it, without the penalty."""
         loss = self.gradients(self.x[index], self.y[index])
         self.steps += 1
         self._adam() if self.adam else self._sgd()
         return loss
 
     def gradients(self, x: np.ndarray, y: np.ndarray) -> float:
-        """Fills `grads` (equations 1 to 13, for depth the same again); the loss without the penalty.
+        """Fills `grads` (equations 1 to 13, for depth the same again); gives the loss without the penalty.
 
         The decay of the weights is left to the update.
         """
@@ -77,7 +77,7 @@ class Network:
         return loss
 
     def _hidden(self, a: np.ndarray) -> tuple[list[Any], np.ndarray]:
-        """(input, product, normalisation) of every hidden layer, and what the last of them gives."""
+        """Gives (input, product, normalisation) of every hidden layer, and what the last of them gives."""
         trace = []
         for number, (w, b, *norm) in enumerate(self.layers[:-1]):
             z = a @ w
@@ -92,7 +92,7 @@ class Network:
         return trace, a
 
     def _output(self, a: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-        """The gradient with respect to the logits, and the mean cross-entropy."""
+        """Gives the gradient with respect to the logits, and the mean cross-entropy."""
         w, b = self.layers[-1]
         delta = a @ w
         delta += b

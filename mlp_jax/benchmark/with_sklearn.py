@@ -1,4 +1,4 @@
-"""The benchmark's peer on scikit-learn: its MLPClassifier, one network after the other."""
+"""The benchmark's peer on scikit-learn trains MLPClassifiers, one network after the other."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from mlp_jax.benchmark.start import Cannot, Net, Sequential, Start, minibatches
 
 VERSION = f"scikit-learn {sklearn.__version__}"
 AT_ONCE = 20
-"""Minibatches in each call, whose checks of the data cost as much as a step."""
+"""Each call has so many minibatches, since its checks of the data cost as much as a step."""
 
 
 def make(contender: str, start: Start) -> Sequential:
-    """The networks of a workload. Raises Cannot for what scikit-learn does not have."""
+    """Makes the networks of a workload. Raises Cannot for what scikit-learn does not have."""
     if start.half:
         raise Cannot("has no bfloat16")
     if any(net.model["norm"] != "none" or net.slope for net in start.nets):
@@ -25,14 +25,14 @@ def make(contender: str, start: Start) -> Sequential:
 
 
 class Classifier:
-    """One network."""
+    """This is one network."""
 
     def __init__(self, net: Net, x: np.ndarray, y: np.ndarray) -> None:
         self.x, self.y, self.batches = x, y, minibatches(net, len(y))
         self.model = _model(net, x, y)
 
     def losses(self, steps: int) -> list[float]:
-        """J~ before each of so many steps."""
+        """Gives J~ before each of so many steps."""
         for _ in range(steps):
             self.train(1)
         return list(self.model.loss_curve_[-steps:])
@@ -47,7 +47,7 @@ class Classifier:
 
 
 def _model(net: Net, x: np.ndarray, y: np.ndarray) -> Any:
-    """The classifier with the parameters that are given; alpha is 2 lambda B, so the penalty is lambda ||w||^2."""
+    """Makes a classifier with the given parameters; alpha is 2 lambda B, so the penalty is lambda ||w||^2."""
     batch = net.train["batch_size"]
     model = MLPClassifier(
         net.model["hidden"], solver="sgd", alpha=2 * net.train["l2"] * batch, shuffle=False, batch_size=batch,

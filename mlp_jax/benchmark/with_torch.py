@@ -1,4 +1,4 @@
-"""The benchmark's peers on PyTorch: eager, and with torch.compile; both with fused optimisers."""
+"""The benchmark's peers on PyTorch train eagerly, and with torch.compile; both have fused optimisers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ torch.backends.cuda.matmul.allow_tf32 = False  # float32 products, as everyone e
 
 
 def make(contender: str, start: Start) -> Sequential:
-    """The networks of a workload. Raises Cannot for bfloat16 on a CPU."""
+    """Makes the networks of a workload. Raises Cannot for bfloat16 on a CPU."""
     if start.half and DEVICE.type != "cuda":
         raise Cannot("needs a GPU")
     x, y = (torch.from_numpy(part).to(DEVICE) for part in (start.x, start.y))
@@ -26,7 +26,7 @@ def make(contender: str, start: Start) -> Sequential:
 
 
 class Network:
-    """A module with autograd; the L2 penalty is the optimiser's weight decay of the weights."""
+    """A network is a module with autograd; its L2 penalty is the optimiser's weight decay of the weights."""
 
     def __init__(self, net: Net, x: torch.Tensor, y: torch.Tensor, compiled: bool) -> None:
         self.x, self.y, self.batches = x, y, _minibatches(net, len(y))
@@ -51,7 +51,7 @@ class Network:
             return F.cross_entropy(self.module(x), y)
 
     def losses(self, steps: int) -> list[float]:
-        """J~ before each of so many steps."""
+        """Gives J~ before each of so many steps."""
         return [self._penalty() + float(self._step()) for _ in range(steps)]
 
     def train(self, steps: int) -> None:
@@ -65,7 +65,7 @@ class Network:
             return float(self.l2 * sum((w * w).sum() for w in self.weights))
 
     def _step(self) -> torch.Tensor:
-        """Makes one update; the loss before it, without the penalty."""
+        """Makes one update; gives the loss before it, without the penalty."""
         index = next(self.batches)
         self.optimizer.zero_grad(set_to_none=True)
         loss: torch.Tensor = self.loss(self.x.index_select(0, index), self.y.index_select(0, index))
@@ -88,7 +88,7 @@ def _layers(net: Net) -> Iterator[torch.nn.Module]:
 
 
 def _minibatches(net: Net, examples: int) -> Iterator[torch.Tensor]:
-    """`start.minibatches`, permuted on the device."""
+    """Gives what `start.minibatches` does, permuted on the device."""
     yield from torch.from_numpy(net.order).to(DEVICE)
     batch = net.train["batch_size"]
     while True:
@@ -102,12 +102,12 @@ def _wait(_: Any = None) -> None:
 
 
 def peak_bytes() -> int | None:
-    """The device's peak, where it is not the process's own."""
+    """Gives the device's peak, where it is not the process's own."""
     return int(torch.cuda.max_memory_allocated()) if DEVICE.type == "cuda" else None
 
 
 def rates() -> dict[str, float]:
-    """`start.rates` of PyTorch."""
+    """Gives `start.rates` of PyTorch."""
     gpu = DEVICE.type == "cuda"
     a, b, c = (torch.ones(2**28 if gpu else 2**25, device=DEVICE) for _ in range(3))
 

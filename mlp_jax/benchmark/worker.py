@@ -1,4 +1,4 @@
-"""One contender of the benchmark in a process of its own, so that libraries do not share threads and memory.
+"""This process serves one contender of the benchmark, so that libraries do not share threads and memory.
 
   python -m mlp_jax.benchmark.worker CONTENDER WORKLOAD FOLDER
 
@@ -26,14 +26,14 @@ CONTENDERS = {
     "torch": "with_torch",
     "torch-compile": "with_torch",
 }
-"""The module of each contender."""
+"""Each contender has its module."""
 
 INSTALLED = {"sklearn": "scikit-learn"}
-"""How a package is installed, where that is not how it is imported."""
+"""A package is installed under this name, where it is imported under another."""
 
 
 def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:
-    """What a request asks for."""
+    """Gives what a request asks for."""
     ((what, argument),) = request.items()
     if what == "losses":
         return contender.first_losses(argument)
@@ -47,7 +47,7 @@ def answer(module: Any, contender: Any, request: dict[str, Any]) -> Any:
 
 
 def own_peak_bytes() -> int:
-    """The most memory of this process. On Linux ru_maxrss starts from the parent's, so it is not asked there."""
+    """Gives the most memory of this process. On Linux ru_maxrss starts from the parent's, so it is not asked."""
     try:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.split("VmHWM:")[1].split()[0])

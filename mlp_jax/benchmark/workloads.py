@@ -1,4 +1,4 @@
-"""What the benchmark trains, what a step of it costs by hand count, and the files that all contenders start from.
+"""The benchmark trains these; what a step costs is counted by hand, and all contenders start from the same files.
 
 A workload is one network or a population. A *step* of a workload is one minibatch for each of its networks, so
 that milliseconds per step, and networks x steps per second, are defined for populations too.
@@ -6,7 +6,6 @@ that milliseconds per step, and networks x steps per second, are defined for pop
 
 import dataclasses
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.benchmark.start import Net, write
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError, whole_number
 from mlp_jax.nn.config import MLPConfig
@@ -21,7 +21,7 @@ from mlp_jax.training.config import TrainConfig, hyper_from
 from mlp_jax.training.step import init_state, minibatches
 
 FIRST_STEPS = 20
-"""Steps whose losses are compared, before anything is timed."""
+"""The losses of so many steps are compared before anything is timed."""
 
 SINGLE = ("default", "best", "deep", "normalized")
 MOST_NETWORKS = 10_000
@@ -31,7 +31,7 @@ NAMES = (*USUAL, "large")
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a workload; networks of one seed share initial draws and minibatches."""
+    """This is a network of a workload; networks of one seed share initial draws and minibatches."""
 
     seed: int
     model: MLPConfig
@@ -39,7 +39,7 @@ class Network:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What a step's time depends on: networks of one shape differ in seed, rates and penalty only."""
+        """Gives what a step's time depends on: networks of one shape differ in seed, rates and penalty only."""
         model = (
             self.model.sizes,
             self.model.activation,
@@ -52,14 +52,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Workload:
-    """The networks that are trained side by side."""
+    """A workload has the networks that are trained side by side."""
 
     name: str
     networks: tuple[Network, ...]
 
     @property
     def shapes(self) -> dict[tuple[Any, ...], list[int]]:
-        """Numbers of the networks by shape."""
+        """Gives the numbers of the networks by shape."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for number, network in enumerate(self.networks):
             groups.setdefault(network.shape, []).append(number)
@@ -67,17 +67,17 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """Of one step, all networks."""
+        """Counts the floating-point operations of one step of all networks."""
         return sum(step_flops(n.model.sizes, n.train.batch_size) for n in self.networks)
 
     @property
     def bytes(self) -> int:
-        """That one step must move at least, all networks."""
+        """Counts the bytes that one step of all networks must move at least."""
         return sum(step_bytes(n.model.sizes, n.train.batch_size, n.train.optimizer) for n in self.networks)
 
 
 def step_flops(sizes: tuple[int, ...], batch: int) -> int:
-    """Floating-point operations of one step, matrix products only, a multiplication and an addition being two.
+    """Counts a step's operations, matrix products only, a multiplication and an addition being two.
 
     A layer of D inputs and H outputs takes 2 B D H each for its product (forward), for its weights' gradient, and
     for the delta of the layer below; the first layer has no layer below. Element-wise work is not counted.
@@ -87,14 +87,14 @@ def step_flops(sizes: tuple[int, ...], batch: int) -> int:
 
 
 def step_bytes(sizes: tuple[int, ...], batch: int, optimizer: str) -> int:
-    """Bytes that a step must move in float32: minibatch read, weights and optimiser state read and written."""
+    """Counts a step's bytes in float32: minibatch read, weights and optimiser state read and written."""
     weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
     copies = {"sgd": 1, "momentum": 2, "adam": 3}[optimizer]
     return 4 * (batch * sizes[0] + 2 * copies * weights)
 
 
 def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
-    """The workload of this name: one of NAMES, or population-N. Raises UserError for another name.
+    """Gives the workload of this name: one of NAMES, or population-N. Raises UserError for another name.
 
     The report's shapes, optimisers and penalties. Rates are chosen so that FIRST_STEPS steps move the loss:
     at the report's 1e-4 they would not show whether two contenders do the same work.
@@ -133,7 +133,7 @@ def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
 
 
 def size_of(name: str) -> int:
-    """32 of population-32. Raises UserError if it is no such name."""
+    """Gives the 32 of population-32. Raises UserError if it is no such name."""
     digits = name.removeprefix("population-")
     if not digits.isdecimal() or len(digits) > 6:
         raise UserError(f"unknown workload {name!r}: a population is written population-32")
@@ -142,28 +142,25 @@ def size_of(name: str) -> int:
 
 
 def write_data(folder: Path, split: Split) -> None:
-    """The training images, in float32 rows, and labels for every worker."""
+    """Writes the training images, in float32 rows, and labels for every worker."""
     np.save(folder / "x.npy", np.asarray(split.x, np.float32))
     np.save(folder / "y.npy", np.asarray(split.y, np.int64))
 
 
 def write_start(folder: Path, load: Workload, examples: int) -> None:
-    """The description of a workload, and the start of each network as `train.init_state` draws it.
+    """Writes the networks of a workload, each with its start as `train.init_state` draws it.
 
     Contenders on other libraries read their initial parameters and the order of the first minibatches from here.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for number, net in enumerate(load.networks):
-        state = init_state(jax.random.key(net.seed), net.model, net.train, hyper_from(net.train, net.model))
-        for i, leaf in enumerate(jax.tree.leaves(state.params)):
-            arrays[f"{number}.{i}"] = np.asarray(leaf)
-        steps = examples // net.train.batch_size
-        name = f"order.{net.seed}.{net.train.batch_size}"
-        if name not in arrays:
-            epochs = range(-(-FIRST_STEPS // steps))
-            orders = [minibatches(state.order_key, epoch, examples, net.train.batch_size) for epoch in epochs]
-            arrays[name] = np.concatenate(orders).astype(np.int64)
-    np.savez(folder / f"{load.name}.npz", **arrays)  # type: ignore[arg-type]  # of its keyword allow_pickle
-    networks = [dataclasses.asdict(net) for net in load.networks]
-    text = json.dumps({"networks": networks, "shapes": list(load.shapes.values())})
-    (folder / f"{load.name}.json").write_text(text, encoding="utf-8")
+    orders: dict[tuple[int, int], np.ndarray] = {}
+    nets = []
+    for seed, model, train in ((net.seed, net.model, net.train) for net in load.networks):
+        state = init_state(jax.random.key(seed), model, train, hyper_from(train, model))
+        same = seed, train.batch_size
+        if same not in orders:
+            epochs = range(-(-FIRST_STEPS // (examples // train.batch_size)))
+            drawn = [minibatches(state.order_key, epoch, examples, train.batch_size) for epoch in epochs]
+            orders[same] = np.concatenate(drawn).astype(np.int64)
+        first = [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+        nets.append(Net(dataclasses.asdict(model), dataclasses.asdict(train), first, orders[same], seed))
+    write(folder, load.name, nets, list(load.shapes.values()))

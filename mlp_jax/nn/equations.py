@@ -11,6 +11,7 @@ Above each function stands its equation in LaTeX and, where the report prints a 
 `gradients.py` has the same mathematics for every network; here nothing is shared, shortened or made stable.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -43,6 +44,11 @@ class Equation(NamedTuple):
     latex: str
     slip: str
     function: Callable[..., Any]
+
+    @property
+    def meaning(self) -> str:
+        """The equation in words and plain signs: the first sentence of its function."""
+        return (inspect.getdoc(self.function) or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 EQUATIONS: dict[str, Equation] = {}

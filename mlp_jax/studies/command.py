@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from absl import flags, logging
 
@@ -25,11 +25,8 @@ UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 """The system says so where standard output does not take what is printed."""
 
 
-class Main(Protocol):
-    """A script's entry turns its arguments, by default those of this process, into an exit status."""
-
-    def __call__(self, argv: Sequence[str] | None = None) -> int:  # noqa: D102
-        ...
+Main = Callable[..., int]
+"""A script's entry turns its arguments, by default those of this process, into an exit status."""
 
 
 def main_of(config_class: type[C], run: Callable[[C], bool], doc: str | None) -> Main:
@@ -86,17 +83,12 @@ def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: l
         processes.finish()
         return 0 if ok else 1
     except signals.Stopped as stop:
-        print(f"{stop}{_how_to_go_on(config)}", file=sys.stderr)
+        told = str(stop)
+        if isinstance(config, Training):
+            again = "the same command" if config.resume else "the same command with --resume"
+            told += f": what is done is kept in {user_path(config.results_dir)}, and {again} goes on from there"
+        print(told, file=sys.stderr)
         return stop.status
-
-
-def _how_to_go_on(config: object) -> str:
-    if not isinstance(config, Training):
-        return ""
-    more = "" if config.resume else " with --resume"
-    return (
-        f": what is done is kept in {user_path(config.results_dir)}, and the same command{more} goes on from there"
-    )
 
 
 def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C | None:
@@ -116,7 +108,11 @@ def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C |
     if given.help:
         print(f"{doc.strip()}\n\nflags:\n{given.module_help(MODULE)}")
         return None
-    values = _values(config_class, given, others)
+    if others and not hasattr(config_class, "ARGUMENTS"):
+        raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
+    values = {field.name: given[field.name].value for field in flag_fields(config_class)}
+    if hasattr(config_class, "ARGUMENTS"):
+        values[config_class.ARGUMENTS] = tuple(others)
     if issubclass(config_class, Basic):
         config_class.refuse_ignored({name: value for name, value in values.items() if given[name].present})
     return config_class(**values)
@@ -145,7 +141,9 @@ def _define(field: Field, told: str, given: flags.FlagValues) -> None:
         flags.DEFINE_boolean(field.name, default, told, **where)
     else:
         # without an argument absl hands out one parser to all who ask, which would then be changed again and again
-        parser = _plain((flags.IntegerParser if one is int else flags.FloatParser)(lower_bound=None))
+        parser = (flags.IntegerParser if one is int else flags.FloatParser)(lower_bound=None)
+        convert = parser.convert
+        parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
         flags.DEFINE(parser, field.name, default, told, serializer=flags.ArgumentSerializer(), **where)
 
 
@@ -166,23 +164,6 @@ def _described(field: Field, usual: Places) -> str:
     if limits["high"] is not None:
         told += f"; {'below' if limits['open_high'] else 'at most'} {limits['high']:g}"
     return told
-
-
-def _plain(parser: flags.ArgumentParser) -> flags.ArgumentParser:
-    """Gives the parser, which takes numbers in plain digits alone."""
-    convert = parser.convert
-    parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
-    return parser
-
-
-def _values(config_class: type[Any], given: flags.FlagValues, others: Sequence[str]) -> dict[str, Any]:
-    """Gives the options by name; arguments that are no flags go to the field that takes them, if there is one."""
-    if others and not hasattr(config_class, "ARGUMENTS"):
-        raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
-    values = {field.name: given[field.name].value for field in flag_fields(config_class)}
-    if hasattr(config_class, "ARGUMENTS"):
-        values[config_class.ARGUMENTS] = tuple(others)
-    return values
 
 
 def fail(message: str) -> int:

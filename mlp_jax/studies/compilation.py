@@ -21,7 +21,7 @@ from mlp_jax import machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
 
-MOST_CPU_DEVICES = 8
+MOST_CPU_DEVICES = 8  # a CPU counts as one device per core, but as no more
 TRIED = "MLP_JAX_TRIED_XLA_FLAGS"
 """This variable tells the processes that this one starts which XLA_FLAGS were tried."""
 TUNING_LINE = r"cpu_aot_loader\.cc.*Target machine feature \+prefer-no-(gather|scatter) is not"
@@ -32,7 +32,12 @@ def set_up() -> None:
     """Sets jax's options, before its first use."""
     if jaxlib.version.__version_info__ < (0, 10, 2):
         hide_tuning_lines()
-    set_up_devices()
+    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
+    jax.config.update("jax_default_matmul_precision", "float32")
+    if not jax.config.values["jax_num_cpu_devices"] > 0 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+        # a population trains a network on each, which keeps them busier than sharing every product
+        with contextlib.suppress(RuntimeError):  # it is too late where a program that uses jax calls a study
+            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, MOST_CPU_DEVICES))
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -72,19 +77,6 @@ def _python_writes_to(descriptor: int) -> bool:
         return sys.stderr.fileno() == descriptor
     except (AttributeError, OSError, ValueError):  # there is none, it is no file, it is closed
         return False
-
-
-def set_up_devices(most: int = MOST_CPU_DEVICES) -> None:
-    """Sets the precision, and how many devices a CPU counts as: one per core, but at most `most`."""
-    # float32 products would run as TF32 on an NVIDIA GPU, too coarse to compare gradients
-    jax.config.update("jax_default_matmul_precision", "float32")
-    chosen = jax.config.values["jax_num_cpu_devices"] > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
-    if not chosen:
-        # a population trains a network on each, which keeps them busier than sharing every product
-        with contextlib.suppress(
-            RuntimeError
-        ):  # it is too late where a program that uses jax already calls a study
-            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, most))
 
 
 def devices() -> list[jax.Device]:

@@ -42,7 +42,7 @@ def of_rows(store: Mapping[str, Correct], rows: Iterable[Mapping[str, Any]]) -> 
 def packed(store: Mapping[str, Correct]) -> bytes:
     """Gives the content of a file that holds the bits."""
     images = {name: bits.shape[1] for name, bits in store.items()}
-    tensors = {name: _packed(bits) for name, bits in sorted(store.items())}
+    tensors = {name: np.packbits(bits, axis=1) for name, bits in sorted(store.items())}
     return safetensors.numpy.save(tensors, {ENTRY: json.dumps(images, sort_keys=True)})
 
 
@@ -52,7 +52,10 @@ def unpacked(content: bytes) -> Store:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         images = json.loads(header["__metadata__"][ENTRY])
         tensors = safetensors.numpy.load(content)
-        return _checked({name: _unpacked(bits, images[name]) for name, bits in tensors.items()})
+        store = {name: _unpacked(bits, images[name]) for name, bits in tensors.items()}
+        if any(_digest(bits) != name for name, bits in store.items()):
+            raise ValueError("bits that are not what their name says")
+        return store
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UserError(f"its bits of test images are altered ({error!r})") from error
 
@@ -71,22 +74,11 @@ def from_text(text: str) -> Store:
     return unpacked(content)
 
 
-def _packed(bits: Correct) -> np.ndarray:
-    return np.packbits(bits, axis=1)
-
-
 def _unpacked(packed: np.ndarray, images: int) -> Correct:
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != -(-images // 8):
         raise ValueError(f"bits of shape {packed.shape} for {images} images")
     return np.unpackbits(packed, axis=1, count=images).astype(bool)
 
 
-def _checked(store: Store) -> Store:
-    for name, bits in store.items():
-        if _digest(bits) != name:
-            raise ValueError("bits that are not what their name says")
-    return store
-
-
 def _digest(bits: Correct) -> str:
-    return sha256(f"{bits.shape}", _packed(bits).tobytes())
+    return sha256(f"{bits.shape}", np.packbits(bits, axis=1).tobytes())

@@ -78,15 +78,10 @@ def mean_difference(ours: Correct, base: Correct) -> Estimate:
     """
     if ours.shape != base.shape or ours.ndim != 2 or min(ours.shape) < 2:
         raise ValueError(f"shapes {ours.shape} and {base.shape}: two or more seeds and images, the same of both")
+    seeds, images = ours.shape
     by_seed = np.count_nonzero(ours, axis=1) - np.count_nonzero(base, axis=1)
     by_image = ours.sum(axis=0, dtype=np.int64) - base.sum(axis=0, dtype=np.int64)
-    apart = int(np.count_nonzero(ours != base))
-    return from_sums(by_seed, by_image, apart)
-
-
-def from_sums(by_seed: NDArray[np.int64], by_image: NDArray[np.int64], apart: int) -> Estimate:
-    """Estimates from the sums of d over images (seeds,), over seeds (images,), and the sum of d squared."""
-    seeds, images = len(by_seed), len(by_image)
+    apart = int(np.count_nonzero(ours != base))  # the sum of d squared
     cells, total = seeds * images, int(by_seed.sum())
     middle = total**2 / cells
     from_seeds = int((by_seed**2).sum()) / images - middle

@@ -1,7 +1,7 @@
 """This tells what differs between two results files, bit by bit, and what may be why."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mlp_jax.errors import UserError, user_path
@@ -28,31 +28,35 @@ class Difference(NamedTuple):
     most: str
 
 
-def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Gives every number, text or null in a tree, with its name ("curves.loss") without the places in lists."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            if key not in TIMES and "second" not in str(key):
-                yield from leaves(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list):
-        for part in value:
-            yield from leaves(part, name)
-    else:
-        yield name, value
+def values(tree: Any) -> dict[str, list[Any]]:
+    """Gives every number, text or null in a tree by its name ("curves.loss"); those of one list are together."""
+    found: dict[str, list[Any]] = {}
+
+    def walk(value: Any, name: str) -> None:
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                if key not in TIMES and "second" not in str(key):
+                    walk(part, f"{name}.{key}" if name else str(key))
+        elif isinstance(value, list):
+            for part in value:
+                walk(part, name)
+        else:
+            found.setdefault(name, []).append(value)
+
+    walk(tree, "")
+    return found
+
+
+def side_by_side(ours: Any, other: Any) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Gives the values of two trees by name; a tree that has none of a name has an empty list there."""
+    first, second = values(ours), values(other)
+    return {name: (first.get(name, []), second.get(name, [])) for name in {**first, **second}}
 
 
 def differences(ours: results.Row, other: results.Row, row: str = "") -> list[Difference]:
     """Gives what differs in any bit between two rows, quantity by quantity."""
-    pair = [_by_name(leaves(one)) for one in (ours, other)]
-    names = dict.fromkeys((*pair[0], *pair[1]))
-    return [found for name in names if (found := _difference(row, name, *(one.get(name, []) for one in pair)))]
-
-
-def _by_name(found: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    values: dict[str, list[Any]] = {}
-    for name, value in found:
-        values.setdefault(name, []).append(value)
-    return values
+    pairs = side_by_side(ours, other).items()
+    return [found for name, pair in pairs if (found := _difference(row, name, *pair)) is not None]
 
 
 def _difference(row: str, name: str, ours: list[Any], other: list[Any]) -> Difference | None:
@@ -93,12 +97,9 @@ def causes(ours: results.Row, other: results.Row) -> list[str]:
     """Tells what differs between options and environments, a line each."""
     lines = []
     for part in ("config", "environment"):
-        pair = [
-            _by_name(leaves({k: v for k, v in content[part].items() if k not in NO_CAUSE}))
-            for content in (ours, other)
-        ]
-        for name in dict.fromkeys((*pair[0], *pair[1])):
-            told = [", ".join(map(str, one[name])) if name in one else "not told" for one in pair]
+        pair = [{k: v for k, v in content[part].items() if k not in NO_CAUSE} for content in (ours, other)]
+        for name, found in side_by_side(*pair).items():
+            told = [", ".join(map(str, one)) if one else "not told" for one in found]
             if told[0] != told[1]:
                 lines.append(f"{part}: {name}: {told[0]} | {told[1]}")
     return lines

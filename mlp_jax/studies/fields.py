@@ -23,15 +23,15 @@ def option(
     choices: Iterable[str] | Callable[[str], Any] = (),
     empty: bool = False,
     repeats: bool = False,
-    only: str = "",
+    needs: str = "",
 ) -> Any:
     """Makes a dataclass field that is also a flag with this help text.
 
     Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
     `| None` where the default depends on other options. A number lies in [low, high], without an end that is
     open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
-    not empty unless `empty` is true, and has no value twice unless `repeats` is. `only` names the protocol under
-    which the option means something; under another it is refused.
+    not empty unless `empty` is true, and has no value twice unless `repeats` is. `needs` names another option, as
+    it is written ("protocol=clean"), or several ("target or compare"): with none of them this one is refused.
     """
     if not callable(choices):
         choices = tuple(choices)
@@ -44,7 +44,7 @@ def option(
             "empty": empty,
             "repeats": repeats,
             "limits": limits,
-            "only": only,
+            "needs": needs,
         },
     )
 
@@ -88,6 +88,24 @@ def _read(flag: str, one: type, text: str) -> Iterable[Any]:
         return [float(plain_number(part)) for part in parts] if one is float else parts
     except ValueError:
         raise UserError(f"{flag} must be numbers with commas between them, not {text!r}") from None
+
+
+def check_needs(options: Any) -> None:
+    """Raises UserError for an option that differs from its default, and would be ignored without another one."""
+    for field in dataclasses.fields(options):
+        needs = field.metadata["needs"].split(" or ")
+        if needs != [""] and getattr(options, field.name) != field.default and not _any(options, needs):
+            others = " or ".join(f"--{one}" for one in needs)
+            raise UserError(f"--{field.name} is for {others}: add that, or leave --{field.name} out")
+
+
+def _any(options: Any, needs: Iterable[str]) -> bool:
+    """Tells whether one of the options has this value ("protocol=clean"), or any ("distributed")."""
+    for name, _, value in (one.partition("=") for one in needs):
+        here = getattr(options, name)
+        if value in (here if isinstance(here, tuple) else (here,)) if value else here:
+            return True
+    return False
 
 
 def _check(field: Field, value: Any) -> None:

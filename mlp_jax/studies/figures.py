@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,15 @@ from mlp_jax.studies.statistics import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
+
+
+class Figure(NamedTuple):
+    """A figure is SVG text or the bytes of a PNG, and a caption that says what to see."""
+
+    content: str | bytes
+    caption: str
+
 
 # the colour-blind can tell Okabe and Ito's colours apart; in prints in grey, each has a marker of its own
 COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
@@ -287,13 +295,13 @@ def image_grid(pictures: Sequence[Images], titles: Sequence[str], across: int, s
     return data.getvalue()
 
 
-def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6, width: float = 0) -> tuple[Figure, list[Axes]]:
+def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6, width: float = 0) -> tuple[Canvas, list[Axes]]:
     """Makes a figure of rows x columns panels with a light grid, each of so many inches; width 0 is usual."""
     # matplotlib takes half as long to import as jax: only what draws waits for it
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
     size = (columns * (width or (6.4 if columns == 1 else 4.2)), rows * height)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Canvas(figsize=size, layout="constrained")
     panels = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
     for axes in panels:
         axes.grid(alpha=0.3)
@@ -301,11 +309,11 @@ def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6, width: float
     return figure, panels
 
 
-def svg(figure: Figure) -> str:
+def svg(drawn: Canvas) -> str:
     """Gives the figure as SVG, without date and with fixed names, so that equal figures are equal files."""
     import matplotlib
 
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "mlp_jax", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        drawn.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

@@ -6,23 +6,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlp_jax import data
 from mlp_jax.errors import UserError, user_path
-from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed, write
+from mlp_jax.files import as_json, sealed, sha256, sweep, unsealed
 from mlp_jax.studies import compilation, correctness, lock, processes, results
+from mlp_jax.studies.figures import Figure
 from mlp_jax.studies.options import Basic
 from mlp_jax.studies.origin import of_result, unfit
 from mlp_jax.studies.unfinished import Unfinished
 from mlp_jax.text import note
-
-
-class Figure(NamedTuple):
-    """A figure is SVG text or the bytes of a PNG, and a caption that says what to see."""
-
-    content: str | bytes
-    caption: str
 
 
 class ResultsFolder:
@@ -133,16 +127,7 @@ class ResultsFolder:
 
     def _write(self, path: Path, **more: Any) -> None:
         """Writes a sealed file with the rows, and `more` beside them."""
-        self.write_file(path, as_json(sealed({**self.header(), "rows": self.rows, **more})))
-
-    def write_file(self, path: Path, content: str | bytes) -> None:
-        """Writes a file of the study all at once. Raises UserError if the disk does not take it."""
-        try:
-            write(path, content)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path}: {error.strerror}; free the disk or change --results_dir"
-            ) from error
+        results.write_file(path, as_json(sealed({**self.header(), "rows": self.rows, **more})))
 
     def add(self, *rows: results.Row) -> None:
         """Appends finished rows; process 0 saves all rows for --resume."""
@@ -161,7 +146,7 @@ class ResultsFolder:
         if not self.writes:
             return path
         for name, figure in figures.items():
-            self.write_file(self.path / name, figure.content)
+            results.write_file(self.path / name, figure.content)
         if figures:
             more["figures"] = [
                 {"file": name, "caption": figure.caption, "sha256": sha256(figure.content)}
@@ -169,7 +154,7 @@ class ResultsFolder:
             ]
         if bits := correctness.of_rows(self.correct, self.rows):
             content = correctness.packed(bits)
-            self.write_file(self.path / correctness.FILE, content)
+            results.write_file(self.path / correctness.FILE, content)
             more["correct"] = {"file": correctness.FILE, "sha256": sha256(content)}
         self._write(path, **more)
         self._partial.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from mlp_jax import data
 from mlp_jax.data.dataset import Images
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies.folder import Figure
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.saved_model import Model
 from mlp_jax.training.step import init_state
@@ -17,7 +16,7 @@ from mlp_jax.training.step import init_state
 MOST_MISTAKES = 20
 
 
-def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str, Figure]]:
+def shown(dataset: data.Dataset, model: Model) -> tuple[dict[str, Any], dict[str, draw.Figure]]:
     """Gives classes, confusion counts and the most confident mistakes, and the figures made of pixels."""
     probabilities = model.probabilities(dataset.test_images)
     mistakes = most_confident_mistakes(probabilities, dataset.test_labels)
@@ -53,7 +52,7 @@ def most_confident_mistakes(probabilities: Any, labels: data.Labels) -> list[dic
     ]
 
 
-def first_layer(model: Model) -> Figure:
+def first_layer(model: Model) -> draw.Figure:
     """Draws the first layer's largest units as pictures, beside what they were before training."""
     start = init_state(jax.random.key(model.about.seed), model.config, TrainConfig()).params
     before, after = (np.asarray(params[0].w) for params in (start, model.params))
@@ -65,7 +64,7 @@ def first_layer(model: Model) -> Figure:
     ]
     height, width = sides[0].shape[:2]
     png = draw.image_grid(sides, ("before training", "after training"), 2, (4.8, 0.4 + 4.7 * height / width))
-    return Figure(
+    return draw.Figure(
         png,
         f"First-layer weights as pictures: the {len(units)} units (of {after.shape[1]}) whose weights are largest "
         f"after training, the same units on both sides. 0 is grey, and each has its own scale. "
@@ -95,25 +94,23 @@ def weight_pictures(w: NDArray[Any], image_shape: tuple[int, int, int], *, chann
 
 def mosaic(pictures: Images) -> Images:
     """Gives pictures (N, height, width, channels) as one, `ACROSS` in a row, white lines between."""
-    count, height, width, channels = pictures.shape
-    gap = max(1, width // 16)
-    down = -(-count // ACROSS)
-    across = min(count, ACROSS)
-    whole = np.full((down * (height + gap) + gap, across * (width + gap) + gap, channels), 255, np.uint8)
-    for number, picture in enumerate(pictures):
-        top, left = gap + number // ACROSS * (height + gap), gap + number % ACROSS * (width + gap)
-        whole[top : top + height, left : left + width] = picture
-    return whole
+    count, _, width, channels = pictures.shape
+    gap, across = max(1, width // 16), min(count, ACROSS)
+    missing = -count % across  # in the last row
+    framed = np.pad(pictures, ((0, missing), (gap, 0), (gap, 0), (0, 0)), constant_values=255)
+    rows = framed.reshape(-1, across, *framed.shape[1:]).swapaxes(1, 2)
+    whole = rows.reshape(len(rows) * framed.shape[1], across * framed.shape[2], channels)
+    return np.pad(whole, ((0, gap), (0, gap), (0, 0)), constant_values=255)
 
 
-def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> Figure:
+def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str, Any]]) -> draw.Figure:
     """Draws the test images that the network got wrong with most confidence."""
     titles = [
         f"is {model.classes[m['true']]}\ntaken for {model.classes[m['predicted']]}\n{100 * m['probability']:.1f} %"
         for m in mistakes
     ]
     pictures = dataset.test_images[[m["index"] for m in mistakes]]
-    return Figure(
+    return draw.Figure(
         draw.image_grid(list(pictures), titles, min(5, len(pictures)), (1.6, 2.2)),
         f"The {len(mistakes)} most confident mistakes on {len(dataset.test_labels):,} test images: true class, "
         "predicted class, and the probability that the network gives it.",

@@ -22,9 +22,8 @@ from mlp_jax.nn.config import MLPConfig, norm_options
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
+from mlp_jax.studies.fields import check_needs, parsed
 from mlp_jax.studies.fields import option as option
-from mlp_jax.studies.fields import parsed
-from mlp_jax.training import layout
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 from mlp_jax.training.layout import MOST_GB
 
@@ -65,8 +64,12 @@ class Basic:
     """All that reads data and writes results has these. Raises UserError for a value out of range."""
 
     dataset: str = option("digits", "digits (needs no network), cifar10 or synthetic", choices=DATASETS)
-    data_dir: str | None = option(None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own")
-    archive: str | None = option(None, "cifar-10-binary.tar.gz, a file or URL to prepare cifar10 from")
+    data_dir: str | None = option(
+        None, "tensorflow-datasets folder; default TFDS_DATA_DIR, else tfds' own", needs="dataset=cifar10"
+    )
+    archive: str | None = option(
+        None, "cifar-10-binary.tar.gz, a file or URL to prepare cifar10 from", needs="dataset=cifar10"
+    )
     results_dir: str = option("results", "results go to RESULTS_DIR/NAME/results.json")
     seed: int = option(0, "the first seed", low=0)
 
@@ -75,11 +78,10 @@ class Basic:
             object.__setattr__(self, field.name, parsed(field, getattr(self, field.name)))
         self._check_seeds(1)
         for name in ("results_dir", "data_dir", "archive"):
-            self._check_path(name)
-            if getattr(self, name) is not None and name != "results_dir" and self.dataset != "cifar10":
-                raise UserError(
-                    f"--{name} is for --dataset=cifar10, not {self.dataset}: change or leave out one of them"
-                )
+            if getattr(self, name) == "":
+                raise UserError(f"--{name} is empty: write a path, or leave it out")
+            user_path(getattr(self, name) or "")
+        check_needs(self)
 
     def changed(self) -> dict[str, Any]:
         """Gives the options that differ from their defaults."""
@@ -93,13 +95,6 @@ class Basic:
     def _check_seeds(self, seeds: int) -> None:
         if self.seed + seeds > 2**32:  # jax would take it modulo 2**32, and repeat other runs in silence
             raise UserError(f"seeds must stay below {2**32}: choose a smaller --seed than {self.seed}")
-
-    def _check_path(self, name: str) -> None:
-        path = getattr(self, name)
-        if path == "":
-            raise UserError(f"--{name} is empty: write a path, or leave it out")
-        if path is not None:
-            user_path(path)
 
     def folder(self, study: str) -> Path:
         """Makes the folder where the study's results go, and proves that it is writable."""
@@ -145,11 +140,6 @@ class Common(Basic):
         super().__post_init__()
         one_of("protocol", self.protocol, self.PROTOCOLS)
         self._check_seeds(self.seeds)
-        for field in dataclasses.fields(self):
-            if field.name in self.changed() and field.metadata["only"] not in ("", self.protocol):
-                raise UserError(
-                    f"--{field.name} is not for --protocol={self.protocol}: leave it out, or change --protocol"
-                )
 
     @property
     def validation(self) -> int:
@@ -209,10 +199,6 @@ class Training(Common, processes.Processes):
         super().__post_init__()
         processes.Processes.__post_init__(self)
 
-    def check_batch(self, model: MLPConfig, recipe: TrainConfig) -> None:
-        """Raises UserError if the minibatches are too small for the network, or not to be shared."""
-        layout.check_batch(model, recipe, self.data_parallel)
-
 
 @dataclass(frozen=True)
 class Tuned(Training):
@@ -223,7 +209,7 @@ class Tuned(Training):
 
     learning_rate: float | None = option(None, "fixes the learning rate")
     learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation, with commas", only="clean"
+        None, "clean: the candidates to choose from on validation, with commas", needs="protocol=clean"
     )
     optimizer: str | None = option(None, "how parameters are updated", choices=OPTIMIZERS)
     l2: float | None = option(None, "lambda of the penalty")

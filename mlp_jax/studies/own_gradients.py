@@ -1,7 +1,7 @@
 """This checks the package's own gradients: equations 1 to 13, and the general backward pass."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -117,10 +117,10 @@ def check_networks(
     return checks
 
 
-def all_checks(
-    config: options.Common, batch: data.Split, classes: int
-) -> Iterator[tuple[str, str, list[LeafCheck]]]:
-    """Gives (case, dtype, its leaves) for the equations and every architecture, all seeds together."""
+def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row]:
+    """Gives one row per leaf of the equations and every architecture in each dtype, on examples of the dataset."""
+    splits, classes = normalize(config.split(dataset), "standardize", dtype=np.float64), len(dataset.classes)
+    batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
     seeds = range(config.seed, config.seed + config.seeds)
     with jax.enable_x64(True):
         soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
@@ -133,21 +133,13 @@ def all_checks(
             batches = {name: _of_dtype(soft.get(name, batch), dtype) for name in networks}
             return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)
 
-    with ThreadPoolExecutor(ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
+    rows: list[results.Row] = []
+    cases = options.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case")
+    with cases as bar, ThreadPoolExecutor(ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
         for dtype, found in zip(DTYPES, pool.map(check, DTYPES), strict=True):
             for name, checks in found.items():
-                yield name, dtype, checks
-
-
-def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row]:
-    """Gives one row per leaf of every case and dtype, on examples of the dataset."""
-    splits = normalize(config.split(dataset), "standardize", dtype=np.float64)
-    batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
-    rows: list[results.Row] = []
-    with options.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case") as bar:
-        for name, dtype, checks in all_checks(config, batch, len(dataset.classes)):
-            rows += [{**_row(name, dtype, check), "data_fingerprint": dataset.fingerprint} for check in checks]
-            bar.update()
+                rows += [{**_row(name, dtype, leaf), "data_fingerprint": dataset.fingerprint} for leaf in checks]
+                bar.update()
     return rows
 
 

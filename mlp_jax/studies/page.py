@@ -16,9 +16,12 @@ import jinja2
 from mlp_jax.studies import question2, results, statistics
 from mlp_jax.studies.claims import ONE_RUN
 from mlp_jax.studies.origin import plain
+from mlp_jax.studies.rows import dataset_name
+from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table, prose
 
 PROTOCOLS = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
+# a verdict's class and sign: colour is never the only one
 BADGES = {
     statistics.REPRODUCED: ("good", "✓"),
     statistics.NOT_REPRODUCED: ("bad", "✗"),
@@ -49,20 +52,13 @@ Page = dict[str, Any]
 class Part:
     """This is what the page shows of one study under one protocol, which is None where it has none.
 
-    question, caveat and finding are sentences; content is the study's results file, beside which, in `folder`, its
-    figures lie; status is "passed", "kept" or "failed"; command is what runs the study again.
+    status: "passed", "kept" or "failed". content: of the study's results file, beside which, in `folder`, its
+    figures lie.
     """
 
-    name: str
+    study: Study[Any]
     protocol: str | None
-    title: str
-    question: str
-    caveat: str
     status: str
-    dataset: str
-    finding: str
-    tables: Sequence[Table]
-    command: str
     folder: Path
     content: results.Row
 
@@ -82,52 +78,42 @@ def page(
     own = content["environment"]
     by_study: dict[str, list[Part]] = {}
     for part in parts:
-        by_study.setdefault(part.name, []).append(part)
+        by_study.setdefault(part.study.name, []).append(part)
     return {
-        "dataset": parts[0].dataset,
+        "dataset": dataset_name(parts[0].content),
         "scale": content["config"]["scale"],
         "seeds": content["config"]["seeds"],
         "summary": summary,
         "tallies": [{"title": PROTOCOLS[name], "counts": counts} for name, counts in tallies.items()],
-        "equations": question2.shown(
-            [row for part in parts if part.name == CHECK for row in part.content["rows"]]
-        ),
-        "groups": _grouped(content["claims"]),
+        "equations": question2.shown([row for part in by_study.get(CHECK, []) for row in part.content["rows"]]),
+        "groups": [
+            {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
+            for title, rows in results.by(content["claims"], "part").items()
+        ],
         "holm": HOLM,
         "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
-        "studies": [{"first": group[0], "parts": list(map(_shown, group))} for group in by_study.values()],
+        "studies": [{"about": g[0].study, "parts": list(map(_shown, g))} for g in by_study.values()],
         "environment": [*_environment(own), *about, ("wall time of this start", minutes(own["wall_seconds"]))],
         "command": own["command"],
     }
 
 
-def _grouped(claims: Sequence[results.Row]) -> list[Page]:
-    groups: dict[str, list[results.Row]] = {}
-    for claim in claims:
-        groups.setdefault(claim["part"], []).append(claim)
-    return [
-        {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
-        for title, rows in groups.items()
-    ]
-
-
 def _shown(part: Part) -> Page:
-    environment = part.content["environment"]
+    study, content, environment = part.study, part.content, part.content["environment"]
+    table = study.table(content)
     return {
         "part": part,
-        "id": part.name if part.protocol is None else f"{part.name}-{part.protocol}",
+        "id": study.name if part.protocol is None else f"{study.name}-{part.protocol}",
         "title": PROTOCOLS[part.protocol],
-        "corrected": _corrected(part.content),
-        "figures": [figure(part.folder, named) for named in part.content.get("figures", [])],
+        "dataset": dataset_name(content),
+        "finding": study.finding(content),
+        "tables": [table] if isinstance(table, Table) else table,
+        "command": command(study.name, study.options, content["config"], str(part.folder.parent)),
+        "corrected": any(c.get("p_holm") is not None for c in content.get("comparisons", [])),
+        "figures": [figure(part.folder, named) for named in content.get("figures", [])],
         "made": f"{minutes(environment['wall_seconds'])} on {_machine(environment)}, "
         f"commit {_commit(environment)}, data {environment['data_fingerprint'][:12]}",
     }
-
-
-def _corrected(content: results.Row) -> bool:
-    """Tells whether any comparison in a results file carries a p that was corrected for its family."""
-    listed = [row for value in content.values() if isinstance(value, list) for row in value]
-    return any(isinstance(row, dict) and row.get("p_holm") is not None for row in listed)
 
 
 def command(name: str, kind: Any, config: Mapping[str, Any], results_dir: str) -> str:
@@ -203,11 +189,6 @@ def slim(svg: bytes) -> bytes:
     return re.sub(rb">\s*\n\s*<", b"><", svg)
 
 
-def badge(verdict: str) -> tuple[str, str]:
-    """Gives a verdict's class and sign; colour is never the only one."""
-    return BADGES.get(verdict, ("none", "○"))
-
-
 def claim_table(claims: Sequence[results.Row]) -> Table:
     """Gives the claims of one part of the report, with a verdict under each protocol."""
     header = ["claim", "report", "published protocol", "", "clean protocol", ""]
@@ -244,5 +225,6 @@ def _environment_of(*, autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": prose, "badge": badge, "claim_table": claim_table}
+    environment.filters |= {"prose": prose, "claim_table": claim_table}
+    environment.filters["badge"] = lambda verdict: BADGES.get(verdict, ("none", "○"))
     return environment

@@ -42,29 +42,37 @@ class Processes:
     """
 
     distributed: bool = option(False, "one of several processes, on one machine or many, that do the job together")
-    coordinator: str | None = option(None, "process 0's HOST:PORT; without it the cluster is asked for all three")
-    num_processes: int | None = option(None, "number of processes")
-    process_id: int | None = option(None, "which of them this is, from 0")
+    coordinator: str | None = option(
+        None, "process 0's HOST:PORT; without it the cluster is asked for all three", needs="distributed"
+    )
+    num_processes: int | None = option(None, "number of processes", needs="distributed")
+    process_id: int | None = option(None, "which of them this is, from 0", needs="distributed")
     initialization_timeout: int = option(
-        300, "seconds after which jax ends a job if one of its processes is missing", low=1, high=LONGEST
+        300,
+        "seconds after which jax ends a job if a process is missing",
+        low=1,
+        high=LONGEST,
+        needs="distributed",
     )
     heartbeat_timeout: int = option(
-        100, "seconds after which jax ends a job if a process is not heard of", low=1, high=LONGEST
+        100,
+        "seconds after which jax ends a job if a process is not heard of",
+        low=1,
+        high=LONGEST,
+        needs="distributed",
     )
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")}
         missing = [f"--{name}" for name, value in given.items() if value is None]
-        for name in ("initialization_timeout", "heartbeat_timeout"):
-            if not self.distributed and getattr(self, name) != Processes.__dataclass_fields__[name].default:
-                raise UserError(f"--{name} is for --distributed: add it, or leave --{name} out")
-        if not self.distributed and len(missing) < 3:
-            raise UserError("--coordinator, --num_processes and --process_id are for --distributed: add it")
         if len(missing) == 3:
             return
         if missing:
             raise UserError(f"{' and '.join(missing)} must be given too, or all three left to the cluster")
-        _check_address(self.coordinator or "")
+        host, colon, port = (self.coordinator or "").rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+            what = f"HOST:PORT, process 0's machine and a free port there, not {self.coordinator!r}"
+            raise UserError(f"--coordinator must be {what}")
         whole_number("--num_processes", self.num_processes, 1)
         whole_number("--process_id", self.process_id, 0)
         if int(self.process_id or 0) >= int(self.num_processes or 0):
@@ -72,14 +80,6 @@ class Processes:
                 f"--process_id={self.process_id} must be less than --num_processes={self.num_processes}: they "
                 "count from 0"
             )
-
-
-def _check_address(text: str) -> None:
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise UserError(
-            f"--coordinator must be HOST:PORT, process 0's machine and a free port there, not {text!r}"
-        )
 
 
 def initialize(options: Processes) -> None:

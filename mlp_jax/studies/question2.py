@@ -47,14 +47,16 @@ def shown(rows: Sequence[Row]) -> list[Shown]:
     rows: those of the gradient check's results; without any, no equation has a verdict.
     """
     return [
-        Shown(each.number, mathml(each.latex), each.latex, each.slip, returned(each.function), *_check(name, rows))
+        Shown(
+            each.number,
+            Markup(convert(each.latex, display="block")),  # MathML, which browsers draw by themselves
+            each.latex,
+            each.slip,
+            returned(each.function),
+            *_check(name, rows),
+        )
         for name, each in EQUATIONS.items()
     ]
-
-
-def mathml(latex: str) -> Markup:
-    """Gives the formula as a block of MathML, which browsers draw by themselves."""
-    return Markup(convert(latex, display="block"))
 
 
 def returned(function: Callable[..., Any]) -> str:

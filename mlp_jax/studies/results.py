@@ -119,6 +119,14 @@ def prepare_folder(folder: Path) -> Path:
     return folder
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes a file all at once. Raises UserError if the disk does not take it."""
+    try:
+        files.write(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free the disk or change --results_dir") from error
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 

@@ -76,14 +76,6 @@ def families(
     return found
 
 
-def comparisons(
-    content: results.Row, anew: Callable[[Sequence[results.Row]], list[results.Row]]
-) -> list[results.Row]:
-    """Gives a file's comparisons; if an earlier version judged them, they are made anew, over seeds alone."""
-    found: list[results.Row] = content.get("comparisons", [])
-    return found if found and all("p_holm" in row for row in found) else anew(content["rows"])
-
-
 def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> float:
     """Gives the accuracy after the last epoch; of the initial network if there was none."""
     if len(result.history.validation_accuracy):
@@ -99,31 +91,20 @@ def row_of(
     splits: Splits,
     correct: correctness.Store,
 ) -> results.Row:
-    """Tells of a setting that was trained with this recipe, seed by seed; its bits go to `correct`."""
-    return {
-        **setting.label,
-        "protocol": config.protocol,
-        "data_fingerprint": config.fingerprint,
-        "recipe": as_written(recipe),
-        **_measured(config, runs, setting.model, splits, steps_per_epoch(splits.train, recipe), correct),
-        "report": setting.report,
-    }
+    """Tells of a setting that was trained with this recipe, seed by seed; its bits go to `correct`.
 
-
-def _measured(
-    config: options.Training,
-    runs: Sequence[Result],
-    model: MLPConfig,
-    splits: Splits,
-    per_epoch: int,
-    correct: correctness.Store,
-) -> dict[str, Any]:
-    """Tells of the runs that finished accuracies, the loss of the last epoch, and curves by epoch."""
+    Accuracies, the loss of the last epoch, and curves by epoch are those of the runs that finished.
+    """
+    model, per_epoch = setting.model, steps_per_epoch(splits.train, recipe)
     finished = {config.seed + i: run for i, run in enumerate(runs) if run.status == "finished"}
     curves = [epoch_means(run, per_epoch) for run in finished.values()]
     tests = [evaluate_each(*network(r.state), splits.test, model) for r in finished.values()]
     first = runs[0].history.loss[:FIRST_LOSSES]
     return {
+        **setting.label,
+        "protocol": config.protocol,
+        "data_fingerprint": config.fingerprint,
+        "recipe": as_written(recipe),
         "status": "finished" if len(finished) == len(runs) else "diverged",
         "diverged": len(runs) - len(finished),
         "seeds": list(finished),
@@ -137,6 +118,7 @@ def _measured(
         "images": {name: len(split.y) for name, split in zip(splits._fields, splits, strict=True)},
         "curves": {name: [curve[name] for curve in curves] for name in CURVES},
         "first_losses": [float(v) if math.isfinite(v) else None for v in first],
+        "report": setting.report,
     }
 
 

@@ -18,10 +18,8 @@ from mlp_jax.studies.rows import NOT_OF_A_SEARCH, Setting, find, row_of, validat
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig, program, steps_per_epoch
-from mlp_jax.training.evaluate import Evaluation
 from mlp_jax.training.history import Observed, Result
 from mlp_jax.training.inputs import Inputs
-from mlp_jax.training.step import Metrics
 
 Observe = Callable[[int, int, Params], Observed]
 
@@ -204,37 +202,27 @@ def _train(
     observe: Observe | None = None,
 ) -> list[Result]:
     """Gives the jobs' runs, as one population, from where an interrupted study has left them."""
-
-    def ended(number: int, result: Result) -> None:
-        folder.unfinished.keep([(runs[number], result)])
-
     runs = _population(config, jobs)
     found = folder.unfinished.reached(runs)
     bar.update(sum(len(result.history.validation_accuracy) for result in found.values()))
     with signals.between_epochs_only():
-        for number, result in found.items():
-            if result.status != "unfinished":
-                ended(number, result)
         for epoch in population.epochs(runs, splits, resume_from=dict(found), **_devices(config)):
             for number, (metrics, validation) in epoch.reports.items():
-                _show(bar, config, jobs[number], metrics, validation)
+                setting, recipe, seed = jobs[number]
+                run = f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}"
+                bar.set_description(run)
+                bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", False)
+                bar.update()
             if observe is not None:
                 epoch.observe(observe)
             folder.unfinished.between_epochs(runs, epoch)
-            for number, result in epoch.results().items() if epoch.last else ():
-                found[number] = result
-                ended(number, result)
+            if epoch.last:
+                ended = epoch.results()
+                found |= ended
+                folder.unfinished.keep((runs[number], result) for number, result in ended.items())
     folder.unfinished.stop_if_asked()
     # diverged runs have left epochs out
     results = [found[number] for number in range(len(jobs))]
     epochs = sum(job.setting.epochs(len(splits.train.y)) for job in jobs)
     bar.update(epochs - sum(len(result.history.validation_accuracy) for result in results))
     return results
-
-
-def _show(bar: Any, config: options.Training, job: _Job, metrics: Metrics, validation: Evaluation) -> None:
-    """Shows an epoch of a run on the progress bar."""
-    setting, recipe, seed = job
-    bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
-    bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", refresh=False)
-    bar.update()

@@ -9,11 +9,13 @@ from mlp_jax.data.dataset import Dataset
 from mlp_jax.studies import command
 from mlp_jax.studies.claims import Claim
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.figures import Figure
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import Common, Places, Training, narrowest, place
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure, ready, run_settings
+from mlp_jax.training import layout
 
 C = TypeVar("C", bound=Common)
 
@@ -41,11 +43,6 @@ NORMALIZATION = MappingProxyType({"published": "unit_range", "clean": "standardi
 """The pixels are normalised so, by protocol, where a study has no other way."""
 
 
-def all_finished(rows: list[Row]) -> bool:
-    """Tells whether no run diverged."""
-    return all(row["status"] == "finished" for row in rows)
-
-
 @dataclass(frozen=True)
 class Study(Generic[C]):
     """A study is one question, whole.
@@ -57,8 +54,9 @@ class Study(Generic[C]):
       protocol, where settings have no inputs of their own. measure: makes a setting's row, where the usual one is
       not enough. left_out: keys of a row that are not kept. prepare: what is done with the folder first. job: what
       is done with the options in place of all this, where nothing is trained.
-    beside: what results.json holds beside the rows, from the options, the rows and the test images that their runs
-      get right. passed: whether the rows are what was asked for; by default, if no run diverged.
+    comparisons: of the rows, by the test images that their runs get right where these are known; results.json has
+      them beside the rows. beside: what else it has, from the options and the rows. passed: whether the rows are
+      what was asked for; by default, if no run diverged.
     table, finding, figures: what is told of the content of results.json. drawn: from the folder, what else the
       content has, and figures that need more than it. notes: lines to print below the table.
     claims: those of the report that it judges. scales: options that the main job gives it, by where: "standard",
@@ -76,11 +74,12 @@ class Study(Generic[C]):
     settings: Callable[[C, Shape], list[Setting]] = lambda options, shape: []
     then: Callable[[C, Shape, list[Row]], list[Setting]] = lambda options, shape, rows: []
     normalization: Mapping[str, str | None] = field(default_factory=lambda: NORMALIZATION)
-    beside: Callable[[C, list[Row], Store], Row] = lambda options, rows, correct: {}
+    comparisons: Callable[[Sequence[Row], Store | None], list[Row]] | None = None
+    beside: Callable[[C, list[Row]], Row] = lambda options, rows: {}
     left_out: Sequence[str] = ()
     measure: Callable[..., Row] = lambda *given: measure(*given)[0]
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
-    passed: Callable[[list[Row]], bool] = all_finished
+    passed: Callable[[list[Row]], bool] = lambda rows: all(row["status"] == "finished" for row in rows)
     claims: Sequence[Claim] = ()
     part: str = ""
     scales: Places = field(default_factory=dict)
@@ -97,6 +96,13 @@ class Study(Generic[C]):
         """Gives the first paragraph of the script's docstring."""
         return (self.doc or "").strip().split("\n\n")[0]
 
+    def compared(self, content: Row) -> list[Row]:
+        """Gives a file's comparisons; if an earlier version judged them, they are made anew, over seeds alone."""
+        found: list[Row] = content.get("comparisons", [])
+        if self.comparisons is None or (found and all("p_holm" in row for row in found)):
+            return found
+        return self.comparisons(content["rows"], None)
+
     def at(self, scale: str, dataset: str, protocol: str) -> dict[str, Any]:
         """Gives the options that the main job gives the study at this scale; the narrowest ones win."""
         return narrowest(self.scales, scale, place(dataset), protocol)
@@ -106,7 +112,7 @@ class Study(Generic[C]):
         if isinstance(options, Training):
             for setting in self.settings(options, Shape()):
                 for recipe in setting.recipes:
-                    options.check_batch(setting.model, recipe)
+                    layout.check_batch(setting.model, recipe, options.data_parallel)
 
     def run(self, options: C) -> bool:
         """Trains every setting, prints the table, writes results.json and figures; True if it `passed`."""
@@ -133,7 +139,9 @@ class Study(Generic[C]):
     def _finish(self, options: C, folder: ResultsFolder) -> bool:
         """Writes figures and results.json, and prints what came out."""
         more, drawn = self.drawn(options, folder)
-        more |= self.beside(options, folder.rows, folder.correct)
+        more |= self.beside(options, folder.rows)
+        if self.comparisons is not None:
+            more["comparisons"] = self.comparisons(folder.rows, folder.correct)
         content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
         print(self.table(content))

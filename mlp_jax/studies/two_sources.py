@@ -141,17 +141,14 @@ def tables(rows: list[Row]) -> str:
         for r in trainings
     ]
     parts.append(_table(header, cells))
-    return "\n\n".join([*map(str, parts), _sentence(trainings, a, b)])
+    steps, count, same = trainings[0]["steps"], len(trainings), sum(row["same_parameters"] for row in trainings)
+    losses = f"are the same bit for bit through all {steps} steps, for {count} of {count} seeds"
+    if parted := [at for row in trainings if (at := row["parted_at"]["any bit"]) is not None]:
+        losses = f"part at step {min(parted)} of {steps} at the earliest, for {len(parted)} of {count} seeds"
+    told = f"The losses of {a} and {b} {losses}; the final parameters are the same bit for bit for {same}."
+    return "\n\n".join([*map(str, parts), told])
 
 
 def _table(header: list[str], lines: Sequence[Sequence[Any]]) -> Table:
     numbers = [[f"{v:.8g}" if isinstance(v, float) else v for v in line] for line in lines]
     return Table(header, [["-" if v is None else str(v) for v in line] for line in numbers])
-
-
-def _sentence(trainings: list[Row], a: str, b: str) -> str:
-    steps, count, same = trainings[0]["steps"], len(trainings), sum(row["same_parameters"] for row in trainings)
-    losses = f"are the same bit for bit through all {steps} steps, for {count} of {count} seeds"
-    if parted := [at for row in trainings if (at := row["parted_at"]["any bit"]) is not None]:
-        losses = f"part at step {min(parted)} of {steps} at the earliest, for {len(parted)} of {count} seeds"
-    return f"The losses of {a} and {b} {losses}; the final parameters are the same bit for bit for {same}."

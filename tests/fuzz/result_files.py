@@ -18,7 +18,8 @@ from experiments import depth_study, reproduce
 from mlp_jax.data.digits import synthetic
 from mlp_jax.files import as_json, sealed
 from mlp_jax.studies import results
-from mlp_jax.studies.folder import Figure, ResultsFolder
+from mlp_jax.studies.figures import Figure
+from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job, clear_unfinished, kept
 from mlp_jax.studies.origin import of_result
 from tests import readme, result_tables
