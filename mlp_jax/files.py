@@ -1,4 +1,4 @@
-"""Files: opened if they are regular, read up to a bound, written all at once, and sealed with a digest."""
+"""Files are opened if they are regular, read up to a bound, written all at once, and sealed with a digest."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.errors import UserError
+from mlp_jax.errors import UserError, user_path
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -35,7 +35,7 @@ def check_regular(path: Path) -> None:
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """The content of a regular file of 1 to `most` bytes. Raises UserError, one line, if it is not one."""
+    """Returns the content of a regular file of 1 to `most` bytes. Raises UserError, one line, if it is not one."""
     shown = printable(str(path))
     try:
         if path.is_dir():
@@ -57,13 +57,13 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def printable(text: str) -> str:
-    """A file name, say, that does nothing to a terminal or a table: control characters and | are escaped."""
+    """Returns a text that does nothing to a terminal or a table: control characters and | are escaped."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return "".join(shown).replace("|", "\\|")
 
 
 def sha256(*parts: str | bytes | memoryview) -> str:
-    """The digest of all parts, one after the other."""
+    """Returns the digest of all parts, one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)
@@ -71,7 +71,7 @@ def sha256(*parts: str | bytes | memoryview) -> str:
 
 
 def sha256_of_file(file: Path | BufferedIOBase) -> str:
-    """The digest of a file's content, of an open one from where it stands to its end.
+    """Returns the digest of a file's content, of an open one from where it stands to its end.
 
     Raises OSError as `open_regular` does.
     """
@@ -82,7 +82,7 @@ def sha256_of_file(file: Path | BufferedIOBase) -> str:
 
 
 def digest(arrays: Iterable[Any]) -> str:
-    """The sha256 of all numbers in the arrays, in their order, with their types and shapes."""
+    """Returns the sha256 of all numbers in the arrays, in their order, with their types and shapes."""
     found = hashlib.sha256()
     for each in arrays:
         array = np.asarray(each)
@@ -91,12 +91,12 @@ def digest(arrays: Iterable[Any]) -> str:
 
 
 UNFINISHED = ".mlp_jax-unfinished"
-"""How the temporary names of `writing` end: no file of anybody else's is called so."""
+"""The temporary names of `writing` end so: no file of anybody else's is called like that."""
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BufferedRandom]:
-    """A file that is there all at once when the block ends: until then it has a temporary name in the same folder.
+    """Opens a file that is there all at once when the block ends; until then it has a temporary name beside that.
 
     A block that raises leaves nothing.
     """
@@ -127,18 +127,18 @@ def sweep(folder: Path, seconds: float = 0) -> None:
 
 
 def as_json(content: Mapping[str, Any]) -> str:
-    """Strict JSON, lists of numbers on one line: a NaN or an infinity is a ValueError, no file that none reads."""
+    """Returns strict JSON, lists of numbers on one line. A NaN or an infinity is a ValueError."""
     text = json.dumps(content, indent=1, allow_nan=False)
     return re.sub(r'\[\n[^][{}"]*\]', lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content with a digest of itself, for files that are trusted when they are read again."""
+    """Returns the content with a digest of itself, for files that are trusted when they are read again."""
     return {**content, "seal": _seal(content)}
 
 
 def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What `sealed` was given. Raises UserError if it was altered."""
+    """Returns what `sealed` was given. Raises UserError if it was altered."""
     if not isinstance(content, dict) or content.get("seal") != _seal(
         {k: v for k, v in content.items() if k != "seal"}
     ):
@@ -151,3 +151,11 @@ def _seal(content: Mapping[str, Any]) -> str:
         return sha256(json.dumps(content, sort_keys=True))
     except RecursionError as error:  # it could just be read
         raise UserError("it is nested too deeply") from error
+
+
+def cache_folder() -> Path:
+    """Returns the folder of files that cost only time if they are lost: $XDG_CACHE_HOME/mlp_jax, else in ~/.cache.
+
+    Raises UserError if the variable names a home directory that is not known.
+    """
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax"

@@ -1,4 +1,4 @@
-"""What of a machine and of its settings can change the bits of a result."""
+"""These properties of a machine and of its settings can change the bits of a result."""
 
 import os
 import platform
@@ -7,13 +7,11 @@ from typing import Any
 
 import jax
 
-from mlp_jax.errors import user_path
-
 VECTORS = (
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_bf16",
     "asimd", "asimddp", "bf16", "sve", "sve2",
 )  # fmt: skip
-"""Names in /proc/cpuinfo of the instructions that XLA chooses between on a CPU: x86, then ARM."""
+"""XLA chooses between these instructions on a CPU, as /proc/cpuinfo names them: x86's, then ARM's."""
 
 CONFIG = (
     "jax_default_matmul_precision", "jax_default_prng_impl", "jax_disable_most_optimizations", "jax_enable_x64",
@@ -24,11 +22,11 @@ VARIABLES = (
     "XLA_", "JAX_", "OMP_NUM_THREADS", "OPENBLAS_", "MKL_", "NVIDIA_TF32_OVERRIDE", "CUDA_VISIBLE_DEVICES",
     "CUBLAS_", "LIBTPU_INIT_ARGS",
 )  # fmt: skip
-"""How the names of variables start that are worth telling, if they are set."""
+"""Variables whose names start so are worth telling, if they are set."""
 
 
 def processor() -> dict[str, Any]:
-    """{"model": its name, "vectors": its instructions of VECTORS, "usable_cores"}; null for what is not told."""
+    """Returns {"model", "vectors": its instructions of VECTORS, "usable_cores"}; null for what is unknown."""
     told = _cpuinfo()
     features = (told.get("flags") or told.get("Features") or "").split()
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
@@ -40,7 +38,7 @@ def processor() -> dict[str, Any]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Of the first core."""
+    """Returns what the system tells of the first core."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except (OSError, UnicodeDecodeError):
@@ -50,7 +48,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def settings() -> dict[str, Any]:
-    """{"config": jax's options, "variables": what is set of VARIABLES, but no places, on which no bit depends}."""
+    """Returns {"config": jax's options, "variables": those set, but for places, on which no bit depends}."""
     values = jax.config.values  # some options are no attributes
     return {
         "config": {name.removeprefix("jax_"): getattr(jax.config, name, values.get(name)) for name in CONFIG},
@@ -60,11 +58,3 @@ def settings() -> dict[str, Any]:
             if name.startswith(VARIABLES) and not name.endswith(("_DIR", "_PATH", "_ADDRESS"))
         },
     }
-
-
-def cache_folder() -> Path:
-    """Where files are kept that cost only time if they are lost: $XDG_CACHE_HOME/mlp_jax, else ~/.cache/mlp_jax.
-
-    Raises UserError if the variable names a home directory that is not known.
-    """
-    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax"

@@ -1,4 +1,4 @@
-"""CIFAR-10 through tensorflow-datasets, without TensorFlow: read, decode once into a cache, prepare if missing.
+"""CIFAR-10 is read by tensorflow-datasets, without TensorFlow, decoded once into a cache, and prepared if missing.
 
 The prepared data set (`DATA_DIR/cifar10/3.0.2`) is the source of truth, with checksums if it was prepared here.
 The cache holds its decoded arrays and the digests of the files that they came from. Whatever is cut or altered is
@@ -20,14 +20,15 @@ from tqdm import tqdm
 from mlp_jax.data.cifar10_prepare import Sources, changed, damaged, prepare, verified
 from mlp_jax.data.dataset import Dataset, Images, Labels
 from mlp_jax.errors import UserError, one_line, user_path
-from mlp_jax.files import open_regular, sha256, sha256_of_file, sweep, writing
+from mlp_jax.files import cache_folder, open_regular, sha256, sha256_of_file, sweep, writing
 
 VERSION = "3.0.2"
-"""The version of tfds' `cifar10` that is read and prepared."""
+"""This version of tfds' `cifar10` is read and prepared."""
 
 _SHAPE = (32, 32, 3)
 _TFDS_FEATURES = "tensorflow_datasets.core.features."
 _ABANDONED = 3600  # seconds, after which a cache that is not whole has no writer: it takes some
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
 
 
@@ -72,12 +73,11 @@ def _decode(directory: Path) -> Dataset:
         text = (directory / "features.json").read_text(encoding="utf-8")
         json.loads(text, object_pairs_hook=_check_features)
         builder = tfds.builder_from_directory(directory)
-        train_images, train_labels = _decode_split(builder, "train")
-        test_images, test_labels = _decode_split(builder, "test")
+        arrays = (*_decode_split(builder, "train"), *_decode_split(builder, "test"))
         classes = tuple(builder.info.features["label"].names)
         if builder.info.features["image"].shape != _SHAPE or len(classes) != 10:
             raise ValueError("features.json does not describe CIFAR-10")
-        return Dataset("cifar10", train_images, train_labels, test_images, test_labels, classes)
+        return Dataset("cifar10", *arrays, classes)
     except NotImplementedError as error:  # what tfds raises for its default format, tfrecord
         raise UserError(
             f"{directory} is not in the array_record format, the one that can be read without TensorFlow: "
@@ -88,11 +88,10 @@ def _decode(directory: Path) -> Dataset:
 
 
 def _check_features(entries: list[tuple[str, Any]]) -> None:
-    """Of every object in features.json: tfds imports the module of whatever class one names, so only its own."""
+    """Refuse classes that are not tfds' own: it imports the module of whatever class an object names."""
     for key, value in entries:
-        if key.lower().replace("_", "") in ("pythonclassname", "type") and not str(value).startswith(
-            _TFDS_FEATURES
-        ):
+        named = key.lower().replace("_", "") in ("pythonclassname", "type")
+        if named and not str(value).startswith(_TFDS_FEATURES):
             raise ValueError(f"features.json names {str(value)[:100]!r}, which is no feature of tfds")
 
 
@@ -103,9 +102,11 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     time is Python's. Pillow is called here, so that the pixels do not depend on OpenCV being installed.
     """
     import tensorflow_datasets as tfds
+    from array_record.python.array_record_data_source import ArrayRecordDataSource  # comes with tfds
 
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    size, held = len(source), _records(builder.info.splits[split].filepaths)
+    held = len(ArrayRecordDataSource([os.fspath(path) for path in builder.info.splits[split].filepaths]))
+    size = len(source)
     if size != held:  # too small a number would leave records out
         raise ValueError(f"dataset_info.json tells of {size} records of {split}, and there are {held}")
     images, labels = np.empty((size, *_SHAPE), np.uint8), np.full(size, -1, np.int32)
@@ -119,16 +120,6 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
                 images[row], labels[row] = _pixels(example["image"]), example["label"]
                 progress.update()
     return images, labels
-
-
-def _records(paths: Any) -> int:
-    from array_record.python.array_record_module import ArrayRecordReader  # comes with tfds
-
-    readers = [ArrayRecordReader(os.fspath(path)) for path in paths]
-    counts = [reader.num_records() for reader in readers]
-    for reader in readers:
-        reader.close()
-    return sum(counts)
 
 
 def _pixels(encoded: bytes) -> Images:
@@ -145,7 +136,7 @@ def _pixels(encoded: bytes) -> Images:
 
 
 def _cache_file(directory: Path, cache_dir: str | Path | None) -> Path:
-    folder = user_path(cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mlp_jax")
+    folder = user_path(cache_dir) if cache_dir else cache_folder()
     return folder / f"cifar10-{_CACHE_FORMAT}-{sha256(os.fsencode(directory.resolve()))[:16]}.cache"
 
 
@@ -157,51 +148,41 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
     """
     try:
         with open_regular(cache) as file:
-            header = file.read(len(_header("0" * 64)))
+            header = file.readline(100)
             if header != _header(sha256_of_file(file)):
                 raise UserError(f"the cache {cache} is cut or altered: delete it and it will be rebuilt")
             file.seek(len(header))
             record = json.loads(file.readline())
-            _check_sources(record["sources"], sources, directory, cache)
-            arrays = [np.load(file, allow_pickle=False) for _ in range(4)]
-        train_images, train_labels, test_images, test_labels = arrays
-        classes, fingerprint = tuple(map(str, record["classes"])), str(record["fingerprint"])
-        return Dataset("cifar10", train_images, train_labels, test_images, test_labels, classes, fingerprint)
+            if change := changed(record["sources"], sources, "decoded"):
+                raise UserError(
+                    f"{directory}/{change}; restore it, or if the change is meant, delete the cache {cache}"
+                )
+            arrays = [np.load(file, allow_pickle=False) for _ in _ARRAYS]
+        return Dataset("cifar10", *arrays, tuple(map(str, record["classes"])), str(record["fingerprint"]))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except UserError:
         raise
-    except Exception as error:  # a right digest, but not what `_write_cache` writes: numpy raises many types
-        raise UserError(
-            f"cannot read the cache {cache} ({one_line(error)}): delete it and it will be rebuilt"
-        ) from error
+    except Exception as error:  # numpy raises many types for what `_write_cache` does not write
+        message = f"cannot read the cache {cache} ({one_line(error)}): delete it and it will be rebuilt"
+        raise UserError(message) from error
 
 
 def _header(digest: str) -> bytes:
     return f"mlp_jax cifar10 cache {_CACHE_FORMAT} {digest}\n".encode()
 
 
-def _check_sources(then: Sources, now: Sources, directory: Path, cache: Path) -> None:
-    if (change := changed(then, now)) is not None:
-        name, states = change
-        raise UserError(
-            f"{directory / name} changed since it was decoded: {states}; restore it, "
-            f"or if the change is meant, delete the cache {cache}"
-        )
-
-
 def _write_cache(cache: Path, dataset: Dataset, sources: Sources) -> None:
     record = {"fingerprint": dataset.fingerprint, "classes": dataset.classes, "sources": sources}
+    content = io.BytesIO(json.dumps(record).encode() + b"\n")
+    content.seek(0, io.SEEK_END)
+    for name in _ARRAYS:
+        np.save(content, getattr(dataset, name), allow_pickle=False)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         sweep(cache.parent, _ABANDONED)
         with writing(cache) as file:
-            file.write(_header("0" * 64) + json.dumps(record).encode() + b"\n")
-            for part in ("train_images", "train_labels", "test_images", "test_labels"):
-                np.save(file, getattr(dataset, part), allow_pickle=False)
-            file.seek(len(_header("0" * 64)))
-            header = _header(sha256_of_file(file))
-            file.seek(0)
-            file.write(header)
+            file.write(_header(sha256(content.getbuffer())))
+            file.write(content.getbuffer())
     except OSError as error:
         logging.warning("CIFAR-10 is decoded again at every start: cannot write the cache %s: %s", cache, error)

@@ -1,4 +1,4 @@
-"""CIFAR-10 prepared for tensorflow-datasets, without TensorFlow, from its binary archive, downloaded or local.
+"""CIFAR-10 is prepared for tensorflow-datasets, without TensorFlow, from its archive, downloaded or local.
 
 Beside the files of a prepared data set stands `checksums.json`, their sizes and sha256 as they were written. One
 that tfds itself prepared has none: array_record's own hashes guard images and labels until they are decoded.
@@ -16,10 +16,10 @@ import threading
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, one_line, user_path
-from mlp_jax.files import open_regular, sha256_of_file
+from mlp_jax.files import open_regular, read_bounded, sha256, sha256_of_file
 
 CONNECT_SECONDS = 7  # until an answer: its host has been slow; after 10 a user shall have heard of it
 STALL_SECONDS = 30  # until the next byte
@@ -37,14 +37,15 @@ METADATA = ("dataset_info.json", "features.json", "label.labels.txt")
 
 _RECORD = 1 + 3072  # the binary archive: a label byte, then 32x32 red, green and blue
 _MOST_RECORDS = 10_000  # in a batch; the same as in the official archive
-_MOST_BYTES = 2**28  # unpacked, as a small archive can be of any size; the official one has 184 million
+_MOST_BYTES = 2**28  # packed and unpacked, as a small archive can be of any size; the official one has 184 million
 _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
-_NAMES = (*_BATCHES["train"], *_BATCHES["test"], _META)
 
-Sources = dict[str, list[int | str]]
-"""Size in bytes and sha256 of every file of a prepared data set, by file name."""
+Files = Mapping[str, Any]
+"""It has the open files of an archive, by name."""
+Sources = Mapping[str, list[int | str]]
+"""It has size in bytes and sha256 of every file of a prepared data set, by file name."""
 
 
 def prepare(directory: Path, archive: str | Path | None) -> None:
@@ -59,12 +60,11 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
     official = f"{info.filename} ({int(info.size)} bytes, sha256 {info.checksum})"
     source = str(archive or url)
     try:
-        with _opened(source, directory.parent.parent) as file:
-            found, size = sha256_of_file(file), file.tell()
-            if found != info.checksum and source == url:
-                raise ValueError(f"it sent another file: {size} bytes, sha256 {found}")
-            file.seek(0)
-            classes, records = _parsed(_members(file))
+        content = _content(source)
+        found, size = sha256(content), len(content)
+        if found != info.checksum and source == url:
+            raise ValueError(f"it sent another file: {size} bytes, sha256 {found}")
+        classes, records = _parsed(content)
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -78,31 +78,34 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
         logging.warning("%s (%s bytes, sha256 %s) is not the official archive, %s", source, size, found, official)
 
 
-@contextlib.contextmanager
-def _opened(source: str, data_dir: Path) -> Iterator[io.BufferedIOBase]:
-    """A local archive, or one that is downloaded to an unnamed file in `data_dir`, where it will be needed.
+def _content(source: str) -> bytes:
+    """Read a local archive, or download one.
 
     tfds' own download manager is not used: it retries for minutes, without a timeout on any of its reads.
     """
     if not source.startswith(("http://", "https://")):
-        with open_regular(user_path(source)) as local:
-            yield local
-        return
+        with open_regular(user_path(source)) as file:
+            return _read(file)
     with _connected(source) as response:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir) as file:
-            size = int(response.headers.get("Content-Length", 0))
-            with tqdm(total=size or None, desc="Downloading", unit="B", unit_scale=True, disable=None) as progress:
-                while block := response.read(1 << 16):
-                    progress.update(file.write(block))
-            if size and file.tell() != size:
-                raise EOFError(f"the download ended after {file.tell()} of {size} bytes")
-            file.seek(0)
-            yield cast(io.BufferedIOBase, file)
+        size = int(response.headers.get("Content-Length", 0))
+        with tqdm.wrapattr(response, "read", size or None, desc="Downloading", disable=None) as body:
+            content = _read(body)
+    if size and len(content) != size:
+        raise EOFError(f"the download ended after {len(content)} of {size} bytes")
+    return content
+
+
+def _read(file: Any) -> bytes:
+    """Read a file to its end, unless that is farther than in any archive of CIFAR-10."""
+    content = io.BytesIO()
+    while block := file.read(2**16):
+        if content.write(block) and content.tell() > _MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
+    return content.getvalue()
 
 
 def _connected(url: str) -> http.client.HTTPResponse:
-    """Open `url`, all within CONNECT_SECONDS; a thread waits, because looking up a name has no timeout."""
+    """Open `url`, all within CONNECT_SECONDS; a thread does it, because looking up a name has no timeout."""
     answer: Future[http.client.HTTPResponse] = Future()
 
     def connect() -> None:
@@ -112,42 +115,28 @@ def _connected(url: str) -> http.client.HTTPResponse:
             answer.set_exception(error)
 
     threading.Thread(target=connect, daemon=True).start()
-    try:
-        return answer.result(CONNECT_SECONDS)
-    except TimeoutError as error:
-        if answer.done():
-            raise
-        raise TimeoutError(f"no answer within {CONNECT_SECONDS} seconds") from error
+    if not wait([answer], CONNECT_SECONDS).done:
+        raise TimeoutError(f"no answer within {CONNECT_SECONDS} seconds")
+    return answer.result()
 
 
-def _members(file: io.BufferedIOBase) -> dict[str, bytes]:
-    """The archive's members that matter, whatever their order, once the checksum at its end has agreed.
+def _parsed(content: bytes) -> tuple[list[str], dict[str, Images]]:
+    """Return the class names, and per split the records (N, 3073) in the archive's order.
 
-    Nothing is unpacked to disk, so that a link or an upward path in a hostile archive has no effect.
+    All is unpacked first, so that the checksum at its end has agreed. Nothing is unpacked to disk, so that a link
+    or an upward path in a hostile archive has no effect.
     """
-    with gzip.open(file) as packed:
-        unpacked = packed.read(_MOST_BYTES + 1)
-    if len(unpacked) > _MOST_BYTES:
-        raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
-    with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
-        found = {member.name: member for member in tar if member.isfile()}
-        there = {name: found[_FOLDER + name] for name in _NAMES if _FOLDER + name in found}
-        files = {name: cast(io.BufferedIOBase, tar.extractfile(member)) for name, member in there.items()}
-        return {name: file.read(_MOST_RECORDS * _RECORD + 1) for name, file in files.items()}
-
-
-def _parsed(members: dict[str, bytes]) -> tuple[list[str], dict[str, Images]]:
-    """The class names, and per split the records (N, 3073) in the archive's order."""
-    if missing := next((name for name in _NAMES if name not in members), None):
-        raise ValueError(f"it has no file {_FOLDER}{missing}")
-    classes = [line for line in members[_META].decode().split("\n") if line]
+    with tarfile.open(fileobj=io.BytesIO(_read(gzip.open(io.BytesIO(content)))), mode="r:") as tar:
+        files: Files = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        batches = {split: [_batch(files, name) for name in names] for split, names in _BATCHES.items()}
+        classes = [line for line in _member(files, _META).decode().split("\n") if line]
     if len(classes) != 10:
         raise ValueError(f"{_META} names {len(classes)} classes, not 10")
-    batches = {split: [_batch(name, members[name]) for name in names] for split, names in _BATCHES.items()}
     return classes, {split: np.concatenate(parts) for split, parts in batches.items()}
 
 
-def _batch(name: str, content: bytes) -> Images:
+def _batch(files: Files, name: str) -> Images:
+    content = _member(files, name)
     count, rest = divmod(len(content), _RECORD)
     if rest or not 1 <= count <= _MOST_RECORDS:
         raise ValueError(f"{name} is not 1 to {_MOST_RECORDS} whole records of {_RECORD} bytes")
@@ -158,8 +147,14 @@ def _batch(name: str, content: bytes) -> Images:
     return records
 
 
+def _member(files: Files, name: str) -> bytes:
+    if _FOLDER + name not in files:
+        raise ValueError(f"it has no file {_FOLDER}{name}")
+    return files[_FOLDER + name].read(_MOST_RECORDS * _RECORD + 1)  # a sparse file may unpack to any size
+
+
 def _write(directory: Path, classes: list[str], records: dict[str, Images]) -> None:
-    """Let tfds write the prepared data set: in a folder beside it, and renamed when all has its checksums."""
+    """Let tfds write the prepared data set, in a folder beside it, which is renamed when all has its checksums."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
@@ -203,7 +198,7 @@ def _builder(data_dir: Path, classes: list[str], records: dict[str, Images]) -> 
 
 
 def verified(directory: Path) -> Sources:
-    """The files as they are now. Raises UserError if one is missing, or is not the one that was written."""
+    """Return the files as they are now. Raises UserError if one is missing, or is not the one that was written."""
     try:
         sources = _sources(directory)
     except OSError as error:
@@ -211,16 +206,14 @@ def verified(directory: Path) -> Sources:
     for name in METADATA:  # tfds would go on without label.labels.txt, and call the classes 0 to 9
         if name not in sources:
             raise damaged(directory, f"{name} is missing")
-    try:
-        with open_regular(directory / CHECKSUMS) as file:
-            written = {name: [size, digest] for name, (size, digest) in json.loads(file.read().decode()).items()}
-    except FileNotFoundError:
+    if not (directory / CHECKSUMS).exists():
         return sources
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    try:
+        change = changed(json.loads(read_bounded(directory / CHECKSUMS, 2**20)), sources, "prepared")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(directory, f"{CHECKSUMS} cannot be read, {error}") from error
-    if (change := changed(written, sources)) is not None:
-        name, states = change
-        raise damaged(directory, f"{name} changed since it was prepared: {states}")
+    if change:
+        raise damaged(directory, change)
     return sources
 
 
@@ -229,20 +222,19 @@ def _sources(directory: Path) -> Sources:
     return {path.name: [path.stat().st_size, sha256_of_file(path)] for path in paths}
 
 
-def changed(then: Sources, now: Sources) -> tuple[str, str] | None:
-    """The first file that is not what it was, and what it was and is; None if there is none."""
-
-    def state(sources: Sources, name: str) -> str:
-        return "{} bytes, sha256 {}".format(*sources[name]) if name in sources else "missing"
-
-    for name in sorted(then.keys() | now.keys()):
+def changed(then: Sources, now: Sources, how: str) -> str:
+    """Tell the first file that is not what it was when it was prepared, say, and what it was and is."""
+    for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
-            return name, f"it was {state(then, name)}, it is {state(now, name)}"
-    return None
+            was, is_now = (
+                "{} bytes, sha256 {}".format(*files[name]) if name in files else "missing" for files in (then, now)
+            )
+            return f"{name} changed since it was {how}: it was {was}, it is {is_now}"
+    return ""
 
 
 def damaged(directory: Path, reason: str) -> UserError:
-    """What to say of a data set that cannot be used."""
+    """Return what to say of a data set that cannot be used."""
     return UserError(
         f"the prepared data set {directory} is damaged ({reason}): restore its files, "
         "or delete that directory and it will be prepared again"

@@ -56,7 +56,7 @@ def trusted_witness() -> dict[str, Any]:
     """`check_witness`, once for a jaxlib on a kind of processor: a pass is remembered, in memory and in a file.
 
     Returns what was checked on what, as results.json has it: {"jax", "jaxlib", "processor", "vectors", "device",
-    "xla_flags", "optimised", "programs": their names}. The file is in `machine.cache_folder()`; one that is
+    "xla_flags", "optimised", "programs": their names}. The file is in `files.cache_folder()`; one that is
     damaged or cannot be written costs another check, no more. Raises UserError as `check_witness` does; a failure
     is never remembered.
     """
@@ -64,7 +64,7 @@ def trusted_witness() -> dict[str, Any]:
     text = (json.dumps(witness, indent=1) + "\n").encode()
     if text in _passed:
         return witness
-    path = machine.cache_folder() / f"witness-{hashlib.sha256(text).hexdigest()[:16]}.json"
+    path = files.cache_folder() / f"witness-{hashlib.sha256(text).hexdigest()[:16]}.json"
     if _content(path, len(text) + 1) != text:
         check_witness()
         with contextlib.suppress(OSError):

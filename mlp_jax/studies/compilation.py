@@ -17,7 +17,7 @@ import jax
 import jaxlib.version
 from jax import monitoring
 
-from mlp_jax import machine
+from mlp_jax import files
 from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
 
@@ -113,7 +113,7 @@ def cache_folder() -> Path:
         processor = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         processor = platform.processor()
-    return machine.cache_folder() / f"xla-{sha256(processor)[:8]}"
+    return files.cache_folder() / f"xla-{sha256(processor)[:8]}"
 
 
 def programs() -> dict[str, int]:
