@@ -90,7 +90,8 @@ def space(config: Config) -> Space:
     """Gives what --hidden to --learning_rate list, or --learning_rate_range."""
     clean = config.protocol == "clean"
     names = ("hidden", "batch_size", *(("l2_range", "learning_rate_range") if clean else ("l2", "learning_rate")))
-    return Space(*map(config.value, names), ranges=clean)
+    hidden, batch_size, l2, learning_rate = map(config.value, names)
+    return Space(hidden, batch_size, l2, learning_rate, ranges=clean)
 
 
 def points(config: Config) -> list[Point]:

@@ -20,6 +20,7 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mlp_jax import data
@@ -152,9 +153,13 @@ def table(content: results.Row) -> Table:
         "n": lambda row: row["test_accuracy"]["n"],
         "test %": measured("test_accuracy"),
         "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
-        **{f"{part} [s]": lambda row, name=part: seconds(row["seconds_of"][name]) for part in PARTS},
+        **{f"{part} [s]": partial(_part, name=part) for part in PARTS},
     }
     return Table.of(columns, content["rows"])
+
+
+def _part(row: results.Row, name: str) -> str:
+    return seconds(row["seconds_of"][name])
 
 
 def seconds(measured: results.Row) -> str:

@@ -157,8 +157,9 @@ def _read_cache(cache: Path, directory: Path, sources: Sources) -> Dataset | Non
                 raise UserError(
                     f"{directory}/{change}; restore it, or if the change is meant, delete the cache {cache}"
                 )
-            arrays = [np.load(file, allow_pickle=False) for _ in _ARRAYS]
-        return Dataset("cifar10", *arrays, tuple(map(str, record["classes"])), str(record["fingerprint"]))
+            arrays = {name: np.load(file, allow_pickle=False) for name in _ARRAYS}
+        classes, fingerprint = tuple(map(str, record["classes"])), str(record["fingerprint"])
+        return Dataset("cifar10", **arrays, classes=classes, fingerprint=fingerprint)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except UserError:

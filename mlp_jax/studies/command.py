@@ -108,11 +108,12 @@ def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C |
     if given.help:
         print(f"{doc.strip()}\n\nflags:\n{given.module_help(MODULE)}")
         return None
-    if others and not hasattr(config_class, "ARGUMENTS"):
+    operands = getattr(config_class, "ARGUMENTS", None)
+    if others and operands is None:
         raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
     values = {field.name: given[field.name].value for field in flag_fields(config_class)}
-    if hasattr(config_class, "ARGUMENTS"):
-        values[config_class.ARGUMENTS] = tuple(others)
+    if operands is not None:
+        values[operands] = tuple(others)
     if issubclass(config_class, Basic):
         config_class.refuse_ignored({name: value for name, value in values.items() if given[name].present})
     return config_class(**values)
