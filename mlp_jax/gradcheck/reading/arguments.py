@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import holders, signatures
+from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.names import is_input, is_label, is_output, is_params, is_penalty, is_step
+from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.signatures import METHODS, WRAP, signature
 
 KINDS = {
@@ -42,7 +43,7 @@ def kind_of(name: str) -> str | None:
 def kept(forward: Any, output: Any) -> dict[str, Any]:
     """What a forward pass gave that a backward pass may want: by the names that it returns, else by place."""
     if isinstance(output, Mapping):  # everything that was computed, the last of it last
-        arrays = [value for value in output.values() if holders.is_array(value)]
+        arrays = [value for value in output.values() if is_array(value)]
         return {"output": arrays[-1] if arrays else output, "cache": output}
     if not isinstance(output, tuple) or len(output) < 2:
         return {"output": output}

@@ -35,19 +35,11 @@ def converter(arrays: str) -> Callable[[np.ndarray], Any]:
 def ask(target: Any, question: Question, convention: Convention) -> tuple[Any, Held]:
     """(what it returned, its arguments then)."""
     case, layout, convert = question.case, convention.layout, converter(convention.arrays)
-    if convention.tree is not None:
-        given = convention.tree.hold(case, convert)
-    elif convention.style == "tree":
-        given = jax.tree.map(lambda leaf: convert(leaf.copy()), case.params)
-    else:
-        given = jax.tree.map(convert, layout.hold(case))
+    given = convention.form.hold(case, convert)
     x, y = map(convert, layout.examples(case))
     masks = [convert(mask.copy()) for mask in question.masks]
     result = call(target, given, (x, y), case, masks, by_name=convention.by_name)
-    if convention.tree is not None:
-        held = convention.tree.read(given, case)
-    else:
-        held = given if convention.style == "tree" else layout.tree(given, case)
+    held = convention.form.read(given, case)
     if not layout.columns and not layout.one_hot:
         return result, Held(held, x, y, masks)
     return result, Held(held, x.T if layout.columns else x, case.y, masks)

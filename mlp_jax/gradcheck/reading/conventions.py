@@ -8,7 +8,8 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from mlp_jax.gradcheck.reading import signatures
-from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, Layout
+from mlp_jax.gradcheck.reading.holders import Places
+from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, Layout
 from mlp_jax.gradcheck.reading.names import (
     BIAS_LISTS,
     WEIGHT_LISTS,
@@ -20,26 +21,28 @@ from mlp_jax.gradcheck.reading.names import (
     numbers,
     size_of,
 )
-from mlp_jax.gradcheck.reading.trees import Tree
 
 EXTRA = ("config", "key", "masks")
-STYLES = {"W{}": "dict", "w{}": "small letters"}
 LEAF = re.compile(r"([wWbB]|[tT]heta)_?\d")
 ORDERS = ((False, False), (False, True), (True, False))  # (columns are examples, weights are (out, in))
 Kinds = dict[str, str]
 
 
 class Convention(NamedTuple):
-    """How a function wants its parameters, and its arrays. style: "tree", or how the layout holds them.
+    """How a function wants its arrays, and its parameters.
 
-    tree: where the parameters are in a container of the candidate's own keys, if they are in one.
+    own: where the parameters are in a container of the candidate's own keys, if they are in one.
     """
 
-    style: str
     arrays: str
     layout: Layout = Layout()
     by_name: bool = False
-    tree: Tree | None = None
+    own: Places | None = None
+
+    @property
+    def form(self) -> Layout | Places:
+        """What holds the parameters, reads them and gradients, and names the leaves."""
+        return self.own or self.layout
 
 
 def kind_of(name: str, beside: set[str]) -> str | None:
@@ -104,15 +107,15 @@ def likely_arrays(function: Any) -> tuple[str, ...]:
 def of_class(arrays: str) -> Iterator[Convention]:
     """The likeliest first: rows before columns, labels before one-hot."""
     for columns, one_hot in product((False, True), (False, True)):
-        yield Convention("dict", arrays, Layout(columns=columns, one_hot=one_hot))
+        yield Convention(arrays, Layout(columns=columns, one_hot=one_hot))
 
 
 def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
     """The likeliest for a function: rows, labels, and the usual names, in any library's arrays."""
-    namings, forms = _namings(kinds), ("W{}", "tree", "w{}")
-    plain = [n for n in forms if n in namings or (n == "tree" and len(namings) > 1)]
+    namings, forms = _namings(kinds), ("W{}", TREE, "w{}")
+    plain = [n for n in forms if n in namings or (n == TREE and len(namings) > 1)]
     for naming, library in product(plain, arrays):
-        yield Convention(STYLES.get(naming, naming), library, Layout(str(naming)), kinds is not None)
+        yield Convention(library, Layout(str(naming)), kinds is not None)
 
 
 def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
@@ -121,9 +124,9 @@ def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
     for (columns, turned), one_hot, naming in product(ORDERS, (True, False), _namings(kinds)):
         if naming.startswith("flat theta") and (columns or turned):  # these matrices are (out, in) as they are
             continue
-        yield Convention("named", arrays, Layout(naming, columns, one_hot, turned), by_name)
+        yield Convention(arrays, Layout(naming, columns, one_hot, turned), by_name)
         if not columns and not turned:
-            yield Convention("named", arrays, Layout(naming), by_name)
+            yield Convention(arrays, Layout(naming), by_name)
 
 
 def _namings(kinds: Kinds | None) -> tuple[str, ...]:
