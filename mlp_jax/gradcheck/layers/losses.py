@@ -9,9 +9,9 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import LABELS
-from mlp_jax.gradcheck.layers.slots import attribute
 from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.paths import attribute
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")

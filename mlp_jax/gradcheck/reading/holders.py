@@ -129,7 +129,7 @@ def _missing(net: Any, at: At, case: Case) -> str:
 
 def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
     """Where an object keeps the gradients of the parameters at `places`; {} if nothing is called so."""
-    named = {at: path for at, own in places.paths.items() if (path := _beside(net, own)) is not None}
+    named = {at: path for at, own in places.paths.items() if (path := beside(net, own)) is not None}
     if {k for k, field in named if field == "w"} == {k for k, field in places.paths if field == "w"}:
         return named
     return by_shape([(path, array) for path, array in arrays(net) if _matches(path, GRADIENT)], places.paths, case)
@@ -144,7 +144,7 @@ def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
     found: dict[At, Path] = {}
     small = {str(key).lower(): key for key in grads} if isinstance(grads, Mapping) else {}
     for at, own in wanted.items():
-        keys = _names_of_gradient(own[-1][1]) if own else []
+        keys = names_of_gradient(own[-1][1]) if own else []
         ways: list[Path] = [(*own[:-1], (own[-1][0], key)) for key in keys]
         if small:
             ways += [(("item", key),) for key in keys if isinstance(key, str)]
@@ -155,7 +155,7 @@ def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
     return found if len(set(found.values())) == len(found) else {}
 
 
-def _names_of_gradient(name: Any) -> list[Any]:
+def names_of_gradient(name: Any) -> list[Any]:
     """What the gradient of a parameter of this name may be called."""
     return [name, *(form.format(name) for form in GRADIENT_NAMES)] if isinstance(name, str) else [name]
 
@@ -172,14 +172,14 @@ def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case)
     return found if all(at in found for at in wanted if at[1] == "w") else {}
 
 
-def _beside(net: Any, own: Path) -> Path | None:
+def beside(net: Any, own: Path) -> Path | None:
     """A gradient's place, from its parameter's: dW beside W, or the same key of a holder called grads."""
     kind, name = own[-1]
-    keys = _names_of_gradient(name)
+    keys = names_of_gradient(name)
     ways: list[Path] = [(*own[:-1], (kind, key)) for key in keys if key != name]
     for i, (step, container) in enumerate(own[:-1]):
         if isinstance(container, str):
-            holders = (*GRADIENT_HOLDERS, *_names_of_gradient(container)[1:])
+            holders = (*GRADIENT_HOLDERS, *names_of_gradient(container)[1:])
             ways += [(*own[:i], (step, h), *own[i + 1 : -1], (kind, key)) for h in holders for key in keys]
     return next((path for path in ways if is_there(net, path)), None)
 

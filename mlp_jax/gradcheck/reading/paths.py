@@ -1,13 +1,14 @@
 """Arrays in containers and objects: the path to each, and how what lies at a path is read and written."""
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from types import FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading.names import plainly
 
 Path = tuple[tuple[str, Any], ...]  # steps from the object: ("attribute", name), or ("item", key)
 DEPTH = 4  # steps from an object to an array: net.layers[0].params["W"] has four
@@ -62,6 +63,13 @@ def is_there(root: Any, path: Path) -> bool:
         return is_array(get(root, path))
     except (AttributeError, KeyError, IndexError, TypeError):
         return False
+
+
+def attribute(root: Any, names: Sequence[str]) -> str:
+    """The first of the names that an object has, with its own capitals and underscores; "" if it has none."""
+    own = {plainly(name): name for name in dir(root) if not name.startswith("__")}
+    exact = [name for name in names if hasattr(root, name)]
+    return next(iter([*exact, *(own[plainly(name)] for name in names if plainly(name) in own)]), "")
 
 
 def put(root: Any, path: Path, value: np.ndarray) -> None:
