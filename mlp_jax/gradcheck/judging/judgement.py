@@ -191,10 +191,10 @@ def _agrees(
 def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[Judgement]:
     """J~ first. Another network or loss is meant only where it explains all that J~ leaves unexplained."""
     about: Remarks = ()
-    if not evidence.asked.takes_l2:
-        layers = len(evidence.cases[0].params)
-        free = Fitted(weights=(0.0,) * layers, over_n=(0.0,) * layers)
-        base = Own(Variant(), free).purpose(evidence.cases)
+    factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0
+    penalty = Fitted(weights=(factor,) * len(evidence.cases[0].params))
+    if not factor:
+        base = Own(Variant(), penalty).purpose(evidence.cases)
         about = (("no_penalty", "there is no argument for lambda"),)
     first = read(evidence, base, about=about)
     half = objective.j_tilde(evidence.cases, "half")
@@ -204,7 +204,7 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
         return [first]
     readings = [first]
     for variant in alike(evidence)[:FOLLOWED]:
-        there, own = evidence.under(variant), Own(variant, _plain_penalty(evidence, base))
+        own = Own(variant, penalty)
         for other in _ways_to_write(variant):
             there = evidence.under(other)
             remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
@@ -212,9 +212,3 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
             if not readings[-1].wrong:
                 return [readings[-1]]
     return readings
-
-
-def _plain_penalty(evidence: Evidence, base: Purpose) -> Fitted:
-    layers = len(evidence.cases[0].params)
-    factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0
-    return Fitted(weights=(factor,) * layers, over_n=(0.0,) * layers)
