@@ -116,9 +116,7 @@ def _clear_of_kinks(z: np.ndarray) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def evaluated(
-    config: MLPConfig, *, seed: int = 0, scale: float = 1.0, loss: str = "cross_entropy"
-) -> tuple[tuple[Case, Truth], ...]:
+def evaluated(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> tuple[tuple[Case, Truth], ...]:
     """The battery of a network beside the truth about each case; kept, so that no array may be written to."""
-    cases = [case._replace(loss=loss) for case in battery(config, seed=seed, scale=scale)]
+    cases = battery(config, seed=seed, scale=scale)
     return tuple(zip(cases, evaluate(*cases), strict=True))

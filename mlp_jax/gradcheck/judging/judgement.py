@@ -58,7 +58,7 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
         # where the penalty is too small to show in the losses, they agree with both
         both = [_agrees(evidence, purpose, losses, closely=closely) for purpose in (base, other)]
         if both[1] and free:
-            half = _half(evidence, other)
+            half = read(evidence, other, about=(("half_penalty", ""),))
             if not half.wrong:
                 return [*([read(evidence, base)] if both[0] else []), half]
             text = f"your loss is {other.text}, and the gradient has another penalty"
@@ -74,10 +74,6 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
                 break
     strict = asked_for == "report"
     return _of_another_loss(evidence, base, other, own, free=free, strict=strict, differences=others)
-
-
-def _half(evidence: Evidence, purpose: Purpose) -> Judgement:
-    return read(evidence, purpose, about=(("half_penalty", ""),))
 
 
 def _j_text(purpose: Purpose) -> str:
