@@ -11,13 +11,13 @@ from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, Layout
 from mlp_jax.gradcheck.reading.names import (
+    ALL_SIZES,
     BIAS_LISTS,
     WEIGHT_LISTS,
     is_input,
     is_label,
     is_params,
     is_penalty,
-    is_sizes,
     numbers,
     size_of,
 )
@@ -55,9 +55,11 @@ def kind_of(name: str, beside: set[str]) -> str | None:
         return "weights"
     if name in BIAS_LISTS and beside & set(WEIGHT_LISTS):
         return "biases"
-    called = {"params": is_params, "x": is_input, "y": is_label, "sizes": is_sizes}
-    found = "params" if name == "weights" else next((kind for kind, is_it in called.items() if is_it(name)), None)
-    return found or size_of(name)
+    if name == "weights" or is_params(name):
+        return "params"
+    if is_input(name) or is_label(name):
+        return "x" if is_input(name) else "y"
+    return "sizes" if name in ALL_SIZES else size_of(name)
 
 
 def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
