@@ -90,10 +90,7 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
             layer.w[:, 0], layer.b[0] = 0, 0
             if unit.norm != "none":
                 layer.shift[0] = 0
-            if (unit.norm, unit.norm_place) == (
-                "layer",
-                "before",
-            ):  # equal numbers do not become 0
+            if (unit.norm, unit.norm_place) == ("layer", "before"):  # where equal numbers do not become 0
                 layer.scale[0] = 0
         if name == "dead units" and unit.active:
             (layer.shift if unit.norm_place == "before" else layer.b)[-1] = -30 * scale**2

@@ -85,11 +85,9 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
         if not left:
             raise UserError(f"{target.__name__}.{method.__name__} needs {name}, which is not known: {WRAP}")
         named[name] = left.pop(0)
-    only = inspect.Parameter.POSITIONAL_ONLY
-    given = {n: known[k] for n, k in named.items() if parameters[n].kind is not only}
-    if is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values():
-        given["reg"] = known["l2"]
-    return method(*(known[k] for n, k in named.items() if parameters[n].kind is only), **given)
+    more = is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values()
+    given = {name: known[kind] for name, kind in named.items()}
+    return signatures.call_by_name(method, given, **({"reg": known["l2"]} if more else {}))
 
 
 def name_of(method: Any) -> str:

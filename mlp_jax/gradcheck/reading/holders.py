@@ -215,18 +215,19 @@ def _matches(path: Path, pattern: re.Pattern[str]) -> bool:
 
 def _field(path: Path) -> str | None:
     """The field that the last name of a path tells: weights, b, gamma."""
-    name = re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1].lower())
+    name = _stem(path).lower()
     return next((FIELDS[start] for start in ("gamma", "beta", "w", "t", "b") if name.startswith(start)), None)
+
+
+def _stem(path: Path) -> str:
+    """The last name of a path, without what makes it a gradient's."""
+    return re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1], flags=re.IGNORECASE)
 
 
 def _numbered(path: Path, held: list[tuple[Path, Any]]) -> At | None:
     """Layer and field from a name that ends in a number, counted from the least that occurs there."""
-    match = NUMBERED.match(re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1]))
+    match = NUMBERED.match(_stem(path))
     if match is None:
         return None
-    numbers = [
-        int(m[2])
-        for other, _ in held
-        if (m := NUMBERED.match(re.sub(r"^(d_?|grad_)", "", (_names(other) or [""])[-1])))
-    ]
+    numbers = [int(m[2]) for other, _ in held if (m := NUMBERED.match(_stem(other)))]
     return int(match[2]) - min(numbers), _field(path) or "w"

@@ -162,17 +162,8 @@ def _listed(grads: Sequence[Any], wanted: list[At], case: Case) -> list[tuple[At
         ranks = [[np.ndim(leaf) for leaf in group] for group in grads]
         if min(ranks[0]) == 2 and max(ranks[1]) < 2:
             return [((k, f), leaf) for f, group in zip("wb", grads, strict=True) for k, leaf in enumerate(group)]
-    flat = [
-        leaf
-        for layer in grads
-        for leaf in (
-            layer.values()
-            if isinstance(layer, Mapping)
-            else layer
-            if isinstance(layer, (tuple, list))
-            else [layer]
-        )
-    ]
+    inside = (list(layer.values()) if isinstance(layer, Mapping) else layer for layer in grads)
+    flat = [leaf for layer in inside for leaf in (layer if isinstance(layer, (tuple, list)) else [layer])]
     shapes = [{np.shape(layer.w), np.shape(layer.w.T)} for layer in case.params]
     if len(flat) == layers and all(np.shape(leaf) in fitting for leaf, fitting in zip(flat, shapes, strict=True)):
         return [((k, "w"), leaf) for k, leaf in enumerate(flat)]  # of a network without biases

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(target).parameters)
     except (TypeError, ValueError):
         return {}
+
+
+def call_by_name(target: Any, values: Mapping[str, Any], **more: Any) -> Any:
+    """Calls a callable with its arguments by name, also with those that it takes by place alone."""
+    bound = inspect.signature(target).bind_partial()
+    bound.arguments.update(values)
+    return target(*bound.args, **bound.kwargs, **more)
 
 
 def takes_anything(parameters: dict[str, inspect.Parameter]) -> bool:

@@ -42,6 +42,15 @@ class Used(BaseException):
         self.path, self.kind = path, kind
 
 
+def _use(kind: str) -> Callable[..., NoReturn]:
+    """A method that says for what its object is used."""
+
+    def use(node: "_Node", *_: Any, **__: Any) -> NoReturn:
+        raise Used(node._path, kind)
+
+    return use
+
+
 class _Node:
     """A part of the container that is not known yet."""
 
@@ -70,24 +79,15 @@ class _Node:
     def __iter__(self) -> Iterator[Any]:
         return (self._at("item", i) for i in range(len(self)))
 
-    def _multiplied(self, *_: Any) -> NoReturn:
-        raise Used(self._path, "w")
-
-    def _added(self, *_: Any) -> NoReturn:
-        raise Used(self._path, "b")
-
-    def _used(self, *_: Any, **__: Any) -> NoReturn:
-        raise Used(self._path, "")
-
     def __array_function__(self, function: Any, *_: Any) -> NoReturn:
         raise Used(self._path, "w" if function.__name__ in PRODUCTS else "")
 
     def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> NoReturn:
         raise Used(self._path, "w" if ufunc is np.matmul else "b" if ufunc is np.add else "")
 
-    __matmul__ = __rmatmul__ = _multiplied
-    __add__ = __radd__ = _added
-    __array__ = __jax_array__ = __pow__ = __mul__ = __rmul__ = __torch_function__ = _used
+    __matmul__ = __rmatmul__ = _use("w")
+    __add__ = __radd__ = _use("b")
+    __array__ = __jax_array__ = __pow__ = __mul__ = __rmul__ = __torch_function__ = _use("")
 
 
 def learnt(
