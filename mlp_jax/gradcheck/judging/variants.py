@@ -175,23 +175,12 @@ def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | Non
     slopes, exponents = np.linspace(-1, 1, 41), np.linspace(-9, 0, 28)
     kinds: list[tuple[Callable[[float], Variant], np.ndarray]] = []
     if any(unit.active for unit in config.units):
-        kinds.append((_leaky, slopes))
+        kinds.append((lambda slope: _variant({"activation": "leaky_relu", "negative_slope": slope}), slopes))
     if any(unit.norm != "none" for unit in config.units):
-        kinds += [(_inside, exponents), (_outside, exponents)]
+        kinds.append((lambda exponent: _variant({"norm_eps": 10**exponent}), exponents))
+        kinds.append((lambda exponent: _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY}), exponents))
     found = [kind(_least(kind, off, grid)) for kind, grid in kinds]
     return _rounded(min(found, key=off), off) if found else None
-
-
-def _leaky(slope: float) -> Variant:
-    return _variant({"activation": "leaky_relu", "negative_slope": slope})
-
-
-def _inside(exponent: float) -> Variant:
-    return _variant({"norm_eps": 10**exponent})
-
-
-def _outside(exponent: float) -> Variant:
-    return _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY})
 
 
 def _least(kind: Callable[[float], Variant], off: Callable[[Variant], float], grid: np.ndarray) -> float:
