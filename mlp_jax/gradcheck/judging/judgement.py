@@ -7,7 +7,7 @@ from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.loss_fit import CLOSE
 from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
-from mlp_jax.gradcheck.judging.probes import own_slopes
+from mlp_jax.gradcheck.judging.probes import is_of_own_loss
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.mistakes.search import UNKNOWN
 from mlp_jax.gradcheck.mistakes.situation import Mistake
@@ -111,32 +111,26 @@ def _of_another_loss(
     nearly = _of_nearly_own(evidence, own) if own is not None and all(r.wrong for r in readings) else None
     if nearly is not None:
         return [nearly]
-    if differences and own is None and all(reading.wrong for reading in readings):
-        slopes = own_slopes(evidence)
-        if slopes and all(slopes.values()):
-            return [_by_differences(evidence, base, strict)]
+    unexplained = differences and own is None and all(reading.wrong for reading in readings)
+    if unexplained and is_of_own_loss(evidence):
+        return [_by_differences(evidence, base, strict)]
     too = ", and the gradient is wrong for your own loss too"
     return [*first, *(r._replace(mismatch=r.mismatch + too) if r.wrong else r for r in readings)]
 
 
 def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
     """Returns the reading by the candidate's own loss."""
-    best = None
+    readings = list[Judgement]()
     for variant in _ways_to_write(own.variant):
         there = evidence.under(variant)
-        about = tuple(own.remarks())
-        reading = read(there, own.purpose(there.cases), about=about)
-        if best is None or reading.price < best.price:
-            best = reading
-        if not best.wrong:
+        readings.append(read(there, own.purpose(there.cases), about=tuple(own.remarks())))
+        if not readings[-1].wrong:
             break
-    assert best is not None
+    best = min(readings, key=lambda j: j.price)
     if not strict or not best.about:
         return best
-    text = f"right for your loss, but your loss is not J~: it is the {own.text()}"
-    if best.wrong:
-        text = f"your loss is not J~: it is the {own.text()}"
-    return best._replace(about=(), mismatch=text)
+    right = "" if best.wrong else "right for your loss, but "
+    return best._replace(about=(), mismatch=f"{right}your loss is not J~: it is the {own.text()}")
 
 
 def _of_nearly_own(evidence: Evidence, own: Own) -> Judgement | None:

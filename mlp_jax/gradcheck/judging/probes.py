@@ -86,21 +86,20 @@ def _mixed_by(
 # -- is a gradient the derivative of the candidate's own loss? Central differences of that loss tell
 
 
-def own_slopes(evidence: Evidence) -> dict[tuple[int, str], bool]:
-    """Per leaf, whether it is the derivative of the candidate's own loss; {} if that cannot be told.
+def is_of_own_loss(evidence: Evidence) -> bool:
+    """Whether every leaf is the derivative of the candidate's own loss; False also if that cannot be told.
 
     By central differences in random directions, in an ordinary case. The error allowed is a hundred times what
     truncation and rounding leave. Where two steps disagree, a kink is crossed, and another direction is taken.
     """
     i = next((i for i, case in enumerate(evidence.cases) if case.name in ORDINARY), None)
     if i is None or any(field not in evidence.observed[i][k] for k, field in evidence.leaves):
-        return {}
+        return False
     rng = np.random.default_rng(0)
-    found = {(k, field): _slope_is_right(evidence, i, k, field, rng) for k, field in evidence.leaves}
-    return {at: right for at, right in found.items() if right is not None} if None not in found.values() else {}
+    return all(_slope_is_right(evidence, i, k, field, rng) for k, field in evidence.leaves)
 
 
-def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.random.Generator) -> bool | None:
+def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.random.Generator) -> bool:
     step = EPSILON[evidence.dtype] ** (1 / 3)
     leaf = getattr(evidence.cases[i].params[k], field)
     verdicts = []
@@ -114,7 +113,7 @@ def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.rand
         verdicts.append(abs(slope - float((evidence.observed[i][k][field] * direction).sum())) <= 2 * allowed)
         if len(verdicts) == 2:
             break
-    return all(verdicts) if verdicts else None
+    return bool(verdicts) and all(verdicts)
 
 
 def _moved_losses(evidence: Evidence, i: int, k: int, field: str, leaves: list[np.ndarray]) -> list[float]:
