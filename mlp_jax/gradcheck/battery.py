@@ -90,10 +90,7 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
             layer.w[:, 0], layer.b[0] = 0, 0
             if unit.norm != "none":
                 layer.shift[0] = 0
-            if (unit.norm, unit.norm_place) == (
-                "layer",
-                "before",
-            ):  # equal numbers do not become 0
+            if (unit.norm, unit.norm_place) == ("layer", "before"):  # where equal numbers do not become 0
                 layer.scale[0] = 0
         if name == "dead units" and unit.active:
             (layer.shift if unit.norm_place == "before" else layer.b)[-1] = -30 * scale**2
@@ -116,9 +113,7 @@ def _clear_of_kinks(z: np.ndarray) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def evaluated(
-    config: MLPConfig, *, seed: int = 0, scale: float = 1.0, loss: str = "cross_entropy"
-) -> tuple[tuple[Case, Truth], ...]:
+def evaluated(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> tuple[tuple[Case, Truth], ...]:
     """The battery of a network beside the truth about each case; kept, so that no array may be written to."""
-    cases = [case._replace(loss=loss) for case in battery(config, seed=seed, scale=scale)]
+    cases = battery(config, seed=seed, scale=scale)
     return tuple(zip(cases, evaluate(*cases), strict=True))

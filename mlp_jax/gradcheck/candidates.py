@@ -43,7 +43,7 @@ from mlp_jax.gradcheck.reading.answers import (
 )
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of
 from mlp_jax.gradcheck.reading.conventions import Convention
-from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
+from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, Layout
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
@@ -119,18 +119,10 @@ class Candidate(Asked):
 
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf: W1, or layer1.w."""
-        style = self.convention.style if self.convention is not None else "dict"
         if self.is_linear:  # whose bias is the weight of one more input, the last
             return "W" if field == "w" else "W[:, -1]" if self._is_turned else "W[-1]"
-        if self.convention is not None and self.convention.tree is not None:
-            path = self.convention.tree.paths.get((k, field), ())
-            return ".".join(str(key) for _, key in path) or f"{NAMES[field]}{k + 1}"
-        if style == "tree":
-            return f"layer{k + 1}.{field}"
-        if self.convention is not None and style == "named":
-            return self.convention.layout.name(k, field)
-        name = f"{NAMES[field]}{k + 1}"
-        return name if style == "dict" else name.lower()
+        form = Layout() if self.convention is None else self.convention.form
+        return form.name(k, field)
 
     def leaf_names(self, config: MLPConfig) -> dict[tuple[int, str], str]:
         """All names of a network's leaves."""
@@ -144,7 +136,7 @@ class Candidate(Asked):
         # a class that fails there may still answer in other cases, as it is asked first
         if error is not None and self.convention is None and not self.is_class:
             return [Answer(None, error=error) for _ in questions]
-        convention = self.convention or Convention("dict", self.arrays[0])
+        convention = self.convention or Convention(self.arrays[0])
         return [self._try(question, convention) for question in questions]
 
     def _settle(self, question: Question) -> str | None:
@@ -178,8 +170,8 @@ class Candidate(Asked):
         """Raises UserError if the gradient of the first example alone, without a batch axis, is what is given."""
         case = question.case
         alone = question._replace(case=case._replace(x=case.x[0], y=case.y[0]))
-        for style, arrays in product(("dict", "tree"), self.arrays):
-            answer = self._try(alone, Convention(style, arrays))
+        for naming, arrays in product(("W{}", TREE), self.arrays):
+            answer = self._try(alone, Convention(arrays, Layout(naming)))
             if answer.error is None and fits(answer, case):
                 raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
 
@@ -220,8 +212,8 @@ class Candidate(Asked):
                 with quiet(), jax.enable_x64(True):
                     calling.call(self.target, given, (x, y), question.case, question.masks, by_name=by_name)
 
-            if tree := trees.learnt(asked, question.case, convert, turned=turned or columns):
-                yield Convention("own keys", arrays, layout, by_name, tree)
+            if own := trees.learnt(asked, question.case, convert, turned=turned or columns):
+                yield Convention(arrays, layout, by_name, own)
 
     def _try(self, question: Question, convention: Convention) -> Answer:
         case = question.case
@@ -246,8 +238,5 @@ class Candidate(Asked):
         else:
             result, held = calling.ask(self.target, question, convention)
         loss, grads = parts_of(result, convention.layout)
-        if convention.style != "tree":
-            form: Any = convention.tree or convention.layout
-            grads = {f"{NAMES[f]}{k + 1}": leaf for (k, f), leaf in form.leaves(grads, case).items()} or grads
-        found, dtypes = leaves(grads, case.config)
+        found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
         return loss, found, dtypes, held

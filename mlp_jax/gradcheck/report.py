@@ -135,7 +135,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows."""
-        return _page(self, HEADER, [_cells(row) for row in self.leaves])
+        return _page(self)
 
     def leaf_table(self) -> str:
         """Returns one line per leaf, as a Markdown table."""
@@ -218,12 +218,12 @@ def as_row(row: LeafRow) -> dict[str, Any]:
 COLOURS = {"PASS": "#1a7f37", "FAIL": "#cf222e", "remark": "#9a6700"}
 
 
-def _page(report: "Report", header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A heading, the table of leaves (header, and cells per row), and an element that opens per finding."""
+def _page(report: "Report") -> str:
+    """A heading, the table of leaves, and an element that opens per finding."""
     verdict = "PASS" if report.passed else "FAIL"
     parts = [
         f"<p><b>{_coloured(report.headline(), verdict)}</b></p>",
-        _html_table(header, cells),
+        _html_table([_cells(row) for row in report.leaves]),
         *_html_findings(report),
     ]
     parts += [f"<p>Note: {escape(note)}.</p>" for note in report.notes]
@@ -235,8 +235,8 @@ def _coloured(text: str, kind: str) -> str:
     return f'<span style="color: {COLOURS[kind]}">{escape(text)}</span>'
 
 
-def _html_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in header)
+def _html_table(cells: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
     rows = "".join(
         f"<tr>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>" for row in cells
     )  # fmt: skip

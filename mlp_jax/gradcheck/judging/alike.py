@@ -20,13 +20,11 @@ def alike(evidence: Evidence) -> list[Variant]:
     if not chosen:
         return []
     tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
-    held: dict[tuple[tuple[str, object], ...], list[np.ndarray]] = {}
+    held = variants.Scores([(evidence.cases[i], evidence.truths[i]) for i in chosen])
 
     def off(variant: Variant, enough: float = np.inf) -> float:
-        if variant.options not in held:
-            held[variant.options] = [_scores(evidence, i, variant) for i in chosen]
         worst = 0.0
-        for i, scores in zip(chosen, held[variant.options], strict=True):
+        for i, scores in zip(chosen, held.of(variant), strict=True):
             true = _bias_gradient(variant.loss, scores, evidence.cases[i].y)
             distance = float(np.linalg.norm(evidence.observed[i][top]["b"] - true))
             worst = max(worst, distance / (float(np.linalg.norm(true)) or 1.0))
@@ -41,11 +39,6 @@ def alike(evidence: Evidence) -> list[Variant]:
         found += [near] if off(near) <= tolerance else []
     # another eps, or one inside the log, makes little difference
     return sorted(found, key=off)
-
-
-def _scores(evidence: Evidence, i: int, variant: Variant) -> np.ndarray:
-    masks = [hidden.mask for hidden in evidence.truths[i].trace.hidden]
-    return variants.scores(evidence.cases[i], masks, variant.at(evidence.cases[i].config))
 
 
 def _bias_gradient(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5) -> np.ndarray:

@@ -81,29 +81,23 @@ class Evidence:
             for leaves in self.observed:  # then also where the shape does not show it
                 leaves[k][field] = leaves[k][field].T
             return [(Mistake("transpose", k, field), "")]
+        sizes_fit = all(found is not None and found.size == np.prod(true) for found, true in wrong)
+        for leaves, (found, true) in zip(self.observed, pairs, strict=True):
+            if sizes_fit:
+                leaves[k][field] = leaves[k][field].reshape(true)
+            elif found is not None and found.shape != true:
+                del leaves[k][field]
+        lines = [found is not None and true in (found.shape[1:], found.shape[:1]) for found, true in wrong]
         found, true = next((pair for pair in wrong if pair[0] is None), wrong[0])
-        if any(found is None or found.size != np.prod(true) for found, true in wrong):
-            for leaves, (found_there, shape) in zip(self.observed, pairs, strict=True):
-                if found_there is not None and found_there.shape != shape:
-                    del leaves[k][field]
-        else:
-            for leaves, (_, shape) in zip(self.observed, pairs, strict=True):
-                leaves[k][field] = leaves[k][field].reshape(shape)
         note = "it is missing" if found is None else f"{found.shape} in place of {true}"
-        if all(
-            found is not None and true in (found.shape[1:], found.shape[:1]) for found, true in wrong
-        ) and not any(found is None or found.size != np.prod(true) for found, true in wrong):
-            return [(Mistake("bias_shape", k, field), note)]
-        return [(Mistake("wrong_shape", k, field), note)]
+        return [(Mistake("bias_shape" if sizes_fit and all(lines) else "wrong_shape", k, field), note)]
 
     def _numbers(self) -> tuple[list[int], set[tuple[int, str]], bool]:
         """Takes leaves that are not finite out of `observed`; large logits excuse them in their own cases."""
         broken = [self._broken(i) for i in range(len(self.cases))]
-        large = [self._has_large_logits(i) for i in range(len(self.cases))]
-        elsewhere = set[tuple[int, str]]()
-        for missing, excused in zip(broken, large, strict=True):
-            elsewhere |= set() if excused else missing
-        elsewhere |= set.intersection(*broken)  # what is never a number has no excuse
+        large = [float(np.abs(truth.trace.logits).max()) > LARGEST[self.dtype] for truth in self.truths]
+        elsewhere = set.intersection(*broken)  # what is never a number has no excuse
+        elsewhere = elsewhere.union(*(m for m, excused in zip(broken, large, strict=True) if not excused))
         overflows = [i for i, missing in enumerate(broken) if large[i] and missing - elsewhere]
         for leaves, missing in zip(self.observed, broken, strict=True):
             for k, field in missing - {LOSS}:
@@ -116,9 +110,6 @@ class Evidence:
         loss = self.answers[i].loss
         told = loss is not None and objective.tells(self.cases[i], self.truths[i])
         return found | {LOSS} if told and not np.isfinite(loss or 0.0) else found
-
-    def _has_large_logits(self, i: int) -> bool:
-        return bool(np.abs(self.truths[i].trace.logits).max() > LARGEST[self.dtype])
 
     def dtype_of(self, k: int, field: str) -> str:
         """The dtype that a leaf is judged by: its own, or float32 where others are, for that mixes unnoticed."""
@@ -189,15 +180,15 @@ class Evidence:
 
     def losses(self) -> list[tuple[int, float]] | None:
         """(case, loss) of the cases whose loss can tell; None if the candidate returns none, or one not finite."""
-        if any(answer.loss is None for answer in self.answers):
+        returned = [answer.loss for answer in self.answers if answer.loss is not None]
+        if len(returned) < len(self.answers):
             return None
         found = [
-            (i, answer.loss)
-            for i, answer in enumerate(self.answers)
+            (i, loss)
+            for i, loss in enumerate(returned)
             if i not in self.overflows and objective.tells(self.cases[i], self.truths[i])
         ]
-        usable = [(i, loss) for i, loss in found if loss is not None and np.isfinite(loss)]
-        return usable if len(usable) == len(found) else None
+        return found if np.isfinite([loss for _, loss in found]).all() else None
 
     def under(self, variant: Variant) -> "Evidence":
         """Returns the same answers, held against the truth about another network or loss."""

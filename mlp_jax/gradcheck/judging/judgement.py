@@ -7,7 +7,7 @@ from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.loss_fit import CLOSE
 from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
-from mlp_jax.gradcheck.judging.probes import own_slopes
+from mlp_jax.gradcheck.judging.probes import is_of_own_loss
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.mistakes.search import UNKNOWN
 from mlp_jax.gradcheck.mistakes.situation import Mistake
@@ -58,7 +58,7 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
         # where the penalty is too small to show in the losses, they agree with both
         both = [_agrees(evidence, purpose, losses, closely=closely) for purpose in (base, other)]
         if both[1] and free:
-            half = _half(evidence, other)
+            half = read(evidence, other, about=(("half_penalty", ""),))
             if not half.wrong:
                 return [*([read(evidence, base)] if both[0] else []), half]
             text = f"your loss is {other.text}, and the gradient has another penalty"
@@ -74,10 +74,6 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
                 break
     strict = asked_for == "report"
     return _of_another_loss(evidence, base, other, own, free=free, strict=strict, differences=others)
-
-
-def _half(evidence: Evidence, purpose: Purpose) -> Judgement:
-    return read(evidence, purpose, about=(("half_penalty", ""),))
 
 
 def _j_text(purpose: Purpose) -> str:
@@ -115,32 +111,26 @@ def _of_another_loss(
     nearly = _of_nearly_own(evidence, own) if own is not None and all(r.wrong for r in readings) else None
     if nearly is not None:
         return [nearly]
-    if differences and own is None and all(reading.wrong for reading in readings):
-        slopes = own_slopes(evidence)
-        if slopes and all(slopes.values()):
-            return [_by_differences(evidence, base, strict)]
+    unexplained = differences and own is None and all(reading.wrong for reading in readings)
+    if unexplained and is_of_own_loss(evidence):
+        return [_by_differences(evidence, base, strict)]
     too = ", and the gradient is wrong for your own loss too"
     return [*first, *(r._replace(mismatch=r.mismatch + too) if r.wrong else r for r in readings)]
 
 
 def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
     """Returns the reading by the candidate's own loss."""
-    best = None
+    readings = list[Judgement]()
     for variant in _ways_to_write(own.variant):
         there = evidence.under(variant)
-        about = tuple(own.remarks())
-        reading = read(there, own.purpose(there.cases), about=about)
-        if best is None or reading.price < best.price:
-            best = reading
-        if not best.wrong:
+        readings.append(read(there, own.purpose(there.cases), about=tuple(own.remarks())))
+        if not readings[-1].wrong:
             break
-    assert best is not None
+    best = min(readings, key=lambda j: j.price)
     if not strict or not best.about:
         return best
-    text = f"right for your loss, but your loss is not J~: it is the {own.text()}"
-    if best.wrong:
-        text = f"your loss is not J~: it is the {own.text()}"
-    return best._replace(about=(), mismatch=text)
+    right = "" if best.wrong else "right for your loss, but "
+    return best._replace(about=(), mismatch=f"{right}your loss is not J~: it is the {own.text()}")
 
 
 def _of_nearly_own(evidence: Evidence, own: Own) -> Judgement | None:
@@ -191,10 +181,10 @@ def _agrees(
 def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[Judgement]:
     """J~ first. Another network or loss is meant only where it explains all that J~ leaves unexplained."""
     about: Remarks = ()
-    if not evidence.asked.takes_l2:
-        layers = len(evidence.cases[0].params)
-        free = Fitted(weights=(0.0,) * layers, over_n=(0.0,) * layers)
-        base = Own(Variant(), free).purpose(evidence.cases)
+    factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0
+    penalty = Fitted(weights=(factor,) * len(evidence.cases[0].params))
+    if not factor:
+        base = Own(Variant(), penalty).purpose(evidence.cases)
         about = (("no_penalty", "there is no argument for lambda"),)
     first = read(evidence, base, about=about)
     half = objective.j_tilde(evidence.cases, "half")
@@ -204,7 +194,7 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
         return [first]
     readings = [first]
     for variant in alike(evidence)[:FOLLOWED]:
-        there, own = evidence.under(variant), Own(variant, _plain_penalty(evidence, base))
+        own = Own(variant, penalty)
         for other in _ways_to_write(variant):
             there = evidence.under(other)
             remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
@@ -212,9 +202,3 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
             if not readings[-1].wrong:
                 return [readings[-1]]
     return readings
-
-
-def _plain_penalty(evidence: Evidence, base: Purpose) -> Fitted:
-    layers = len(evidence.cases[0].params)
-    factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0
-    return Fitted(weights=(factor,) * layers, over_n=(0.0,) * layers)

@@ -31,10 +31,9 @@ class _Losses:
         self.row = 1 / (np.maximum(SMALL, np.abs(y)) * np.array([inexact(truth) for _, truth, _ in told]))
         self.y = y * self.row
         self.sizes = np.array([[float(len(c.y)), float(c.config.classes)] for c in self.cases])
-        self.masks = [[hidden.mask for hidden in truth.trace.hidden] for _, truth, _ in told]
         self.layers = len(self.cases[0].params)
         self.penalties = [self._penalties(each, over_n) for each in (False, True) for over_n in (False, True)]
-        self.scores: dict[tuple[tuple[str, object], ...], list[np.ndarray]] = {}
+        self.scores = variants.Scores([(case, truth) for case, truth, _ in told])
         self.means: dict[Variant, np.ndarray] = {}
 
     def _penalties(self, each: bool, over_n: bool) -> "_Penalties":
@@ -48,15 +47,10 @@ class _Losses:
 
     def data(self, variant: Variant) -> np.ndarray:
         """The variant's mean data loss in every case."""
-        if variant.options not in self.scores:
-            self.scores[variant.options] = [
-                variants.scores(case, masks, variant.at(case.config))
-                for case, masks in zip(self.cases, self.masks, strict=True)
-            ]
         if variant not in self.means:
             loss = LOSSES[variant.loss]
             with np.errstate(all="ignore"):
-                pairs = zip(self.scores[variant.options], self.cases, strict=True)
+                pairs = zip(self.scores.of(variant), self.cases, strict=True)
                 means = [float(np.mean(loss(np, scores, case.y))) for scores, case in pairs]
             self.means[variant] = np.array(means)
         return self.means[variant]
@@ -91,10 +85,7 @@ class _Losses:
         found = np.linalg.lstsq(matrix / size, self.y, rcond=1e-10)[0] / size
         data, *weights, constant, biases = (_as_written(float(c), self.dtype) for c in found)
         terms = tuple(weights) * (self.layers if len(weights) == 1 else 1)
-        none = (0.0,) * self.layers
-        if penalties.over_n:
-            return Fitted(data, *powers, none, terms, constant, 0.0, biases)
-        return Fitted(data, *powers, terms, none, constant, biases, 0.0)
+        return Fitted(data, *powers, terms, constant, biases, penalties.over_n)
 
 
 class _Penalties(NamedTuple):

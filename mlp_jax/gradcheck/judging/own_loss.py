@@ -14,54 +14,53 @@ from mlp_jax.gradcheck.truth import Case
 class Fitted:
     """a N^examples C^classes * mean data loss, and a penalty.
 
-    The penalty: sum_k (lambda weights[k] + lambda/N over_n[k] + constant) ||W_k||^2
-    + (lambda biases + lambda/N biases_over_n) ||b||^2.
+    The penalty: sum_k (lambda weights[k] + constant) ||W_k||^2 + lambda biases ||b||^2; over_n: with lambda/N in
+    place of lambda.
     """
 
     data: float = 1.0
     examples: int = 0
     classes: int = 0
     weights: tuple[float, ...] = ()
-    over_n: tuple[float, ...] = ()
     constant: float = 0.0
     biases: float = 0.0
-    biases_over_n: float = 0.0
+    over_n: bool = False
 
     def at(self, case: Case) -> Objective:
         """The objective in a case."""
         n = float(len(case.y))
-        weights = tuple(
-            case.l2 * (w + over / n) + self.constant for w, over in zip(self.weights, self.over_n, strict=True)
-        )
+        l2 = case.l2 / n if self.over_n else case.l2
+        weights = tuple(l2 * factor + self.constant for factor in self.weights)
         data = self.data * n**self.examples * float(case.config.classes) ** self.classes
-        return Objective(data, weights, case.l2 * (self.biases + self.biases_over_n / n))
+        return Objective(data, weights, l2 * self.biases)
 
-    def text(self, loss: str, mean: bool) -> str:
-        """The function in words; mean: whether it has the factor 1 and is the mean over the examples."""
+    def text(self, loss: str) -> str:
+        """The function in words."""
         kind = {0: "mean", 1: "sum", -1: "mean divided by N"}[self.examples]
         kind += " over the examples and classes" if self.classes else " over the examples"
-        factor = "" if mean or _one(self.data) else f"{self.data:.4g} times the "
-        parts = [f"{factor}{kind} of the {loss}", *self._terms("lambda", self.weights, self.biases)]
-        parts += self._terms("lambda/N", self.over_n, self.biases_over_n)
+        factor = "" if _one(self.data) else f"{self.data:.4g} times the "
+        parts = [f"{factor}{kind} of the {loss}", *self._penalty_terms()]
         parts += [f"{self.constant:.4g} ||W||^2 whatever lambda is"] if self.constant else []
         return " + ".join(parts)
 
-    def _terms(self, unit: str, weights: tuple[float, ...], biases: float) -> list[str]:
-        terms = [(w, f"||W{k}||^2") for k, w in enumerate(weights, start=1)]
-        if len(set(weights)) == 1:
-            terms = [(weights[0], "||W||^2")]
-        terms.append((biases, "||b||^2"))
+    def _penalty_terms(self) -> list[str]:
+        terms = [(w, f"||W{k}||^2") for k, w in enumerate(self.weights, start=1)]
+        if len(set(self.weights)) == 1:
+            terms = [(self.weights[0], "||W||^2")]
+        terms.append((self.biases, "||b||^2"))
+        unit = "lambda/N" if self.over_n else "lambda"
         return [f"{'' if _one(factor) else f'{factor:.4g} '}{unit} {what}" for factor, what in terms if factor]
 
     @property
     def penalty_code(self) -> str:
         """The remark on the penalty of the weights; "" if it is lambda ||W||^2."""
-        common = len(set(self.weights)) == len(set(self.over_n)) == 1 and not self.constant
-        if not any((*self.weights, *self.over_n, self.constant)):
+        if not any((*self.weights, self.constant)):
             return "no_penalty"
-        if common and not self.over_n[0] and self.weights[0] in (1.0, 0.5):
-            return "" if self.weights[0] == 1 else "half_penalty"
-        return "penalty_over_n" if common and not self.weights[0] else "other_penalty"
+        if len(set(self.weights)) > 1 or self.constant:
+            return "other_penalty"
+        if self.over_n:
+            return "penalty_over_n"
+        return {1.0: "", 0.5: "half_penalty"}.get(self.weights[0], "other_penalty")
 
 
 def _one(factor: float) -> bool:
@@ -90,8 +89,8 @@ class Own(NamedTuple):
             yield self._replace(fitted=replace(f, examples=0))
         if f.penalty_code == "no_penalty":
             for factor in (1.0, 0.5):
-                yield self._replace(fitted=replace(f, weights=(factor,) * layers))
-                yield self._replace(fitted=replace(f, over_n=(factor,) * layers))
+                for over_n in (False, True):
+                    yield self._replace(fitted=replace(f, weights=(factor,) * layers, over_n=over_n))
 
     @property
     def clip(self) -> str:
@@ -102,7 +101,7 @@ class Own(NamedTuple):
         """The function in words."""
         name = self.loss_name()
         network = network_text(self.variant)
-        return self.fitted.text(name, False) + (f", of {network}" if network else "")
+        return self.fitted.text(name) + (f", of {network}" if network else "")
 
     def loss_name(self) -> str:
         """The data loss, and what stands on the scores."""
@@ -116,7 +115,7 @@ class Own(NamedTuple):
         found = []
         f = self.fitted
         if (name != PLAIN and not self.clip) or f.examples or f.classes or not _one(f.data):
-            found.append(("other_loss", f"it is the {f.text(self.loss_name(), False)}"))
+            found.append(("other_loss", f"it is the {f.text(self.loss_name())}"))
         options = dict(self.variant.options)
         if "norm_eps" in options:
             found.append(("bn_eps", network_text(self.variant)))
@@ -125,9 +124,9 @@ class Own(NamedTuple):
         if activation:
             found.append(("other_network", f"there is the activation {activation} on the scores"))
         if f.penalty_code:
-            found.append((f.penalty_code, f"the loss is the {f.text(self.loss_name(), False)}"))
-        if f.biases or f.biases_over_n:
-            found.append(("biases_penalised", f"the loss is the {f.text(self.loss_name(), False)}"))
+            found.append((f.penalty_code, f"the loss is the {f.text(self.loss_name())}"))
+        if f.biases:
+            found.append(("biases_penalised", f"the loss is the {f.text(self.loss_name())}"))
         return found
 
 

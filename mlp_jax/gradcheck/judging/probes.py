@@ -41,7 +41,9 @@ def at_zero(evidence: Evidence) -> tuple[Evidence, float] | None:
     corners = [_flat(answer.leaves or [], evidence.leaves) for answer in answers]
     if found is None or any(corner is None or corner.shape != found.shape for corner in corners):
         return None
-    value = _mixed_by(found, [corner for corner in corners if corner is not None], sides)
+    sizes = [evidence.observed[number][k][field].size for k, field in evidence.leaves]
+    of_last = np.repeat([k == len(config.hidden) - 1 for k, _ in evidence.leaves], sizes)
+    value = _mixed_by(found, np.array(corners), sides, of_last)
     if value is None or min(abs(value - known) for known in KNOWN) < CLOSE:
         return None
     others = [i for i in range(len(evidence.cases)) if i != number]
@@ -64,50 +66,40 @@ def _flat(leaves: Leaves, wanted: Sequence[tuple[int, str]]) -> np.ndarray | Non
     return np.concatenate([leaves[k][field].ravel() for k, field in wanted])
 
 
-def _mixed_by(found: np.ndarray, corners: list[np.ndarray], sides: list[tuple[int, ...]]) -> float | None:
-    """The number from 0 to 1 that mixes the corners to what was found, told by the last hidden layer alone."""
-    low, high = corners[0], corners[1]  # they differ in the last hidden layer
-    at = int(np.abs(high - low).argmax())
-    if not np.isfinite(found).all() or abs(high[at] - low[at]) < CLOSE:
+def _mixed_by(
+    found: np.ndarray, corners: np.ndarray, sides: list[tuple[int, ...]], of_last: np.ndarray
+) -> float | None:
+    """The number from 0 to 1 that mixes the corners to what was found; the last hidden layer's leaves tell it.
+
+    They are linear in it, because nothing but the derivative of their own layer stands between them and the loss.
+    """
+    difference = np.where(of_last, corners[1] - corners[0], 0.0)  # these two differ in the last hidden layer
+    at = int(np.abs(difference).argmax())
+    if not np.isfinite(found).all() or abs(difference[at]) < CLOSE:
         return None
-    for value in _roots(found[at], [corner[at] for corner in corners], sides):
-        weights = [np.prod([value if sign > 0 else 1 - value for sign in side]) for side in sides]
-        mixed = np.array(weights) @ np.array(corners)
-        if float(np.linalg.norm(mixed - found)) <= CLOSE * float(np.linalg.norm(found)):
-            return value
-    return None
-
-
-def _roots(found: float, corners: list[float], sides: list[tuple[int, ...]]) -> list[float]:
-    """The numbers from 0 to 1 at which the mixture of one element is what was found."""
-    polynomial = np.polynomial.Polynomial([-found])
-    for corner, side in zip(corners, sides, strict=True):
-        term = np.polynomial.Polynomial([corner])
-        for sign in side:
-            term = term * np.polynomial.Polynomial([0, 1] if sign > 0 else [1, -1])
-        polynomial = polynomial + term
-    roots = np.asarray(polynomial.trim(1e-12).roots(), complex)
-    return [float(r.real) for r in roots if abs(r.imag) < CLOSE and -CLOSE <= float(r.real) <= 1 + CLOSE]
+    value = float((found[at] - corners[0][at]) / difference[at])
+    weights = [np.prod([value if sign > 0 else 1 - value for sign in side]) for side in sides]
+    off = float(np.linalg.norm(np.array(weights) @ corners - found))
+    return value if -CLOSE <= value <= 1 + CLOSE and off <= CLOSE * float(np.linalg.norm(found)) else None
 
 
 # -- is a gradient the derivative of the candidate's own loss? Central differences of that loss tell
 
 
-def own_slopes(evidence: Evidence) -> dict[tuple[int, str], bool]:
-    """Per leaf, whether it is the derivative of the candidate's own loss; {} if that cannot be told.
+def is_of_own_loss(evidence: Evidence) -> bool:
+    """Whether every leaf is the derivative of the candidate's own loss; False also if that cannot be told.
 
     By central differences in random directions, in an ordinary case. The error allowed is a hundred times what
     truncation and rounding leave. Where two steps disagree, a kink is crossed, and another direction is taken.
     """
     i = next((i for i, case in enumerate(evidence.cases) if case.name in ORDINARY), None)
     if i is None or any(field not in evidence.observed[i][k] for k, field in evidence.leaves):
-        return {}
+        return False
     rng = np.random.default_rng(0)
-    found = {(k, field): _slope_is_right(evidence, i, k, field, rng) for k, field in evidence.leaves}
-    return {at: right for at, right in found.items() if right is not None} if None not in found.values() else {}
+    return all(_slope_is_right(evidence, i, k, field, rng) for k, field in evidence.leaves)
 
 
-def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.random.Generator) -> bool | None:
+def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.random.Generator) -> bool:
     step = EPSILON[evidence.dtype] ** (1 / 3)
     leaf = getattr(evidence.cases[i].params[k], field)
     verdicts = []
@@ -121,7 +113,7 @@ def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.rand
         verdicts.append(abs(slope - float((evidence.observed[i][k][field] * direction).sum())) <= 2 * allowed)
         if len(verdicts) == 2:
             break
-    return all(verdicts) if verdicts else None
+    return bool(verdicts) and all(verdicts)
 
 
 def _moved_losses(evidence: Evidence, i: int, k: int, field: str, leaves: list[np.ndarray]) -> list[float]:

@@ -18,7 +18,6 @@ from mlp_jax.gradcheck.report import (
     finding,
     in_order,
     with_numbers,
-    worst_element,
 )
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
@@ -53,10 +52,7 @@ def tell(judgement: Judgement, convention: str) -> Report:
     mistakes |= {Mistake("non_finite", k, field) for k, field in evidence.non_finite if k == top}
     findings = _findings(judgement, mistakes)
     table = _Table(judgement, mistakes)
-    rows = [table.row(k, f) for k, f in evidence.leaves]
-    examples = {
-        row.leaf: example for row, example in zip(rows, table.examples(), strict=True) if example is not None
-    }
+    rows, examples = zip(*(table.row(k, f) for k, f in evidence.leaves), strict=True)
     loss = [_loss_row(judgement)] if judgement.mismatch or not evidence.loss_is_finite else []
     return Report(
         evidence.asked.name,
@@ -65,7 +61,7 @@ def tell(judgement: Judgement, convention: str) -> Report:
         tuple(_notes(judgement, convention)),
         evidence.total,
         about=_about(judgement),
-        examples=examples,
+        examples={row.leaf: each for row, each in zip(rows, examples, strict=True) if each is not None},
     )
 
 
@@ -164,8 +160,8 @@ class _Table:
         }
         self.over = set(self.evidence.wrong(self.errors))
 
-    def row(self, k: int, field: str) -> LeafRow:
-        """Returns one leaf's row."""
+    def row(self, k: int, field: str) -> tuple[LeafRow, WorstCase | None]:
+        """Returns one leaf's row, and its worst case with the inputs."""
         evidence = self.evidence
         here = {m.code for m in self.mistakes if m.layer == k and m.place in (field, "delta", "all")}
         above = {m.code for m in self.mistakes if m.layer > k and m.place in ("delta", "all")}
@@ -184,25 +180,16 @@ class _Table:
         )
         at = self._worst(counted)
         if at is None:
-            return row
+            return row, None
         mine, true = self._compared(at)
-        case = evidence.cases[at[0]].describe()
-        return with_numbers(row, mine, true, self.errors[at], evidence.limit(*at), case)
+        about = evidence.cases[at[0]].describe()
+        row = with_numbers(row, mine, true, self.errors[at], evidence.limit(*at), about)
+        return row, self._example(at[0], mine, true, row.index)
 
-    def examples(self) -> list[WorstCase | None]:
-        """Returns each leaf's worst case, with its inputs."""
-        return [self._example(k, f) for k, f in self.evidence.leaves]
-
-    def _example(self, k: int, field: str) -> WorstCase | None:
-        at = self._worst([at for at in self.errors if at[1:] == (k, field)])
-        if at is None:
-            return None
-        evidence, case = self.evidence, self.evidence.cases[at[0]]
-        names = {evidence.asked.leaf_name(layer, f): (layer, f) for layer, f in evidence.leaves}
-        params = {name: np.array(getattr(case.params[layer], f)) for name, (layer, f) in names.items()}
-        mine, true = self._compared(at)
-        index = worst_element(mine, true)
-        masks = tuple(evidence.truths[at[0]].masks)
+    def _example(self, i: int, mine: np.ndarray, true: np.ndarray, index: tuple[int, ...]) -> WorstCase:
+        evidence, case = self.evidence, self.evidence.cases[i]
+        params = {evidence.asked.leaf_name(k, f): np.array(getattr(case.params[k], f)) for k, f in evidence.leaves}
+        masks = tuple(evidence.truths[i].masks)
         return WorstCase(case.describe(), params, np.array(case.x), case.y, case.l2, masks, mine, true, index)
 
     def _worst(self, counted: list[At]) -> At | None:

@@ -7,7 +7,7 @@ pass is here once more, in numpy, because hundreds of variants are tried and eac
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.gradcheck.other_losses import PLAIN, Array
+from mlp_jax.gradcheck.truth import Case, Truth
 from mlp_jax.nn import activations
 from mlp_jax.nn.config import MLPConfig, Unit
 
@@ -65,8 +66,23 @@ class Variant(NamedTuple):
 # -- the forward pass in numpy
 
 
-def scores(case: Any, masks: list[Any], config: MLPConfig) -> np.ndarray:
-    """Returns the scores (N, C) of a case in a network; masks: per unit the dropout mask, or None."""
+class Scores:
+    """The scores (N, C) of cases, each with the truth about it, in every variant of their network; kept."""
+
+    def __init__(self, pairs: Sequence[tuple[Case, Truth]]) -> None:
+        self._pairs, self._held = pairs, dict[tuple[tuple[str, Any], ...], list[np.ndarray]]()
+
+    def of(self, variant: Variant) -> list[np.ndarray]:
+        """Returns the scores of every case in one variant."""
+        if variant.options not in self._held:
+            self._held[variant.options] = [
+                _scores(case, [hidden.mask for hidden in truth.trace.hidden], variant.at(case.config))
+                for case, truth in self._pairs
+            ]
+        return self._held[variant.options]
+
+
+def _scores(case: Case, masks: list[Any], config: MLPConfig) -> np.ndarray:
     outputs: list[np.ndarray] = []
     a = case.x
     for layer, unit, mask in zip(case.params[:-1], config.units, masks, strict=True):
@@ -159,23 +175,12 @@ def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | Non
     slopes, exponents = np.linspace(-1, 1, 41), np.linspace(-9, 0, 28)
     kinds: list[tuple[Callable[[float], Variant], np.ndarray]] = []
     if any(unit.active for unit in config.units):
-        kinds.append((_leaky, slopes))
+        kinds.append((lambda slope: _variant({"activation": "leaky_relu", "negative_slope": slope}), slopes))
     if any(unit.norm != "none" for unit in config.units):
-        kinds += [(_inside, exponents), (_outside, exponents)]
+        kinds.append((lambda exponent: _variant({"norm_eps": 10**exponent}), exponents))
+        kinds.append((lambda exponent: _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY}), exponents))
     found = [kind(_least(kind, off, grid)) for kind, grid in kinds]
     return _rounded(min(found, key=off), off) if found else None
-
-
-def _leaky(slope: float) -> Variant:
-    return _variant({"activation": "leaky_relu", "negative_slope": slope})
-
-
-def _inside(exponent: float) -> Variant:
-    return _variant({"norm_eps": 10**exponent})
-
-
-def _outside(exponent: float) -> Variant:
-    return _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY})
 
 
 def _least(kind: Callable[[float], Variant], off: Callable[[Variant], float], grid: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Single layers: one function beside another, a loss of scores, or an object.
 
 `module` finds the layers of a file, and `check` checks one: it is asked (`asking`; `functions`, `objects`,
-`losses`, `slots`) with arguments that its name says (`operations`) in `trials`, held against what is true
+`losses`) with arguments that its name says (`operations`) in `trials`, held against what is true
 (`references`, `forward`), and searched for mistakes as the `network` that it is (`diagnosis`); `report` tells it.
 """
 

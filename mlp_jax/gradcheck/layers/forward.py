@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck.layers.diagnosis import explained
+from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.references import OTHER_EPS, hinge, normalised
 from mlp_jax.gradcheck.layers.trials import Array, Trial, distance
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
@@ -33,7 +34,7 @@ def _others(operation: str) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
 
 def _other_hinge(margin: float, more: float, trial: Trial) -> Any:
     (y,), (x,) = trial.options.values(), trial.inputs.values()
-    return hinge(y.argmax(axis=1) if y.ndim == 2 else y, x, margin) + more
+    return hinge(classes_of(y), x, margin) + more
 
 
 def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:

@@ -29,7 +29,6 @@ class Pair(Layer):
         """The output, several of them end to end; and the cache, or what stands for it."""
         given = {**leaves, **operations.fresh(options)}
         answer = self._forward(*(given[p.name] for p in self.parameters if p.name in given))
-        self._options = options
         if not isinstance(answer, (tuple, list)):
             outputs, cache = [answer], None
         else:
@@ -76,32 +75,20 @@ def _asks_for_the_mode(function: Any) -> bool:
     return any(word in ("mode", "train", "training", "is_training") for word in words if isinstance(word, str))
 
 
-class Scores(Layer):
-    """The layer is a function loss(x, y) -> (loss, dx)."""
+class Scores(Pair):
+    """The layer is a function loss(x, y) -> (loss, dx): the gradient is what its forward pass keeps."""
 
     upstream = False
 
     def __init__(self, name: str, target: Any) -> None:
-        self.name, self._target = name, target
-        self.operation = operations.named(name)
-        self.parameters = list(signature(target).values())
-
-    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Returns scores and labels."""
-        return operations.arguments(self.operation, self.parameters, rng, number, layout)
+        super().__init__(name, target, lambda dout, cache: cache)
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the loss, and its gradient as the cache."""
-        answer = self._target(*leaves.values(), *operations.fresh(options).values())
-        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        loss, cache = super().forward(leaves, options)
+        if loss.size != 1 or cache[0] is None:
             raise UserError("it must return (loss, dx)")
-        if answer[0] is None:
-            raise UserError("it returns no loss: it is not written yet")
-        return np.asarray(plain(answer[0]), np.float64).reshape(()), answer[1]
-
-    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """What came with the loss."""
-        return matched(cache, leaves)
+        return loss.reshape(()), cache
 
 
 def matched(answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:

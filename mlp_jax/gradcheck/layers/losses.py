@@ -8,10 +8,10 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.operations import LABELS
-from mlp_jax.gradcheck.layers.slots import attribute
+from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
 from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.paths import attribute
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
@@ -103,8 +103,7 @@ class LossObject(Layer):
         """Returns the mean loss."""
         made, x, y = self._target(), leaves["inputs"], options["y"]
         if is_backward_alone(self._target):
-            labels = y.argmax(axis=1) if y.ndim == 2 else y
-            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), labels]))), (made, softmax(x), y)
+            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), classes_of(y)]))), (made, softmax(x), y)
         answer = made.forward(x, y)
         if answer is None:
             raise UserError("forward returns no loss")

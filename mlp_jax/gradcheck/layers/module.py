@@ -115,9 +115,9 @@ def check(name: str, module: ModuleType, seed: int = 0, objective: str = "auto")
     return check_layer(name, module, seed, strict=strict) if name else check_module(module, seed, strict=strict)
 
 
-def check_module(module: ModuleType, seed: int = 0, *, name: str = "", strict: bool = False) -> ModuleReport:
+def check_module(module: ModuleType, seed: int = 0, *, strict: bool = False) -> ModuleReport:
     """Checks every layer of a module. Raises UserError if it has none."""
-    name = name or module.__name__.removeprefix("_target_package.")
+    name = module.__name__.removeprefix("_target_package.")
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
     names = [n for n in own if is_layer(n, module) and _backward(n, module) in (None, n)]
     if not names:

@@ -59,8 +59,7 @@ class View:
     def seen(self, field: str, array: Array) -> Array:
         """Returns a gradient of the layer in the operation's own shape; as it is, where it has another one."""
         if field == "x":
-            inputs = next(iter(self.trial.inputs.values()))
-            return self.rows(array) if array.shape == inputs.shape and not self.pictures else array
+            return self.rows(array) if array.shape == self.trial.x.shape and not self.pictures else array
         if field == "w":
             return array.T if self.turned and array.ndim == 2 else array
         return array.ravel() if array.size == max(array.shape, default=1) else array
@@ -69,7 +68,7 @@ class View:
         """Returns dout as the operation wants it, which is (N, 1) for a loss."""
         g = self.trial.dout
         if self.operation.endswith("loss"):
-            return np.ones((len(next(iter(self.trial.inputs.values()))), 1))
+            return np.ones((len(self.trial.x), 1))
         return g if self.pictures else self.rows(g)
 
     @property
@@ -131,7 +130,7 @@ class View:
         return Norm(0, u, n, inverse_std, gamma, beta, axis, eps, pictures=pictures)
 
     def _slope(self) -> Slope:
-        x, a = self.rows(next(iter(self.trial.inputs.values()))), self.rows(self.trial.output)
+        x, a = self.rows(self.trial.x), self.rows(self.trial.output)
         slope = SLOPES[self.operation](x, a)
         tensors = {"the opposite of z": -x, "its outputs": a}
         low = float(slope[x < 0].mean()) if self.operation == "leaky_relu" and (x < 0).any() else None
@@ -140,7 +139,7 @@ class View:
     def _loss(self, x: Array, options: list[Any]) -> Op | None:
         if len(options) != 1 or x.ndim != 2:
             return None
-        y = options[0].argmax(axis=1) if options[0].ndim == 2 else options[0]
+        y = operations.classes_of(options[0])
         if self.operation == "svm_loss":
             return Hinge.of_scores(x, y)
         if self.operation != "softmax_loss":

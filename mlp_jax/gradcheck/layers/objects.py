@@ -22,9 +22,10 @@ from mlp_jax.gradcheck.layers.losses import (
     positions_of,
 )
 from mlp_jax.gradcheck.layers.operations import LABELS
-from mlp_jax.gradcheck.layers.slots import Slot, attribute, slots
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
 from mlp_jax.gradcheck.reading.names import is_generator
+from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_there, put
 
 ARRAYS = {
     **dict.fromkeys(("w", "weights", "weight"), "w"),
@@ -135,18 +136,19 @@ class LayerObject(Layer):
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""
         out, _ = self._call(made, x)
-        found = self._held(made) if self._updates else []
+        before = {name: getattr(made, name).copy() for name in _attributes(made)}
         self._back(made, rng.normal(size=out.shape))
+        held = _kept(made)
         if self._updates:
-            held = [slot for slot, before in found if not np.array_equal(slot.get(), before)]
-        else:
-            held = [slot for slot in slots(made) if slot.gradient() is not None]
-        if self.operation == "affine" and [slot.get().size for slot in held] != [d * m, m]:
+            changed = [name for name, value in before.items() if not np.array_equal(getattr(made, name), value)]
+            held = {name: ((("attribute", name),), ()) for name in changed}
+        shapes = {name: np.shape(get(made, path)) for name, (path, _) in held.items()}
+        if self.operation == "affine" and [np.prod(shape) for shape in shapes.values()] != [d * m, m]:
             self.operation = ""
-        if self.operation == "affine" and not number and held[0].get().shape != (d, m):
+        if self.operation == "affine" and not number and next(iter(shapes.values())) != (d, m):
             self.operation = ""  # weights of shape (out, in), say
-        leaves = {"inputs": x, **{slot.name: rng.normal(size=slot.get().shape) for slot in held}}
-        return leaves, {"": (made, {slot.name: slot for slot in held})}
+        leaves = {"inputs": x, **{name: rng.normal(size=shape) for name, shape in shapes.items()}}
+        return leaves, {"": (made, held)}
 
     def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
         """Of lambda ||w||^2 or lambda |w|, for the arrays whose regularisers the object has."""
@@ -157,11 +159,6 @@ class LayerObject(Layer):
                 slope = 2 * leaves[leaf] if name.endswith("l2") else np.sign(leaves[leaf])
                 found[leaf] = found.get(leaf, np.zeros_like(leaves[leaf])) + getattr(made, name, 0) * slope
         return found
-
-    @staticmethod
-    def _held(made: Any) -> list[tuple[Slot, Array]]:
-        names = [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
-        return [(Slot(n, made, n, None, None), getattr(made, n).copy()) for n in names]
 
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
         answer = made.forward(x, *self._training)
@@ -179,21 +176,40 @@ class LayerObject(Layer):
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """With the object's own arrays replaced by the leaves."""
         made, held = options[""]
-        for name, slot in held.items():
-            slot.put(leaves[name])
+        for name, (path, _) in held.items():
+            put(made, path, leaves[name])
         out, _ = self._call(made, leaves["inputs"])
         return out, options[""]
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """What is returned, and what is left in the object; where it updates, the step at a learning rate of 1."""
         made, held = cache
-        before = {name: slot.get().copy() for name, slot in held.items()}
+        before = {name: np.array(get(made, path)) for name, (path, _) in held.items()}
         found = {"inputs": self._back(made, dout)}
-        for name, slot in held.items():
-            value = before[name] - slot.get() if self._updates else slot.gradient()
-            if value is not None:
-                found[name] = value
+        for name, (path, gradient) in held.items():
+            if self._updates:
+                found[name] = before[name] - get(made, path)
+            elif is_there(made, gradient):
+                found[name] = np.array(plain((get(made, gradient),))[0], np.float64)
         return found
+
+
+def _attributes(made: Any) -> list[str]:
+    return [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+
+
+def _kept(made: Any) -> dict[str, tuple[Path, Path]]:
+    """By name, where an object that has been through both passes keeps its arrays, and their gradients."""
+    held: dict[str, Path] = {}
+    for path in (path for path, _ in arrays(getattr(made, "params", None)) if path):
+        key = path[-1][1]
+        held[key if isinstance(key, str) else f"params[{key}]"] = (("attribute", "params"), *path)
+    pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
+    if pairs:
+        return pairs
+    names = [name for name in _attributes(made) if name not in ("inputs", "input", "x", "X")]
+    of = {name: (("attribute", attribute(made, names_of_gradient(name)[1:])),) for name in names}
+    return {name: ((("attribute", name),), of[name]) for name in names if is_there(made, of[name])}
 
 
 _OPERATIONS = {

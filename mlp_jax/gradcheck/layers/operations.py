@@ -193,6 +193,11 @@ def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | 
     return None
 
 
+def classes_of(labels: Array) -> Array:
+    """The classes (N,) of labels, which may be one-hot, (N, C)."""
+    return labels.argmax(axis=1) if labels.ndim == 2 else labels
+
+
 def fresh(options: Mapping[str, Any]) -> dict[str, Any]:
     """Copies, because a forward pass may write running means into them."""
     return copy.deepcopy(dict(options))

@@ -20,11 +20,11 @@ def row(leaf: str, formula: str, told: Codes, trials: Sequence[Trial]) -> LeafRo
     """Returns one line of the table: the worst case's worst element."""
     verdict = "FAIL" if any(not MISTAKES[code].remark for code, _ in told) else "PASS"
     codes = tuple(dict.fromkeys(code for code, _ in told))
+    plain = LeafRow(leaf, formula, verdict, codes, ())
     compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
     if not compared:
-        return LeafRow(leaf, formula, verdict, codes, ())
+        return plain
     worst = max(compared, key=lambda t: off(leaf, t))
-    plain = LeafRow(leaf, formula, verdict, codes, ())
     return with_numbers(plain, worst.found[leaf], worst.true[leaf], off(leaf, worst), worst.tolerance, worst.about)
 
 

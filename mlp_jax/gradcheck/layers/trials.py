@@ -34,6 +34,11 @@ class Trial(NamedTuple):
     options: Mapping[str, Any] = {}
     penalty: Mapping[str, Array] = {}
 
+    @property
+    def x(self) -> Array:
+        """The first input, which the layer transforms."""
+        return next(iter(self.inputs.values()))
+
 
 def differences(value: Callable[[Array], float], at: Array, *, single: bool = False) -> Array:
     """Returns the gradient of a scalar function by central differences, float64, in the shape of `at`.

@@ -13,6 +13,7 @@ from mlp_jax.nn.config import MLPConfig
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
 CONTAINERS = (Mapping, tuple, list)
+At = tuple[int, str]  # layer and field
 NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
 
 
@@ -139,33 +140,11 @@ def fields_of(config: MLPConfig) -> list[list[str]]:
     return [*(fields[: 2 if unit.norm == "none" else 4] for unit in config.units), fields[:2]]
 
 
-def leaves(grads: Any, config: MLPConfig) -> tuple[Leaves, dict[tuple[int, str], str]]:
-    """Gradients by layer and field in float64, and the dtypes they came in, from a dict or a (nested) sequence.
-
-    Raises UserError if there are none, or not as many as parameters.
-    """
-    layers = fields_of(config)
-    wanted = [(k, field) for k, layer in enumerate(layers) for field in layer]
-    found: dict[tuple[int, str], Any] = {}
-    if isinstance(grads, Mapping):
-        for k, field in wanted:
-            name = f"{NAMES[field]}{k + 1}"
-            keys = [
-                key for key in (name, name.lower(), f"d{name}", f"d{name.lower()}") if grads.get(key) is not None
-            ]
-            if keys:
-                found[k, field] = grads[keys[0]]
-    elif isinstance(grads, Sequence):
-        flat = [leaf for layer in grads for leaf in (layer if isinstance(layer, (tuple, list)) else [layer])]
-        if len(flat) != len(wanted):
-            raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
-        found = dict(zip(wanted, flat, strict=True))
-    if not found:
-        names = ", ".join(f"{NAMES[field]}{k + 1}" for k, field in wanted)
-        raise UserError(f"returned gradients without {names}")
+def leaves(found: Mapping[At, Any], config: MLPConfig) -> tuple[Leaves, dict[At, str]]:
+    """Gradients by layer and field in float64, and the dtypes they came in."""
     arrays: Leaves = [
         {f: _numpy(found[k, f]).astype(np.float64) for f in layer if (k, f) in found}
-        for k, layer in enumerate(layers)
+        for k, layer in enumerate(fields_of(config))
     ]
     dtypes = {at: str(getattr(leaf, "dtype", "")).removeprefix("torch.") for at, leaf in found.items()}
     return arrays, {at: dtype if dtype in DTYPES else "float64" for at, dtype in dtypes.items()}

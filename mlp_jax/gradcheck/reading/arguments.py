@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import holders, signatures
+from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.names import is_input, is_label, is_output, is_params, is_penalty, is_step
+from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.signatures import METHODS, WRAP, signature
 
 KINDS = {
@@ -42,7 +43,7 @@ def kind_of(name: str) -> str | None:
 def kept(forward: Any, output: Any) -> dict[str, Any]:
     """What a forward pass gave that a backward pass may want: by the names that it returns, else by place."""
     if isinstance(output, Mapping):  # everything that was computed, the last of it last
-        arrays = [value for value in output.values() if holders.is_array(value)]
+        arrays = [value for value in output.values() if is_array(value)]
         return {"output": arrays[-1] if arrays else output, "cache": output}
     if not isinstance(output, tuple) or len(output) < 2:
         return {"output": output}
@@ -84,11 +85,9 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
         if not left:
             raise UserError(f"{target.__name__}.{method.__name__} needs {name}, which is not known: {WRAP}")
         named[name] = left.pop(0)
-    only = inspect.Parameter.POSITIONAL_ONLY
-    given = {n: known[k] for n, k in named.items() if parameters[n].kind is not only}
-    if is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values():
-        given["reg"] = known["l2"]
-    return method(*(known[k] for n, k in named.items() if parameters[n].kind is only), **given)
+    more = is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values()
+    given = {name: known[kind] for name, kind in named.items()}
+    return signatures.call_by_name(method, given, **({"reg": known["l2"]} if more else {}))
 
 
 def name_of(method: Any) -> str:

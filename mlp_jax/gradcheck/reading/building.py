@@ -28,6 +28,7 @@ from mlp_jax.gradcheck.reading.names import (
     plainly,
     size_of,
 )
+from mlp_jax.gradcheck.reading.paths import arrays
 from mlp_jax.gradcheck.reading.settings import Settings, activations_of, of_depth, settings_name
 from mlp_jax.gradcheck.reading.signatures import WRAP, loss_takes_penalty, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
@@ -55,7 +56,7 @@ def build(target: Any, case: Case, layout: Layout) -> Any:
     _put_data(net, case, given, layout)
     if getattr(net, "W", given) is None and not case.config.hidden:  # which training would make
         net.W = np.zeros((case.config.inputs, case.config.classes))
-    if not any(np.ndim(array) == 2 for _, array in holders.arrays(net)):
+    if not any(np.ndim(array) == 2 for _, array in arrays(net)):
         _make_parameters(net, case)
     return net
 

@@ -1,6 +1,5 @@
 """Calls somebody's function as a convention has it, and brings what it holds and gives into the case's form."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,6 @@ from mlp_jax.gradcheck.reading.names import plainly
 from mlp_jax.gradcheck.truth import Case
 
 LARGE = 2.0**20
-Parameters = Mapping[str, inspect.Parameter]
 
 
 def converter(arrays: str) -> Callable[[np.ndarray], Any]:
@@ -35,19 +33,11 @@ def converter(arrays: str) -> Callable[[np.ndarray], Any]:
 def ask(target: Any, question: Question, convention: Convention) -> tuple[Any, Held]:
     """(what it returned, its arguments then)."""
     case, layout, convert = question.case, convention.layout, converter(convention.arrays)
-    if convention.tree is not None:
-        given = convention.tree.hold(case, convert)
-    elif convention.style == "tree":
-        given = jax.tree.map(lambda leaf: convert(leaf.copy()), case.params)
-    else:
-        given = jax.tree.map(convert, layout.hold(case))
+    given = convention.form.hold(case, convert)
     x, y = map(convert, layout.examples(case))
     masks = [convert(mask.copy()) for mask in question.masks]
     result = call(target, given, (x, y), case, masks, by_name=convention.by_name)
-    if convention.tree is not None:
-        held = convention.tree.read(given, case)
-    else:
-        held = given if convention.style == "tree" else layout.tree(given, case)
+    held = convention.form.read(given, case)
     if not layout.columns and not layout.one_hot:
         return result, Held(held, x, y, masks)
     return result, Held(held, x.T if layout.columns else x, case.y, masks)
@@ -67,7 +57,7 @@ def call(
     kinds = kinds_of(parameters) if by_name else None
     if kinds is not None:
         values = {name: _value(name, kind, given, examples, case) for name, kind in kinds.items()}
-        return target(*_positional(parameters, values), **_keywords(parameters, values), **options)
+        return signatures.call_by_name(target, values | options)
     if not takes_l2(parameters):
         return target(given, *examples, **options)
     name = signatures.penalty_name(parameters, others=EXTRA)
@@ -107,11 +97,3 @@ def _value(name: str, kind: str, given: Any, examples: tuple[Any, Any], case: Ca
     widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
     known = {"params": given, "x": examples[0], "y": examples[1], "l2": case.l2, "sizes": list(config.sizes)}
     return (known | widths)[kind]
-
-
-def _positional(parameters: Parameters, values: Mapping[str, Any]) -> list[Any]:
-    return [v for n, v in values.items() if parameters[n].kind is inspect.Parameter.POSITIONAL_ONLY]
-
-
-def _keywords(parameters: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: v for n, v in values.items() if parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY}

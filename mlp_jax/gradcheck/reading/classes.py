@@ -1,15 +1,30 @@
 """Asks a class in a case, and brings what it keeps and gives into the case's form."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.gradcheck.reading import asking
-from mlp_jax.gradcheck.reading.answers import Held, Question, leaves, parts, plain
-from mlp_jax.gradcheck.reading.asking import Plan
-from mlp_jax.gradcheck.reading.holders import At
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading import asking, building, holders
+from mlp_jax.gradcheck.reading.answers import At, Held, Question, leaves, parts, plain, same
+from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
+from mlp_jax.gradcheck.reading.paths import Path, arrays, as_kept, get
+from mlp_jax.gradcheck.reading.signatures import WRAP
+from mlp_jax.gradcheck.truth import Case
+
+
+class Plan(NamedTuple):
+    """What a case that is not square told of an object: where its parameters are, and its gradients.
+
+    grads: paths into what its backward pass returned; None if that has the usual names, or nothing was returned.
+    """
+
+    places: Places
+    grads: Mapping[At, Path] | None = None
+
 
 Plans = dict[tuple[Any, ...], Plan]
 
@@ -17,31 +32,68 @@ Plans = dict[tuple[Any, ...], Plan]
 def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> tuple[Any, Any, Any, Held]:
     """Its loss, its gradients by leaf, their dtypes, and its arguments then.
 
-    A bias of two dimensions, and weights (out, in), are brought into the case's form.
+    Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
     case = question.case
     key = (len(case.config.hidden), case.config.has_running_stats)
     with drawn(question.masks, case.config.dropout):
-        result, kept, x, y, plan = asking.ask(target, case, layout, plans.get(key))
+        net = building.build(target, case, layout)
+        plan = plans.get(key) or Plan(_places(net, case))
+        plan.places.put(net, case)
+        sample = get(net, plan.places.paths[0, "w"])
+        x, y = (as_kept(sample, array) for array in layout.examples(case))
+        loss, grads, plan = _gradients(
+            net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout, plan
+        )
     if len(set(case.config.sizes)) == len(case.config.sizes):
         plans[key] = plan
-    values = {at: np.asarray(plain((leaf,))[0]) for at, leaf in kept.items()}
-    other = {at: at in plan.places.turned or (at[1] != "w" and leaf.ndim == 2) for at, leaf in values.items()}
-    tree = tuple(
-        layer._replace(
-            **{
-                f: _shaped(values[k, f], np.shape(leaf), other=other[k, f])
-                for f, leaf in layer._asdict().items()
-                if (k, f) in values
-            }
-        )
-        for k, layer in enumerate(case.params)
-    )
-    one_hot = layout.columns or layout.one_hot
-    loss, grads = parts_of(result, Layout())
-    found, dtypes = leaves(grads, case.config)
-    _as_kept(found, other)
-    return loss, found, dtypes, Held(tree, case.x if one_hot else x, case.y if one_hot else y, question.masks)
+    found, dtypes = leaves({at: plan.places.arranged(at, leaf) for at, leaf in grads.items()}, case.config)
+    x, y = (case.x, case.y) if layout.columns or layout.one_hot else (x, y)
+    loss = None if loss is None else float(plain((loss,))[0].reshape(()))
+    return loss, found, dtypes, Held(plan.places.read(net, case), x, y, question.masks)
+
+
+def _places(net: Any, case: Case) -> Places:
+    try:
+        return holders.parameters(net, case)
+    except UserError as error:
+        raise UserError(f"{error}: {WRAP}") from error
+
+
+def _gradients(
+    net: Any, target: Any, known: dict[str, Any], case: Case, layout: Layout, plan: Plan
+) -> tuple[Any, dict[At, Any], Plan]:
+    """The loss, the gradients as the object has them, and what is known of it then."""
+    places, before = plan.places, plain(list(plan.places.leaves(net).values()))
+    loss, grads, results = asking.ask(net, target, known, case, layout, places)
+    if grads is None:
+        kept = holders.gradients(net, places, case)
+        if not kept and not same(before, plain(list(places.leaves(net).values()))):
+            raise UserError(f"{target.__name__} makes an optimiser's step, and keeps no gradient: {WRAP}")
+        if not kept:
+            kind = type(results[-1]).__name__ if results else "nothing"
+            raise UserError(f"returned {kind}, not gradients, and keeps none called so: {WRAP}")
+        return loss, {at: get(net, path) for at, path in kept.items()}, plan
+    found = holders.by_name(grads, places.paths) or plan.grads
+    if not found and not _has_usual_names(grads):
+        found = holders.by_shape(list(arrays(grads)), places.paths, case)
+        _refuse_one_example(grads, found, case, layout, target)
+        plan = plan._replace(grads=found or None)
+    if not found:
+        return loss, Layout().gradients(grads, case), plan
+    return loss, {at: get(grads, path) for at, path in found.items()}, plan
+
+
+def _refuse_one_example(grads: Any, paths: Mapping[At, Path], case: Case, layout: Layout, target: Any) -> None:
+    """Raises UserError where a batch of columns leaves every bias's gradient with a column per example."""
+    batch = {(size, len(case.y)) for size in case.config.sizes[1:]}
+    per_example = batch <= {np.shape(array) for _, array in arrays(grads)}
+    if layout.columns and per_example and not any(field == "b" for _, field in paths):
+        raise UserError(f"{target.__name__} takes one example at a time: {WRAP}")
+
+
+def _has_usual_names(grads: Any) -> bool:
+    return isinstance(grads, Mapping) and any(str(key).lower() in ("w1", "dw1", "b1", "db1") for key in grads)
 
 
 def parts_of(result: Any, layout: Layout) -> tuple[float | None, Any]:
@@ -51,15 +103,3 @@ def parts_of(result: Any, layout: Layout) -> tuple[float | None, Any]:
         loss = None if pair[0] is None else float(np.asarray(pair[0]).reshape(()))
         return loss, pair[1]
     return parts(result)
-
-
-def _shaped(value: np.ndarray, shape: tuple[int, ...], *, other: bool) -> np.ndarray:
-    return value.T if other and len(shape) == 2 else value.reshape(shape)
-
-
-def _as_kept(leaves: list[dict[str, np.ndarray]], other: dict[At, bool]) -> None:
-    """Brings gradients of weights kept as (out, in), and of biases kept as rows or columns, into the case's."""
-    for k, field in (at for at, there in other.items() if there):
-        leaf = leaves[k].get(field, np.zeros(0))
-        if leaf.ndim == 2:
-            leaves[k][field] = leaf.T if field == "w" else leaf.reshape(-1) if 1 in leaf.shape else leaf

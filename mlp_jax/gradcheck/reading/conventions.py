@@ -8,38 +8,41 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from mlp_jax.gradcheck.reading import signatures
-from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, Layout
+from mlp_jax.gradcheck.reading.holders import Places
+from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, Layout
 from mlp_jax.gradcheck.reading.names import (
+    ALL_SIZES,
     BIAS_LISTS,
     WEIGHT_LISTS,
     is_input,
     is_label,
     is_params,
     is_penalty,
-    is_sizes,
     numbers,
     size_of,
 )
-from mlp_jax.gradcheck.reading.trees import Tree
 
 EXTRA = ("config", "key", "masks")
-STYLES = {"W{}": "dict", "w{}": "small letters"}
 LEAF = re.compile(r"([wWbB]|[tT]heta)_?\d")
 ORDERS = ((False, False), (False, True), (True, False))  # (columns are examples, weights are (out, in))
 Kinds = dict[str, str]
 
 
 class Convention(NamedTuple):
-    """How a function wants its parameters, and its arrays. style: "tree", or how the layout holds them.
+    """How a function wants its arrays, and its parameters.
 
-    tree: where the parameters are in a container of the candidate's own keys, if they are in one.
+    own: where the parameters are in a container of the candidate's own keys, if they are in one.
     """
 
-    style: str
     arrays: str
     layout: Layout = Layout()
     by_name: bool = False
-    tree: Tree | None = None
+    own: Places | None = None
+
+    @property
+    def form(self) -> Layout | Places:
+        """What holds the parameters, reads them and gradients, and names the leaves."""
+        return self.own or self.layout
 
 
 def kind_of(name: str, beside: set[str]) -> str | None:
@@ -52,9 +55,11 @@ def kind_of(name: str, beside: set[str]) -> str | None:
         return "weights"
     if name in BIAS_LISTS and beside & set(WEIGHT_LISTS):
         return "biases"
-    called = {"params": is_params, "x": is_input, "y": is_label, "sizes": is_sizes}
-    found = "params" if name == "weights" else next((kind for kind, is_it in called.items() if is_it(name)), None)
-    return found or size_of(name)
+    if name == "weights" or is_params(name):
+        return "params"
+    if is_input(name) or is_label(name):
+        return "x" if is_input(name) else "y"
+    return "sizes" if name in ALL_SIZES else size_of(name)
 
 
 def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
@@ -104,15 +109,15 @@ def likely_arrays(function: Any) -> tuple[str, ...]:
 def of_class(arrays: str) -> Iterator[Convention]:
     """The likeliest first: rows before columns, labels before one-hot."""
     for columns, one_hot in product((False, True), (False, True)):
-        yield Convention("dict", arrays, Layout(columns=columns, one_hot=one_hot))
+        yield Convention(arrays, Layout(columns=columns, one_hot=one_hot))
 
 
 def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
     """The likeliest for a function: rows, labels, and the usual names, in any library's arrays."""
-    namings, forms = _namings(kinds), ("W{}", "tree", "w{}")
-    plain = [n for n in forms if n in namings or (n == "tree" and len(namings) > 1)]
+    namings, forms = _namings(kinds), ("W{}", TREE, "w{}")
+    plain = [n for n in forms if n in namings or (n == TREE and len(namings) > 1)]
     for naming, library in product(plain, arrays):
-        yield Convention(STYLES.get(naming, naming), library, Layout(str(naming)), kinds is not None)
+        yield Convention(library, Layout(str(naming)), kinds is not None)
 
 
 def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
@@ -121,9 +126,9 @@ def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
     for (columns, turned), one_hot, naming in product(ORDERS, (True, False), _namings(kinds)):
         if naming.startswith("flat theta") and (columns or turned):  # these matrices are (out, in) as they are
             continue
-        yield Convention("named", arrays, Layout(naming, columns, one_hot, turned), by_name)
+        yield Convention(arrays, Layout(naming, columns, one_hot, turned), by_name)
         if not columns and not turned:
-            yield Convention("named", arrays, Layout(naming), by_name)
+            yield Convention(arrays, Layout(naming), by_name)
 
 
 def _namings(kinds: Kinds | None) -> tuple[str, ...]:

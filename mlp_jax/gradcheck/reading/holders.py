@@ -1,25 +1,20 @@
-"""Where an object of somebody's class keeps its parameters and gradients, whatever they are called.
+"""Where somebody's code keeps parameters and gradients, whatever they are called.
 
 Names tell first: W1, w_1, weights1, bias2. Where they do not, shapes do, in a case whose dimensions all differ;
 the places that were found there hold for the cases whose dimensions are equal, too.
 """
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
-from types import FunctionType, MethodType, ModuleType
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading.answers import NAMES, fields_of
+from mlp_jax.gradcheck.reading.answers import NAMES, At, fields_of
+from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, get, is_there, nested, put
 from mlp_jax.gradcheck.truth import Case
 
-At = tuple[int, str]  # layer and field
-Path = tuple[tuple[str, Any], ...]  # steps from the object: ("attribute", name), or ("item", key)
-DEPTH = 4  # steps from an object to an array: net.layers[0].params["W"] has four
-CLOSED = (str, bytes, type, ModuleType, FunctionType, MethodType, np.random.RandomState, np.random.Generator)
-NUMBERED = re.compile(r"^(w|weights?|theta|b|bias(?:es)?|gamma|beta)_?(\d+)$", re.IGNORECASE)
 FIELDS = {"w": "w", "t": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 GRADIENT = re.compile(r"^d_?(w|b|theta|gamma|beta)|grad|^g[wb]\d*$|nabla|delta", re.IGNORECASE)
 OTHER = re.compile(r"^(v|m|s|vel|mom|cache|prev|old|best|adam|h|opt)(_|\d|[wWbB]|$)|veloc|moment|cache|best|optim|prev", re.IGNORECASE)  # fmt: skip  # noqa: E501
@@ -28,97 +23,57 @@ GRADIENT_HOLDERS = ("grads", "gradients", "grad", "gradient", "params_grad", "gr
 
 
 class Places(NamedTuple):
-    """Where the leaves are kept: a path for each, and those whose weights are (out, in)."""
+    """Where the leaves are kept: a path for each, and those that are kept in another arrangement.
+
+    turned: weights that are (out, in), and other leaves that are a row or a column.
+    """
 
     paths: dict[At, Path]
-    turned: frozenset[At]
+    turned: frozenset[At] = frozenset()
 
+    def arranged(self, at: At, leaf: Any) -> Any:
+        """A leaf, or its gradient, in the case's arrangement."""
+        if at not in self.turned or np.ndim(leaf) != 2:
+            return leaf
+        return leaf.T if at[1] == "w" else leaf.reshape(-1) if 1 in leaf.shape else leaf
 
-def is_array(value: Any) -> bool:
-    """Whether it is an array of numpy, jax or torch."""
-    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
+    def parameters(self, case: Case) -> Iterator[tuple[Path, np.ndarray]]:
+        """The case's parameters as they are kept, each with its path."""
+        for (k, field), path in self.paths.items():
+            leaf = getattr(case.params[k], field)
+            yield path, (leaf.T if field == "w" and (k, field) in self.turned else leaf).copy()
 
+    def hold(self, case: Case, convert: Callable[[np.ndarray], Any]) -> Any:
+        """The case's parameters in a container of their own."""
+        return nested({path: convert(leaf) for path, leaf in self.parameters(case)})
 
-def arrays(root: Any) -> Iterator[tuple[Path, Any]]:
-    """Every array that can be reached from an object in a few steps, with its path."""
-    yield from _arrays(root, (), set())
+    def put(self, root: Any, case: Case) -> None:
+        """Writes the case's parameters into an object."""
+        for path, leaf in self.parameters(case):
+            put(root, path, leaf)
 
+    def leaves(self, root: Any) -> dict[At, Any]:
+        """What lies at the places in an object or container, in the case's arrangement."""
+        return {at: self.arranged(at, get(root, path)) for at, path in self.paths.items()}
 
-def _arrays(value: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Any]]:
-    if is_array(value) or (isinstance(value, (int, float)) and _bias(path)):
-        yield path, value
-        return
-    if isinstance(value, CLOSED) or len(path) >= DEPTH or id(value) in seen:
-        return
-    seen.add(id(value))
-    steps: list[tuple[tuple[str, Any], Any]]
-    if isinstance(value, Mapping):
-        steps = [(("item", key), item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
-        steps = [(("item", i), item) for i, item in enumerate(value)]
-    else:
-        steps = [(("attribute", name), item) for name, item in getattr(value, "__dict__", {}).items()]
-    for step, item in steps:
-        yield from _arrays(item, (*path, step), seen)
+    def read(self, root: Any, case: Case) -> Any:
+        """The parameters in an object or container as the case's layers; those that it has not stay."""
+        leaves = self.leaves(root)
+        return tuple(
+            layer._replace(**{f: leaves[k, f] for f in layer._fields if (k, f) in leaves})
+            for k, layer in enumerate(case.params)
+        )
 
+    def gradients(self, grads: Any, case: Case) -> dict[At, Any]:
+        """Gradients by leaf, from a container of the same keys, or those with a d before them."""
+        paths = by_name(grads, self.paths) or by_shape(list(arrays(grads)), self.paths, case)
+        if not paths:
+            raise UserError("returned gradients without the keys of its parameters")
+        return self._replace(paths=paths).leaves(grads)
 
-def _bias(path: Path) -> bool:
-    """Whether a name is a bias's: b1 = 0 stands for a row of zeros."""
-    match = NUMBERED.match(str(path[-1][1])) if path else None
-    return match is not None and match[1][0] in "bB" and match[1].lower() != "beta"
-
-
-def get(root: Any, path: Path) -> Any:
-    """What lies at a path."""
-    for kind, key in path:
-        root = getattr(root, key) if kind == "attribute" else root[key]
-    return root
-
-
-def put(root: Any, path: Path, value: np.ndarray) -> None:
-    """Writes an array at a path, in the library of the one that is there, in float64.
-
-    In place where that can be, for the object may hold the same array under other names too.
-    """
-    old = get(root, path)
-    value = value.reshape(np.shape(old)) if np.ndim(old) else value
-    if isinstance(old, np.ndarray) and old.dtype == np.float64 and old.flags.writeable:
-        old[...] = value
-        return
-    _replace(root, path, _as_old(old, value))
-
-
-def as_kept(kept: Any, value: np.ndarray) -> Any:
-    """A copy of `value` as an array of the library of `kept`."""
-    library = type(kept).__module__.partition(".")[0]
-    if library == "torch":
-        import torch  # type: ignore[import-not-found, unused-ignore]
-
-        return torch.from_numpy(np.array(value))
-    if library in ("jax", "jaxlib"):
-        import jax.numpy as jnp
-
-        return jnp.asarray(value)
-    return np.array(value)
-
-
-def _as_old(old: Any, value: np.ndarray) -> Any:
-    new = as_kept(old, value)
-    return new.to(old.dtype) if hasattr(new, "detach") else new
-
-
-def _replace(root: Any, path: Path, value: Any) -> None:
-    kind, key = path[-1]
-    holder = get(root, path[:-1])
-    if kind == "attribute":
-        object.__setattr__(holder, key, value)
-    elif isinstance(holder, (MutableMapping, list)):
-        holder[key] = value
-    elif isinstance(holder, tuple):  # which cannot be written to, so that its own holder gets another
-        items = [value if i == key else item for i, item in enumerate(holder)]
-        _replace(root, path[:-1], type(holder)(*items) if hasattr(holder, "_fields") else tuple(items))
-    else:
-        raise UserError(f"keeps its parameters in a {type(holder).__name__}, which cannot be written to")
+    def name(self, k: int, field: str) -> str:
+        """The name of a leaf: the keys on the way to it."""
+        return ".".join(str(key) for _, key in self.paths.get((k, field), ())) or f"{NAMES[field]}{k + 1}"
 
 
 def parameters(net: Any, case: Case) -> Places:
@@ -174,29 +129,35 @@ def _missing(net: Any, at: At, case: Case) -> str:
 
 def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
     """Where an object keeps the gradients of the parameters at `places`; {} if nothing is called so."""
-    named = {at: path for at, own in places.paths.items() if (path := _beside(net, own)) is not None}
+    named = {at: path for at, own in places.paths.items() if (path := beside(net, own)) is not None}
     if {k for k, field in named if field == "w"} == {k for k, field in places.paths if field == "w"}:
         return named
     return by_shape([(path, array) for path, array in arrays(net) if _matches(path, GRADIENT)], places.paths, case)
 
 
-def by_name(grads: Any, places: Places) -> dict[At, Path]:
-    """The gradients in a dict by the keys of their parameters: W0, dW0, weight1; {} if it has none of them.
+def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
+    """The gradients in a container by the names of their parameters: W0, dW0, weight1; {} if it has none of them.
 
-    Small letters stand for large ones where no key is spelled exactly so.
+    They lie where their parameters lie, or in one dict. Small letters stand for large ones there where no key is
+    spelled exactly so.
     """
     found: dict[At, Path] = {}
-    there = grads if isinstance(grads, Mapping) else {}
-    small = {str(key).lower(): key for key in there}
-    for at, own in places.paths.items():
-        name = own[-1][1]
-        keys = [name, *(form.format(name) for form in GRADIENT_NAMES)] if isinstance(name, str) else []
-        keys += [small[key.lower()] for key in keys if key.lower() in small]
-        present = [key for key in keys if there.get(key) is not None]
+    small = {str(key).lower(): key for key in grads} if isinstance(grads, Mapping) else {}
+    for at, own in wanted.items():
+        keys = names_of_gradient(own[-1][1]) if own else []
+        ways: list[Path] = [(*own[:-1], (own[-1][0], key)) for key in keys]
+        if small:
+            ways += [(("item", key),) for key in keys if isinstance(key, str)]
+            ways += [(("item", small[str(key).lower()]),) for key in keys if str(key).lower() in small]
+        present = [path for path in ways if is_there(grads, path)]
         if present:
-            found[at] = (("item", present[0]),)
-    names = {path[0][1] for path in found.values()}
-    return found if len(names) == len(found) else {}
+            found[at] = present[0]
+    return found if len(set(found.values())) == len(found) else {}
+
+
+def names_of_gradient(name: Any) -> list[Any]:
+    """What the gradient of a parameter of this name may be called."""
+    return [name, *(form.format(name) for form in GRADIENT_NAMES)] if isinstance(name, str) else [name]
 
 
 def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case) -> dict[At, Path]:
@@ -211,32 +172,16 @@ def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case)
     return found if all(at in found for at in wanted if at[1] == "w") else {}
 
 
-def _beside(net: Any, own: Path) -> Path | None:
+def beside(net: Any, own: Path) -> Path | None:
     """A gradient's place, from its parameter's: dW beside W, or the same key of a holder called grads."""
     kind, name = own[-1]
-    for form in GRADIENT_NAMES if isinstance(name, str) else ():
-        path = (*own[:-1], (kind, form.format(name)))
-        if _is_there(net, path):
-            return path
+    keys = names_of_gradient(name)
+    ways: list[Path] = [(*own[:-1], (kind, key)) for key in keys if key != name]
     for i, (step, container) in enumerate(own[:-1]):
-        if not isinstance(container, str):
-            continue
-        names = (*GRADIENT_HOLDERS, *(form.format(container) for form in GRADIENT_NAMES))
-        for holder in names:
-            rest = own[i + 1 :]
-            keys = [name, *(f.format(name) for f in GRADIENT_NAMES)] if isinstance(name, str) else [name]
-            for key in keys:
-                path = (*own[:i], (step, holder), *rest[:-1], (rest[-1][0], key))
-                if _is_there(net, path):
-                    return path
-    return None
-
-
-def _is_there(net: Any, path: Path) -> bool:
-    try:
-        return is_array(get(net, path))
-    except (AttributeError, KeyError, IndexError, TypeError):
-        return False
+        if isinstance(container, str):
+            holders = (*GRADIENT_HOLDERS, *names_of_gradient(container)[1:])
+            ways += [(*own[:i], (step, h), *own[i + 1 : -1], (kind, key)) for h in holders for key in keys]
+    return next((path for path in ways if is_there(net, path)), None)
 
 
 def _wanted(case: Case) -> list[At]:
@@ -251,11 +196,13 @@ def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
 
 
 def _turned(net: Any, paths: dict[At, Path], case: Case) -> frozenset[At]:
-    """Weights that are (out, in); those that are square are as the others."""
-    weights = {at: np.shape(get(net, path)) for at, path in paths.items() if at[1] == "w"}
+    """Weights that are (out, in), where those that are square are as the others; what else has two dimensions."""
+    shapes = {at: np.shape(get(net, path)) for at, path in paths.items()}
+    weights = {at: shape for at, shape in shapes.items() if at[1] == "w"}
+    lines = {at for at, shape in shapes.items() if at[1] != "w" and len(shape) == 2}
     told = {at for at, shape in weights.items() if len(set(shape)) > 1}
     turned = {at for at in told if weights[at][0] != case.config.sizes[at[0]]}
-    return frozenset(weights if turned and turned == told else turned)
+    return frozenset(lines | (set(weights) if turned and turned == told else turned))
 
 
 def _names(path: Path) -> list[str]:
@@ -268,18 +215,19 @@ def _matches(path: Path, pattern: re.Pattern[str]) -> bool:
 
 def _field(path: Path) -> str | None:
     """The field that the last name of a path tells: weights, b, gamma."""
-    name = re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1].lower())
+    name = _stem(path).lower()
     return next((FIELDS[start] for start in ("gamma", "beta", "w", "t", "b") if name.startswith(start)), None)
+
+
+def _stem(path: Path) -> str:
+    """The last name of a path, without what makes it a gradient's."""
+    return re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1], flags=re.IGNORECASE)
 
 
 def _numbered(path: Path, held: list[tuple[Path, Any]]) -> At | None:
     """Layer and field from a name that ends in a number, counted from the least that occurs there."""
-    match = NUMBERED.match(re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1]))
+    match = NUMBERED.match(_stem(path))
     if match is None:
         return None
-    numbers = [
-        int(m[2])
-        for other, _ in held
-        if (m := NUMBERED.match(re.sub(r"^(d_?|grad_)", "", (_names(other) or [""])[-1])))
-    ]
+    numbers = [int(m[2]) for other, _ in held if (m := NUMBERED.match(_stem(other)))]
     return int(match[2]) - min(numbers), _field(path) or "w"

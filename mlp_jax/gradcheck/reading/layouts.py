@@ -1,15 +1,17 @@
 """How parameters, examples and labels are laid out in somebody's code: names, orientation, containers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading.answers import fields_of
+from mlp_jax.gradcheck.reading.answers import NAMES, At, fields_of
 from mlp_jax.gradcheck.truth import Case
 
+TREE = "layers"
 FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
 NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT)
 _LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d+)$", re.IGNORECASE)
@@ -19,9 +21,10 @@ _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 class Layout(NamedTuple):
     """naming: how the parameters are named or held. columns: an example is a column, and weights are (out, in).
 
-    one_hot: labels are (N, C). transposed: weights are (out, in), though an example is a row. Of the flat vectors
-    "flat" is layer by layer, "flat apart" all weights before all biases, "flat theta" the matrices [b, W^T],
-    which "Theta+" has in a dict, and "flat theta by columns" these column by column.
+    TREE stands for this package's layers. one_hot: labels are (N, C). transposed: weights are (out, in), though an
+    example is a row. Of the flat vectors "flat" is layer by layer, "flat apart" all weights before all biases,
+    "flat theta" the matrices [b, W^T], which "Theta+" has in a dict, and "flat theta by columns" these column by
+    column.
     """
 
     naming: str = "W{}"
@@ -49,7 +52,9 @@ class Layout(NamedTuple):
 
     def name(self, k: int, field: str) -> str:
         """A leaf's name in the code: W1, w_1, b0."""
-        stem = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}[field]
+        stem = NAMES[field]
+        if self.naming == TREE:
+            return f"layer{k + 1}.{field}"
         if self.naming in ("lists", "list", *FLAT):
             return f"{stem}{k + 1}"
         number = k if self.naming.endswith("0") else k + 1
@@ -58,9 +63,14 @@ class Layout(NamedTuple):
         stem = stem.lower() if self.naming[0] == "w" else stem
         return f"{stem}{'_' if '_' in self.naming else ''}{number}"
 
-    def hold(self, case: Case) -> Any:
-        """The parameters in the code's own container."""
+    def hold(self, case: Case, convert: Callable[[np.ndarray], Any]) -> Any:
+        """The case's parameters in the code's own container, each array as `convert` makes it."""
+        return jax.tree.map(convert, self._hold(case))
+
+    def _hold(self, case: Case) -> Any:
         layers = [{f: self.array(f, leaf) for f, leaf in layer._asdict().items()} for layer in case.params]
+        if self.naming == TREE:
+            return tuple(type(own)(**layer) for own, layer in zip(case.params, layers, strict=True))
         if self.naming == "lists":
             return {"weights": [layer["w"] for layer in layers], "biases": [layer["b"] for layer in layers]}
         if self.naming == "list":
@@ -82,24 +92,24 @@ class Layout(NamedTuple):
         order: Any = "F" if self.naming.endswith("by columns") else "C"
         return np.concatenate([leaf.ravel(order) for leaf in arrays])
 
-    def tree(self, held: Any, case: Case) -> Any:
+    def read(self, held: Any, case: Case) -> Any:
         """Parameters in the code's container as the case's layers."""
-        found = self.leaves(held, case)
+        found = self.gradients(held, case)
         return tuple(
             type(layer)(*(found.get((k, f), np.zeros(0)) for f in layer._fields))
             for k, layer in enumerate(case.params)
         )
 
-    def leaves(self, grads: Any, case: Case) -> dict[tuple[int, str], Any]:
+    def gradients(self, grads: Any, case: Case) -> dict[At, Any]:
         """Gradients by layer and field. Raises UserError where there are none of the case's."""
         wanted = [(k, f) for k, layer in enumerate(fields_of(case.config)) for f in layer]
-        pairs: list[tuple[tuple[int, str], Any]]
+        pairs: list[tuple[At, Any]]
         if self.naming == "Theta+":
             pairs = _split(grads)
         elif isinstance(grads, Mapping):
             pairs = self._mapped(grads)
         elif isinstance(grads, Sequence):
-            pairs = _listed(grads, wanted)
+            pairs = _listed(grads, wanted, case)
         else:
             pairs = self._cut(grads, case, wanted)
         found = {at: self.leaf(at[1], leaf) for at, leaf in pairs if at in wanted and leaf is not None}
@@ -108,7 +118,7 @@ class Layout(NamedTuple):
             raise UserError(f"returned gradients without {names}")
         return found
 
-    def _mapped(self, grads: Mapping[Any, Any]) -> list[tuple[tuple[int, str], Any]]:
+    def _mapped(self, grads: Mapping[Any, Any]) -> list[tuple[At, Any]]:
         for names in (("weights", "biases"), ("dweights", "dbiases"), ("W", "b"), ("dW", "db")):
             if all(isinstance(grads.get(name), (list, tuple)) for name in names):
                 return [
@@ -118,7 +128,7 @@ class Layout(NamedTuple):
         first = 0 if self.naming.endswith("0") else 1
         return [((int(m[2]) - first, _FIELDS[m[1].lower()]), leaf) for m, leaf in matches if m]
 
-    def _cut(self, flat: Any, case: Case, wanted: list[tuple[int, str]]) -> list[tuple[tuple[int, str], Any]]:
+    def _cut(self, flat: Any, case: Case, wanted: list[At]) -> list[tuple[At, Any]]:
         """The leaves in a vector: each number lies where its parameter lies in the vector of them."""
         if not hasattr(flat, "reshape"):
             raise UserError(f"returned {type(flat).__name__}, not gradients")
@@ -137,34 +147,26 @@ def _with_column(layer: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([layer["b"], layer["w"].T])
 
 
-def _split(grads: Any) -> list[tuple[tuple[int, str], Any]]:
+def _split(grads: Any) -> list[tuple[At, Any]]:
     """Weights and biases of gradients of [b, W^T], in their order."""
     held = list(grads.values()) if isinstance(grads, Mapping) else list(grads)
     return [((k, f), g[:, 1:].T if f == "w" else g[:, 0]) for k, g in enumerate(held) for f in "wb"]
 
 
-def _listed(grads: Sequence[Any], wanted: list[tuple[int, str]]) -> list[tuple[tuple[int, str], Any]]:
+def _listed(grads: Sequence[Any], wanted: list[At], case: Case) -> list[tuple[At, Any]]:
     """[W1, b1, ...], [(W1, b1), ...], or (all weights, all biases), which are told by their dimensions."""
-    layers = 1 + max(k for k, _ in wanted)
+    layers = len(case.params)
     if len(grads) == 1 and isinstance(grads[0], Mapping):
         grads = list(grads[0].values())
     if len(grads) == 2 and all(isinstance(g, (list, tuple)) and len(g) == layers for g in grads):
         ranks = [[np.ndim(leaf) for leaf in group] for group in grads]
         if min(ranks[0]) == 2 and max(ranks[1]) < 2:
             return [((k, f), leaf) for f, group in zip("wb", grads, strict=True) for k, leaf in enumerate(group)]
-    flat = [
-        leaf
-        for layer in grads
-        for leaf in (
-            layer.values()
-            if isinstance(layer, Mapping)
-            else layer
-            if isinstance(layer, (tuple, list))
-            else [layer]
-        )
-    ]
-    if len(flat) == layers and all(np.ndim(leaf) == 2 for leaf in flat):  # of a network without biases
-        return [((k, "w"), leaf) for k, leaf in enumerate(flat)]
+    inside = (list(layer.values()) if isinstance(layer, Mapping) else layer for layer in grads)
+    flat = [leaf for layer in inside for leaf in (layer if isinstance(layer, (tuple, list)) else [layer])]
+    shapes = [{np.shape(layer.w), np.shape(layer.w.T)} for layer in case.params]
+    if len(flat) == layers and all(np.shape(leaf) in fitting for leaf, fitting in zip(flat, shapes, strict=True)):
+        return [((k, "w"), leaf) for k, leaf in enumerate(flat)]  # of a network without biases
     if len(flat) != len(wanted):
         raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
     return list(zip(wanted, flat, strict=True))

@@ -19,17 +19,18 @@ class _Uniform(np.ndarray):
     kept: np.ndarray
     ratio: float
 
-    def _side(self, probability: Any) -> np.ndarray:
-        keeps = abs(float(probability) - self.ratio) <= abs(float(probability) - (1 - self.ratio))
-        return np.array(self.kept if keeps else ~self.kept)
-
     def __lt__(self, other: Any) -> np.ndarray:
-        return self._side(other)
+        return _side(self.kept, self.ratio, float(other))
 
     def __gt__(self, other: Any) -> np.ndarray:
-        return self._side(1 - other)
+        return _side(self.kept, self.ratio, float(1 - other))
 
     __le__, __ge__ = __lt__, __gt__
+
+
+def _side(kept: np.ndarray, ratio: float, probability: float) -> np.ndarray:
+    """The kept units, or the dropped ones: those that are as likely as the probability."""
+    return np.array(kept if abs(probability - ratio) <= abs(probability - (1 - ratio)) else ~kept)
 
 
 DRAWS = ("rand", "random", "random_sample", "uniform", "binomial", "ranf", "sample")
@@ -40,7 +41,7 @@ class _Masks:
     """The masks that are still to be drawn, and the functions of numpy that give them where their shape fits."""
 
     def __init__(self, masks: list[np.ndarray], dropout: float) -> None:
-        self.left, self._dropout = list(masks), dropout
+        self.left, self._ratio = list(masks), 1 - dropout
 
     def drawing(self, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
         """A drawing function of numpy with the next mask in its numbers, where they have a mask's shape."""
@@ -53,15 +54,12 @@ class _Masks:
             kept = kept if np.shape(value) == kept.shape else kept.T
             if name == "binomial":
                 chance = float(named.get("p", arguments[1] if len(arguments) > 1 else 0.5))
-                return (kept if self._keeps(chance) else ~kept).astype(np.int64)
+                return _side(kept, self._ratio, chance).astype(np.int64)
             uniform = np.asarray(value).view(_Uniform)
-            uniform.kept, uniform.ratio = kept, 1 - self._dropout
+            uniform.kept, uniform.ratio = kept, self._ratio
             return uniform
 
         return draw
-
-    def _keeps(self, chance: float) -> bool:
-        return abs(chance - (1 - self._dropout)) <= abs(chance - self._dropout)
 
     def making(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """What makes generators, of such as draw the masks: a class in the place of a class."""

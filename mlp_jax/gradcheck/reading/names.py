@@ -5,16 +5,29 @@ A name is compared without its underscores and capitals, where these tell nothin
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+
+def plainly(name: str) -> str:
+    """A name without underscores and capitals."""
+    return name.lower().replace("_", "")
+
+
+def called(pattern: str) -> Callable[[str], bool]:
+    """A test for names of this form."""
+    form = re.compile(pattern)
+    return lambda name: form.fullmatch(plainly(name)) is not None
+
 
 COUNT = r"(n|nb|no|num|number(of)?)?"
 SIZE = r"(layer)?(s|sizes?|dims?|dimensions?|features|feats|nodes|units|neurons|width|shape|layer|num)?"
-PENALTY = re.compile(
+is_penalty = called(
     r"(l2)?(reg|regul|regulari[sz]ation|regulari[sz]er|lam|lamb|lambda|lambd|lmbda|lamda|lmd|lbd|lmbd|weightdecay|wd)"
     r"(l2|l2norm)?(strength|str|param|parameter|coef|coeff|coefficient|factor|const|constant|rate|weight|penalty|term"
     r"|val|value|lambda|lambd|lam|reg)?|l2(reg)?(strength|coef|coeff|coefficient|factor|penalty|weight|lambda|rate|param)?"
     r"|alpha|ridge"
 )
+"""Whether an argument is called as people call lambda."""
 INPUT = re.compile(
     rf"{COUNT}(input|inputs|in|inp|feature|features|visible)(layer)?{SIZE}|{COUNT}x(size|dim|dims)?|nin|d|(d|dim)in"
 )
@@ -42,61 +55,27 @@ DROP = (
 )  # fmt: skip
 SPREAD = ("std", "weight_scale", "init_std", "weight_init_std", "init_scale")
 DATA, LABELS = ("X", "x", "X_train", "x_train"), ("y", "Y", "y_train", "labels")
-GIVEN = re.compile(r"(x|xs|xb|input|inputs|data|features|samples|images|examples)(train|batch|data|input|in)?")
-TOLD = re.compile(
+is_input = called(r"(x|xs|xb|input|inputs|data|features|samples|images|examples)(train|batch|data|input|in)?")
+"""Whether it is called as the examples are."""
+is_label = called(
     r"(y|ys|yb|t|ts|label|labels|target|targets|truth|groundtruth|onehot)(train|batch|true|data|in)?"
     r"(onehot|oh|enc|encoded|hot)?(labels?|y)?"
 )
-PARAMS = re.compile(
+"""Whether it is called as the labels are."""
+is_params = called(
     r"(nn|flat|net|network|model|all|init|initial)?(params|parameters|param|theta|weightsdict|thetas)(flat|vec|vector|dict|values)?|model|p|network|weightsandbiases"
 )
-OUTPUT = re.compile(
+"""Whether it is called as all the parameters together are."""
+is_output = called(
     r"(y|out|output|t)?(hat|pred|preds|prediction|predictions|predicted|predict|prob|probs|probabilities|probas?|out)"
     r"|outputs?|out|al|a2|a3|scores?|logits?|finaloutputs?|softmaxout(put)?"
 )
+"""Whether it is called as what a network gives, scores or probabilities."""
 WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W"), ("biases", "bs", "b")
-STEP = re.compile(r"lr|learningrate|eta|learnrate|stepsize")
-GENERATOR = re.compile(r"(prng|rng|random)?key|rng|generator")
-
-
-def plainly(name: str) -> str:
-    """A name without underscores and capitals."""
-    return name.lower().replace("_", "")
-
-
-def is_penalty(name: str) -> bool:
-    """Whether an argument is called as people call lambda."""
-    return PENALTY.fullmatch(plainly(name)) is not None
-
-
-def is_input(name: str) -> bool:
-    """Whether it is called as the examples are."""
-    return GIVEN.fullmatch(plainly(name)) is not None
-
-
-def is_label(name: str) -> bool:
-    """Whether it is called as the labels are."""
-    return TOLD.fullmatch(plainly(name)) is not None
-
-
-def is_output(name: str) -> bool:
-    """Whether it is called as what a network gives, scores or probabilities."""
-    return OUTPUT.fullmatch(plainly(name)) is not None
-
-
-def is_params(name: str) -> bool:
-    """Whether it is called as all the parameters together are."""
-    return PARAMS.fullmatch(plainly(name)) is not None
-
-
-def is_step(name: str) -> bool:
-    """Whether it is called as a learning rate is."""
-    return STEP.fullmatch(plainly(name)) is not None
-
-
-def is_generator(name: str) -> bool:
-    """Whether it is called as what draws random numbers is."""
-    return GENERATOR.fullmatch(plainly(name)) is not None
+is_step = called(r"lr|learningrate|eta|learnrate|stepsize")
+"""Whether it is called as a learning rate is."""
+is_generator = called(r"(prng|rng|random)?key|rng|generator")
+"""Whether it is called as what draws random numbers is."""
 
 
 def size_of(name: str) -> str | None:
@@ -106,11 +85,6 @@ def size_of(name: str) -> str | None:
         return None
     kinds = {"input": INPUT, "classes": CLASSES, "hidden": HIDDEN}
     return next((kind for kind, pattern in kinds.items() if pattern.fullmatch(form)), None)
-
-
-def is_sizes(name: str) -> bool:
-    """Whether it is the list of all widths."""
-    return name in ALL_SIZES
 
 
 def numbers(parameters: Mapping[str, inspect.Parameter], names: Iterable[str]) -> list[str]:

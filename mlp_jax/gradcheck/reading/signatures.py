@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(target).parameters)
     except (TypeError, ValueError):
         return {}
+
+
+def call_by_name(target: Any, values: Mapping[str, Any], **more: Any) -> Any:
+    """Calls a callable with its arguments by name, also with those that it takes by place alone."""
+    bound = inspect.signature(target).bind_partial()
+    bound.arguments.update(values)
+    return target(*bound.args, **bound.kwargs, **more)
 
 
 def takes_anything(parameters: dict[str, inspect.Parameter]) -> bool:
@@ -90,7 +98,9 @@ def takes_l2(target: Any) -> bool:
         return True
     if any(penalty_name(each) or takes_anything(each) for each in its):
         return True
-    return takes_third(signature(method_of(target, METHODS)))
+    loss = signature(method_of(target, METHODS)).items()
+    required = [p for n, p in loss if n != "self" and p.default is inspect.Parameter.empty]
+    return len(required) >= 3 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in required)
 
 
 def _reads_penalty(target: Any, parameters: dict[str, inspect.Parameter]) -> bool:
@@ -101,9 +111,3 @@ def _reads_penalty(target: Any, parameters: dict[str, inspect.Parameter]) -> boo
         return False
     read = re.findall(r"\b(\w+)(?:\.|\[['\"]|\.get\(['\"])(\w+)", source)
     return any(holder in parameters and is_penalty(name) for holder, name in read)
-
-
-def takes_third(parameters: dict[str, inspect.Parameter]) -> bool:
-    """Whether a third argument by place is needed, or any are taken."""
-    required = [p for n, p in parameters.items() if n != "self" and p.default is inspect.Parameter.empty]
-    return len(required) >= 3 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in required)

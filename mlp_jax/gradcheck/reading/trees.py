@@ -6,14 +6,13 @@ it asks for, and by whether it multiplies by that or adds it, where its weights 
 
 import re
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import holders
-from mlp_jax.gradcheck.reading.holders import At, Path
+from mlp_jax.gradcheck.reading.answers import At
+from mlp_jax.gradcheck.reading.holders import Places
+from mlp_jax.gradcheck.reading.paths import Path
 from mlp_jax.gradcheck.truth import Case
 
 WEIGHT = re.compile(r"^(w|kernel|theta)", re.IGNORECASE)
@@ -43,40 +42,13 @@ class Used(BaseException):
         self.path, self.kind = path, kind
 
 
-class Tree(NamedTuple):
-    """Where each parameter is; turned: whether weights are (out, in)."""
+def _use(kind: str) -> Callable[..., NoReturn]:
+    """A method that says for what its object is used."""
 
-    paths: dict[At, Path]
-    turned: bool = False
+    def use(node: "_Node", *_: Any, **__: Any) -> NoReturn:
+        raise Used(node._path, kind)
 
-    def hold(self, case: Case, convert: Callable[[np.ndarray], Any]) -> Any:
-        """The case's parameters in such a container."""
-        held: dict[Path, Any] = {}
-        for (k, field), path in self.paths.items():
-            leaf = getattr(case.params[k], field)
-            held[path] = convert((leaf.T if self.turned and field == "w" else leaf).copy())
-        return _nested(held)
-
-    def read(self, held: Any, case: Case) -> Any:
-        """Parameters in such a container as the case's layers; those that it has not stay."""
-        leaves = {at: holders.get(held, path) for at, path in self.paths.items()}
-        return tuple(
-            layer._replace(**{f: self._turn(f, leaves[k, f]) for f in layer._fields if (k, f) in leaves})
-            for k, layer in enumerate(case.params)
-        )
-
-    def leaves(self, grads: Any, case: Case) -> dict[At, Any]:
-        """Gradients by layer and field, from the same keys, or those with a d before them."""
-        found = {at: leaf for at, path in self.paths.items() if (leaf := _there(grads, path)) is not None}
-        if not found:
-            by_shape = holders.by_shape(list(holders.arrays(grads)), self.paths, case)
-            found = {at: holders.get(grads, path) for at, path in by_shape.items()}
-        if not found:
-            raise UserError("returned gradients without the keys of its parameters")
-        return {at: self._turn(at[1], leaf) for at, leaf in found.items()}
-
-    def _turn(self, field: str, leaf: Any) -> Any:
-        return leaf.T if self.turned and field == "w" else leaf
+    return use
 
 
 class _Node:
@@ -107,38 +79,28 @@ class _Node:
     def __iter__(self) -> Iterator[Any]:
         return (self._at("item", i) for i in range(len(self)))
 
-    def _multiplied(self, *_: Any) -> NoReturn:
-        raise Used(self._path, "w")
-
-    def _added(self, *_: Any) -> NoReturn:
-        raise Used(self._path, "b")
-
-    def _used(self, *_: Any, **__: Any) -> NoReturn:
-        raise Used(self._path, "")
-
     def __array_function__(self, function: Any, *_: Any) -> NoReturn:
         raise Used(self._path, "w" if function.__name__ in PRODUCTS else "")
 
     def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> NoReturn:
         raise Used(self._path, "w" if ufunc is np.matmul else "b" if ufunc is np.add else "")
 
-    __matmul__ = __rmatmul__ = _multiplied
-    __add__ = __radd__ = _added
-    __array__ = __jax_array__ = __pow__ = __mul__ = __rmul__ = __torch_function__ = _used
+    __matmul__ = __rmatmul__ = _use("w")
+    __add__ = __radd__ = _use("b")
+    __array__ = __jax_array__ = __pow__ = __mul__ = __rmul__ = __torch_function__ = _use("")
 
 
 def learnt(
     ask: Callable[[Any], Any], case: Case, convert: Callable[[np.ndarray], Any], *, turned: bool
-) -> Tree | None:
+) -> Places | None:
     """Where a function wants its parameters, from what it asks of a container; None if that does not tell.
 
     ask: calls the function with a container, and raises what it raises.
     """
-    tree, layers = Tree({}, turned), len(case.params)
+    layers = len(case.params)
+    tree = Places({}, frozenset((k, "w") for k in range(layers) if turned))
     for _ in range(2 * layers + 1):
-        known = (
-            {} if not tree.paths else {p: holders.get(tree.hold(case, convert), p) for p in tree.paths.values()}
-        )
+        known = {path: convert(leaf) for path, leaf in tree.parameters(case)}
         try:
             ask(_Node((), known, layers))
         except Used as used:
@@ -153,7 +115,7 @@ def learnt(
     return None
 
 
-def _next(used: Used, tree: Tree) -> At | None:
+def _next(used: Used, tree: Places) -> At | None:
     """The parameter that is used now: layers come one after the other."""
     key = str(used.path[-1][1]) if used.path else ""
     by_name = "w" if WEIGHT.match(key) else "b" if BIAS.match(key) else ""
@@ -161,28 +123,3 @@ def _next(used: Used, tree: Tree) -> At | None:
     if not used.path or not kind:
         return None
     return sum(field == kind for _, field in tree.paths), kind
-
-
-def _there(grads: Any, path: Path) -> Any:
-    kind, key = path[-1]
-    for name in (key, f"d{key}", f"d_{key}") if isinstance(key, str) else (key,):
-        try:
-            found = holders.get(grads, (*path[:-1], (kind, name)))
-        except (AttributeError, KeyError, IndexError, TypeError):
-            continue
-        if holders.is_array(found):
-            return found
-    return None
-
-
-def _nested(held: dict[Path, Any]) -> Any:
-    """Containers for paths: objects for attributes, lists for numbers, dicts for other keys."""
-    if () in held:
-        return held[()]
-    steps = list(dict.fromkeys(path[0] for path in held))
-    inside = {step: _nested({p[1:]: leaf for p, leaf in held.items() if p[0] == step}) for step in steps}
-    if all(kind == "attribute" for kind, _ in steps):
-        return SimpleNamespace(**{name: part for (_, name), part in inside.items()})
-    if all(isinstance(key, int) for _, key in steps):
-        return [inside["item", i] for i in range(len(steps))]
-    return {key: part for (_, key), part in inside.items()}

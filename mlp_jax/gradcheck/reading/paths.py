@@ -1,0 +1,131 @@
+"""Arrays in containers and objects: the path to each, and how what lies at a path is read and written."""
+
+import re
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading.names import plainly
+
+Path = tuple[tuple[str, Any], ...]  # steps from the object: ("attribute", name), or ("item", key)
+DEPTH = 4  # steps from an object to an array: net.layers[0].params["W"] has four
+CLOSED = (str, bytes, type, ModuleType, FunctionType, MethodType, np.random.RandomState, np.random.Generator)
+NUMBERED = re.compile(r"^(w|weights?|theta|b|bias(?:es)?|gamma|beta)_?(\d+)$", re.IGNORECASE)
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array of numpy, jax or torch."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
+
+
+def arrays(root: Any) -> Iterator[tuple[Path, Any]]:
+    """Every array that can be reached from an object in a few steps, with its path."""
+    yield from _arrays(root, (), set())
+
+
+def _arrays(value: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Any]]:
+    if is_array(value) or (isinstance(value, (int, float)) and _bias(path)):
+        yield path, value
+        return
+    if isinstance(value, CLOSED) or len(path) >= DEPTH or id(value) in seen:
+        return
+    seen.add(id(value))
+    steps: list[tuple[tuple[str, Any], Any]]
+    if isinstance(value, Mapping):
+        steps = [(("item", key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        steps = [(("item", i), item) for i, item in enumerate(value)]
+    else:
+        steps = [(("attribute", name), item) for name, item in getattr(value, "__dict__", {}).items()]
+    for step, item in steps:
+        yield from _arrays(item, (*path, step), seen)
+
+
+def _bias(path: Path) -> bool:
+    """Whether a name is a bias's: b1 = 0 stands for a row of zeros."""
+    match = NUMBERED.match(str(path[-1][1])) if path else None
+    return match is not None and match[1][0] in "bB" and match[1].lower() != "beta"
+
+
+def get(root: Any, path: Path) -> Any:
+    """What lies at a path."""
+    for kind, key in path:
+        root = getattr(root, key) if kind == "attribute" else root[key]
+    return root
+
+
+def is_there(root: Any, path: Path) -> bool:
+    """Whether an array lies at a path."""
+    try:
+        return is_array(get(root, path))
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return False
+
+
+def attribute(root: Any, names: Sequence[str]) -> str:
+    """The first of the names that an object has, with its own capitals and underscores; "" if it has none."""
+    own = {plainly(name): name for name in dir(root) if not name.startswith("__")}
+    exact = [name for name in names if hasattr(root, name)]
+    return next(iter([*exact, *(own[plainly(name)] for name in names if plainly(name) in own)]), "")
+
+
+def put(root: Any, path: Path, value: np.ndarray) -> None:
+    """Writes an array at a path, in the library of the one that is there, in float64.
+
+    In place where that can be, for the object may hold the same array under other names too.
+    """
+    old = get(root, path)
+    value = value.reshape(np.shape(old)) if np.ndim(old) else value
+    if isinstance(old, np.ndarray) and old.dtype == np.float64 and old.flags.writeable:
+        old[...] = value
+        return
+    _replace(root, path, _as_old(old, value))
+
+
+def as_kept(kept: Any, value: np.ndarray) -> Any:
+    """A copy of `value` as an array of the library of `kept`."""
+    library = type(kept).__module__.partition(".")[0]
+    if library == "torch":
+        import torch  # type: ignore[import-not-found, unused-ignore]
+
+        return torch.from_numpy(np.array(value))
+    if library in ("jax", "jaxlib"):
+        import jax.numpy as jnp
+
+        return jnp.asarray(value)
+    return np.array(value)
+
+
+def _as_old(old: Any, value: np.ndarray) -> Any:
+    new = as_kept(old, value)
+    return new.to(old.dtype) if hasattr(new, "detach") else new
+
+
+def _replace(root: Any, path: Path, value: Any) -> None:
+    kind, key = path[-1]
+    holder = get(root, path[:-1])
+    if kind == "attribute":
+        object.__setattr__(holder, key, value)
+    elif isinstance(holder, (MutableMapping, list)):
+        holder[key] = value
+    elif isinstance(holder, tuple):  # which cannot be written to, so that its own holder gets another
+        items = [value if i == key else item for i, item in enumerate(holder)]
+        _replace(root, path[:-1], type(holder)(*items) if hasattr(holder, "_fields") else tuple(items))
+    else:
+        raise UserError(f"keeps its parameters in a {type(holder).__name__}, which cannot be written to")
+
+
+def nested(held: dict[Path, Any]) -> Any:
+    """Containers for paths: objects for attributes, lists for numbers, dicts for other keys."""
+    if () in held:
+        return held[()]
+    steps = list(dict.fromkeys(path[0] for path in held))
+    inside = {step: nested({p[1:]: leaf for p, leaf in held.items() if p[0] == step}) for step in steps}
+    if all(kind == "attribute" for kind, _ in steps):
+        return SimpleNamespace(**{name: part for (_, name), part in inside.items()})
+    if all(isinstance(key, int) for _, key in steps):
+        return [inside["item", i] for i in range(len(steps))]
+    return {key: part for (_, key), part in inside.items()}
