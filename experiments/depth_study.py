@@ -29,7 +29,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.study import Shape, Study
@@ -55,18 +55,14 @@ class Config(options.Tuned):
         },
     }
 
-    layers: tuple[int, ...] = option(
-        (2, 3, 4, 5), "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
-    )
+    layers: Ints = option((2, 3, 4, 5), "depths to compare: hidden layers + 1", low=1, high=options.MOST_LAYERS)
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
-    init: tuple[str, ...] = option(("uniform_fan_in",), "initialisations to compare, with commas", choices=INITS)
-    init_std: float | None = option(
-        None, "standard deviation of --init=normal; default 0.001", needs="init=normal"
-    )
+    init: Names = option(("uniform_fan_in",), "initialisations to compare", choices=INITS)
+    init_std: float | None = option(None, "its standard deviation; default 0.001", needs="init=normal")
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:

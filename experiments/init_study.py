@@ -37,7 +37,7 @@ from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, one
-from mlp_jax.studies.fields import option, plain_number
+from mlp_jax.studies.fields import Ints, Names, option, plain_number
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.results import Row, by
@@ -84,15 +84,13 @@ class Config(options.Training):
         "else": {"epochs": 8, "layers": (2, 3, 4, 5)},
     }  # fmt: skip
 
-    layers: tuple[int, ...] | None = option(
-        None, "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
-    )
-    inits: tuple[str, ...] = option(
+    layers: Ints | None = option(None, "depths to compare: hidden layers + 1", low=1, high=options.MOST_LAYERS)
+    inits: Names = option(
         ("normal_1e-4", "normal_1e-3", "he", "uniform_fan_in"),
-        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
+        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun",
         choices=deviation,
     )
-    optimizers: tuple[str, ...] = option(
+    optimizers: Names = option(
         ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
     )
     sgd_learning_rate: float | None = option(None, "learning rate of sgd", needs="optimizers=sgd")

@@ -39,7 +39,7 @@ from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.results import Row
@@ -73,7 +73,7 @@ class Config(options.Training):
     scale: str = option(
         "standard", "smoke (does everything work?), standard, or full (more seeds and settings)", choices=SCALES
     )
-    studies: tuple[str, ...] | None = option(
+    studies: Names | None = option(
         None, f"which of {', '.join(STUDIES)}; default all", choices=lambda name: one_of("study", name, STUDIES)
     )
     force: bool = option(False, "run every study again, also where its results match its options")

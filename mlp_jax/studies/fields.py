@@ -10,6 +10,8 @@ from typing import Any
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 
 Field = dataclasses.Field[Any]
+Ints, Floats, Names = tuple[int, ...], tuple[float, ...], tuple[str, ...]
+"""Options of several values have these types."""
 
 
 def option(
@@ -18,8 +20,8 @@ def option(
     *,
     low: float | None = None,
     high: float | None = None,
-    open_low: bool = False,
-    open_high: bool = False,
+    above: float | None = None,
+    below: float | None = None,
     choices: Iterable[str] | Callable[[str], Any] = (),
     empty: bool = False,
     repeats: bool = False,
@@ -28,14 +30,15 @@ def option(
     """Makes a dataclass field that is also a flag with this help text.
 
     Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
-    `| None` where the default depends on other options. A number lies in [low, high], without an end that is
-    open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
+    `| None` where the default depends on other options. A number lies in [low, high], or beyond `above` and
+    `below`; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
     not empty unless `empty` is true, and has no value twice unless `repeats` is. `needs` names another option, as
     it is written ("protocol=clean"), or several ("target or compare"): with none of them this one is refused.
     """
     if not callable(choices):
         choices = tuple(choices)
-    limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
+    ends = {"low": low if above is None else above, "high": high if below is None else below}
+    limits = {**ends, "open_low": above is not None, "open_high": below is not None}
     return dataclasses.field(
         default=default,
         metadata={
