@@ -46,6 +46,8 @@ PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
 DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 Page = dict[str, Any]
+Line = tuple[str, str]
+Tallies = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,7 @@ class Part:
 
 
 def page(
-    content: results.Row,
-    parts: Sequence[Part],
-    summary: str,
-    tallies: Mapping[str, Mapping[str, int]],
-    about: Sequence[tuple[str, str]] = (),
+    content: results.Row, parts: Sequence[Part], summary: str, tallies: Tallies, about: Sequence[Line] = ()
 ) -> Page:
     """Gives everything that the page shows.
 
@@ -149,7 +147,7 @@ def _commit(environment: Mapping[str, Any]) -> str:
     return f"{environment['commit'][:10]}{' with changes' if environment['dirty'] else ''}"
 
 
-def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _environment(environment: Mapping[str, Any]) -> list[Line]:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return [("machine", _machine(environment)), ("versions", versions), ("commit", _commit(environment))]
 
