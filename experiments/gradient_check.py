@@ -70,10 +70,7 @@ class Config(options.Common):
         needs="target",
     )
     objective: str = option(
-        "auto",
-        "judge by the target's own loss (auto), or by the report's alone (report)",
-        choices=OBJECTIVES,
-        needs="target",
+        "auto", "judge by its own loss (auto), or the report's alone (report)", choices=OBJECTIVES, needs="target"
     )
     arrays: str = option("auto", "arrays that it wants", choices=("auto", *ARRAYS), needs="target")
     scale: float = option(1.0, "factor of inputs and parameters", low=SCALES[0], high=SCALES[1], needs="target")
@@ -119,24 +116,13 @@ def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     # a target decides, if no option names a network
     network = None if config.changed().keys().isdisjoint(NETWORK) else config.checked(7, 4)
+    how = {name: getattr(config, name) for name in ("l2_convention", "objective", "seed", "scale")}
     with process.Target(place, config.arrays, config.timeout) as target:
-        report = gradcheck.check(
-            target,
-            network,
-            l2_convention=config.l2_convention,
-            objective=config.objective,
-            seed=config.seed,
-            scale=config.scale,
-        )
+        report = gradcheck.check(target, network, **how)
     folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
-    path = folder.finish(
-        codes=report.codes,
-        remarks=report.remarks,
-        findings=findings,
-        notes=list(report.notes),
-        witness=trusted_witness(),
-    )
+    told = {"codes": report.codes, "remarks": report.remarks, "findings": findings, "notes": list(report.notes)}
+    path = folder.finish(**told, witness=trusted_witness())
     print(f"{report}\n\n{path}")
     return report.passed
 

@@ -140,12 +140,8 @@ def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, spli
     finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
-    return {
-        **row,
-        "chance": chance,
-        "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": summary(finished),
-    }
+    dead = sum(is_dead(accuracy, chance, images) for accuracy in accuracies)
+    return {**row, "chance": chance, "dead": dead, "norms": summary(finished)}
 
 
 def majority(split: Split) -> float:
@@ -212,12 +208,8 @@ def finding(content: Row) -> str:
         if alive := [init for init, layers in own.items() if layers is None]:
             told.append(f"{', '.join(alive)} at no depth up to {deepest}")
         parts.append(f"under {NAMES[optimizer]}: {', '.join(told)}")
-    factors = {init: shrinkage(rows, init) for init in by(rows, "init")}
-    shrinks = ", ".join(
-        f"{factor:{'.0f' if factor > 99 else '.2g'}} ({init})"
-        for init, factor in factors.items()
-        if factor is not None
-    )
+    factors = {init: factor for init in by(rows, "init") if (factor := shrinkage(rows, init)) is not None}
+    shrinks = ", ".join(f"{f:{'.0f' if f > 99 else '.2g'}} ({init})" for init, f in factors.items())
     more = f" At the start, each further layer divides the first layer's gradient by {shrinks}." if shrinks else ""
     return f"Learning dies {'; '.join(parts)}.{more}"
 

@@ -39,17 +39,8 @@ def option(
         choices = tuple(choices)
     ends = {"low": low if above is None else above, "high": high if below is None else below}
     limits = {**ends, "open_low": above is not None, "open_high": below is not None}
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "help": help,
-            "choices": choices,
-            "empty": empty,
-            "repeats": repeats,
-            "limits": limits,
-            "needs": needs,
-        },
-    )
+    more = {"limits": limits, "empty": empty, "repeats": repeats, "needs": needs}
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, **more})
 
 
 def kind(field: Field) -> tuple[type, bool]:

@@ -186,10 +186,7 @@ class Training(Common, processes.Processes):
 
     precision: str = option("float32", "of matrix products: float32, tf32 or bf16", choices=PRECISIONS)
     max_memory_gb: float | None = option(
-        None,
-        "memory per device; more runs than fit are trained in turn; default: most of what is free",
-        above=0,
-        high=MOST_GB,
+        None, "memory per device; runs beyond it take turns; default: most that is free", above=0, high=MOST_GB
     )
     checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch", low=0)
     data_parallel: int = option(1, "number of devices that share each minibatch", low=1)

@@ -12,14 +12,8 @@ import optax
 
 from mlp_jax import data
 from mlp_jax.data.pixels import normalize
-from mlp_jax.gradcheck.comparison import (
-    LeafCheck,
-    check_equations,
-    compare,
-    compiled,
-    random_params,
-    two_layer_case,
-)
+from mlp_jax.gradcheck import comparison
+from mlp_jax.gradcheck.comparison import LeafCheck
 from mlp_jax.nn import activations, losses
 from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
@@ -104,16 +98,16 @@ def check_networks(
     def reference(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:
         return {n: jax.grad(losses.loss)(*given[n], config, l2=L2, key=key) for n, config in networks.items()}
 
-    programs = compiled(candidate), compiled(reference)
+    programs = comparison.compiled(candidate), comparison.compiled(reference)
     checks: dict[str, list[LeafCheck]] = {name: [] for name in networks}
     for seed in seeds:
         given = {
-            name: (random_params(np.random.default_rng(seed), config), *batches[name])
+            name: (comparison.random_params(np.random.default_rng(seed), config), *batches[name])
             for name, config in networks.items()
         }
         found, true = (program(given, jax.random.key(seed)) for program in programs)
         for name, config in networks.items():
-            checks[name] += compare(found[name], true[name], config)
+            checks[name] += comparison.compare(found[name], true[name], config)
     return checks
 
 
@@ -127,8 +121,8 @@ def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row
 
     def check(dtype: str) -> dict[str, list[LeafCheck]]:
         with jax.enable_x64(True):  # each thread has its own
-            drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-            equations = [leaf for leaves in check_equations(*drawn) for leaf in leaves]
+            drawn = [comparison.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+            equations = [leaf for leaves in comparison.check_equations(*drawn) for leaf in leaves]
             networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
             batches = {name: _of_dtype(soft.get(name, batch), dtype) for name in networks}
             return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)

@@ -69,12 +69,8 @@ def families(
     """
     pairs, found = list(pairs), []
     for quantity in quantities:
-        found += statistics.family(
-            [
-                {**label, "quantity": quantity, **statistics.paired(ours, base, quantity, correct or {})}
-                for label, ours, base in pairs
-            ]
-        )
+        compared = ((label, statistics.paired(ours, base, quantity, correct or {})) for label, ours, base in pairs)
+        found += statistics.family([{**label, "quantity": quantity, **paired} for label, paired in compared])
     return found
 
 
