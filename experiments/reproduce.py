@@ -39,12 +39,12 @@ from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
+from mlp_jax.studies.claims import judged, summary, tally
 from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.study import Study
-from mlp_jax.studies.verdicts import judged, summary, tally
 
 SCRIPTS = (gradient_check, grid_search, depth_study, activation_study, init_study, best_model, ablation)
 STUDIES: dict[str, Study[Any]] = {script.STUDY.name: script.STUDY for script in SCRIPTS}
