@@ -143,7 +143,7 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
 
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy in % against depth, a line per initialisation; a depth where all diverged has no point."""
-    rows, panels = sorted(content["rows"], key=_layers), []
+    rows, panels = sorted(content["rows"], key=_layers), list[draw.Panel]()
     for split in ("validation", "test"):
         quantity = f"{split}_accuracy"
         lines = draw.grouped(rows, "init", "layers", draw.in_percent(quantity), how="whiskers")

@@ -121,8 +121,8 @@ def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
         report = gradcheck.check(target, network, **how)
     folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
-    told = {"codes": report.codes, "remarks": report.remarks, "findings": findings, "notes": list(report.notes)}
-    path = folder.finish(**told, witness=trusted_witness())
+    more: Row = {"findings": findings, "notes": list(report.notes), "witness": trusted_witness()}
+    path = folder.finish(codes=report.codes, remarks=report.remarks, **more)
     print(f"{report}\n\n{path}")
     return report.passed
 

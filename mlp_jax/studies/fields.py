@@ -10,8 +10,9 @@ from typing import Any
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 
 Field = dataclasses.Field[Any]
-Ints, Floats, Names = tuple[int, ...], tuple[float, ...], tuple[str, ...]
-"""Options of several values have these types."""
+Ints = tuple[int, ...]
+Floats = tuple[float, ...]
+Names = tuple[str, ...]
 
 
 def option(
