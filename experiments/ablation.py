@@ -170,9 +170,7 @@ class Config(options.Training):
     PROTOCOLS = ("clean",)
 
     recipe: str = option("speedrun", "the base", choices=RECIPES)
-    variations: Names | None = option(
-        None, "which variations; default all that change something in the recipe", choices=VARIATIONS
-    )
+    variations: Names | None = option(None, "which; default all that change the recipe", choices=VARIATIONS)
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:

@@ -52,13 +52,9 @@ class Config(options.Basic):
         (1, 2, 4, 8, 16, 32), "numbers of default networks, as more workloads; empty for none",
         low=1, high=MOST_NETWORKS, empty=True,
     )  # fmt: skip
-    contenders: Names = option(
-        tuple(CONTENDERS), "who trains; the first is whom others must agree with", choices=CONTENDERS
-    )
+    contenders: Names = option(tuple(CONTENDERS), "who trains; the first is the reference", choices=CONTENDERS)
     repeats: int = option(5, "how often each contender is timed, in turns", low=1, high=MOST_REPEATS)
-    seconds: float = option(
-        1.0, "time of one measurement; its number of steps is found by trial", above=0, high=3600
-    )
+    seconds: float = option(1.0, "time of one measurement; its steps are found by trial", above=0, high=3600)
 
     def __post_init__(self) -> None:
         super().__post_init__()

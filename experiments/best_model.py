@@ -83,9 +83,7 @@ class Config(options.Tuned):
     hidden: Ints = option((400, 400, 400), "width of each hidden layer", low=1, repeats=True)
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "how parameters are updated", choices=("sgd", "momentum", "adam"))
-    learning_rates: Floats | None = option(
-        None, "candidates to choose from on validation; default three, by optimizer", needs="protocol=clean"
-    )
+    learning_rates: Floats | None = option(None, "candidates; default three, by optimizer", needs="protocol=clean")
     batch_size: int | None = option(None, "examples in a minibatch", low=2)
 
     def __post_init__(self) -> None:

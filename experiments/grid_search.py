@@ -63,17 +63,13 @@ class Config(options.Training):
         "else clean": {"trials": 12, "learning_rate_range": (0.003, 0.3)},
     }
 
-    trials: int | None = option(
-        None, "clean: number of draws; published: that many points of the grid", low=1, high=options.MOST_RUNS
-    )
+    trials: int | None = option(None, "draws; if published, points of the grid", low=1, high=options.MOST_RUNS)
     hidden: Ints | None = option(None, "hidden widths to try", low=1)
     batch_size: Ints | None = option(None, "batch sizes to try", low=1)
     l2: Floats | None = option(None, "lambdas to try", low=0, needs="protocol=published")
     learning_rate: Floats | None = option(None, "learning rates to try", above=0, needs="protocol=published")
     l2_range: Floats | None = option(None, "least and greatest lambda", above=0, needs="protocol=clean")
-    learning_rate_range: Floats | None = option(
-        None, "least and greatest learning rate", above=0, needs="protocol=clean"
-    )
+    learning_rate_range: Floats | None = option(None, "least and greatest rate", above=0, needs="protocol=clean")
     steps: Ints | None = option(None, "lengths of the runs", low=1, needs="protocol=published")
     epochs: int | None = option(None, "length of the runs; default 12", low=1, needs="protocol=clean")
 

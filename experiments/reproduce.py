@@ -70,9 +70,7 @@ class Config(options.Training):
     protocol: str = option("both", "clean, published (the report's scripts bug for bug), or both")
     seeds: int = option(None, "number of seeds; default: as many as the scale has", low=1, high=options.MOST_RUNS)
     resume: bool = option(True, "continue a study that was interrupted; --noresume starts it anew")
-    scale: str = option(
-        "standard", "smoke (does everything work?), standard, or full (more seeds and settings)", choices=SCALES
-    )
+    scale: str = option("standard", "smoke (does everything work?), standard or full", choices=SCALES)
     studies: Names | None = option(
         None, f"which of {', '.join(STUDIES)}; default all", choices=lambda name: one_of("study", name, STUDIES)
     )

@@ -53,9 +53,7 @@ class Config(options.Basic):
     seeds: int = option(5, "number of seeds, each run as --compiled has it", low=1, high=options.MOST_RUNS)
     compiled: Names = option(COMPILATIONS, "anew, or anew and then cached", choices=COMPILATIONS)
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
-    gradient: str = option(
-        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
-    )
+    gradient: str = option("manual", "gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -129,9 +129,7 @@ class Common(Basic):
     USUAL: ClassVar[Places] = {}
     """What stands for an option that is None, and how protocols train beside that."""
 
-    gradient: str = option(
-        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
-    )
+    gradient: str = option("manual", "gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES)
     seeds: int = option(3, "number of seeds", low=1, high=MOST_RUNS)
     protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
     resume: bool = option(False, "keep what an interrupted run of the same options has finished")
@@ -204,9 +202,7 @@ class Tuned(Training):
     """
 
     learning_rate: float | None = option(None, "fixes the learning rate")
-    learning_rates: Floats | None = option(
-        None, "the candidates to choose from on validation", needs="protocol=clean"
-    )
+    learning_rates: Floats | None = option(None, "candidates to choose from on validation", needs="protocol=clean")
     optimizer: str | None = option(None, "how parameters are updated", choices=OPTIMIZERS)
     l2: float | None = option(None, "lambda of the penalty")
     weight_decay: float | None = option(None, "times each parameter, added to its gradient")
