@@ -287,11 +287,9 @@ def figure_1(row: Row) -> str:
         draw.over_seeds(name, epochs, 100 * np.array(values), number)
         for number, (name, values) in enumerate(curves.items(), start=1)
     ]
-    ending: dict[str, float] = {}
-    reached: dict[str, float] = {}
-    if row["report"] is not None:
-        value = 100 * row["report"][VALIDATION]
-        ending, reached = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS}, {f"report: {value:.1f} %": value}
+    known = row["report"]
+    ending = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS} if known else {}
+    reached = {f"report: {100 * known[VALIDATION]:.1f} %": 100 * known[VALIDATION]} if known else {}
     loss = draw.over_seeds("minibatch, with L2", ends, losses, 2)
     left = draw.Panel([loss], "iteration", "loss [nats]", levels=ending)
     return draw.lines([left, draw.Panel(lines, "epoch", "accuracy [%]", levels=reached, legend="lower right")])

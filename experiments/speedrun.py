@@ -36,7 +36,6 @@ from mlp_jax.studies.study import shape_of
 from mlp_jax.studies.tables import Columns, Table, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
-TITLE = "The speedrun: seconds to a stated test accuracy"
 COMPILATIONS = ("anew", "cached")
 """The second finds the programs that the first has left."""
 PEAK_REPEATS = 3

@@ -41,7 +41,6 @@ HOLM = (
 )
 CHECK = "gradient_check"
 """This study's results hold the check of each equation."""
-TYPES = {".svg": "svg+xml", ".png": "png"}
 PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
 DIGITS = re.compile(rb"(\.\d\d)\d+")
 
@@ -156,13 +155,13 @@ def figure(folder: Path, named: Mapping[str, str]) -> Page:
     """Gives what the page needs of a figure that a results file names."""
     path = folder / Path(named["file"]).name
     data = path.read_bytes()
-    kind = TYPES.get(path.suffix, "png")
-    content = slim(data) if kind == "svg+xml" else data
+    vector = path.suffix == ".svg"
+    content = base64.b64encode(slim(data) if vector else data).decode()
     return {
         "path": path,
         "caption": named["caption"],
-        "vector": kind == "svg+xml",
-        "data": f"data:image/{kind};base64,{base64.b64encode(content).decode()}",
+        "vector": vector,
+        "data": f"data:image/{'svg+xml' if vector else 'png'};base64,{content}",
         "width": width(data),
     }
 
