@@ -89,12 +89,12 @@ def check_needs(options: Any) -> None:
     """Raises UserError for an option that differs from its default, and would be ignored without another one."""
     for field in dataclasses.fields(options):
         needs = field.metadata["needs"].split(" or ")
-        if needs != [""] and getattr(options, field.name) != field.default and not _any(options, needs):
+        if needs != [""] and getattr(options, field.name) != field.default and not _has_one(options, needs):
             others = " or ".join(f"--{one}" for one in needs)
             raise UserError(f"--{field.name} is for {others}: add that, or leave --{field.name} out")
 
 
-def _any(options: Any, needs: Iterable[str]) -> bool:
+def _has_one(options: Any, needs: Iterable[str]) -> bool:
     """Tells whether one of the options has this value ("protocol=clean"), or any ("distributed")."""
     for name, _, value in (one.partition("=") for one in needs):
         here = getattr(options, name)
