@@ -31,8 +31,8 @@ from mlp_jax.nn.model import forward
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.correctness import Store
+from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
-from mlp_jax.studies.options import option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, families
 from mlp_jax.studies.runs import measure
@@ -170,9 +170,7 @@ class Config(options.Training):
     PROTOCOLS = ("clean",)
 
     recipe: str = option("speedrun", "the base", choices=RECIPES)
-    variations: tuple[str, ...] | None = option(
-        None, "which variations, with commas; default all that change something in the recipe", choices=VARIATIONS
-    )
+    variations: Names | None = option(None, "which; default all that change the recipe", choices=VARIATIONS)
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
 
     def split(self, dataset: data.Dataset) -> data.Splits:

@@ -33,7 +33,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Missing, several
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Floats, Ints, Names, option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.study import Shape, Study
@@ -81,16 +81,10 @@ class Config(options.Tuned):
         "else": {"hidden_layers": 2, "width": 50, "widths": (20, 50, 100)},
     }
 
-    activations: tuple[str, ...] = option(
-        tuple(ACTIVATIONS), "activations to compare, with commas", choices=ACTIVATIONS
-    )
-    batch_norms: tuple[str, ...] = option(
-        tuple(NORM_FLAGS), "batch normalisations to compare, with commas", choices=NORM_FLAGS
-    )
-    dropouts: tuple[float, ...] = option(
-        (0.0, 0.2, 0.5), "probabilities that a hidden unit is dropped, with commas", low=0, high=1, open_high=True
-    )
-    widths: tuple[int, ...] | None = option(None, "widths to compare, of all hidden layers, with commas", low=1)
+    activations: Names = option(tuple(ACTIVATIONS), "activations to compare", choices=ACTIVATIONS)
+    batch_norms: Names = option(tuple(NORM_FLAGS), "batch normalisations to compare", choices=NORM_FLAGS)
+    dropouts: Floats = option((0.0, 0.2, 0.5), "probabilities that a hidden unit is dropped", low=0, below=1)
+    widths: Ints | None = option(None, "widths to compare, of all hidden layers", low=1)
     width: int | None = option(None, "the width while others are varied", low=1)
     hidden_layers: int | None = option(None, "number of hidden layers", low=1, high=options.MOST_LAYERS - 1)
     full: bool = option(False, "every combination instead of one factor at a time")

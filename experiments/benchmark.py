@@ -33,7 +33,7 @@ from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.tables import Columns, Table
@@ -47,23 +47,14 @@ MOST_REPEATS = 10_000
 class Config(options.Basic):
     """These are the options of the benchmark."""
 
-    workloads: tuple[str, ...] = option(
-        USUAL, "what to train, with commas (large is for a GPU); empty for none", empty=True
-    )
-    population_sizes: tuple[int, ...] = option(
-        (1, 2, 4, 8, 16, 32),
-        "numbers of default networks, as more workloads; empty for none",
-        low=1,
-        high=MOST_NETWORKS,
-        empty=True,
-    )
-    contenders: tuple[str, ...] = option(
-        tuple(CONTENDERS), "who trains, with commas; the first is whom others must agree with", choices=CONTENDERS
-    )
+    workloads: Names = option(USUAL, "what to train (large is for a GPU); empty for none", empty=True)
+    population_sizes: Ints = option(
+        (1, 2, 4, 8, 16, 32), "numbers of default networks, as more workloads; empty for none",
+        low=1, high=MOST_NETWORKS, empty=True,
+    )  # fmt: skip
+    contenders: Names = option(tuple(CONTENDERS), "who trains; the first is the reference", choices=CONTENDERS)
     repeats: int = option(5, "how often each contender is timed, in turns", low=1, high=MOST_REPEATS)
-    seconds: float = option(
-        1.0, "time of one measurement; its number of steps is found by trial", low=0, high=3600, open_low=True
-    )
+    seconds: float = option(1.0, "time of one measurement; its steps are found by trial", above=0, high=3600)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -42,7 +42,7 @@ from mlp_jax.nn.config import MLPConfig, as_written
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Floats, Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
@@ -78,21 +78,12 @@ class Config(options.Tuned):
     }
 
     recipe: str | None = option(
-        None,
-        "a whole network and its training (in training/recipes.py), for cifar10",
-        choices=RECIPES,
-        needs="protocol=clean",
+        None, "a whole network and its training, for cifar10", choices=RECIPES, needs="protocol=clean"
     )
-    hidden: tuple[int, ...] = option(
-        (400, 400, 400), "width of each hidden layer, with commas", low=1, repeats=True
-    )
+    hidden: Ints = option((400, 400, 400), "width of each hidden layer", low=1, repeats=True)
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
     optimizer: str = option("adam", "how parameters are updated", choices=("sgd", "momentum", "adam"))
-    learning_rates: tuple[float, ...] | None = option(
-        None,
-        "clean: the candidates to choose from on validation; default three, by optimizer",
-        needs="protocol=clean",
-    )
+    learning_rates: Floats | None = option(None, "candidates; default three, by optimizer", needs="protocol=clean")
     batch_size: int | None = option(None, "examples in a minibatch", low=2)
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, edge_notes, families, find
 from mlp_jax.studies.study import Shape, Study
@@ -37,6 +37,7 @@ from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
 
 # Table 1 of the report has (validation, test) for each number of layers, as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
+RATES = (0.02, 0.04, 0.08, 0.16)  # the clean protocol chooses from these
 TEST = "test_accuracy"
 
 
@@ -46,27 +47,17 @@ class Config(options.Tuned):
 
     USUAL: ClassVar[options.Places] = {
         "published": options.QUESTION_4,
-        "clean": {
-            "optimizer": "momentum",
-            "l2": 3e-3,
-            "epochs": 12,
-            "decay": 0.75,
-            "learning_rates": (0.02, 0.04, 0.08, 0.16),
-        },
+        "clean": {"optimizer": "momentum", "l2": 3e-3, "epochs": 12, "decay": 0.75, "learning_rates": RATES},
     }
 
-    layers: tuple[int, ...] = option(
-        (2, 3, 4, 5), "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
-    )
+    layers: Ints = option((2, 3, 4, 5), "depths to compare: hidden layers + 1", low=1, high=options.MOST_LAYERS)
     hidden: int = option(50, "width of each hidden layer", low=1)
     activation: str = option("relu", "activation function")
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1")
     batch_norm: str = option("none", "batch normalisation: none, before or after the activation")
     dropout: float = option(0.0, "probability that a hidden unit is dropped, in [0, 1)")
-    init: tuple[str, ...] = option(("uniform_fan_in",), "initialisations to compare, with commas", choices=INITS)
-    init_std: float | None = option(
-        None, "standard deviation of --init=normal; default 0.001", needs="init=normal"
-    )
+    init: Names = option(("uniform_fan_in",), "initialisations to compare", choices=INITS)
+    init_std: float | None = option(None, "its standard deviation; default 0.001", needs="init=normal")
 
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
@@ -152,7 +143,7 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
 
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy in % against depth, a line per initialisation; a depth where all diverged has no point."""
-    rows, panels = sorted(content["rows"], key=_layers), []
+    rows, panels = sorted(content["rows"], key=_layers), list[draw.Panel]()
     for split in ("validation", "test"):
         quantity = f"{split}_accuracy"
         lines = draw.grouped(rows, "init", "layers", draw.in_percent(quantity), how="whiskers")

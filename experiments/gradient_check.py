@@ -35,7 +35,7 @@ from mlp_jax.nn.equations import EQUATIONS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, own_gradients, statistics, two_sources
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.study import Study
@@ -54,24 +54,15 @@ class Config(options.Common):
 
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
     compare: str | None = option(None, "autodiff,manual: trains with both, and compares errors and losses")
-    hidden: tuple[int, ...] | None = option(
-        None,
-        "hidden widths of the target or comparison, with commas; default 6 or several depths, and 50",
-        low=1,
-        empty=True,
-        repeats=True,
-        needs=EITHER,
+    hidden: Ints | None = option(
+        None, "hidden widths; default 6 or several depths, and 50", low=1, empty=True, repeats=True, needs=EITHER
     )
-    activation: str = option("relu", "activation function of the target or comparison", needs=EITHER)
-    batch_norm: str = option(
-        "none", "their batch normalisation: none, before or after the activation", needs=EITHER
-    )
-    dropout: float = option(0.0, "their dropout probability, in [0, 1)", needs=EITHER)
-    layer_norm: str = option(
-        "none", "their layer normalisation: none, before or after the activation", needs=EITHER
-    )
+    activation: str = option("relu", "activation function", needs=EITHER)
+    batch_norm: str = option("none", "batch normalisation: none, before or after the activation", needs=EITHER)
+    dropout: float = option(0.0, "dropout probability, in [0, 1)", needs=EITHER)
+    layer_norm: str = option("none", "layer normalisation: none, before or after the activation", needs=EITHER)
     negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1", needs=EITHER)
-    bn_eps: float = option(1e-5, "what a target's normalisation adds to the variance", needs="target")
+    bn_eps: float = option(1e-5, "what normalisation adds to the variance", needs="target")
     l2_convention: str = option(
         "auto",
         "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)",
@@ -79,25 +70,11 @@ class Config(options.Common):
         needs="target",
     )
     objective: str = option(
-        "auto",
-        "judge a target by its own loss (auto), or by the report's alone (report)",
-        choices=OBJECTIVES,
-        needs="target",
+        "auto", "judge by its own loss (auto), or the report's alone (report)", choices=OBJECTIVES, needs="target"
     )
-    arrays: str = option(
-        "auto",
-        "arrays that the target wants: numpy, jax, torch, or auto",
-        choices=("auto", *ARRAYS),
-        needs="target",
-    )
-    scale: float = option(
-        1.0,
-        "multiplies the inputs, weights and biases on which a target is checked",
-        low=SCALES[0],
-        high=SCALES[1],
-        needs="target",
-    )
-    timeout: float = option(60.0, "seconds that a target may take", low=0, high=1e6, open_low=True, needs="target")
+    arrays: str = option("auto", "arrays that it wants", choices=("auto", *ARRAYS), needs="target")
+    scale: float = option(1.0, "factor of inputs and parameters", low=SCALES[0], high=SCALES[1], needs="target")
+    timeout: float = option(60.0, "seconds that it may take", above=0, high=1e6, needs="target")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,7 +90,7 @@ class Config(options.Common):
                 if getattr(self, job) is not None and name in self.changed():
                     raise UserError(f"--{name} would be ignored with --{job}: leave one of them out")
 
-    def checked(self, inputs: int, classes: int, hidden: tuple[int, ...] = (6,)) -> MLPConfig:
+    def checked(self, inputs: int, classes: int, hidden: Ints = (6,)) -> MLPConfig:
         """Gives the network that the options name, with `hidden` as the default."""
         widths = hidden if self.hidden is None else self.hidden
         return self.network(inputs=inputs, classes=classes, hidden=widths, norm_eps=self.bn_eps)
@@ -139,24 +116,13 @@ def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     # a target decides, if no option names a network
     network = None if config.changed().keys().isdisjoint(NETWORK) else config.checked(7, 4)
+    how = {name: getattr(config, name) for name in ("l2_convention", "objective", "seed", "scale")}
     with process.Target(place, config.arrays, config.timeout) as target:
-        report = gradcheck.check(
-            target,
-            network,
-            l2_convention=config.l2_convention,
-            objective=config.objective,
-            seed=config.seed,
-            scale=config.scale,
-        )
+        report = gradcheck.check(target, network, **how)
     folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
-    path = folder.finish(
-        codes=report.codes,
-        remarks=report.remarks,
-        findings=findings,
-        notes=list(report.notes),
-        witness=trusted_witness(),
-    )
+    more: Row = {"findings": findings, "notes": list(report.notes), "witness": trusted_witness()}
+    path = folder.finish(codes=report.codes, remarks=report.remarks, **more)
     print(f"{report}\n\n{path}")
     return report.passed
 

@@ -28,14 +28,14 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, against, greater, one, quantity
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Floats, Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by, percent
 from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.space import Point, Space
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import Cell, Columns, Table, measured, stated
+from mlp_jax.studies.tables import Columns, Table, measured, stated
 from mlp_jax.training.config import steps_per_epoch
 from mlp_jax.training.history import History
 
@@ -63,27 +63,15 @@ class Config(options.Training):
         "else clean": {"trials": 12, "learning_rate_range": (0.003, 0.3)},
     }
 
-    trials: int | None = option(
-        None, "clean: number of draws; published: that many points of the grid", low=1, high=options.MOST_RUNS
-    )
-    hidden: tuple[int, ...] | None = option(None, "hidden widths to try, with commas", low=1)
-    batch_size: tuple[int, ...] | None = option(None, "batch sizes to try, with commas", low=1)
-    l2: tuple[float, ...] | None = option(
-        None, "published: lambdas to try, with commas", low=0, needs="protocol=published"
-    )
-    learning_rate: tuple[float, ...] | None = option(
-        None, "published: learning rates to try, with commas", low=0, open_low=True, needs="protocol=published"
-    )
-    l2_range: tuple[float, ...] | None = option(
-        None, "clean: least and greatest lambda", low=0, open_low=True, needs="protocol=clean"
-    )
-    learning_rate_range: tuple[float, ...] | None = option(
-        None, "clean: least and greatest learning rate", low=0, open_low=True, needs="protocol=clean"
-    )
-    steps: tuple[int, ...] | None = option(
-        None, "published: lengths of the runs, with commas", low=1, needs="protocol=published"
-    )
-    epochs: int | None = option(None, "clean: length of the runs; default 12", low=1, needs="protocol=clean")
+    trials: int | None = option(None, "draws; if published, points of the grid", low=1, high=options.MOST_RUNS)
+    hidden: Ints | None = option(None, "hidden widths to try", low=1)
+    batch_size: Ints | None = option(None, "batch sizes to try", low=1)
+    l2: Floats | None = option(None, "lambdas to try", low=0, needs="protocol=published")
+    learning_rate: Floats | None = option(None, "learning rates to try", above=0, needs="protocol=published")
+    l2_range: Floats | None = option(None, "least and greatest lambda", above=0, needs="protocol=clean")
+    learning_rate_range: Floats | None = option(None, "least and greatest rate", above=0, needs="protocol=clean")
+    steps: Ints | None = option(None, "lengths of the runs", low=1, needs="protocol=published")
+    epochs: int | None = option(None, "length of the runs; default 12", low=1, needs="protocol=clean")
 
 
 def space(config: Config) -> Space:
@@ -201,13 +189,13 @@ def beside(config: Config, rows: Sequence[Row]) -> Row:
     }
 
 
-COLUMNS: dict[str, Cell] = {
-    "": lambda row: row["kind"],
-    "hidden": lambda row: row["hidden"],
-    "batch": lambda row: row["batch_size"],
+COLUMNS: Columns = {
+    "": "kind",
+    "hidden": "hidden",
+    "batch": "batch_size",
     "lambda": lambda row: f"{row['l2']:g}",
     "learning rate": lambda row: f"{row['learning_rate']:g}",
-    "steps": lambda row: row["steps"],
+    "steps": "steps",
     "validation %": measured(VALIDATION),
     "test %": lambda row: percent(row["test_accuracy"]) if "test_accuracy" in row else "",
     "report: validation %": stated(VALIDATION),
@@ -217,16 +205,11 @@ COLUMNS: dict[str, Cell] = {
 
 def table(content: Row) -> Table:
     """Shows a line for each configuration, in %; numbers of steps, and what they led to, have slashes between."""
-
-    def of_all(cell: Cell) -> Cell:
-        def slashed(same: list[Row]) -> str:
-            cells = [str(cell(row)) for row in same]
-            return cells[0] if len(set(cells)) == 1 else " / ".join(cells)
-
-        return slashed
-
-    columns: Columns = {name: of_all(cell) for name, cell in COLUMNS.items()}
-    return Table.of(columns, configurations(content["rows"]).values())
+    lines = []
+    for same in configurations(content["rows"]).values():
+        columns = zip(*Table.of(COLUMNS, same).rows, strict=True)
+        lines.append([cells[0] if len(set(cells)) == 1 else " / ".join(cells) for cells in columns])
+    return Table([*COLUMNS], lines)
 
 
 def configurations(rows: Sequence[Row]) -> dict[Any, list[Row]]:
@@ -304,11 +287,9 @@ def figure_1(row: Row) -> str:
         draw.over_seeds(name, epochs, 100 * np.array(values), number)
         for number, (name, values) in enumerate(curves.items(), start=1)
     ]
-    ending: dict[str, float] = {}
-    reached: dict[str, float] = {}
-    if row["report"] is not None:
-        value = 100 * row["report"][VALIDATION]
-        ending, reached = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS}, {f"report: {value:.1f} %": value}
+    known = row["report"]
+    ending = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS} if known else {}
+    reached = {f"report: {100 * known[VALIDATION]:.1f} %": 100 * known[VALIDATION]} if known else {}
     loss = draw.over_seeds("minibatch, with L2", ends, losses, 2)
     left = draw.Panel([loss], "iteration", "loss [nats]", levels=ending)
     return draw.lines([left, draw.Panel(lines, "epoch", "accuracy [%]", levels=reached, legend="lower right")])

@@ -37,7 +37,7 @@ from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, one
-from mlp_jax.studies.fields import option, plain_number
+from mlp_jax.studies.fields import Ints, Names, option, plain_number
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.results import Row, by
@@ -84,15 +84,13 @@ class Config(options.Training):
         "else": {"epochs": 8, "layers": (2, 3, 4, 5)},
     }  # fmt: skip
 
-    layers: tuple[int, ...] | None = option(
-        None, "depths to compare: hidden layers + 1, with commas", low=1, high=options.MOST_LAYERS
-    )
-    inits: tuple[str, ...] = option(
+    layers: Ints | None = option(None, "depths to compare: hidden layers + 1", low=1, high=options.MOST_LAYERS)
+    inits: Names = option(
         ("normal_1e-4", "normal_1e-3", "he", "uniform_fan_in"),
-        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun; with commas",
+        "initialisations: normal_S with S the standard deviation, uniform_fan_in, he, glorot, lecun",
         choices=deviation,
     )
-    optimizers: tuple[str, ...] = option(
+    optimizers: Names = option(
         ("sgd", "adam"), "sgd (plain if published, with momentum if clean), adam, or both", choices=("sgd", "adam")
     )
     sgd_learning_rate: float | None = option(None, "learning rate of sgd", needs="optimizers=sgd")
@@ -142,12 +140,8 @@ def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, spli
     finished = [found for found in runs if found.status == "finished"]
     chance = majority(splits.validation)
     accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
-    return {
-        **row,
-        "chance": chance,
-        "dead": sum(is_dead(accuracy, chance, images) for accuracy in accuracies),
-        "norms": summary(finished),
-    }
+    dead = sum(is_dead(accuracy, chance, images) for accuracy in accuracies)
+    return {**row, "chance": chance, "dead": dead, "norms": summary(finished)}
 
 
 def majority(split: Split) -> float:
@@ -214,12 +208,8 @@ def finding(content: Row) -> str:
         if alive := [init for init, layers in own.items() if layers is None]:
             told.append(f"{', '.join(alive)} at no depth up to {deepest}")
         parts.append(f"under {NAMES[optimizer]}: {', '.join(told)}")
-    factors = {init: shrinkage(rows, init) for init in by(rows, "init")}
-    shrinks = ", ".join(
-        f"{factor:{'.0f' if factor > 99 else '.2g'}} ({init})"
-        for init, factor in factors.items()
-        if factor is not None
-    )
+    factors = {init: factor for init in by(rows, "init") if (factor := shrinkage(rows, init)) is not None}
+    shrinks = ", ".join(f"{f:{'.0f' if f > 99 else '.2g'}} ({init})" for init, f in factors.items())
     more = f" At the start, each further layer divides the first layer's gradient by {shrinks}." if shrinks else ""
     return f"Learning dies {'; '.join(parts)}.{more}"
 

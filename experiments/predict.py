@@ -23,7 +23,7 @@ from mlp_jax.data.pictures import read_picture
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import as_json, printable
 from mlp_jax.studies import command, results
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.tables import Table
 from mlp_jax.training import saved_model
 
@@ -38,7 +38,7 @@ class Config:
 
     model: str | None = option(None, f"a saved model; default RESULTS_DIR/best_model/{FILE}")
     results_dir: str = option("results", "where best_model's results are")
-    pictures: tuple[str, ...] = option((), "files to classify", empty=True, repeats=True)
+    pictures: Names = option((), "files to classify", empty=True, repeats=True)
 
     def __post_init__(self) -> None:
         if not self.pictures:

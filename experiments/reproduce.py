@@ -39,12 +39,12 @@ from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
-from mlp_jax.studies.fields import option
+from mlp_jax.studies.claims import judged, summary, tally
+from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.study import Study
-from mlp_jax.studies.verdicts import judged, summary, tally
 
 SCRIPTS = (gradient_check, grid_search, depth_study, activation_study, init_study, best_model, ablation)
 STUDIES: dict[str, Study[Any]] = {script.STUDY.name: script.STUDY for script in SCRIPTS}
@@ -70,10 +70,8 @@ class Config(options.Training):
     protocol: str = option("both", "clean, published (the report's scripts bug for bug), or both")
     seeds: int = option(None, "number of seeds; default: as many as the scale has", low=1, high=options.MOST_RUNS)
     resume: bool = option(True, "continue a study that was interrupted; --noresume starts it anew")
-    scale: str = option(
-        "standard", "smoke (does everything work?), standard, or full (more seeds and settings)", choices=SCALES
-    )
-    studies: tuple[str, ...] | None = option(
+    scale: str = option("standard", "smoke (does everything work?), standard or full", choices=SCALES)
+    studies: Names | None = option(
         None, f"which of {', '.join(STUDIES)}; default all", choices=lambda name: one_of("study", name, STUDIES)
     )
     force: bool = option(False, "run every study again, also where its results match its options")

@@ -30,13 +30,12 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn.config import as_written
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
+from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
-from mlp_jax.studies.options import option
 from mlp_jax.studies.study import shape_of
 from mlp_jax.studies.tables import Columns, Table, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 
-TITLE = "The speedrun: seconds to a stated test accuracy"
 COMPILATIONS = ("anew", "cached")
 """The second finds the programs that the first has left."""
 PEAK_REPEATS = 3
@@ -48,24 +47,12 @@ class Config(options.Basic):
 
     recipe: str = option("speedrun", "a recipe of mlp_jax/training/recipes.py", choices=RECIPES)
     target: float | None = option(
-        None,
-        "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own, if it has one",
-        low=0,
-        high=1,
+        None, "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own", low=0, high=1
     )
-    seeds: int = option(
-        5,
-        "number of seeds, each of which runs twice: compiled anew, and with a cache",
-        low=1,
-        high=options.MOST_RUNS,
-    )
-    compiled: tuple[str, ...] = option(
-        COMPILATIONS, "how often every seed runs: compiled anew, cached, or both", choices=COMPILATIONS
-    )
+    seeds: int = option(5, "number of seeds, each run as --compiled has it", low=1, high=options.MOST_RUNS)
+    compiled: Names = option(COMPILATIONS, "anew, or anew and then cached", choices=COMPILATIONS)
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
-    gradient: str = option(
-        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
-    )
+    gradient: str = option("manual", "gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,9 +12,8 @@ from experiments import ablation, reproduce, speedrun
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import own_gradients, page, results, statistics
-from mlp_jax.studies.claims import REMARK
+from mlp_jax.studies.claims import REMARK, judged, summary
 from mlp_jax.studies.tables import Table
-from mlp_jax.studies.verdicts import judged, summary
 from mlp_jax.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,11 +5,11 @@ import pytest
 from experiments import depth_study
 from experiments.reproduce import CLAIMS
 from mlp_jax.studies import statistics
-from mlp_jax.studies.claims import PROTOCOLS, REMARK
+from mlp_jax.studies.claims import CIFAR_ONLY, NOT_ASKED, NOT_RUN, REMARK, judged, summary, tally
+from mlp_jax.studies.options import PROTOCOLS
 from mlp_jax.studies.page import claim_table
 from mlp_jax.studies.rows import MIRROR, NOT_OF_A_SEARCH
 from mlp_jax.studies.statistics import CANNOT_TELL, NOT_REPRODUCED, REPRODUCED, TIE, measured
-from mlp_jax.studies.verdicts import CIFAR_ONLY, NOT_ASKED, NOT_RUN, judged, summary, tally
 
 IMAGES = {"train": 49_000, "validation": 1000, "test": 1000}
 

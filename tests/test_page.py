@@ -11,10 +11,10 @@ import pytest
 from experiments import depth_study, reproduce
 from mlp_jax.data import load
 from mlp_jax.studies import figures, options, page, question2
+from mlp_jax.studies.claims import judged, summary, tally
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
-from mlp_jax.studies.verdicts import judged, summary, tally
 from tests import browser
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -19,8 +19,8 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
 from mlp_jax.nn.config import as_written
 from mlp_jax.studies import results
+from mlp_jax.studies.claims import judged
 from mlp_jax.studies.origin import differing
-from mlp_jax.studies.verdicts import judged
 from mlp_jax.training.recipes import RECIPES, fitted
 from tests import readme
 from tests import result_tables as tables

@@ -76,7 +76,8 @@ def _lasting(runs: list[Run], **length: Any) -> list[Run]:
 
 def _run(net: Net, gradient: str) -> Run:
     recipe = TrainConfig(**{**net.train, "gradient": gradient})
-    return Run(jax.random.key(net.seed), MLPConfig(**net.model), recipe)
+    model = MLPConfig(**{**net.model, "hidden": tuple(net.model["hidden"])})
+    return Run(jax.random.key(net.seed), model, recipe)
 
 
 def peak_bytes() -> int | None:

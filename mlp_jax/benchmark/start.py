@@ -1,6 +1,6 @@
 """A contender's process starts from this, and contenders share it. It imports no jax, since peers do without."""
 
-import pickle
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,13 +58,22 @@ class Start(NamedTuple):
 
 def write(folder: Path, name: str, nets: list[Net], shapes: list[list[int]]) -> None:
     """Writes a workload's networks for its workers, beside the data of `workloads.write_data`."""
-    (folder / f"{name}.pickle").write_bytes(pickle.dumps((nets, shapes)))
+    leaves = {f"{number}.{i}": leaf for number, net in enumerate(nets) for i, leaf in enumerate(net.start)}
+    orders = {f"{number}.order": net.order for number, net in enumerate(nets)}
+    told = [(net.model, net.train, len(net.start), net.seed) for net in nets]
+    about = json.dumps({"nets": told, "shapes": shapes})
+    np.savez(folder / f"{name}.npz", about=np.array(about), **leaves, **orders)  # type: ignore[arg-type]
 
 
 def read(folder: Path, name: str) -> Start:
-    """Gives a workload's data and networks. The folder is this process's own, and nobody else writes there."""
-    nets, shapes = pickle.loads((folder / f"{name}.pickle").read_bytes())
-    return Start(np.load(folder / "x.npy"), np.load(folder / "y.npy"), nets, shapes)
+    """Gives a workload's data and networks, as they were written."""
+    nets = []
+    with np.load(folder / f"{name}.npz") as arrays:
+        about = json.loads(str(arrays["about"]))
+        for number, (model, train, leaves, seed) in enumerate(about["nets"]):
+            start = [arrays[f"{number}.{i}"] for i in range(leaves)]
+            nets.append(Net(model, train, start, arrays[f"{number}.order"], seed))
+    return Start(np.load(folder / "x.npy"), np.load(folder / "y.npy"), nets, about["shapes"])
 
 
 def minibatches(net: Net, examples: int) -> Iterator[np.ndarray]:

@@ -187,14 +187,10 @@ def _take_turns(entrants: Sequence[_Entrant], repeats: int) -> list[float]:
 
 def _fill(load: Workload, entrant: _Entrant, entrants: Sequence[_Entrant]) -> None:
     """Fills in the columns that come from the times."""
-    middle = float(np.median(entrant.times))
+    middle, others = float(np.median(entrant.times)), [other for other in entrants if other is not entrant]
     entrant.row |= {
         "milliseconds_per_step": spread([1e3 * s for s in entrant.times]),
         "networks_steps_per_second": len(load.networks) / middle,
         "gflops": load.flops / middle / 1e9,
-        "faster_than": {
-            other.row["contender"]: ratios(entrant.times, other.times)
-            for other in entrants
-            if other is not entrant
-        },
+        "faster_than": {other.row["contender"]: ratios(entrant.times, other.times) for other in others},
     }

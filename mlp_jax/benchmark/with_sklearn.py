@@ -1,7 +1,5 @@
 """The benchmark's peer on scikit-learn trains MLPClassifiers, one network after the other."""
 
-from typing import Any
-
 import numpy as np
 import sklearn
 from sklearn.neural_network import MLPClassifier
@@ -25,11 +23,21 @@ def make(contender: str, start: Start) -> Sequential:
 
 
 class Classifier:
-    """This is one network."""
+    """This is one network; scikit-learn's alpha is 2 lambda B, so that its penalty is lambda ||w||^2."""
 
     def __init__(self, net: Net, x: np.ndarray, y: np.ndarray) -> None:
         self.x, self.y, self.batches = x, y, minibatches(net, len(y))
-        self.model = _model(net, x, y)
+        batch = net.train["batch_size"]
+        self.model = MLPClassifier(
+            net.model["hidden"], solver="sgd", alpha=2 * net.train["l2"] * batch, shuffle=False, batch_size=batch,
+            learning_rate_init=net.train["learning_rate"], momentum=0.0, nesterovs_momentum=False,
+        )  # fmt: skip
+        # it draws its own parameters at its first step: they are replaced, and its optimiser forgets that step
+        self.model.partial_fit(x[:batch], y[:batch], classes=np.arange(net.model["classes"]))
+        given = (*net.start[::2], *net.start[1::2])
+        for mine, first in zip((*self.model.coefs_, *self.model.intercepts_), given, strict=True):
+            mine[...] = first
+        del self.model._optimizer
 
     def losses(self, steps: int) -> list[float]:
         """Gives J~ before each of so many steps."""
@@ -44,19 +52,3 @@ class Classifier:
             index = np.concatenate(chunk)
             self.model.partial_fit(self.x[index], self.y[index])
             steps -= len(chunk)
-
-
-def _model(net: Net, x: np.ndarray, y: np.ndarray) -> Any:
-    """Makes a classifier with the given parameters; alpha is 2 lambda B, so the penalty is lambda ||w||^2."""
-    batch = net.train["batch_size"]
-    model = MLPClassifier(
-        net.model["hidden"], solver="sgd", alpha=2 * net.train["l2"] * batch, shuffle=False, batch_size=batch,
-        learning_rate_init=net.train["learning_rate"], momentum=0.0, nesterovs_momentum=False,
-    )  # fmt: skip
-    # it draws its own parameters at its first step: they are replaced, and its optimiser forgets that step
-    model.partial_fit(x[:batch], y[:batch], classes=np.arange(net.model["classes"]))
-    given = (*net.start[::2], *net.start[1::2])
-    for mine, first in zip((*model.coefs_, *model.intercepts_), given, strict=True):
-        mine[...] = first
-    del model._optimizer
-    return model

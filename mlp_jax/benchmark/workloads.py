@@ -40,14 +40,8 @@ class Network:
     @property
     def shape(self) -> tuple[Any, ...]:
         """Gives what a step's time depends on: networks of one shape differ in seed, rates and penalty only."""
-        model = (
-            self.model.sizes,
-            self.model.activation,
-            self.model.norm,
-            self.model.norm_place,
-            self.model.precision,
-        )
-        return (*model, self.train.batch_size, self.train.optimizer)
+        m, train = self.model, self.train
+        return m.sizes, m.activation, m.norm, m.norm_place, m.precision, train.batch_size, train.optimizer
 
 
 @dataclass(frozen=True)
@@ -113,18 +107,13 @@ def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
     if name not in NAMES:
         raise UserError(f"unknown workload {name!r}: choose from {', '.join(NAMES)}, population-N")
     adam: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e-3}
-    wide: dict[str, Any] = {
-        "hidden": (400,) * 3,
-        "activation": "leaky_relu",
-        "norm": "batch",
-        "norm_place": "after",
-    }
+    wide: dict[str, Any] = {"activation": "leaky_relu", "norm": "batch", "norm_place": "after"}
     grid = itertools.product((50, 100, 200), (64, 128, 200), (1e-3, 1e-2), (1e-3, 1e-2))
     networks: list[Network] = {
         "default": lambda: [network(l2=0.25)],
         "best": lambda: [network(hidden=(200,), l2=1e-2)],
         "deep": lambda: [network(hidden=(50,) * 4, **adam)],
-        "normalized": lambda: [network(**wide, **adam)],
+        "normalized": lambda: [network(hidden=(400,) * 3, **wide, **adam)],
         "grid": lambda: [network(hidden=(h,), batch_size=b, l2=l2, learning_rate=rate) for h, b, l2, rate in grid],
         "table1": lambda: [network(s, hidden=(50,) * h, **adam) for h in (1, 2, 3, 4) for s in range(16)],
         "large": lambda: [network(hidden=(4096, 4096), batch_size=4096, precision="bf16")],

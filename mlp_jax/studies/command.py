@@ -160,11 +160,14 @@ def _described(field: Field, usual: Places) -> str:
         told += f"; default {', '.join(defaults)}"
     if not callable(choices) and choices and not all(name in told for name in choices):
         told += f"; of {', '.join(choices)}"
+    if kind(field)[1]:
+        told += "; with commas between them"
     if limits["low"] is not None:
         told += f"; {'above' if limits['open_low'] else 'at least'} {limits['low']:g}"
     if limits["high"] is not None:
         told += f"; {'below' if limits['open_high'] else 'at most'} {limits['high']:g}"
-    return told
+    needs = [f"--{one}" for one in field.metadata["needs"].split(" or ") if one]
+    return f"{told}; for {' or '.join(needs)}" if needs else told
 
 
 def fail(message: str) -> int:

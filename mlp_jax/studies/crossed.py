@@ -89,15 +89,12 @@ def mean_difference(ours: Correct, base: Correct) -> Estimate:
     rest = max(apart - middle - from_seeds - from_images, 0.0)
     if apart == 0 or abs(total) == cells:
         return Estimate(total / cells, unseen_error(images), math.inf)
-    square = {
-        "seeds": from_seeds / (seeds - 1),
-        "images": from_images / (images - 1),
-        "rest": rest / ((seeds - 1) * (images - 1)),
-    }
-    if not believed(square["seeds"], square["rest"], seeds, images):
-        square["seeds"] = square["rest"]
-    variance = square["seeds"] + max(square["images"] - square["rest"], 0.0)
-    share = square["seeds"] / variance
+    of_seeds, of_images = from_seeds / (seeds - 1), from_images / (images - 1)
+    of_rest = rest / ((seeds - 1) * (images - 1))
+    if not believed(of_seeds, of_rest, seeds, images):
+        of_seeds = of_rest
+    variance = of_seeds + max(of_images - of_rest, 0.0)
+    share = of_seeds / variance
     freedom = 1 / (share / (seeds - 1) + (1 - share) / (images - 1))
     return Estimate(total / cells, math.sqrt(variance / cells), freedom)
 

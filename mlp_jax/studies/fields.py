@@ -10,6 +10,9 @@ from typing import Any
 from mlp_jax.errors import UserError, in_range, one_of, whole_number
 
 Field = dataclasses.Field[Any]
+Ints = tuple[int, ...]
+Floats = tuple[float, ...]
+Names = tuple[str, ...]
 
 
 def option(
@@ -18,8 +21,8 @@ def option(
     *,
     low: float | None = None,
     high: float | None = None,
-    open_low: bool = False,
-    open_high: bool = False,
+    above: float | None = None,
+    below: float | None = None,
     choices: Iterable[str] | Callable[[str], Any] = (),
     empty: bool = False,
     repeats: bool = False,
@@ -28,25 +31,17 @@ def option(
     """Makes a dataclass field that is also a flag with this help text.
 
     Its annotation is bool, int, float or str, or a tuple of one of the last three, which is written with commas;
-    `| None` where the default depends on other options. A number lies in [low, high], without an end that is
-    open; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
+    `| None` where the default depends on other options. A number lies in [low, high], or beyond `above` and
+    `below`; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
     not empty unless `empty` is true, and has no value twice unless `repeats` is. `needs` names another option, as
     it is written ("protocol=clean"), or several ("target or compare"): with none of them this one is refused.
     """
     if not callable(choices):
         choices = tuple(choices)
-    limits = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "help": help,
-            "choices": choices,
-            "empty": empty,
-            "repeats": repeats,
-            "limits": limits,
-            "needs": needs,
-        },
-    )
+    ends = {"low": low if above is None else above, "high": high if below is None else below}
+    limits = {**ends, "open_low": above is not None, "open_high": below is not None}
+    more = {"limits": limits, "empty": empty, "repeats": repeats, "needs": needs}
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, **more})
 
 
 def kind(field: Field) -> tuple[type, bool]:
@@ -94,12 +89,12 @@ def check_needs(options: Any) -> None:
     """Raises UserError for an option that differs from its default, and would be ignored without another one."""
     for field in dataclasses.fields(options):
         needs = field.metadata["needs"].split(" or ")
-        if needs != [""] and getattr(options, field.name) != field.default and not _any(options, needs):
+        if needs != [""] and getattr(options, field.name) != field.default and not _has_one(options, needs):
             others = " or ".join(f"--{one}" for one in needs)
             raise UserError(f"--{field.name} is for {others}: add that, or leave --{field.name} out")
 
 
-def _any(options: Any, needs: Iterable[str]) -> bool:
+def _has_one(options: Any, needs: Iterable[str]) -> bool:
     """Tells whether one of the options has this value ("protocol=clean"), or any ("distributed")."""
     for name, _, value in (one.partition("=") for one in needs):
         here = getattr(options, name)

@@ -22,7 +22,7 @@ from mlp_jax.nn.config import MLPConfig, norm_options
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
-from mlp_jax.studies.fields import check_needs, parsed
+from mlp_jax.studies.fields import Floats, check_needs, parsed
 from mlp_jax.studies.fields import option as option
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 from mlp_jax.training.layout import MOST_GB
@@ -129,9 +129,7 @@ class Common(Basic):
     USUAL: ClassVar[Places] = {}
     """What stands for an option that is None, and how protocols train beside that."""
 
-    gradient: str = option(
-        "manual", "source of gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES
-    )
+    gradient: str = option("manual", "gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES)
     seeds: int = option(3, "number of seeds", low=1, high=MOST_RUNS)
     protocol: str = option("clean", "clean, or published: the report's scripts bug for bug")
     resume: bool = option(False, "keep what an interrupted run of the same options has finished")
@@ -186,11 +184,7 @@ class Training(Common, processes.Processes):
 
     precision: str = option("float32", "of matrix products: float32, tf32 or bf16", choices=PRECISIONS)
     max_memory_gb: float | None = option(
-        None,
-        "memory per device; more runs than fit are trained in turn; default: most of what is free",
-        low=0,
-        high=MOST_GB,
-        open_low=True,
+        None, "memory per device; runs beyond it take turns; default: most that is free", above=0, high=MOST_GB
     )
     checkpoint_minutes: float = option(5.0, "minutes between checkpoints; 0: one after every epoch", low=0)
     data_parallel: int = option(1, "number of devices that share each minibatch", low=1)
@@ -208,9 +202,7 @@ class Tuned(Training):
     """
 
     learning_rate: float | None = option(None, "fixes the learning rate")
-    learning_rates: tuple[float, ...] | None = option(
-        None, "clean: the candidates to choose from on validation, with commas", needs="protocol=clean"
-    )
+    learning_rates: Floats | None = option(None, "candidates to choose from on validation", needs="protocol=clean")
     optimizer: str | None = option(None, "how parameters are updated", choices=OPTIMIZERS)
     l2: float | None = option(None, "lambda of the penalty")
     weight_decay: float | None = option(None, "times each parameter, added to its gradient")
@@ -223,7 +215,7 @@ class Tuned(Training):
         if self.learning_rates is not None and self.learning_rate is not None:
             raise UserError("--learning_rate fixes what --learning_rates would choose: leave one out")
 
-    def candidates(self) -> tuple[float, ...]:
+    def candidates(self) -> Floats:
         """Gives the learning rates to choose from: one if it is fixed, or published."""
         fixed = self.value("learning_rate")
         return self.value("learning_rates") if fixed is None else (fixed,)

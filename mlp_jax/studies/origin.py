@@ -35,10 +35,8 @@ def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) 
     whose sums are rounded otherwise.
     """
     now = json.loads(json.dumps(of_result(config)))
-    then = {
-        **{field.name: plain(field.default) for field in dataclasses.fields(config) if field.name in now},
-        **then,
-    }
+    defaults = {field.name: plain(field.default) for field in dataclasses.fields(config) if field.name in now}
+    then = {**defaults, **then}
     names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
     names = [name for name in names if not (resumed and name == "data_parallel")]
     return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)

@@ -12,14 +12,8 @@ import optax
 
 from mlp_jax import data
 from mlp_jax.data.pixels import normalize
-from mlp_jax.gradcheck.comparison import (
-    LeafCheck,
-    check_equations,
-    compare,
-    compiled,
-    random_params,
-    two_layer_case,
-)
+from mlp_jax.gradcheck import comparison
+from mlp_jax.gradcheck.comparison import LeafCheck
 from mlp_jax.nn import activations, losses
 from mlp_jax.nn.config import DTYPES, MLPConfig
 from mlp_jax.nn.gradients import SOURCES
@@ -36,39 +30,32 @@ EQUATION_OF = {"layer1.w": "12", "layer1.b": "13", "layer2.w": "7", "layer2.b": 
 
 
 def architectures(inputs: int, classes: int) -> dict[str, MLPConfig]:
-    """Gives the networks that are checked, by name."""
-    base = MLPConfig(hidden=(50, 50), inputs=inputs, classes=classes)
-    table = {
-        "softmax regression": replace(base, hidden=()),
-        "2 layers, as in Question 2": replace(base, hidden=(50,)),
-        "5 layers": replace(base, hidden=(50,) * 4),
-        "17 layers": replace(base, hidden=(50,) * 16),
-        "uneven widths": replace(base, hidden=(31, 7, 19)),
+    """Gives the networks that are checked, by name: what differs from plain ones of 3 layers of ReLU units."""
+    deep, places = {"hidden": (50, 50, 50)}, ("before", "after")
+    batch, layer = ({place: {"norm": n, "norm_place": place} for place in places} for n in ("batch", "layer"))
+    changes: dict[str, dict[str, Any]] = {
+        "softmax regression": {"hidden": ()},
+        "2 layers, as in Question 2": {"hidden": (50,)},
+        "5 layers": {"hidden": (50,) * 4},
+        "17 layers": {"hidden": (50,) * 16},
+        "uneven widths": {"hidden": (31, 7, 19)},
+        **{f"3 layers, {name}": {"activation": name} for name in activations.ACTIVATIONS},
     }
-    for name in activations.ACTIVATIONS:
-        table[f"3 layers, {name}"] = replace(base, activation=name)
-    for place in ("before", "after"):
+    for place in places:
         for name in ("relu", "leaky_relu", "tanh"):
-            config = replace(base, activation=name, norm="batch", norm_place=place)
-            table[f"3 layers, {name}, normalised {place}"] = config
-    table["3 layers, dropout 0.5"] = replace(base, dropout=0.5)
-    table["4 layers, leaky_relu, normalised after, dropout 0.2"] = replace(
-        base, hidden=(50, 50, 50), activation="leaky_relu", norm="batch", norm_place="after", dropout=0.2
-    )
-    deep = replace(base, hidden=(50, 50, 50))
-    for place in ("before", "after"):
-        table[f"4 layers, gelu, layer normalisation {place}"] = replace(
-            deep, activation="gelu", norm="layer", norm_place=place
-        )
-        table[f"4 layers, residual, normalised {place}"] = replace(
-            deep, block="residual", norm="batch", norm_place=place
-        )
-    table["4 layers, residual, layer normalisation before, dropout 0.2"] = replace(
-        deep, block="residual", norm="layer", dropout=0.2
-    )
-    table["2 bottleneck blocks, gelu"] = replace(deep, block="bottleneck", activation="gelu")
-    table["3 layers, logits times 0.3"] = replace(base, logit_scale=0.3)
-    return table | dict.fromkeys(SOFTENED, base)
+            changes[f"3 layers, {name}, normalised {place}"] = {"activation": name, **batch[place]}
+    changes["3 layers, dropout 0.5"] = {"dropout": 0.5}
+    leaky = {"activation": "leaky_relu", **batch["after"], "dropout": 0.2}
+    changes["4 layers, leaky_relu, normalised after, dropout 0.2"] = {**deep, **leaky}
+    for place in places:
+        changes[f"4 layers, gelu, layer normalisation {place}"] = {**deep, "activation": "gelu", **layer[place]}
+        changes[f"4 layers, residual, normalised {place}"] = {**deep, "block": "residual", **batch[place]}
+    residual = {"block": "residual", **layer["before"], "dropout": 0.2}
+    changes["4 layers, residual, layer normalisation before, dropout 0.2"] = {**deep, **residual}
+    changes["2 bottleneck blocks, gelu"] = {**deep, "block": "bottleneck", "activation": "gelu"}
+    changes["3 layers, logits times 0.3"] = {"logit_scale": 0.3}
+    base = MLPConfig(hidden=(50, 50), inputs=inputs, classes=classes)
+    return {name: replace(base, **change) for name, change in changes.items()} | dict.fromkeys(SOFTENED, base)
 
 
 def _smoothed(batch: data.Split, classes: int) -> data.Split:
@@ -104,16 +91,16 @@ def check_networks(
     def reference(given: dict[str, Any], key: jax.Array) -> dict[str, Params]:
         return {n: jax.grad(losses.loss)(*given[n], config, l2=L2, key=key) for n, config in networks.items()}
 
-    programs = compiled(candidate), compiled(reference)
+    programs = comparison.compiled(candidate), comparison.compiled(reference)
     checks: dict[str, list[LeafCheck]] = {name: [] for name in networks}
     for seed in seeds:
         given = {
-            name: (random_params(np.random.default_rng(seed), config), *batches[name])
+            name: (comparison.random_params(np.random.default_rng(seed), config), *batches[name])
             for name, config in networks.items()
         }
         found, true = (program(given, jax.random.key(seed)) for program in programs)
         for name, config in networks.items():
-            checks[name] += compare(found[name], true[name], config)
+            checks[name] += comparison.compare(found[name], true[name], config)
     return checks
 
 
@@ -127,8 +114,8 @@ def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row
 
     def check(dtype: str) -> dict[str, list[LeafCheck]]:
         with jax.enable_x64(True):  # each thread has its own
-            drawn = [two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-            equations = [leaf for leaves in check_equations(*drawn) for leaf in leaves]
+            drawn = [comparison.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+            equations = [leaf for leaves in comparison.check_equations(*drawn) for leaf in leaves]
             networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
             batches = {name: _of_dtype(soft.get(name, batch), dtype) for name in networks}
             return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)

@@ -41,11 +41,12 @@ HOLM = (
 )
 CHECK = "gradient_check"
 """This study's results hold the check of each equation."""
-TYPES = {".svg": "svg+xml", ".png": "png"}
 PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
 DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 Page = dict[str, Any]
+Line = tuple[str, str]
+Tallies = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,7 @@ class Part:
 
 
 def page(
-    content: results.Row,
-    parts: Sequence[Part],
-    summary: str,
-    tallies: Mapping[str, Mapping[str, int]],
-    about: Sequence[tuple[str, str]] = (),
+    content: results.Row, parts: Sequence[Part], summary: str, tallies: Tallies, about: Sequence[Line] = ()
 ) -> Page:
     """Gives everything that the page shows.
 
@@ -149,7 +146,7 @@ def _commit(environment: Mapping[str, Any]) -> str:
     return f"{environment['commit'][:10]}{' with changes' if environment['dirty'] else ''}"
 
 
-def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _environment(environment: Mapping[str, Any]) -> list[Line]:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return [("machine", _machine(environment)), ("versions", versions), ("commit", _commit(environment))]
 
@@ -158,13 +155,13 @@ def figure(folder: Path, named: Mapping[str, str]) -> Page:
     """Gives what the page needs of a figure that a results file names."""
     path = folder / Path(named["file"]).name
     data = path.read_bytes()
-    kind = TYPES.get(path.suffix, "png")
-    content = slim(data) if kind == "svg+xml" else data
+    vector = path.suffix == ".svg"
+    content = base64.b64encode(slim(data) if vector else data).decode()
     return {
         "path": path,
         "caption": named["caption"],
-        "vector": kind == "svg+xml",
-        "data": f"data:image/{kind};base64,{base64.b64encode(content).decode()}",
+        "vector": vector,
+        "data": f"data:image/{'svg+xml' if vector else 'png'};base64,{content}",
         "width": width(data),
     }
 

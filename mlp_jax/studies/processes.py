@@ -48,18 +48,10 @@ class Processes:
     num_processes: int | None = option(None, "number of processes", needs="distributed")
     process_id: int | None = option(None, "which of them this is, from 0", needs="distributed")
     initialization_timeout: int = option(
-        300,
-        "seconds after which jax ends a job if a process is missing",
-        low=1,
-        high=LONGEST,
-        needs="distributed",
+        300, "seconds until jax ends a job in which a process is missing", low=1, high=LONGEST, needs="distributed"
     )
     heartbeat_timeout: int = option(
-        100,
-        "seconds after which jax ends a job if a process is not heard of",
-        low=1,
-        high=LONGEST,
-        needs="distributed",
+        100, "seconds until jax ends a job in which a process is silent", low=1, high=LONGEST, needs="distributed"
     )
 
     def __post_init__(self) -> None:

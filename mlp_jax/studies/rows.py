@@ -8,7 +8,9 @@ import numpy as np
 
 from mlp_jax.data.dataset import Splits
 from mlp_jax.nn.config import MLPConfig, as_written
-from mlp_jax.studies import correctness, options, results, statistics
+from mlp_jax.studies import correctness, results, statistics
+from mlp_jax.studies.correctness import Store
+from mlp_jax.studies.options import Training
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
@@ -57,7 +59,7 @@ def find(rows: Iterable[results.Row], label: dict[str, Any]) -> results.Row | No
 
 def families(
     pairs: Iterable[tuple[results.Row, results.Row, results.Row]],
-    correct: correctness.Store | None = None,
+    correct: Store | None = None,
     quantities: Sequence[str] = ("test_accuracy", "validation_accuracy"),
 ) -> list[results.Row]:
     """Compares pairs, those of each quantity as one family: each has its label, and ours minus the base.
@@ -67,12 +69,8 @@ def families(
     """
     pairs, found = list(pairs), []
     for quantity in quantities:
-        found += statistics.family(
-            [
-                {**label, "quantity": quantity, **statistics.paired(ours, base, quantity, correct or {})}
-                for label, ours, base in pairs
-            ]
-        )
+        compared = ((label, statistics.paired(ours, base, quantity, correct or {})) for label, ours, base in pairs)
+        found += statistics.family([{**label, "quantity": quantity, **paired} for label, paired in compared])
     return found
 
 
@@ -84,12 +82,7 @@ def validation_accuracy(result: Result, model: MLPConfig, splits: Splits) -> flo
 
 
 def row_of(
-    config: options.Training,
-    setting: Setting,
-    recipe: TrainConfig,
-    runs: Sequence[Result],
-    splits: Splits,
-    correct: correctness.Store,
+    config: Training, setting: Setting, recipe: TrainConfig, runs: Sequence[Result], splits: Splits, correct: Store
 ) -> results.Row:
     """Tells of a setting that was trained with this recipe, seed by seed; its bits go to `correct`.
 

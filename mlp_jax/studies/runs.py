@@ -14,6 +14,7 @@ from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results, signals
 from mlp_jax.studies.folder import ResultsFolder
+from mlp_jax.studies.options import Common, Training
 from mlp_jax.studies.rows import NOT_OF_A_SEARCH, Setting, find, row_of, validation_accuracy
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import population
@@ -21,10 +22,11 @@ from mlp_jax.training.config import Run, TrainConfig, program, steps_per_epoch
 from mlp_jax.training.history import Observed, Result
 from mlp_jax.training.inputs import Inputs
 
-Observe = Callable[[int, int, Params], Observed]
+Observe = Callable[[int, int, Params], Observed] | None
+MakeRow = Callable[[Setting, Any], results.Row]
 
 
-def ready(config: options.Common, folder: ResultsFolder, normalization: str | None) -> Splits:
+def ready(config: Common, folder: ResultsFolder, normalization: str | None) -> Splits:
     """Gives the protocol's splits, normalised and on the devices; the study states which data they are.
 
     Without a normalisation: uint8 images, of which every setting makes its own inputs (`Setting.inputs`).
@@ -58,16 +60,12 @@ _MAKING = threading.Lock()  # programs are compiled ahead in threads, which need
 
 
 def run_settings(
-    config: options.Training,
-    folder: ResultsFolder,
-    settings: Sequence[Setting],
-    splits: Splits,
-    row: Callable[[Setting, Any], results.Row],
+    config: Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, row: MakeRow
 ) -> None:
     """Adds a row for every setting that a resumed study does not have yet; a wrong one is refused before any.
 
     Searched settings come first; those of one program and length are trained together.
-    row: makes the row of any other setting, with a progress bar.
+    row: makes the row of any other setting, and shows it on a progress bar.
     """
     missing = [s for s in settings if find(folder.rows, s.label) is None]
     for setting in missing:
@@ -95,7 +93,7 @@ def _alike(settings: Sequence[Setting]) -> list[list[Setting]]:
 
 
 def _compiled(
-    config: options.Training, groups: Sequence[Sequence[Setting]], splits: Splits
+    config: Training, groups: Sequence[Sequence[Setting]], splits: Splits
 ) -> Iterator[Sequence[Setting]]:
     """Gives the groups of settings, each when the programs that it needs are compiled."""
 
@@ -111,12 +109,7 @@ def _compiled(
 
 
 def measure(
-    config: options.Training,
-    folder: ResultsFolder,
-    setting: Setting,
-    splits: Splits,
-    bar: Any,
-    observe: Observe | None = None,
+    config: Training, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any, observe: Observe = None
 ) -> tuple[results.Row, list[Result]]:
     """Gives the row of a setting, and its runs' results, seed by seed, diverged ones too.
 
@@ -131,7 +124,7 @@ def measure(
     scores = [validation_accuracy(result, setting.model, splits) for result in tried]
     best = max(range(len(tried)), key=lambda i: (tried[i].status == "finished", scores[i]))
     rest = _rest(config, setting, recipes[best])
-    runs = [tried[best], *found[len(tried) :], *_train(config, folder, rest, splits, bar)]
+    runs = [tried[best], *found[len(tried) :], *_train(config, folder, rest, splits, bar, None)]
     row = {
         **row_of(config, setting, recipes[best], runs, splits, folder.correct),
         "choice": [
@@ -144,7 +137,7 @@ def measure(
 
 
 def measure_together(
-    config: options.Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, bar: Any
+    config: Training, folder: ResultsFolder, settings: Sequence[Setting], splits: Splits, bar: Any
 ) -> list[results.Row]:
     """Gives the rows of searched settings, whose runs are one population.
 
@@ -153,7 +146,7 @@ def measure_together(
     """
     folder.unfinished.begin()
     splits = inputs_of(settings[0], splits)
-    runs = _train(config, folder, _jobs(config, settings), splits, bar)
+    runs = _train(config, folder, _jobs(config, settings), splits, bar, None)
     rows = [
         row_of(config, setting, setting.recipes[0], [run], splits, folder.correct)
         for setting, run in zip(settings, runs, strict=True)
@@ -170,7 +163,7 @@ class _Job(NamedTuple):
     seed: int
 
 
-def _jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
+def _jobs(config: Training, settings: Sequence[Setting]) -> list[_Job]:
     """Gives all seeds of every setting, or, where there is a recipe to choose, the first seed with each."""
     return [
         _Job(setting, recipe, seed)
@@ -180,26 +173,21 @@ def _jobs(config: options.Training, settings: Sequence[Setting]) -> list[_Job]:
     ]
 
 
-def _rest(config: options.Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
+def _rest(config: Training, setting: Setting, recipe: TrainConfig) -> list[_Job]:
     """Gives the other seeds, with the recipe that was chosen."""
     return [_Job(setting, recipe, seed) for seed in range(1, config.seeds if len(setting.recipes) > 1 else 1)]
 
 
-def _population(config: options.Training, jobs: Sequence[_Job]) -> list[Run]:
+def _population(config: Training, jobs: Sequence[_Job]) -> list[Run]:
     return [Run(config.key(job.seed), job.setting.model, job.recipe) for job in jobs]
 
 
-def _devices(config: options.Training) -> dict[str, Any]:
+def _devices(config: Training) -> dict[str, Any]:
     return {"max_memory_gb": config.max_memory_gb, "data_parallel": config.data_parallel}
 
 
 def _train(
-    config: options.Training,
-    folder: ResultsFolder,
-    jobs: Sequence[_Job],
-    splits: Splits,
-    bar: Any,
-    observe: Observe | None = None,
+    config: Training, folder: ResultsFolder, jobs: Sequence[_Job], splits: Splits, bar: Any, observe: Observe
 ) -> list[Result]:
     """Gives the jobs' runs, as one population, from where an interrupted study has left them."""
     runs = _population(config, jobs)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.studies.fields import written
+from mlp_jax.studies.fields import Floats, Ints, written
 
 NEAR = 0.1
 """So much of a range, in logarithms, counts as its edge."""
@@ -30,10 +30,10 @@ class Space:
     Raises UserError for a range that is not the least and the greatest value.
     """
 
-    hidden: tuple[int, ...]
-    batch_size: tuple[int, ...]
-    l2: tuple[float, ...]
-    learning_rate: tuple[float, ...]
+    hidden: Ints
+    batch_size: Ints
+    l2: Floats
+    learning_rate: Floats
     ranges: bool = False
 
     def __post_init__(self) -> None:
