@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.data.dataset import Splits
-from mlp_jax.nn.config import MLPConfig, as_written
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import correctness, options, results, statistics
 from mlp_jax.training.config import TrainConfig, steps_per_epoch
 from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
 from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.step import network
+from mlp_jax.training.written import as_written
 
 FIRST_LOSSES = 20
 NOT_OF_A_SEARCH = ("test_accuracy", "correct", "curves", "first_losses", "images")

@@ -11,10 +11,11 @@ from types import MappingProxyType
 
 from mlp_jax.data.spectrum import Spectrum
 from mlp_jax.files import sha256
-from mlp_jax.nn.config import MLPConfig, as_text
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.augment import Augmentation
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.inputs import Inputs
+from mlp_jax.training.written import as_text
 
 HELD_OUT = 1000
 
