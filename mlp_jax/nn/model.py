@@ -6,6 +6,7 @@ The letters of shapes are B batch, D inputs of a layer, H its outputs, C classes
 """
 
 import functools
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -66,14 +67,13 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     if config.init == "normal":  # multiplied here, in one product, as where it is traced (`training.hyper_from`)
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
-    layers: list[Layer | NormLayer] = []
-    keys = jax.random.split(key, len(config.sizes) - 1)
-    for layer_key, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True):
-        layers.append(_init_layer(layer_key, factor, fan_in, fan_out, config.init))
+    keys, pairs = jax.random.split(key, len(config.sizes) - 1), pairwise(config.sizes)
+    plain = [_init_layer(k, factor, *fans, config.init) for k, fans in zip(keys, pairs, strict=True)]
+    layers: list[Layer | NormLayer] = list(plain)
     for number, unit in enumerate(config.units):
         if unit.norm != "none":
             ones = jnp.ones(unit.norm_width, factor.dtype)
-            layers[number] = NormLayer(*layers[number], scale=ones, shift=jnp.zeros_like(ones))
+            layers[number] = NormLayer(*plain[number], ones, jnp.zeros_like(ones))
     return tuple(layers)
 
 
