@@ -150,9 +150,8 @@ def _batch(files: Files, name: str) -> Images:
 def _member(files: Files, name: str) -> bytes:
     if _FOLDER + name not in files:
         raise ValueError(f"it has no file {_FOLDER}{name}")
-    content: bytes = files[_FOLDER + name].read(
-        _MOST_RECORDS * _RECORD + 1
-    )  # a sparse file may unpack to any size
+    # a sparse file may unpack to any size
+    content: bytes = files[_FOLDER + name].read(_MOST_RECORDS * _RECORD + 1)
     return content
 
 
