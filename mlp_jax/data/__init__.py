@@ -30,8 +30,7 @@ def load(
 ) -> Dataset:
     """Load a data set by name; the options belong to `cifar10.load`, the other data sets need no files.
 
-    Raises:
-        UserError: the name is not in `DATASETS`, or the data cannot be read.
+    Raises UserError if the name is not in `DATASETS`, or if the data cannot be read.
     """
     one_of("dataset", name, DATASETS)
     if name == "digits":

@@ -84,7 +84,7 @@ def _fingerprint(dataset: Dataset) -> str:
 class Split(NamedTuple):
     """A split has images, uint8 from `split` or float rows (N, D) from `normalize`, and their labels (N,).
 
-    numpy arrays as they come from here; `training.evaluate.on_device` makes jax arrays of them.
+    They are numpy arrays as they come from here; `training.evaluate.on_device` makes jax arrays of them.
     """
 
     x: Any

@@ -11,7 +11,7 @@ def digits() -> Dataset:
     The original 0..16 is stretched to 0..255, and the order is a fixed permutation, because the source is
     grouped by writer. Source: `sklearn.datasets.load_digits` (test part of the UCI optical digits).
     """
-    from sklearn.datasets import load_digits  # takes most of a second
+    from sklearn.datasets import load_digits  # it takes most of a second
 
     source = load_digits()
     order = np.random.default_rng(0).permutation(len(source.target))

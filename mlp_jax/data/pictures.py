@@ -56,7 +56,7 @@ def pixels(picture: Image.Image, shape: tuple[int, int, int]) -> Images:
     if upright.mode.startswith("I"):
         upright = _from_16_bits(upright)
     if upright.has_transparency_data:
-        # resized first: it weighs colours by their opacity, and is less to work on
+        # it is resized first, which weighs colours by their opacity, and leaves less to work on
         small = upright.convert("RGBA").resize((width, height), Image.Resampling.BICUBIC)
         white = Image.new("RGBA", small.size, "white")
         small = Image.alpha_composite(white, small).convert("RGB")

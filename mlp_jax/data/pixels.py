@@ -57,7 +57,7 @@ def rows(images: Images, by: Scaling, *, dtype: DTypeLike = np.float32) -> NDArr
     if by.how == "unit_range":
         images = images.transpose(0, 3, 1, 2)
     values = images.astype(dtype, order="C").reshape(len(images), -1)
-    # Stretched to whole rows, because broadcasting over a last axis of 3 channels takes six times as long.
+    # shift and scale are stretched to whole rows: broadcasting over a last axis of 3 takes six times as long
     values -= np.broadcast_to(by.shift, images.shape[1:]).ravel().astype(dtype)
     values /= np.broadcast_to(by.scale, images.shape[1:]).ravel().astype(dtype)
     return values

@@ -26,7 +26,7 @@ from mlp_jax.errors import in_range, whole_number
 MOST_AT_ONCE = 250
 """So many images are transformed together: their floats stay in the processor's cache."""
 
-Image = tuple[int, int, int]  # height, width, channels
+Image = tuple[int, int, int]  # it is height, width and channels
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _turned(
     height, width, channels = spectrum.image
     values = (images.astype(dtype) - mean.astype(dtype)).reshape(-1, width * channels)
     waves = [_waves(size) for size in spectrum.image]
-    ways = 1 + max(kinds) % 2  # cosines alone, or sines too: of both axes
+    ways = 1 + max(kinds) % 2  # both axes have cosines alone, or sines too
     found = np.empty((len(images), len(kinds), spectrum.inputs), dtype)
     for component in range(min(channels, len(spectrum.lowest))):
         here = np.flatnonzero(spectrum.places[:, 2] == component)

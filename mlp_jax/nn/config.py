@@ -15,7 +15,7 @@ from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.nn import activations
 from mlp_jax.nn.matmul import PRECISIONS
 
-NORM_FLAGS = ("none", "before", "after")  # what `norm_options` takes
+NORM_FLAGS = ("none", "before", "after")  # `norm_options` takes these
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
 DTYPES = ("float32", "float64")
 CHOICES: Mapping[str, Sequence[str]] = {
@@ -36,7 +36,7 @@ RANGES: Mapping[str, Mapping[str, Any]] = {
     "negative_slope": {"low": -math.inf},
 }
 """These options are numbers; each has its arguments of `errors.in_range`."""
-MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
+MOST_WEIGHTS = 2**31  # they take 8 GiB in float32, before gradients and optimiser
 LATER = "later"
 
 

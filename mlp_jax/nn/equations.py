@@ -24,7 +24,7 @@ from mlp_jax.nn.activations import Array
 from mlp_jax.nn.model import Layer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# arrays by their dimensions
+# Arrays are named by their dimensions.
 NC: TypeAlias = Float[Array, "N C"]
 NH: TypeAlias = Float[Array, "N H"]
 ND: TypeAlias = Float[Array, "N D"]

@@ -60,9 +60,7 @@ def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: 
     delta = config.logit_scale * output_delta(trace.logits, y)
     grads: list[Layer | NormLayer] = [layer_gradients(params[-1], trace.inputs, delta, l2, config.precision)]
     units = config.units
-    skipped: dict[
-        int, jax.Array
-    ] = {}  # what a skip adds to the derivative by a unit's output, by the unit's number
+    skipped: dict[int, jax.Array] = {}  # a skip adds this to the derivative by the output of the unit so numbered
     if units:
         delta = back(delta, params[-1].w, config.precision)
     for number in reversed(range(len(units))):

@@ -51,7 +51,7 @@ class RunningStats(NamedTuple):
     var: jax.Array
 
 
-Stats = tuple[RunningStats, ...]  # one for each hidden layer, or none without batch normalisation
+Stats = tuple[RunningStats, ...]  # each hidden layer has one, or none without batch normalisation
 
 
 def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
@@ -64,7 +64,7 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     if jax.dtypes.canonicalize_dtype(config.dtype) != jnp.dtype(config.dtype):
         raise UserError("dtype float64 needs jax_enable_x64: call jax.config.update('jax_enable_x64', True)")
     factor = config.init_scale if scale is None else scale
-    if config.init == "normal":  # multiplied here, in one product, as where it is traced (`training.hyper_from`)
+    if config.init == "normal":  # one product is made of both, as where they are traced (`training.hyper_from`)
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
     keys, pairs = jax.random.split(key, len(config.sizes) - 1), pairwise(config.sizes)
@@ -120,10 +120,10 @@ class Normalization(NamedTuple):
 class HiddenTrace(NamedTuple):
     """The backward pass needs these of one unit."""
 
-    inputs: jax.Array  # (B, D), of the product
-    z: jax.Array  # (B, H), the activation's argument
+    inputs: jax.Array  # the product's, (B, D)
+    z: jax.Array  # the activation's argument, (B, H)
     norm: Normalization | None
-    mask: jax.Array | None  # (B, H), 0 where dropped, else 1 / (1 - dropout)
+    mask: jax.Array | None  # (B, H): it is 0 where dropped, else 1 / (1 - dropout)
 
 
 class Trace(NamedTuple):
@@ -171,7 +171,7 @@ def trace(
     keys = jax.random.split(key, len(nothing)) if train and config.dropout and key is not None else nothing
     running = stats if config.has_running_stats and not train else nothing
     hidden: list[HiddenTrace] = []
-    outputs: list[jax.Array] = []  # of the units, for skip connections
+    outputs: list[jax.Array] = []  # skip connections need them
     a = jnp.asarray(x)
     for layer, unit, unit_stats, unit_key in zip(params[:-1], config.units, running, keys, strict=True):
         a, traced = _unit(layer, unit, a, config, unit_stats, unit_key, rate)

@@ -108,7 +108,7 @@ class Checkpoints:
         """
         self.folder.mkdir(exist_ok=True)  # the study's own folder must be there still
         number = max(self._numbers(), default=0) + 1
-        if self._whole:  # else nobody has looked yet which ones are good
+        if self._whole:  # if not, nobody has looked yet which ones are good
             self._sweep()
         write(self._file(number), packed({name: stored(run) for name, run in runs.items()}, about))
         self._whole = [*self._whole, number][-KEPT:]

@@ -144,6 +144,6 @@ def forget() -> bool:
     for kept in (compiled_epoch, compiled_start):
         kept.cache_clear()
     jax.clear_caches()
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
     return True

@@ -29,8 +29,8 @@ from mlp_jax.training.evaluate import check_labels, on_device
 from mlp_jax.training.history import Result
 from mlp_jax.training.step import init_state
 
-MOST_GB = 1e6  # that a device may be said to have
-EVALUATED_AT_ONCE = 1000  # examples, by `evaluate.sums`
+MOST_GB = 1e6  # a device may be said to have so many
+EVALUATED_AT_ONCE = 1000  # `evaluate.sums` takes so many examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ def check_devices(devices: Sequence[jax.Device], data_parallel: int) -> None:
         raise UserError(f"data_parallel {data_parallel} does not divide the number of devices, {len(devices)}")
 
 
-# How much memory a chunk takes is estimated before it is trained
+# How much memory a chunk takes is estimated before it is trained.
 
 
 def available(devices: Sequence[jax.Device]) -> float:
@@ -226,8 +226,10 @@ def footprint(
     held += 2 * (examples // config.batch_size) * size
     used = size * (3 * parameters + 5 * rows * sum(model.sizes[1:]))
     batch = rows * model.inputs * size
-    fixed = sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples  # and the permutation
-    if platform == "cpu":  # one block after the other
+    fixed = (
+        sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples
+    )  # the last is the permutation
+    if platform == "cpu":  # blocks are trained one after the other
         return fixed + width * used + batch, width * held
     return fixed, width * (held + used) + batch
 

@@ -24,8 +24,8 @@ from mlp_jax.training.written import WRITTEN
 FORMAT = "mlp_jax model 3"
 FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
 DIGEST = "sha256"
-LATER = ("layer_norm", "block", "expansion")  # options of a network that formats 1 and 2 do not have
-FOLDED = ("logit_scale",)  # and that no format has, because it is a factor of the last layer's parameters
+LATER = ("layer_norm", "block", "expansion")  # formats 1 and 2 do not have these options of a network
+FOLDED = ("logit_scale",)  # no format has it, because it is a factor of the last layer's parameters
 FORMATS = {"mlp_jax model 1": FIELDS, "mlp_jax model 2": (*FIELDS, DIGEST), FORMAT: (*FIELDS, DIGEST)}
 ENTRY = "mlp_jax"
 MOST_NAME = 100

@@ -20,7 +20,7 @@ def optimizer(
     rule = _rule(config, hyper, rate)
     if config.accumulate == 1:
         return rule
-    # until then, as many updates as steps
+    # until then there are as many updates as steps
     start = int(config.accumulate_from * config.total_steps(steps_per_epoch)) if config.accumulate_from else 0
     rising = optax.MultiSteps(
         rule,
@@ -107,7 +107,7 @@ def _schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
         if warmup == 0:
             return optax.cosine_decay_schedule(1.0, total)
         return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, total)
-    # up to the peak and down to nothing, without optax's third phase
+    # the rate goes up to its peak and down to nothing, without optax's third phase
     return optax.linear_onecycle_schedule(total, 1.0, pct_start=config.warmup, pct_final=1.0)
 
 

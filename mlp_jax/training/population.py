@@ -70,8 +70,8 @@ def epochs(
 ) -> Iterator["Epoch"]:
     """Trains all runs, those of one shape together: gives each chunk before the first epoch and after every one.
 
-    Without `wide` on a CPU, bit for bit as one by one; else rounding differs in the last bits, since XLA then sums
-    in another order. A run that diverges ends there, and no other run notices. `wide=None` is False on a CPU.
+    Without `wide`, on a CPU, each has the bits that it has alone; else the last bits differ, as XLA then sums in
+    another order. A run that diverges ends there, and no other run notices. `wide=None` is False on a CPU.
     max_memory_gb, per device, limits how many runs are trained at once (default: `layout.available`).
     data_parallel: number of devices that share each minibatch. devices: all, if not given.
     resume_from: where runs stand, by their number: what an `Epoch.results` gave, for another call to go on from
@@ -91,7 +91,7 @@ def epochs(
         devices=devices,
         resume_from=resume_from,
     )
-    for chunks in plans:  # after all that can be refused: a mistake in the last run costs no training
+    for chunks in plans:  # all that can be refused was: a mistake in the last run costs no training
         data, validation = (chunks[0].everywhere(part) for part in splits[:2])
         for chunk in chunks:
             yield from _epochs_of(chunk, data, validation, resume_from)

@@ -123,7 +123,9 @@ def as_bytes(model: Model) -> bytes:
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     metadata[DIGEST] = _digest(metadata, contiguous)
-    return safetensors_bytes(contiguous, {ENTRY: json.dumps(metadata)})  # one entry: several have no fixed order
+    return safetensors_bytes(
+        contiguous, {ENTRY: json.dumps(metadata)}
+    )  # several entries would have no fixed order
 
 
 def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:

@@ -35,8 +35,8 @@ class TrainState(NamedTuple):
     stats: Stats
     order_key: jax.Array
     dropout_key: jax.Array
-    step: jax.Array  # steps taken so far
-    average: Average | tuple[()] = ()  # with `average_decay`; the slow network with `lookahead`
+    step: jax.Array
+    average: Average | tuple[()] = ()
 
 
 class Metrics(NamedTuple):
@@ -66,7 +66,7 @@ def init_state(
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
     if config.average_decay is None and config.lookahead is None:
         return state
-    # a copy: an epoch's arguments are given away, which one array can be only once
+    # it is a copy: an epoch's arguments are given away, which one array can be only once
     return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
 
 
@@ -108,7 +108,7 @@ def train_step(
     x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config, mirrored)
     (loss, traced), grads = source(held(state.params), x, y, model, **options)
     rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
-    # in any layout: optax works element by element, and Muon on a matrix or its transpose alike
+    # the layout may be any: optax works element by element, and Muon on a matrix or its transpose alike
     updates, opt_state = optimizer(config, hyper, rate, steps_per_epoch).update(
         held(grads), state.opt_state, state.params
     )
