@@ -26,7 +26,7 @@ import optax
 from mlp_jax import data
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError
-from mlp_jax.nn.config import MLPConfig, as_written
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import forward
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
@@ -42,6 +42,7 @@ from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.population import train
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
+from mlp_jax.training.written import as_written
 
 BASE = "base"
 QUANTITY = "validation_accuracy"

@@ -38,7 +38,7 @@ from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
-from mlp_jax.nn.config import MLPConfig, as_written
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
@@ -55,6 +55,7 @@ from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.recipes import HELD_OUT, RECIPES, fitted, network_inputs
 from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
+from mlp_jax.training.written import as_written
 
 FILE = "model.safetensors"
 REPORT = {"validation_accuracy": 0.561, "test_accuracy": 0.564}

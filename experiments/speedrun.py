@@ -27,7 +27,6 @@ from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.benchmark.timed_run import PARTS, Job, measure
 from mlp_jax.errors import UserError
-from mlp_jax.nn.config import as_written
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.fields import Names, option
@@ -35,6 +34,7 @@ from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.study import shape_of
 from mlp_jax.studies.tables import Columns, Table, measured
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
+from mlp_jax.training.written import as_written
 
 COMPILATIONS = ("anew", "cached")
 """The second finds the programs that the first has left."""

@@ -1,4 +1,4 @@
-"""Plain networks in JAX: pure functions, hand-written gradients, and training runs that repeat bit for bit.
+"""These are plain networks in JAX: pure functions, gradients by hand, and training that repeats bit for bit.
 
 Import from the modules: `from mlp_jax.nn.model import init, forward`, `from mlp_jax.nn.config import MLPConfig`,
 `from mlp_jax.nn.losses import loss`, `from mlp_jax.nn.gradients import gradients`,

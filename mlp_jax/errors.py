@@ -1,4 +1,4 @@
-"""The one exception type for mistakes that a user can mend, and the checks that every option needs."""
+"""Mistakes that a user can mend have one exception type; here are it and the checks that every option needs."""
 
 import difflib
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """A wrong option, file, shape or label; the message is one line that says what to do.
+    """An option, file, shape or label is wrong; the message is one line that says what to do.
 
     The experiment scripts print it without a traceback and exit with status 2. Any other exception is a
     programming error and keeps its traceback.
@@ -17,7 +17,7 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """The type and the start of the message of an exception, for a UserError to quote."""
+    """Returns the type and the start of the message of an exception, for a UserError to quote."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
@@ -65,11 +65,11 @@ def float32(what: str, value: float | None) -> None:
 
 
 LEAST, LARGEST = 1.2e-38, 3.4e38
-"""Of the sizes of normal float32 numbers."""
+"""These are the smallest and the largest size of a normal float32 number."""
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as a user writes it, with ~. Raises UserError if it starts with ~ and a user who does not exist."""
+    """Returns a path as a user writes it, with ~. Raises UserError if it starts with ~ and names nobody."""
     if "\0" in str(path):
         raise UserError(f"{str(path)!r} has a NUL byte, which no path can have: take it out")
     try:

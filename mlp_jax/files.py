@@ -43,13 +43,13 @@ def read_bounded(path: Path, most: int) -> bytes:
         if path.exists() and not path.is_file():
             raise UserError(f"{shown} is not a regular file")
         with path.open("rb") as file:
-            # by its size first: what is too large is not read
+            # its size comes first: what is too large is not read
             content = b"" if os.fstat(file.fileno()).st_size > most else file.read(most + 1)
             if len(content) > most or file.read(1):
                 raise UserError(f"{shown} is larger than {most / 2**20:g} MiB")
     except UserError:
         raise
-    except (OSError, ValueError) as error:  # a path may be none
+    except (OSError, ValueError) as error:  # a text may be no path
         raise UserError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
     if not content:
         raise UserError(f"{shown} is empty")
@@ -149,7 +149,7 @@ def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
 def _seal(content: Mapping[str, Any]) -> str:
     try:
         return sha256(json.dumps(content, sort_keys=True))
-    except RecursionError as error:  # it could just be read
+    except RecursionError as error:  # reading it needed a little less depth
         raise UserError("it is nested too deeply") from error
 
 

@@ -29,7 +29,7 @@ def processor() -> dict[str, Any]:
     """Returns {"model", "vectors": its instructions of VECTORS, "usable_cores"}; null for what is unknown."""
     told = _cpuinfo()
     features = (told.get("flags") or told.get("Features") or "").split()
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    affinity = getattr(os, "sched_getaffinity", None)  # some systems have none
     return {
         "model": told.get("model name") or platform.processor() or None,
         "vectors": " ".join(name for name in VECTORS if name in features) or None,

@@ -1,11 +1,11 @@
-"""Text for people: a table, a note, one line of an error."""
+"""People read this text: a table, or a note on standard error."""
 
 import sys
 from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that also reads well in a terminal: columns padded to one width."""
+    """Returns a Markdown table that also reads well in a terminal: columns are padded to one width."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]

@@ -28,7 +28,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import learned
 from mlp_jax.studies.rows import MIRROR
 from mlp_jax.studies.study import Shape
-from mlp_jax.training import saved_model
+from mlp_jax.training import model_format, saved_model
 from tests.bad_files import picture, promising
 from tests.commands import ROOT
 
@@ -284,7 +284,7 @@ def test_a_damaged_model_is_refused_in_one_line(runs, name, tmp_path):
 
 def test_a_model_of_version_0_2_which_has_no_digest_and_fewer_options_is_read(runs, tmp_path):
     content = (runs["clean"][0] / "model.safetensors").read_bytes()
-    config = {name: value for name, value in about(content)["config"].items() if name not in saved_model.LATER}
+    config = {name: value for name, value in about(content)["config"].items() if name not in model_format.LATER}
     (tmp_path / "old").write_bytes(damaged(content, format="mlp_jax model 1", sha256=None, config=config))
     assert saved_model.as_bytes(saved_model.load(tmp_path / "old")) == content
 

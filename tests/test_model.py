@@ -212,6 +212,7 @@ def test_dropout_is_off_in_evaluation_and_differs_by_layer_and_key():
         ({"activation": "leaky_relu", "negative_slope": float("nan")}, "negative_slope"),
         ({"activation": "leaky_relu", "negative_slope": float("inf")}, "negative_slope"),
         ({"hidden": (10**9,)}, "3082000000000 weights"),
+        ({"hidden": (), "inputs": 2**30 + 1, "classes": 2}, "2147483650 weights"),
         ({"norm": "layer", "norm_place": "none"}, "before, after"),
         ({"norm_place": "after"}, "norm_place 'after' is of a normalisation; norm is 'none'"),
         ({"expansion": 2}, "expansion is for bottleneck blocks"),
@@ -230,6 +231,10 @@ def test_options_out_of_range(options, words):
     with pytest.raises(UserError, match=words) as caught:
         MLPConfig(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_largest_network_is_allowed():
+    assert MLPConfig(hidden=(), inputs=2**30, classes=2).sizes == (2**30, 2)
 
 
 def test_the_flags_of_normalisation_name_its_kind_and_its_place():

@@ -262,6 +262,15 @@ def test_the_estimate_knows_what_an_optimiser_holds(splits, optimizer):
     assert held == 2 * (sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 17 * 4)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_where_blocks_are_trained_at_once_each_needs_what_is_shared_elsewhere(splits, width):
+    """A GPU trains all blocks of a chunk together: one needs what it does on a CPU, each further one as much."""
+    fixed, block = layout.footprint(MODEL, FAST, splits, width)
+    at_once_fixed, at_once_block = layout.footprint(MODEL, FAST, splits, width, platform="gpu")
+    assert at_once_fixed + at_once_block == fixed + block
+    assert 0 < at_once_fixed < fixed
+
+
 WITHOUT_FREE_PAGES = """
 import os
 import jax

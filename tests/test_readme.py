@@ -17,11 +17,11 @@ from experiments import depth_study, reproduce
 from experiments.reproduce import CLAIMS
 from mlp_jax.errors import UserError
 from mlp_jax.files import sealed, unsealed
-from mlp_jax.nn.config import as_written
 from mlp_jax.studies import results
 from mlp_jax.studies.claims import judged
 from mlp_jax.studies.origin import differing
 from mlp_jax.training.recipes import RECIPES, fitted
+from mlp_jax.training.written import as_written
 from tests import readme
 from tests import result_tables as tables
 from tests.commands import ROOT

@@ -18,13 +18,13 @@ from mlp_jax import data
 from mlp_jax.benchmark import timed_run
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
-from mlp_jax.nn.config import as_written
 from mlp_jax.studies import differences
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training import population, saved_model
 from mlp_jax.training import step as train
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.recipes import RECIPES, fitted, network_inputs
+from mlp_jax.training.written import as_written
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dataset": "synthetic", "epochs": 2}

@@ -57,6 +57,13 @@ def test_images_of_any_shape_and_no_more_frequencies_than_they_have(image):
     np.testing.assert_allclose(movable[:, : spectrum.inputs], rows(images, spectrum, by), atol=1e-5)
 
 
+def test_the_default_is_for_cifar10s_images():
+    images = RNG.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    by = amplitudes(images, Spectrum())
+    assert rows(images, Spectrum(), by).shape == (7, 300)
+    assert by.scale.shape == (300,)
+
+
 def test_a_network_of_frequencies_is_one_of_pixels():
     inputs = Inputs(FEW)
     by = inputs.learned(PICTURES)

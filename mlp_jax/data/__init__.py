@@ -1,4 +1,4 @@
-"""Data sets as arrays, by name; their splits; and their pixels as network inputs.
+"""Data sets are read by name as arrays, cut into splits, and their pixels made network inputs.
 
 Everything here is numpy on the host: uint8 pixels until `normalize`, which makes the float rows that a
 network reads.
@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 DATASETS = ("digits", "cifar10", "synthetic")
-"""Names that `load` knows."""
+"""`load` knows these names."""
 
 
 def load(
@@ -30,8 +30,7 @@ def load(
 ) -> Dataset:
     """Load a data set by name; the options belong to `cifar10.load`, the other data sets need no files.
 
-    Raises:
-        UserError: the name is not in `DATASETS`, or the data cannot be read.
+    Raises UserError if the name is not in `DATASETS`, or if the data cannot be read.
     """
     one_of("dataset", name, DATASETS)
     if name == "digits":

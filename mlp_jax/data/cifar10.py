@@ -27,9 +27,9 @@ VERSION = "3.0.2"
 
 _SHAPE = (32, 32, 3)
 _TFDS_FEATURES = "tensorflow_datasets.core.features."
-_ABANDONED = 3600  # seconds, after which a cache that is not whole has no writer: it takes some
+_ABANDONED = 3600  # after so many seconds a cache that is not whole has no writer any more: it takes some
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-_CACHE_FORMAT = 1  # to be raised with every change of what a cache holds; older ones are then left alone
+_CACHE_FORMAT = 1  # every change of what a cache holds raises it; older ones are then left alone
 
 
 def load(
@@ -52,7 +52,7 @@ def load(
     if not os.path.isdir(directory):
         prepare(directory, archive)
         with contextlib.suppress(OSError):
-            cache.unlink()  # decoded from a data set that was here before
+            cache.unlink()  # it was decoded from a data set that was here before
     elif archive:
         logging.info("CIFAR-10 is prepared in %s already: %s is not needed", directory, archive)
     sources = verified(directory)
@@ -67,7 +67,7 @@ def load(
 
 
 def _decode(directory: Path) -> Dataset:
-    import tensorflow_datasets as tfds  # takes most of a second, which a cached start does not spend
+    import tensorflow_datasets as tfds  # it takes most of a second, which a cached start does not spend
 
     try:
         text = (directory / "features.json").read_text(encoding="utf-8")
@@ -78,7 +78,7 @@ def _decode(directory: Path) -> Dataset:
         if builder.info.features["image"].shape != _SHAPE or len(classes) != 10:
             raise ValueError("features.json does not describe CIFAR-10")
         return Dataset("cifar10", *arrays, classes)
-    except NotImplementedError as error:  # what tfds raises for its default format, tfrecord
+    except NotImplementedError as error:  # tfds raises it for its default format, tfrecord
         raise UserError(
             f"{directory} is not in the array_record format, the one that can be read without TensorFlow: "
             "give another --data_dir, and CIFAR-10 will be prepared there"
@@ -102,7 +102,7 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
     time is Python's. Pillow is called here, so that the pixels do not depend on OpenCV being installed.
     """
     import tensorflow_datasets as tfds
-    from array_record.python.array_record_data_source import ArrayRecordDataSource  # comes with tfds
+    from array_record.python.array_record_data_source import ArrayRecordDataSource  # tfds needs it, too
 
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     held = len(ArrayRecordDataSource([os.fspath(path) for path in builder.info.splits[split].filepaths]))
@@ -124,7 +124,7 @@ def _decode_split(builder: Any, split: str) -> tuple[Images, Labels]:
 
 def _pixels(encoded: bytes) -> Images:
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
-        if image.size != _SHAPE[:2]:  # before they are decoded
+        if image.size != _SHAPE[:2]:  # nothing is decoded yet
             raise ValueError(f"an image has {image.size[0]} x {image.size[1]} pixels, not 32 x 32")
         pixels = np.asarray(image)
     if pixels.shape != _SHAPE or pixels.dtype != np.uint8:
@@ -132,7 +132,7 @@ def _pixels(encoded: bytes) -> Images:
     return pixels
 
 
-# The decoded cache: one file of a line with the digest of all that follows, a line of JSON, four arrays
+# The decoded cache is one file: a line with the digest of all that follows, a line of JSON, and four arrays.
 
 
 def _cache_file(directory: Path, cache_dir: str | Path | None) -> Path:

@@ -30,14 +30,14 @@ from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, one_line, user_path
 from mlp_jax.files import open_regular, read_bounded, sha256, sha256_of_file
 
-CONNECT_SECONDS = 7  # until an answer: its host has been slow; after 10 a user shall have heard of it
-STALL_SECONDS = 30  # until the next byte
+CONNECT_SECONDS = 7  # an answer may take so long: its host has been slow; after 10 a user shall have heard of it
+STALL_SECONDS = 30  # the next byte may take so long
 CHECKSUMS = "checksums.json"
 METADATA = ("dataset_info.json", "features.json", "label.labels.txt")
 
-_RECORD = 1 + 3072  # the binary archive: a label byte, then 32x32 red, green and blue
-_MOST_RECORDS = 10_000  # in a batch; the same as in the official archive
-_MOST_BYTES = 2**28  # packed and unpacked, as a small archive can be of any size; the official one has 184 million
+_RECORD = 1 + 3072  # a record of the archive is a label byte, then 32x32 red, green and blue
+_MOST_RECORDS = 10_000  # a batch of the official archive has so many
+_MOST_BYTES = 2**28  # a small archive can unpack to any size; the official one has 184 million
 _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
@@ -150,9 +150,8 @@ def _batch(files: Files, name: str) -> Images:
 def _member(files: Files, name: str) -> bytes:
     if _FOLDER + name not in files:
         raise ValueError(f"it has no file {_FOLDER}{name}")
-    content: bytes = files[_FOLDER + name].read(
-        _MOST_RECORDS * _RECORD + 1
-    )  # a sparse file may unpack to any size
+    # a sparse file may unpack to any size
+    content: bytes = files[_FOLDER + name].read(_MOST_RECORDS * _RECORD + 1)
     return content
 
 

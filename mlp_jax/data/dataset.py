@@ -1,4 +1,4 @@
-"""Data sets and their splits as checked arrays: numpy on the host, uint8 pixels until `pixels.normalize`."""
+"""Data sets and their splits are checked arrays: numpy on the host, uint8 pixels until `pixels.normalize`."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
 
 SPLITS = {"49000/1000": (49_000, 1_000), "45000/5000": (45_000, 5_000)}
-"""The report's (train, validation) sizes on CIFAR-10: Question 3 and Table 1; the best model of Question 4."""
+"""These are the report's (train, validation) sizes on CIFAR-10: of Question 3 and Table 1, and of Question 4."""
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -19,7 +19,7 @@ Labels = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels of two splits, checked when made.
+    """A data set has images and labels of two splits, checked when it is made.
 
     Images are uint8 (N, height, width, channels), 0..255; labels are of any integer type and become int32
     (N,), 0..len(classes)-1. The fingerprint is a sha256 over class names, shapes and bytes of the arrays; it
@@ -82,9 +82,9 @@ def _fingerprint(dataset: Dataset) -> str:
 
 
 class Split(NamedTuple):
-    """Images of one split, uint8 from `split` or float rows (N, D) from `normalize`, and their labels (N,).
+    """A split has images, uint8 from `split` or float rows (N, D) from `normalize`, and their labels (N,).
 
-    numpy arrays as they come from here; `training.evaluate.on_device` makes jax arrays of them.
+    They are numpy arrays as they come from here; `training.evaluate.on_device` makes jax arrays of them.
     """
 
     x: Any
@@ -92,14 +92,14 @@ class Split(NamedTuple):
 
 
 class ChannelFirst(Split):
-    """A split whose rows have one channel after the other, as the report's Question 4 scripts order them.
+    """The rows of this split have one channel after the other, as the report's Question 4 scripts order them.
 
     No dense network minds the order; what takes a row for an image of (height, width, channels) refuses this type.
     """
 
 
 class Splits(NamedTuple):
-    """The three splits of a run."""
+    """A run has these three splits."""
 
     train: Split
     validation: Split
@@ -107,7 +107,7 @@ class Splits(NamedTuple):
 
 
 def split(dataset: Dataset, *, train: int | None = None, validation: int, test: int | None = None) -> Splits:
-    """Cut a data set in its given order: views, nothing is copied.
+    """Cut a data set in its given order, into views: nothing is copied.
 
     Training takes the first `train` training images (default: all but `validation`), validation the next
     `validation`, testing the first `test` test images (default: all).

@@ -1,4 +1,4 @@
-"""Two small data sets that need no files: scikit-learn's handwritten digits, and a synthetic one."""
+"""Two small data sets need no files: scikit-learn's handwritten digits, and a synthetic one."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from mlp_jax.data.dataset import Dataset
 
 
 def digits() -> Dataset:
-    """scikit-learn's handwritten digits: 1,497 training and 300 test images of 8x8x1, 10 classes.
+    """Return scikit-learn's handwritten digits: 1,497 training and 300 test images of 8x8x1, 10 classes.
 
     The original 0..16 is stretched to 0..255, and the order is a fixed permutation, because the source is
     grouped by writer. Source: `sklearn.datasets.load_digits` (test part of the UCI optical digits).
     """
-    from sklearn.datasets import load_digits  # takes most of a second
+    from sklearn.datasets import load_digits  # it takes most of a second
 
     source = load_digits()
     order = np.random.default_rng(0).permutation(len(source.target))
@@ -24,7 +24,7 @@ def digits() -> Dataset:
 def synthetic(
     seed: int = 0, *, train: int = 1000, test: int = 200, size: int = 8, channels: int = 3, classes: int = 10
 ) -> Dataset:
-    """Noisy copies of one random picture per class: `train` + `test` images of size x size x channels.
+    """Draw noisy copies of one random picture per class: `train` + `test` images of size x size x channels.
 
     The spread of the pictures (12 grey levels) is well below the noise (64), so that no pixel tells the
     class, while all of them together nearly do.

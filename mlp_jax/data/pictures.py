@@ -1,4 +1,4 @@
-"""Pictures that a user has, in the size and the colours of a data set's images."""
+"""A user's pictures are read here in the size and the colours of a data set's images."""
 
 import io
 import warnings
@@ -10,30 +10,21 @@ from mlp_jax.data.dataset import Images
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.files import printable, read_bounded
 
-# What a picture may be; others that Pillow knows start programs of their own (EPS) or hold many sizes (ICO).
+# A picture may be one of these; others that Pillow knows start programs (EPS) or hold many sizes (ICO).
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 64_000_000
 
 
 def read_picture(name: str, shape: tuple[int, int, int]) -> Images:
-    """A picture file as uint8 pixels of this shape. Raises UserError, one line, if it cannot be one."""
+    """Read a picture file as uint8 pixels of this shape. Raises UserError, one line, if it cannot be one."""
     shown = printable(name)
     content = read_bounded(user_path(name), MOST_BYTES)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow about odd files
+            warnings.simplefilter("ignore")  # Pillow warns about odd files
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                width, height = picture.size
-                if width * height > MOST_PIXELS:
-                    raise UserError(
-                        f"{shown} has {width} x {height} pixels: make it smaller, at most {MOST_PIXELS:,}"
-                    )
-                if picture.format == "PNG":  # Pillow compares the pixels' checksums only when it is told to
-                    with Image.open(io.BytesIO(content), formats=["PNG"]) as again:
-                        again.verify()
-                return pixels(picture, shape)
+            return _decoded(shown, content, shape)
     except UserError:
         raise
     except UnidentifiedImageError:
@@ -45,8 +36,19 @@ def read_picture(name: str, shape: tuple[int, int, int]) -> Images:
         raise UserError(f"{shown} cannot be decoded ({reason}): it may be cut or damaged") from error
 
 
+def _decoded(shown: str, content: bytes, shape: tuple[int, int, int]) -> Images:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MOST_PIXELS:
+            raise UserError(f"{shown} has {width} x {height} pixels: make it smaller, at most {MOST_PIXELS:,}")
+        if picture.format == "PNG":  # Pillow compares the pixels' checksums only when it is told to
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as again:
+                again.verify()
+        return pixels(picture, shape)
+
+
 def pixels(picture: Image.Image, shape: tuple[int, int, int]) -> Images:
-    """The first frame, upright, on white, resized to (height, width, channels) and in its colours."""
+    """Return the first frame, upright, on white, resized to (height, width, channels) and in its colours."""
     height, width, channels = shape
     if picture.mode == "F":
         raise ValueError("its values are not whole numbers")
@@ -54,7 +56,7 @@ def pixels(picture: Image.Image, shape: tuple[int, int, int]) -> Images:
     if upright.mode.startswith("I"):
         upright = _from_16_bits(upright)
     if upright.has_transparency_data:
-        # resized first: it weighs colours by their opacity, and is less to work on
+        # it is resized first, which weighs colours by their opacity, and leaves less to work on
         small = upright.convert("RGBA").resize((width, height), Image.Resampling.BICUBIC)
         white = Image.new("RGBA", small.size, "white")
         small = Image.alpha_composite(white, small).convert("RGB")

@@ -1,4 +1,4 @@
-"""Pixels as network inputs: what is subtracted and divided by, always from the training split alone."""
+"""Pixels become network inputs by what is subtracted and divided by, always from the training split alone."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from mlp_jax.data.dataset import ChannelFirst, Images, Split, Splits, check_imag
 from mlp_jax.errors import one_of
 
 NORMALIZATIONS = ("mean_image", "unit_range", "standardize")
-"""Names that `normalize` knows."""
+"""`normalize` knows these names."""
 
 
 def normalize(splits: Splits, how: str, *, dtype: DTypeLike = np.float32) -> Splits:
@@ -31,7 +31,7 @@ def normalize(splits: Splits, how: str, *, dtype: DTypeLike = np.float32) -> Spl
 
 
 class Scaling(NamedTuple):
-    """How pixels become network inputs: (pixels - shift) / scale; `how` is a name of `NORMALIZATIONS`."""
+    """Pixels become network inputs as (pixels - shift) / scale; `how` is a name of `NORMALIZATIONS`."""
 
     how: str
     shift: NDArray[np.float64]
@@ -39,7 +39,7 @@ class Scaling(NamedTuple):
 
 
 def scaling(images: Images, how: str) -> Scaling:
-    """The shift and scale that `normalize` takes from these training images.
+    """Return the shift and scale that `normalize` takes from these training images.
 
     Shapes: (height, width, channels) and (1,) for `mean_image`, (1,) for `unit_range`, (channels,) for
     `standardize`.
@@ -53,18 +53,18 @@ def scaling(images: Images, how: str) -> Scaling:
 
 
 def rows(images: Images, by: Scaling, *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Images (N, height, width, channels) as rows, with one float copy of the images and no more."""
+    """Return images (N, height, width, channels) as rows, with one float copy of the images and no more."""
     if by.how == "unit_range":
         images = images.transpose(0, 3, 1, 2)
     values = images.astype(dtype, order="C").reshape(len(images), -1)
-    # Stretched to whole rows, because broadcasting over a last axis of 3 channels takes six times as long.
+    # shift and scale are stretched to whole rows: broadcasting over a last axis of 3 takes six times as long
     values -= np.broadcast_to(by.shift, images.shape[1:]).ravel().astype(dtype)
     values /= np.broadcast_to(by.scale, images.shape[1:]).ravel().astype(dtype)
     return values
 
 
 def _channel_statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel (1 where that is 0), from exact counts of the 256 values."""
+    """Return mean and standard deviation per channel (1 where that is 0), from exact counts of the 256 values."""
     channels = images.shape[-1]
     counts = np.zeros((channels, 256))
     for start in range(0, len(images), 1000):  # bincount makes a copy of 8 bytes a pixel

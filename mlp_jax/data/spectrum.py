@@ -1,4 +1,4 @@
-"""Images as the amplitudes of their lowest frequencies: far fewer network inputs than pixels, and as good.
+"""Images are given by the amplitudes of their lowest frequencies: far fewer inputs than pixels, and as good.
 
 Natural images have most of their variance in few low frequencies (Field 1987, JOSA A 4, 2379-2394), and plain
 networks learn little from the others. An image is taken minus the mean training image, and transformed by an
@@ -24,14 +24,14 @@ from mlp_jax.data.pixels import scaling
 from mlp_jax.errors import in_range, whole_number
 
 MOST_AT_ONCE = 250
-"""Images that are transformed together: their floats stay in the processor's cache."""
+"""So many images are transformed together: their floats stay in the processor's cache."""
 
-Image = tuple[int, int, int]  # height, width, channels
+Image = tuple[int, int, int]  # it is height, width and channels
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Which frequencies of an image are network inputs.
+    """It says which frequencies of an image are network inputs.
 
     lowest: how many of the first, second, ... component over the channels, the lowest ones first, by
       (u / height)^2 + (v / width)^2; all, if an image has no more. Components that are not named give none.
@@ -56,12 +56,12 @@ class Spectrum:
 
     @property
     def places(self) -> NDArray[np.int64]:
-        """The frequencies as (u, v, component), u along the height: shape (inputs, 3)."""
+        """Returns the frequencies as (u, v, component), u along the height: shape (inputs, 3)."""
         return _places(self)
 
     @property
     def inputs(self) -> int:
-        """How many inputs a network has."""
+        """Counts the inputs that a network has."""
         return len(self.places)
 
 
@@ -78,14 +78,14 @@ def _places(spectrum: Spectrum) -> NDArray[np.int64]:
 
 
 class Amplitudes(NamedTuple):
-    """The mean image, (height, width, channels), and what amplitudes are divided by, (inputs,)."""
+    """It has the mean image, (height, width, channels), and what amplitudes are divided by, (inputs,)."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
 
 def amplitudes(images: Images, spectrum: Spectrum) -> Amplitudes:
-    """The mean and the scale of these training images; all inputs together have a mean square of 1."""
+    """Returns the mean and the scale of these training images; all inputs together have a mean square of 1."""
     mean = scaling(images, "mean_image").shift
     parts = [_turned(images[i : i + MOST_AT_ONCE], mean, spectrum, (0,)) for i in range(0, len(images), 10_000)]
     variance = np.square(np.concatenate(parts)[:, 0]).mean(axis=0, dtype=np.float64)
@@ -95,14 +95,14 @@ def amplitudes(images: Images, spectrum: Spectrum) -> Amplitudes:
 
 
 def rows(images: Images, spectrum: Spectrum, by: Amplitudes, *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Images (N, height, width, channels) as network inputs, shape (N, inputs)."""
+    """Returns images (N, height, width, channels) as network inputs, shape (N, inputs)."""
     return _rows(images, spectrum, by, (0,), dtype)[:, 0]
 
 
 def movable_rows(
     images: Images, spectrum: Spectrum, by: Amplitudes, *, dtype: DTypeLike = np.float32
 ) -> NDArray[Any]:
-    """Images as rows that can be moved, shape (N, 4 * inputs).
+    """Returns images as rows that can be moved, shape (N, 4 * inputs).
 
     One after the other: cosines along height and width, which are `rows`; sines along the width; along the height;
     along both.
@@ -111,7 +111,7 @@ def movable_rows(
 
 
 def folded(weights: NDArray[Any], spectrum: Spectrum, by: Amplitudes) -> NDArray[Any]:
-    """First weights of shape (inputs, outputs) as weights of pixels, (height * width * channels, outputs).
+    """Returns first weights of shape (inputs, outputs) as weights of pixels, (height * width * channels, outputs).
 
     The pixels are minus the mean image, in height-width-channel order: `normalize(..., "mean_image")`.
     """
@@ -142,11 +142,11 @@ def _turned(
     kinds: tuple[int, ...],
     dtype: DTypeLike = np.float32,
 ) -> NDArray[Any]:
-    """Amplitudes of shape (N, kinds, inputs), not scaled: width and channels in one product, then the height."""
+    """Returns amplitudes (N, kinds, inputs), not scaled: width and channels are one product, height the next."""
     height, width, channels = spectrum.image
     values = (images.astype(dtype) - mean.astype(dtype)).reshape(-1, width * channels)
     waves = [_waves(size) for size in spectrum.image]
-    ways = 1 + max(kinds) % 2  # cosines alone, or sines too: of both axes
+    ways = 1 + max(kinds) % 2  # both axes have cosines alone, or sines too
     found = np.empty((len(images), len(kinds), spectrum.inputs), dtype)
     for component in range(min(channels, len(spectrum.lowest))):
         here = np.flatnonzero(spectrum.places[:, 2] == component)
@@ -166,7 +166,7 @@ def _turned(
 
 @lru_cache
 def _waves(length: int) -> NDArray[np.float64]:
-    """The orthonormal cosines of frequencies 0, 1, ..., and the sines of the same height: (2, length, length)."""
+    """Returns orthonormal cosines of frequencies 0, 1, ..., and sines of the same height: (2, length, length)."""
     frequency, place = np.arange(length)[:, None], np.arange(length)[None] + 0.5
     height = np.where(frequency == 0, math.sqrt(1 / length), math.sqrt(2 / length))
     angle = np.pi * frequency * place / length

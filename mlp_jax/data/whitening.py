@@ -1,4 +1,4 @@
-"""Whole images whitened: all their pixels decorrelated, which stay as near to the image as that allows (ZCA).
+"""Whole images are whitened: all pixels are decorrelated, and stay as near to the image as that allows (ZCA).
 
 Zero-phase whitening (Bell and Sejnowski 1997, Vision Research 37, 3327-3338; regularised as in Krizhevsky 2009,
 "Learning Multiple Layers of Features from Tiny Images", appendix A) multiplies an image, minus the mean training
@@ -16,19 +16,19 @@ from mlp_jax.data.pixels import Scaling, rows, scaling
 
 
 class Whitening(NamedTuple):
-    """The mean image, (height, width, channels), and the symmetric map of rows, (pixels, pixels)."""
+    """It has the mean image, (height, width, channels), and the symmetric map of rows, (pixels, pixels)."""
 
     mean: NDArray[np.float64]
     matrix: NDArray[np.float32]
 
     @property
     def centred(self) -> Scaling:
-        """What is done to pixels before the map."""
+        """Returns what is done to pixels before the map."""
         return Scaling("mean_image", self.mean, np.ones(1))
 
 
 def whitening(images: Images, flatness: float) -> Whitening:
-    """The map that these training images, and their mirror images, decide; rows have a mean square of 1.
+    """Returns the map that these training images and their mirror images decide; rows have a mean square of 1.
 
     Each principal component is divided by sqrt(variance + flatness * mean variance). Since mirror images count
     too, a mirrored image, whitened, is the whitened image mirrored.
@@ -48,6 +48,6 @@ def whitening(images: Images, flatness: float) -> Whitening:
 
 
 def white_rows(images: Images, by: Whitening, *, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Images (N, height, width, channels) as whitened rows, shape (N, height * width * channels)."""
+    """Returns images (N, height, width, channels) as whitened rows, shape (N, height * width * channels)."""
     found: NDArray[Any] = rows(images, by.centred, dtype=dtype) @ by.matrix.astype(dtype)
     return found

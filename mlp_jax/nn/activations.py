@@ -1,11 +1,12 @@
-"""Activation functions, each beside its derivative, so that the forward and the backward pass cannot drift apart.
+"""Activation functions stand beside their derivatives, so that forward and backward pass cannot drift apart.
 
-At a kink the derivative is a convention. Ours is what `jax.grad` gives for the same function: 0 for relu at 0
+At a kink the derivative is a convention. It is here what `jax.grad` gives for the same function: 0 for relu at 0
 (the report's scripts do the same; its equation 11 leaves the point open), the right-hand 1 for leaky_relu, and
 the left-hand value for selu (scale * alpha = 1.758); elu has 1 from both sides.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,10 @@ _GELU_CUBIC = 0.044715  # Hendrycks & Gimpel 2016
 
 
 class Activation(NamedTuple):
-    """An elementwise function of the pre-activation z, and its derivative, also as a function of z."""
+    """This is an elementwise function of the pre-activation z and its derivative, also a function of z.
+
+    Both take and give arrays of any one shape.
+    """
 
     function: Elementwise
     derivative: Elementwise
@@ -44,7 +48,7 @@ def _sigmoid_derivative(z: Array) -> jax.Array:
 
 
 def _elu_derivative(z: Array) -> jax.Array:
-    # exp(z), as autodiff computes it: where the unit is saturated, 1 + expm1(z) is 0 and differs by all it is
+    # autodiff has one of these two; where a unit is saturated, exp(z) is small and 1 + expm1(z) exactly 0
     below = jnp.minimum(z, 0)
     return jnp.where(z > 0, 1, jnp.exp(below) if jax.__version_info__ >= (0, 12) else 1 + jnp.expm1(below))
 
@@ -53,19 +57,11 @@ def _selu_derivative(z: Array) -> jax.Array:
     return _SELU_SCALE * jnp.where(z > 0, 1, _SELU_ALPHA * _elu_derivative(z))
 
 
-def _gelu(z: Array) -> jax.Array:
-    return jax.nn.gelu(z, approximate=False)
-
-
 def _gelu_derivative(z: Array) -> jax.Array:
     z = jnp.asarray(z)
     cdf: jax.Array = 0.5 * jax.lax.erfc(-z * np.sqrt(0.5).astype(z.dtype))
     density: jax.Array = jnp.exp(-0.5 * z * z) * np.sqrt(0.5 / np.pi).astype(z.dtype)
     return cdf + z * density
-
-
-def _gelu_tanh(z: Array) -> jax.Array:
-    return jax.nn.gelu(z, approximate=True)
 
 
 def _gelu_tanh_derivative(z: Array) -> jax.Array:
@@ -81,20 +77,12 @@ def _silu_derivative(z: Array) -> jax.Array:
     return s * (1 + z * (1 - s))
 
 
-def _identity(z: Array) -> jax.Array:
-    return jnp.asarray(z)
-
-
 def leaky_relu(negative_slope: float = 0.1) -> Activation:
-    """z for z >= 0, else negative_slope * z. The default 0.1 is the report's; jax's own default is 0.01."""
-
-    def function(z: Array) -> jax.Array:
-        return jax.nn.leaky_relu(z, negative_slope)
-
-    def derivative(z: Array) -> jax.Array:
-        return jnp.where(z >= 0, jnp.ones_like(z), negative_slope)
-
-    return Activation(function, derivative)
+    """Returns z for z >= 0, else negative_slope * z. The default 0.1 is the report's; jax's own is 0.01."""
+    return Activation(
+        function=lambda z: jax.nn.leaky_relu(z, negative_slope),
+        derivative=lambda z: jnp.where(z >= 0, jnp.ones_like(z), negative_slope),
+    )
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -104,19 +92,18 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(jax.nn.sigmoid, _sigmoid_derivative),
     "elu": Activation(jax.nn.elu, _elu_derivative),
     "selu": Activation(jax.nn.selu, _selu_derivative),
-    "gelu": Activation(_gelu, _gelu_derivative),
-    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_derivative),
+    "gelu": Activation(partial(jax.nn.gelu, approximate=False), _gelu_derivative),
+    "gelu_tanh": Activation(partial(jax.nn.gelu, approximate=True), _gelu_tanh_derivative),
     "silu": Activation(jax.nn.silu, _silu_derivative),
     "softplus": Activation(jax.nn.softplus, jax.nn.sigmoid),
-    "identity": Activation(_identity, jnp.ones_like),
+    "identity": Activation(jnp.asarray, jnp.ones_like),
 }
 
 
 def get(name: str, negative_slope: float | None = None) -> Activation:
-    """The activation called `name`; `negative_slope` replaces leaky_relu's 0.1.
+    """Returns the activation called `name`, one of `ACTIVATIONS`; `negative_slope` replaces leaky_relu's 0.1.
 
-    Raises:
-      UserError: an unknown name, or a slope given to another activation than leaky_relu.
+    Raises UserError for an unknown name, or a slope given to another activation than leaky_relu.
     """
     one_of("activation", name, ACTIVATIONS)
     if negative_slope is None:

@@ -1,4 +1,4 @@
-"""Checks of what a network and a loss are called with, so that their own modules hold the mathematics alone."""
+"""What a network and a loss are called with is checked here, so that their modules hold the mathematics alone."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -13,13 +13,13 @@ from mlp_jax.nn.activations import Array
 from mlp_jax.nn.config import MLPConfig
 
 Inputs: TypeAlias = Float[Array, "batch features"]
-"""Of each example its row."""
+"""Each example has its row of features."""
 
 Labels: TypeAlias = Integer[Array, "batch"] | Float[Array, "batch classes"]
-"""Of each example its class, or a probability for every class (soft labels: label smoothing, mixup)."""
+"""Each example has its class, or a probability for every class (soft labels: label smoothing, mixup)."""
 
 SUM_TOLERANCE = 1e-3
-"""How far from 1 the sum of a soft label may be: its gradient takes it for 1. bfloat16 has three digits."""
+"""The sum of a soft label may be so far from 1, for which its gradient takes it: bfloat16 has three digits."""
 
 
 def check_call(

@@ -1,11 +1,11 @@
-"""What a network looks like: its options, checked, and the units that they describe.
+"""A network is described by its options, which are checked here, and by the units that they give.
 
 A unit is a product with what stands around it. Units follow one another; a plain network has one per hidden layer.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,37 +15,42 @@ from mlp_jax.errors import UserError, float32, in_range, one_of, whole_number
 from mlp_jax.nn import activations
 from mlp_jax.nn.matmul import PRECISIONS
 
-NORMS = ("none", "batch", "layer")
-NORM_PLACES = ("before", "after")  # the activation
-NORM_FLAGS = ("none", *NORM_PLACES)  # what `norm_options` takes
-BLOCKS = ("plain", "residual", "bottleneck")
+NORM_FLAGS = ("none", "before", "after")  # `norm_options` takes these
 INITS = ("uniform_fan_in", "normal", "he", "glorot", "lecun")
 DTYPES = ("float32", "float64")
-CHOICES = {
-    "norm": NORMS,
-    "norm_place": NORM_PLACES,
-    "block": BLOCKS,
+CHOICES: Mapping[str, Sequence[str]] = {
+    "norm": ("none", "batch", "layer"),
+    "norm_place": ("before", "after"),
+    "block": ("plain", "residual", "bottleneck"),
     "init": INITS,
     "dtype": DTYPES,
     "precision": PRECISIONS,
 }
-HIGHEST = {"dropout": 1, "init_std": math.inf, "init_scale": math.inf, "norm_eps": math.inf, "norm_momentum": 1}
-"""The options that are numbers of at least 0, and the most that each may be; dropout must be less."""
-MOST_WEIGHTS = 2**31  # 8 GiB in float32, before gradients and optimiser
+RANGES: Mapping[str, Mapping[str, Any]] = {
+    "dropout": {"low": 0, "high": 1, "open_high": True},
+    "init_std": {"low": 0},
+    "init_scale": {"low": 0},
+    "norm_eps": {"low": 0},
+    "norm_momentum": {"low": 0, "high": 1},
+    "logit_scale": {"low": 0, "open_low": True},
+    "negative_slope": {"low": -math.inf},
+}
+"""These options are numbers; each has its arguments of `errors.in_range`."""
+MOST_WEIGHTS = 2**31  # they take 8 GiB in float32, before gradients and optimiser
 LATER = "later"
 
 
 def later(default: Any) -> Any:
-    """Returns a dataclass field for an option that is newer than the first files; see `as_written`."""
+    """Returns a dataclass field for an option that is newer than the first files; see `training.written`."""
     return field(default=default, metadata={LATER: True})
 
 
 class Unit(NamedTuple):
-    """A product and a bias, and, where it has them, normalisation, activation, dropout and a skip connection.
+    """A unit is a product and a bias, and, where it has them, normalisation, activation, dropout and a skip.
 
-    norm: "none", or "batch" or "layer" normalisation. norm_place: of the "input", "before" or "after" the
-      activation; "none" without normalisation.
-    skip: the output of the unit that stands so many before this one is added to its own; 0: nothing is.
+    norm is "none", or "batch" or "layer" normalisation; norm_place is the "input", or "before" or "after" the
+    activation, or "none". With a skip, the output of the unit that stands so many before this one is added to its
+    own; 0 adds nothing.
     """
 
     inputs: int
@@ -57,18 +62,18 @@ class Unit(NamedTuple):
 
     @property
     def norm_width(self) -> int:
-        """The number of columns that are normalised."""
+        """Returns the number of columns that are normalised."""
         return self.inputs if self.norm_place == "input" else self.outputs
 
     @property
     def norm_axis(self) -> int:
-        """The axis of means and variances: 0, over the batch, or 1, over each row."""
+        """Returns the axis of means and variances: 0, over the batch, or 1, over each row."""
         return 0 if self.norm == "batch" else 1
 
 
 @dataclass(frozen=True)
 class MLPConfig:
-    """A network's shape and options; hashable, so it can be a static argument of `jax.jit`.
+    """It holds a network's shape and options; it is hashable, so it can be a static argument of `jax.jit`.
 
     hidden: width of each hidden layer, first to last; () is softmax regression. The report counts
       *layers* = hidden layers + 1.
@@ -122,12 +127,10 @@ class MLPConfig:
             whole_number(name, getattr(self, name), 1)
         for name, valid in CHOICES.items():
             one_of(name, getattr(self, name), valid)
-        for name, high in HIGHEST.items():
-            in_range(name, getattr(self, name), 0, high, open_high=name == "dropout")
         activations.get(self.activation, self.negative_slope)
-        if self.negative_slope is not None:
-            in_range("negative_slope", self.negative_slope, -math.inf)
-        in_range("logit_scale", self.logit_scale, 0, open_low=True)
+        for name, limits in RANGES.items():
+            if getattr(self, name) is not None:
+                in_range(name, getattr(self, name), **limits)
         for name in ("negative_slope", "init_std", "logit_scale"):
             float32(name, getattr(self, name))
         self._check_block()
@@ -165,7 +168,7 @@ class MLPConfig:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """What stands before the output layer, first to last."""
+        """Returns what stands before the output layer, first to last."""
         if self.block == "bottleneck":
             width, wide = self.hidden[0], self.expansion * self.hidden[0]
             block = Unit(width, wide, "layer", "input", active=True), Unit(wide, width, skip=2)
@@ -178,12 +181,12 @@ class MLPConfig:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Widths from the inputs over the units' outputs to the classes."""
+        """Returns the widths from the inputs over the units' outputs to the classes."""
         return (self.inputs, *(unit.outputs for unit in self.units), self.classes)
 
     @property
     def has_running_stats(self) -> bool:
-        """Whether there are hidden layers with batch normalisation, which evaluate with running statistics."""
+        """Tells whether hidden layers have batch normalisation, which evaluates with running statistics."""
         return self.norm == "batch" and bool(self.hidden)
 
     def norm_offset(self, var: Any) -> Any:
@@ -203,32 +206,3 @@ def norm_options(batch_norm: str = "none", layer_norm: str = "none") -> dict[str
     if len(chosen) == 2:
         raise UserError("batch_norm and layer_norm exclude each other: set one of them to 'none'")
     return chosen[0] if chosen else {"norm": "none"}
-
-
-WRITTEN = {"norm": "batch_norm", "norm_place": "layer_norm"}
-"""The fields of `MLPConfig` that files have by other names and values: those of `norm_options`."""
-
-
-def as_written(config: Any) -> dict[str, Any]:
-    """Returns a configuration's options by name as files and digests have them.
-
-    Those of `MLPConfig` have `norm_options`' two, in their places. Options that are `later` are left out at their
-    default, so that what was written before there were any is still the same.
-    """
-    return {name: as_written(v) if is_dataclass(v) else v for name, v in _written(config)}
-
-
-def as_text(config: Any) -> str:
-    """Returns `as_written` as a line, which digests are made of."""
-    options = (f"{name}={as_text(v) if is_dataclass(v) else repr(v)}" for name, v in _written(config))
-    return f"{type(config).__name__}({', '.join(options)})"
-
-
-def _written(config: Any) -> Iterator[tuple[str, Any]]:
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if each.name in WRITTEN and isinstance(config, MLPConfig):
-            name = WRITTEN[each.name]
-            yield name, config.norm_place if name == f"{config.norm}_norm" else "none"
-        elif not (LATER in each.metadata and value == each.default):
-            yield each.name, value

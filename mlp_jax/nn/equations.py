@@ -1,4 +1,4 @@
-"""Question 2 of the report, equations 1 to 13, one function each, in the report's order and symbols.
+"""Question 2 of the report has equations 1 to 13: here they are, one function each, in its order and symbols.
 
 The network has two layers and ReLU: a1 = x, z2 = a1 w1 + b1, a2 = phi(z2), z3 = a2 w2 + b2, psi = softmax(z3).
 Rows are examples: a1 (N, D), w1 (D, H), b1 (H,), a2 and z2 (N, H), w2 (H, C), b2 (C,), z3 and psi (N, C), and
@@ -24,7 +24,7 @@ from mlp_jax.nn.activations import Array
 from mlp_jax.nn.model import Layer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# arrays by their dimensions
+# Arrays are named by their dimensions.
 NC: TypeAlias = Float[Array, "N C"]
 NH: TypeAlias = Float[Array, "N H"]
 ND: TypeAlias = Float[Array, "N D"]
@@ -34,10 +34,10 @@ Labels: TypeAlias = Integer[Array, "N"]
 
 
 class Equation(NamedTuple):
-    """One equation of the report.
+    """This is one equation of the report.
 
-    number: the report's. latex: the equation, as it was meant. slip: how the report prints it, where that is wrong
-    or silent; empty where the print is right. function: the equation in code.
+    number is the report's, latex the equation as it was meant, function the equation in code. slip tells how the
+    report prints it, where that is wrong or silent; it is empty where the print is right.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Equation(NamedTuple):
 
 
 EQUATIONS: dict[str, Equation] = {}
-"""Every equation by the name of its function, in the report's order."""
+"""It has every equation by the name of its function, in the report's order."""
 
 
 def equation(latex: str, slip: str = "") -> Callable[[Function], Function]:
@@ -70,34 +70,34 @@ def equation(latex: str, slip: str = "") -> Callable[[Function], Function]:
     r"\frac{\partial J}{\partial z_{3,i}} = -\frac{1}{N}\,\frac{1}{\psi_y}\,\frac{\partial \psi_y}{\partial z_3}"
 )
 def eq1(psi: NC, y: Labels) -> NC:
-    """dJ/dz3_i = -(1/N) (1/psi_y) dpsi_y/dz3: the chain rule through log (eq 2) and psi (eq 3), one row each.
+    """dJ/dz3_i = -(1/N) (1/psi_y) dpsi_y/dz3 is the chain rule through log (eq 2) and psi (eq 3), one row each.
 
-    Not finite where psi_y underflows to 0; eq 4 is the same quantity without the division.
+    It is not finite where psi_y underflows to 0; eq 4 is the same quantity without the division.
     """
     return -(1 / psi.shape[0]) * eq2(true_class(psi, y))[:, None] * eq3(psi, y)
 
 
 @equation(r"\frac{\partial \log \psi_y}{\partial \psi_y} = \frac{1}{\psi_y}")
 def eq2(psi_y: Float[Array, "N"]) -> Float[Array, "N"]:
-    """d log(psi_y) / dpsi_y = 1 / psi_y."""
+    """d log(psi_y) / dpsi_y is 1 / psi_y."""
     return 1 / jnp.asarray(psi_y)
 
 
 @equation(r"\frac{\partial \psi_y}{\partial z_3} = \psi_y\,(\Delta - \psi)")
 def eq3(psi: NC, y: Labels) -> NC:
-    """dpsi_y/dz3 = psi_y (delta - psi): the row of the softmax's Jacobian that belongs to the true class."""
+    """dpsi_y/dz3 = psi_y (delta - psi) is the row of the softmax's Jacobian that belongs to the true class."""
     return true_class(psi, y)[:, None] * (one_hot(psi, y) - psi)
 
 
 @equation(r"\frac{\partial J}{\partial z_3} = \frac{1}{N}\,(\psi - \Delta)")
 def eq4(psi: NC, y: Labels) -> NC:
-    """dJ/dz3 = (psi - delta) / N: eqs 2 and 3 put into eq 1."""
+    """dJ/dz3 = (psi - delta) / N comes of putting eqs 2 and 3 into eq 1."""
     return (psi - one_hot(psi, y)) / psi.shape[0]
 
 
 @equation(r"\frac{\partial J}{\partial w_2} = \sum_{i=1}^N a_{2,i} \otimes \frac{\partial J}{\partial z_{3,i}}")
 def eq5(a2: NH, psi: NC, y: Labels) -> HC:
-    """dJ/dw2 = sum_i a2_i (x) dJ/dz3_i, a sum over the examples of outer products."""
+    """dJ/dw2 = sum_i a2_i (x) dJ/dz3_i is a sum over the examples of outer products."""
     return (a2[:, :, None] * eq4(psi, y)[:, None, :]).sum(axis=0)
 
 
@@ -106,7 +106,7 @@ def eq5(a2: NH, psi: NC, y: Labels) -> HC:
     slip="The report writes an outer product as a plain one; with the transpose of a2 the matrices conform.",
 )
 def eq6(a2: NH, psi: NC, y: Labels) -> HC:
-    """dJ/dw2 = a2^T (psi - delta) / N."""
+    """dJ/dw2 is a2^T (psi - delta) / N."""
     return a2.T @ (psi - one_hot(psi, y)) / psi.shape[0]
 
 
@@ -115,19 +115,19 @@ def eq6(a2: NH, psi: NC, y: Labels) -> HC:
     slip="As in equation 6, the report writes an outer product as a plain one.",
 )
 def eq7(a2: NH, psi: NC, y: Labels, w2: HC, l2: ArrayLike) -> HC:
-    """dJ~/dw2 = a2^T (psi - delta) / N + 2 lambda w2: eq 6 and the penalty's part."""
+    """dJ~/dw2 = a2^T (psi - delta) / N + 2 lambda w2 is eq 6 and the penalty's part."""
     return eq6(a2, psi, y) + 2 * l2 * w2
 
 
 @equation(r"\frac{\partial J}{\partial b_2} = \sum_{i=1}^N \frac{\partial J}{\partial z_{3,i}}")
 def eq8(psi: NC, y: Labels) -> Float[Array, "C"]:
-    """dJ/db2 = sum_i dJ/dz3_i, a sum over the examples, because dz3_i/db2 is the identity."""
+    """dJ/db2 = sum_i dJ/dz3_i is a sum over the examples, because dz3_i/db2 is the identity."""
     return jnp.stack([eq4(psi, y)[i] for i in range(psi.shape[0])]).sum(axis=0)
 
 
 @equation(r"\frac{\partial \tilde{J}}{\partial b_2} = \frac{1}{N} \sum_{i=1}^N (\psi_i - \Delta_i)")
 def eq9(psi: NC, y: Labels) -> Float[Array, "C"]:
-    """dJ~/db2 = 1^T (psi - delta) / N: column sums of eq 4; the penalty leaves biases alone."""
+    """dJ~/db2 = 1^T (psi - delta) / N has the column sums of eq 4; the penalty leaves biases alone."""
     return (psi - one_hot(psi, y)).sum(axis=0) / psi.shape[0]
 
 
@@ -137,7 +137,7 @@ def eq9(psi: NC, y: Labels) -> Float[Array, "C"]:
     r"\frac{\partial z_2}{\partial w_1} + 2 \lambda w_1"
 )
 def eq10(a1: ND, z2: NH, psi: NC, y: Labels, w1: DH, w2: HC, l2: ArrayLike) -> DH:
-    """dJ~/dw1 as a chain: eq 4, then dz3/da2 = w2, then phi' (eq 11), then dz2/dw1 = a1, + 2 lambda w1."""
+    """dJ~/dw1 is a chain: eq 4, then dz3/da2 = w2, then phi' (eq 11), then dz2/dw1 = a1, + 2 lambda w1."""
     return jnp.einsum("nc,hc,nh,nd->dh", eq4(psi, y), w2, eq11(z2), a1) + 2 * l2 * w1
 
 
@@ -147,7 +147,7 @@ def eq10(a1: ND, z2: NH, psi: NC, y: Labels, w1: DH, w2: HC, l2: ArrayLike) -> D
     "jnp.maximum(x, 0) would give 0.5.",
 )
 def eq11(z2: NH) -> NH:
-    """phi'(z2) = 1 where z2 > 0, else 0."""
+    """phi'(z2) is 1 where z2 > 0, else 0."""
     return (z2 > 0).astype(z2.dtype)
 
 
@@ -158,7 +158,7 @@ def eq11(z2: NH) -> NH:
     "elementwise one: as printed, the matrices do not conform.",
 )
 def eq12(a1: ND, z2: NH, psi: NC, y: Labels, w1: DH, w2: HC, l2: ArrayLike) -> DH:
-    """dJ~/dw1 = a1^T [((psi - delta) w2^T) * 1(z2 > 0)] / N + 2 lambda w1."""
+    """dJ~/dw1 is a1^T [((psi - delta) w2^T) * 1(z2 > 0)] / N + 2 lambda w1."""
     return a1.T @ (((psi - one_hot(psi, y)) @ w2.T) * eq11(z2)) / psi.shape[0] + 2 * l2 * w1
 
 
@@ -168,12 +168,12 @@ def eq12(a1: ND, z2: NH, psi: NC, y: Labels, w1: DH, w2: HC, l2: ArrayLike) -> D
     slip="The slips of equation 12, and the report's sum stops short of the mask.",
 )
 def eq13(z2: NH, psi: NC, y: Labels, w2: HC) -> Float[Array, "H"]:
-    """dJ~/db1 = column sums of [((psi - delta) w2^T) * 1(z2 > 0)] / N."""
+    """dJ~/db1 has the column sums of [((psi - delta) w2^T) * 1(z2 > 0)] / N."""
     return (((psi - one_hot(psi, y)) @ w2.T) * eq11(z2)).sum(axis=0) / psi.shape[0]
 
 
 def two_layer_gradients(params: tuple[Layer, Layer], x: ND, y: Labels, l2: ArrayLike) -> tuple[Layer, Layer]:
-    """All four gradients of J~ for a two-layer ReLU network: eqs 12, 13, 7 and 9."""
+    """Returns all four gradients of J~ for a two-layer ReLU network: eqs 12, 13, 7 and 9."""
     (w1, b1), (w2, b2) = params
     z2 = x @ w1 + b1[None]
     a2 = jax.nn.relu(z2)
@@ -184,10 +184,10 @@ def two_layer_gradients(params: tuple[Layer, Layer], x: ND, y: Labels, l2: Array
 
 
 def one_hot(psi: NC, y: Labels) -> NC:
-    """The report's Delta: row i is 1 at the true class y_i and 0 elsewhere."""
+    """Returns the report's Delta: row i is 1 at the true class y_i and 0 elsewhere."""
     return jax.nn.one_hot(jnp.asarray(y, jnp.int32), psi.shape[1], dtype=psi.dtype)
 
 
 def true_class(psi: NC, y: Labels) -> Float[Array, "N"]:
-    """psi_y: the probability that each row gives to its true class."""
+    """Returns psi_y, the probability that each row gives to its true class."""
     return jnp.asarray(psi)[jnp.arange(psi.shape[0]), y]

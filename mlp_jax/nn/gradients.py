@@ -1,11 +1,11 @@
-"""The hand-written backward pass for every network that model.py can build, and autodiff beside it.
+"""The backward pass is written by hand for every network that model.py can build; autodiff stands beside it.
 
 Both sources have one signature and can be exchanged everywhere: `SOURCES["manual"]`, `SOURCES["autodiff"]`.
-Shape suffixes: B batch, D inputs of a layer, H its outputs, C classes.
+Suffixes of names are shapes: B batch, D inputs of a layer, H its outputs, C classes.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ Source = Callable[..., tuple[Objective, Params]]
 def gradients(
     params: Params, x: Inputs, y: Labels, config: MLPConfig, *, l2: ArrayLike = 0.0, key: Key | None = None
 ) -> Params:
-    """Hand-written gradient of `losses.loss` by the parameters: the tree that `jax.grad(loss)` gives.
+    """Returns the hand-written gradient of `losses.loss` by the parameters: the tree that `jax.grad(loss)` gives.
 
     In the two-layer case it is equations 7, 9, 12 and 13 of the report. Raises UserError as `losses.loss` does.
     """
@@ -35,34 +35,18 @@ def gradients(
 
 
 def manual(
-    params: Params,
-    x: Inputs,
-    y: Labels,
-    config: MLPConfig,
-    *,
-    l2: ArrayLike = 0.0,
-    key: Key | None = None,
-    dropout: ArrayLike | None = None,
+    params: Params, x: Inputs, y: Labels, config: MLPConfig, *, l2: ArrayLike = 0.0, **options: Any
 ) -> tuple[Objective, Params]:
-    """The loss with its forward pass, and its hand-written gradient."""
-    objective = losses.objective(params, x, y, config, l2=l2, key=key, dropout=dropout)
+    """Returns the loss with its forward pass and its hand-written gradient; arguments as of `losses.objective`."""
+    objective = losses.objective(params, x, y, config, l2=l2, **options)
     return objective, backward(params, objective.trace, y, config, l2=l2)
 
 
-def autodiff(
-    params: Params,
-    x: Inputs,
-    y: Labels,
-    config: MLPConfig,
-    *,
-    l2: ArrayLike = 0.0,
-    key: Key | None = None,
-    dropout: ArrayLike | None = None,
-) -> tuple[Objective, Params]:
-    """The loss with its forward pass, and its gradient by `jax.grad`."""
+def autodiff(params: Params, x: Inputs, y: Labels, config: MLPConfig, **options: Any) -> tuple[Objective, Params]:
+    """Returns the loss with its forward pass and its gradient by jax; arguments as of `losses.objective`."""
 
     def loss_and_trace(p: Params) -> tuple[jax.Array, Trace]:
-        return losses.objective(p, x, y, config, l2=l2, key=key, dropout=dropout)
+        return losses.objective(p, x, y, config, **options)
 
     (loss, trace), grads = jax.value_and_grad(loss_and_trace, has_aux=True)(params)
     return Objective(loss, trace), grads
@@ -72,11 +56,11 @@ SOURCES: dict[str, Source] = {"manual": manual, "autodiff": autodiff}
 
 
 def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: ArrayLike) -> Params:
-    """From the logits back to the first layer. delta is always the loss's derivative by the value at hand."""
+    """Goes from the logits back to the first layer; delta is always the loss's derivative by the value at hand."""
     delta = config.logit_scale * output_delta(trace.logits, y)
     grads: list[Layer | NormLayer] = [layer_gradients(params[-1], trace.inputs, delta, l2, config.precision)]
     units = config.units
-    skipped: dict[int, jax.Array] = {}  # by unit: the derivative by its output that a skip brings
+    skipped: dict[int, jax.Array] = {}  # a skip adds this to the derivative by the output of the unit so numbered
     if units:
         delta = back(delta, params[-1].w, config.precision)
     for number in reversed(range(len(units))):
@@ -98,9 +82,9 @@ def backward(params: Params, trace: Trace, y: Labels, config: MLPConfig, *, l2: 
 
 
 def output_delta(logits_BC: Float[Array, "batch classes"], y: Labels) -> Float[jax.Array, "batch classes"]:
-    """dJ/dlogits = (softmax - one_hot) / B, equation 4; with soft labels, which sum to 1, in place of one_hot.
+    """Returns dJ/dlogits = (softmax - one_hot) / B, equation 4; soft labels, which sum to 1, replace one_hot.
 
-    In autodiff's order of operations, so that both sources round alike and relu networks train bit for bit the
+    The order of operations is autodiff's, so that both sources round alike and relu networks train bit for bit the
     same with either: over thousands of steps, a last bit that differs grows into other accuracies.
     """
     batch, classes = logits_BC.shape
@@ -115,7 +99,7 @@ def output_delta(logits_BC: Float[Array, "batch classes"], y: Labels) -> Float[j
 def layer_gradients(
     layer: Layer | NormLayer, a_BD: jax.Array, delta_BH: jax.Array, l2: ArrayLike, precision: str = "float32"
 ) -> Layer:
-    """dJ~/dw = a^T delta + l2 (2 w) and dJ~/db = column sums of delta (equations 7, 9, 12, 13).
+    """Returns dJ~/dw = a^T delta + l2 (2 w) and dJ~/db = column sums of delta (equations 7, 9, 12, 13).
 
     The penalty is multiplied in autodiff's order: with (2 l2) w, jaxlib 0.12 fuses AdamW's and Muon's updates
     otherwise than after autodiff, and the two sources part in the last bit.
@@ -124,7 +108,7 @@ def layer_gradients(
 
 
 class NormGradients(NamedTuple):
-    """Derivatives by the scale and the shift of a normalisation, of their shapes."""
+    """These are the derivatives by the scale and the shift of a normalisation, of their shapes."""
 
     scale: jax.Array
     shift: jax.Array
@@ -133,7 +117,7 @@ class NormGradients(NamedTuple):
 def hidden_delta(
     delta_BH: jax.Array, layer: Layer | NormLayer, unit: Unit, hidden: HiddenTrace, config: MLPConfig
 ) -> tuple[jax.Array, NormGradients | None]:
-    """From a unit's output, without its skip, back to its product x w + b: dropout, normalisation, activation."""
+    """Goes from a unit's output, without its skip, back to its product x w + b."""
     norm_grads = None
     if hidden.mask is not None:
         delta_BH = delta_BH * hidden.mask
@@ -150,7 +134,7 @@ def hidden_delta(
 def norm_backward(
     delta_BH: jax.Array, layer: Layer | NormLayer, unit: Unit, hidden: HiddenTrace
 ) -> tuple[jax.Array, NormGradients]:
-    """Backward through u -> scale * (u - mean) / std + shift, with mean and std functions of u.
+    """Goes back through u -> scale * (u - mean) / std + shift, with mean and std functions of u.
 
     With n the normalised input and d = delta * scale: dJ/du = (d - mean(d) - n * mean(d * n)) / std. The second
     term is the mean's part, the third the variance's. Means are over the batch (Ioffe & Szegedy 2015, section 3,

@@ -1,4 +1,4 @@
-"""Cross-entropy per example, the L2 penalty, the regularised loss J~ of the report, and accuracy."""
+"""The loss J~ of the report is the mean cross-entropy and an L2 penalty; accuracy stands beside it."""
 
 from typing import NamedTuple
 
@@ -15,34 +15,33 @@ from mlp_jax.nn.model import Params, Trace, trace
 
 
 def cross_entropy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, "batch"]:
-    """-log softmax(logits)[label] of each example, in nats, in [0, inf); the caller takes the mean.
+    """Returns -log softmax(logits)[label] of each example, in nats, in [0, inf); the caller takes the mean.
 
-    Of soft labels, the sum over classes of -probability * log softmax(logits). Stable for large logits, because
+    Soft labels give the sum over classes of -probability * log softmax(logits). Large logits do no harm, because
     the largest one of each row is subtracted first.
 
-    Raises:
-      UserError: the shapes do not match, a label is not in 0..classes-1, or soft labels are not probabilities.
-        Labels that are traced (inside `jit`, `grad` or `vmap` over them) have no values to check; there a label
-        out of range gives NaN.
+    Raises UserError if the shapes do not match, a label is not in 0..classes-1, or soft labels are no
+    probabilities. Labels that are traced (inside `jit`, `grad` or `vmap` over them) have no values to check; there
+    a label out of range gives NaN.
     """
     check_labels(logits, labels)
     log_softmax = jax.nn.log_softmax(logits, axis=-1)
     if labels.ndim == 2:
         return -(labels * log_softmax).sum(axis=-1)
     classes = logits.shape[-1]
-    # take_along_axis would count a negative label from the end.
+    # take_along_axis would count a negative label from the end
     index = jnp.where((labels >= 0) & (labels < classes), labels, classes)
     return -jnp.take_along_axis(log_softmax, index[:, None], axis=-1, mode="fill")[:, 0]
 
 
 def l2_penalty(params: Params) -> Float[jax.Array, ""]:
-    """Sum of the squared Frobenius norms of the weights: no 1/2, no biases, no normalisation parameters."""
-    # of the transposes, which is how training holds weights: XLA would transpose them just for this sum
+    """Returns the sum of the weights' squared Frobenius norms: no 1/2, no biases, no normalisation parameters."""
+    # training holds the transposes, and XLA would transpose them just for this sum
     return sum((jnp.square(layer.w.T).sum() for layer in params), start=jnp.zeros((), params[0].w.dtype))
 
 
 def accuracy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax.Array, ""]:
-    """Fraction, in [0, 1], of the rows whose largest logit is the label's; a row that holds a NaN is wrong.
+    """Returns the fraction, in [0, 1], of the rows whose largest logit is the label's; one with a NaN is wrong.
 
     A soft label stands for its most probable class.
     """
@@ -51,14 +50,14 @@ def accuracy(logits: Float[Array, "batch classes"], labels: Labels) -> Float[jax
 
 
 def correct(logits: Float[Array, "batch classes"], labels: Labels) -> jax.Array:
-    """Per row, whether the largest logit is the label's. argmax of a NaN row is the NaN: that is no hit."""
+    """Tells of each row, shape (batch,), whether its largest logit is the label's; one with a NaN is wrong."""
     if labels.ndim == 2:
         labels = labels.argmax(axis=-1)
     return (jnp.argmax(logits, axis=-1) == labels) & ~jnp.isnan(logits).any(axis=-1)
 
 
 class Objective(NamedTuple):
-    """J~ of a batch, and the forward pass that it came from."""
+    """These are J~ of a batch, in nats, and the forward pass that it came from."""
 
     loss: jax.Array
     trace: Trace
@@ -74,7 +73,7 @@ def objective(
     key: Key | None = None,
     dropout: ArrayLike | None = None,
 ) -> Objective:
-    """J~ in training mode, with the forward pass; arguments as for `loss`, and `dropout` as for `model.trace`."""
+    """Returns J~ in training mode with the forward pass; arguments as of `loss`, `dropout` as of `model.trace`."""
     traced = trace(params, x, config, train=True, key=key, dropout=dropout)
     return Objective(cross_entropy(traced.logits, y).mean() + l2 * l2_penalty(params), traced)
 
@@ -82,9 +81,11 @@ def objective(
 def loss(
     params: Params, x: Inputs, y: Labels, config: MLPConfig, *, l2: ArrayLike = 0.0, key: Key | None = None
 ) -> Float[jax.Array, ""]:
-    """J~ of the report (Question 2): mean cross-entropy, in nats, + l2 * l2_penalty, in training mode.
+    """Returns J~ of the report (Question 2): mean cross-entropy, in nats, + l2 * l2_penalty, in training mode.
 
-    Batch normalisation uses the batch's own statistics; dropout needs a `key`. Raises UserError as
-    `model.trace` and `cross_entropy` do.
+    x has the shape (batch, inputs), y (batch,), or (batch, classes) for soft labels; l2 is at least 0. Batch
+    normalisation uses the batch's own statistics; dropout needs a `key`.
+
+    Raises UserError as `model.trace` and `cross_entropy` do.
     """
     return objective(params, x, y, config, l2=l2, key=key).loss

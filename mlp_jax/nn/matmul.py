@@ -1,29 +1,29 @@
-"""The matrix products of a layer, in one of three precisions and in the layout that XLA's CPU code is fastest in.
+"""A layer has three matrix products, each in one of three precisions and in the layout that is fastest on a CPU.
 
-Both are written with the transposed weights. Training holds weights so (`step.run_epoch`), which makes w.T free.
+They are written with the transposed weights. Training holds weights so (`step.run_epoch`), which makes w.T free.
 """
 
 import jax
 import jax.numpy as jnp
 
 PRECISIONS = ("float32", "tf32", "bf16")
-"""Of the operands of a product; sums keep the operands' own type. float64 networks have "float32".
+"""The operands of a product have one of these; sums keep the operands' own type. float64 networks have "float32".
 
-- float32: as they are. Pinned, because an NVIDIA GPU or a TPU would otherwise round them.
-- tf32: rounded to 10 bits of mantissa, as an NVIDIA GPU does; elsewhere rounded here, with no gain in time.
-- bf16: rounded to bfloat16, 7 bits of mantissa; twice as fast on a CPU with avx512_bf16.
+- float32 leaves them as they are. It is pinned, because an NVIDIA GPU or a TPU would otherwise round them.
+- tf32 rounds them to 10 bits of mantissa, as an NVIDIA GPU does; elsewhere that is done here, and saves no time.
+- bf16 rounds them to bfloat16, 7 bits of mantissa; it is twice as fast on a CPU with avx512_bf16.
 """
 
 
 MANY = 1000
-"""Inputs from which on a layer's products are faster with the transposes of its outputs, which are few.
+"""From so many inputs on, a layer's products are faster with the transposes of its outputs, which are few.
 
-Not of 3: for these, jaxlib 0.10.2 computes sums over each row's outputs wrong in that form (test_many_rows).
+With 3 inputs, jaxlib 0.10.2 computes sums over each row's outputs wrong in that form (test_many_rows).
 """
 
 
 def platform() -> str:
-    """The kind of device that is computed for, "cpu", "gpu" or "tpu": that of `jax.default_device`, if one is set.
+    """Returns the kind of device that is computed for, "cpu", "gpu" or "tpu": `jax.default_device`'s, if set.
 
     It is asked while a function is traced. `jax.default_device` belongs to what jax knows a compiled program by.
     """
@@ -34,7 +34,7 @@ def platform() -> str:
 
 
 def affine(x: jax.Array, w: jax.Array, precision: str) -> jax.Array:
-    """x w, for x of shape (B, D) and w of (D, H); for large D taken as (w^T x^T)^T.
+    """Returns x w, for x of shape (B, D) and w of (D, H); for large D it is taken as (w^T x^T)^T.
 
     The barrier on w is for autodiff, whose product for w then is `outer`'s.
     """
@@ -44,14 +44,14 @@ def affine(x: jax.Array, w: jax.Array, precision: str) -> jax.Array:
 
 
 def outer(x: jax.Array, delta: jax.Array, precision: str) -> jax.Array:
-    """x^T delta, for x of shape (B, D) and delta of (B, H), taken as (delta^T x)^T: up to four times as fast."""
+    """Returns x^T delta, for x (B, D) and delta (B, H), taken as (delta^T x)^T: up to four times as fast."""
     if x.shape[1] < MANY:
         return _barrier(_dot(delta, x, 0, 0, precision)).T
     return _barrier(_dot(_barrier(delta.T), x, 1, 0, precision)).T
 
 
 def back(delta: jax.Array, w: jax.Array, precision: str) -> jax.Array:
-    """delta w^T, for delta of shape (B, H) and w of (D, H)."""
+    """Returns delta w^T, for delta of shape (B, H) and w of (D, H)."""
     return _dot(delta, w.T, 1, 0, precision)
 
 

@@ -1,11 +1,12 @@
-"""The network: parameters as plain data, and a forward pass as short as the mathematics.
+"""A network is plain data, its parameters, and a forward pass as short as the mathematics.
 
-A hidden layer is: product with w, plus b, [normalisation], activation, [normalisation], [dropout]; other blocks
-are made of the same (`config.Unit`). The output layer is a product and a bias, times `logit_scale`.
-Dimension key: B batch, D inputs of a layer, H its outputs, C classes.
+A hidden layer computes: product with w, plus b, [normalisation], activation, [normalisation], [dropout]; other
+blocks are made of the same (`config.Unit`). The output layer is a product and a bias, times `logit_scale`.
+The letters of shapes are B batch, D inputs of a layer, H its outputs, C classes.
 """
 
 import functools
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -22,16 +23,16 @@ from mlp_jax.nn.matmul import affine
 
 
 class Layer(NamedTuple):
-    """Weights w of shape (inputs, outputs) and bias b of shape (outputs,)."""
+    """A layer has weights w of shape (inputs, outputs) and a bias b of shape (outputs,)."""
 
     w: jax.Array
     b: jax.Array
 
 
 class NormLayer(NamedTuple):
-    """A hidden layer with normalisation: a Layer, and the scale and shift of what is normalised.
+    """A hidden layer with normalisation has the scale and the shift of what is normalised, too.
 
-    Of shape (outputs,), or (inputs,) where the inputs are normalised.
+    They have the shape (outputs,), or (inputs,) where the inputs are normalised.
     """
 
     w: jax.Array
@@ -44,17 +45,17 @@ Params = tuple[Layer | NormLayer, ...]
 
 
 class RunningStats(NamedTuple):
-    """Running mean and unbiased running variance of one normalised layer, each of shape (outputs,)."""
+    """These are the running mean and unbiased variance of one normalised layer, each of shape (outputs,)."""
 
     mean: jax.Array
     var: jax.Array
 
 
-Stats = tuple[RunningStats, ...]  # one per hidden layer; empty without batch normalisation
+Stats = tuple[RunningStats, ...]  # each hidden layer has one, or none without batch normalisation
 
 
 def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Params:
-    """Initial parameters: one layer per unit of the architecture and one for the output.
+    """Returns initial parameters: one layer for each unit of the architecture, and one for the output.
 
     `scale` replaces config.init_scale, and may be traced.
 
@@ -62,31 +63,23 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     """
     if jax.dtypes.canonicalize_dtype(config.dtype) != jnp.dtype(config.dtype):
         raise UserError("dtype float64 needs jax_enable_x64: call jax.config.update('jax_enable_x64', True)")
-    units = config.units
-    keys = jax.random.split(key, len(units) + 1)
     factor = config.init_scale if scale is None else scale
-    if config.init == "normal":  # multiplied here, in one product, as where it is traced (`training.hyper_from`)
+    if config.init == "normal":  # one product is made of both, as where they are traced (`training.hyper_from`)
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
-    plain = [
-        _init_layer(k, factor, fan_in, fan_out, config.init)
-        for k, fan_in, fan_out in zip(keys, config.sizes[:-1], config.sizes[1:], strict=True)
-    ]
-    hidden = (_with_norm(layer, unit) for layer, unit in zip(plain[:-1], units, strict=True))
-    return (*hidden, plain[-1])
-
-
-def _with_norm(layer: Layer, unit: Unit) -> Layer | NormLayer:
-    """The layer with the scale 1 and the shift 0 of its normalisation, if it has one."""
-    if unit.norm == "none":
-        return layer
-    dtype = layer.w.dtype
-    return NormLayer(*layer, jnp.ones(unit.norm_width, dtype), jnp.zeros(unit.norm_width, dtype))
+    keys, pairs = jax.random.split(key, len(config.sizes) - 1), pairwise(config.sizes)
+    plain = [_init_layer(k, factor, *fans, config.init) for k, fans in zip(keys, pairs, strict=True)]
+    layers: list[Layer | NormLayer] = list(plain)
+    for number, unit in enumerate(config.units):
+        if unit.norm != "none":
+            ones = jnp.ones(unit.norm_width, factor.dtype)
+            layers[number] = NormLayer(*plain[number], ones, jnp.zeros_like(ones))
+    return tuple(layers)
 
 
 @functools.partial(jax.jit, static_argnames=("fan_in", "fan_out", "init"))
 def _init_layer(key: Key, factor: jax.Array, fan_in: int, fan_out: int, init: str) -> Layer:
-    """One layer, compiled by itself: networks of all depths and kinds share the programs of their layers."""
+    """Draws one layer, compiled by itself: networks of all depths and kinds share the programs of their layers."""
     shape, dtype = (fan_in, fan_out), factor.dtype
     if init == "uniform_fan_in":
         w_key, b_key = jax.random.split(key)
@@ -100,13 +93,12 @@ def _init_layer(key: Key, factor: jax.Array, fan_in: int, fan_out: int, init: st
         "lecun": jax.nn.initializers.lecun_normal(),
     }[init]
     # the barrier keeps a compiler from joining the draw's last product with the scale: compiled or not, same bits
-    return Layer(
-        factor * jax.lax.optimization_barrier(initializer(key, shape, dtype)), jnp.zeros((fan_out,), dtype)
-    )
+    w = jax.lax.optimization_barrier(initializer(key, shape, dtype))
+    return Layer(factor * w, jnp.zeros((fan_out,), dtype))
 
 
 def init_stats(config: MLPConfig) -> Stats:
-    """Running statistics before training: mean 0 and variance 1, or () without batch normalisation."""
+    """Returns the running statistics before training: mean 0 and variance 1, or () without batch normalisation."""
     if not config.has_running_stats:
         return ()
     dtype = jnp.dtype(config.dtype)
@@ -114,9 +106,9 @@ def init_stats(config: MLPConfig) -> Stats:
 
 
 class Normalization(NamedTuple):
-    """What one normalisation computed: normalised input (B, H); mean, biased variance and 1/std, (H,) or (B,).
+    """One normalisation computed these: normalised input (B, H); mean, biased variance and 1/std.
 
-    Of every column, batch normalisation; of every row, layer normalisation.
+    The last three have the shape (H,) in batch normalisation, (B,) in layer normalisation.
     """
 
     normalized: jax.Array
@@ -126,16 +118,16 @@ class Normalization(NamedTuple):
 
 
 class HiddenTrace(NamedTuple):
-    """What the backward pass needs of one unit."""
+    """The backward pass needs these of one unit."""
 
-    inputs: jax.Array  # (B, D), of the product
-    z: jax.Array  # (B, H), the activation's argument
+    inputs: jax.Array  # the product's, (B, D)
+    z: jax.Array  # the activation's argument, (B, H)
     norm: Normalization | None
-    mask: jax.Array | None  # (B, H), 0 where dropped, else 1 / (1 - dropout)
+    mask: jax.Array | None  # (B, H): it is 0 where dropped, else 1 / (1 - dropout)
 
 
 class Trace(NamedTuple):
-    """Everything that a forward pass computed: units, the output layer's inputs, and the logits."""
+    """A forward pass computed these: its units, the output layer's inputs (B, D), and the logits (B, C)."""
 
     hidden: tuple[HiddenTrace, ...]
     inputs: jax.Array
@@ -145,7 +137,7 @@ class Trace(NamedTuple):
 def forward(
     params: Params, x: Inputs, config: MLPConfig, *, stats: Stats = (), train: bool = False, key: Key | None = None
 ) -> Float[jax.Array, "batch classes"]:
-    """Logits of the network.
+    """Returns the network's logits for the rows x of shape (B, D).
 
     In evaluation (train=False) batch normalisation uses the running `stats` and nothing is dropped; in
     training it uses the batch's own statistics, and dropout needs a `key`. To go on from the batch statistics
@@ -166,20 +158,20 @@ def trace(
     key: Key | None = None,
     dropout: ArrayLike | None = None,
 ) -> Trace:
-    """The forward pass with everything that it computed; arguments as for `forward`.
+    """Returns everything that the forward pass computed; arguments as for `forward`.
 
     `dropout` replaces config.dropout, where that is not 0, and may be traced.
 
-    Raises:
-      UserError: x or params do not fit the configuration; batch normalisation has no running statistics to
-        evaluate with, or a batch of 1 to train on; dropout in training has no key.
+    Raises UserError if x or params do not fit the configuration, if batch normalisation has no running statistics
+    to evaluate with or a batch of 1 to train on, or if dropout in training has no key.
     """
     check_call(params, x, config, stats, train, key)
     rate = config.dropout if dropout is None else dropout
-    keys = _dropout_keys(key, config) if train else (None,) * len(config.units)
-    running = (None,) * len(config.units) if train or not config.has_running_stats else stats
+    nothing = (None,) * len(config.units)
+    keys = jax.random.split(key, len(nothing)) if train and config.dropout and key is not None else nothing
+    running = stats if config.has_running_stats and not train else nothing
     hidden: list[HiddenTrace] = []
-    outputs: list[jax.Array] = []
+    outputs: list[jax.Array] = []  # skip connections need them
     a = jnp.asarray(x)
     for layer, unit, unit_stats, unit_key in zip(params[:-1], config.units, running, keys, strict=True):
         a, traced = _unit(layer, unit, a, config, unit_stats, unit_key, rate)
@@ -220,7 +212,7 @@ def _unit(
 def _normalize(
     u: jax.Array, layer: Layer | NormLayer, unit: Unit, running: RunningStats | None, config: MLPConfig
 ) -> tuple[jax.Array, Normalization]:
-    """Returns scale * n + shift and n = (u - mean) / sqrt(biased variance + eps) with its parts; u is (B, H).
+    """Returns scale * n + shift, and n = (u - mean) / sqrt(biased variance + eps) with its parts; u is (B, H).
 
     Means are over axis 0, of every column (Ioffe & Szegedy 2015), or over axis 1, of every row (Ba et al. 2016).
     """
@@ -239,32 +231,20 @@ def _normalize(
 def dropout_mask(
     key: Key, shape: tuple[int, ...], rate: ArrayLike, dtype: jnp.dtype
 ) -> Float[jax.Array, "batch width"]:
-    """Inverted dropout (Srivastava et al. 2014): 0 with probability `rate`, else 1 / (1 - rate)."""
+    """Draws inverted dropout's factors, 0 at this rate, else 1 / (1 - rate) (Srivastava et al. 2014)."""
     kept = 1 - jnp.asarray(rate, dtype)
     return jax.random.bernoulli(key, kept, shape).astype(dtype) / kept
 
 
-def _dropout_keys(key: Key | None, config: MLPConfig) -> tuple[Key | None, ...]:
-    if key is None or not config.dropout:
-        return (None,) * len(config.units)
-    return tuple(jax.random.split(key, len(config.units)))
-
-
 def update_stats(stats: Stats, traced: Trace, config: MLPConfig) -> Stats:
-    """Running statistics after one training pass: (1 - norm_momentum) * old + norm_momentum * batch.
+    """Returns the running statistics after a training pass: (1 - norm_momentum) * old + norm_momentum * batch.
 
     The running variance takes the batch's unbiased one (divisor B - 1), while the pass itself normalises with
     the biased one, as the report's framework does.
     """
     if not config.has_running_stats:
         return stats
-
-    def mix(old: jax.Array, new: jax.Array) -> jax.Array:
-        return old + config.norm_momentum * (new - old)
-
     batch = traced.logits.shape[0]
-    norms = [layer.norm for layer in traced.hidden if layer.norm is not None]
-    return tuple(
-        RunningStats(mix(old.mean, norm.mean), mix(old.var, norm.var * (batch / (batch - 1))))
-        for old, norm in zip(stats, norms, strict=True)
-    )
+    norms = (layer.norm for layer in traced.hidden if layer.norm is not None)
+    new = tuple(RunningStats(norm.mean, norm.var * (batch / (batch - 1))) for norm in norms)
+    return tuple(jax.tree.map(lambda old, batch: old + config.norm_momentum * (batch - old), stats, new))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.data.dataset import Splits
-from mlp_jax.nn.config import MLPConfig, as_written
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import correctness, results, statistics
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.options import Training
@@ -16,6 +16,7 @@ from mlp_jax.training.evaluate import evaluate, evaluate_each
 from mlp_jax.training.history import Result
 from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.step import network
+from mlp_jax.training.written import as_written
 
 FIRST_LOSSES = 20
 NOT_OF_A_SEARCH = ("test_accuracy", "correct", "curves", "first_losses", "images")

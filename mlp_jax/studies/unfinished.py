@@ -16,7 +16,6 @@ from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
-from mlp_jax.nn.config import as_written
 from mlp_jax.studies import processes, results, signals
 from mlp_jax.text import note
 from mlp_jax.training import checkpoint
@@ -24,6 +23,7 @@ from mlp_jax.training.checkpoint import Checkpoints, Stored
 from mlp_jax.training.config import Run, key_data
 from mlp_jax.training.history import Result
 from mlp_jax.training.population import Epoch
+from mlp_jax.training.written import as_written
 
 
 def identity(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Random changes of training images, minibatch by minibatch on the device, and views of an image for testing.
+"""Training images are changed at random, minibatch by minibatch on the device; for testing there are fixed views.
 
 Images are rows as `data.normalize` makes them, in height-width-channel order ("mean_image", "standardize"): pixels
 that are filled in are 0, the training images' mean. Or they are amplitudes of frequencies, as
@@ -23,12 +23,12 @@ from mlp_jax.nn.config import later
 from mlp_jax.nn.matmul import platform
 
 Mirrored: TypeAlias = Bool[Array, "batch"]
-"""Which images of a minibatch are mirrored."""
+"""It tells which images of a minibatch are mirrored."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a minibatch; each is off by default. Applied in this order.
+    """These happen to a minibatch, in this order; each is off by default.
 
     crop: pixels of padding around the image, from which a window of its own size is cut at random (Krizhevsky et
       al. 2012).
@@ -67,7 +67,7 @@ class Augmentation:
 
     @property
     def moves_pixels(self) -> bool:
-        """Whether it matters where in a row a pixel stands."""
+        """Tells whether it matters where in a row a pixel stands."""
         return self.spectrum is None and bool(self.crop or self.flip or self.cutout)
 
 
@@ -83,7 +83,7 @@ def check_order(split: Split) -> None:
 def augment(
     key: PRNGKeyArray, x: Float[Array, "batch features"], how: Augmentation, mirrored: Mirrored | None = None
 ) -> Float[jax.Array, "batch inputs"]:
-    """The images cropped, mirrored and cut out, each in its own way; pixels stay as many as they are.
+    """Returns the images cropped, mirrored and cut out, each in its own way; pixels stay as many as they are.
 
     mirrored: which images are mirrored, as `alternating_flips` tells; drawn here if it is None.
 
@@ -109,7 +109,7 @@ def augment(
 def alternating_flips(
     key: PRNGKeyArray, epoch: Integer[Array, ""] | int, examples: int
 ) -> Bool[jax.Array, "examples"]:
-    """Which images are mirrored in epoch 0, 1, ...: half of them at random, and in the next one the others."""
+    """Tells which images are mirrored in epoch 0, 1, ...: half of them at random, and next the others."""
     return jax.random.bernoulli(key, shape=(examples,)) ^ (epoch % 2 == 1)
 
 
@@ -120,7 +120,7 @@ def _moved(
     mirrored: Mirrored | None,
     spectrum: Spectrum,
 ) -> Float[jax.Array, "batch inputs"]:
-    """Moving turns each frequency by an angle; mirroring changes the sign of the odd ones along the width."""
+    """Moves images, by turning each frequency by an angle, and mirrors them, by a sign of the odd ones."""
     if x.shape[1] != 4 * spectrum.inputs:
         raise UserError(f"rows of {x.shape[1]} values are no movable rows of {spectrum.inputs} frequencies")
     u, v, _ = spectrum.places.T
@@ -146,7 +146,7 @@ def _images(x: Float[Array, "batch features"], image: Image) -> Float[jax.Array,
 
 
 def _each(change: Callable[..., jax.Array], images: jax.Array, drawn: jax.Array) -> jax.Array:
-    """On a CPU one image after the other, which stays in its cache, and is not vmapped."""
+    """Changes, on a CPU, one image after the other, which stays in its cache; elsewhere all at once."""
     pairs = (images, drawn)
     on_cpu = platform() == "cpu"
     changed: jax.Array = jax.lax.map(lambda pair: change(*pair), pairs) if on_cpu else jax.vmap(change)(*pairs)
@@ -154,7 +154,7 @@ def _each(change: Callable[..., jax.Array], images: jax.Array, drawn: jax.Array)
 
 
 def _window(image: Float[jax.Array, "height width channels"], pixels: int, corner: jax.Array) -> jax.Array:
-    """The image moved by up to so many pixels, in both directions; what comes in is 0."""
+    """Returns the image moved by up to so many pixels, in both directions; what comes in is 0."""
     padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
     return jax.lax.dynamic_slice(padded, (*corner, 0), image.shape)
 
@@ -165,7 +165,7 @@ def _mirrored(image: Float[jax.Array, "height width channels"], whether: jax.Arr
 
 
 def _hole(key: PRNGKeyArray, images: jax.Array, side: int) -> jax.Array:
-    """(B, H, W, 1): where each image has its square, whose centre is anywhere in the image."""
+    """Tells, shape (B, H, W, 1), where each image has its square, whose centre is anywhere in the image."""
     batch, height, width, _ = images.shape
     y_key, x_key = jax.random.split(key)
 
@@ -183,14 +183,14 @@ def mixup(
     labels: Float[Array, "batch classes"],
     alpha: float,
 ) -> tuple[Float[jax.Array, "batch features"], Float[jax.Array, "batch classes"]]:
-    """Every image mixed with its opposite in the minibatch, whose order is random already; labels alike."""
+    """Mixes every image with its opposite in the minibatch, whose order is random already, and labels alike."""
     share = jax.random.beta(key, alpha, alpha, dtype=x.dtype)
     mixed_x, mixed_labels = (share * values + (1 - share) * values[::-1] for values in (x, labels))
     return jnp.asarray(mixed_x), jnp.asarray(mixed_labels)
 
 
 def views(x: Float[Array, "batch features"], image: Image, shift: int = 1) -> list[jax.Array]:
-    """The images and their mirror images: as they are, and moved by `shift` pixels down and right, up and left.
+    """Returns images and their mirror images: as they are, and moved by `shift` pixels down right and up left.
 
     Raises UserError if a row has not as many values as an image.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints: where runs stand between two epochs, the last two kept, each one safetensors file.
+"""A checkpoint is one safetensors file: it has where runs stand between two epochs. The last two are kept.
 
 The file holds the arrays, and as metadata which of them are whose, what the caller says about them, and a digest
 of all. It is written all at once, so that one that is there is whole; it is used only if the digest agrees, and
@@ -35,13 +35,16 @@ from mlp_jax.training.step import init_state
 FORMAT = "mlp_jax checkpoint 2"
 KEPT = 2
 SUFFIX = ".safetensors"
-ENTRY = "mlp_jax"  # the name of the metadata's one entry
+ENTRY = "mlp_jax"  # the metadata's one entry has this name
+
+NOT_WHOLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError)
+"""Reading a damaged file may raise any of these."""
 
 Arrays = tuple[np.ndarray, ...]
 
 
 class Stored(NamedTuple):
-    """A `train.Result` as plain arrays: the leaves of its state, its history, and `observed` for each epoch."""
+    """This is a `Result` as plain arrays: the leaves of its state, its history, and `observed` for each epoch."""
 
     status: str
     state: Arrays
@@ -50,7 +53,7 @@ class Stored(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What was read: the runs by name, what was said of them, and a line on every newer one that is damaged."""
+    """It has the runs by name, what was said of them, and a line on every newer checkpoint that is damaged."""
 
     runs: dict[str, Stored]
     about: dict[str, Any]
@@ -58,13 +61,13 @@ class Checkpoint(NamedTuple):
 
 
 def stored(result: Result) -> Stored:
-    """A result as it is stored."""
+    """Returns a result as it is stored."""
     state = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(result.state))
     return Stored(result.status, state, tuple(map(np.asarray, result.history)), result.observed)
 
 
 def result(found: Stored, model: MLPConfig, config: TrainConfig) -> Result:
-    """The inverse of `stored`. Raises UserError if it is not of a run of this network, trained in this way."""
+    """Inverts `stored`. Raises UserError if it is not of a run of this network, trained in this way."""
     like = jax.eval_shape(lambda key: init_state(key, model, config), jax.random.key(0))
     leaves, structure = jax.tree.flatten(like)
     expected, ours = ([(a.shape, np.dtype(a.dtype)) for a in arrays] for arrays in (leaves, found.state))
@@ -75,27 +78,20 @@ def result(found: Stored, model: MLPConfig, config: TrainConfig) -> Result:
 
 
 class Checkpoints:
-    """The checkpoints in a folder, which is made when the first is written."""
+    """The checkpoints are in a folder, which is made when the first is written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self._whole: list[int] = []
 
     def newest(self) -> Checkpoint | None:
-        """The last whole checkpoint, None if there is none. Raises UserError if all are damaged."""
+        """Returns the last whole checkpoint, None if there is none. Raises UserError if all are damaged."""
         damaged = [f"{path}: it is of an earlier version" for path in sorted(self.folder.glob("*.json"))]
         for number in sorted(self._numbers(), reverse=True):
             try:
-                runs, about = unpacked(_read(self._file(number)))
-            except (
-                OSError,
-                ValueError,
-                LookupError,
-                TypeError,
-                AttributeError,
-                RecursionError,
-                SafetensorError,
-            ) as error:
+                with open_regular(self._file(number)) as file:
+                    runs, about = unpacked(file.read())
+            except NOT_WHOLE as error:
                 damaged.append(f"{self._file(number)}: {' '.join(str(error).split())}")
                 continue
             self._whole = [*self._whole, number]
@@ -112,7 +108,7 @@ class Checkpoints:
         """
         self.folder.mkdir(exist_ok=True)  # the study's own folder must be there still
         number = max(self._numbers(), default=0) + 1
-        if self._whole:  # else nobody has looked yet which ones are good
+        if self._whole:  # if not, nobody has looked yet which ones are good
             self._sweep()
         write(self._file(number), packed({name: stored(run) for name, run in runs.items()}, about))
         self._whole = [*self._whole, number][-KEPT:]
@@ -133,7 +129,7 @@ class Checkpoints:
 
 
 def packed(runs: Mapping[str, Stored], about: Mapping[str, Any]) -> bytes:
-    """The content of a file. Raises ValueError if `about` is not JSON."""
+    """Returns the content of a file. Raises ValueError if `about` is not JSON."""
     tensors: dict[str, np.ndarray] = {}
     layout = {}
     for place, (name, run) in enumerate(runs.items()):
@@ -155,13 +151,8 @@ def _digest(tensors: Mapping[str, np.ndarray]) -> str:
     return sha256(*itertools.chain.from_iterable(parts))
 
 
-def _read(file: Path) -> bytes:
-    with open_regular(file) as opened:
-        return opened.read()
-
-
 def unpacked(content: bytes) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """The runs, and what was said of them. Raises one of many errors if the content is not as it was written."""
+    """Returns the runs, and what was said of them. Raises one of `NOT_WHOLE` if it is not as it was written."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = unsealed(json.loads(header["__metadata__"][ENTRY]))
     if about["format"] != FORMAT:

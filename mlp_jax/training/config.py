@@ -1,4 +1,4 @@
-"""How a network is trained, as plain data: what is compiled into a program, and what such programs share."""
+"""How a network is trained is plain data: a part is compiled into a program, and programs share the rest."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -23,7 +23,7 @@ MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How one network is trained.
+    """These options say how one network is trained.
 
     optimizer: optax's "sgd", "momentum" (sgd with heavy-ball `momentum`), "adam", "adamw" (Loshchilov & Hutter
       2019), "lion" (Chen et al. 2023) or "muon" (Jordan 2024: Nesterov's `momentum` made orthogonal
@@ -127,7 +127,7 @@ class TrainConfig:
             float32(name, getattr(self, name))
 
     def _check_schedule(self) -> None:
-        """An option that would be ignored is a mistake too."""
+        """Refuses an option that would be ignored, too."""
         one_of("schedule", self.schedule, SCHEDULES)
         if self.schedule == "decay" and self.warmup:
             raise UserError("warmup is for the schedules cosine and one_cycle: choose one, or leave it out")
@@ -155,22 +155,22 @@ class TrainConfig:
 
     @property
     def decoupled(self) -> bool:
-        """Whether weight_decay acts on the weights themselves, and not through the gradient."""
+        """Tells whether weight_decay acts on the weights themselves, and not through the gradient."""
         return self.optimizer in DECOUPLED
 
     @property
     def knows_its_end(self) -> bool:
-        """Whether what a step does depends on the length of the run."""
+        """Tells whether what a step does depends on the length of the run."""
         starts_late = self.accumulate_from > 0 or (self.average_decay is not None and self.average_start > 0)
         return self.schedule != "decay" or starts_late
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Steps of the whole run."""
+        """Returns the steps of the whole run."""
         return self.epochs * steps_per_epoch if self.steps is None else self.steps
 
 
 class Run(NamedTuple):
-    """One run: runs with one key share initial draws, minibatches and dropout masks, whatever else differs."""
+    """Runs with one key share initial draws, minibatches and dropout masks, whatever else differs."""
 
     key: PRNGKeyArray
     model: MLPConfig
@@ -178,12 +178,12 @@ class Run(NamedTuple):
 
 
 def key_data(key: PRNGKeyArray) -> np.ndarray:
-    """A key's bits, whether it is a typed one or not."""
+    """Returns a key's bits, whether it is a typed one or not."""
     return np.asarray(jax.random.key_data(key))
 
 
 class Hyper(NamedTuple):
-    """The traced hyperparameters: runs that differ only in them share one compiled program.
+    """These hyperparameters are traced: runs that differ only in them share one compiled program.
 
     dropout and init_scale are the network's; None takes those of the configuration that a function is given.
     """
@@ -197,7 +197,7 @@ class Hyper(NamedTuple):
 
 
 def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
-    """The traced part of a configuration, and of a network's if it is given."""
+    """Returns the traced part of a configuration, and of a network's if it is given."""
     traced = {name: getattr(config, name) for name in Hyper._fields if hasattr(config, name)}
     if model is not None:
         scale = model.init_scale * (model.init_std if model.init == "normal" else 1.0)
@@ -206,7 +206,7 @@ def hyper_from(config: TrainConfig, model: MLPConfig | None = None) -> Hyper:
 
 
 def program(model: MLPConfig, config: TrainConfig) -> tuple[MLPConfig, TrainConfig]:
-    """What is compiled: both configurations, all that `Hyper` and the length of the run cover set to one value.
+    """Returns what is compiled: both configurations, with one value for all that `Hyper` and the length cover.
 
     Whether there is dropout at all stays: without it, no mask is drawn. So does a length that steps depend on.
     """
@@ -218,7 +218,7 @@ def program(model: MLPConfig, config: TrainConfig) -> tuple[MLPConfig, TrainConf
 
 
 def steps_per_epoch(data: Split, config: TrainConfig) -> int:
-    """Full minibatches in a split. Raises UserError if there is none."""
+    """Counts the full minibatches in a split. Raises UserError if there is none."""
     examples = data.y.shape[0]
     if config.batch_size > examples:
         raise UserError(

@@ -1,4 +1,4 @@
-"""All that is compiled for training: the start of runs, and an epoch of them, mapped over all that share it.
+"""All that is compiled for training stands here: runs' start, and their epoch, mapped over all that share it.
 
 The runs of a block have one seed, and so one order of minibatches; blocks are shared out among the devices of a
 mesh with the axes "runs" and "batch". Arrays of runs have the leading axes (block, member).
@@ -23,10 +23,10 @@ from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
 from mlp_jax.training.step import Metrics, TrainState, init_state, minibatches, network, run_epoch, step_key
 
 RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
-"""Where an array with runs as leading axis lies, and one that is everywhere the same."""
+"""An array with runs as leading axis lies in the first way, one that is everywhere the same in the second."""
 
 MOST = 32
-"""How many programs of a kind are kept."""
+"""So many programs of a kind are kept."""
 
 Recorded = tuple[TrainState, Metrics, Sums]
 
@@ -44,7 +44,7 @@ def one_epoch(
     config: TrainConfig,
     place: Callable[[Split], Split],
 ) -> Recorded:
-    """An epoch of one run and its validation; a run that is not active stays as it is."""
+    """Trains one run for an epoch and validates it; a run that is not active stays as it is."""
     new, metrics = run_epoch(state, data, hyper, model=model, config=config, stop=stop, order=order, place=place)
     new, evaluated = _validate(new, hyper, validation, model, config)
     return jax.tree.map(partial(jnp.where, active), new, state), metrics, evaluated
@@ -52,7 +52,7 @@ def one_epoch(
 
 @lru_cache(maxsize=MOST)
 def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
-    """An epoch of many runs, compiled when it is first called.
+    """Returns an epoch of many runs, compiled when it is first called.
 
     epoch(state, active, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums); the state
     that is given is given away. Networks that differ in their initialisation alone share it (`shared`).
@@ -77,7 +77,7 @@ def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
 
 @lru_cache(maxsize=MOST)
 def compiled_start(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
-    """The start of many runs, compiled when it is first called: (keys' bits, hyper, parameters) -> state."""
+    """Returns the start of many runs, compiled at its first call: (keys' bits, hyper, parameters) -> state."""
 
     def one_run(key: jax.Array, hyper: Hyper, params: Params) -> TrainState:
         return init_state(jax.random.wrap_key_data(key), model, config, hyper, params)
@@ -89,7 +89,7 @@ def compiled_start(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
 
 
 def _over_members(one_run: Callable[..., Any], block: Any) -> Any:
-    """The runs of a block side by side: their first layers are one wide product. One alone keeps its own bits."""
+    """Maps over a block's runs: their first layers are one wide product. One alone keeps its own bits."""
     if jax.tree.leaves(block)[0].shape[0] > 1:
         return jax.vmap(one_run)(*block)
     found = one_run(*jax.tree.map(lambda leaf: leaf[0], block))
@@ -97,14 +97,14 @@ def _over_members(one_run: Callable[..., Any], block: Any) -> Any:
 
 
 def _over_blocks(one_block: Callable[..., Any], blocks: Any, mesh: Mesh) -> Any:
-    """A device's blocks, on a CPU one after the other: it is slow with the thin batched products of `vmap`."""
+    """Maps over a device's blocks, on a CPU one by one: it is slow with the thin batched products of `vmap`."""
     if mesh.devices.flat[0].platform == "cpu":
         return jax.lax.map(one_block, blocks)
     return jax.vmap(one_block)(blocks)
 
 
 def _over_devices(one_device: Callable[..., Any], mesh: Mesh, in_specs: Any) -> Callable[..., Any]:
-    """The axis "batch" is left to the compiler (`_shard_batch`)."""
+    """Maps over the devices along "runs"; the axis "batch" is left to the compiler (`_shard_batch`)."""
     options: dict[str, Any] = {"axis_names": {"runs"}, "check_vma": False}
     return jax.shard_map(one_device, mesh=mesh, in_specs=in_specs, out_specs=RUNS, **options)
 
@@ -118,7 +118,7 @@ def _shard_batch(batch: Split, *, mesh: Mesh) -> Split:
 def _validate(
     state: TrainState, hyper: Hyper, validation: Split, model: MLPConfig, config: TrainConfig
 ) -> tuple[TrainState, Sums]:
-    """The sums over the validation split; in training mode they move the running statistics."""
+    """Returns the sums over the validation split; in training mode they move the running statistics."""
     if not config.validate_in_training_mode:
         return state, sums(*network(state), validation, model=model)
     options: dict[str, Any] = {"batch_size": config.batch_size, "dropout": hyper.dropout}
@@ -129,7 +129,7 @@ def _validate(
 
 
 def shared(model: MLPConfig) -> MLPConfig:
-    """The network by which an epoch's program is known: once drawn, parameters are numbers like any other."""
+    """Returns the network that an epoch's program is known by: once drawn, parameters are like any numbers."""
     return replace(model, init=MLPConfig.init)
 
 
@@ -144,6 +144,6 @@ def forget() -> bool:
     for kept in (compiled_epoch, compiled_start):
         kept.cache_clear()
     jax.clear_caches()
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
     return True

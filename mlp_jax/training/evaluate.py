@@ -1,7 +1,7 @@
-"""Loss and accuracy on a whole split, the last partial batch included."""
+"""Networks are evaluated by loss and accuracy on a whole split, the last partial batch included."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,14 @@ from mlp_jax.training.augment import check_order, views
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy (no L2 term) in nats and accuracy as a fraction, over every example of a split."""
+    """It has the mean cross-entropy (no L2 term) in nats, and the accuracy as a fraction, over a whole split."""
 
     loss: float
     accuracy: float
 
 
 def on_device(split: Split, model: MLPConfig) -> Split:
-    """The split in the model's dtype, as device arrays. Raises UserError as `check_labels` does."""
+    """Returns the split in the model's dtype, as device arrays. Raises UserError as `check_labels` does."""
     check_labels([split], model)
     return Split(jnp.asarray(split.x, model.dtype), jnp.asarray(split.y))
 
@@ -41,22 +41,12 @@ def check_labels(splits: Iterable[Split], model: MLPConfig) -> None:
             )
 
 
-def evaluate(
-    params: Params,
-    stats: Stats,
-    split: Split,
-    model: MLPConfig,
-    *,
-    batch_size: int = 1000,
-    image: Image | None = None,
-) -> Evaluation:
-    """Loss without the L2 term, and accuracy, on every example of a split, in evaluation mode.
+def evaluate(params: Params, stats: Stats, split: Split, model: MLPConfig, **options: Any) -> Evaluation:
+    """Returns loss without the L2 term, and accuracy, on every example of a split, in evaluation mode.
 
-    With the shape of an `image`: of the mean probabilities over its `augment.views` (test-time augmentation).
-
-    Raises UserError for a batch_size below 1, or for views of rows in channel-first order.
+    Options and errors are those of `evaluate_each`.
     """
-    return evaluate_each(params, stats, split, model, batch_size=batch_size, image=image)[0]
+    return evaluate_each(params, stats, split, model, **options)[0]
 
 
 def evaluate_each(
@@ -68,7 +58,13 @@ def evaluate_each(
     batch_size: int = 1000,
     image: Image | None = None,
 ) -> tuple[Evaluation, NDArray[np.bool_]]:
-    """As `evaluate`, and which examples were got right, shape (examples,), from the same pass."""
+    """Returns what `evaluate` does, and which examples were got right, shape (examples,), from the same pass.
+
+    With the shape of an `image`, both are of the mean probabilities over its `augment.views` (test-time
+    augmentation). So many examples as `batch_size`, at most, go through the network at once.
+
+    Raises UserError for a batch_size below 1, or for views of rows in channel-first order.
+    """
     whole_number("batch_size", batch_size, 1)
     if image is not None:
         check_order(split)
@@ -81,27 +77,19 @@ def evaluate_each(
 
 
 class Sums(NamedTuple):
-    """Over a split, on the device: of the cross-entropy in nats, and the number of hits."""
+    """On the device, these are the sum of the cross-entropy over a split, in nats, and the number of hits."""
 
     loss: jax.Array
     hits: jax.Array
 
     def over(self, examples: int) -> Evaluation:
-        """The means over that many examples."""
+        """Returns the means over so many examples."""
         return Evaluation(float(self.loss) / examples, int(self.hits) / examples)
 
 
-def sums(
-    params: Params,
-    stats: Stats,
-    data: Split,
-    *,
-    model: MLPConfig,
-    batch_size: int = 1000,
-    image: Image | None = None,
-) -> Sums:
-    """`evaluate` as part of a program."""
-    losses, hits = each(params, stats, data, model=model, batch_size=batch_size, image=image)
+def sums(params: Params, stats: Stats, data: Split, *, model: MLPConfig) -> Sums:
+    """Evaluates as `evaluate` does, as part of a program."""
+    losses, hits = each(params, stats, data, model=model)
     return Sums(losses.sum(), hits.sum())
 
 
@@ -114,7 +102,7 @@ def each(
     batch_size: int = 1000,
     image: Image | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """By batches, as part of a program: the sum of the losses, (batches,), and the hits, (batches, batch_size).
+    """Returns each batch's sum of losses, (batches,), and its hits, (batches, batch_size), as part of a program.
 
     The last batch is moved back to end with the split, and what it shares with the one before counts once: so
     one shape serves all batches and no example is dropped.
@@ -144,7 +132,7 @@ _each = jax.jit(each, static_argnames=("model", "batch_size", "image"))
 def evaluate_in_training_mode(
     key: PRNGKeyArray, params: Params, stats: Stats, split: Split, model: MLPConfig, *, batch_size: int
 ) -> tuple[Stats, Evaluation]:
-    """As the report's Question 4 validates: consecutive batches in training mode.
+    """Evaluates as the report's Question 4 validates: consecutive batches in training mode.
 
     Returns the running statistics as these batches have moved them. The last, smaller batch is included; one
     that is left with a single example under batch normalisation raises UserError (`model.trace`).
@@ -164,7 +152,7 @@ def sums_in_training_mode(
     batch_size: int,
     dropout: ArrayLike | None = None,
 ) -> tuple[Stats, Sums]:
-    """`evaluate_in_training_mode` as part of a program; `dropout` as for `model.trace`."""
+    """Does `evaluate_in_training_mode` as part of a program; `dropout` is as for `model.trace`."""
 
     def batch_sums(stats: Stats, index: jax.Array, x: jax.Array, y: jax.Array) -> tuple[Stats, Sums]:
         traced = trace(params, x, model, key=jax.random.fold_in(key, index), dropout=dropout)

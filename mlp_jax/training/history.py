@@ -1,4 +1,4 @@
-"""What a run has shown so far, and its result."""
+"""A run's history is what it has shown so far; its result has that and the state that it reached."""
 
 import math
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from mlp_jax.training.step import Metrics, TrainState
 
 
 class History(NamedTuple):
-    """The minibatches' loss and accuracy, shape (steps,); the validation split's, shape (epochs,)."""
+    """It has the minibatches' loss and accuracy, shape (steps,), and the validation split's, shape (epochs,)."""
 
     loss: np.ndarray
     accuracy: np.ndarray
@@ -19,11 +19,11 @@ class History(NamedTuple):
 
 
 Observed = tuple[np.ndarray, ...]
-"""What `population.Epoch.observe` keeps of one epoch of one run."""
+"""`population.Epoch.observe` keeps this of one epoch of one run."""
 
 
 class Result(NamedTuple):
-    """The state that was reached, what was recorded on the way, and "finished", "diverged" or "unfinished".
+    """A run reached this state, recorded this on the way, and has "finished", "diverged" or is "unfinished".
 
     An unfinished one stands between two epochs, after `len(history.validation_loss)` of them.
     """
@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
 
 class Book:
-    """What one run of so many epochs has shown so far."""
+    """A book takes down what one run of so many epochs shows."""
 
     def __init__(self, length: int, reached: Result | None = None) -> None:
         self.length, self.diverged = length, False
@@ -51,11 +51,11 @@ class Book:
 
     @property
     def epochs(self) -> int:
-        """Epochs so far, without one that diverged."""
+        """Counts the epochs so far, without one that diverged."""
         return len(self.evaluations)
 
     def add(self, metrics: Metrics, evaluation: Evaluation) -> bool:
-        """Takes in one more epoch; gives whether the run has not diverged in it."""
+        """Takes in one more epoch, and tells whether the run goes on: it has not diverged."""
         self.metrics.append(metrics)
         # the last update of an epoch shows in the validation loss only
         self.diverged = not (np.isfinite(metrics.loss).all() and math.isfinite(evaluation.loss))
@@ -64,12 +64,11 @@ class Book:
         return not self.diverged
 
     def result(self, state: TrainState) -> Result:
-        """The result of the run, which has come to this state."""
+        """Returns the result of the run, which has come to this state."""
         ended = "finished" if self.epochs == self.length else "unfinished"
-        return Result(state, self.history(), "diverged" if self.diverged else ended, tuple(self.observed))
+        return Result(state, self._history(), "diverged" if self.diverged else ended, tuple(self.observed))
 
-    def history(self) -> History:
-        """All epochs so far."""
+    def _history(self) -> History:
         losses, accuracies = (
             np.concatenate([getattr(m, name) for m in self.metrics]) if self.metrics else np.zeros(0)
             for name in Metrics._fields

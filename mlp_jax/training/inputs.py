@@ -1,4 +1,4 @@
-"""How images become what a network sees: pixels, whitened images or frequencies; and that network on pixels."""
+"""Images become what a network sees: pixels, whitened images or frequencies; each is a network of pixels, too."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 
 Learned = Scaling | Amplitudes | Whitening
-"""What the training images decide."""
+"""The training images decide this."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """How images become what a recipe's network sees.
+    """It turns images into what a recipe's network sees.
 
     spectrum: which frequencies. flatness: that of `whitening`, for whole images whitened. With neither: pixels,
       each channel normalised.
@@ -42,11 +42,11 @@ class Inputs:
                 )
 
     def count(self, image: tuple[int, int, int]) -> int:
-        """How many inputs an image of this shape gives."""
+        """Counts the inputs that an image of this shape gives."""
         return math.prod(image) if self.spectrum is None else self.spectrum.inputs
 
     def of(self, splits: Splits) -> Splits:
-        """The rows of uint8 images; only those of the training split can be moved."""
+        """Returns the rows of uint8 images; only those of the training split can be moved."""
         by = self.learned(splits.train.x)
         return Splits(
             Split(self.rows(splits.train.x, by, training=True), splits.train.y),
@@ -54,13 +54,13 @@ class Inputs:
         )
 
     def learned(self, images: Images) -> Learned:
-        """What these training images decide."""
+        """Returns what these training images decide."""
         if self.spectrum is not None:
             return amplitudes(images, self.spectrum)
         return scaling(images, "standardize") if self.flatness is None else whitening(images, self.flatness)
 
     def rows(self, images: Images, by: Learned, *, training: bool = False) -> Any:
-        """Images as rows; those to train on can be moved."""
+        """Returns images as rows; those to train on can be moved."""
         if isinstance(by, Scaling):
             return rows(images, by)
         if isinstance(by, Whitening):
@@ -69,7 +69,7 @@ class Inputs:
         return (movable_rows if training else spectrum_rows)(images, self.spectrum, by)
 
     def of_pixels(self, model: MLPConfig, params: Params, by: Learned) -> tuple[MLPConfig, Params, Scaling]:
-        """The same network with pixels as inputs, and the scaling of these; exact but for rounding.
+        """Returns the same network with pixels as inputs, and the scaling of these, exact but for rounding.
 
         It computes in float32: pixels that are rounded to bfloat16 are not what the network was trained on.
         """

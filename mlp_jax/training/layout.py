@@ -1,4 +1,4 @@
-"""Which runs are trained where: groups of one shape, blocks of one seed, chunks that fit the memory, the devices.
+"""Runs are laid out here: in groups of one shape, blocks of one seed, and chunks that fit the devices' memory.
 
 Runs of one shape (the same after `config.program`, and equally long) are one program. They are laid out in blocks:
 the runs of a block have one seed, so one order of minibatches, and with `wide` their first layers are one wide
@@ -29,13 +29,13 @@ from mlp_jax.training.evaluate import check_labels, on_device
 from mlp_jax.training.history import Result
 from mlp_jax.training.step import init_state
 
-MOST_GB = 1e6  # that a device may be said to have
-EVALUATED_AT_ONCE = 1000  # examples, by `evaluate.sums`
+MOST_GB = 1e6  # a device may be said to have so many
+EVALUATED_AT_ONCE = 1000  # `evaluate.sums` takes so many examples
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What is trained at once: blocks of numbers of `runs`, what is compiled for them, and on which devices."""
+    """A chunk is trained at once: blocks of numbers of `runs`, what is compiled for them, and on which devices."""
 
     runs: Sequence[Run]
     blocks: Sequence[Sequence[int]]
@@ -45,22 +45,22 @@ class Chunk:
 
     @property
     def places(self) -> dict[int, tuple[int, int]]:
-        """Block and member of each run, by its number; of what is repeated to fill the chunk, the last."""
+        """Returns block and member of each run, by its number: the last ones of a run that is repeated."""
         return {n: (b, m) for b, block in enumerate(self.blocks) for m, n in enumerate(block)}
 
     def each(self, value: Callable[[int], Any]) -> Any:
-        """The trees value(number of the run) of all members as one tree on the devices, axes (block, member)."""
+        """Puts the trees value(number of the run) on the devices, as one with the axes (block, member)."""
         rows = [[value(number) for number in block] for block in self.blocks]
         shape = (len(rows), len(rows[0]))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[v for row in rows for v in row])
         return self._put(jax.tree.map(lambda a: a.reshape(shape + a.shape[1:]), stacked), RUNS)
 
     def everywhere(self, part: Split) -> Split:
-        """The whole of a split on every device."""
+        """Puts the whole of a split on every device."""
         return Split(*self._put(on_device(part, self.model), EVERYWHERE))
 
     def _put(self, tree: Any, spec: Any) -> Any:
-        """Host arrays, the same in every process, as arrays on the devices."""
+        """Puts host arrays, which are the same in every process, on the devices."""
         sharding = NamedSharding(self.mesh, spec)
         if sharding.is_fully_addressable:
             return jax.device_put(tree, sharding)
@@ -72,13 +72,13 @@ class Chunk:
         return jax.tree.map(place, tree)
 
     def on_host(self, tree: Any) -> Any:
-        """Arrays of the runs as numpy arrays, in every process all of them."""
+        """Returns the runs' arrays as numpy arrays, in every process all of them."""
         if not NamedSharding(self.mesh, RUNS).is_fully_addressable:
             tree = multihost_utils.process_allgather(tree, tiled=True)
         return jax.device_get(tree)
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
-        """Where programs are traced and started: products, too, are then written for the kind of these devices."""
+        """Returns a context to trace and start programs in: products are then for this kind of device."""
         devices = self.mesh.devices.flat
         if devices[0].platform == platform():
             return contextlib.nullcontext()
@@ -97,7 +97,7 @@ def plan(
     devices: Sequence[jax.Device] | None = None,
     resume_from: Mapping[int, Result] = MappingProxyType({}),
 ) -> list[list[Chunk]]:
-    """For each shape of runs, the chunks that are trained one after the other; arguments as `population.epochs`.
+    """Returns, for each shape of runs, the chunks to train in turn; arguments are those of `population.epochs`.
 
     Runs that stand after different numbers of epochs are apart; those that have ended are left out.
     """
@@ -105,19 +105,13 @@ def plan(
         in_range("max_memory_gb", max_memory_gb, 0, MOST_GB, open_low=True)
     devices = jax.devices() if devices is None else devices
     check_devices(devices, data_parallel)
-    groups: dict[Any, list[int]] = {}
-    for number, run in enumerate(runs):
+    for run in runs:
         _check_run(run, splits, data_parallel)
-        reached = resume_from.get(number)
-        if reached is None or reached.status == "unfinished":
-            epochs = None if reached is None else len(reached.history.validation_loss)
-            shape = (*program(run.model, run.config), run.config.epochs, run.config.steps, epochs)
-            groups.setdefault(shape, []).append(number)
     grid = np.array(devices).reshape(-1, data_parallel)
     wide = devices[0].platform != "cpu" if wide is None else wide
     bound = least(available(devices) if max_memory_gb is None else max_memory_gb * 1e9, devices)
     plans = []
-    for (model, config, *_), numbers in groups.items():
+    for (model, config, *_), numbers in _groups(runs, resume_from).items():
         check_labels(splits, model)
         blocks = _blocks(runs, numbers, len(grid), wide)
         mesh = Mesh(grid[: len(blocks)], ("runs", "batch"), axis_types=(AxisType.Auto, AxisType.Auto))
@@ -128,8 +122,20 @@ def plan(
     return plans
 
 
+def _groups(runs: Sequence[Run], resume_from: Mapping[int, Result]) -> dict[Any, list[int]]:
+    """Returns the numbers of the runs that have not ended, by what is compiled, length, and epochs so far."""
+    groups: dict[Any, list[int]] = {}
+    for number, run in enumerate(runs):
+        reached = resume_from.get(number)
+        if reached is None or reached.status == "unfinished":
+            epochs = None if reached is None else len(reached.history.validation_loss)
+            shape = (*program(run.model, run.config), run.config.epochs, run.config.steps, epochs)
+            groups.setdefault(shape, []).append(number)
+    return groups
+
+
 def _blocks(runs: Sequence[Run], numbers: Sequence[int], devices: int, wide: bool) -> list[list[int]]:
-    """Numbers of the runs by block, all equally long: what is missing in the last block of a seed is a repetition.
+    """Returns the runs' numbers by block, all equally long: the last run of a seed fills its last block.
 
     As many blocks as devices, or more, if there are so many runs. More than one per device: a multiple of their
     number, and in several processes always, because each of them has to take part.
@@ -179,11 +185,11 @@ def check_devices(devices: Sequence[jax.Device], data_parallel: int) -> None:
         raise UserError(f"data_parallel {data_parallel} does not divide the number of devices, {len(devices)}")
 
 
-# How much memory a chunk takes, estimated before it is trained
+# How much memory a chunk takes is estimated before it is trained.
 
 
 def available(devices: Sequence[jax.Device]) -> float:
-    """Bytes per local device: three quarters of what is left of a GPU's or TPU's memory, or of a CPU's share.
+    """Returns bytes per local device: three quarters of a GPU's or TPU's free memory, or of a CPU's share.
 
     A CPU's is what programs can have without swapping, file caches included. The limit of a container is not
     seen: `max_memory_gb` states it.
@@ -196,7 +202,7 @@ def available(devices: Sequence[jax.Device]) -> float:
 
 
 def least(own: float, devices: Sequence[jax.Device]) -> float:
-    """The least `own` of the processes that `devices` belong to, which must all ask: they lay out runs alike."""
+    """Returns the least `own` of the processes with these `devices`: all ask, and then lay out runs alike."""
     if all(device.process_index == jax.process_index() for device in devices):
         return own
     return float(multihost_utils.process_allgather(np.float32(own)).min())
@@ -205,11 +211,11 @@ def least(own: float, devices: Sequence[jax.Device]) -> float:
 def footprint(
     model: MLPConfig, config: TrainConfig, data: Splits, width: int, platform: str = "cpu"
 ) -> tuple[int, int]:
-    """Bytes on one device: (whatever the number of blocks, for each block of `width` runs).
+    """Returns bytes on one device: those that do not depend on the number of blocks, and those of a block.
 
-    A run holds, from epoch to epoch, its state twice, because XLA may keep an epoch's argument beside its result,
-    and the metrics of an epoch. While it is trained, it needs gradients and updates; and per layer, five arrays of
-    a minibatch's activations (product, activation, normalised, mask, delta).
+    A block has `width` runs. From epoch to epoch a run holds its state twice, because XLA may keep an epoch's
+    argument beside its result, and the metrics of an epoch. While it is trained, it needs gradients and updates,
+    and for each layer five arrays of a minibatch's activations (product, activation, normalised, mask, delta).
     """
     size = np.dtype(model.dtype).itemsize
     examples = data.train.y.size
@@ -220,8 +226,10 @@ def footprint(
     held += 2 * (examples // config.batch_size) * size
     used = size * (3 * parameters + 5 * rows * sum(model.sizes[1:]))
     batch = rows * model.inputs * size
-    fixed = sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples  # and the permutation
-    if platform == "cpu":  # one block after the other
+    fixed = (
+        sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples
+    )  # the last is the permutation
+    if platform == "cpu":  # blocks are trained one after the other
         return fixed + width * used + batch, width * held
     return fixed, width * (held + used) + batch
 
@@ -229,7 +237,7 @@ def footprint(
 def blocks_at_once(
     model: MLPConfig, config: TrainConfig, data: Splits, width: int, bound: float, platform: str
 ) -> int:
-    """Blocks of `width` runs that one device can hold in `bound` bytes. Raises UserError if it is not even one."""
+    """Returns how many blocks of `width` runs fit a device's `bound` bytes. Raises UserError if none does."""
     fixed, block = footprint(model, config, data, width, platform)
     if fixed + block > bound:
         parameters = sum((a + 1) * b for a, b in zip(model.sizes[:-1], model.sizes[1:], strict=True))

@@ -1,4 +1,4 @@
-"""Muon (Jordan 2024): momentum made orthogonal by Newton-Schulz iterations, with their products on the Gram side.
+"""Muon (Jordan 2024) makes momentum orthogonal by Newton-Schulz iterations, here with products on the Gram side.
 
 With the singular value decomposition m = U S V^T, the update is close to U V^T. Every iteration multiplies the
 matrix by a polynomial of its Gram matrix m m^T, which is a square of the smaller side. So iterations can stay with
@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Float
 
 Coefficients = Sequence[tuple[float, float, float]]
-"""Of each iteration x -> (a + b g + c g^2) x, with g = x x^T."""
+"""These are a, b and c of each iteration x -> (a + b g + c g^2) x, with g = x x^T."""
 
 STANDARD = (3.4445, -4.7750, 2.0315)
 POLAR_EXPRESS = (
@@ -28,20 +28,20 @@ POLAR_EXPRESS = (
     (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
 )
-"""Coefficients of the iterations of Amsel et al. (2025, The Polar Express, algorithm 1); the last one goes on."""
+"""These are the coefficients of Amsel et al. (2025, The Polar Express, algorithm 1); the last ones go on."""
 
 RMS = 0.2
 """Updates are scaled to the size that Adam's have, so that one rate serves both (Liu et al. 2025)."""
 
 ON_GRAM = 3
-"""Iterations on the Gram side before it is computed anew: rounding makes its smallest eigenvalues negative, and
+"""After so many iterations the Gram matrix is computed anew: rounding makes its smallest eigenvalues negative, and
 each iteration makes these up to 69 times as large."""
 
 EPS = 1e-8
 
 
 class MuonState(NamedTuple):
-    """Steps so far, the momentum, and, where they are kept, the factors of the last iterations."""
+    """It has the steps so far, the momentum, and, where they are kept, the factors of the last iterations."""
 
     steps: jax.Array
     momentum: optax.Updates
@@ -49,7 +49,7 @@ class MuonState(NamedTuple):
 
 
 def coefficients(name: str, steps: int) -> Coefficients:
-    """Those of "standard" or "polar_express", for so many iterations."""
+    """Returns those of "standard" or "polar_express", for so many iterations."""
     if name == "standard":
         return (STANDARD,) * steps
     last = len(POLAR_EXPRESS) - 1
@@ -59,7 +59,7 @@ def coefficients(name: str, steps: int) -> Coefficients:
 def scale_by_muon(
     iterations: Coefficients, beta: jax.Array | float, *, schatten: bool = False, every: int = 1
 ) -> optax.GradientTransformation:
-    """Nesterov's momentum of matrices, made orthogonal and scaled to `RMS`; other arguments as of `newton_schulz`.
+    """Makes Nesterov's momentum of matrices orthogonal, scaled to `RMS`; other arguments are `newton_schulz`'s.
 
     every: the factor is renewed in every so many steps, and in between the last one is multiplied with the new
     momentum, as Shampoo does with its preconditioners (Gupta, Koren and Singer 2018), and CacheMuon with Muon's
@@ -94,7 +94,7 @@ def scale_by_muon(
 def newton_schulz(
     x: Float[jax.Array, "rows columns"], iterations: Coefficients, *, schatten: bool = False
 ) -> tuple[Float[jax.Array, "rows columns"], Float[jax.Array, "rows rows"]]:
-    """A matrix with no more rows than columns made nearly orthogonal, and the factor that does it: factor @ x.
+    """Returns x, no higher than wide, made nearly orthogonal, and the factor that does it: factor @ x.
 
     schatten: x is first divided by its Schatten norm of order 4, which is closer to its largest singular value
     than Frobenius's norm.
@@ -121,5 +121,5 @@ def _wide(m: jax.Array) -> jax.Array:
 
 
 def _back(x: jax.Array, like: jax.Array) -> jax.Array:
-    """A wide matrix the way round that `like` is."""
+    """Turns a wide matrix the way round that `like` is."""
     return x if like.shape[0] <= like.shape[1] else x.T

@@ -1,4 +1,4 @@
-"""How parameters are moved: optax's optimisers and schedules by name, and the average over a run."""
+"""Parameters are moved by optax's optimisers and schedules, chosen by name, and averaged over a run."""
 
 from typing import Any, NamedTuple
 
@@ -16,11 +16,11 @@ from mlp_jax.training.config import Hyper, TrainConfig
 def optimizer(
     config: TrainConfig, hyper: Hyper, rate: jax.Array | float, steps_per_epoch: int = 1
 ) -> optax.GradientTransformation:
-    """The chosen optimiser with this learning rate; the length of an epoch tells when the batch rises."""
+    """Returns the chosen optimiser with this learning rate; the length of an epoch tells when the batch rises."""
     rule = _rule(config, hyper, rate)
     if config.accumulate == 1:
         return rule
-    # until then, as many updates as steps
+    # until then there are as many updates as steps
     start = int(config.accumulate_from * config.total_steps(steps_per_epoch)) if config.accumulate_from else 0
     rising = optax.MultiSteps(
         rule,
@@ -47,7 +47,7 @@ def _rule(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.G
 
 
 def _by_group(updates: Params, config: TrainConfig) -> Params:
-    """Updates, in which the learning rate is a factor, times the factor of each one's group."""
+    """Multiplies updates, in which the learning rate is a factor, by the factor of each one's group."""
 
     def times(layer: Any, rate: float) -> Any:
         return jax.tree.map(lambda leaf: leaf * (rate if leaf.ndim == 2 else rate * config.bias_rate), layer)
@@ -56,7 +56,7 @@ def _by_group(updates: Params, config: TrainConfig) -> Params:
 
 
 def _muon(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.GradientTransformation:
-    """Muon for the matrices that the configuration names, and AdamW with Nesterov's momentum for all else."""
+    """Returns Muon for the matrices that the configuration names, AdamW with Nesterov's momentum for the rest."""
     iterations = muon.coefficients(config.muon_coefficients, config.muon_steps)
     schatten = config.muon_coefficients != "standard"
 
@@ -80,7 +80,7 @@ def _muon(config: TrainConfig, hyper: Hyper, rate: jax.Array | float) -> optax.G
 
 
 def _weights(params: Params) -> Params:
-    """True for the matrices."""
+    """Tells matrices from all else."""
     found: Params = jax.tree.map(lambda leaf: leaf.ndim == 2, params)
     return found
 
@@ -88,7 +88,7 @@ def _weights(params: Params) -> Params:
 def learning_rate(
     step: Integer[Array, ""], rate: jax.Array | float, config: TrainConfig, steps_per_epoch: int
 ) -> jax.Array:
-    """Rate of step 0, 1, ...; of the schedule "decay", rate * decay^floor(step / steps_per_epoch).
+    """Returns the rate of step 0, 1, ...; with the schedule "decay", rate * decay^floor(step / steps_per_epoch).
 
     With decay_after_first_step the exponent is ceil(step / steps_per_epoch): one decay more from step 1 on. The
     other schedules are optax's, over the whole run, with `rate` as their largest.
@@ -107,12 +107,12 @@ def _schedule(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
         if warmup == 0:
             return optax.cosine_decay_schedule(1.0, total)
         return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, total)
-    # up to the peak and down to nothing, without optax's third phase
+    # the rate goes up to its peak and down to nothing, without optax's third phase
     return optax.linear_onecycle_schedule(total, 1.0, pct_start=config.warmup, pct_final=1.0)
 
 
 class Average(NamedTuple):
-    """Of parameters and running statistics over the steps of a run."""
+    """It is the average of parameters and running statistics over the steps of a run."""
 
     params: Params
     stats: Stats
@@ -121,7 +121,7 @@ class Average(NamedTuple):
 def lookahead(
     slow: Average, fast: Average, step: Integer[Array, ""], config: TrainConfig
 ) -> tuple[Average, Average]:
-    """The slow and the fast network after step 0, 1, ...: in every `lookahead`-th step, both are the slow one."""
+    """Returns the slow and the fast network after step 0, 1, ...: each `lookahead` steps both are the slow one."""
     assert config.lookahead is not None
     pulled: Average = optax.incremental_update(fast, slow, config.lookahead_rate)
     now = (step + 1) % config.lookahead == 0
@@ -132,7 +132,7 @@ def lookahead(
 def average(
     old: Average, new: Average, step: Integer[Array, ""], config: TrainConfig, steps_per_epoch: int
 ) -> Average:
-    """The average after this step, 0, 1, ...: old + weight * (new - old).
+    """Returns the average after this step, 0, 1, ...: old + weight * (new - old).
 
     The weight is 1 - average_decay, an exponential average, but at first 1 / (steps averaged so far), a plain
     mean: so the start has no more weight than any other step. With a decay of 1 it stays a plain mean, stochastic

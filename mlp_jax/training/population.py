@@ -1,4 +1,4 @@
-"""The host's loop over epochs, as an iterator: who asks for the next epoch shows, saves or stops in between.
+"""The host's loop over epochs is an iterator: who asks for the next epoch shows, saves or stops in between.
 
     for epoch in epochs(runs, splits):
         for number, (metrics, validation) in epoch.reports.items():
@@ -70,8 +70,8 @@ def epochs(
 ) -> Iterator["Epoch"]:
     """Trains all runs, those of one shape together: gives each chunk before the first epoch and after every one.
 
-    Without `wide` on a CPU, bit for bit as one by one; else rounding differs in the last bits, since XLA then sums
-    in another order. A run that diverges ends there, and no other run notices. `wide=None` is False on a CPU.
+    Without `wide`, on a CPU, each has the bits that it has alone; else the last bits differ, as XLA then sums in
+    another order. A run that diverges ends there, and no other run notices. `wide=None` is False on a CPU.
     max_memory_gb, per device, limits how many runs are trained at once (default: `layout.available`).
     data_parallel: number of devices that share each minibatch. devices: all, if not given.
     resume_from: where runs stand, by their number: what an `Epoch.results` gave, for another call to go on from
@@ -91,7 +91,7 @@ def epochs(
         devices=devices,
         resume_from=resume_from,
     )
-    for chunks in plans:  # after all that can be refused: a mistake in the last run costs no training
+    for chunks in plans:  # all that can be refused was: a mistake in the last run costs no training
         data, validation = (chunks[0].everywhere(part) for part in splits[:2])
         for chunk in chunks:
             yield from _epochs_of(chunk, data, validation, resume_from)
@@ -99,11 +99,11 @@ def epochs(
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """Where the runs of a chunk stand between two epochs; to be used before the next one is asked for.
+    """The runs of a chunk stand here between two epochs; it is to be used before the next one is asked for.
 
-    number: epochs so far. trained: whether one was just trained; not so where the chunk begins, or goes on.
-    last: whether all its runs have ended. reports: by number of the run, the epoch's Metrics of shape (steps,) and
-    the validation, of those that have not diverged.
+    `number` counts the epochs so far. `trained` tells whether one was just trained, which is not so where a chunk
+    begins or goes on, `last` whether all its runs have ended. `reports` has, by number of the run, the epoch's
+    Metrics of shape (steps,) and the validation, of those that have not diverged.
     """
 
     number: int
@@ -115,7 +115,7 @@ class Epoch:
     _books: Mapping[int, Book]
 
     def results(self) -> dict[int, Result]:
-        """Where each run stands, by its number."""
+        """Returns where each run stands, by its number."""
         host = self._chunk.on_host(self._state)
         return {
             number: self._books[number].result(jax.tree.map(lambda a, at=place: jnp.asarray(a[at]), host))
@@ -136,7 +136,7 @@ class Epoch:
 
 
 def _epochs_of(chunk: Chunk, data: Split, validation: Split, resume_from: Mapping[int, Result]) -> Iterator[Epoch]:
-    """The epochs of one chunk, all of whose runs stand after equally many epochs."""
+    """Trains one chunk, all of whose runs stand after equally many epochs."""
     per_epoch = steps_per_epoch(data, chunk.config)
     total, stop = _length(chunk, data)
     length = math.ceil(total / per_epoch)
@@ -171,20 +171,20 @@ def _recorded(
 
 
 def _length(chunk: Chunk, data: Split) -> tuple[int, int | None]:
-    """Steps of each run; and the same again if they end inside an epoch: then one program serves all epochs."""
+    """Returns the steps of each run, and again if they end inside an epoch: one program serves all epochs."""
     per_epoch = steps_per_epoch(data, chunk.config)
     total = chunk.runs[chunk.blocks[0][0]].config.total_steps(per_epoch)
     return total, None if total % per_epoch == 0 else total
 
 
 def hyper_of(chunk: Chunk) -> Hyper:
-    """The traced hyperparameters of a chunk's runs, on the devices."""
+    """Returns the traced hyperparameters of a chunk's runs, on the devices."""
     dtype, runs = np.dtype(chunk.model.dtype).type, chunk.runs
     return Hyper(*chunk.each(lambda n: Hyper(*map(dtype, hyper_from(runs[n].config, runs[n].model)))))
 
 
 def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})) -> TrainState:
-    """The state of a chunk's runs on the devices: where they stand, or at their start."""
+    """Returns the state of a chunk's runs, on the devices: where they stand, or at their start."""
     if chunk.blocks[0][0] in resume_from:
         state = chunk.each(lambda number: jax.tree.map(np.asarray, resume_from[number].state))
         return TrainState(*state)
@@ -198,7 +198,7 @@ def _keys(chunk: Chunk) -> Any:
 
 
 def _drawn(chunk: Chunk) -> Params:
-    """Initial parameters. Runs with one key and one scale share a draw.
+    """Returns the initial parameters of a chunk's runs; those with one key and one scale share a draw.
 
     It is no program of its own: draws of a layer's shape are compiled once for all networks that have it.
     """

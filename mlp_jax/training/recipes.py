@@ -1,4 +1,4 @@
-"""Named recipes for CIFAR-10: how far a plain network goes, and how fast.
+"""Recipes for CIFAR-10 have names here: they show how far a plain network goes, and how fast.
 
 Choices were made on 5,000 of the training images. `experiments.ablation` tells what each ingredient is worth on
 the last 5,000; experiments/results/README.md has its table, and says when test images were looked at.
@@ -11,10 +11,11 @@ from types import MappingProxyType
 
 from mlp_jax.data.spectrum import Spectrum
 from mlp_jax.files import sha256
-from mlp_jax.nn.config import MLPConfig, as_text
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.augment import Augmentation
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.inputs import Inputs
+from mlp_jax.training.written import as_text
 
 HELD_OUT = 1000
 
@@ -24,7 +25,7 @@ ONE_CORE, TWO_CORES = "one x86-64 core with AVX-512", "two x86-64 cores with AVX
 
 @dataclass(frozen=True)
 class Expected:
-    """What was measured: mean test accuracy (a fraction, all 10,000 images) over `seeds`, and seconds per run.
+    """These were measured: mean test accuracy (a fraction, all 10,000 images) over `seeds`, and seconds per run.
 
     Of `best_model` seconds are those of its whole process over the number of seeds, of `speedrun` those from the
     start of a process that compiles anew.
@@ -44,7 +45,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network and how it is trained.
+    """A recipe is a network and how it is trained.
 
     target: test accuracy, a fraction, that `speedrun` is to reach. expected: None where it was not run.
     spectrum, flatness: what the network sees, as `Inputs` has them; with neither, each channel normalised.
@@ -73,7 +74,7 @@ class Recipe:
         return sha256(f"({', '.join([as_text(self.model), as_text(self.training), *seen])})")[:12]
 
     def with_options(self, gradient: str, epochs: int | None) -> "Recipe":
-        """The same with that source of gradients, and another length if one is given.
+        """Returns the same with that source of gradients, and another length if one is given.
 
         Raises UserError for what cannot be.
         """
@@ -195,7 +196,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 def fitted(
     recipe: Recipe, image: tuple[int, int, int], classes: int, examples: int
 ) -> tuple[MLPConfig, TrainConfig]:
-    """The recipe's network and training for images of this shape, of which `examples` are trained on.
+    """Returns the recipe's network and training for images of this shape, of which `examples` are trained on.
 
     Elsewhere than on CIFAR-10, images are of another size, and minibatches no larger than there are examples.
     """
@@ -209,6 +210,6 @@ def fitted(
 
 
 def network_inputs(recipe: Recipe, image: tuple[int, int, int]) -> Inputs:
-    """How images of this shape become the recipe's inputs."""
+    """Returns how images of this shape become the recipe's inputs."""
     spectrum = None if recipe.spectrum is None else replace(recipe.spectrum, image=image)
     return Inputs(spectrum, recipe.flatness)

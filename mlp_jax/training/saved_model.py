@@ -1,50 +1,58 @@
-"""A trained network as one portable file (safetensors), with all that is needed to classify a picture.
+"""A trained network is saved as one portable file, with all that is needed to classify a picture.
 
-Tensors: layer1.w (inputs, outputs), layer1.b, with normalisation layer1.scale and layer1.shift, with batch
-normalisation layer1.running_mean and layer1.running_var, and so on to the output layer; input.shift and
-input.scale, which turn pixels into inputs. Metadata: one entry, mlp_jax, a JSON object of `FIELDS` and a digest of
-them and the tensors. A file is untrusted: nothing in it is run (no pickle), and whatever does not fit is refused.
+`model_format` tells what the file holds. It is untrusted: nothing in it is run, and what does not fit is refused.
 """
 
 import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as safetensors_bytes
+from scipy.special import softmax
 
 from mlp_jax.data.dataset import Images
-from mlp_jax.data.pixels import NORMALIZATIONS, Scaling, rows
+from mlp_jax.data.pixels import Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.files import printable, read_bounded, sha256, write
-from mlp_jax.nn.config import WRITTEN, MLPConfig, as_written, norm_options
+from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
+from mlp_jax.training.model_format import (
+    DIGEST,
+    ENTRY,
+    FORMAT,
+    RUNNING,
+    Tensors,
+    array,
+    check_tensors,
+    config_of,
+    image_of,
+    metadata_of,
+    options_of,
+    shapes,
+)
+from mlp_jax.training.written import as_written
 
-FORMAT = "mlp_jax model 3"
-FIELDS = ("format", "config", "normalization", "image_shape", "classes", "about")
-DIGEST = "sha256"
-LATER = ("layer_norm", "block", "expansion")  # options of a network that formats 1 and 2 do not have
-FOLDED = ("logit_scale",)  # and that no format has, because it is a factor of the last layer's parameters
-FORMATS = {"mlp_jax model 1": FIELDS, "mlp_jax model 2": (*FIELDS, DIGEST), FORMAT: (*FIELDS, DIGEST)}
-ENTRY = "mlp_jax"
 MOST_BYTES = 2**30
-MOST_NAME = 100
-MOST = 2**32
 
 _deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = deserialize
-Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class About:
-    """Where a model comes from. test_accuracy: a fraction, of that many test images, in evaluation mode."""
+    """This tells where a model comes from.
+
+    test_accuracy is a fraction, of so many test images, in evaluation mode.
+
+    Raises UserError for an accuracy outside [0, 1] or no test images.
+    """
 
     dataset: str
     data_fingerprint: str
@@ -61,7 +69,7 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network and what it needs to classify pictures. image_shape: (height, width, channels)."""
+    """A model is a network and what it needs to classify pictures; image_shape is (height, width, channels)."""
 
     config: MLPConfig
     params: Params
@@ -72,36 +80,19 @@ class Model:
     about: About
 
     def logits(self, images: Images) -> NDArray[np.float32]:
-        """Of uint8 images (N, height, width, channels), shape (N, classes), in evaluation mode."""
+        """Returns the logits, (N, classes), of uint8 images (N, height, width, channels), in evaluation mode."""
         x = rows(images, self.scaling, dtype=self.config.dtype)
         parts = [_forward(self.params, self.stats, x[i : i + 1000], self.config) for i in range(0, len(x), 1000)]
         return np.concatenate([np.asarray(part) for part in parts])
 
     def probabilities(self, images: Images) -> NDArray[np.float64]:
-        """The softmax of the logits."""
-        logits = self.logits(images).astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        """Returns the softmax of the logits, (N, classes)."""
+        return np.asarray(softmax(self.logits(images).astype(np.float64), axis=1))
 
 
 @jax.jit(static_argnames="config")
 def _forward(params: Params, stats: Stats, x: Any, config: MLPConfig) -> jax.Array:
     return forward(params, x, config, stats=stats)
-
-
-def shapes(config: MLPConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter and running statistic by its name in the file."""
-    found: dict[str, tuple[int, ...]] = {}
-    for number, (inputs, outputs) in enumerate(itertools.pairwise(config.sizes), start=1):
-        found[f"layer{number}.w"] = (inputs, outputs)
-        found[f"layer{number}.b"] = (outputs,)
-    for number, unit in enumerate(config.units, start=1):
-        names = () if unit.norm == "none" else NORM + RUNNING if unit.norm == "batch" else NORM
-        found |= {f"layer{number}.{name}": (unit.norm_width,) for name in names}
-    return found
-
-
-NORM, RUNNING = ("scale", "shift"), ("running_mean", "running_var")
 
 
 def check_size(config: MLPConfig) -> None:
@@ -112,7 +103,7 @@ def check_size(config: MLPConfig) -> None:
 
 
 def as_bytes(model: Model) -> bytes:
-    """The whole file; equal models are equal files."""
+    """Returns the whole file; equal models are equal files."""
     scale, (*below, last) = model.config.logit_scale, model.params
     config = replace(model.config, logit_scale=1.0)
     model = replace(model, config=config, params=(*below, Layer(scale * last.w, scale * last.b)))
@@ -132,11 +123,13 @@ def as_bytes(model: Model) -> bytes:
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     metadata[DIGEST] = _digest(metadata, contiguous)
-    return safetensors_bytes(contiguous, {ENTRY: json.dumps(metadata)})  # one entry: several have no fixed order
+    return safetensors_bytes(
+        contiguous, {ENTRY: json.dumps(metadata)}
+    )  # several entries would have no fixed order
 
 
 def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:
-    """Of all that a file says: a damaged weight is a number like any other."""
+    """Returns the digest of all that a file says, since a damaged weight is a number like any other."""
     fields = {name: value for name, value in metadata.items() if name != DIGEST}
     arrays = sorted(tensors.items())
     parts: Any = ((f"{name} {a.dtype.str} {a.shape}", np.ascontiguousarray(a).data) for name, a in arrays)
@@ -144,21 +137,24 @@ def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:
 
 
 def save(path: Path, model: Model) -> bytes:
-    """Writes the file all at once, and gives its bytes."""
+    """Writes the file all at once, and returns its bytes."""
     content = as_bytes(model)
     write(path, content)
     return content
 
 
 def load(path: Path) -> Model:
-    """The model in a file. Raises UserError, one line, if it is missing, too large, damaged or not one of ours."""
+    """Returns the model in a file.
+
+    Raises UserError, one line, if the file is missing, too large, damaged or not one of ours.
+    """
     content = read_bounded(path, MOST_BYTES)
     try:
-        # by name: the library's order is random, and so would be which of two mistakes is told
+        # the library's order is random, and so would be which of two mistakes is told
         found = sorted(_deserialize(content), key=lambda entry: entry[0])
-        tensors = {name: _array(name, entry) for name, entry in found}
+        tensors = {name: array(name, entry) for name, entry in found}
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = _metadata(header.get("__metadata__"))
+        metadata = metadata_of(header.get("__metadata__"))
         model = _model(metadata, tensors)
         if metadata.get(DIGEST, digest := _digest(metadata, tensors)) != digest:
             raise ValueError("it was altered: train it anew, or take another copy")
@@ -171,115 +167,25 @@ def load(path: Path) -> Model:
         raise UserError(f"{path} cannot be used as a model: {error}") from error
 
 
-def _array(name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
-    dtype = {"F32": "<f4", "F64": "<f8"}.get(entry["dtype"])
-    if dtype is None or (dtype == "<f8") != name.startswith("input."):
-        raise ValueError(f"tensor {name[:MOST_NAME]!r} is of type {entry['dtype']}")
-    values = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
-    if not np.isfinite(values).all():
-        raise ValueError(f"tensor {name[:MOST_NAME]!r} has values that are not finite")
-    return values
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _metadata(texts: Any) -> dict[str, Any]:
-    if not isinstance(texts, dict) or set(texts) != {ENTRY}:
-        raise ValueError(f"its metadata are not one entry named {ENTRY}")
-    try:
-        found = json.loads(texts[ENTRY], parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its metadata are not JSON ({error})") from error
-    if not isinstance(found, dict) or "format" not in found:
-        raise ValueError(f"its metadata are not {', '.join(FIELDS)}")
-    if (name := str(found["format"])) not in FORMATS:
-        raise ValueError(f"its format is {name[:MOST_NAME]!r}, and this is {FORMAT!r}")
-    if set(found) != set(FORMATS[name]):
-        raise ValueError(f"its metadata are not {', '.join(FORMATS[name])}")
-    return found
-
-
 def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
-    later = FOLDED if metadata["format"] == FORMAT else (*LATER, *FOLDED)
-    options = _fields(MLPConfig, metadata["config"], later)
-    norms = {name: options.pop(name) for name in WRITTEN.values() if name in options}
-    config = MLPConfig(**options, **norm_options(**norms))
-    if config.dtype != "float32":
-        raise ValueError(f"its parameters are float32, but its dtype is {config.dtype}")
-    shape, classes, how = (metadata[name] for name in ("image_shape", "classes", "normalization"))
-    if not _list_of(shape, lambda v: type(v) is int and v >= 1) or len(shape) != 3 or shape[2] not in (1, 3):
-        raise ValueError("image_shape must be height, width and channels, which are 1 or 3")
-    if math.prod(shape) != config.inputs:
-        raise ValueError(f"the network takes {config.inputs} inputs, but the pictures have {math.prod(shape)}")
-    if not _list_of(classes, _is_name) or len(set(classes)) != len(classes) or len(classes) != config.classes:
-        raise ValueError(f"classes must be {config.classes} different printable names")
-    if how not in NORMALIZATIONS:
-        raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}")
-    height, width, channels = shape
-    _check_tensors(tensors, config, how, (height, width, channels))
+    config = config_of(metadata)
+    image, how = image_of(metadata, config), metadata["normalization"]
+    check_tensors(tensors, config, how, image)
     scaling = Scaling(how, tensors["input.shift"], tensors["input.scale"])
-    about = About(**_fields(About, metadata["about"]))
-    return Model(config, *_network(tensors, config), scaling, (height, width, channels), tuple(classes), about)
+    about = About(**options_of(About, metadata["about"]))
+    return Model(config, *network(tensors, config), scaling, image, tuple(metadata["classes"]), about)
 
 
-def _list_of(value: Any, test: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(test(entry) for entry in value)
+def network(tensors: Tensors, config: MLPConfig) -> tuple[Params, Stats]:
+    """Returns the parameters and running statistics of a network with these tensors, named as in `shapes`."""
 
+    def taken(number: int, names: tuple[str, ...]) -> list[jax.Array]:
+        return [jax.numpy.asarray(tensors[f"layer{number}.{name}"]) for name in names]
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MOST_NAME and value.isprintable()
-
-
-def _fields(kind: type[MLPConfig] | type[About], values: Any, later: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The values of a dataclass but `later` ones, of the right types; ranges are left to the dataclass."""
-    types = get_type_hints(kind)  # a field's own `type` is a text where annotations are not evaluated
-    written = {WRITTEN.get(field.name, field.name): types[field.name] for field in fields(kind)}
-    names = {name: of for name, of in written.items() if name not in later}
-    if not isinstance(values, dict) or values.keys() != names.keys():
-        raise ValueError(f"its {kind.__name__} must have {', '.join(names)}, and no others")
-    for name, of in names.items():
-        if not _fits(values[name], of):
-            raise ValueError(f"its {name} is of a wrong type or out of range")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _fits(value: Any, of: Any) -> bool:
-    if of == tuple[int, ...]:
-        return _list_of(value, lambda v: type(v) is int)
-    if of is int:
-        return type(value) is int and 0 <= value <= MOST
-    if of is str:
-        return _is_name(value)
-    return (type(value) in (int, float) and abs(value) <= MOST) or (value is None and of == float | None)
-
-
-def _check_tensors(tensors: Tensors, config: MLPConfig, how: str, image: tuple[int, int, int]) -> None:
-    shift = {"mean_image": image, "unit_range": (1,), "standardize": image[2:]}[how]
-    expected = shapes(config) | {"input.shift": shift, "input.scale": image[2:] if how == "standardize" else (1,)}
-    for name in sorted(expected.keys() ^ tensors.keys()):
-        raise ValueError(f"tensor {name[:MOST_NAME]!r} is {'missing' if name in expected else 'unknown'}")
-    for name, values in tensors.items():
-        if values.shape != expected[name]:
-            raise ValueError(f"tensor {name!r} has shape {values.shape}, not {expected[name]}")
-        if name.endswith("running_var") and (values < 0).any():
-            raise ValueError(f"tensor {name!r} has negative variances")
-    if (tensors["input.scale"] <= 0).any():
-        raise ValueError("tensor 'input.scale' has values that are not positive")
-
-
-def _network(tensors: Tensors, config: MLPConfig) -> tuple[Params, Stats]:
-    params: list[Layer | NormLayer] = []
-    stats: list[RunningStats] = []
-    for number in range(1, len(config.sizes)):
-        of_layer = {
-            name: jax.numpy.asarray(tensors[f"layer{number}.{name}"])
-            for name in ("w", "b", *NORM, *RUNNING)
-            if f"layer{number}.{name}" in tensors
-        }
-        own = {name: of_layer.pop(name) for name in ("w", "b", *NORM) if name in of_layer}
-        params.append(NormLayer(**own) if "scale" in own else Layer(**own))
-        if of_layer:
-            stats.append(RunningStats(*of_layer.values()))
-    return tuple(params), tuple(stats)
+    units = list(enumerate(config.units, start=1))
+    hidden = (
+        Layer(*taken(n, Layer._fields)) if unit.norm == "none" else NormLayer(*taken(n, NormLayer._fields))
+        for n, unit in units
+    )
+    stats = (RunningStats(*taken(n, RUNNING)) for n, unit in units if unit.norm == "batch")
+    return (*hidden, Layer(*taken(len(units) + 1, Layer._fields))), tuple(stats)

@@ -1,4 +1,4 @@
-"""One training run as pure functions: its start from a key, a step, an epoch as one loop on the device.
+"""One training run is three pure functions: its start from a key, a step, and an epoch as one loop on the device.
 
 `population` maps them over runs, and holds the host's loop over epochs.
 """
@@ -23,9 +23,11 @@ from mlp_jax.training.optimizers import Average, average, learning_rate, lookahe
 
 
 class TrainState(NamedTuple):
-    """Everything that a run carries from step to step, as plain arrays.
+    """A run carries all this from step to step, as plain arrays.
 
-    order_key, dropout_key: bits of the keys of its minibatches' order and of its dropout masks, uint32 (2,).
+    order_key and dropout_key are the bits, uint32 of shape (2,), of the keys of its minibatches' order and of its
+    dropout masks. step counts the steps taken. average is there with `average_decay`, or is the slow network of
+    `lookahead`.
     """
 
     params: Params
@@ -33,12 +35,12 @@ class TrainState(NamedTuple):
     stats: Stats
     order_key: jax.Array
     dropout_key: jax.Array
-    step: jax.Array  # steps taken so far
-    average: Average | tuple[()] = ()  # with `average_decay`; the slow network with `lookahead`
+    step: jax.Array
+    average: Average | tuple[()] = ()
 
 
 class Metrics(NamedTuple):
-    """Of one minibatch, before its update: J~ in nats, and the accuracy as a fraction."""
+    """These are J~ in nats, and the accuracy as a fraction, of one minibatch before its update."""
 
     loss: Array
     accuracy: Array
@@ -51,9 +53,9 @@ def init_state(
     hyper: Hyper | None = None,
     params: Params | None = None,
 ) -> TrainState:
-    """State before the first step; the key is split once, into initialisation, minibatch order and dropout.
+    """Returns the state before the first step; the key is split into initialisation, minibatch order and dropout.
 
-    params: what `init_params` gives for the key, if that is at hand.
+    `params` are what `init_params` gives for the key, if that is at hand.
     """
     _, order_key, dropout_key = jax.random.key_data(jax.random.split(key, 3))
     traced = hyper_from(config) if hyper is None else hyper
@@ -64,22 +66,22 @@ def init_state(
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
     if config.average_decay is None and config.lookahead is None:
         return state
-    # a copy: an epoch's arguments are given away, which one array can be only once
+    # it is a copy: an epoch's arguments are given away, which one array can be only once
     return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
 
 
 def network(state: TrainState) -> tuple[Params, Stats]:
-    """What is validated and tested: the average or the slow network, if there is one, or the last parameters."""
+    """Returns what is validated and tested: the average or slow network, if there is one, or the last."""
     return (state.average.params, state.average.stats) if state.average else (state.params, state.stats)
 
 
 def step_key(state: TrainState) -> PRNGKeyArray:
-    """The key of the next step's dropout masks and augmentation."""
+    """Returns the key of the next step's dropout masks and augmentation."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.dropout_key), state.step)
 
 
 def init_params(key: PRNGKeyArray, model: MLPConfig, scale: jax.Array | float | None = None) -> Params:
-    """The initial parameters of the run with this key; `scale` as for `model.init`."""
+    """Returns the initial parameters of the run with this key; `scale` is as for `model.init`."""
     return init(jax.random.split(key, 3)[0], model, scale=scale)
 
 
@@ -94,7 +96,7 @@ def train_step(
     mirrored: Mirrored | None = None,
     held: Callable[[Any], Any] = lambda tree: tree,
 ) -> tuple[TrainState, Metrics]:
-    """One update from one minibatch; the gradient comes from the source that `config.gradient` names.
+    """Makes one update from one minibatch; the gradient comes from the source that `config.gradient` names.
 
     The minibatch is augmented and its labels smoothed first, as the configuration says; the metrics are of that.
     `mirrored` is for `augment`. `held` is how parameters and optimiser state are held, as a function of the tree
@@ -106,7 +108,7 @@ def train_step(
     x, y = prepared(jax.random.fold_in(key, AUGMENTATION), batch, model, config, mirrored)
     (loss, traced), grads = source(held(state.params), x, y, model, **options)
     rate = learning_rate(state.step, hyper.learning_rate, config, steps_per_epoch).astype(loss.dtype)
-    # in any layout: optax works element by element, and Muon on a matrix or its transpose alike
+    # the layout may be any: optax works element by element, and Muon on a matrix or its transpose alike
     updates, opt_state = optimizer(config, hyper, rate, steps_per_epoch).update(
         held(grads), state.opt_state, state.params
     )
@@ -122,14 +124,14 @@ def train_step(
 
 
 AUGMENTATION = 2**31 - 1
-"""Folded into a step's key for its augmentation: `jax.random.split` gives what small numbers would. And into the
-order's key for flips of a whole run, beside the numbers of epochs."""
+"""A step's key is folded with this for its augmentation, since `jax.random.split` gives what small numbers would,
+and so is the order's key for the flips of a whole run, beside the numbers of epochs."""
 
 
 def prepared(
     key: PRNGKeyArray, batch: Split, model: MLPConfig, config: TrainConfig, mirrored: Mirrored | None = None
 ) -> Split:
-    """The minibatch as it is learned: augmented, its labels smoothed and mixed; as it is, if nothing is on."""
+    """Returns the minibatch as it is learned: augmented, its labels smoothed and mixed, if that is asked for."""
     how, (x, y) = config.augmentation, batch
     mixed = how is not None and how.mixup > 0
     if mixed or config.label_smoothing:
@@ -145,9 +147,9 @@ def prepared(
 def minibatches(
     order_key: jax.Array, epoch: Integer[Array, ""] | int, examples: int, batch_size: int
 ) -> Integer[Array, "steps batch"]:
-    """Indices of the minibatches of epoch 0, 1, ...: a fresh permutation, without replacement.
+    """Returns the indices of the minibatches of epoch 0, 1, ...: a fresh permutation, without replacement.
 
-    order_key: as a `TrainState` has it.
+    `order_key` is that of a `TrainState`.
     """
     steps = examples // batch_size
     order = jax.random.permutation(jax.random.fold_in(jax.random.wrap_key_data(order_key), epoch), examples)
@@ -165,7 +167,7 @@ def run_epoch(
     order: Integer[Array, "steps batch"] | None = None,
     place: Callable[[Split], Split] = lambda batch: batch,
 ) -> tuple[TrainState, Metrics]:
-    """One epoch as one loop on the device, over `order`, or else the run's own minibatches of this epoch.
+    """Trains for one epoch, a loop on the device over `order`, or else over the run's own minibatches.
 
     `place` may say where a minibatch belongs (`population`: how it is shared out among devices).
 
@@ -192,7 +194,7 @@ def run_epoch(
 
 
 def _flips_of_run(state: TrainState, examples: int, per_epoch: int, config: TrainConfig) -> Mirrored | None:
-    """Which of all examples are mirrored in this epoch, if that is not drawn step by step."""
+    """Tells which of all examples are mirrored in this epoch, if that is not drawn step by step."""
     if config.augmentation is None or not config.augmentation.alternating:
         return None
     key = jax.random.fold_in(jax.random.wrap_key_data(state.order_key), AUGMENTATION)
@@ -200,11 +202,11 @@ def _flips_of_run(state: TrainState, examples: int, per_epoch: int, config: Trai
 
 
 def _transposed(tree: Any) -> Any:
-    """All that has the shape of a parameter; there and back."""
+    """Transposes all that has the shape of a parameter; applied twice, it changes nothing."""
     return jax.tree.map(jnp.transpose, tree)
 
 
 def _hold_transposed(state: TrainState) -> TrainState:
-    """Weights as (outputs, inputs) inside the loop, where `matmul` wants them so; there and back."""
+    """Holds weights as (outputs, inputs) inside the loop, where `matmul` wants them so, and back."""
     names = ("params", "opt_state", "average")
     return state._replace(**{name: _transposed(getattr(state, name)) for name in names})

@@ -16,7 +16,7 @@ from experiments import predict
 from mlp_jax.data.pictures import read_picture
 from mlp_jax.data.pixels import Scaling
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training import saved_model
+from mlp_jax.training import model_format, saved_model
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES = 20.0, 1500.0
@@ -78,11 +78,11 @@ def model(norm: str = "batch") -> saved_model.Model:
     rng = np.random.default_rng(0)
     config = MLPConfig(hidden=(5,), norm=norm, inputs=192, classes=3)
     tensors = {
-        name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in saved_model.shapes(config).items()
+        name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in model_format.shapes(config).items()
     }
     about = saved_model.About("synthetic", "0" * 64, "clean", 0, 0.5, 200, "0.2.0")
     scaling = Scaling("standardize", np.full(3, 100.0), np.full(3, 50.0))
-    network = saved_model._network(tensors, config)
+    network = saved_model.network(tensors, config)
     return saved_model.Model(config, *network, scaling, SHAPE, ("a", "b", "c"), about)
 
 
