@@ -5,6 +5,7 @@ At a kink the derivative is a convention. Ours is what `jax.grad` gives for the 
 the left-hand value for selu (scale * alpha = 1.758); elu has 1 from both sides.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,6 +86,7 @@ def _identity(z: Array) -> jax.Array:
     return jnp.asarray(z)
 
 
+@functools.lru_cache
 def leaky_relu(negative_slope: float = 0.1) -> Activation:
     """z for z >= 0, else negative_slope * z. The default 0.1 is the report's; jax's own default is 0.01."""
 
