@@ -16,6 +16,7 @@ from experiments import depth_study
 from mlp_jax.data import cifar10
 from mlp_jax.files import sealed
 from mlp_jax.studies.origin import of_result
+from tests.bad_files import cut, flip
 from tests.test_cifar10 import SHARD, members, pack
 
 
@@ -73,19 +74,9 @@ def _copied(folder, cached=False):
     return folder / "data" / "cifar10" / cifar10.VERSION
 
 
-def _cut(path, share=0.5):
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-
-
-def _flip(path, offset):
-    content = bytearray(path.read_bytes())
-    content[offset] ^= 0xFF
-    path.write_bytes(content)
-
-
 def cut_data(folder):
-    _cut(_copied(folder) / SHARD.format("train"))
+    shard = _copied(folder) / SHARD.format("train")
+    cut(shard, shard.stat().st_size // 2)
     return folder / "data"
 
 
@@ -104,7 +95,7 @@ def piped_data(folder):
 
 def changed_data(folder):
     """Other than when it was decoded."""
-    _flip(_copied(folder, cached=True) / SHARD.format("test"), 40_000)
+    flip(_copied(folder, cached=True) / SHARD.format("test"), 40_000)
     return folder / "data"
 
 
@@ -114,7 +105,8 @@ def _cache(folder):
 
 
 def cut_cache_data(folder):
-    _cut(_cache(folder))
+    cache = _cache(folder)
+    cut(cache, cache.stat().st_size // 2)
     return folder / "data"
 
 

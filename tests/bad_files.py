@@ -25,6 +25,18 @@ def _written(path, content):
     return path
 
 
+def flip(path, offset, bits=0xFF):
+    """Alters these bits of one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= bits
+    return _written(path, bytes(content))
+
+
+def cut(path, size):
+    """Leaves so many bytes of a file, from its beginning."""
+    return _written(path, path.read_bytes()[:size])
+
+
 # Pictures
 
 
@@ -60,9 +72,7 @@ def cut_png(folder):
 
 
 def flipped_png(folder):
-    content = bytearray(picture())
-    content[60] ^= 0xFF
-    return _written(folder / "flipped.png", bytes(content))
+    return flip(_written(folder / "flipped.png", picture()), 60)
 
 
 def bomb_png(folder):

@@ -49,6 +49,14 @@ class Done(NamedTuple):
     err: str
 
 
+def python(*words, folder=ROOT, environment=None):
+    """How `python WORDS` ended: a whole new process, whose standard input is empty."""
+    line, pipe = [sys.executable, *map(str, words)], subprocess.PIPE
+    streams = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True}
+    done = subprocess.run(line, cwd=folder, env=environment, timeout=2 * SECONDS, **streams)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
 class Running:
     """A process that the server has forked: what tests need of `subprocess.Popen`. Its streams are files."""
 

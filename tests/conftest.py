@@ -4,18 +4,9 @@ from jaxtyping import install_import_hook
 
 # Before anything imports the package. Modules that meet users' data (errors, data, results) check it themselves.
 MATHEMATICS = (
-    "gradcheck.comparison",
-    "nn.activations",
-    "nn.equations",
-    "nn.gradients",
-    "nn.losses",
-    "nn.matmul",
-    "nn.model",
-    "training.augment",
-    "training.evaluate",
-    "training.optimizers",
-    "training.step",
-)
+    "gradcheck.comparison", "nn.activations", "nn.equations", "nn.gradients", "nn.losses", "nn.matmul", "nn.model",
+    "training.augment", "training.evaluate", "training.optimizers", "training.step",
+)  # fmt: skip
 install_import_hook(
     [f"mlp_jax.{module}" for module in MATHEMATICS],
     # the numeric tower lets an int stand where a float is asked for
@@ -24,6 +15,7 @@ install_import_hook(
 
 import gc  # noqa: E402
 import json  # noqa: E402
+import multiprocessing  # noqa: E402
 import os  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -36,6 +28,8 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from jax._src import compiler  # noqa: E402
 
+from mlp_jax import data  # noqa: E402
+from mlp_jax.gradcheck import process  # noqa: E402
 from mlp_jax.training import step as train  # noqa: E402
 from tests import commands, fuzz, slow  # noqa: E402
 
@@ -144,6 +138,23 @@ def is_optimized(item):
     return item.get_closest_marker("optimized") is not None
 
 
+AS_USERS_HAVE = pytest.param("as users have them", marks=[pytest.mark.slow, pytest.mark.optimized])
+
+
+@pytest.fixture(scope="module", params=["little", AS_USERS_HAVE])
+def both_ways(request):
+    """Makes one test of bits two: of programs that are optimised little, and, slowly, of those that users have."""
+    return request.param
+
+
+@pytest.fixture
+def quick_targets(monkeypatch):
+    """The checker's second processes are forked from one that has imported what they need, instead of anew."""
+    context, asked = multiprocessing.get_context("forkserver"), multiprocessing.get_context
+    context.set_forkserver_preload([process.__name__])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context if kind == "spawn" else asked(kind))
+
+
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):
@@ -162,6 +173,12 @@ def traces(monkeypatch):
 
     monkeypatch.setattr(train, "train_step", counted)
     return seen
+
+
+@pytest.fixture(scope="session")
+def splits():
+    """The synthetic data: 870 rows of 192 numbers to train on, 130 to validate, 200 to test."""
+    return data.normalize(data.split(data.synthetic(), validation=130), "standardize")
 
 
 @pytest.fixture(scope="session")

@@ -291,60 +291,48 @@ import random
 
 import numpy as np
 
-
 def affine_forward(x, w, b):  # loops, and one bias for each row
     out = np.zeros((len(x), w.shape[1]))
     for i in range(len(x)):
         out[i] = np.einsum("d,dm->m", x[i].ravel(), w) + b
     return out, [x, w, b]
 
-
 def affine_backward(dout, cache):  # a dict, and einsum
     x, w, b = cache
     dx = np.einsum("nm,dm->nd", dout, w).reshape(x.shape)
     return {"dx": dx, "dw": np.einsum("nd,nm->dm", x.reshape(len(x), -1), dout), "db": np.einsum("nm->m", dout)}
 
-
 def linear_forward(A, W, b):  # columns are examples
     return W @ A + b, (A, W, b)
-
 
 def linear_backward(dZ, cache):  # of each example's own loss
     A_prev, W, b = cache
     m = A_prev.shape[1]
     return W.T @ dZ, dZ @ A_prev.T / m, np.sum(dZ, axis=1, keepdims=True) / m
 
-
 def dense_forward(x, W, b):  # rows are examples, weights (out, in)
     return x @ W.T + b, (x, W, b)
-
 
 def dense_backward(dout, cache):
     x, W, b = cache
     return [dout @ W, dout.T @ x, dout.sum(0)]
 
-
 def relu(Z):
     return np.maximum(0, Z), Z
-
 
 def relu_backward(dA, cache):  # in place, as many do
     dA[cache <= 0] = 0
     return dA
 
-
 def elu_forward(x):  # only the output
     return np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1)
-
 
 def elu_backward(dout, x):
     return dout * np.where(x > 0, 1, np.exp(np.minimum(x, 0)))
 
-
 def swiglu_forward(x, w):  # of no known name
     a = x @ w
     return a / (1 + np.exp(-a)) * a, (x, w, a)
-
 
 def swiglu_backward(dout, cache):
     x, w, a = cache
@@ -352,24 +340,19 @@ def swiglu_backward(dout, cache):
     da = dout * (2 * a * s + a**2 * s * (1 - s))
     return da @ w.T, x.T @ da
 
-
 def dropout_forward(x, keep_prob):  # a generator of its own, not inverted
     mask = np.random.default_rng().random(x.shape) < keep_prob
     return x * mask, mask
 
-
 def dropout_backward(dout, cache):
     return dout * cache
-
 
 def gate_forward(x, h, w):  # two outputs
     return x @ w + h, np.tanh(h), (x, h, w)
 
-
 def gate_backward(da, dh, cache):
     x, h, w = cache
     return da @ w.T, da + dh * (1 - np.tanh(h) ** 2), x.T @ da
-
 
 def softmax_loss(x, y):  # with a small number in the logarithm
     e = np.exp(x - np.max(x, axis=1, keepdims=True))
@@ -377,12 +360,10 @@ def softmax_loss(x, y):  # with a small number in the logarithm
     one_hot = np.eye(x.shape[1])[y]
     return -np.mean(np.sum(one_hot * np.log(p + 1e-8), axis=1)), (p - one_hot) / len(x)
 
-
 def batchnorm_forward(x, gamma, beta, eps=1e-8):  # another eps, consistently
     std = np.sqrt(x.var(0) + eps)
     n = (x - x.mean(0)) / std
     return gamma * n + beta, (n, gamma, std)
-
 
 def batchnorm_backward(dout, cache):
     n, gamma, std = cache
@@ -392,7 +373,6 @@ def batchnorm_backward(dout, cache):
 
 NNFS = """
 import numpy as np
-
 
 class Layer_Dense:
     def __init__(self, n_inputs, n_neurons):
@@ -407,7 +387,6 @@ class Layer_Dense:
         self.dweights = np.dot(self.inputs.T, dvalues)
         self.dbiases = np.sum(dvalues, axis=0, keepdims=True)
         self.dinputs = np.dot(dvalues, self.weights.T)
-
 
 class Layer_DenseRegularised:
     def __init__(
@@ -432,7 +411,6 @@ class Layer_DenseRegularised:
             self.dBiases += 2 * self.bias_regularizer_l2 * self.biases
         self.dInputs = np.dot(dvalues, self.weights.T)
 
-
 class Layer_Dropout:
     def __init__(self, rate):
         self.rate = 1 - rate
@@ -448,7 +426,6 @@ class Layer_Dropout:
     def backward(self, dvalues):
         self.dinputs = dvalues * self.mask
 
-
 class Activation_ReLU:
     def forward(self, inputs):
         self.inputs = inputs
@@ -457,7 +434,6 @@ class Activation_ReLU:
     def backward(self, dvalues):
         self.dinputs = dvalues.copy()
         self.dinputs[self.inputs <= 0] = 0
-
 
 class Activation_Softmax:
     def forward(self, inputs):
@@ -469,11 +445,9 @@ class Activation_Softmax:
         for i, (a, d) in enumerate(zip(self.output, dvalues)):
             self.dinputs[i] = (np.diagflat(a) - np.outer(a, a)) @ d
 
-
 class Loss:
     def calculate(self, output, y):
         return np.mean(self.forward(output, y))
-
 
 class Loss_CategoricalCrossentropy(Loss):
     def forward(self, y_pred, y_true):
@@ -484,14 +458,12 @@ class Loss_CategoricalCrossentropy(Loss):
         self.dinputs = -np.eye(len(dvalues[0]))[y_true] / dvalues
         self.dinputs = self.dinputs / len(dvalues)
 
-
 class CCE_Loss(Loss):
     def forward(self, y_pred, y_true):
         return -np.log(np.clip(y_pred, 1e-7, 1 - 1e-7)[range(len(y_pred)), y_true])
 
     def backward(self, y_pred, y_true):
         self.dInputs = -np.eye(len(y_pred[0]))[y_true] / y_pred / len(y_pred)
-
 
 class Loss_BinaryCrossentropy(Loss):  # of several outputs
     def forward(self, y_pred, y_true):
@@ -504,7 +476,6 @@ class Loss_BinaryCrossentropy(Loss):  # of several outputs
         clipped = np.clip(dvalues, 1e-7, 1 - 1e-7)
         self.dinputs = -(y_true / clipped - (1 - y_true) / (1 - clipped)) / outputs / len(dvalues)
 
-
 class Activation_Softmax_Loss:  # the loss itself is another's
     def backward(self, dvalues, y_true):
         if len(y_true.shape) == 2:
@@ -512,7 +483,6 @@ class Activation_Softmax_Loss:  # the loss itself is another's
         self.dinputs = dvalues.copy()
         self.dinputs[range(len(dvalues)), y_true] -= 1
         self.dinputs = self.dinputs / len(dvalues)
-
 
 class Activation_Softmax_Loss_CategoricalCrossentropy:
     def __init__(self):
@@ -533,7 +503,6 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
 RETURNING = """
 import numpy as np
 
-
 class Affine:
     def __init__(self, W, b):
         self.W, self.b = W, b
@@ -548,7 +517,6 @@ class Affine:
         self.db = np.sum(dout, axis=0)
         return np.dot(dout, self.W.T)
 
-
 class MulLayer:
     def __init__(self):
         self.x, self.y = None, None
@@ -559,7 +527,6 @@ class MulLayer:
 
     def backward(self, dout):
         return dout * self.y, dout * self.x
-
 
 class DenseOfLists:  # that are made when they are asked for
     def __init__(self, in_features, out_features, rng, init="he"):
@@ -581,7 +548,6 @@ class DenseOfLists:  # that are made when they are asked for
         self.dW, self.db = self._x.T @ grad_out, grad_out.sum(axis=0)
         return grad_out @ self.W.T
 
-
 class TimeAffine:  # (N, T, D)
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
@@ -597,7 +563,6 @@ class TimeAffine:  # (N, T, D)
         self.grads[0][...], self.grads[1][...] = inputs.T @ rows, rows.sum(axis=0)
         return (rows @ self.params[0].T).reshape(self.x.shape)
 
-
 class Listed:
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
@@ -612,7 +577,6 @@ class Listed:
         self.grads[0][...] = self.x.T @ dout
         self.grads[1][...] = dout.sum(axis=0)
         return dout @ W.T
-
 
 class Linear:
     def __init__(self, in_features, out_features):
@@ -631,7 +595,6 @@ class Linear:
         self.grad_bias += g.sum(0)
         return g @ self.weight
 
-
 class Updating:
     def __init__(self, input_size, output_size):
         self.weights, self.bias = np.random.randn(input_size, output_size), np.random.randn(1, output_size)
@@ -646,7 +609,6 @@ class Updating:
         self.bias -= learning_rate * output_gradient.sum(axis=0, keepdims=True)
         return input_gradient
 
-
 class SoftmaxWithLoss:
     def forward(self, x, t):
         e = np.exp(x - x.max(axis=1, keepdims=True))
@@ -658,7 +620,6 @@ class SoftmaxWithLoss:
         dx[np.arange(len(self.t)), self.t] -= 1
         return dout * dx / len(self.t)
 
-
 class SigmoidWithLoss:
     def forward(self, x, t):
         self.y, self.t = 1 / (1 + np.exp(-x)), t
@@ -666,7 +627,6 @@ class SigmoidWithLoss:
 
     def backward(self, dout=1):
         return dout * (self.y - self.t) / len(self.t)
-
 
 class ColumnDense:  # one example, a column
     def __init__(self, input_size, output_size):
@@ -681,7 +641,6 @@ class ColumnDense:  # one example, a column
         self.weights -= learning_rate * np.dot(output_gradient, self.input.T)
         self.bias -= learning_rate * output_gradient
         return input_gradient
-
 
 class Convolution:
     def __init__(self, W, b, stride=1, pad=0):

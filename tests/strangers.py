@@ -4,12 +4,26 @@
 from typing import NamedTuple
 
 HEAD = """
+import random
 import numpy as np
+from collections import OrderedDict
 
 def softmax(s):
     e = np.exp(s - s.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
+
+def one_hot(y, classes):
+    return np.eye(classes)[y] if y.ndim == 1 else y
 """
+
+
+def defined(source, name="Net"):
+    """What the source text, behind the head, has under this name."""
+    space: dict[str, object] = {}
+    exec(HEAD + source, space)
+    return space[name]
+
+
 BODY = """
     z = X @ W1 + b1
     h = np.maximum(z, 0)
@@ -79,162 +93,39 @@ def svm_loss(W, X, y, reg):
 """
 HINGE, SQUARED = SVM.format(power="", d="(margins > 0) * 1.0"), SVM.format(power="**2", d="2 * margins**0.5")
 STRANGERS = {
-    "lambda called l2_coef, by keyword": Stranger(
-        f"def f(params, X, y, *, l2_coef=0.0):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')); reg = l2_coef{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
-        "f",
-        ("2 * reg * W1", "reg * W1"),
-    ),
-    "a regularizer and a learning rate in the constructor": Stranger(
-        f"class Net:\n    def __init__(self, n_features, n_hidden_units, n_classes, learning_rate=0.1, regularizer=0.01):\n        a, h, c, self.reg = n_features, n_hidden_units, n_classes, regularizer{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
-        "Net",
-        ("2 * reg * W2", "reg * W2"),
-    ),
-    "a configuration object": Stranger(
-        f"class Net:\n    def __init__(self, config):\n        a, h, c = config.input_size, config.hidden_size, config.num_classes{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}",
-        "Net",
-        OF_SELF,
-    ),
-    "a configuration dict with lambda": Stranger(
-        f"class Net:\n    def __init__(self, cfg):\n        a, h, c, self.reg = cfg['input_dim'], cfg['hidden_dim'], cfg['output_dim'], cfg['weight_decay']{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        self.dW1, self.db1, self.dW2, self.db2 = {GRADS}\n        return loss",
-        "Net",
-        ("2 * reg * W1", "reg * W1"),
-    ),
-    "a learning rate that training sets": Stranger(
-        f"class Net:\n    def __init__(self, input_size, hidden_size, output_size):\n        a, h, c = input_size, hidden_size, output_size{STORED}{FORWARD}\n    def backward(self, X, y, output):{BACKWARD}\n        self.W1 -= self.learning_rate * self.dW1\n    def train(self, X, y, learning_rate):\n        self.learning_rate = learning_rate",
-        "Net",
-        OF_SELF,
-    ),
-    "parameters made by a method, and data from a file": Stranger(
-        f"class Net:\n    def __init__(self, hidden_dims=(512,), datapath='cifar10.pkl', n_classes=10):\n        self.hidden, self.data = hidden_dims, open(datapath) if datapath is not None else None\n    def initialize_weights(self, dims):\n        (a, c), (h,) = dims, self.hidden{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}",
-        "Net",
-        OF_SELF,
-    ),
-    "the data in the constructor": Stranger(
-        f"class Net:\n    def __init__(self, x, y, hidden=4):\n        self.input, self.y = x, np.eye(y.max() + 1)[y]\n        a, h, c = x.shape[1], hidden, self.y.shape[1]{STORED}{FORWARD.replace('(self, X)', '(self)').replace('= X, X @', '= self.input, self.input @')}\n    def backprop(self):\n        output, y = self.forward(), self.y{BACKWARD}",
-        "Net",
-        OF_SELF,
-    ),
-    "no biases": Stranger(
-        "class Net:\n    def __init__(self, input_size, hidden_size, output_size):\n        self.W1, self.W2 = np.zeros((input_size, hidden_size)), np.zeros((hidden_size, output_size))\n    def loss(self, X, y):\n        z = X @ self.W1\n        h = np.maximum(z, 0)\n        p = softmax(h @ self.W2)\n        d = (p - np.eye(p.shape[1])[y]) / len(y)\n        dz = d @ self.W2.T * (z > 0)\n        return -np.log(p[np.arange(len(y)), y]).mean(), {'W1': X.T @ dz, 'W2': h.T @ d}",
-        "Net",
-        MASK,
-    ),
-    "a function of two weights, without biases": Stranger(
-        f"def f(W1, W2, X, y):\n    b1 = b2 = reg = 0{BODY}    return loss, X.T @ dz, h.T @ d",
-        "f",
-        MASK,
-    ),
-    "lists of weights and of biases, one-hot labels": Stranger(
-        f"def f(X, Y_onehot, weights, biases):\n    (W1, W2), (b1, b2), y, reg = weights, biases, Y_onehot.argmax(1), 0{BODY}    return loss, [X.T @ dz, h.T @ d], [dz.sum(0), d.sum(0)]",
-        "f",
-        ("dz.sum(0)", "dz.mean(0)"),
-    ),
-    "dicts of dicts, as flax has them": Stranger(
-        f"def f(params, X, y):\n    W1, b1 = params['Dense_0']['kernel'], params['Dense_0']['bias']\n    W2, b2, reg = params['Dense_1']['kernel'], params['Dense_1']['bias'], 0{BODY}    return loss, {{'Dense_0': {{'kernel': X.T @ dz, 'bias': dz.sum(0)}}, 'Dense_1': {{'kernel': h.T @ d, 'bias': d.sum(0)}}}}",
-        "f",
-        MASK,
-    ),
-    "a list of dicts": Stranger(
-        f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = params[0]['w'], params[0]['b'], params[-1]['w'], params[-1]['b']{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [{{'w': W1, 'b': b1}}, {{'w': W2, 'b': b2}}]",
-        "f",
-        ("dz.sum(0)", "dz.mean(0)"),
-    ),
-    "an object with attributes, weights (out, in)": Stranger(
-        f"def f(model, X, y):\n    W1, b1, W2, b2, reg = model.fc1.weight.T, model.fc1.bias, model.fc2.weight.T, model.fc2.bias, 0{BODY}    return loss, {{'fc1': {{'weight': dz.T @ X, 'bias': dz.sum(0)}}, 'fc2': {{'weight': d.T @ h, 'bias': d.sum(0)}}}}",
-        "f",
-        MASK,
-    ),
-    "a vector of all weights, then all biases": Stranger(
-        f"def f(theta, X, y, layer_sizes, lam):\n    a, c, e = layer_sizes\n    cut = np.cumsum([a * c, c * e, c])\n    W1, W2, b1, b2 = np.split(theta, cut)\n    W1, W2, reg = W1.reshape(a, c), W2.reshape(c, e), lam{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([W1.ravel(), W2.ravel(), b1, b2])",
-        "f",
-        ("2 * reg * W2", "reg * W2"),
-    ),
-    "a vector of matrices with a column of biases": Stranger(
-        f"def nn_cost_function(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, lambda_):\n    k = hidden_layer_size * (input_layer_size + 1)\n    one, two = nn_params[:k].reshape((hidden_layer_size, -1), order='F'), nn_params[k:].reshape((num_labels, -1), order='F')\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], lambda_{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([np.column_stack([b, W.T]).ravel(order='F') for W, b in ((W1, b1), (W2, b2))])",
-        "nn_cost_function",
-        ("2 * reg * W2", "reg * W2"),
-    ),
-    "a vector of matrices with a column of biases, without a loss": Stranger(
-        f"def theta_gradient(theta, layer_sizes, X, y):\n    a, c, e = layer_sizes\n    one, two = theta[: c * (a + 1)].reshape(c, -1), theta[c * (a + 1) :].reshape(e, -1)\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], 0{BODY}    return np.concatenate([np.column_stack([b, W.T]).ravel() for W, b in ((X.T @ dz, dz.sum(0)), (h.T @ d, d.sum(0)))])",
-        "theta_gradient",
-        MASK,
-    ),
-    "a gradient, and a cost of the same arguments beside it": Stranger(
-        f"def compute_cost(params, X, y, lam):\n    return both(params, X, y, lam)[0]\n\ndef compute_gradient(params, X, y, lam):\n    return both(params, X, y, lam)[1]\n\ndef both(params, X, y, lam):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2'))\n    reg = lam / (2 * len(X)){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
-        "compute_gradient",
-        ("2 * reg * W2", "reg * W2"),
-    ),
-    "tuples in a dict, multiplied by np.dot": Stranger(
-        f"def f(params, X, y):\n    (W1, b1), (W2, b2), reg = params['layer1'], params['layer2'], 0{BODY.replace('X @ W1', 'np.dot(X, W1)').replace('h @ W2', 'np.matmul(h, W2)')}    return loss, {{'layer1': (X.T @ dz, dz.sum(0)), 'layer2': (h.T @ d, d.sum(0))}}",
-        "f",
-        MASK,
-    ),
-    "two dicts, of weights and of biases": Stranger(
-        f"def f(X, y, weights, biases):\n    W1, W2, b1, b2, reg = weights['h1'], weights['out'], biases['b1'], biases['out'], 0{BODY}    return loss, {{'h1': X.T @ dz, 'out': h.T @ d}}, {{'b1': dz.sum(0), 'out': d.sum(0)}}",
-        "f",
-        MASK,
-    ),
-    "lists of weights and of biases in a class, and returned": Stranger(
-        f"class Net:\n    def __init__(self, n_features, n_units, n_classes, l2=0.0):\n        a, h, c, self.l2 = n_features, n_units, n_classes, l2\n        self.W, self.b = [np.zeros((a, h)), np.zeros((h, c))], [np.zeros((1, h)), np.zeros((1, c))]\n    def loss(self, X, y):\n        (W1, W2), (b1, b2), reg = self.W, self.b, self.l2{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, [W1, W2], [b1[None], b2[None]]",
-        "Net",
-        ("2 * reg * W1", "reg * W1"),
-    ),
-    "two hidden layers of one size": Stranger(
-        DEEP.format(
-            arguments="input_size, hidden_size, output_size",
-            sizes="input_size, hidden_size, hidden_size, output_size",
-            shape="a, b",
-        ),
-        "Net",
-        (" * (zs[k - 1] > 0)", ""),
-    ),
-    "the list of all sizes called hidden, and names of activations": Stranger(
-        DEEP.format(arguments="hidden_sizes, activations", sizes="*hidden_sizes", shape="a, b")
-        .replace("np.maximum", "{'relu': np.maximum, 'softmax': np.minimum}[self.names[k]]")
-        .replace("pass", "self.names = activations"),
-        "Net",
-        (" * (zs[k - 1] > 0)", ""),
-    ),
-    "an activation that is None unless it is named": Stranger(
-        DEEP.format(arguments="size_list=None, act_func=None", sizes="*size_list", shape="a, b").replace(
-            "pass", "assert act_func == 'ReLU'"
-        ),
-        "Net",
-        (" * (zs[k - 1] > 0)", ""),
-    ),
-    "the data in the constructor, with one-hot labels": Stranger(
-        f"class Net:\n    def __init__(self, x, y, hidden_units=8):\n        self.x, self.y, a, h, c = x, y, x.shape[1], hidden_units, y.shape[1]{STORED}{FORWARD.replace('(self, X)', '(self)').replace('= X, X @', '= self.x, self.x @')}\n    def backprop(self):\n        output, y = self.forward(), self.y{BACKWARD}",
-        "Net",
-        OF_SELF,
-    ),
-    "a linear classifier with a column per example": Stranger(
-        "def softmax_loss(W, X, y, reg):\n    s = W @ X\n    p = softmax(s.T)\n    d = (p - np.eye(len(W))[y]).T / len(y)\n    return -np.log(p[np.arange(len(y)), y]).mean() + reg * (W**2).sum(), d @ X.T + 2 * reg * W",
-        "softmax_loss",
-        ("2 * reg * W", "reg * W"),
-    ),
-    "a linear classifier with the hinge loss": Stranger(
-        HINGE, "svm_loss", ("(margins > 0)", "margins"), "svm_mask"
-    ),
-    "the same with another gradient of the true class": Stranger(
-        HINGE, "svm_loss", ("= -d.sum(1)", "= -1"), "svm_true_class"
-    ),
-    "the same without the margin": Stranger(
-        HINGE, "svm_loss", ("(margins > 0)", "(s > s[np.arange(N), y][:, None])"), "svm_margin"
-    ),
-    "the squared hinge loss": Stranger(
-        SQUARED, "svm_loss", ("2 * margins**0.5", "1.0 * (margins > 0)"), "svm_mask"
-    ),
-    "a linear classifier that training would make": Stranger(
-        "class Softmax:\n    def __init__(self):\n        self.W = None\n    def loss(self, X_batch, y_batch, reg):\n        p = softmax(X_batch @ self.W)\n        d = (p - np.eye(p.shape[1])[y_batch]) / len(p)\n        return -np.log(p[np.arange(len(p)), y_batch]).mean() + reg * (self.W**2).sum(), X_batch.T @ d + 2 * reg * self.W",
-        "Softmax",
-        ("2 * reg * self.W", "reg * self.W"),
-    ),
-    "another derivative of relu at 0": Stranger(
-        f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)",
-        "f",
-        ("0.3, z > 0", "0.3, z > -0.1"),
-    ),
-}
+    "lambda called l2_coef, by keyword": Stranger(f"def f(params, X, y, *, l2_coef=0.0):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')); reg = l2_coef{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "f", ("2 * reg * W1", "reg * W1")),
+    "a regularizer and a learning rate in the constructor": Stranger(f"class Net:\n    def __init__(self, n_features, n_hidden_units, n_classes, learning_rate=0.1, regularizer=0.01):\n        a, h, c, self.reg = n_features, n_hidden_units, n_classes, regularizer{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "Net", ("2 * reg * W2", "reg * W2")),
+    "a configuration object": Stranger(f"class Net:\n    def __init__(self, config):\n        a, h, c = config.input_size, config.hidden_size, config.num_classes{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}", "Net", OF_SELF),
+    "a configuration dict with lambda": Stranger(f"class Net:\n    def __init__(self, cfg):\n        a, h, c, self.reg = cfg['input_dim'], cfg['hidden_dim'], cfg['output_dim'], cfg['weight_decay']{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        self.dW1, self.db1, self.dW2, self.db2 = {GRADS}\n        return loss", "Net", ("2 * reg * W1", "reg * W1")),
+    "a learning rate that training sets": Stranger(f"class Net:\n    def __init__(self, input_size, hidden_size, output_size):\n        a, h, c = input_size, hidden_size, output_size{STORED}{FORWARD}\n    def backward(self, X, y, output):{BACKWARD}\n        self.W1 -= self.learning_rate * self.dW1\n    def train(self, X, y, learning_rate):\n        self.learning_rate = learning_rate", "Net", OF_SELF),
+    "parameters made by a method, and data from a file": Stranger(f"class Net:\n    def __init__(self, hidden_dims=(512,), datapath='cifar10.pkl', n_classes=10):\n        self.hidden, self.data = hidden_dims, open(datapath) if datapath is not None else None\n    def initialize_weights(self, dims):\n        (a, c), (h,) = dims, self.hidden{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}", "Net", OF_SELF),
+    "the data in the constructor": Stranger(f"class Net:\n    def __init__(self, x, y, hidden=4):\n        self.input, self.y = x, np.eye(y.max() + 1)[y]\n        a, h, c = x.shape[1], hidden, self.y.shape[1]{STORED}{FORWARD.replace('(self, X)', '(self)').replace('= X, X @', '= self.input, self.input @')}\n    def backprop(self):\n        output, y = self.forward(), self.y{BACKWARD}", "Net", OF_SELF),
+    "no biases": Stranger("class Net:\n    def __init__(self, input_size, hidden_size, output_size):\n        self.W1, self.W2 = np.zeros((input_size, hidden_size)), np.zeros((hidden_size, output_size))\n    def loss(self, X, y):\n        z = X @ self.W1\n        h = np.maximum(z, 0)\n        p = softmax(h @ self.W2)\n        d = (p - np.eye(p.shape[1])[y]) / len(y)\n        dz = d @ self.W2.T * (z > 0)\n        return -np.log(p[np.arange(len(y)), y]).mean(), {'W1': X.T @ dz, 'W2': h.T @ d}", "Net", MASK),
+    "a function of two weights, without biases": Stranger(f"def f(W1, W2, X, y):\n    b1 = b2 = reg = 0{BODY}    return loss, X.T @ dz, h.T @ d", "f", MASK),
+    "lists of weights and of biases, one-hot labels": Stranger(f"def f(X, Y_onehot, weights, biases):\n    (W1, W2), (b1, b2), y, reg = weights, biases, Y_onehot.argmax(1), 0{BODY}    return loss, [X.T @ dz, h.T @ d], [dz.sum(0), d.sum(0)]", "f", ("dz.sum(0)", "dz.mean(0)")),
+    "dicts of dicts, as flax has them": Stranger(f"def f(params, X, y):\n    W1, b1 = params['Dense_0']['kernel'], params['Dense_0']['bias']\n    W2, b2, reg = params['Dense_1']['kernel'], params['Dense_1']['bias'], 0{BODY}    return loss, {{'Dense_0': {{'kernel': X.T @ dz, 'bias': dz.sum(0)}}, 'Dense_1': {{'kernel': h.T @ d, 'bias': d.sum(0)}}}}", "f", MASK),
+    "a list of dicts": Stranger(f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = params[0]['w'], params[0]['b'], params[-1]['w'], params[-1]['b']{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [{{'w': W1, 'b': b1}}, {{'w': W2, 'b': b2}}]", "f", ("dz.sum(0)", "dz.mean(0)")),
+    "an object with attributes, weights (out, in)": Stranger(f"def f(model, X, y):\n    W1, b1, W2, b2, reg = model.fc1.weight.T, model.fc1.bias, model.fc2.weight.T, model.fc2.bias, 0{BODY}    return loss, {{'fc1': {{'weight': dz.T @ X, 'bias': dz.sum(0)}}, 'fc2': {{'weight': d.T @ h, 'bias': d.sum(0)}}}}", "f", MASK),
+    "a vector of all weights, then all biases": Stranger(f"def f(theta, X, y, layer_sizes, lam):\n    a, c, e = layer_sizes\n    cut = np.cumsum([a * c, c * e, c])\n    W1, W2, b1, b2 = np.split(theta, cut)\n    W1, W2, reg = W1.reshape(a, c), W2.reshape(c, e), lam{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([W1.ravel(), W2.ravel(), b1, b2])", "f", ("2 * reg * W2", "reg * W2")),
+    "a vector of matrices with a column of biases": Stranger(f"def nn_cost_function(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, lambda_):\n    k = hidden_layer_size * (input_layer_size + 1)\n    one, two = nn_params[:k].reshape((hidden_layer_size, -1), order='F'), nn_params[k:].reshape((num_labels, -1), order='F')\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], lambda_{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([np.column_stack([b, W.T]).ravel(order='F') for W, b in ((W1, b1), (W2, b2))])", "nn_cost_function", ("2 * reg * W2", "reg * W2")),
+    "a vector of matrices with a column of biases, without a loss": Stranger(f"def theta_gradient(theta, layer_sizes, X, y):\n    a, c, e = layer_sizes\n    one, two = theta[: c * (a + 1)].reshape(c, -1), theta[c * (a + 1) :].reshape(e, -1)\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], 0{BODY}    return np.concatenate([np.column_stack([b, W.T]).ravel() for W, b in ((X.T @ dz, dz.sum(0)), (h.T @ d, d.sum(0)))])", "theta_gradient", MASK),
+    "a gradient, and a cost of the same arguments beside it": Stranger(f"def compute_cost(params, X, y, lam):\n    return both(params, X, y, lam)[0]\n\ndef compute_gradient(params, X, y, lam):\n    return both(params, X, y, lam)[1]\n\ndef both(params, X, y, lam):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2'))\n    reg = lam / (2 * len(X)){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "compute_gradient", ("2 * reg * W2", "reg * W2")),
+    "tuples in a dict, multiplied by np.dot": Stranger(f"def f(params, X, y):\n    (W1, b1), (W2, b2), reg = params['layer1'], params['layer2'], 0{BODY.replace('X @ W1', 'np.dot(X, W1)').replace('h @ W2', 'np.matmul(h, W2)')}    return loss, {{'layer1': (X.T @ dz, dz.sum(0)), 'layer2': (h.T @ d, d.sum(0))}}", "f", MASK),
+    "two dicts, of weights and of biases": Stranger(f"def f(X, y, weights, biases):\n    W1, W2, b1, b2, reg = weights['h1'], weights['out'], biases['b1'], biases['out'], 0{BODY}    return loss, {{'h1': X.T @ dz, 'out': h.T @ d}}, {{'b1': dz.sum(0), 'out': d.sum(0)}}", "f", MASK),
+    "lists of weights and of biases in a class, and returned": Stranger(f"class Net:\n    def __init__(self, n_features, n_units, n_classes, l2=0.0):\n        a, h, c, self.l2 = n_features, n_units, n_classes, l2\n        self.W, self.b = [np.zeros((a, h)), np.zeros((h, c))], [np.zeros((1, h)), np.zeros((1, c))]\n    def loss(self, X, y):\n        (W1, W2), (b1, b2), reg = self.W, self.b, self.l2{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, [W1, W2], [b1[None], b2[None]]", "Net", ("2 * reg * W1", "reg * W1")),
+    "two hidden layers of one size": Stranger(DEEP.format(arguments="input_size, hidden_size, output_size", sizes="input_size, hidden_size, hidden_size, output_size", shape="a, b"), "Net", (" * (zs[k - 1] > 0)", "")),
+    "the list of all sizes called hidden, and names of activations": Stranger(DEEP.format(arguments="hidden_sizes, activations", sizes="*hidden_sizes", shape="a, b") .replace("np.maximum", "{'relu': np.maximum, 'softmax': np.minimum}[self.names[k]]") .replace("pass", "self.names = activations"), "Net", (" * (zs[k - 1] > 0)", "")),
+    "an activation that is None unless it is named": Stranger(DEEP.format(arguments="size_list=None, act_func=None", sizes="*size_list", shape="a, b").replace("pass", "assert act_func == 'ReLU'"), "Net", (" * (zs[k - 1] > 0)", "")),
+    "the data in the constructor, with one-hot labels": Stranger(f"class Net:\n    def __init__(self, x, y, hidden_units=8):\n        self.x, self.y, a, h, c = x, y, x.shape[1], hidden_units, y.shape[1]{STORED}{FORWARD.replace('(self, X)', '(self)').replace('= X, X @', '= self.x, self.x @')}\n    def backprop(self):\n        output, y = self.forward(), self.y{BACKWARD}", "Net", OF_SELF),
+    "a linear classifier with a column per example": Stranger("def softmax_loss(W, X, y, reg):\n    s = W @ X\n    p = softmax(s.T)\n    d = (p - np.eye(len(W))[y]).T / len(y)\n    return -np.log(p[np.arange(len(y)), y]).mean() + reg * (W**2).sum(), d @ X.T + 2 * reg * W", "softmax_loss", ("2 * reg * W", "reg * W")),
+    "a linear classifier with the hinge loss": Stranger(HINGE, "svm_loss", ("(margins > 0)", "margins"), "svm_mask"),
+    "the same with another gradient of the true class": Stranger(HINGE, "svm_loss", ("= -d.sum(1)", "= -1"), "svm_true_class"),
+    "the same without the margin": Stranger(HINGE, "svm_loss", ("(margins > 0)", "(s > s[np.arange(N), y][:, None])"), "svm_margin"),
+    "the squared hinge loss": Stranger(SQUARED, "svm_loss", ("2 * margins**0.5", "1.0 * (margins > 0)"), "svm_mask"),
+    "a linear classifier with a row per example": Stranger("def softmax_loss(W, X, y, reg):\n    p = softmax(X @ W)\n    loss = -np.log(p[np.arange(len(y)), y]).mean() + reg * (W * W).sum()\n    p[np.arange(len(y)), y] -= 1\n    return loss, X.T @ p / len(y) + 2 * reg * W", "softmax_loss", ("2 * reg * W", "reg * W")),
+    "a linear classifier that training would make": Stranger("class Softmax:\n    def __init__(self):\n        self.W = None\n    def loss(self, X_batch, y_batch, reg):\n        p = softmax(X_batch @ self.W)\n        d = (p - np.eye(p.shape[1])[y_batch]) / len(p)\n        return -np.log(p[np.arange(len(p)), y_batch]).mean() + reg * (self.W**2).sum(), X_batch.T @ d + 2 * reg * self.W", "Softmax", ("2 * reg * self.W", "reg * self.W")),
+    "another derivative of relu at 0": Stranger(f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "f", ("0.3, z > 0", "0.3, z > -0.1")),
+}  # fmt: skip
 
 PYTHON_2 = """
 import numpy as np

@@ -133,23 +133,6 @@ def test_rows_that_are_no_such_images_are_refused(x):
         views(x, (4, 4, 3))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"crop": -1}, "crop must be"),
-        ({"crop": 33}, "crop must be"),
-        ({"cutout": 33}, "cutout must be"),
-        ({"mixup": -0.1}, "mixup must be"),
-        ({"mixup": float("nan")}, "mixup must be"),
-        ({"image": (32, 0, 3)}, "an image's width must be"),
-        ({"alternating": True}, "alternating is for flip"),
-    ],
-)
-def test_what_is_out_of_range_is_refused(wrong, message):
-    with pytest.raises(UserError, match=message):
-        Augmentation(**wrong)
-
-
 def test_rows_in_channel_first_order_are_refused_where_it_matters():
     """A row does not show its order: cropped or mirrored, it would be scrambled in silence."""
     splits = normalize(data.split(synthetic(), validation=130), "unit_range")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import messages, wrong_options
-from tests.commands import ROOT, SCRIPTS, Done
+from tests.commands import ROOT, SCRIPTS, python
 from tests.messages import FILES, FLAGS, GENERATED
 
 TOLD = messages.told()
@@ -140,19 +140,12 @@ def test_a_variable(variable, message, anew, server, place):
     before = everything(place)
     if anew:
         del variables["JAX_COMPILATION_CACHE_DIR"]
-        done = command("depth_study", place, variables)
+        done = python("-m", "experiments.depth_study", folder=place, environment=variables)
     else:
         arguments = ["--dataset=cifar10", "--archive=none.tar.gz"]
         done = server.run("depth_study", *arguments, folder=place, environment=variables)
     assert_refused(done, message)
     assert {name: everything(place).get(name) for name in before} == before
-
-
-def command(script, folder, variables, *arguments):
-    """`python -m experiments.SCRIPT`, with nothing done beforehand."""
-    line = [sys.executable, "-m", f"experiments.{script}", *arguments]
-    done = subprocess.run(line, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 # Standard output that cannot be written to: real processes and a real pipe
@@ -202,7 +195,7 @@ def test_a_full_disk_and_no_standard_output(place):
 def test_a_start_of_its_own_says_the_same_as_a_fork(script, argument, message, server, place):
     before = everything(place)
     variables = started(place)
-    done = command(script, place, variables, argument)
+    done = python("-m", f"experiments.{script}", argument, folder=place, environment=variables)
     assert_refused(done, message)
     assert done == server.run(script, argument, folder=place, environment=variables)
     assert everything(place) == before

@@ -30,7 +30,7 @@ from mlp_jax.studies.rows import MIRROR
 from mlp_jax.studies.study import Shape
 from mlp_jax.training import model_format, saved_model
 from tests.bad_files import picture, promising
-from tests.commands import ROOT
+from tests.commands import ROOT, python
 
 SMALL = {"dataset": "synthetic", "hidden": "8,8", "epochs": 2, "seeds": 2}
 
@@ -207,10 +207,8 @@ DAMAGES = {
     "longer": (lambda c: c + b"1234", "is not a whole safetensors file"),
     "a pickle": (lambda c: b"\x80\x04\x95" + b"." * 99, "is not a whole safetensors file"),
     "a huge header": (lambda c: struct.pack("<Q", 2**60) + c[8:], "is not a whole safetensors file"),
-    "no metadata": (
-        lambda c: safetensors.numpy.save(safetensors.numpy.load(c)),
-        "its metadata are not one entry named mlp_jax",
-    ),
+    "no metadata": (lambda c: safetensors.numpy.save(safetensors.numpy.load(c)),
+                    "its metadata are not one entry named mlp_jax"),
     "another entry": (lambda c: damaged(c, entry="pt"), "its metadata are not one entry named mlp_jax"),
     "metadata missing": (lambda c: damaged(c, classes=None), "its metadata are not format"),
     "metadata unknown": (lambda c: damaged(c, more=1), "its metadata are not format"),
@@ -220,22 +218,16 @@ DAMAGES = {
     "another format": (lambda c: damaged(c, format="other"), "its format is 'other'"),
     "tensor missing": (lambda c: damaged(c, tensors={"layer2.b": None}), "tensor 'layer2.b' is missing"),
     "tensor unknown": (lambda c: damaged(c, tensors={"layer9.b": full(3, 0)}), "tensor 'layer9.b' is unknown"),
-    "transposed": (
-        lambda c: damaged(c, tensors={"layer1.w": full((8, 192), 0)}),
-        "has shape (8, 192), not (192, 8)",
-    ),
+    "transposed": (lambda c: damaged(c, tensors={"layer1.w": full((8, 192), 0)}),
+                   "has shape (8, 192), not (192, 8)"),
     "of integers": (lambda c: damaged(c, tensors={"layer1.b": full(8, 0, np.int32)}), "'layer1.b' is of type I32"),
     "of doubles": (lambda c: damaged(c, tensors={"layer1.b": full(8, 0, float)}), "'layer1.b' is of type F64"),
-    "NaN": (
-        lambda c: damaged(c, tensors={"layer1.b": full(8, np.nan)}),
-        "'layer1.b' has values that are not finite",
-    ),
+    "NaN": (lambda c: damaged(c, tensors={"layer1.b": full(8, np.nan)}),
+            "'layer1.b' has values that are not finite"),
     "variance": (lambda c: damaged(c, tensors={"layer1.running_var": full(8, -1)}), "has negative variances"),
     "scale 0": (lambda c: damaged(c, tensors={"input.scale": full(3, 0, float)}), "are not positive"),
-    "scale's shape": (
-        lambda c: damaged(c, tensors={"input.scale": full(1, 1, float)}),
-        "has shape (1,), not (3,)",
-    ),
+    "scale's shape": (lambda c: damaged(c, tensors={"input.scale": full(1, 1, float)}),
+                      "has shape (1,), not (3,)"),
     "config's field": (lambda c: changed(c, "config", more=1), "its MLPConfig must have hidden, "),
     "config a list": (lambda c: damaged(c, config=[1]), "its MLPConfig must have hidden, "),
     "width a string": (lambda c: changed(c, "config", hidden=["8", 8]), "its hidden is of a wrong type"),
@@ -245,30 +237,19 @@ DAMAGES = {
     "activation": (lambda c: changed(c, "config", activation="os.system"), "unknown activation 'os.system'"),
     "float64": (lambda c: changed(c, "config", dtype="float64"), "its dtype is float64"),
     "number": (lambda c: changed(c, "config", negative_slope=10**400), "its negative_slope is of a wrong type"),
-    "inputs": (
-        lambda c: damaged(c, image_shape=[8, 8, 1]),
-        "192 inputs, but the pictures have 64",
-    ),
+    "inputs": (lambda c: damaged(c, image_shape=[8, 8, 1]), "192 inputs, but the pictures have 64"),
     "image shape": (lambda c: damaged(c, image_shape=[192]), "image_shape must be"),
     "channels": (lambda c: damaged(c, image_shape=[8, 12, 2]), "image_shape must be"),
-    "9 classes": (
-        lambda c: damaged(c, classes=list("abcdefghi")),
-        "10 different printable",
-    ),
-    "escape": (
-        lambda c: damaged(c, classes=["\x1b[2J", *"abcdefghi"]),
-        "printable names",
-    ),
+    "9 classes": (lambda c: damaged(c, classes=list("abcdefghi")), "10 different printable"),
+    "escape": (lambda c: damaged(c, classes=["\x1b[2J", *"abcdefghi"]), "printable names"),
     "normalization": (lambda c: damaged(c, normalization="none"), "normalization must be one of mean_image"),
     "a list": (lambda c: damaged(c, normalization=[]), "normalization must be one of mean_image"),
-    "accuracy": (
-        lambda c: changed(c, "about", test_accuracy=2),
-        "test_accuracy must be a number in [0, 1], not 2",
-    ),
+    "accuracy": (lambda c: changed(c, "about", test_accuracy=2),
+                 "test_accuracy must be a number in [0, 1], not 2"),
     "seed": (lambda c: changed(c, "about", seed=True), "its seed is of a wrong type"),
     "another weight": (lambda c: c[:-1] + bytes([c[-1] ^ 1]), "it was altered"),
     "another class": (lambda c: damaged(c, classes=list("abcdefghij")), "it was altered"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -430,21 +411,18 @@ def test_names_are_printed_safely():
 
 
 def test_the_real_command_line_trains_and_then_names_the_class(tmp_path):
-    def command(script, *arguments):
-        line = [sys.executable, "-m", f"experiments.{script}", *arguments]
-        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}  # as here, where it is compiled already
-        return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-
     where = f"--results_dir={tmp_path}"
-    done = command("best_model", *flags_of({**SMALL, "learning_rate": 0.002}), where)
-    assert (done.returncode, done.stderr) == (0, "")
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}  # as here, where it is compiled already
+    flags = flags_of({**SMALL, "learning_rate": 0.002})
+    done = python("-m", "experiments.best_model", *flags, where, environment=environment)
+    assert (done.status, done.err) == (0, "")
     dataset, folder = synthetic(), tmp_path / "best_model"
     results = (folder / "results.json").read_bytes()
     names = [str(tmp_path / f"picture {i}.png") for i in range(3)]
     for image, name in zip(dataset.test_images, names, strict=False):
         Image.fromarray(image).save(name)
-    done = command("predict", *names, where)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = python("-m", "experiments.predict", *names, where, environment=environment)
+    assert (done.status, done.err) == (0, "")
     rows = json.loads((folder / "predictions.json").read_text())["rows"]
     probabilities = saved_model.load(folder / "model.safetensors").probabilities(dataset.test_images[:3])
     for name, row, line in zip(names, rows, probabilities, strict=True):
@@ -453,7 +431,7 @@ def test_the_real_command_line_trains_and_then_names_the_class(tmp_path):
         assert row["second_class"] == dataset.classes[order[1]]
         assert row["probability"] == pytest.approx(line[order[0]], abs=1e-5)
         assert sum(row["probabilities"].values()) == pytest.approx(1)
-        assert re.search(rf"{re.escape(name)} *\| {row['class']} ", done.stdout)
+        assert re.search(rf"{re.escape(name)} *\| {row['class']} ", done.out)
     assert (folder / "results.json").read_bytes() == results
 
 
@@ -522,16 +500,12 @@ def quantity(*values):
 
 def hand_made(protocol, **more):
     row = {
-        "protocol": protocol,
-        "seeds": [0, 1, 2, 3],
-        "diverged": 0,
-        "data_fingerprint": MIRROR,
+        "protocol": protocol, "seeds": [0, 1, 2, 3], "diverged": 0, "data_fingerprint": MIRROR,
         "validation_accuracy": quantity(0.536, 0.540, 0.540, 0.544),
         "test_accuracy": quantity(0.54, 0.545, 0.545, 0.55),
         "images": {"train": 45_000, "validation": 5_000, "test": 1_000 if protocol == "published" else 10_000},
-        "report": dict(best_model.REPORT),
-        **more,
-    }
+        "report": dict(best_model.REPORT), **more,
+    }  # fmt: skip
     if protocol == "published":
         row["validation_accuracy_evaluation_mode"] = quantity(0.543, 0.547, 0.551)
         row["test_accuracy_all_images"] = quantity(0.54, 0.543, 0.547)
@@ -627,7 +601,4 @@ print(export.load(Path(sys.argv[1])).config.hidden)
 
 def test_a_model_is_read_where_types_are_texts(runs):
     path = runs["clean"][0] / "model.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-c", TEXTS_FOR_TYPES, str(path)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert (done.returncode, done.stdout) == (0, "(8, 8)\n"), done.stderr
+    assert python("-c", TEXTS_FOR_TYPES, path)[:2] == (0, "(8, 8)\n")

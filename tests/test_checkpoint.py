@@ -7,30 +7,22 @@ import jax
 import numpy as np
 import pytest
 
-from mlp_jax import data
-from mlp_jax.data.digits import synthetic
-from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
-from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import checkpoint, population
 from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.history import Result
+from tests.bad_files import flip
+from tests.small import MODEL, bits
 
-PLAIN = MLPConfig(hidden=(16,), inputs=192)
-NORMALIZED = dataclasses.replace(PLAIN, norm="batch", dropout=0.2)
+NORMALIZED = dataclasses.replace(MODEL, norm="batch", dropout=0.2)
 ADAM = TrainConfig(optimizer="adam", learning_rate=0.02, batch_size=50, epochs=4, l2=1e-3)
 RUNS = {
     "a": Run(jax.random.key(0), NORMALIZED, ADAM),
     "b": Run(jax.random.key(1), NORMALIZED, dataclasses.replace(ADAM, learning_rate=0.01)),
     "diverging": Run(jax.random.key(2), NORMALIZED, dataclasses.replace(ADAM, learning_rate=1e38)),
-    "inside an epoch": Run(jax.random.key(0), PLAIN, TrainConfig(batch_size=50, steps=60)),
+    "inside an epoch": Run(jax.random.key(0), MODEL, TrainConfig(batch_size=50, steps=60)),
 }
-
-
-@pytest.fixture(scope="module")
-def splits():
-    return normalize(data.split(synthetic(), validation=130), "standardize")
 
 
 def observe(number, epoch, params):
@@ -47,9 +39,8 @@ def train(splits, resume_from=None, **options):
     return {names[number]: found[number] for number in range(len(names))}
 
 
-def bits(result):
-    leaves = jax.tree.leaves((result.state, result.history, result.observed))
-    return result.status, [(np.asarray(leaf).dtype, np.asarray(leaf).tobytes()) for leaf in leaves]
+def everything(result):
+    return result.status, bits((result.state, result.history, result.observed))
 
 
 def stopped(splits, folder, pauses):
@@ -84,12 +75,11 @@ def reached(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(splits):
+def whole(splits, both_ways):
     """What the runs end with that nobody stops."""
     return train(splits)
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("pauses", [3, 5])
 def test_resumed_runs_have_the_bits_of_undisturbed_ones(splits, whole, tmp_path, pauses):
     """On one device and on eight; stopped in the first shape of runs, and in the second."""
@@ -102,7 +92,7 @@ def test_resumed_runs_have_the_bits_of_undisturbed_ones(splits, whole, tmp_path,
     ]
     for devices in (jax.devices(), jax.devices()[:1]):
         resumed = train(splits, resume_from=start, devices=devices)
-        assert {name: bits(run) for name, run in resumed.items()} == {n: bits(run) for n, run in whole.items()}
+        assert {n: everything(run) for n, run in resumed.items()} == {n: everything(r) for n, r in whole.items()}
 
 
 def test_no_epoch_is_trained_twice(splits, saved):
@@ -138,7 +128,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(copy, where, damage):
 
 
 def test_one_that_was_never_finished_is_not_spoken_of(copy):
-    remove(copy / "3.safetensors")
+    (copy / "3.safetensors").unlink()
     (copy / ".3.safetensors.0123abcd.mlp_jax-unfinished").write_bytes(b"1")
     assert (newest(copy).about, newest(copy).damaged) == ({"pause": 1}, [])
 
@@ -157,22 +147,8 @@ def newest(folder):
     return found
 
 
-def remove(path):
-    path.unlink()
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
 def test_after_a_damaged_one_two_whole_ones_are_kept_again(copy):
-    flip(copy / "3.safetensors")
+    flip(copy / "3.safetensors", 5000, 1)
     checkpoints = Checkpoints(copy)
     found = checkpoints.newest()
     assert found is not None
@@ -196,7 +172,7 @@ def test_a_run_of_another_network_is_refused(saved):
     run = newest(saved).runs["a"]
     for model, config in [
         (dataclasses.replace(NORMALIZED, hidden=(17,)), ADAM),
-        (PLAIN, ADAM),
+        (MODEL, ADAM),
         (NORMALIZED, dataclasses.replace(ADAM, optimizer="sgd")),
     ]:
         with pytest.raises(UserError, match="is of another network"):

@@ -32,6 +32,8 @@ from mlp_jax import data
 from mlp_jax.data import cifar10, cifar10_prepare, load
 from mlp_jax.errors import UserError
 from mlp_jax.files import UNFINISHED
+from tests.bad_files import cut, flip
+from tests.commands import python
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-bin/"
@@ -94,7 +96,7 @@ def run(expression, **options):
         f"import sys; from mlp_jax import data; print(({expression}).fingerprint);"
         "print({'tensorflow', 'tensorflow_datasets'} & set(sys.modules))"
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
+    return python("-c", code, **options)
 
 
 def call(data_dir, cache_dir, archive=None):
@@ -145,24 +147,14 @@ def folder(options):
     return options["data_dir"] / "cifar10" / "3.0.2"
 
 
-def flip(path, offset, bits=0xFF):
-    content = bytearray(path.read_bytes())
-    content[offset] ^= bits
-    path.write_bytes(content)
-
-
-def cut(path, size):
-    path.write_bytes(path.read_bytes()[:size])
-
-
 # Preparing from an archive
 
 
 def test_prepare_from_a_local_archive(archive, tmp_path):
     done = run(call(tmp_path, tmp_path / "cache", archive))
     dataset = cifar10.load(data_dir=tmp_path, cache_dir=tmp_path / "cache")
-    assert done.stdout == f"{dataset.fingerprint}\n{{'tensorflow_datasets'}}\n"
-    assert "is not the official archive" in done.stderr
+    assert done.out == f"{dataset.fingerprint}\n{{'tensorflow_datasets'}}\n"
+    assert "is not the official archive" in done.err
     assert_loaded(dataset, members())
 
 
@@ -334,9 +326,9 @@ def test_offline(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     environment |= {"https_proxy": f"http://127.0.0.1:{port}", "TFDS_DATA_DIR": str(tmp_path)}
     start = time.monotonic()
-    done = run("data.load('cifar10')", env=environment)
+    done = run("data.load('cifar10')", environment=environment)
     assert time.monotonic() - start < 10
-    message = done.stderr.splitlines()[-1]
+    message = done.err.splitlines()[-1]
     for word in ("UserError", "refused", *offline_words(tmp_path)):
         assert str(word) in message
     assert not list(tmp_path.iterdir())
@@ -490,7 +482,7 @@ def cache_file(options):
 
 def test_a_cached_start_is_the_same_and_needs_no_tfds(copy):
     first = cifar10.load(**copy)
-    assert run(call(**copy)).stdout == f"{first.fingerprint}\nset()\n"
+    assert run(call(**copy)).out == f"{first.fingerprint}\nset()\n"
     second = cifar10.load(**copy)
     assert_loaded(second, members())
     assert second.fingerprint == first.fingerprint
@@ -587,7 +579,7 @@ def test_the_true_counts_and_order(real):
 
 
 def test_the_true_second_start(real):
-    assert run(call(**real)).stdout == f"{cifar10.load(**real).fingerprint}\nset()\n"
+    assert run(call(**real)).out == f"{cifar10.load(**real).fingerprint}\nset()\n"
 
 
 def test_the_true_ids(real):

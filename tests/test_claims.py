@@ -16,14 +16,10 @@ IMAGES = {"train": 49_000, "validation": 1000, "test": 1000}
 
 def row(values=(0.5,), validation=None, **label):
     return {
-        **label,
-        "seeds": list(range(len(values))),
-        "diverged": 0,
-        "status": "finished",
-        "images": IMAGES,
+        **label, "seeds": list(range(len(values))), "diverged": 0, "status": "finished", "images": IMAGES,
         "test_accuracy": measured(values),
         "validation_accuracy": measured(values if validation is None else validation),
-    }
+    }  # fmt: skip
 
 
 def content(*rows, dataset="cifar10", **more):

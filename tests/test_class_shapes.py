@@ -10,19 +10,8 @@ import pytest
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
 from mlp_jax.nn.config import MLPConfig
+from tests.strangers import HEAD, defined
 
-HEAD = """
-import random
-import numpy as np
-from collections import OrderedDict
-
-def softmax(s):
-    e = np.exp(s - s.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-def one_hot(y, classes):
-    return np.eye(classes)[y] if y.ndim == 1 else y
-"""
 FOUR = """
         self.{0}W1, self.{0}b1 = np.random.randn({1}) * 0.1, np.zeros({2})
         self.{0}W2, self.{0}b2 = np.random.randn({3}) * 0.1, np.zeros({4})"""
@@ -300,18 +289,12 @@ CLASSES["gradients by large letters, where the parameters have small ones"] = (
 )
 
 
-def made(source, name="Net"):
-    space: dict[str, object] = {}
-    exec(HEAD + source, space)
-    return space[name]
-
-
 @pytest.mark.parametrize("shape", CLASSES)
 def test_a_class_of_this_shape(shape):
     assert MASK in CLASSES[shape]
-    right = check_gradients(made(CLASSES[shape]))
+    right = check_gradients(defined(CLASSES[shape]))
     assert right.passed, str(right)
-    wrong = check_gradients(made(CLASSES[shape].replace(MASK, "")))
+    wrong = check_gradients(defined(CLASSES[shape].replace(MASK, "")))
     assert wrong.codes == ["mask_missing"], str(wrong)
 
 
@@ -319,7 +302,7 @@ def test_a_wrong_derivative_of_the_softmax_is_named():
     source = next(text for shape, text in CLASSES.items() if "a softmax that" in shape)
     right = "d = self.p * (dout - (dout * self.p).sum(1, keepdims=True))"
     assert right in source
-    wrong = check_gradients(made(source.replace(right, "d = dout * self.p * (1 - self.p)")))
+    wrong = check_gradients(defined(source.replace(right, "d = dout * self.p * (1 - self.p)")))
     assert wrong.codes == ["softmax_jacobian_diagonal"], str(wrong)
 
 
@@ -383,13 +366,9 @@ DRAWN = {
     "rand() > drop": ("dropout_ratio", "1 - self.p", "(np.random.rand(*z.shape) > self.p)"),
     "rand() < 1 - drop": ("dropout", "1 - self.p", "(np.random.random(z.shape) < 1 - self.p)"),
     "binomial": ("dropout_rate", "1 - self.p", "np.random.binomial(1, 1 - self.p, size=z.shape)"),
-    "a generator of its own": (
-        "keep_prob",
-        "self.p",
-        "(np.random.default_rng(0).random(z.shape) < self.p)",
-    ),
+    "a generator of its own": ("keep_prob", "self.p", "(np.random.default_rng(0).random(z.shape) < self.p)"),
     "not rand() < drop": ("dropout", "1 - self.p", "(1 - (np.random.uniform(size=z.shape) < self.p))"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", DRAWN)
@@ -397,10 +376,10 @@ def test_a_dropout_mask_that_no_seed_fixes(how):
     name, share, draw = DRAWN[how]
     source = DROPOUT.replace("NAME", name).replace("SHARE", share).replace("DRAW", draw)
     config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
-    report = check_gradients(made(source), config)
+    report = check_gradients(defined(source), config)
     assert report.passed, str(report)
     wrong = source.replace("(z > 0) * mask", "(z > 0)")
-    assert check_gradients(made(wrong), config).codes == ["dropout_mask_missing"]
+    assert check_gradients(defined(wrong), config).codes == ["dropout_mask_missing"]
 
 
 def test_a_dropout_mask_of_another_generator_is_refused():
@@ -408,7 +387,7 @@ def test_a_dropout_mask_of_another_generator_is_refused():
     source = source.replace("DRAW", "np.array([[random.random() < self.p for _ in row] for row in z])")
     config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
     with pytest.raises(UserError, match=r"numpy.random.rand\(...\) < keep"):
-        check_gradients(made(source), config)
+        check_gradients(defined(source), config)
 
 
 REFUSED = {
@@ -431,7 +410,7 @@ class Net:
     {method}
 """
     with pytest.raises(UserError, match=words):
-        check_gradients(made(source))
+        check_gradients(defined(source))
 
 
 def test_one_example_at_a_time_is_refused_in_a_sentence():
@@ -448,7 +427,7 @@ class Net:
         return [dz, d], [dz @ x.T, d @ h.T]
 """
     with pytest.raises(UserError, match="one example at a time"):
-        check_gradients(made(source))
+        check_gradients(defined(source))
 
 
 def test_a_constructor_without_sizes_is_refused_in_a_sentence():

@@ -35,7 +35,7 @@ def splits():
 
 
 @pytest.fixture(scope="module")
-def relu(splits):
+def relu(splits, both_ways):
     return two_sources.compare(CONFIG, splits, MODEL, RECIPE, PAIR)
 
 
@@ -104,7 +104,6 @@ def test_parting_where_a_curve_is_not_finite_or_ends():
     assert set(two_sources.parting(curve, curve[:5])["parted_at"].values()) == {5}
 
 
-@pytest.mark.optimized
 def test_rows_of_a_relu_network(relu, tmp_path):
     assert [row["kind"] for row in relu] == ["leaf"] * 8 + ["training"] * 2
     write(tmp_path / "rows.json", as_json({"rows": relu}))
@@ -115,7 +114,6 @@ def test_rows_of_a_relu_network(relu, tmp_path):
         assert max(found.values()) < 1e-6
 
 
-@pytest.mark.optimized
 def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
     start = train.init_state(jax.random.key(5), MODEL, RECIPE)
     states = {"start": start, "end": population.train(jax.random.key(5), splits, MODEL, RECIPE).state}
@@ -128,7 +126,6 @@ def test_leaf_values_are_the_gradient_before_and_after_training(relu, splits):
             assert row["values"] == pytest.approx(dict.fromkeys(PAIR, float(leaf[tuple(row["index"])])), rel=1e-4)
 
 
-@pytest.mark.optimized
 def test_a_relu_network_never_parts(relu, splits):
     for row, seed in zip(of_kind(relu, "training"), (5, 6), strict=True):
         result = population.train(jax.random.key(seed), splits, MODEL, RECIPE)
@@ -140,7 +137,6 @@ def test_a_relu_network_never_parts(relu, splits):
             assert row["validation_accuracy"][name] == result.history.validation_accuracy[-1]
 
 
-@pytest.mark.optimized
 def test_the_tables_say_that_a_relu_network_never_parts(relu):
     text = two_sources.tables(relu)
     assert f"are the same bit for bit through all {STEPS} steps, for 2 of 2 seeds" in text
@@ -148,7 +144,6 @@ def test_the_tables_say_that_a_relu_network_never_parts(relu):
     assert text.count("\n\n") == 2
 
 
-@pytest.mark.optimized
 def test_tables_of_what_is_null(relu):
     rows = json.loads(json.dumps(relu))
     rows[0]["relative_error"] = rows[-1]["validation_accuracy"]["manual"] = None

@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from mlp_jax.studies import compilation
-from tests.commands import ROOT
+from tests.commands import python
 
 ABOUT = "E1128 07:26:35.1  7942 cpu_aot_loader.cc:195] Loading. Target machine feature {} is not  supported"
 CODE = """
@@ -24,11 +22,9 @@ os.abort()
 
 
 def test_lines_of_tuning_are_hidden_and_no_others_even_when_the_process_is_aborted():
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, ABOUT], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGABRT
-    assert sorted(done.stderr.splitlines()) == [ABOUT.format("+avx512f"), "Python's own", "last words"]
+    done = python("-c", CODE, ABOUT)
+    assert done.status == -signal.SIGABRT
+    assert sorted(done.err.splitlines()) == [ABOUT.format("+avx512f"), "Python's own", "last words"]
 
 
 def test_a_program_that_has_redirected_its_standard_error_keeps_it():
@@ -36,7 +32,7 @@ def test_a_program_that_has_redirected_its_standard_error_keeps_it():
         "import io, sys; sys.stderr = mine = io.StringIO(); from mlp_jax.studies import compilation; "
         "compilation.hide_tuning_lines(); assert sys.stderr is mine"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    assert python("-c", code).status == 0
 
 
 def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts():
@@ -46,7 +42,7 @@ def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts():
     )
     environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
     environment.pop("MLP_JAX_TRIED_XLA_FLAGS", None)
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment).returncode == 0
+    assert python("-c", code, environment=environment).status == 0
 
 
 SET_UP = "from mlp_jax.studies import compilation; compilation.set_up(); import jax; print(jax.device_count()); "
@@ -58,9 +54,8 @@ def test_one_device_per_core_unless_told_otherwise_and_no_tf32(told, devices):
     """A GPU would compute float32 products in TF32, too coarse to compare gradients."""
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     environment |= {"JAX_PLATFORMS": "cpu", **({"JAX_NUM_CPU_DEVICES": told} if told else {})}
-    line = [sys.executable, "-c", SET_UP]
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.stdout == f"{devices}\nfloat32\n", done.stderr
+    done = python("-c", SET_UP, environment=environment)
+    assert done.out == f"{devices}\nfloat32\n", done.err
 
 
 @pytest.mark.parametrize("home", ["", "elsewhere"])
@@ -79,6 +74,6 @@ def test_a_second_signal_does_not_wait_for_the_epoch():
         "    signal.raise_signal(signal.SIGTERM); print(signals.asked())\n"
         "    signal.raise_signal(signal.SIGINT); print('it went on')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == "15\n"
-    assert "stopped by SIGINT" in done.stderr
+    done = python("-c", code)
+    assert done.out == "15\n"
+    assert "stopped by SIGINT" in done.err

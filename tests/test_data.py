@@ -16,13 +16,11 @@ LAYOUTS = {"mean_image": "HWC", "unit_range": "CHW", "standardize": "HWC"}
 def arrays(train=6, test=3, classes=("a", "b")):
     rng = np.random.default_rng(1)
     return {
-        "name": "toy",
-        "train_images": rng.integers(0, 256, (train, 2, 3, 3), dtype=np.uint8),
+        "name": "toy", "train_images": rng.integers(0, 256, (train, 2, 3, 3), dtype=np.uint8),
         "train_labels": np.arange(train, dtype=np.int32) % 2,
         "test_images": rng.integers(0, 256, (test, 2, 3, 3), dtype=np.uint8),
-        "test_labels": np.arange(test, dtype=np.int32) % 2,
-        "classes": classes,
-    }
+        "test_labels": np.arange(test, dtype=np.int32) % 2, "classes": classes,
+    }  # fmt: skip
 
 
 def test_load_names_the_valid_names():

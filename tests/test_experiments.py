@@ -1,12 +1,9 @@
 """The scripts as users run them; most in this process, because starting jax takes longer than the jobs."""
 
-import importlib
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -25,15 +22,15 @@ from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.history import History, Result
 from mlp_jax.training.step import init_state
-from tests.commands import ROOT
+from tests.commands import python
 
 SMALL = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=1", "--seeds=2")
 FAST = (*SMALL, "--learning_rate=0.02")
 
 
-def start(monkeypatch, name, *arguments):
-    """Exit status of `python -m experiments.NAME ...`."""
-    return importlib.import_module(f"experiments.{name}").main(arguments)
+def depth(folder, *arguments):
+    """Exit status of `python -m experiments.depth_study --results_dir=FOLDER ...`."""
+    return depth_study.main([f"--results_dir={folder}", *arguments])
 
 
 def rows_of(folder, study="depth_study"):
@@ -43,41 +40,28 @@ def rows_of(folder, study="depth_study"):
 def test_true_processes(tmp_path):
     """Success, a user's mistake and --help, through the real command line."""
 
-    def command(name, *arguments, python=()):
-        line = [sys.executable, *python, "-m", f"experiments.{name}", *arguments]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-    done = command("depth_study", *FAST, f"--results_dir={tmp_path}")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = python("-m", "experiments.depth_study", *FAST, f"--results_dir={tmp_path}")
+    assert (done.status, done.err) == (0, "")
     environment = json.loads((tmp_path / "depth_study" / "results.json").read_text())["environment"]
     assert environment["command"].startswith("python -m experiments.depth_study --dataset=synthetic")
-    done = command("depth_study", "--optimizer=x")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    done = command("reproduce", "--help", python=("-X", "importtime"))
-    assert "--dataset" in done.stdout
-    assert "--layers" not in done.stdout
-    assert done.returncode == 0
-    imported = {line.split()[-1] for line in done.stderr.splitlines()}
+    done = python("-m", "experiments.depth_study", "--optimizer=x")
+    assert (done.status, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    done = python("-X", "importtime", "-m", "experiments.reproduce", "--help")
+    assert "--dataset" in done.out
+    assert "--layers" not in done.out
+    assert done.status == 0
+    imported = {line.split()[-1] for line in done.err.splitlines()}
     assert "jax" in imported
     assert not imported & {"matplotlib", "scipy.stats"}  # each would make every start half as long again
 
 
 @pytest.mark.parametrize(("protocol", "batch_norm"), [("published", "after"), ("clean", "none")])
-def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
-    arguments = (*SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}", f"--results_dir={tmp_path}")
-    assert start(monkeypatch, "depth_study", *arguments) == 0
+def test_depth_study(protocol, batch_norm, capsys, tmp_path):
+    assert depth(tmp_path, *SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}") == 0
     content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
-    assert content.keys() == {
-        "study",
-        "config",
-        "environment",
-        "rows",
-        "comparisons",
-        "figures",
-        "correct",
-        "seal",
-    }
+    parts = {"study", "config", "environment", "rows", "comparisons", "figures", "correct", "seal"}
+    assert content.keys() == parts
     assert content["environment"].keys() >= {"versions", "device", "commit", "dirty", "wall_seconds"}
     assert [row["layers"] for row in content["rows"]] == [1, 2]
     for row in content["rows"]:
@@ -89,17 +73,19 @@ def test_depth_study(protocol, batch_norm, monkeypatch, capsys, tmp_path):
             assert all(0 <= value <= 1 for value in quantity["values"])
         assert row["status"] == "finished"
         assert len(row["first_losses"]) == 20
-        assert row["recipe"]["learning_rate"] in [choice["learning_rate"] for choice in row["choice"]]
+        best = max(row["choice"], key=lambda choice: choice["validation_accuracy"])
+        assert row["recipe"]["learning_rate"] == best["learning_rate"]
+        assert row["validation_accuracy"]["values"][0] == best["validation_accuracy"]
     assert capsys.readouterr().out.count("finished") == 2
 
 
-def test_the_comparisons_of_depths_and_initialisations(monkeypatch, capsys, tmp_path):
+def test_the_comparisons_of_depths_and_initialisations(capsys, tmp_path):
     """And a network that the handed-out initialisation kills is a result, not a failure."""
     arguments = (
         "--dataset=synthetic", "--layers=3,1,2", "--hidden=8", "--epochs=1", "--seeds=3", "--learning_rate=0.02",
-        "--init=uniform_fan_in,normal", "--init_std=1e-6", f"--results_dir={tmp_path}",
+        "--init=uniform_fan_in,normal", "--init_std=1e-6",
     )  # fmt: skip
-    assert start(monkeypatch, "depth_study", *arguments) == 0
+    assert depth(tmp_path, *arguments) == 0
     content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
     rows = {(row["init"], row["layers"]): row for row in content["rows"]}
     assert rows.keys() == {(init, layers) for init in ("uniform_fan_in", "normal") for layers in (1, 2, 3)}
@@ -158,19 +144,11 @@ def test_the_finding_and_the_figure_of_the_depth_study():
     assert depth_study.finding(one) == "With uniform_fan_in, test accuracy is 51.0 % with 2 layers."
 
 
-def test_the_learning_rate_is_the_best_on_validation(monkeypatch, tmp_path):
-    assert start(monkeypatch, "depth_study", *SMALL, f"--results_dir={tmp_path}") == 0
-    for row in rows_of(tmp_path):
-        best = max(row["choice"], key=lambda choice: choice["validation_accuracy"])
-        assert row["recipe"]["learning_rate"] == best["learning_rate"]
-        assert row["validation_accuracy"]["values"][0] == best["validation_accuracy"]
-
-
-def test_manual_and_autodiff_and_a_repetition(monkeypatch, tmp_path):
+def test_manual_and_autodiff_and_a_repetition(tmp_path):
     rows = {}
     for name, source in {"a": "manual", "b": "manual", "c": "autodiff"}.items():
         folder = tmp_path / name
-        assert start(monkeypatch, "depth_study", *FAST, f"--gradient={source}", f"--results_dir={folder}") == 0
+        assert depth(folder, *FAST, f"--gradient={source}") == 0
         rows[name] = without_times(rows_of(folder))
     assert rows["a"] == rows["b"]
     for a, c in zip(rows["a"], rows["c"], strict=True):
@@ -186,14 +164,12 @@ def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_pa
     cache = tmp_path / "cache"
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     del environment["JAX_COMPILATION_CACHE_DIR"]
-    line = [sys.executable, "-m", "experiments.depth_study", *FAST, "--layers=2"]
+    line = ["-m", "experiments.depth_study", *FAST, "--layers=2"]
     rows, compiled = [], []
     for turn in range(3):
         folder = tmp_path / str(turn)
-        done = subprocess.run(
-            [*line, f"--results_dir={folder}"], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+        done = python(*line, f"--results_dir={folder}", environment=environment)
+        assert (done.status, done.err) == (0, "")
         rows.append(without_times(rows_of(folder)))
         content = json.loads((folder / "depth_study" / "results.json").read_text())
         compiled.append(content["environment"]["compilation"])
@@ -208,16 +184,14 @@ def test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm(tmp_pa
     assert rows[0] == rows[1] == rows[2]
 
 
-def test_precision_memory_and_devices(monkeypatch, tmp_path):
+def test_precision_memory_and_devices(tmp_path):
     arguments = {
-        "plain": (),
-        "bounded": ("--max_memory_gb=0.03",),
-        "shared": ("--data_parallel=4",),
+        "plain": (), "bounded": ("--max_memory_gb=0.03",), "shared": ("--data_parallel=4",),
         "bf16": ("--precision=bf16",),
-    }
+    }  # fmt: skip
     rows = {}
     for name, more in arguments.items():
-        assert start(monkeypatch, "depth_study", *FAST, *more, f"--results_dir={tmp_path / name}") == 0
+        assert depth(tmp_path / name, *FAST, *more) == 0
         rows[name] = without_times(rows_of(tmp_path / name))
     assert rows["bounded"] == rows["plain"]
     for name, tolerance in {"shared": 1e-4, "bf16": 0.05}.items():
@@ -226,18 +200,16 @@ def test_precision_memory_and_devices(monkeypatch, tmp_path):
             np.testing.assert_allclose(other["first_losses"], row["first_losses"], rtol=tolerance)
 
 
-def test_diverged_runs_keep_their_row_and_fail_the_job(monkeypatch, capsys, tmp_path):
-    arguments = (*SMALL, "--learning_rate=1e8", "--activation=softplus", "--l2=1", f"--results_dir={tmp_path}")
-    assert start(monkeypatch, "depth_study", *arguments) == 1
+def test_diverged_runs_keep_their_row_and_fail_the_job(capsys, tmp_path):
+    assert depth(tmp_path, *SMALL, "--learning_rate=1e8", "--activation=softplus", "--l2=1") == 1
     for row in rows_of(tmp_path):
         assert row["status"] == "diverged"
         assert row["test_accuracy"] == {"mean": None, "std": None, "n": 0, "values": []}
     assert "2 diverged" in capsys.readouterr().out
 
 
-def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
-    arguments = (*FAST, f"--results_dir={tmp_path}")
-    assert start(monkeypatch, "depth_study", *arguments) == 0
+def test_resume_keeps_finished_rows(capsys, tmp_path):
+    assert depth(tmp_path, *FAST) == 0
     whole = rows_of(tmp_path)
     folder = tmp_path / "depth_study"
     content = results.read_sealed(folder / "results.json")
@@ -245,7 +217,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
     sealed = json.dumps(files.sealed(part))
     (folder / "partial.json").write_text(sealed)
     (folder / "results.json").unlink()
-    assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
+    assert depth(tmp_path, *FAST, "--resume") == 0
     resumed = rows_of(tmp_path)
     assert resumed[0] == whole[0]
     assert resumed[1]["test_accuracy"] == whole[1]["test_accuracy"]
@@ -253,7 +225,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
 
     (folder / "partial.json").write_text(sealed)
     capsys.readouterr()
-    assert start(monkeypatch, "depth_study", *arguments, "--resume", "--l2=0.5") == 2
+    assert depth(tmp_path, *FAST, "--resume", "--l2=0.5") == 2
     assert "l2=None then, 0.5 now" in capsys.readouterr().err
     other = {**part, "environment": {**part["environment"], "versions": {"mlp_jax": "0.0.1"}}}
     for number, (damaged, words) in enumerate(
@@ -269,7 +241,7 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
         start=1,
     ):
         (folder / "partial.json").write_text(damaged)
-        assert start(monkeypatch, "depth_study", *arguments, "--resume") == 0
+        assert depth(tmp_path, *FAST, "--resume") == 0
         err = capsys.readouterr().err
         assert words in err
         assert f"it is kept as partial.unusable-{number}.json, and the study runs again" in err
@@ -278,14 +250,14 @@ def test_resume_keeps_finished_rows(monkeypatch, capsys, tmp_path):
         assert rows_of(tmp_path)[1]["test_accuracy"] == whole[1]["test_accuracy"]
 
 
-def test_checkpoints_of_another_version_are_set_aside(monkeypatch, capsys, tmp_path):
+def test_checkpoints_of_another_version_are_set_aside(capsys, tmp_path):
     folder = tmp_path / "depth_study"
     folder.mkdir()
     about = {"study": "depth_study", "config": {}, "environment": {"versions": {"mlp_jax": "0.0.1"}}}
     model = MLPConfig(hidden=(8,), inputs=192)
     run = Result(init_state(jax.random.key(0), model, TrainConfig()), History(*[np.zeros(1)] * 4), "unfinished")
     Checkpoints(folder / "checkpoints").save({"a": run}, {**about, "row_seconds": 1.0})
-    assert start(monkeypatch, "depth_study", *FAST, f"--results_dir={tmp_path}", "--resume") == 0
+    assert depth(tmp_path, *FAST, "--resume") == 0
     err = capsys.readouterr().err
     assert "cannot be used: it was written by version 0.0.1 of mlp_jax" in err
     assert err.endswith("it is kept as checkpoints.unusable-1, and the study runs again\n")
@@ -294,12 +266,12 @@ def test_checkpoints_of_another_version_are_set_aside(monkeypatch, capsys, tmp_p
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_signal_before_the_options_are_read(monkeypatch, capsys):
+def test_a_signal_before_the_options_are_read(monkeypatch, capsys, tmp_path):
     def stopped(*arguments):
         raise signals.Stopped(signal.SIGTERM)
 
     monkeypatch.setattr(command, "_values", stopped)
-    assert start(monkeypatch, "depth_study") == 128 + signal.SIGTERM
+    assert depth(tmp_path) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 

@@ -21,7 +21,7 @@ from tests import commands
 from tests.fuzz import TARGETS
 
 MODULES = {name: importlib.import_module(f"tests.fuzz.{name}") for name in TARGETS}
-FEW = {"gradients": 2, "checkpoints": 6, "pictures": 20}
+FEW = {"gradients": 2, "command_lines": 3}
 KEPT = [
     pytest.param(name, example, id=f"{name} {number}")
     for name, target in MODULES.items()
@@ -68,7 +68,7 @@ def draw(name, holds, profile):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_few_examples(name, holds):
-    few = FEW.get(name, 10)
+    few = FEW.get(name, 5)
     draw(
         name,
         holds,

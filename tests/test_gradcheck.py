@@ -3,8 +3,6 @@
 import functools
 import itertools
 import os
-import subprocess
-import sys
 import types
 
 import jax
@@ -22,7 +20,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer
 from mlp_jax.studies import own_gradients
 from mlp_jax.studies.tables import Table
-from tests.commands import ROOT
+from tests.commands import python
 from tests.solutions import bottleneck, solution
 
 FULLY_CONNECTED = '''
@@ -551,16 +549,13 @@ def test_what_a_candidate_prints_or_draws_stays_its_own(capfd):
         (lambda params, x, y, l2: {}, "is not written yet"),
         (lambda params, x, y, l2: {"W1": "a"}, "where an array of real numbers belongs"),
         (lambda params, x, y, l2: [1, 2], "returned 2 arrays, but there are 4"),
-        (
-            candidate(CLASS, "N = X.shape[0]", "N = X.shap[0]"),
-            ": AttributeError: 'numpy.ndarray' object has no",
-        ),
+        (candidate(CLASS, "N = X.shape[0]", "N = X.shap[0]"), ": AttributeError: 'numpy.ndarray' object has no"),
         (candidate(CLASS, '"W2": std', '"W3": std'), "TwoLayerNet.params has no 'W2': it needs W1, b1, W2, b2"),
         (candidate(CLASS, "self.params =", "self.parms ="), "object has no attribute 'params'"),
         (candidate(CLASS, "np.zeros(hidden_size)", "np.zeros((2, hidden_size))"), "biases (out,)"),
         (types.SimpleNamespace, "gives no gradient"),
     ],
-)
+)  # fmt: skip
 def test_candidates_that_cannot_be_used(target, words):
     with pytest.raises(UserError) as caught:
         check_gradients(target)
@@ -610,6 +605,6 @@ try:
 except UserError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert "my own mistake" in done.stdout
+    done = python("-c", code)
+    assert done.status == 0, done.err
+    assert "my own mistake" in done.out

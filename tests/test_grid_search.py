@@ -12,6 +12,7 @@ from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
 from mlp_jax.studies import options, runs
 from mlp_jax.studies.space import Point, Space
+from mlp_jax.studies.statistics import measured
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
 
@@ -19,12 +20,8 @@ from mlp_jax.training.step import init_state, minibatches
 SMALL = {"dataset": "synthetic", "hidden": "4", "batch_size": "20", "seeds": 3}
 RATES = (0.003, 0.01, 100.0)  # the last one diverges
 PUBLISHED = {
-    **SMALL,
-    "protocol": "published",
-    "l2": "0.01",
-    "learning_rate": ",".join(map(str, RATES)),
-    "steps": "60,20",
-}
+    **SMALL, "protocol": "published", "l2": "0.01", "learning_rate": ",".join(map(str, RATES)), "steps": "60,20",
+}  # fmt: skip
 
 SHORT = Point(hidden=4, batch_size=20, l2=0.25, learning_rate=1e-4)
 
@@ -252,22 +249,13 @@ def test_edges_of_a_range_are_a_tenth_of_it(rate, end):
     assert found == ({} if end is None else {"learning_rate": end})
 
 
-def quantity(*values):
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "n": len(values),
-        "values": list(values),
-    }
-
-
 def made(kind, steps, *values, rate=0.001, **more):
     """A row by hand; without values every run diverged."""
     row = {"kind": kind, "hidden": 200, "batch_size": 200, "l2": 0.01, "learning_rate": rate, "steps": steps}
     row |= {"recipe": {"steps": steps}, "status": "finished" if values else "diverged", "diverged": not values}
-    row |= {"validation_accuracy": quantity(*values), "seeds": list(range(len(values))), "report": None}
+    row |= {"validation_accuracy": measured(values), "seeds": list(range(len(values))), "report": None}
     if kind in ("best", "default"):
-        row |= {"test_accuracy": quantity(*values), "images": {"train": 49000, "validation": 1000, "test": 1000}}
+        row |= {"test_accuracy": measured(values), "images": {"train": 49000, "validation": 1000, "test": 1000}}
         row["curves"] = {"validation_accuracy": [[0.4, v] for v in values]}
         row["figure_1"] = [{"loss": [2.3, 1.0], "batch_accuracy": [0.4, 0.5]} for _ in values]
     return row | more

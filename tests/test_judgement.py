@@ -125,11 +125,8 @@ RIGHT = [
     (network(penalty=lambda l2, n: 0.0), ["no_penalty"], "cross-entropy"),
     (network(penalty=lambda l2, n: 3 * l2), ["other_penalty"], "3 lambda ||W||^2"),
     (network(biases=1.0), ["biases_penalised"], "lambda ||b||^2"),
-    (
-        network(penalty=lambda l2, n: l2 / 2, biases=0.5),
-        ["half_penalty", "biases_penalised"],
-        "0.5 lambda ||b||^2",
-    ),
+    (network(penalty=lambda l2, n: l2 / 2, biases=0.5), ["half_penalty", "biases_penalised"],
+     "0.5 lambda ||b||^2"),
     (network(divide=lambda y, s: 1), ["other_loss"], "sum"),
     (network(divide=lambda y, s: 2 * len(y)), ["other_loss"], "0.5 times"),
     (network(squared), ["other_loss"], "squared error"),
@@ -155,7 +152,7 @@ RIGHT = [
     (network(cubed), ["other_loss"], "none of the losses"),
     (network(activation=SINE), ["other_loss"], "none of the losses"),
     (network(inside_the_log), [], "RIGHT"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("right", "remarks", "words"), some(RIGHT, 3))

@@ -231,12 +231,8 @@ def gradient(at, change, network, activation, where, dtype, factor):
     act, derivative = ACTIVATIONS[activation]
     module = types.ModuleType("changed")
     names = {
-        "T": getattr(np, dtype),
-        "LAMBDA": factor,
-        "WHERE": where,
-        "AXIS": int(kind == "layer"),
-        "PLACE": place,
-    }
+        "T": getattr(np, dtype), "LAMBDA": factor, "WHERE": where, "AXIS": int(kind == "layer"), "PLACE": place,
+    }  # fmt: skip
     vars(module).update(names, act=act, derivative=derivative)
     assert SOURCE.count(f"# {at}\n") == 1
     exec(compile(SOURCE.replace(f"# {at}\n", f"{change}\n"), "<changed>", "exec"), vars(module))

@@ -11,11 +11,9 @@ from mlp_jax.studies.fields import option
 from mlp_jax.studies.options import narrowest
 
 PLACES = {
-    "clean": {"epochs": 5, "l2": 0.5},
-    "cifar10 clean": {"epochs": 9},
-    "published": {"decay": 0.5},
+    "clean": {"epochs": 5, "l2": 0.5}, "cifar10 clean": {"epochs": 9}, "published": {"decay": 0.5},
     "else": {"x": 1},
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,20 @@
 """Many runs as one program: the same numbers as single runs, on one device or eight."""
 
 import dataclasses
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 
 from mlp_jax import data
-from mlp_jax.data.digits import synthetic
-from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import epoch as programs
 from mlp_jax.training import layout, population
-from mlp_jax.training.config import OPTIMIZERS, Run, TrainConfig
+from mlp_jax.training.config import OPTIMIZERS, Run
 from mlp_jax.training.step import init_state
-from tests.commands import ROOT
-
-MODEL = MLPConfig(hidden=(16,), inputs=192)
-FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
-
-
-@pytest.fixture(scope="module")
-def splits():
-    return normalize(data.split(synthetic(), validation=130), "standardize")
+from tests.commands import python
+from tests.small import FAST, MODEL, same_bits
 
 
 def settings(model=MODEL, **varied):
@@ -41,13 +30,6 @@ def settings(model=MODEL, **varied):
         for seed in (0, 1)
         for value in values
     ]  # fmt: skip
-
-
-def same_bits(a, b):
-    return all(
-        np.asarray(u).tobytes() == np.asarray(v).tobytes()
-        for u, v in zip(*(jax.tree.leaves((run.state, run.history)) for run in (a, b)), strict=True)
-    )
 
 
 def close(a, b, rtol):
@@ -69,7 +51,7 @@ VARIED = {
 }  # fmt: skip
 
 
-@pytest.mark.optimized
+@pytest.mark.usefixtures("both_ways")
 def test_a_population_is_its_single_runs_bit_for_bit(splits):
     """Whatever its runs differ in."""
     dropped = dataclasses.replace(MODEL, dropout=0.3)
@@ -112,7 +94,7 @@ def test_a_minibatch_shared_by_four_devices_of_eight(splits):
         assert not same_bits(a, b)  # other sums: the work was shared indeed
 
 
-@pytest.mark.optimized
+@pytest.mark.usefixtures("both_ways")
 def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
     rates = (0.02, 1e6, 0.01)
     runs = settings(learning_rate=rates)
@@ -125,7 +107,7 @@ def test_a_diverged_member_neither_stops_nor_taints_the_others(splits):
         close([r for r in together if r.status == "finished"], [r for r in alone if r.status == "finished"], 1e-5)
 
 
-@pytest.mark.optimized
+@pytest.mark.usefixtures("both_ways")
 def test_a_mixed_list_keeps_its_order(splits):
     """Shapes, lengths and sources differ; runs of one shape are one program."""
     runs = [
@@ -139,7 +121,7 @@ def test_a_mixed_list_keeps_its_order(splits):
         assert same_bits(a, b)
 
 
-@pytest.mark.optimized
+@pytest.mark.usefixtures("both_ways")
 def test_chunks_give_the_same_results(splits):
     runs, one = settings(learning_rate=(0.01, 0.02, 0.03)), jax.devices()[:1]
     fixed, block = layout.footprint(MODEL, FAST, data.Splits(*splits), 1)
@@ -198,7 +180,7 @@ def test_progress_of_every_run(splits):
     assert reports[0, 1][0].loss.shape == (17,)
 
 
-@pytest.mark.optimized
+@pytest.mark.usefixtures("both_ways")
 def test_a_run_that_was_stopped_before_its_first_epoch_goes_on_beside_one_that_has_not_begun(splits):
     runs = settings(momentum=(0.5,))
     start = next(population.epochs(runs[:1], splits)).results()
@@ -293,5 +275,4 @@ print(train(jax.random.key(0), splits, MLPConfig(hidden=(), inputs=64), TrainCon
 
 def test_training_asks_no_system_for_what_only_linux_has():
     """macOS has no SC_AVPHYS_PAGES."""
-    done = subprocess.run([sys.executable, "-c", WITHOUT_FREE_PAGES], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout) == (0, "finished\n"), done.stderr
+    assert python("-c", WITHOUT_FREE_PAGES)[:2] == (0, "finished\n")

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from mlp_jax.training.recipes import RECIPES, fitted
 from mlp_jax.training.written import as_written
 from tests import readme
 from tests import result_tables as tables
-from tests.commands import ROOT
+from tests.commands import ROOT, python
 from tests.committed import alike
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,7 +34,7 @@ def block(name, language):
     return README.split(f"<!-- {name} -->\n```{language}\n")[1].split("\n```")[0]
 
 
-@pytest.mark.optimized
+@pytest.mark.usefixtures("both_ways")
 def test_the_example_prints_what_it_says():
     code = block("example", "python")
     expected = README.split(code)[1].split("```text\n")[1].split("\n```")[0]
@@ -49,12 +48,9 @@ def test_the_wrong_network_gets_what_it_says(tmp_path):
     (tmp_path / "net.py").write_text(block("wrong net", "python"))
     words = block("check it", "sh").split()
     assert words[0] == "python"
-    done = subprocess.run(
-        [sys.executable, *words[1:]],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.strip() == block("what it prints", "text")
+    done = python(*words[1:], folder=tmp_path, environment={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.status, done.err) == (1, "")
+    assert done.out.strip() == block("what it prints", "text")
 
 
 def test_the_checkers_own_command_says_the_same_and_writes_nothing(tmp_path):
@@ -62,12 +58,11 @@ def test_the_checkers_own_command_says_the_same_and_writes_nothing(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run(target):
-        line = [sys.executable, "-m", "mlp_jax.gradcheck", target]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-        return done.returncode, done.stdout.strip(), done.stderr
+        return python("-m", "mlp_jax.gradcheck", target, folder=tmp_path, environment=environment)
 
     report = block("what it prints", "text").removesuffix("results/gradient_check/results.json").strip()
-    assert run("net.py:TwoLayerNet") == (1, report, "")
+    done = run("net.py:TwoLayerNet")
+    assert (done.status, done.out.strip(), done.err) == (1, report, "")
     status, printed, said = run("other.py:TwoLayerNet")
     assert (status, printed, said.count("\n")) == (2, "", 1)
     assert said.startswith("error: ")

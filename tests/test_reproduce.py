@@ -164,14 +164,10 @@ DAMAGES = {
     "foreign": (lambda path: path.write_text("[1]"), "not a results file of this project"),
     "another study's": (lambda path: change(path, study="other"), "is of another study, other"),
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
-    "another number": (
-        lambda path: path.write_text(path.read_text().replace('"knob": 1', '"knob": 2')),
-        "it is altered",
-    ),
-    "another figure": (
-        lambda path: (path.parent / "a.svg").write_text("<svg/>"),
-        "lacks its figure a.svg, or has",
-    ),
+    "another number": (lambda path: path.write_text(path.read_text().replace('"knob": 1', '"knob": 2')),
+                       "it is altered"),
+    "another figure": (lambda path: (path.parent / "a.svg").write_text("<svg/>"),
+                       "lacks its figure a.svg, or has"),
     "no rows": (lambda path: change(path, rows=[]), "does not hold what first writes"),
     "wrong rows": (lambda path: change(path, rows=[{"knob": 1}, 3]), "does not hold what first writes"),
     "wrong environment": (lambda path: change(path, environment=[]), "not a results file of this project"),
@@ -181,7 +177,7 @@ DAMAGES = {
         lambda path: change(path, figures=[{"file": "../../secret.svg", "caption": "", "sha256": ""}]),
         "does not hold what first writes",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DAMAGES)

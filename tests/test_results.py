@@ -1,8 +1,6 @@
 import json
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -14,7 +12,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
-from tests.commands import ROOT
+from tests.commands import python
 
 
 def test_measured_by_hand():
@@ -99,8 +97,7 @@ def test_command_line_is_what_the_user_typed():
         "import runpy, sys; sys.argv = ['x', '--a=1'];"
         "from mlp_jax.studies import results; print(results.command_line())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--a=1" in done.stdout
+    assert "--a=1" in python("-c", code).out
 
 
 def a_file(path, rows, fingerprint="a" * 8, protocol="clean", **config):
@@ -169,7 +166,7 @@ def test_what_a_killed_writer_has_left_is_removed_and_no_file_of_the_users(tmp_p
     names = [".notes.settings", ".lock", "results.json", ".results.json.a_b3c4d5"]
     for name in names:
         (tmp_path / name).touch()
-    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT).returncode == -9
+    assert python("-c", KILLED, tmp_path).status == -9
     assert len(list(tmp_path.iterdir())) == len(names) + 1
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.check import check_gradients
 from mlp_jax.nn.config import MLPConfig
 from tests import shapes
@@ -23,29 +22,6 @@ def test_a_gradient_of_this_shape(shape):
     for mistake, changed in wrong.items():
         report = check_gradients(shapes.defined(changed))
         assert (report.passed, report.codes) == (False, [FOUND[mistake]]), str(report)
-
-
-def test_a_backward_pass_alone_is_refused_with_what_to_write():
-    def backward(AL, Y, caches):
-        return {}
-
-    with pytest.raises(UserError, match=r"f\(params, x, y, l2\)"):
-        check_gradients(backward)
-
-
-def test_a_linear_classifier():
-    def softmax_loss(W, X, y, reg):
-        s = X @ W
-        p = np.exp(s - s.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-        loss = -np.log(p[np.arange(len(y)), y]).mean() + reg * (W * W).sum()
-        p[np.arange(len(y)), y] -= 1
-        return loss, X.T @ p / len(y) + factor * reg * W
-
-    factor = 2
-    assert check_gradients(softmax_loss).passed
-    factor = 1
-    assert not check_gradients(softmax_loss).passed
 
 
 class SeededDropout:
@@ -85,5 +61,6 @@ def test_a_class_whose_seed_fixes_its_dropout():
 
 @pytest.mark.parametrize("what", shapes.REFUSED)
 def test_what_cannot_be_checked_is_refused_with_what_to_write(what):
-    wanted = "check_vjp(function, backward, x)" if what == "a derivative alone" else "grads"
-    assert wanted in shapes.refused(shapes.REFUSED[what])
+    told = shapes.refused(shapes.REFUSED[what])
+    assert ("check_vjp(function, backward, x)" if what == "a derivative alone" else "grads") in told
+    assert what != "a backward pass alone" or "f(params, x, y, l2)" in told

@@ -88,12 +88,8 @@ def estimated(mean, error, freedom=20):
     found = crossed.Estimate(mean, error, freedom)
     low, high = found.interval()
     return {
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "p": found.p_value(),
-        "p_equivalent": found.p_equivalent(0.005),
-    }
+        "mean": mean, "low": low, "high": high, "p": found.p_value(), "p_equivalent": found.p_equivalent(0.005),
+    }  # fmt: skip
 
 
 def test_verdicts_of_a_family():

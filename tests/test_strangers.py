@@ -5,14 +5,8 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
-from tests.strangers import HEAD, PYTHON_2, STRANGERS, TRAINS
+from tests.strangers import PYTHON_2, STRANGERS, TRAINS, defined
 from tests.test_target import check
-
-
-def defined(source, name):
-    space: dict[str, object] = {}
-    exec(HEAD + source, space)
-    return space[name]
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
@@ -26,6 +20,7 @@ def test_a_gradient_of_this_kind(kind):
     assert report.codes == [code] or not code
 
 
+@pytest.mark.usefixtures("quick_targets")
 def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys):
     assert check(tmp_path, PYTHON_2, "Net")[0]
     assert "net.py:11 wants a whole number" in capsys.readouterr().out
@@ -33,6 +28,7 @@ def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys)
     assert (passed, content["codes"]) == (False, ["mask_missing"])
 
 
+@pytest.mark.usefixtures("quick_targets")
 def test_a_file_that_trains_is_what_it_defines(tmp_path, capsys):
     assert check(tmp_path, PYTHON_2 + TRAINS, "Net")[0]
     assert "it still runs after" in capsys.readouterr().out

@@ -12,6 +12,8 @@ from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
 
+pytestmark = pytest.mark.usefixtures("quick_targets")  # those that `server` starts find their own
+
 
 def check(tmp_path, source, name="TwoLayerNet", **options):
     """(passed, results.json) of the check of a source text."""
@@ -129,28 +131,19 @@ def test_compare(tmp_path, capsys):
 
 
 DOORS = {
-    "a folder above without __init__.py": (
-        {"p/__init__.py": "", "p/base.py": "A = 1\n"},
-        "p/q/net.py",
-        "from ..base import *\n",
-    ),
+    "a folder above without __init__.py": ({"p/__init__.py": "", "p/base.py": "A = 1\n"}, "p/q/net.py",
+                                           "from ..base import *\n"),
     "a sibling in Python 2": (
-        {
-            "p/__init__.py": "",
-            "p/q/__init__.py": "from p.q.other import *\n",
-            "p/q/other.py": "class A:\n  print 'x'\n bad\n",
-        },
+        {"p/__init__.py": "", "p/q/__init__.py": "from p.q.other import *\n",
+         "p/q/other.py": "class A:\n  print 'x'\n bad\n"},
         "p/q/net.py",
         "",
     ),
     "Python 2's names": ({}, "net.py", "from past.builtins import xrange\nfrom future.utils import iteritems\n"),
     "Python 2 itself": ({}, "net.py", "def show(x):\n    print 'loss %d' % x\n"),
     "data beside it": ({"d.txt": "1"}, "net.py", "D = open('d.txt').read()\n"),
-    "a package of its own name": (
-        {"net/__init__.py": "", "net/base.py": "A = 1\n"},
-        "net/net.py",
-        "from net.base import A\n\ndef more(x=A + 1):\n    return x\n",
-    ),
+    "a package of its own name": ({"net/__init__.py": "", "net/base.py": "A = 1\n"}, "net/net.py",
+                                  "from net.base import A\n\ndef more(x=A + 1):\n    return x\n"),
     "a module for pictures": ({}, "net.py", "import no_such_plots.colours as c\nfrom no_such_data import load\n"),
 }  # fmt: skip
 

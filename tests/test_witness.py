@@ -3,8 +3,6 @@
 import json
 import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -22,7 +20,6 @@ from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
 from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.gradcheck.witness import check_witness
 from mlp_jax.nn.config import MLPConfig
-from tests.commands import ROOT
 
 TRUE_GRAD = jax.grad
 
@@ -149,25 +146,21 @@ def test_nobody_is_judged_by_a_broken_witness(first_time, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["gradient_check", "reproduce"])
-def test_the_commands_refuse_with_one_line_and_status_2(command, first_time):
+def test_the_commands_refuse_with_one_line_and_status_2(command, first_time, server):
     """Real ones, in a Python whose jax.grad is wrong by a factor, and in which nothing else is."""
-    wrong = "import jax, runpy; true = jax.grad\n"
+    wrong = "import jax; true = jax.grad\n"
     wrong += "jax.grad = lambda *a: lambda *v: jax.tree.map(lambda leaf: 2 * leaf, true(*a)(*v))\n"
-    line = f"{wrong}runpy.run_module('experiments.{command}', run_name='__main__', alter_sys=True)"
-    folder = first_time / "results"
-    done = subprocess.run(
-        [sys.executable, "-c", line, f"--results_dir={folder}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert done.stderr.startswith(f"error: jaxlib {jaxlib.__version__} computes wrong on this processor (")
-    assert "jax.grad of two layers, 7 rows" in done.stderr
-    assert done.stderr.count("\n") == 1
+    folder, environment = first_time / "results", {**os.environ, "XLA_FLAGS": ""}
+    done = server.run(command, f"--results_dir={folder}", first=wrong, environment=environment)
+    assert (done.status, done.out) == (2, ""), done.err
+    assert done.err.startswith(f"error: jaxlib {jaxlib.__version__} computes wrong on this processor (")
+    assert "jax.grad of two layers, 7 rows" in done.err
+    assert done.err.count("\n") == 1
     assert not folder.exists()
     assert not list((first_time / "cache").rglob("witness-*"))
 
 
+@pytest.mark.usefixtures("quick_targets")
 def test_results_say_what_was_checked(tmp_path):
     (tmp_path / "net.py").write_text(CLASS)
     config = gradient_check.Config(target=f"{tmp_path}/net.py:TwoLayerNet", results_dir=str(tmp_path))

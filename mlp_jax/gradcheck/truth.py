@@ -75,8 +75,8 @@ class Truth(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def _program(kinds: tuple[tuple[MLPConfig, str], ...]) -> Callable[..., Any]:
     """One program for all cases of a battery: compiling it costs little more than compiling one of them."""
-    runs = [_run(*kind) for kind in kinds]
-    return compiled(lambda arguments: [run(*given) for run, given in zip(runs, arguments, strict=True)])
+    runs = {kind: jax.jit(_run(*kind)) for kind in kinds}  # what has the shapes of another case is traced once
+    return compiled(lambda arguments: [runs[kind](*given) for kind, given in zip(kinds, arguments, strict=True)])
 
 
 def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ the left-hand value for selu (scale * alpha = 1.758); elu has 1 from both sides.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -77,6 +77,7 @@ def _silu_derivative(z: Array) -> jax.Array:
     return s * (1 + z * (1 - s))
 
 
+@lru_cache
 def leaky_relu(negative_slope: float = 0.1) -> Activation:
     """Returns z for z >= 0, else negative_slope * z. The default 0.1 is the report's; jax's own is 0.01."""
     return Activation(

@@ -73,7 +73,8 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     for number, unit in enumerate(config.units):
         if unit.norm != "none":
             ones = jnp.ones(unit.norm_width, factor.dtype)
-            layers[number] = NormLayer(*plain[number], ones, jnp.zeros_like(ones))
+            w, b = plain[number]
+            layers[number] = NormLayer(w, b, ones, jnp.zeros_like(ones))
     return tuple(layers)
 
 
