@@ -36,11 +36,12 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
 
     If one factor stands before the whole gradient, penalty and all, that counts as one mistake.
     """
-    best = _Search(of_network(situations, tolerance)).best(most=2)
+    search = _Search(of_network(situations, tolerance))
+    best = search.best(most=2)
     top = len(situations[0].observed) - 1
     if cost(best) <= 1.3 and not any(m.code == "constant_factor" for m in best):
         return best
-    for factor, codes in _whole_factors(situations, tolerance, top):
+    for factor, codes in _whole_factors(search):
         scaled = [
             s._replace(observed=[{f: leaf / factor[i] for f, leaf in layer.items()} for layer in s.observed])
             for i, s in enumerate(situations)
@@ -52,9 +53,8 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
     return best
 
 
-def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> Iterator[tuple[Array, Codes]]:
+def _whole_factors(search: "_Search") -> Iterator[tuple[Array, Codes]]:
     """Factors that may stand before the whole gradient: those that the top layer's right step back shows."""
-    search = _Search(of_network(situations, tolerance))
     segment = search.segments[0]
     for leaf in segment.leaves:
         way = segment.explain(leaf, segment.run(search.start, ()))
