@@ -18,7 +18,7 @@ from mlp_jax.gradcheck.mistakes.row import Alternative, Back, LeafAlternative, P
 from mlp_jax.gradcheck.mistakes.situation import Change, Delta, Problem, State, Values
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 
-Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's own product; those of the penalty
+Way = tuple[fits.Fit, Codes]  # what a leaf is made of, and the mistakes in its own product
 
 
 class Segment:
@@ -194,7 +194,7 @@ class Segment:
             except ValueError:
                 continue
             if found is not None:
-                ways.append((found, ((code, alternative.detail),) if code else (), found.rest))
+                ways.append((found, ((code, alternative.detail),) if code else ()))
                 if not code and not found.factor_codes and not found.rest:
                     return ways
         return ways
