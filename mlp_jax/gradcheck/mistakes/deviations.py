@@ -50,7 +50,7 @@ def softmax_over(ops: Ops) -> Alternatives:
 def after_a_step(ops: Ops) -> Alternatives:
     """The step back is g (w - rate * dJ~/dw)^T, with the penalty's part and without."""
 
-    def moved(penalised: bool, op: Any, g: Array, above: Array) -> Array:
+    def moved(penalised: bool, op: Any, g: Array) -> Array:
         return np.asarray(-g @ (op.leaves(g)["w"] + penalised * op.penalty).T)
 
     for penalised in (True, False):
@@ -58,8 +58,8 @@ def after_a_step(ops: Ops) -> Alternatives:
         yield Alternative(_right, extra=partial(moved, penalised), say=say)
 
 
-def _right(op: Any, g: Array, above: Array) -> Array:
-    return np.asarray(op.back(g))
+def _right(op: Any, g: Array) -> Any:
+    return op.back(g)
 
 
 def with_a_bias(ops: Ops) -> Alternatives:
@@ -80,8 +80,8 @@ def no_skip(ops: Ops) -> Alternatives:
 def parts(*choices: Callable[[int], dict[str, Any]]) -> Steps:
     """`ops.Norm.back` gets other keywords, which may depend on how many numbers are averaged."""
 
-    def back(choice: Callable[[int], dict[str, Any]], op: Any, g: Array, above: Array) -> Array:
-        return np.asarray(op.back(g, **choice(op.count)))
+    def back(choice: Callable[[int], dict[str, Any]], op: Any, g: Array) -> Any:
+        return op.back(g, **choice(op.count))
 
     def alternatives(ops: Ops) -> Alternatives:
         for choice in choices:
@@ -94,7 +94,7 @@ def parts(*choices: Callable[[int], dict[str, Any]]) -> Steps:
 def terms_more(ops: Ops) -> Alternatives:
     """The mean's or the variance's term is there another number of times, also with another 1/N."""
 
-    def extra(number: int, power: int, op: Any, g: Array, above: Array) -> Array:
+    def extra(number: int, power: int, op: Any, g: Array) -> Array:
         term = op.parts(g * op.scale, op.axis)[number] * np.expand_dims(op.inverse_std, op.axis)
         return np.asarray(np.broadcast_to(-term * float(op.count) ** power, g.shape))
 

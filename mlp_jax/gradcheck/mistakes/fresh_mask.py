@@ -29,7 +29,7 @@ def ways(segment: Any, state: State, right: Delta) -> Iterator[Delta]:
         unknown = [np.full_like(g, np.nan) for g in right.entering[at]]
         values = [u if m is None else m for m, u in zip(masked, unknown, strict=True)]
         of = dict(zip(segment.rows[at], values, strict=True))
-        change = Change(("fresh_mask",), at, Alternative(lambda op, g, above: of[op]))
+        change = Change(("fresh_mask",), at, Alternative(lambda op, g: of[op]))
         yield segment.run(state, (change,), right)
 
 

@@ -6,20 +6,20 @@ another shape, and `segment` drops it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray
-Back = Callable[[Any, Array, Array], Array]
+Back = Callable[..., Any]
 
 
 class Alternative(NamedTuple):
-    """Another backward step takes an operation, the cotangent g of its output, and that of the product above.
+    """Another backward step takes an operation and the cotangent g of its output.
 
     detail: what a code alone does not say. extra: what is added to it, times a number that the candidate tells,
-    put into words by `say`. keywords: of `ops.Norm.back`, where such parts may be combined.
+    put into words by `say`. keywords: of `ops.Norm.back`, where such parts may be combined. wants_above: the step
+    is given the cotangent of the product above, too.
     """
 
     back: Back
@@ -27,6 +27,7 @@ class Alternative(NamedTuple):
     extra: Back | None = None
     say: Callable[[float], str] = "{:.3g}".format
     keywords: Mapping[str, Any] = {}
+    wants_above: bool = False
 
 
 class LeafAlternative(NamedTuple):
@@ -44,16 +45,7 @@ Steps = Callable[[Ops], Alternatives]
 
 def step(*values: Callable[[Any, Array], Any], detail: str = "") -> Steps:
     """Each function of the operation and its cotangent stands in place of the step back."""
-
-    def alternatives(ops: Ops) -> Alternatives:
-        for value in values:
-            yield Alternative(partial(_without_above, value), detail)
-
-    return alternatives
-
-
-def _without_above(value: Callable[[Any, Array], Any], op: Any, g: Array, above: Array) -> Array:
-    return np.asarray(value(op, g))
+    return lambda ops: (Alternative(value, detail) for value in values)
 
 
 upstream_of_ones = step(lambda op, g: op.back(np.ones_like(g)))

@@ -36,11 +36,12 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
 
     If one factor stands before the whole gradient, penalty and all, that counts as one mistake.
     """
-    best = _Search(of_network(situations, tolerance)).best(most=2)
+    search = _Search(of_network(situations, tolerance))
+    best = search.best(most=2)
     top = len(situations[0].observed) - 1
     if cost(best) <= 1.3 and not any(m.code == "constant_factor" for m in best):
         return best
-    for factor, codes in _whole_factors(situations, tolerance, top):
+    for factor, codes in _whole_factors(search):
         scaled = [
             s._replace(observed=[{f: leaf / factor[i] for f, leaf in layer.items()} for layer in s.observed])
             for i, s in enumerate(situations)
@@ -52,13 +53,12 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
     return best
 
 
-def _whole_factors(situations: list[Situation], tolerance: float, top: int) -> Iterator[tuple[Array, Codes]]:
+def _whole_factors(search: "_Search") -> Iterator[tuple[Array, Codes]]:
     """Factors that may stand before the whole gradient: those that the top layer's right step back shows."""
-    search = _Search(of_network(situations, tolerance))
     segment = search.segments[0]
     for leaf in segment.leaves:
         way = segment.explain(leaf, segment.run(search.start, ()))
-        for fit, codes, _ in way:
+        for fit, codes in way:
             if fit.factor_codes and fit.factor.all() and not codes:
                 yield fit.factor, fit.factor_codes
                 return
@@ -110,7 +110,7 @@ def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
     for i, delta in enumerate(deltas):
         factors: dict[bytes, tuple[Array, Codes]] = {b"": (np.ones_like(segment.sizes.n), ())}
         for ways in explained:
-            for j, (fit, _, _) in ways:
+            for j, (fit, _) in ways:
                 if j == i and fit.factor_codes and fit.factor.all():
                     factors[fit.factor.round(9).tobytes()] = (fit.factor, _of_delta(fit.factor_codes))
         for factor, factor_codes in factors.values():
@@ -130,7 +130,7 @@ def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
 
 
 def _is_right(ways: list[Way]) -> bool:
-    return any(not (fit.factor_codes or own or rest) for fit, own, rest in ways)
+    return any(not (fit.factor_codes or own or fit.rest) for fit, own in ways)
 
 
 def _of_delta(codes: Codes) -> Codes:
@@ -148,8 +148,8 @@ def _users(explained: list[list[tuple[int, Way]]], i: int, factor: Array) -> int
         any(
             j == i
             and np.allclose(fit.factor, factor, rtol=1e-6)
-            and not CANCELLING & {code for code, _ in (*own, *rest)}
-            for j, (fit, own, rest) in ways
+            and not CANCELLING & {code for code, _ in (*own, *fit.rest)}
+            for j, (fit, own) in ways
         )
         for ways in explained
     )
@@ -172,14 +172,14 @@ def _accounted(
     for (at, leaf), ways in zip(segment.leaves, explained, strict=True):
         layer = segment.rows[at][0].layer
         choices = [(frozenset({Mistake("unknown", layer, leaf.field)}), False)]
-        for i, (fit, codes, rest) in ways:
+        for i, (fit, codes) in ways:
             if i == passed:
                 of_factor = _ratio(segment.sizes, leaf, fit, factor)
                 if of_factor is None:
                     continue
-                all_codes = (*codes, *of_factor, *rest)
+                all_codes = (*codes, *of_factor, *fit.rest)
             else:
-                all_codes = (*deltas[i].codes, *codes, *fit.factor_codes, *rest)
+                all_codes = (*deltas[i].codes, *codes, *fit.factor_codes, *fit.rest)
             mistakes = _placed(all_codes, layer, leaf.field)
             choices.append((mistakes, len(mistakes) > 1 or bool(i != passed and deltas[i].changes)))
         own.append(min(choices, key=lambda choice: cost(found | choice[0])))
@@ -216,10 +216,10 @@ def of_leaf(problem: Problem) -> Codes | None:
     ((at, leaf),) = segment.leaves
     for late in (False, True):
         ways = [
-            (*delta.codes, *own, *fit.factor_codes, *rest)
+            (*delta.codes, *own, *fit.factor_codes, *fit.rest)
             for delta in segment.deltas(search.start, 1, late)
             if all(change.at < at for change in delta.changes)
-            for fit, own, rest in segment.explain((at, leaf), delta)
+            for fit, own in segment.explain((at, leaf), delta)
         ]
         if ways:
             return min(ways, key=_price)

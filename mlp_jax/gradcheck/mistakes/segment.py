@@ -4,7 +4,7 @@ Every alternative of the `table` to a step back is a way; `search` looks for the
 """
 
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -14,11 +14,11 @@ import numpy as np
 from mlp_jax.gradcheck.mistakes import fits, fresh_mask, ops
 from mlp_jax.gradcheck.mistakes.factors import Array, Codes
 from mlp_jax.gradcheck.mistakes.fits import Leaf
-from mlp_jax.gradcheck.mistakes.row import Alternative, Back, LeafAlternative, Place, Row, step
+from mlp_jax.gradcheck.mistakes.row import Alternative, Back, LeafAlternative, Place, Row
 from mlp_jax.gradcheck.mistakes.situation import Change, Delta, Problem, State, Values
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 
-Way = tuple[fits.Fit, Codes, Codes]  # the factor; the mistakes in the leaf's own product; those of the penalty
+Way = tuple[fits.Fit, Codes]  # what a leaf is made of, and the mistakes in its own product
 
 
 class Segment:
@@ -71,16 +71,16 @@ class Segment:
     ) -> tuple[Values, list[dict[int, Array]]]:
         """One operation further down; fewer values than cases are those of the first."""
         row = self.rows[at]
-        back = None if change is None else change.alternative.back
-        if isinstance(row[0], ops.Skip):
-            carried = [
-                op.carried(value if back is None else back(op, value, above), waiting, added=back is None)
-                for op, value, above, waiting in zip(row, g, state.cotangent, pending, strict=False)
-            ]
-            return [value for value, _ in carried], [waiting for _, waiting in carried]
-        if back is None:
-            return [op.back(value) for op, value in zip(row, g, strict=False)], pending
-        return [back(op, value, above) for op, value, above in zip(row, g, state.cotangent, strict=False)], pending
+        given: list[Sequence[Any]] = [row, g]
+        if change is not None and change.alternative.wants_above:
+            given.append(state.cotangent)
+        back = type(row[0]).back if change is None else change.alternative.back
+        values = [np.asarray(back(*each)) for each in zip(*given, strict=False)]
+        if not isinstance(row[0], ops.Skip):
+            return values, pending
+        pairs = zip(row, values, pending, strict=False)
+        carried = [op.carried(value, waiting, added=change is None) for op, value, waiting in pairs]
+        return [value for value, _ in carried], [waiting for _, waiting in carried]
 
     def changes(self, late: bool) -> list[Change]:
         """The alternatives of the table that are possible here."""
@@ -102,8 +102,8 @@ class Segment:
         """Below the scores: another derivative of the loss than the one that the scores' own leaves have."""
         losses = dict(zip(self.rows[0], self.loss, strict=True)) if self.loss else {}
 
-        def of_scores(back: Back, op: Any, g: Array, above: Array) -> Array:
-            return np.asarray(op.back(back(losses[op], g, above)))
+        def of_scores(back: Back, op: Any, g: Array) -> Any:
+            return op.back(np.asarray(back(losses[op], g)))
 
         for row in MISTAKES.values() if self.loss else ():
             for alternative in row.ways(type(self.loss[0]), self.loss):
@@ -194,7 +194,7 @@ class Segment:
             except ValueError:
                 continue
             if found is not None:
-                ways.append((found, ((code, alternative.detail),) if code else (), found.rest))
+                ways.append((found, ((code, alternative.detail),) if code else ()))
                 if not code and not found.factor_codes and not found.rest:
                     return ways
         return ways
@@ -209,8 +209,8 @@ class Segment:
         return self._of_leaves[key]
 
 
-def _with_number(back: Back, extra: Back, number: float, op: Any, g: Array, above: Array) -> Array:
-    return np.asarray(back(op, g, above) + number * extra(op, g, above))
+def _with_number(back: Back, extra: Back, number: float, op: Any, g: Array) -> Any:
+    return back(op, g) + number * extra(op, g)
 
 
 def _combined(found: list[Change]) -> list[Change]:
@@ -220,6 +220,6 @@ def _combined(found: list[Change]) -> list[Change]:
     for chosen in (c for number in (2, 3) for c in combinations(parts, number)):
         if len({change.at for change in chosen}) == 1:
             keywords = dict(ChainMap(*(dict(change.alternative.keywords) for change in chosen)))
-            (alternative,) = step(partial(ops.Norm.back, **keywords))(())
+            alternative = Alternative(partial(ops.Norm.back, **keywords))
             changes.append(Change(tuple(change.codes[0] for change in chosen), chosen[0].at, alternative))
     return changes

@@ -27,11 +27,6 @@ class Situation(NamedTuple):
     objective: Objective
     rounding: list[dict[str, float]]
 
-    @property
-    def n(self) -> int:
-        """Returns the number of examples in the batch."""
-        return len(self.case.y)
-
 
 class Problem(NamedTuple):
     """A wrong gradient: the operations of a network in every case, and its leaves as the candidate gave them.
@@ -88,7 +83,8 @@ def _sizes(situations: Sequence[Situation]) -> Sizes:
     for number in range(len(configs[0].units)):
         names[f"the width of hidden layer {number + 1}"] = [c.units[number].outputs for c in configs]
     others = {name: np.array(values, float) for name, values in names.items()}
-    return Sizes(np.array([float(s.n) for s in situations]), np.array([s.case.l2 for s in situations]), others)
+    n = np.array([float(len(s.case.y)) for s in situations])
+    return Sizes(n, np.array([s.case.l2 for s in situations]), others)
 
 
 class Mistake(NamedTuple):

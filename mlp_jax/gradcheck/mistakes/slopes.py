@@ -14,7 +14,7 @@ from mlp_jax.nn import activations
 
 def _times(ops: Ops, slopes: Sequence[Array], detail: str = "") -> Alternative:
     of = dict(zip(ops, slopes, strict=True))
-    return Alternative(lambda op, g, above: g * of[op], detail)
+    return Alternative(lambda op, g: g * of[op], detail)
 
 
 def slope_without_bias(ops: Ops) -> Alternatives:
@@ -29,8 +29,9 @@ def slope_elsewhere(ops: Ops) -> Alternatives:
     for name in ops[0].tensors:
         if name != "without bias" and all(name in op.tensors for op in ops):
             yield _times(ops, _slopes_at(ops, [op.tensors[name] for op in ops]), f"at {name}")
-    yield Alternative(lambda op, g, above: g * _slopes_at(ops, [g])[0], "at the gradient from above")
-    yield Alternative(lambda op, g, above: g * _slopes_at(ops, [above])[0], "at the gradient of the layer above")
+    yield Alternative(lambda op, g: g * _slopes_at(ops, [g])[0], "at the gradient from above")
+    above = "at the gradient of the layer above"
+    yield Alternative(lambda op, g, higher: g * _slopes_at(ops, [higher])[0], above, wants_above=True)
 
 
 def _slopes_at(ops: Ops, tensors: list[Array]) -> list[Array]:
