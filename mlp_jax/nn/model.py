@@ -68,7 +68,7 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
     keys, pairs = jax.random.split(key, len(config.sizes) - 1), pairwise(config.sizes)
-    plain = [_init_layer(k, factor, *fans, config.init) for k, fans in zip(keys, pairs, strict=True)]
+    plain: list[Layer] = [_init_layer(k, factor, *fans, config.init) for k, fans in zip(keys, pairs, strict=True)]
     layers: list[Layer | NormLayer] = list(plain)
     for number, unit in enumerate(config.units):
         if unit.norm != "none":
