@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import string
 import tempfile
 from collections.abc import Iterator
@@ -78,8 +79,17 @@ def here(words: list[str]) -> Done:
 
 
 def run(server: Server, words: list[str], folder: Path) -> Done:
-    """What the script says with these arguments as a process that starts in this folder."""
+    """What the script says with these arguments as a process that starts in this folder.
+
+    That jax.grad is right, which takes seconds, one command finds out for all.
+    """
+    found, kept = folder / "cache" / "mlp_jax", folder.parents[1] / "jax.grad is right"
+    if kept.exists():
+        shutil.copytree(kept, found, dirs_exist_ok=True)
     done: Done = server.run(*words, folder=folder, environment=environment(folder))
+    for path in found.glob("witness-*"):
+        kept.mkdir(exist_ok=True)
+        shutil.copy(path, kept)
     return done
 
 

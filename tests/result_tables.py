@@ -35,14 +35,9 @@ def table_1_alone() -> str:
 
 def _table_1(published: results.Row, clean: results.Row) -> str:
     header = [
-        "layers",
-        "report: val.",
-        "report: test",
-        "published: val.",
-        "published: test",
-        "clean: val.",
+        "layers", "report: val.", "report: test", "published: val.", "published: test", "clean: val.",
         "clean: test",
-    ]
+    ]  # fmt: skip
     lines = []
     for ours, other in zip(of_table_1(published), of_table_1(clean), strict=True):
         report = [f"{100 * ours['report'][name]:.1f}" for name in ("validation_accuracy", "test_accuracy")]

@@ -85,7 +85,7 @@ def rounds(on_forget: Callable[[], None]) -> Iterator[tuple[str, int, results.Ro
                 on_forget()
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
                 given = {**SMALL, "protocol": "published" if seed == 1 else "clean", **options}
-                module.run(module.Config(**given, seed=seed, results_dir=folder))
+                module.STUDY.run(module.Config(**given, seed=seed, results_dir=folder))
                 content = results.read_json(Path(folder) / name / "results.json")
             yield name, seed, content
         number += 1

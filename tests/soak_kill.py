@@ -36,10 +36,9 @@ flags.DEFINE_integer("seed", 0, "of the moments")
 IN_WORK = {
     "preparing the data set": ("tfds/cifar10/incomplete.*",),
     "writing the decoded cache": ("cache/mlp_jax/.*.mlp_jax-unfinished",),
-    "writing a checkpoint": ("r/depth_study/checkpoints/.*",),
-    "writing rows": ("r/depth_study/.partial.json.*",),
+    "writing a checkpoint": ("r/depth_study/checkpoints/.*",), "writing rows": ("r/depth_study/.partial.json.*",),
     "writing results": ("r/depth_study/.results.json.*", "r/depth_study/.accuracy.svg.*"),
-}
+}  # fmt: skip
 """What a process was about, by the files that it has left."""
 EARLIER = "going on from the one before"
 

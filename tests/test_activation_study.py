@@ -19,14 +19,9 @@ from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
 
 FEW = {
-    "dataset": "synthetic",
-    "activations": "leaky_relu",
-    "batch_norms": "after",
-    "dropouts": "0,0.5",
-    "widths": "8",
-    "width": 8,
-    "hidden_layers": 1,
-}
+    "dataset": "synthetic", "activations": "leaky_relu", "batch_norms": "after", "dropouts": "0,0.5",
+    "widths": "8", "width": 8, "hidden_layers": 1,
+}  # fmt: skip
 CENTRE = {"hidden": "400,400,400", "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
 
 
@@ -38,18 +33,12 @@ def row(values, *, seeds=None, report=None, **changes):
     """A finished row with these test accuracies; validation is 0.01 more."""
     seeds = list(range(len(values))) if seeds is None else seeds
     return {
-        **CENTRE,
-        **changes,
-        "recipe": {"learning_rate": 0.001},
-        "status": "finished" if values else "diverged",
-        "diverged": 0 if values else 3,
-        "seeds": seeds,
-        "test_accuracy": statistics.measured(values),
+        **CENTRE, **changes, "recipe": {"learning_rate": 0.001}, "status": "finished" if values else "diverged",
+        "diverged": 0 if values else 3, "seeds": seeds, "test_accuracy": statistics.measured(values),
         "validation_accuracy": statistics.measured([v + 0.01 for v in values]),
-        "images": {"train": 45_000, "validation": 5_000, "test": 10_000},
-        "report": report,
+        "images": {"train": 45_000, "validation": 5_000, "test": 10_000}, "report": report,
         "choice": [{"learning_rate": 0.001}],
-    }
+    }  # fmt: skip
 
 
 def content(rows):

@@ -4,8 +4,6 @@ import importlib
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -20,7 +18,7 @@ from mlp_jax.nn import gradients
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.step import init_state
-from tests.commands import ROOT
+from tests.commands import python
 
 TORCH = importlib.util.find_spec("torch") is not None
 digits = partial(workloads.workload, inputs=64, classes=10, seed=3)
@@ -127,10 +125,9 @@ def test_torch_compile_takes_every_shape_of_the_grid(folder, monkeypatch):
 def test_a_peers_process_does_not_import_jax(contender, folder):
     """It would pay for it in time and memory, which are compared."""
     wants_torch(contender)
-    line = [sys.executable, "-X", "importtime", "-m", worker.__name__, contender, "default", str(folder)]
-    done = subprocess.run(line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert (done.returncode, '"ready"' in done.stdout) == (0, True), done.stderr[-2000:]
-    imported = {entry.rpartition("|")[2].strip() for entry in done.stderr.splitlines()}
+    done = python("-X", "importtime", "-m", worker.__name__, contender, "default", folder)
+    assert (done.status, '"ready"' in done.out) == (0, True), done.err[-2000:]
+    imported = {entry.rpartition("|")[2].strip() for entry in done.err.splitlines()}
     assert {"numpy", "mlp_jax.benchmark"} <= imported
     assert not {"jax", "jaxlib", "optax"} & imported
 
@@ -179,14 +176,14 @@ def test_ratios_are_medians_of_each_repeats():
 
 
 def test_the_command_line(tmp_path):
-    line = [
-        sys.executable, "-m", "experiments.benchmark", "--workloads=deep", "--population_sizes=2", "--repeats=2",
-        "--seconds=0.01", "--contenders=manual,numpy,torch,sklearn", f"--results_dir={tmp_path}",
-    ]  # fmt: skip
+    flags = (
+        "--workloads=deep", "--population_sizes=2", "--repeats=2", "--seconds=0.01",
+        "--contenders=manual,numpy,torch,sklearn", f"--results_dir={tmp_path}",
+    )  # fmt: skip
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(name='torch')")
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = python("-m", "experiments.benchmark", *flags, environment=environment)
+    assert (done.status, done.err) == (0, "")
     content = json.loads((tmp_path / "benchmark" / "results.json").read_text())
     rows = {(row["workload"], row["contender"]): row for row in content["rows"]}
     assert len(rows) == len(content["rows"]) == 8

@@ -1,8 +1,6 @@
 """Which test images each run gets right: kept as bits, the same however a study was run."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -16,6 +14,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import forward, init
 from mlp_jax.studies import correctness, crossed
 from mlp_jax.training.evaluate import evaluate, evaluate_each
+from tests.commands import python
 
 STUDY = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=2", "--seeds=3", "--learning_rate=0.02")
 
@@ -77,8 +76,8 @@ def test_the_pass_that_counts_the_hits_tells_which_they_are(batch_size):
 
 
 def study(folder: Path, *options):
-    command = [sys.executable, "-m", "experiments.depth_study", *STUDY, f"--results_dir={folder}", *options]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    done = python("-m", "experiments.depth_study", *STUDY, f"--results_dir={folder}", *options)
+    assert done.status == 0, done.err
     content = json.loads((folder / "depth_study" / "results.json").read_text())
     return content, folder / "depth_study" / correctness.FILE
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -25,8 +24,8 @@ from mlp_jax.training import step as train
 from mlp_jax.training.evaluate import evaluate
 from mlp_jax.training.recipes import RECIPES, fitted, network_inputs
 from mlp_jax.training.written import as_written
+from tests.commands import ROOT, python
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"dataset": "synthetic", "epochs": 2}
 
 
@@ -200,7 +199,7 @@ def test_a_speedrun_times_whole_processes(timed):
 
 def test_the_clock_of_the_imports_starts_before_jax_is_imported():
     code = "import sys, mlp_jax.benchmark.timed_run; print({'jax', 'jaxlib', 'numpy'} & sys.modules.keys())"
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
+    assert python("-c", code) == (0, "set()\n", "")
 
 
 def test_two_equal_speedruns_are_told_as_the_same_bits(timed, tmp_path):

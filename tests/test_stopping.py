@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from mlp_jax.studies import correctness
 from tests import studies
+from tests.commands import python
 
 ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 
@@ -154,5 +153,5 @@ except signals.Stopped as stopped:
 
 
 def test_a_signal_that_came_while_python_collects_garbage_is_not_lost():
-    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, cwd=studies.ROOT)
-    assert (done.returncode, done.stdout) == (143, ""), done.stderr
+    done = python("-c", LOST)
+    assert (done.status, done.out) == (143, ""), done.err

@@ -28,16 +28,9 @@ from tests.fuzz import mutations
 
 SECONDS, MEGABYTES = 60.0, 700.0
 NAMES = (
-    "1.safetensors",
-    "2.safetensors",
-    "3.safetensors",
-    "1.json",
-    "2",
-    "x.safetensors",
-    "-1.safetensors",
-    "\u0661.safetensors",
-    "9" * 30 + ".safetensors",
-)
+    "1.safetensors", "2.safetensors", "3.safetensors", "1.json", "2", "x.safetensors", "-1.safetensors",
+    "\u0661.safetensors", "9" * 30 + ".safetensors",
+)  # fmt: skip
 MODEL, RECIPE = (
     MLPConfig(hidden=(3,), inputs=12, norm="batch"),
     TrainConfig(batch_size=10, epochs=2),

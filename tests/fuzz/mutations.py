@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 Place = int | float
 PLACES = st.one_of(st.integers(-300, 300), st.floats(0, 1, allow_nan=False))
 SPECIAL_BYTES = (
-    b"",
-    b"\x00",
-    b"\xff",
-    b"\x00" * 8,
-    b"\xff" * 8,
-    b"\x7f\xff\xff\xff",
-    b"\x80" + b"\x00" * 7,
-    b"\n",
-)
+    b"", b"\x00", b"\xff", b"\x00" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80" + b"\x00" * 7, b"\n",
+)  # fmt: skip
 EDITS = st.one_of(
     st.tuples(st.just("flip"), PLACES, st.integers(0, 7)),
     st.tuples(st.just("over"), PLACES, st.one_of(st.sampled_from(SPECIAL_BYTES), st.binary(max_size=12))),
