@@ -218,13 +218,14 @@ def test_lookahead_pulls_both_networks_together_in_every_third_step(splits):
     model = dataclasses.replace(MODEL, norm="batch", norm_place="after")
     plain = TrainConfig(optimizer="adam", learning_rate=0.01, batch_size=100)
     config = dataclasses.replace(plain, lookahead=3, lookahead_rate=0.25)
+    step_of = jax.jit(train.train_step, static_argnames=("model", "config", "steps_per_epoch"))
     options = {"hyper": hyper_from(plain), "model": model, "steps_per_epoch": 8}
     fast, both = (init_state(jax.random.key(0), model, c) for c in (plain, config))
     slow = fast.params, fast.stats
     for step in range(8):
         batch = Split(*(part[100 * step : 100 * (step + 1)] for part in splits.train))
-        fast, _ = train.train_step(fast, batch, config=plain, **options)
-        both, _ = train.train_step(both, batch, config=config, **options)
+        fast, _ = step_of(fast, batch, config=plain, **options)
+        both, _ = step_of(both, batch, config=config, **options)
         if step in (2, 5):
             slow = jax.tree.map(lambda a, b: a + 0.25 * (b - a), slow, (fast.params, fast.stats))
             fast = fast._replace(params=slow[0], stats=slow[1])

@@ -20,8 +20,9 @@ def undisturbed(server, tmp_path_factory):
     return folder
 
 
-def test_killedsignalsped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path):
-    """SIGKILL, then SIGTERM on one device, then SIGINT in the second row; a second process is told to wait."""
+@pytest.mark.parametrize("stopped_too", [False, True], ids=["killed", "killed and stopped"])
+def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path, stopped_too):
+    """A second process is told to wait."""
     process = studies.start(server, tmp_path)
     studies.wait_for(process, lambda: studies.newest(tmp_path) > 3)
     status, told = studies.finish(server, tmp_path)
@@ -29,30 +30,35 @@ def test_killedsignalsped_and_resumed_it_ends_with_the_same_bits(server, undistu
     assert told.startswith(f"error: process {process.pid} on ")
     assert told.endswith("wait until it has ended, or choose another --results_dir\n")
     assert studies.stop(process, signal.SIGKILL) == ""
-    reached = studies.newest(tmp_path)
+    if stopped_too:
+        stop_twice(server, tmp_path)
 
-    process = studies.start(server, tmp_path, "--resume", **ONE_DEVICE)  # the dead one's lock is no hindrance
-    studies.wait_for(process, lambda: studies.newest(tmp_path) > reached + 3)
-    assert studies.stop(process, signal.SIGTERM) == (
-        "SIGTERM: stopping after this epoch; once more stops at once, and loses it\n"
-        f"stopped by SIGTERM: what is done is kept in {tmp_path}, and the same command goes on from there\n"
-    )
-    assert process.returncode == 128 + signal.SIGTERM
-
-    reached = studies.newest(tmp_path)
-    process = studies.start(server, tmp_path, "--resume")
-    rows = tmp_path / "depth_study" / "partial.json"
-    studies.wait_for(process, lambda: rows.exists() and studies.newest(tmp_path) > reached)
-    studies.stop(process, signal.SIGINT)
-    assert process.returncode == 128 + signal.SIGINT
-    assert len(json.loads(rows.read_text())["rows"]) == 1
-
-    assert studies.finish(server, tmp_path, "--resume") == (0, "")
+    assert studies.finish(server, tmp_path, "--resume") == (0, "")  # the dead one's lock is no hindrance
     assert studies.outcome(tmp_path) == studies.outcome(undisturbed)
     bits = [(folder / "depth_study" / correctness.FILE).read_bytes() for folder in (tmp_path, undisturbed)]
     assert bits[0] == bits[1]
     names = [".lock", "accuracy.svg", correctness.FILE, "results.json"]
     assert sorted(os.listdir(tmp_path / "depth_study")) == names
+
+
+def stop_twice(server, folder):
+    """By SIGTERM on one device, then by SIGINT in the second row."""
+    reached = studies.newest(folder)
+    process = studies.start(server, folder, "--resume", **ONE_DEVICE)
+    studies.wait_for(process, lambda: studies.newest(folder) > reached + 3)
+    assert studies.stop(process, signal.SIGTERM) == (
+        "SIGTERM: stopping after this epoch; once more stops at once, and loses it\n"
+        f"stopped by SIGTERM: what is done is kept in {folder}, and the same command goes on from there\n"
+    )
+    assert process.returncode == 128 + signal.SIGTERM
+
+    reached = studies.newest(folder)
+    process = studies.start(server, folder, "--resume")
+    rows = folder / "depth_study" / "partial.json"
+    studies.wait_for(process, lambda: rows.exists() and studies.newest(folder) > reached)
+    studies.stop(process, signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT
+    assert len(json.loads(rows.read_text())["rows"]) == 1
 
 
 def contents(folder):
