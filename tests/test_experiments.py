@@ -270,7 +270,7 @@ def test_a_signal_before_the_options_are_read(monkeypatch, capsys, tmp_path):
     def stopped(*arguments):
         raise signals.Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(command, "_values", stopped)
+    monkeypatch.setattr(command, "configured", stopped)
     assert depth(tmp_path) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
