@@ -24,20 +24,8 @@ from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.files import printable, read_bounded, sha256, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
-from mlp_jax.training.model_format import (
-    DIGEST,
-    ENTRY,
-    FORMAT,
-    RUNNING,
-    Tensors,
-    array,
-    check_tensors,
-    config_of,
-    image_of,
-    metadata_of,
-    options_of,
-    shapes,
-)
+from mlp_jax.training import model_format
+from mlp_jax.training.model_format import Tensors
 from mlp_jax.training.written import as_written
 
 MOST_BYTES = 2**30
@@ -97,7 +85,7 @@ def _forward(params: Params, stats: Stats, x: Any, config: MLPConfig) -> jax.Arr
 
 def check_size(config: MLPConfig) -> None:
     """Raises UserError if the file of such a network would be larger than `load` takes."""
-    size = 4 * sum(math.prod(shape) for shape in shapes(config).values())
+    size = 4 * sum(math.prod(shape) for shape in model_format.shapes(config).values())
     if size > MOST_BYTES - 2**24:  # what is left is for the rest of the file
         raise UserError(f"the network would take {size / 1e9:.1f} GB to save, more than {MOST_BYTES / 1e9:.1f} GB")
 
@@ -114,7 +102,7 @@ def as_bytes(model: Model) -> bytes:
         tensors[f"layer{number}.running_mean"] = np.asarray(running.mean)
         tensors[f"layer{number}.running_var"] = np.asarray(running.var)
     metadata = {
-        "format": FORMAT,
+        "format": model_format.FORMAT,
         "config": as_written(model.config),
         "normalization": model.scaling.how,
         "image_shape": model.image_shape,
@@ -122,15 +110,14 @@ def as_bytes(model: Model) -> bytes:
         "about": asdict(model.about),
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    metadata[DIGEST] = _digest(metadata, contiguous)
-    return safetensors_bytes(
-        contiguous, {ENTRY: json.dumps(metadata)}
-    )  # several entries would have no fixed order
+    metadata[model_format.DIGEST] = _digest(metadata, contiguous)
+    # several entries of metadata would have no fixed order
+    return safetensors_bytes(contiguous, {model_format.ENTRY: json.dumps(metadata)})
 
 
 def _digest(metadata: Mapping[str, Any], tensors: Tensors) -> str:
     """Returns the digest of all that a file says, since a damaged weight is a number like any other."""
-    fields = {name: value for name, value in metadata.items() if name != DIGEST}
+    fields = {name: value for name, value in metadata.items() if name != model_format.DIGEST}
     arrays = sorted(tensors.items())
     parts: Any = ((f"{name} {a.dtype.str} {a.shape}", np.ascontiguousarray(a).data) for name, a in arrays)
     return sha256(json.dumps(fields, sort_keys=True), *itertools.chain.from_iterable(parts))
@@ -152,11 +139,11 @@ def load(path: Path) -> Model:
     try:
         # the library's order is random, and so would be which of two mistakes is told
         found = sorted(_deserialize(content), key=lambda entry: entry[0])
-        tensors = {name: array(name, entry) for name, entry in found}
+        tensors = {name: model_format.array(name, entry) for name, entry in found}
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = metadata_of(header.get("__metadata__"))
+        metadata = model_format.metadata_of(header.get("__metadata__"))
         model = _model(metadata, tensors)
-        if metadata.get(DIGEST, digest := _digest(metadata, tensors)) != digest:
+        if metadata.get(model_format.DIGEST, digest := _digest(metadata, tensors)) != digest:
             raise ValueError("it was altered: train it anew, or take another copy")
         return model
     except SafetensorError as error:
@@ -168,11 +155,11 @@ def load(path: Path) -> Model:
 
 
 def _model(metadata: Mapping[str, Any], tensors: Tensors) -> Model:
-    config = config_of(metadata)
-    image, how = image_of(metadata, config), metadata["normalization"]
-    check_tensors(tensors, config, how, image)
+    config = model_format.config_of(metadata)
+    image, how = model_format.image_of(metadata, config), metadata["normalization"]
+    model_format.check_tensors(tensors, config, how, image)
     scaling = Scaling(how, tensors["input.shift"], tensors["input.scale"])
-    about = About(**options_of(About, metadata["about"]))
+    about = About(**model_format.options_of(About, metadata["about"]))
     return Model(config, *network(tensors, config), scaling, image, tuple(metadata["classes"]), about)
 
 
@@ -187,5 +174,5 @@ def network(tensors: Tensors, config: MLPConfig) -> tuple[Params, Stats]:
         Layer(*taken(n, Layer._fields)) if unit.norm == "none" else NormLayer(*taken(n, NormLayer._fields))
         for n, unit in units
     )
-    stats = (RunningStats(*taken(n, RUNNING)) for n, unit in units if unit.norm == "batch")
+    stats = (RunningStats(*taken(n, model_format.RUNNING)) for n, unit in units if unit.norm == "batch")
     return (*hidden, Layer(*taken(len(units) + 1, Layer._fields))), tuple(stats)
