@@ -25,8 +25,7 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
     batch is 4.
     """
     config = replace(config, dtype="float64")
-    classes = EQUAL if config.classes > 1 else 1
-    equal = replace(config, inputs=EQUAL, classes=classes, hidden=(EQUAL,) * len(config.hidden))
+    equal, classes = square(config), config.classes
     recipes = [
         ("plain", config, 5, 0.05),
         ("no penalty", config, 5, 0.0),
@@ -43,6 +42,12 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
     ]
     numbered = [(*recipe, seed + 100 * number, scale) for number, recipe in enumerate(recipes)]
     return _drawn([recipe for recipe in numbered if recipe[0] != OVERFLOW or classes > 1])
+
+
+def square(config: MLPConfig) -> MLPConfig:
+    """The network with all dimensions equal, but for one output."""
+    classes = EQUAL if config.classes > 1 else 1
+    return replace(config, inputs=EQUAL, classes=classes, hidden=(EQUAL,) * len(config.hidden))
 
 
 ATTEMPTS = 20

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError, in_range, one_of
-from mlp_jax.gradcheck.battery import sample
+from mlp_jax.gradcheck.battery import sample, square
 from mlp_jax.gradcheck.candidates import Candidate
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.judgement import judge
@@ -93,7 +93,7 @@ def check(
     trusted_witness()
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports, options = [], (l2_convention, objective, seed, scale)
-    if not _gives(asked, configs[0]) and (others := _others(asked, configs[0])):
+    if not _answers(asked, configs[0]) and (others := _others(asked, configs[0])):
         note = INSTEAD.format(*("-".join(map(str, each.sizes)) for each in (others[0], configs[0])))
         best = _best(_report(asked, each, *options) for each in others)
         return replace(best, notes=(*best.notes, note))
@@ -130,10 +130,20 @@ def _report(
     return replace(report, notes=(*report.notes, *asked.notes))
 
 
-def _gives(asked: Asked, config: MLPConfig) -> bool:
-    """Whether it gives gradients in the parameters' shapes in an ordinary case."""
+def _answers(asked: Asked, config: MLPConfig) -> bool:
+    """Whether it gives any gradient: as it is asked in the cases, where dimensions differ or all are equal."""
     if config.dropout:  # which an ordinary case has no masks for
         return True
+    equal = sample(square(config))._replace(name="equal dimensions")
+    try:
+        answers = asked.ask([Question(sample(config), []), Question(equal, [])])
+    except UserError:
+        return False
+    return any(answer.leaves is not None for answer in answers)
+
+
+def _gives(asked: Asked, config: MLPConfig) -> bool:
+    """Whether it gives gradients in the parameters' shapes in an ordinary case."""
     question = Question(sample(config), [])
     try:
         answer = asked.ask([question])[0]
