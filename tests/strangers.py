@@ -82,6 +82,59 @@ class Stranger(NamedTuple):
 
 MASK = (" * (z > 0)", "")
 OF_SELF = (" * (self.z > 0)", "")
+BINARY = """
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+def propagate(w, b, X, Y):
+    m = X.shape[1]
+    A = sigmoid(np.dot(w.T, X) + b)
+    cost = -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) / m
+    return {"dw": np.dot(X, (A - Y).T) / m, "db": np.sum(A - Y) / m}, cost
+
+def cost_and_gradient(theta, X, y, lam):
+    h, of = sigmoid(X @ theta), np.r_[0, theta[1:]]
+    J = -np.mean(y * np.log(h) + (1 - y) * np.log(1 - h)) + lam / (2 * len(y)) * of @ of
+    return J, X.T @ (h - y) / len(y) + lam / len(y) * of
+
+def forward_propagation(X, parameters):
+    A1 = np.tanh(parameters["W1"] @ X + parameters["b1"])
+    A2 = sigmoid(parameters["W2"] @ A1 + parameters["b2"])
+    assert A2.shape == (1, X.shape[1])
+    return A2, {"A1": A1, "A2": A2}
+
+def compute_cost(A2, Y):
+    return -np.mean(Y * np.log(A2) + (1 - Y) * np.log(1 - A2))
+
+def backward_propagation(parameters, cache, X, Y):
+    A1, A2, W2 = cache["A1"], cache["A2"], parameters["W2"]
+    dZ2 = (A2 - Y) / X.shape[1]
+    dZ1 = W2.T @ dZ2 * (1 - A1**2)
+    db1, db2 = (d.sum(axis=1, keepdims=True) for d in (dZ1, dZ2))
+    return {"dW1": dZ1 @ X.T, "db1": db1, "dW2": dZ2 @ A1.T, "db2": db2}
+
+class Net:
+    def __init__(self, input_size, hidden_size):
+        self.W1, self.b1 = np.zeros((input_size, hidden_size)), np.zeros(hidden_size)
+        self.W2, self.b2 = np.zeros((hidden_size, 1)), np.zeros(1)
+    def forward(self, X):
+        self.X, self.h = X, np.maximum(X @ self.W1 + self.b1, 0)
+        self.A = sigmoid(self.h @ self.W2 + self.b2)
+        return self.A
+    def loss(self, output, y):
+        return -np.mean(y * np.log(output) + (1 - y) * np.log(1 - output))
+    def backward(self, y):
+        d = (self.A - y) / len(y)
+        dz = d @ self.W2.T * (self.h > 0)
+        self.dW1, self.db1, self.dW2, self.db2 = self.X.T @ dz, dz.sum(0), self.h.T @ d, d.sum(0)
+
+class LogisticRegression:
+    def __init__(self, n_features):
+        self.w, self.b = np.zeros(n_features), 0.0
+    def loss_and_grads(self, X, y):
+        p = sigmoid(X @ self.w + self.b)
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)), X.T @ (p - y) / len(y), np.mean(p - y)
+"""
 SVM = """
 def svm_loss(W, X, y, reg):
     s, N = X @ W, len(y)
@@ -93,6 +146,13 @@ def svm_loss(W, X, y, reg):
 """
 HINGE, SQUARED = SVM.format(power="", d="(margins > 0) * 1.0"), SVM.format(power="**2", d="2 * margins**0.5")
 STRANGERS = {
+    "lists of weights and of biases, columns are examples": Stranger(f"def f(X, Y, W, b, lamda):\n    (W1, W2), (b1, b2), reg, X, y = [w.T for w in W], [v.ravel() for v in b], lamda, X.T, Y.argmax(0){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [W1.T, W2.T], [b1[:, None], b2[:, None]]", "f", ("2 * reg * W2", "reg * W2")),
+    "logistic regression of columns": Stranger(BINARY, "propagate", ("(A - Y).T) / m", "A.T) / m"), "one_hot_missing"),
+    "the same with a sum over the examples": Stranger(BINARY, "propagate", ("np.sum(A - Y) / m", "np.sum(A - Y)"), "batch_mean_missing"),
+    "logistic regression of a vector, its first number without a penalty": Stranger(BINARY, "cost_and_gradient", ("(h - y) / len(y)", "(y - h) / len(y)"), "sign"),
+    "one sigmoid output of two functions": Stranger(BINARY, "backward_propagation", (" * (1 - A1**2)", ""), "mask_missing"),
+    "one sigmoid output of a class": Stranger(BINARY, "Net", (" * (self.h > 0)", ""), "mask_missing"),
+    "logistic regression of a class": Stranger(BINARY, "LogisticRegression", ("(p - y) / len(y)", "(y - p) / len(y)"), "sign"),
     "lambda called l2_coef, by keyword": Stranger(f"def f(params, X, y, *, l2_coef=0.0):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')); reg = l2_coef{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "f", ("2 * reg * W1", "reg * W1")),
     "a regularizer and a learning rate in the constructor": Stranger(f"class Net:\n    def __init__(self, n_features, n_hidden_units, n_classes, learning_rate=0.1, regularizer=0.01):\n        a, h, c, self.reg = n_features, n_hidden_units, n_classes, regularizer{STORED}\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W1, self.b1, self.W2, self.b2, self.reg{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "Net", ("2 * reg * W2", "reg * W2")),
     "a configuration object": Stranger(f"class Net:\n    def __init__(self, config):\n        a, h, c = config.input_size, config.hidden_size, config.num_classes{STORED}{FORWARD}\n    def backward(self, output, y):{BACKWARD}", "Net", OF_SELF),

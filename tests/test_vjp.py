@@ -117,7 +117,29 @@ def test_float32_is_enough():
     assert check_vjp(f, backward, X.astype(np.float32), W.astype(np.float32)).passed
 
 
+def softmax(x):
+    exp = np.exp(x - x.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("factor", "codes"), [(1.0, []), (-1.0, ["sign"]), (0.5, ["constant_factor"])])
+def test_a_function_of_numpy_arrays_is_held_against_central_differences(factor, codes):
+    def backward(dout, x):
+        a = softmax(x)
+        return factor * a * (dout - (dout * a).sum(axis=1, keepdims=True))
+
+    report = check_vjp(softmax, backward, X)
+    assert report.codes == codes, str(report)
+    assert "against central differences of f" in report.headline()
+    case = report.case("argument 0")
+    np.testing.assert_array_equal(backward(case.upstream, case.x), case.yours)
+
+
 def test_misuse_is_told_in_one_line():
+    with pytest.raises(UserError, match="f returns several arrays"):
+        check_vjp(lambda x: (x, x), lambda dout, x: dout, X)
+    with pytest.raises(UserError, match="f raises ValueError"):
+        check_vjp(lambda x: x.reshape(17), lambda dout, x: dout, X)
     with pytest.raises(UserError, match="check_vjp"):
         check_custom_vjp(f, X, W)
     with pytest.raises(UserError, match="1 gradients for 2 arguments"):

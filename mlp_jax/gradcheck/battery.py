@@ -25,7 +25,7 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
     batch is 4.
     """
     config = replace(config, dtype="float64")
-    equal = replace(config, inputs=EQUAL, classes=EQUAL, hidden=(EQUAL,) * len(config.hidden))
+    equal, classes = square(config), config.classes
     recipes = [
         ("plain", config, 5, 0.05),
         ("no penalty", config, 5, 0.0),
@@ -40,7 +40,14 @@ def battery(config: MLPConfig, *, seed: int = 0, scale: float = 1.0) -> list[Cas
         ("equal dimensions, no penalty", equal, EQUAL, 0.0),
         ("equal dimensions, strong penalty", equal, EQUAL, 0.4),
     ]
-    return _drawn([(*recipe, seed + 100 * number, scale) for number, recipe in enumerate(recipes)])
+    numbered = [(*recipe, seed + 100 * number, scale) for number, recipe in enumerate(recipes)]
+    return _drawn([recipe for recipe in numbered if recipe[0] != OVERFLOW or classes > 1])
+
+
+def square(config: MLPConfig) -> MLPConfig:
+    """The network with all dimensions equal, but for one output."""
+    classes = EQUAL if config.classes > 1 else 1
+    return replace(config, inputs=EQUAL, classes=classes, hidden=(EQUAL,) * len(config.hidden))
 
 
 ATTEMPTS = 20
@@ -80,9 +87,9 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
         params = tuple(
             p._replace(scale=p.scale / scale, shift=p.shift / scale) if hasattr(p, "scale") else p for p in params
         )
-    x, y = scale * rng.normal(size=(batch, config.inputs)), rng.integers(0, config.classes, batch)
+    x, y = scale * rng.normal(size=(batch, config.inputs)), rng.integers(0, max(config.classes, 2), batch)
     if name == "one class":
-        y = np.full_like(y, config.classes - 1)
+        y = np.full_like(y, max(config.classes, 2) - 1)
     if name == OVERFLOW:
         params[-1].b[:] += 1000  # the same for all classes: overflows exp, and changes nothing else
     for layer, unit in zip(params[:-1], config.units, strict=True):

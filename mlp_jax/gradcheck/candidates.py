@@ -17,6 +17,7 @@ jax_enable_x64.
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -44,12 +45,13 @@ from mlp_jax.gradcheck.reading.answers import (
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, Layout
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, size_of
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
 
 ARRAYS = ("numpy", "jax", "torch")
 WIDTHS = (6, 8, 9, 5)
+DEEPER = (WIDTHS[:2], WIDTHS[:3])  # than a function whose arguments do not count its layers
 ONE_WIDTH: tuple[int, ...] = (6, 6)  # of a class that has two hidden layers of one size
 
 
@@ -74,18 +76,34 @@ class Candidate(Asked):
         self._kinds = None if self.is_class else conventions.kinds_of(self.parameters)
         self.notes: tuple[str, ...] = ()
         self._plans: Plans = {}
-        self._of_a_vector = False
+        self._of_a_vector, self._outputs = False, 0
 
     @property
     def is_linear(self) -> bool:
         """Whether it is a linear classifier f(W, X, y, ...) without a bias."""
         return "linear" in (self._kinds or {}).values()
 
-    @property
-    def _is_turned(self) -> bool:
-        """Whether its weights are (out, in)."""
+    def _argument(self, *kinds: str) -> str:
+        """The name of its argument of one of the kinds."""
+        return next(name for name, kind in (self._kinds or {}).items() if kind in kinds)
+
+    def _place_of_bias(self) -> str:
         layout = Layout() if self.convention is None else self.convention.layout
-        return layout.columns or layout.transposed
+        return "[0]" if self._outputs == 1 else "[:, -1]" if layout.turned else "[-1]"
+
+    def others(self, config: MLPConfig) -> list[MLPConfig]:
+        """Networks of one output, without a hidden layer, or with more, that it may be the gradient of."""
+        outputs = (config.classes,) if config.has_running_stats else (1, config.classes)
+        depths = [config.hidden, *([()] if self._may_be_one_layer else []), *([] if self.is_class else DEEPER)]
+        tried = [replace(config, hidden=hidden, classes=n) for hidden in dict.fromkeys(depths) for n in outputs]
+        return [other for other in tried if other != config]
+
+    @property
+    def _may_be_one_layer(self) -> bool:
+        """Whether nothing that it takes speaks of hidden layers."""
+        if not self.is_class:
+            return bool(conventions.ONE_LAYER & set(self._kinds or {}))
+        return not any(n in (*DEPTHS, *ALL_SIZES) or size_of(n) == "hidden" for n in self.parameters)
 
     def default_configs(self) -> list[MLPConfig]:
         """The networks to check when none is named: two layers, or several depths for a class of any depth."""
@@ -101,7 +119,8 @@ class Candidate(Asked):
         failed = {hidden: error for hidden in tried if (error := self._failure(hidden)) is not None}
         works = [hidden for hidden in tried if hidden not in failed]
         if not works:
-            works = [hidden for hidden in (ONE_WIDTH, ()) if self._failure(hidden) is None][:1]
+            others = (ONE_WIDTH, ()) if self._may_be_one_layer else (ONE_WIDTH,)
+            works = [hidden for hidden in others if self._failure(hidden) is None][:1]
             if works:
                 return works
         if len(works) > 1:  # of any depth, so that to fail at one is a mistake
@@ -119,10 +138,12 @@ class Candidate(Asked):
 
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf: W1, or layer1.w."""
-        if self.is_linear:  # whose bias is the weight of one more input, the last
-            return "W" if field == "w" else "W[:, -1]" if self._is_turned else "W[-1]"
-        form = Layout() if self.convention is None else self.convention.form
-        return form.name(k, field)
+        convention = self.convention or Convention(self.arrays[0])
+        if convention.style == "linear":  # whose bias is the weight of one more input
+            return self._argument("linear", "params") + ("" if field == "w" else self._place_of_bias())
+        if convention.style == "one layer":
+            return self._argument("weights" if field == "w" else "biases")
+        return convention.form.name(k, field)
 
     def leaf_names(self, config: MLPConfig) -> dict[tuple[int, str], str]:
         """All names of a network's leaves."""
@@ -160,9 +181,10 @@ class Candidate(Asked):
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
 
     def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
-        self.convention = convention
+        self.convention, self._outputs = convention, question.case.config.classes
         if convention.layout.columns:
-            self.notes += ("its columns are the examples, so x, y and the weights are given transposed",)
+            given = "x, y and the weights" if convention.layout.turned else "x and y"
+            self.notes += (f"its columns are the examples, so {given} are given transposed",)
         if not any("b" in layer for layer in answer.leaves or []):
             self.has_biases = not equal(answer, self._try(with_other_biases(question), convention))
 
@@ -179,6 +201,10 @@ class Candidate(Asked):
         """The likeliest first; what needs more of the case than names and rows last."""
         if self.is_class:
             yield from conventions.of_class(self.arrays[0])
+            return
+        if not question.case.config.hidden:
+            yield from conventions.of_one_layer(self._kinds, self.arrays, question.case.config.classes)
+            yield from conventions.usual(self._kinds, self.arrays)
             return
         yield from conventions.usual(self._kinds, self.arrays)
         yield from self._of_own_keys(question, conventions.ORDERS[:1])
@@ -212,7 +238,7 @@ class Candidate(Asked):
                 with quiet(), jax.enable_x64(True):
                     calling.call(self.target, given, (x, y), question.case, question.masks, by_name=by_name)
 
-            if own := trees.learnt(asked, question.case, convert, turned=turned or columns):
+            if own := trees.learnt(asked, question.case, convert, turned=turned != columns):
                 yield Convention(arrays, layout, by_name, own)
 
     def _try(self, question: Question, convention: Convention) -> Answer:
@@ -233,7 +259,7 @@ class Candidate(Asked):
     def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, Any, Any, Held]:
         """Its loss, its gradients by leaf, their dtypes, and its arguments then."""
         case = question.case
-        if self.is_linear:
+        if convention.style == "linear":
             result, held = calling.ask_linear(self.target, case, convention)
         else:
             result, held = calling.ask(self.target, question, convention)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_jax.gradcheck.mistakes.ops import softmax
+from mlp_jax.gradcheck.mistakes.ops import probabilities
 from mlp_jax.gradcheck.truth import Case, Leaves, Truth, one_hot
 
 LOSS_TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
@@ -65,7 +65,10 @@ def agrees(case: Case, truth: Truth, objective: Objective, loss: float, toleranc
 
 def tells(case: Case, truth: Truth) -> bool:
     """Whether the loss can be compared: -log(psi) of a psi that underflows is another matter."""
-    return float((softmax(truth.trace.logits) * one_hot(case)).sum(axis=1).min()) > 1e-30
+    psi, of_true = probabilities(truth.trace.logits), one_hot(case)
+    if case.config.classes == 1:
+        psi, of_true = np.hstack([psi, 1 - psi]), np.hstack([of_true, 1 - of_true])
+    return float((psi * of_true).sum(axis=1).min()) > 1e-30
 
 
 def inexact(truth: Truth) -> float:

@@ -14,16 +14,22 @@ PLAIN = "cross_entropy"
 CLIPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
 
 
+def _both(xp: Any, s: Array) -> Array:
+    """The scores of both classes, of which one output has the second alone: that of the first is 0."""
+    return xp.concatenate([0 * s, s], axis=1) if s.shape[1] == 1 else s
+
+
 def _psi(xp: Any, s: Array) -> Array:
     exp = xp.exp(s - s.max(axis=1, keepdims=True))
     return exp / exp.sum(axis=1, keepdims=True)
 
 
 def _one_hot(xp: Any, s: Array, y: Array) -> Array:
-    return xp.eye(s.shape[1], dtype=s.dtype)[y]
+    return y[:, None].astype(s.dtype) if s.shape[1] == 1 else xp.eye(s.shape[1], dtype=s.dtype)[y]
 
 
 def _log_likelihood(xp: Any, s: Array, y: Array) -> Array:
+    s = _both(xp, s)
     shifted = s - s.max(axis=1, keepdims=True)
     return xp.log(xp.exp(shifted).sum(axis=1)) - (shifted * _one_hot(xp, s, y)).sum(axis=1)
 
@@ -73,6 +79,7 @@ def _one_against_rest(xp: Any, s: Array, y: Array, *, power: int = 1) -> Array:
 
 
 def _clipped(xp: Any, s: Array, y: Array, *, eps: float) -> Array:
+    s = _both(xp, s)
     return -xp.log((_psi(xp, s) * _one_hot(xp, s, y)).sum(axis=1) + eps)
 
 

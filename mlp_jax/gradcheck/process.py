@@ -76,17 +76,25 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         asked = Candidate(loaded.get(name), arrays)
         pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
         while True:
-            questions = pipe.recv()
-            answers = [a._replace(error=a.error and _named(a.error)) for a in asked.ask(questions)]
-            pipe.send(
-                (answers, asked.leaf_names(questions[0].case.config), (*asked.notes, *floored), asked.has_biases)
-            )
+            request = pipe.recv()
+            try:
+                pipe.send(_reply(asked, request))
+            except UserError as error:
+                pipe.send(UserError(_named(str(error))))
     except EOFError:
         return
     except UserError as error:
         pipe.send(UserError(_named(str(error))))
     except BaseException as error:
         pipe.send(UserError(_named(where(error, None))))
+
+
+def _reply(asked: Candidate, request: Any) -> Any:
+    """What a target answers to questions, or to a network: others that it may be of."""
+    if isinstance(request, MLPConfig):
+        return asked.others(request)
+    answers = [a._replace(error=a.error and _named(a.error)) for a in asked.ask(request)]
+    return answers, asked.leaf_names(request[0].case.config), (*asked.notes, *floored), asked.has_biases
 
 
 def _named(error: str) -> str:
@@ -172,6 +180,11 @@ class Target(Asked):
     def default_configs(self) -> list[MLPConfig]:
         """See `reading.answers.Asked`."""
         return list(self._configs)
+
+    def others(self, config: MLPConfig) -> list[MLPConfig]:
+        """See `reading.answers.Asked`."""
+        self._pipe.send(config)
+        return list(self._timed())
 
     def ask(self, questions: list[Question]) -> list[Answer]:
         """See `reading.answers.Asked`."""

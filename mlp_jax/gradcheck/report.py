@@ -48,7 +48,8 @@ class WorstCase:
     """The inputs of the case in which a leaf is furthest off, and the leaf there.
 
     params: by the candidate's own names; x (N, D), y (N,), l2 (lambda), masks: per layer with dropout, (N, H).
-    index: the worst element of `yours` and `true`.
+    index: the worst element of `yours` and `true`. upstream: of a layer or a function, the gradient dout of its
+    output; all its inputs are `params`, x is the first of them, and there are no labels.
     """
 
     description: str
@@ -60,6 +61,7 @@ class WorstCase:
     yours: np.ndarray
     true: np.ndarray
     index: tuple[int, ...]
+    upstream: np.ndarray | None = None
 
 
 class Finding(NamedTuple):

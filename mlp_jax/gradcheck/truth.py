@@ -21,8 +21,13 @@ Leaves = list[dict[str, np.ndarray]]  # per layer, by field: w, b, scale, shift
 # of scores (N, C) and labels (N,), the mean over the examples
 DATA_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     **{name: other_losses.mean_loss(name) for name in other_losses.LOSSES},
-    other_losses.PLAIN: lambda scores, y: losses.cross_entropy(scores, y).mean(),
+    other_losses.PLAIN: lambda scores, y: _cross_entropy(scores, y).mean(),
 }
+
+
+def _cross_entropy(scores: jax.Array, y: jax.Array) -> jax.Array:
+    of_one_output = other_losses.LOSSES[other_losses.PLAIN]
+    return of_one_output(jax.numpy, scores, y) if scores.shape[1] == 1 else losses.cross_entropy(scores, y)
 
 
 class Case(NamedTuple):
@@ -151,5 +156,5 @@ def _norm(array: np.ndarray) -> float:
 
 
 def one_hot(case: Case) -> np.ndarray:
-    """Returns the report's Delta, (N, C)."""
-    return np.asarray(np.eye(case.config.classes)[case.y])
+    """Returns the report's Delta, (N, C); the labels themselves, (N, 1), where there is one output."""
+    return np.asarray(case.y[:, None] * 1.0 if case.config.classes == 1 else np.eye(case.config.classes)[case.y])

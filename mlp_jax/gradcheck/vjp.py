@@ -10,7 +10,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.network import LayerNetwork, alone
 from mlp_jax.gradcheck.layers.report import finding, judged
-from mlp_jax.gradcheck.layers.trials import SINGLE, TOLERANCE, Trial, distance, looks_single
+from mlp_jax.gradcheck.layers.trials import SINGLE, TOLERANCE, Trial, differences, distance, looks_single
 from mlp_jax.gradcheck.report import Report
 
 Array = np.ndarray
@@ -19,10 +19,10 @@ Array = np.ndarray
 def check_vjp(f: Callable[..., Any], backward: Callable[..., Any], *args: Any, seed: int = 0) -> Report:
     """Checks `backward(dout, *args)`, a tuple of one gradient per argument, against `jax.vjp(f, *args)`.
 
-    f: a function of jax arrays that returns one array. args: arrays of floating-point numbers, in whose shapes
-    random ones are drawn as well; others (labels, options) are given as they are, and have no gradient. A
-    mutated argument and another answer to the same question are failures too. Raises UserError if `backward`
-    raises or returns another number of gradients.
+    f: a function of jax arrays that returns one array; one of numpy's is held against central differences.
+    args: arrays of floating-point numbers, in whose shapes random ones are drawn as well; others (labels, options)
+    are given as they are, and have no gradient. A mutated argument and another answer to the same question are
+    failures too. Raises UserError if either function raises, or `backward` returns another number of gradients.
     """
     with jax.enable_x64(True):
         return _check(f, backward, args, seed, _title(backward))
@@ -33,6 +33,8 @@ def check_custom_vjp(f: Any, *args: Any, seed: int = 0) -> Report:
 
     args: as in `check_vjp`. Raises UserError if f is no `jax.custom_vjp`.
     """
+    if not isinstance(f, jax.custom_vjp):  # below jax.jit, say
+        f = getattr(f, "__wrapped__", f)
     if not isinstance(f, jax.custom_vjp):
         raise UserError(f"{_title(f)} is no jax.custom_vjp function: use check_vjp(f, backward, *args)")
 
@@ -67,6 +69,9 @@ def _check(f: Callable[..., Any], backward: Callable[..., Any], args: Any, seed:
     at = _differentiable(args)
     if not at:
         raise UserError("check_vjp needs at least one argument that is an array of floating-point numbers")
+    unusable = [i for i in at if not np.size(args[i]) or not np.isfinite(np.asarray(args[i], np.float64)).all()]
+    if unusable:
+        raise UserError(f"argument {unusable[0]} is empty, or holds NaN or infinity: give ordinary numbers")
     rng, trials, changed, state = np.random.default_rng(seed), [], set[str](), False
     for number in range(3):
         given = [np.asarray(args[i], np.float64) for i in at]
@@ -81,16 +86,45 @@ def _check(f: Callable[..., Any], backward: Callable[..., Any], args: Any, seed:
         findings.append(finding("mutates_input", "-", (), f"it changes {', '.join(sorted(changed))}"))
     if state:
         findings.append(finding("state_between_calls", "-", ()))
+    if _pull(f, args, at, given) is None:
+        against = "central differences of f in float64"
+        return judged(name, trials, findings=findings, against=against)
     return judged(name, trials, findings=findings, network=partial(_network, f, args, at, trials))
+
+
+def _pull(f: Callable[..., Any], args: Any, at: list[int], given: Sequence[Array]) -> tuple[Any, Any] | None:
+    """(output, vjp) of f from jax; None where f is not one of jax arrays."""
+    try:
+        return jax.vjp(lambda *chosen: f(*_merged(args, at, chosen)), *map(jax.numpy.asarray, given))
+    except TypeError:  # what numpy's functions and in-place operations raise for a tracer
+        return None
+
+
+def _true(f: Callable[..., Any], args: Any, at: list[int], given: list[Array], rng: Any) -> tuple[Array, ...]:
+    """The output, a random dout, and the true gradients. Raises UserError if f raises or gives several arrays."""
+    try:
+        told = _pull(f, args, at, given)
+        output = f(*_merged(args, at, [value.copy() for value in given])) if told is None else told[0]
+    except Exception as error:
+        raise UserError(f"f raises {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+    if isinstance(output, (tuple, list, dict)):
+        raise UserError("f returns several arrays: check it for one of them at a time")
+    output = np.asarray(output, np.float64)
+    dout = rng.normal(size=output.shape)
+    if told is not None:
+        return output, dout, *(np.asarray(g, np.float64) for g in told[1](jax.numpy.asarray(dout, told[0].dtype)))
+
+    def value(i: int, moved: Array) -> float:
+        return float((f(*_merged(args, at, [*given[:i], moved, *given[i + 1 :]])) * dout).sum())
+
+    return output, dout, *(differences(partial(value, i), each) for i, each in enumerate(given))
 
 
 def _trial(
     f: Callable[..., Any], backward: Callable[..., Any], args: Any, at: list[int], given: list[Array], rng: Any
 ) -> tuple[Trial, set[str], bool]:
     names = [f"argument {i}" for i in at]
-    output, pull = jax.vjp(lambda *chosen: f(*_merged(args, at, chosen)), *map(jax.numpy.asarray, given))
-    dout = rng.normal(size=np.shape(output))
-    true = [np.asarray(g, np.float64) for g in pull(jax.numpy.asarray(dout, output.dtype))]
+    output, dout, *true = _true(f, args, at, given, rng)
     answers = []
     for _ in range(2):
         mine, upstream = [value.copy() for value in given], dout.copy()
@@ -107,7 +141,7 @@ def _trial(
     found, sizes = dict(zip(names, answers[0], strict=True)), _sizes(given)
     inputs = dict(zip(names, given, strict=True))
     single = any(np.asarray(args[i]).dtype == np.float32 for i in at) and looks_single(answers[0])
-    trial = Trial(inputs, np.asarray(output), dout, found, dict(zip(names, true, strict=True)), sizes, shape)
+    trial = Trial(inputs, output, dout, found, dict(zip(names, true, strict=True)), sizes, shape)
     return trial._replace(tolerance=SINGLE if single else TOLERANCE), changed, again
 
 
@@ -121,6 +155,9 @@ def _gradients(answer: Any, arguments: int, at: list[int]) -> list[Array]:
         leaves = [leaves[i] for i in at]
     if len(leaves) != len(at):
         raise UserError(f"backward returns {len(leaves)} gradients for {len(at)} arguments: return one for each")
+    missing = [i for i, leaf in zip(at, leaves, strict=True) if leaf is None]
+    if missing:
+        raise UserError(f"backward returns None for argument {missing[0]}, which has a gradient: return an array")
     return [np.asarray(leaf, np.float64) for leaf in leaves]
 
 

@@ -15,6 +15,7 @@ from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, Purpose
 from mlp_jax.gradcheck.other_losses import PLAIN
 
 FOLLOWED = 4  # networks that a gradient without a loss is held against
+OF_ONE_OUTPUT = "binary cross-entropy of one sigmoid output"
 OF_HALF = "it is that of lambda/2 ||W||^2, and right if your loss has that: then return the loss too"
 
 
@@ -33,7 +34,23 @@ def judge(evidence: Evidence, convention: str, asked_for: str = "auto") -> Judge
         best = min(best, *_readings(left, convention, asked_for, others=False), key=lambda j: j.price)
     if changes and best.price >= UNKNOWN:
         best = min(best, *_readings(evidence, convention, asked_for), key=lambda j: j.price)
-    return best
+    return best if evidence.cases[0].config.classes > 1 else _of_one_output(best, asked_for)
+
+
+def _of_one_output(judgement: Judgement, asked_for: str) -> Judgement:
+    """J~ itself has two outputs or more: the cross-entropy of one is another loss."""
+    if any(code == "other_loss" for code, _ in judgement.about):
+        return judgement
+    text = f"mean over the examples of the {OF_ONE_OUTPUT}"
+    if asked_for == "report":
+        mismatch = judgement.mismatch or f"your loss is not J~: it is the {text}"
+        return judgement._replace(about=(), mismatch=mismatch)
+
+    def said(words: str) -> str:
+        return text if words == objective.FULL else words.replace("the cross-entropy", f"the {OF_ONE_OUTPUT}")
+
+    about = (("other_loss", f"it is the {text}"), *((code, said(detail)) for code, detail in judgement.about))
+    return judgement._replace(about=about, purpose=judgement.purpose._replace(text=said(judgement.purpose.text)))
 
 
 def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bool = True) -> list[Judgement]:

@@ -40,9 +40,9 @@ class _Losses:
         """Not lambda and lambda/N at once: nearly all cases have one N."""
         squares = np.array([[square(layer.w) for layer in case.params] for case in self.cases])
         total = squares.sum(axis=1, keepdims=True)
-        l2 = np.array([[case.l2] for case in self.cases]) / (self.sizes[:, :1] if over_n else 1.0)
+        l2, n = np.array([[case.l2] for case in self.cases]), self.sizes[:, :1] if over_n else 1.0
         biases = np.array([[square_of_biases(case)] for case in self.cases])
-        columns = np.hstack([l2 * (squares if each else total), total, l2 * biases])
+        columns = np.hstack([l2 * (squares if each else total), total, l2 * biases]) / n
         return _Penalties(columns, over_n, self._across(columns))
 
     def data(self, variant: Variant) -> np.ndarray:
@@ -91,7 +91,7 @@ class _Losses:
 class _Penalties(NamedTuple):
     """Columns: lambda ||W||^2 (the sum, or of every layer), ||W||^2, lambda ||b||^2.
 
-    over_n: lambda/N stands for lambda. basis: orthonormal, of the columns' rows as they are weighted.
+    over_n: they are divided by N. basis: orthonormal, of the columns' rows as they are weighted.
     """
 
     columns: np.ndarray

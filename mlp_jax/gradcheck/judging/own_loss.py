@@ -14,8 +14,7 @@ from mlp_jax.gradcheck.truth import Case
 class Fitted:
     """a N^examples C^classes * mean data loss, and a penalty.
 
-    The penalty: sum_k (lambda weights[k] + constant) ||W_k||^2 + lambda biases ||b||^2; over_n: with lambda/N in
-    place of lambda.
+    The penalty: sum_k (lambda weights[k] + constant) ||W_k||^2 + lambda biases ||b||^2; over_n: divided by N.
     """
 
     data: float = 1.0
@@ -29,8 +28,9 @@ class Fitted:
     def at(self, case: Case) -> Objective:
         """The objective in a case."""
         n = float(len(case.y))
-        l2 = case.l2 / n if self.over_n else case.l2
-        weights = tuple(l2 * factor + self.constant for factor in self.weights)
+        n_of_penalty = n if self.over_n else 1.0
+        l2 = case.l2 / n_of_penalty
+        weights = tuple(l2 * factor + self.constant / n_of_penalty for factor in self.weights)
         data = self.data * n**self.examples * float(case.config.classes) ** self.classes
         return Objective(data, weights, l2 * self.biases)
 
@@ -40,7 +40,8 @@ class Fitted:
         kind += " over the examples and classes" if self.classes else " over the examples"
         factor = "" if _one(self.data) else f"{self.data:.4g} times the "
         parts = [f"{factor}{kind} of the {loss}", *self._penalty_terms()]
-        parts += [f"{self.constant:.4g} ||W||^2 whatever lambda is"] if self.constant else []
+        n = "/N" * self.over_n
+        parts += [f"{self.constant:.4g}{n} ||W||^2 whatever lambda is"] if self.constant else []
         return " + ".join(parts)
 
     def _penalty_terms(self) -> list[str]:

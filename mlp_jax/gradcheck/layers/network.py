@@ -18,7 +18,7 @@ Array = np.ndarray
 STEPS = {
     "affine": "affine", "linear": "affine", "dense": "affine", "fc": "affine", "conv": "conv", "pool": "pool",
     "bn": "batchnorm", "batchnorm": "batchnorm", "ln": "layernorm", "layernorm": "layernorm",
-    **{name: name for name in ("relu", "sigmoid", "tanh")},
+    "activation": "relu", **{name: name for name in ("relu", "sigmoid", "tanh")},
 }  # fmt: skip
 """The operations that the words in the name of several in a row say."""
 NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm")

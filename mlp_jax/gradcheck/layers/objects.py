@@ -36,7 +36,8 @@ TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 SEQUENCES, COLUMNS, ONE_COLUMN = 1, 3, 4  # layouts of an object's inputs; rows are examples in the others
 WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
-INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs")
+INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs",
+       "num_features", "n_features", "features", "dim")  # fmt: skip
 OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_dim", "units", "n_units",
         "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
 

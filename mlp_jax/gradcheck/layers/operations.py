@@ -47,7 +47,7 @@ _NAMES = (
     ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"), ("spatial", "spatial"),
     ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
     ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
-    ("affine_relu", "affine_relu"), ("linear_activation", ""),
+    ("affine_relu", "affine_relu"), ("linear_activation", "affine_relu"),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
     ("layernorm", "layernorm"), ("layer_norm", "layernorm"),
     ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
@@ -217,6 +217,8 @@ def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
 def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
     """What somebody may divide by: N, the numbers of features and of outputs; N counts what a bias sums over."""
     first = next(iter(leaves.values()))
+    if operation == "temporal":
+        return {"N": first.size / first.shape[-1], "the number of sequences": float(len(first))}
     if operation in CHANNELS:
         return {"N": first.size / first.shape[1], "the number of examples": float(len(first))}
     examples = first.shape[-1] if layout == COLUMNS else len(first)

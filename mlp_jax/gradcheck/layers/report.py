@@ -11,7 +11,7 @@ from mlp_jax.gradcheck.layers.network import LayerNetwork
 from mlp_jax.gradcheck.layers.trials import Trial, off
 from mlp_jax.gradcheck.mistakes.factors import Codes
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
-from mlp_jax.gradcheck.report import Finding, LeafRow, Report, with_numbers
+from mlp_jax.gradcheck.report import Finding, LeafRow, Report, WorstCase, with_numbers, worst_element
 
 finding = partial(report.finding, of_layer=True)
 
@@ -20,12 +20,27 @@ def row(leaf: str, formula: str, told: Codes, trials: Sequence[Trial]) -> LeafRo
     """Returns one line of the table: the worst case's worst element."""
     verdict = "FAIL" if any(not MISTAKES[code].remark for code, _ in told) else "PASS"
     codes = tuple(dict.fromkeys(code for code, _ in told))
-    plain = LeafRow(leaf, formula, verdict, codes, ())
-    compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
-    if not compared:
+    plain, worst = LeafRow(leaf, formula, verdict, codes, ()), _worst(leaf, trials)
+    if worst is None:
         return plain
-    worst = max(compared, key=lambda t: off(leaf, t))
     return with_numbers(plain, worst.found[leaf], worst.true[leaf], off(leaf, worst), worst.tolerance, worst.about)
+
+
+def _worst(leaf: str, trials: Sequence[Trial]) -> Trial | None:
+    compared = [t for t in trials if leaf in t.found and t.found[leaf].shape == t.true[leaf].shape]
+    return max(compared, key=lambda t: off(leaf, t), default=None)
+
+
+def _examples(leaves: Sequence[str], trials: Sequence[Trial]) -> dict[str, WorstCase]:
+    """Of each leaf that can be compared, the inputs of its worst case."""
+    worst = {leaf: trial for leaf in leaves if (trial := _worst(leaf, trials)) is not None}
+    return {
+        leaf: WorstCase(
+            t.about, t.inputs, next(iter(t.inputs.values())), np.zeros(0), 0.0, (), t.found[leaf], t.true[leaf],
+            worst_element(t.found[leaf], t.true[leaf]), t.dout,
+        )
+        for leaf, t in worst.items()
+    }  # fmt: skip
 
 
 def judged(
@@ -55,4 +70,5 @@ def judged(
             found.append(finding(code, equation or "of the chain rule", at, text))
     if any(np.isnan(trial.true[leaf]).any() for trial in trials for leaf in leaves):
         notes = [*notes, "elements at a kink of the forward pass are left out of the comparison"]
-    return Report(name, tuple(rows), tuple(found), tuple(notes), len(trials), against=against)
+    examples = _examples(leaves, trials)
+    return Report(name, tuple(rows), tuple(found), tuple(notes), len(trials), against=against, examples=examples)

@@ -1,13 +1,26 @@
 """A network as a list of operations: from a case and the truth about it to the steps of its backward pass."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mlp_jax.gradcheck.mistakes.layer_ops import Hinge
-from mlp_jax.gradcheck.mistakes.ops import Affine, Array, Dropout, Loss, Norm, Op, Skip, Slope, softmax
-from mlp_jax.gradcheck.other_losses import hinge_of
+from mlp_jax.gradcheck.mistakes.layer_ops import Hinge, Softmax
+from mlp_jax.gradcheck.mistakes.ops import (
+    Affine,
+    Array,
+    Dropout,
+    Loss,
+    Norm,
+    Op,
+    Skip,
+    Slope,
+    probabilities,
+    sigmoid,
+)
+from mlp_jax.gradcheck.mistakes.slopes import slopes_of
+from mlp_jax.gradcheck.other_losses import ON_SCORES, behind, hinge_of
 
 
 def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> list[list[Op]]:
@@ -18,12 +31,7 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
     """
     config, trace, params, units = case.config, truth.trace, case.params, case.config.units
     products = _products(case, truth, weights)
-    one_hot = np.eye(trace.logits.shape[1])[case.y]
-    delta = data * config.logit_scale * truth.d_scores
-    parts = (len(units), delta, softmax(trace.logits), one_hot, trace.logits, data)
-    hinge = hinge_of(case.loss)
-    loss = Loss(*parts) if hinge is None else Hinge(*parts, *hinge)
-    segments: list[list[Op]] = [[loss, products[-1]]]
+    segments: list[list[Op]] = [[*_loss(case, truth, data * config.logit_scale), products[-1]]]
     for k in range(len(units) - 1, -1, -1):
         ops: list[Op] = [products[k + 1]]
         if k + 1 < len(units) and units[k + 1].norm_place == "input":
@@ -45,6 +53,38 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
     return segments
 
 
+def _loss(case: Any, truth: Any, data: float) -> list[Op]:
+    """The loss, and the activation that the scores go through before it, if there is one."""
+    name, activation = behind(case.loss)
+    z, k = truth.trace.logits, len(case.config.units)
+    scores = np.asarray(ON_SCORES[activation](np, z)) if activation else z
+    one_hot = case.y[:, None] * 1.0 if z.shape[1] == 1 else np.eye(z.shape[1])[case.y]
+    psi, weight, hinge = probabilities(scores), data, hinge_of(name)
+    if name.startswith("binary cross-entropy of the sigmoid"):
+        psi = sigmoid(scores)
+    elif name == "squared error":
+        psi, weight = scores, 2 * data
+    if hinge is not None:
+        loss: Loss = Hinge(k, data * truth.d_scores, psi, one_hot, scores, data, *hinge)
+    else:
+        loss = Loss(k, data * truth.d_scores, psi, one_hot, scores, weight)
+    if not activation:
+        return [loss]
+    d = np.sign(scores - one_hot) if name == "absolute error" else psi - one_hot
+    d = loss.of_mask(loss.mask()) if isinstance(loss, Hinge) else d
+    return [replace(loss, d=loss.weight * d / len(z)), _on_scores(k, activation, z, scores, case.params[-1].b)]
+
+
+def _on_scores(k: int, activation: str, z: Array, a: Array, bias: Array) -> Op:
+    """An activation (or a softmax) of the scores z."""
+    if activation == "softmax":
+        return Softmax(k, a)
+    name, _, slope = activation.rstrip(")").partition("(")
+    low = float(slope or 0.01) if name == "leaky_relu" else None
+    tensors = {"without bias": z - bias, "the opposite of z": -z, "its outputs": a}
+    return Slope(k, z, a, slopes_of(((name, low),), [z])[0][0], name, low, tensors)
+
+
 def _norm(case: Any, trace: Any, k: int, u: Array) -> Norm:
     norm, layer = trace.hidden[k].norm, case.params[k]
     axis, eps = case.config.units[k].norm_axis, case.config.norm_eps
@@ -58,7 +98,7 @@ def _products(case: Any, truth: Any, weights: Sequence[float]) -> list[Affine]:
     for k, layer in enumerate(case.params):
         if k == len(trace.hidden):
             shifted = trace.logits - trace.logits.max(axis=1, keepdims=True)
-            outputs = (trace.logits, shifted, softmax(trace.logits))
+            outputs = (trace.logits, shifted, probabilities(trace.logits))
         else:
             outputs = (inputs[k + 1], truth.activated[k], trace.hidden[k].z)
         before = tuple[tuple[str, Array], ...]()

@@ -29,7 +29,11 @@ STEPS: tuple[Row, ...] = (
         "leaves the softmax's derivative out, and takes the derivative by psi (or log psi) for that by z3",
         "the derivative dJ/dz3 is dJ/dpsi times the softmax's Jacobian (equation 1), together (psi - Delta) / N",
         "use (psi - Delta) / N", ("dz3[np.arange(N), y] -= 1", "dz3 = -np.eye(W2.shape[1])[y] / probs"),
-        {Loss: d.by_scores(lambda op: -op.one_hot / np.maximum(op.psi, 1e-30), lambda op: -op.one_hot),
+        {Loss: d.by_scores(
+            lambda op: -op.one_hot / np.maximum(op.psi, 1e-30),
+            lambda op: -op.one_hot,
+            lambda op: (op.psi - op.one_hot) / np.maximum(op.psi * (1 - op.psi), 1e-30),
+        ),
          Softmax: step(lambda op, g: g)}),
     Row("softmax_derivative_twice",
         "multiplies psi - Delta by the softmax's (or a sigmoid's) derivative once more",

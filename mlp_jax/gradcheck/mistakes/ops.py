@@ -66,7 +66,7 @@ class Loss(Op):
 
     def terms(self) -> Array:
         """What is subtracted from what, without the sign."""
-        return np.asarray(abs(self.weight) * (self.psi + self.one_hot) / len(self.psi))
+        return np.asarray(abs(self.weight) * (np.abs(self.psi) + self.one_hot) / len(self.psi))
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +243,16 @@ def softmax(logits: Array) -> Array:
     """Returns psi, the softmax over each row of logits (N, C)."""
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+
+
+def probabilities(logits: Array) -> Array:
+    """Returns the softmax over each row, or the sigmoid of one output (N, 1)."""
+    return sigmoid(logits) if logits.shape[1] == 1 else softmax(logits)
+
+
+def sigmoid(z: Array) -> Array:
+    """Returns 1 / (1 + exp(-z))."""
+    return np.asarray(np.exp(-np.logaddexp(0, -z)))
 
 
 def through_softmax(psi: Array, g: Array) -> Array:

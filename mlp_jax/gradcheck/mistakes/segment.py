@@ -28,7 +28,8 @@ class Segment:
         self.problem, self.sizes = problem, problem.sizes
         self.rows: list[tuple[Any, ...]] = list(zip(*problem.segments[number], strict=True))  # one in every case
         # where it hangs on the loss's product: what another product may have been given
-        self.loss = tuple(chain[0] for chain in problem.segments[0]) if number == 1 else ()
+        below_scores = number == 1 and len(problem.segments[0][0]) == 2
+        self.loss = tuple(chain[0] for chain in problem.segments[0]) if below_scores else ()
         self.last = len(self.rows) - 1
         self.k = self.rows[self.last][0].layer
         self.leaves = [

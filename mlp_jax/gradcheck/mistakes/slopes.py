@@ -116,6 +116,8 @@ def _derivatives(kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndar
 
 def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:
     """Returns each activation's derivative at each of the tensors, from one compiled program for one length."""
+    if not any(tensor.size for tensor in tensors):
+        raise ValueError("nothing lies above the scores")
     flat, sizes = np.concatenate([tensor.ravel() for tensor in tensors]), [tensor.size for tensor in tensors]
     padded = np.pad(flat, (0, -flat.size % _PADDED)).reshape(-1, _PADDED)
     with jax.enable_x64(True):

@@ -71,6 +71,10 @@ class Asked(ABC):
     def ask(self, questions: list[Question]) -> list[Answer]:
         """One answer per question. Raises UserError if the candidate cannot be asked."""
 
+    def others(self, config: MLPConfig) -> list[MLPConfig]:
+        """Networks that it may be the gradient of, if it is not that of `config`, the likeliest first."""
+        return []
+
     @abstractmethod
     def leaf_name(self, k: int, field: str) -> str:
         """The candidate's own name of a leaf."""
@@ -114,6 +118,8 @@ def parts(result: Any) -> tuple[float | None, Any]:
         result = (first, grads) if first is not None else (grads,)
         if first is None:
             return None, grads
+    if isinstance(result, tuple) and len(result) > 2 and len(result) % 2 and _is_loss_last(result):
+        result = (result[-1], *result[:-1])
     if isinstance(result, tuple) and len(result) > 2 and not isinstance(result[0], CONTAINERS):
         result = _first_and_rest(result)
     if isinstance(result, (tuple, list)) and len(result) == 2:
@@ -124,6 +130,13 @@ def parts(result: Any) -> tuple[float | None, Any]:
         kind = type(result).__name__
         raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
     return None, result
+
+
+def _is_loss_last(result: tuple[Any, ...]) -> bool:
+    """Whether a number follows gradients in pairs: (dw, db, loss)."""
+    first, last = result[0], result[-1]
+    numbers = [p is None or (not isinstance(p, CONTAINERS) and np.size(_numpy(p)) == 1) for p in (first, last)]
+    return numbers == [False, True] and last is not None
 
 
 def _first_and_rest(result: tuple[Any, ...]) -> tuple[Any, ...]:

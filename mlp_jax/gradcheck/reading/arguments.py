@@ -101,7 +101,9 @@ VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def _loss_arguments(parameters: dict[str, inspect.Parameter], named: dict[str, str]) -> dict[str, str]:
     """x and y by place where their names do not tell, and the only keyword for lambda."""
     first = [name for name, p in parameters.items() if p.kind not in VARIADIC][:2]
+    by_its_name = any(name == kind and kind not in CALLED for name, kind in named.items())  # A2, say
     told = {"x", "y"} <= set(named.values()) or "output" in named.values() or list(named.values()) == ["y"]
+    told |= by_its_name
     found = {} if told else dict(zip(first, ("x", "y"), strict=False))
     penalty = signatures.penalty_name(parameters)
     return found | ({penalty: "l2"} if penalty is not None and penalty not in named else {})

@@ -28,12 +28,14 @@ TRAINS = ("train", "fit", "train_step", "training")
 def _split(result: tuple[Any, ...], *, linear: bool = False) -> tuple[Any, Any]:
     """(loss or None, the container of gradients or None) from all that was returned.
 
-    linear: one array is the gradient, too.
+    linear: arrays that lie in no container are gradients, too.
     """
     flat = [part for each in result for part in (_together(each) if _is_pair(each) else (each,))]
-    flat = [[part] if linear and is_array(part) and np.ndim(part) == 2 else part for part in flat]
     grads = [part for part in flat if isinstance(part, (Mapping, list, tuple)) and _arrays_in(part)]
     numbers = [part for part in flat if not isinstance(part, (Mapping, list, tuple)) and _is_number(part)]
+    alone = [part for part in flat if linear and is_array(part) and np.size(part) > 1]
+    if alone and not grads:  # of (loss, dw, db), where db may be a number
+        grads = [[*alone, *numbers[1:]]]
     return (numbers[0] if numbers else None), (grads[-1] if grads else None)
 
 
@@ -76,7 +78,7 @@ def _asked(
     if forward is not None and _needs_forward(loss):
         output = call(forward, known, target)
         known |= kept(forward, output)
-        if _is_number(known["output"]):
+        if _is_number(known["output"]) and (case.config.classes > 1 or np.ndim(known["output"]) == 0):
             results.append(output)
     if loss is not None:
         results.append(call(loss, known, target))
@@ -120,8 +122,8 @@ def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, place
         return 1.0
     found = plain((output,))[0]
     found = found.T if layout.columns else found
-    one_hot = np.eye(case.config.classes)[case.y]
-    if found.shape != one_hot.shape:
+    one_hot = np.eye(max(case.config.classes, 2))[case.y]
+    if found.shape != one_hot.shape or case.config.classes == 1:
         raise UserError(f"{type(net).__name__}.forward gave no scores, one per example and class: {WRAP}")
 
     def given(upstream: np.ndarray) -> Any:

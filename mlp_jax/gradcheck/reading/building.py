@@ -82,8 +82,8 @@ def _data(case: Case, parameters: dict[str, inspect.Parameter], layout: Layout) 
     """Data for a constructor that wants them: as many rows as have every class among their labels."""
     if not any(n in parameters for n in DATA):
         return {}
-    rows = max(case.config.classes, len(case.y))
-    all_classes = np.arange(rows) % case.config.classes
+    rows, classes = max(case.config.classes, len(case.y)), max(case.config.classes, 2)
+    all_classes = np.arange(rows) % classes
     x, y = layout.examples(case._replace(x=np.resize(case.x, (rows, case.config.inputs)), y=all_classes))
     return {n: x for n in DATA if n in parameters} | {n: y for n in LABELS if n in parameters}
 
@@ -116,6 +116,8 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
     by_kind = {kind: [n for n in parameters if size_of(n) == kind] for kind in ("input", "hidden", "classes")}
     groups = [numbers(parameters, names) for names in by_kind.values()]
     ends = {group[0]: n for group, n in zip(groups[::2], (config.inputs, config.classes), strict=True) if group}
+    if not config.hidden and ends and not groups[1]:
+        return target(**named, **ends)
     depths = next((name for name in DEPTHS if name in parameters), None)
     if depths is not None:
         has_ends = ends or any(n in named for n in DATA) or takes_anything(parameters)
@@ -164,7 +166,8 @@ def _built(target: Any, groups: Any, widths: list[Any], config: MLPConfig, named
 def _by_width(target: Any, groups: list[list[str]], width: Any, config: MLPConfig, named: dict[str, Any]) -> Any:
     sizes = (config.inputs, width, config.classes)
     known = {g[0]: size for g, size in zip(groups, sizes, strict=True) if g}
-    if all(groups) or (groups[1] and any(n in named for n in DATA)):
+    one_output = config.classes == 1 and all(groups[:2])
+    if all(groups) or one_output or (groups[1] and any(n in named for n in DATA)):
         return target(**named, **known)
     try:
         inspect.signature(target).bind(*sizes, **named)
@@ -217,7 +220,7 @@ def _put_data(net: Any, case: Case, given: Mapping[str, Any], layout: Layout) ->
     labels = next((given[n] for n in LABELS if n in given), None)
     if rows is None:
         return
-    eye, (x, y) = np.eye(case.config.classes), layout.examples(case)
+    eye, (x, y) = np.eye(max(case.config.classes, 2)), layout.examples(case)
     pairs = [(rows, x)] if labels is None else [(rows, x), (labels, y)]
     pairs += [(eye[labels], eye[y])] if labels is not None and labels.ndim == 1 else []
     pairs += [(old.T, new.T) for old, new in pairs]

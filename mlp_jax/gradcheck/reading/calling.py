@@ -11,6 +11,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.answers import Held, Question
 from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, kinds_of, takes_l2
+from mlp_jax.gradcheck.reading.layouts import VECTOR
 from mlp_jax.gradcheck.reading.names import plainly
 from mlp_jax.gradcheck.truth import Case
 
@@ -68,21 +69,30 @@ def call(
 
 
 def ask_linear(target: Any, case: Case, convention: Convention) -> tuple[Any, Held]:
-    """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing."""
+    """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing.
+
+    That input is the last; of one output it is the first, where courses have the one that they do not penalise.
+    """
     layer, layout, convert = case.params[0], convention.layout, converter(convention.arrays)
-    w = layout.array("w", np.vstack([layer.w, layer.b / LARGE]))
-    x, y = layout.examples(case._replace(x=np.hstack([case.x, np.full((len(case.x), 1), LARGE)])))
+    first = case.config.classes == 1
+    rows = [layer.w, layer.b[None] / LARGE][:: -1 if first else 1]
+    w = layout.array("w", np.vstack(rows))
+    columns = [case.x, np.full((len(case.x), 1), LARGE)][:: -1 if first else 1]
+    x, y = layout.examples(case._replace(x=np.hstack(columns)))
     w, x, y = map(convert, (w, x, y))
-    given = {"linear": w, "x": x, "y": y, "l2": case.l2}
+    given = {"linear": w, "params": w, "x": x, "y": y, "l2": case.l2}
     kinds = kinds_of(signatures.signature(target)) or {}
     result = target(**{name: given[kind] for name, kind in kinds.items()})
     loss, grad = result if isinstance(result, tuple) else (None, result)
+    if np.ndim(loss) > np.ndim(grad):
+        loss, grad = grad, loss
     if np.shape(grad) != w.shape:
         raise UserError("returned a gradient that has not the shape of W")
     w, grad, x = layout.leaf("w", w), layout.leaf("w", grad), x.T if layout.columns else x
-    turned = layout.columns or layout.transposed
-    grads = {"W1": grad[:-1].T if turned else grad[:-1], "b1": grad[-1] / LARGE}
-    held = Held((type(layer)(w[:-1], w[-1] * LARGE),), x[:, :-1], case.y if layout.one_hot else y)
+    bias, rest = (0, slice(1, None)) if first else (-1, slice(-1))
+    turned = layout.turned and layout.naming != VECTOR
+    grads = {"W1": grad[rest].T if turned else grad[rest], "b1": grad[bias] / LARGE}
+    held = Held((type(layer)(w[rest], w[bias] * LARGE),), x[:, rest], case.y if layout.one_hot else y)
     return ((loss, grads) if loss is not None else grads), held
 
 
@@ -93,7 +103,8 @@ def _value(name: str, kind: str, given: Any, examples: tuple[Any, Any], case: Ca
     if kind in ("weights", "biases") and (not isinstance(given, Mapping) or kind in given):
         return given[kind]
     if kind in ("weights", "biases"):
-        return [leaf for key, leaf in given.items() if key[0] == ("W" if kind == "weights" else "b")]
+        leaves = [leaf for key, leaf in given.items() if key[0] == ("W" if kind == "weights" else "b")]
+        return leaves if case.config.hidden else leaves[0]
     widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
     known = {"params": given, "x": examples[0], "y": examples[1], "l2": case.l2, "sizes": list(config.sizes)}
     return (known | widths)[kind]

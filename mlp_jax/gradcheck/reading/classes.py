@@ -13,7 +13,7 @@ from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.paths import Path, arrays, as_kept, get
 from mlp_jax.gradcheck.reading.signatures import WRAP
-from mlp_jax.gradcheck.truth import Case
+from mlp_jax.gradcheck.truth import Case, Leaves
 
 
 class Plan(NamedTuple):
@@ -35,7 +35,7 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
     Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
     case = question.case
-    key = (len(case.config.hidden), case.config.has_running_stats)
+    key = (len(case.config.hidden), case.config.has_running_stats, case.config.classes == 1)
     with drawn(question.masks, case.config.dropout):
         net = building.build(target, case, layout)
         plan = plans.get(key) or Plan(_places(net, case))
@@ -48,9 +48,19 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
     if len(set(case.config.sizes)) == len(case.config.sizes):
         plans[key] = plan
     found, dtypes = leaves({at: plan.places.arranged(at, leaf) for at, leaf in grads.items()}, case.config)
+    _as_vectors(found, net, plan.places, case)
     x, y = (case.x, case.y) if layout.columns or layout.one_hot else (x, y)
     loss = None if loss is None else float(plain((loss,))[0].reshape(()))
     return loss, found, dtypes, Held(plan.places.read(net, case), x, y, question.masks)
+
+
+def _as_vectors(found: Leaves, net: Any, places: Places, case: Case) -> None:
+    """Brings gradients of weights kept as a vector, as one output's may be, and of a single bias, into shape."""
+    for (k, field), path in places.paths.items():
+        leaf, kept = found[k].get(field), get(net, path)
+        vector = field == "w" and np.ndim(kept) == 1
+        if leaf is not None and leaf.size == np.size(kept) and (vector or leaf.ndim == 0):
+            found[k][field] = leaf.reshape(np.shape(getattr(case.params[k], field)))
 
 
 def _places(net: Any, case: Case) -> Places:

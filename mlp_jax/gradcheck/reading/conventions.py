@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.holders import Places
-from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, Layout
+from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, VECTOR, Layout
 from mlp_jax.gradcheck.reading.names import (
     ALL_SIZES,
     BIAS_LISTS,
@@ -24,20 +24,24 @@ from mlp_jax.gradcheck.reading.names import (
 
 EXTRA = ("config", "key", "masks")
 LEAF = re.compile(r"([wWbB]|[tT]heta)_?\d")
-ORDERS = ((False, False), (False, True), (True, False))  # (columns are examples, weights are (out, in))
+# (columns are examples, weights are the other way round)
+ORDERS = ((False, False), (False, True), (True, False), (True, True))
+ONE_LAYER = {"W", "w", "theta", "weights", "beta", "coef"}  # one array of weights may be called so
 Kinds = dict[str, str]
 
 
 class Convention(NamedTuple):
     """How a function wants its arrays, and its parameters.
 
-    own: where the parameters are in a container of the candidate's own keys, if they are in one.
+    own: where the parameters are in a container of the candidate's own keys, if they are in one. style: "linear"
+    or "one layer" for a function without hidden layers, of weights alone or with a bias.
     """
 
     arrays: str
     layout: Layout = Layout()
     by_name: bool = False
     own: Places | None = None
+    style: str = ""
 
     @property
     def form(self) -> Layout | Places:
@@ -69,7 +73,7 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
         if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
         kind = kind_of(name, set(parameters))
-        if name == "W" and kind is None:
+        if name in ("W", "w") and kind is None:
             continue
         if kind is None and p.default is inspect.Parameter.empty and name not in EXTRA:
             return None
@@ -78,8 +82,9 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
         if kind is not None:
             kinds[name] = kind
     there = set(kinds.values())
-    if {"x", "y"} <= there and "W" in parameters and "b" not in parameters and "params" not in there:
-        return {**kinds, "W": "linear"}
+    alone = [name for name in ("W", "w") if name in parameters and "b" not in parameters]
+    if {"x", "y"} <= there and alone and "params" not in there:
+        return {**kinds, alone[0]: "linear"}
     complete = {"x", "y"} <= there and there & {"params", "weights", "leaf"}
     return kinds if complete else None
 
@@ -118,6 +123,17 @@ def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
     plain = [n for n in forms if n in namings or (n == TREE and len(namings) > 1)]
     for naming, library in product(plain, arrays):
         yield Convention(library, Layout(str(naming)), kinds is not None)
+
+
+def of_one_layer(kinds: Kinds | None, arrays: tuple[str, ...], outputs: int) -> Iterator[Convention]:
+    """Of a function without hidden layers: f(W, X, y), with the bias among the weights, or f(W, b, X, y)."""
+    there = set((kinds or {}).values())
+    style = "linear" if there & {"linear", "params"} else "one layer" if "weights" in there else ""
+    namings = ("W{}", VECTOR) if outputs == 1 else ("W{}",)
+    for library, (columns, turned), one_hot, naming in product(
+        arrays, ORDERS, (False, True), namings if style else ()
+    ):
+        yield Convention(library, Layout(naming, columns, one_hot, turned), by_name=True, style=style)
 
 
 def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:

@@ -58,10 +58,15 @@ def _statements(text: str, path: Path) -> list[ast.stmt]:
 def _kept(node: ast.stmt, own: set[str]) -> ast.stmt | None:
     """A statement that defines or imports; of an import not what the file defines itself."""
     if not isinstance(node, ast.ImportFrom):
-        return node if _defines(node) else None
+        return node if _defines(node) or _is_alias(node, own) else None
     names = [alias for alias in node.names if (alias.asname or alias.name) not in own]
     node.names = names
     return node if names else None
+
+
+def _is_alias(node: ast.stmt, own: set[str]) -> bool:
+    """Whether a statement gives what the file defines another name: Net.forward = forward."""
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in own
 
 
 def _defines(node: ast.stmt) -> bool:

@@ -60,7 +60,9 @@ class Places(NamedTuple):
         """The parameters in an object or container as the case's layers; those that it has not stay."""
         leaves = self.leaves(root)
         return tuple(
-            layer._replace(**{f: leaves[k, f] for f in layer._fields if (k, f) in leaves})
+            layer._replace(
+                **{f: _like(leaves[k, f], leaf) for f, leaf in layer._asdict().items() if (k, f) in leaves}
+            )
             for k, layer in enumerate(case.params)
         )
 
@@ -74,6 +76,12 @@ class Places(NamedTuple):
     def name(self, k: int, field: str) -> str:
         """The name of a leaf: the keys on the way to it."""
         return ".".join(str(key) for _, key in self.paths.get((k, field), ())) or f"{NAMES[field]}{k + 1}"
+
+
+def _like(leaf: Any, parameter: np.ndarray) -> Any:
+    """A leaf that is kept with fewer axes, a vector of weights or a single number, with the parameter's."""
+    fewer = np.ndim(leaf) < parameter.ndim and np.size(leaf) == parameter.size
+    return np.reshape(leaf, parameter.shape) if fewer else leaf
 
 
 def parameters(net: Any, case: Case) -> Places:
@@ -191,7 +199,7 @@ def _wanted(case: Case) -> list[At]:
 def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
     size = case.config.sizes[at[0]], case.config.sizes[at[0] + 1]
     if at[1] == "w":
-        return shape in (size, size[::-1])
+        return shape in (size, size[::-1]) or (size[1] == 1 and shape == size[:1])
     return shape in ((size[1],), (1, size[1]), (size[1], 1)) or (at[1] == "b" and shape == ())
 
 

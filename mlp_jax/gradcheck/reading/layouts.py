@@ -9,22 +9,23 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading.answers import NAMES, At, fields_of
-from mlp_jax.gradcheck.truth import Case
+from mlp_jax.gradcheck.truth import Case, one_hot
 
 TREE = "layers"
 FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
+VECTOR = "vector"  # of the weights of one output
 NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT)
-_LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d+)$", re.IGNORECASE)
+_LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d*)$", re.IGNORECASE)
 _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 
 
 class Layout(NamedTuple):
     """naming: how the parameters are named or held. columns: an example is a column, and weights are (out, in).
 
-    TREE stands for this package's layers. one_hot: labels are (N, C). transposed: weights are (out, in), though an
-    example is a row. Of the flat vectors "flat" is layer by layer, "flat apart" all weights before all biases,
-    "flat theta" the matrices [b, W^T], which "Theta+" has in a dict, and "flat theta by columns" these column by
-    column.
+    TREE stands for this package's layers. one_hot: labels are (N, C). transposed: weights are (out, in) where an
+    example is a row, or the other way round. Of the flat vectors "flat" is layer by layer, "flat apart" all
+    weights before all biases, "flat theta" the matrices [b, W^T], which "Theta+" has in a dict, and "flat theta by
+    columns" these column by column.
     """
 
     naming: str = "W{}"
@@ -32,23 +33,32 @@ class Layout(NamedTuple):
     one_hot: bool = False
     transposed: bool = False
 
+    @property
+    def turned(self) -> bool:
+        """Whether weights are (out, in)."""
+        return self.columns != self.transposed
+
     def array(self, field: str, leaf: np.ndarray) -> np.ndarray:
         """A parameter as the code has it."""
         if field == "w":
-            return leaf.T.copy() if self.columns or self.transposed else leaf.copy()
+            leaf = leaf.T if self.turned else leaf
+            return leaf.ravel() if self.naming == VECTOR else leaf.copy()
         return leaf[:, None].copy() if self.columns else leaf.copy()
 
     def examples(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """x and y as the code has them."""
-        y = np.eye(case.config.classes)[case.y] if self.one_hot else case.y.copy()
+        y = one_hot(case) if self.one_hot else case.y.copy()
         return (case.x.T.copy(), y.T.copy()) if self.columns else (case.x.copy(), y)
 
     def leaf(self, field: str, found: Any) -> Any:
         """A gradient in the shape that its parameter has in the case, if it has the code's own."""
         shape = np.shape(found)
-        if field == "w" and (self.columns or self.transposed) and len(shape) == 2:
+        if field == "w" and self.naming == VECTOR and len(shape) == 1:
+            return found[:, None]
+        if field == "w" and self.turned and len(shape) == 2:
             return found.T
-        return found.reshape(-1) if self.columns and len(shape) == 2 and 1 in shape else found
+        row = field != "w" and self.columns and len(shape) == 2 and 1 in shape
+        return found.reshape(-1) if row else found
 
     def name(self, k: int, field: str) -> str:
         """A leaf's name in the code: W1, w_1, b0."""
@@ -109,10 +119,12 @@ class Layout(NamedTuple):
         elif isinstance(grads, Mapping):
             pairs = self._mapped(grads)
         elif isinstance(grads, Sequence):
-            pairs = _listed(grads, wanted, case)
+            pairs = _apart(grads, case) or _listed(grads, wanted, case)
         else:
             pairs = self._cut(grads, case, wanted)
         found = {at: self.leaf(at[1], leaf) for at, leaf in pairs if at in wanted and leaf is not None}
+        if case.config.classes == 1:  # whose bias is a number
+            found = {at: np.reshape(leaf, -1) if np.shape(leaf) == () else leaf for at, leaf in found.items()}
         if not found:
             names = ", ".join(self.name(*at) for at in wanted)
             raise UserError(f"returned gradients without {names}")
@@ -126,7 +138,7 @@ class Layout(NamedTuple):
                 ]
         matches = [(_LEAF.match(str(key)), leaf) for key, leaf in grads.items()]
         first = 0 if self.naming.endswith("0") else 1
-        return [((int(m[2]) - first, _FIELDS[m[1].lower()]), leaf) for m, leaf in matches if m]
+        return [((int(m[2] or first) - first, _FIELDS[m[1].lower()]), leaf) for m, leaf in matches if m]
 
     def _cut(self, flat: Any, case: Case, wanted: list[At]) -> list[tuple[At, Any]]:
         """The leaves in a vector: each number lies where its parameter lies in the vector of them."""
@@ -153,15 +165,25 @@ def _split(grads: Any) -> list[tuple[At, Any]]:
     return [((k, f), g[:, 1:].T if f == "w" else g[:, 0]) for k, g in enumerate(held) for f in "wb"]
 
 
+def _apart(grads: Sequence[Any], case: Case) -> list[tuple[At, Any]]:
+    """(all weights, all biases), or the biases first, as their sizes tell; [] if it is neither."""
+    if len(grads) != 2 or not all(isinstance(g, (list, tuple)) and len(g) == len(case.params) for g in grads):
+        return []
+    sizes = {f: [getattr(layer, f).size for layer in case.params] for f in "wb"}
+    for order in ("wb", "bw"):
+        groups = dict(zip(order, grads, strict=True))
+        flat = all(np.ndim(leaf) < 2 for leaf in groups["b"])
+        fit = {f: [np.size(leaf) for leaf in groups[f]] == sizes[f] for f in order}
+        if fit["w"] and (flat or fit["b"]):
+            return [((k, f), leaf) for f, group in zip(order, grads, strict=True) for k, leaf in enumerate(group)]
+    return []
+
+
 def _listed(grads: Sequence[Any], wanted: list[At], case: Case) -> list[tuple[At, Any]]:
-    """[W1, b1, ...], [(W1, b1), ...], or (all weights, all biases), which are told by their dimensions."""
+    """[W1, b1, ...] or [(W1, b1), ...]."""
     layers = len(case.params)
     if len(grads) == 1 and isinstance(grads[0], Mapping):
         grads = list(grads[0].values())
-    if len(grads) == 2 and all(isinstance(g, (list, tuple)) and len(g) == layers for g in grads):
-        ranks = [[np.ndim(leaf) for leaf in group] for group in grads]
-        if min(ranks[0]) == 2 and max(ranks[1]) < 2:
-            return [((k, f), leaf) for f, group in zip("wb", grads, strict=True) for k, leaf in enumerate(group)]
     inside = (list(layer.values()) if isinstance(layer, Mapping) else layer for layer in grads)
     flat = [leaf for layer in inside for leaf in (layer if isinstance(layer, (tuple, list)) else [layer])]
     shapes = [{np.shape(layer.w), np.shape(layer.w.T)} for layer in case.params]

@@ -84,8 +84,7 @@ def _with_forward(target: Any) -> Callable[..., Any] | None:
         return None
     if not {"cache", "output"} & kinds and not set(arguments.returned(forward)) & set(signature(target)):
         return None
-    cost = next((beside[name] for name in COSTS if _is_cost(beside.get(name))), None)
-    return _with_lambda(target, forward, cost)
+    return _with_lambda(target, forward, _cost(beside, penalised="l2" in kinds))
 
 
 def _forward_of(name: str, beside: Mapping[str, Any]) -> Any:
@@ -96,6 +95,14 @@ def _forward_of(name: str, beside: Mapping[str, Any]) -> Any:
 
 def _takes_parameters(forward: Any) -> bool:
     return any(arguments.kind_of(name) == "params" or LEAF.match(name) for name in signature(forward))
+
+
+def _cost(beside: Mapping[str, Any], *, penalised: bool) -> Any:
+    """The cost beside a backward function: with a penalty, if that has one and there are two; None without any."""
+    named = [beside.get(name) for name in COSTS] + [f for name, f in beside.items() if name.startswith(COSTS)]
+    costs = [cost for cost in named if _is_cost(cost)]
+    has_penalty = {id(c): any(arguments.kind_of(name) == "l2" for name in signature(c)) for c in costs}
+    return min(costs, key=lambda cost: has_penalty[id(cost)] != penalised, default=None)
 
 
 def _is_cost(cost: Any) -> bool:

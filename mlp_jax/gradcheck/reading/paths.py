@@ -46,8 +46,9 @@ def _arrays(value: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, Any]
 
 def _bias(path: Path) -> bool:
     """Whether a name is a bias's: b1 = 0 stands for a row of zeros."""
-    match = NUMBERED.match(str(path[-1][1])) if path else None
-    return match is not None and match[1][0] in "bB" and match[1].lower() != "beta"
+    name = str(path[-1][1]) if path else ""
+    match = NUMBERED.match(name)
+    return name in ("b", "bias") or (match is not None and match[1][0] in "bB" and match[1].lower() != "beta")
 
 
 def get(root: Any, path: Path) -> Any:
