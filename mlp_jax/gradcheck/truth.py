@@ -138,8 +138,8 @@ def _drift(cases: Sequence[Case], leaves: Sequence[Leaves], step: float = 1e-7) 
     drifts = [[dict.fromkeys(layer, 0.0) for layer in of_case] for of_case in leaves]
     rngs = [np.random.default_rng(case.seed) for case in cases]
     for _ in range(2):
-        moved = [_moved(case, rng, step) for case, rng in zip(cases, rngs, strict=True)]
-        found = evaluated_at(cases, *zip(*moved, strict=True))
+        at = [moved(case, rng, step) for case, rng in zip(cases, rngs, strict=True)]
+        found = evaluated_at(cases, *zip(*at, strict=True))
         for one, true, drift in zip(found, leaves, drifts, strict=True):
             for layer, expected, worst in zip(one[0], true, drift, strict=True):
                 for field, leaf in expected.items():
@@ -147,7 +147,8 @@ def _drift(cases: Sequence[Case], leaves: Sequence[Leaves], step: float = 1e-7) 
     return drifts
 
 
-def _moved(case: Case, rng: np.random.Generator, step: float) -> Any:
+def moved(case: Case, rng: np.random.Generator, step: float) -> Any:
+    """Parameters and inputs with every number changed by `step` of itself, up or down at random."""
     return jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
 
 

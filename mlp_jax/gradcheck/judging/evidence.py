@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
@@ -155,34 +154,6 @@ class Evidence:
     def wrong(self, errors: dict[At, float], dtype: str = "") -> list[At]:
         """Where the error is over its limit."""
         return [at for at, error in errors.items() if not error <= self.limit(*at, dtype)]
-
-    def settle_dtype(self, errors: dict[At, float]) -> None:
-        """float64 results that are only as exact as float32, nearly all of them, were computed in float32."""
-        # at a kink the derivative may be another, whatever the arithmetic
-        errors = {at: error for at, error in errors.items() if self.cases[at[0]].name != KINK}
-        if self.dtype != "float64" or not self.wrong(errors) or self.wrong(errors, "float32"):
-            return
-        inexact = {(k, field) for (_, k, field), error in errors.items() if error > 1e-12}
-        if len(inexact) >= 0.75 * len(self.leaves) and self._is_noise():
-            self.dtype, self.float32_inside = "float32", True
-
-    def _is_noise(self, step: float = 1e-9) -> bool:
-        """Whether the leaves do not follow a change of the inputs that float64 shows and float32 does not."""
-        i = next((i for i, case in enumerate(self.cases) if case.name in ORDINARY), 0)
-        rng = np.random.default_rng(0)
-        case = self.cases[i]
-        params, x = jax.tree.map(lambda a: a * (1 + step * rng.choice([-1, 1], a.shape)), (case.params, case.x))
-        moved = case._replace(params=params, x=x)
-        answer, truth = self.asked.ask([Question(moved, self.truths[i].masks)])[0], evaluate(moved)[0]
-        off = []
-        for k, field in self.leaves:
-            mine, before = (answer.leaves or self.observed[i])[k].get(field), self.observed[i][k].get(field)
-            if mine is not None and before is not None and mine.size == before.size:
-                should = truth.grads[k][field] - self.truths[i].grads[k][field]
-                off.append(
-                    np.linalg.norm(mine.reshape(before.shape) - before - should) > 0.5 * np.linalg.norm(should)
-                )
-        return bool(sum(off) >= 0.75 * len(off))
 
     def losses(self) -> list[tuple[int, float]] | None:
         """(case, loss) of the cases whose loss can tell; None if the candidate returns none, or one not finite."""

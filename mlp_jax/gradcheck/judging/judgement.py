@@ -7,7 +7,7 @@ from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.loss_fit import CLOSE
 from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
-from mlp_jax.gradcheck.judging.probes import is_of_own_loss
+from mlp_jax.gradcheck.judging.probes import is_of_own_loss, settle_dtype
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.mistakes.search import UNKNOWN
 from mlp_jax.gradcheck.mistakes.situation import Mistake
@@ -65,7 +65,7 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
         return [Judgement(evidence, base, frozenset({everywhere}))]
     other = objective.j_tilde(evidence.cases, "half" if chosen == "full" else "full")
     for purpose in (base, other):
-        evidence.settle_dtype(evidence.errors(purpose))
+        settle_dtype(evidence, evidence.errors(purpose))
     losses = evidence.losses()
     if losses is None:
         return _without_losses(evidence, base, asked_for if others else "report")

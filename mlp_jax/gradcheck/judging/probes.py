@@ -1,4 +1,4 @@
-"""What further questions to a candidate tell: its derivative of relu at 0, and the slopes of its own loss."""
+"""What further questions to a candidate tell: its precision, its derivative of relu at 0, and its own loss."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,15 +6,46 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlp_jax.gradcheck.battery import KINK
-from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, Evidence
+from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, At, Evidence
 from mlp_jax.gradcheck.reading.answers import Question
-from mlp_jax.gradcheck.truth import Case, Leaves
+from mlp_jax.gradcheck.truth import Case, Leaves, evaluate, moved
 
 STEP = 1e-7  # by which units are moved off the kink
 CLOSE = 1e-5
 MOST_LAYERS = 4  # hidden ones: each doubles the questions
 KNOWN = (0.0, 0.5, 1.0)  # which the table of mistakes has a remark for
 DIRECTIONS = 6  # that are tried for two that cross no kink
+
+
+# -- are numbers in float64 only as exact as float32?
+
+
+def settle_dtype(evidence: Evidence, errors: dict[At, float]) -> None:
+    """float64 results that are only as exact as float32, nearly all of them, were computed in float32."""
+    # at a kink the derivative may be another, whatever the arithmetic
+    errors = {at: error for at, error in errors.items() if evidence.cases[at[0]].name != KINK}
+    if evidence.dtype != "float64" or not evidence.wrong(errors) or evidence.wrong(errors, "float32"):
+        return
+    inexact = {(k, field) for (_, k, field), error in errors.items() if error > 1e-12}
+    if len(inexact) >= 0.75 * len(evidence.leaves) and _is_noise(evidence):
+        evidence.dtype, evidence.float32_inside = "float32", True
+
+
+def _is_noise(evidence: Evidence, step: float = 1e-9) -> bool:
+    """Whether the leaves do not follow a change of the inputs that float64 shows and float32 does not."""
+    i = next((i for i, case in enumerate(evidence.cases) if case.name in ORDINARY), 0)
+    rng = np.random.default_rng(0)
+    case = evidence.cases[i]
+    params, x = moved(case, rng, step)
+    there = case._replace(params=params, x=x)
+    answer, truth = evidence.asked.ask([Question(there, evidence.truths[i].masks)])[0], evaluate(there)[0]
+    off = []
+    for k, field in evidence.leaves:
+        mine, before = (answer.leaves or evidence.observed[i])[k].get(field), evidence.observed[i][k].get(field)
+        if mine is not None and before is not None and mine.size == before.size:
+            should = truth.grads[k][field] - evidence.truths[i].grads[k][field]
+            off.append(np.linalg.norm(mine.reshape(before.shape) - before - should) > 0.5 * np.linalg.norm(should))
+    return bool(sum(off) >= 0.75 * len(off))
 
 
 # -- the derivative of relu at exactly 0: any number from 0 to 1 is one that autodiff may use, too
