@@ -142,9 +142,7 @@ def forward(
 
     In evaluation (train=False) batch normalisation uses the running `stats` and nothing is dropped; in
     training it uses the batch's own statistics, and dropout needs a `key`. To go on from the batch statistics
-    of a training pass, call `trace` and `update_stats`.
-
-    Raises UserError as `trace` does.
+    of a training pass, call `trace` and `update_stats`. Raises UserError as `trace` does.
     """
     return trace(params, x, config, stats=stats, train=train, key=key).logits
 
