@@ -2,7 +2,6 @@
 
   python -m experiments.gradient_check --target=path/to/net.py:TwoLayerNet     somebody's gradient
   python -m experiments.gradient_check                                         this package's own, and the checker
-  python -m experiments.gradient_check --compare=autodiff,manual               the two sources side by side
 
 Whatever the job, jax.grad itself is first held against numpy, once for a jaxlib: a few seconds more, at the first
 start. If it computes wrong, a line says so, nobody is judged, and the exit status is 2.
@@ -13,16 +12,12 @@ by a code and a sentence. A few seconds. Exit status 0 if it is right, 1 if it i
 Without a target: equations 1 to 13 of the report (Question 2) and the backward pass of a table of architectures,
 in float64 and float32, on examples of the chosen dataset; then every known mistake, seeded into a right gradient.
 About half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (float64), 1e-6 (float32).
-
-A comparison trains with both sources on the chosen dataset: about half a minute on the digits.
 """
 
 import sys
 from dataclasses import dataclass
-from typing import ClassVar
 
 from mlp_jax import data, gradcheck
-from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process, seeded_mistakes
 from mlp_jax.gradcheck.candidates import ARRAYS
@@ -33,7 +28,7 @@ from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.equations import EQUATIONS
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, own_gradients, statistics, two_sources
+from mlp_jax.studies import options, own_gradients, statistics
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
 from mlp_jax.studies.fields import Ints, option
 from mlp_jax.studies.folder import ResultsFolder
@@ -42,26 +37,21 @@ from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 
 NETWORK = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
-EITHER = "target or compare"
 
 
 @dataclass(frozen=True)
 class Config(options.Common):
     """These are the options; `gradient` names the source that is checked where no target is given."""
 
-    # a comparison takes seconds on two cores, and time enough for a last bit to grow
-    USUAL: ClassVar[options.Places] = {"cifar10": {"epochs": 5}, "else": {"epochs": 10}}
-
     target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
-    compare: str | None = option(None, "autodiff,manual: trains with both, and compares errors and losses")
     hidden: Ints | None = option(
-        None, "hidden widths; default 6 or several depths, and 50", low=1, empty=True, repeats=True, needs=EITHER
+        None, "hidden widths; default 6 or several depths", low=1, empty=True, repeats=True, needs="target"
     )
-    activation: str = option("relu", "activation function", needs=EITHER)
-    batch_norm: str = option("none", "batch normalisation: none, before or after the activation", needs=EITHER)
-    dropout: float = option(0.0, "dropout probability, in [0, 1)", needs=EITHER)
-    layer_norm: str = option("none", "layer normalisation: none, before or after the activation", needs=EITHER)
-    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1", needs=EITHER)
+    activation: str = option("relu", "activation function", needs="target")
+    batch_norm: str = option("none", "batch normalisation: none, before or after the activation", needs="target")
+    dropout: float = option(0.0, "dropout probability, in [0, 1)", needs="target")
+    layer_norm: str = option("none", "layer normalisation: none, before or after the activation", needs="target")
+    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1", needs="target")
     bn_eps: float = option(1e-5, "what normalisation adds to the variance", needs="target")
     l2_convention: str = option(
         "auto",
@@ -78,26 +68,22 @@ class Config(options.Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.checked(7, 4)
-        if self.compare is not None:
-            two_sources.sources(self.compare)
-        if self.compare is not None and self.target is not None:
-            raise UserError("--target and --compare are two jobs: give one of them")
-        if self.target is not None:
-            process.find(self.target)
-        for job, ignored in {"target": ("gradient", "seeds", "protocol"), "compare": ("gradient",)}.items():
-            for name in ignored:
-                if getattr(self, job) is not None and name in self.changed():
-                    raise UserError(f"--{name} would be ignored with --{job}: leave one of them out")
+        self.checked()
+        if self.target is None:
+            return
+        process.find(self.target)
+        for name in ("gradient", "seeds", "protocol"):
+            if name in self.changed():
+                raise UserError(f"--{name} would be ignored with --target: leave one of them out")
 
-    def checked(self, inputs: int, classes: int, hidden: Ints = (6,)) -> MLPConfig:
-        """Gives the network that the options name, with `hidden` as the default."""
-        widths = hidden if self.hidden is None else self.hidden
-        return self.network(inputs=inputs, classes=classes, hidden=widths, norm_eps=self.bn_eps)
+    def checked(self) -> MLPConfig:
+        """Gives the network that the options name, of 7 inputs and 4 classes."""
+        widths = (6,) if self.hidden is None else self.hidden
+        return self.network(inputs=7, classes=4, hidden=widths, norm_eps=self.bn_eps)
 
 
 def run(config: Config) -> bool:
-    """Checks the target, compares, or checks everything of this package; True if all is right.
+    """Checks the target, or everything of this package; True if all is right.
 
     Raises UserError, before anything is written, if `jax.grad` itself is computed wrong here.
     """
@@ -107,15 +93,13 @@ def run(config: Config) -> bool:
         return run_target(config, folder, config.target)
     dataset = config.load()
     folder.use(dataset)
-    if config.compare is not None:
-        return run_compare(config, folder, dataset, two_sources.sources(config.compare))
     return run_own(config, folder, dataset)
 
 
 def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     # a target decides, if no option names a network
-    network = None if config.changed().keys().isdisjoint(NETWORK) else config.checked(7, 4)
+    network = None if config.changed().keys().isdisjoint(NETWORK) else config.checked()
     how = {name: getattr(config, name) for name in ("l2_convention", "objective", "seed", "scale")}
     with process.Target(place, config.arrays, config.timeout) as target:
         report = gradcheck.check(target, network, **how)
@@ -125,18 +109,6 @@ def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
     path = folder.finish(codes=report.codes, remarks=report.remarks, **more)
     print(f"{report}\n\n{path}")
     return report.passed
-
-
-def run_compare(config: Config, folder: ResultsFolder, dataset: data.Dataset, pair: tuple[str, str]) -> bool:
-    """Trains with two sources, prints the comparison, writes results.json; False if a run diverged."""
-    splits = normalize(config.split(dataset), "standardize")
-    model = config.checked(splits.train.x.shape[1], len(dataset.classes), hidden=(50,))
-    recipe = config.training(optimizer="momentum", learning_rate=0.02, l2=1e-3)
-    rows = two_sources.compare(config, splits, model, recipe, pair)
-    folder.rows = [{**row, "data_fingerprint": dataset.fingerprint} for row in rows]
-    path = folder.finish(witness=trusted_witness())
-    print(f"{two_sources.tables(folder.rows)}\n\n{path}")
-    return all(row.get("status", "finished") == "finished" for row in folder.rows)
 
 
 def run_own(config: Config, folder: ResultsFolder, dataset: data.Dataset) -> bool:

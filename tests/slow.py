@@ -9,7 +9,6 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_cifar10.test_a_killed_writer_leaves_no_cache": 0,
     "test_cifar10.test_a_server_that_never_answers": 0,
     "test_cifar10.test_writers_at_the_same_time": 0,
-    "test_compare.test_a_normalised_tanh_network_parts": 0,
     "test_correctness.test_the_bits_of_a_study_are_its_accuracies_and_give_its_intervals": 0,
     "test_crossed": 3,
     "test_experiments.test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm": 0,

@@ -120,16 +120,6 @@ def test_an_earlier_result_survives_a_target_that_cannot_be_used(tmp_path):
     assert file.read_text() == before
 
 
-def test_compare(tmp_path, capsys):
-    config = gradient_check.Config(
-        dataset="synthetic", compare="manual,autodiff", hidden="8", seeds=1, results_dir=str(tmp_path)
-    )
-    assert gradient_check.STUDY.run(config)
-    rows = json.loads((tmp_path / "gradient_check" / "results.json").read_text())["rows"]
-    assert {row["kind"] for row in rows} == {"leaf", "training"}
-    assert "The losses of manual and autodiff " in capsys.readouterr().out
-
-
 DOORS = {
     "a folder above without __init__.py": ({"p/__init__.py": "", "p/base.py": "A = 1\n"}, "p/q/net.py",
                                            "from ..base import *\n"),

@@ -166,8 +166,8 @@ def _described(field: Field, usual: Places) -> str:
         told += f"; {'above' if limits['open_low'] else 'at least'} {limits['low']:g}"
     if limits["high"] is not None:
         told += f"; {'below' if limits['open_high'] else 'at most'} {limits['high']:g}"
-    needs = [f"--{one}" for one in field.metadata["needs"].split(" or ") if one]
-    return f"{told}; for {' or '.join(needs)}" if needs else told
+    needs = field.metadata["needs"]
+    return f"{told}; for --{needs}" if needs else told
 
 
 def fail(message: str) -> int:

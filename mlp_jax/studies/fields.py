@@ -34,7 +34,7 @@ def option(
     `| None` where the default depends on other options. A number lies in [low, high], or beyond `above` and
     `below`; a name is one of `choices`, or one that the function `choices` takes without an error. A list is
     not empty unless `empty` is true, and has no value twice unless `repeats` is. `needs` names another option, as
-    it is written ("protocol=clean"), or several ("target or compare"): with none of them this one is refused.
+    it is written ("protocol=clean"), without which this one is refused.
     """
     if not callable(choices):
         choices = tuple(choices)
@@ -88,19 +88,16 @@ def _read(flag: str, one: type, text: str) -> Iterable[Any]:
 def check_needs(options: Any) -> None:
     """Raises UserError for an option that differs from its default, and would be ignored without another one."""
     for field in dataclasses.fields(options):
-        needs = field.metadata["needs"].split(" or ")
-        if needs != [""] and getattr(options, field.name) != field.default and not _has_one(options, needs):
-            others = " or ".join(f"--{one}" for one in needs)
-            raise UserError(f"--{field.name} is for {others}: add that, or leave --{field.name} out")
+        needs = field.metadata["needs"]
+        if needs and getattr(options, field.name) != field.default and not _has(options, needs):
+            raise UserError(f"--{field.name} is for --{needs}: add that, or leave --{field.name} out")
 
 
-def _has_one(options: Any, needs: Iterable[str]) -> bool:
-    """Tells whether one of the options has this value ("protocol=clean"), or any ("distributed")."""
-    for name, _, value in (one.partition("=") for one in needs):
-        here = getattr(options, name)
-        if value in (here if isinstance(here, tuple) else (here,)) if value else here:
-            return True
-    return False
+def _has(options: Any, needs: str) -> bool:
+    """Tells whether an option has this value ("protocol=clean"), or any ("distributed")."""
+    name, _, value = needs.partition("=")
+    here = getattr(options, name)
+    return bool(value in (here if isinstance(here, tuple) else (here,)) if value else here)
 
 
 def _check(field: Field, value: Any) -> None:

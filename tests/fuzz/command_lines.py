@@ -22,7 +22,7 @@ from mlp_jax.benchmark import turns
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process
-from mlp_jax.studies import own_gradients, processes, two_sources
+from mlp_jax.studies import own_gradients, processes
 from mlp_jax.studies.fields import Field, kind
 from mlp_jax.training.layout import Chunk
 from tests.fuzz import mutations
@@ -48,7 +48,6 @@ GOOD = {
     "inits": ("he", "normal_0.1", "normal_1e-46"),
     "studies": ("depth_study", "gradient_check"),
     "workloads": ("default", "grid", "population-3", "population-99999999"),
-    "compare": ("autodiff,manual",),
     "results_dir": ("r", "r/s", "in the way"),
     "coordinator": ("localhost:1", "x:65535"),
     "data_parallel": ("1", "2"),
@@ -225,7 +224,7 @@ def _cut(far: str) -> Iterator[None]:
         "load": [(data, "load"), (process.Target, "__enter__")],
         "meet": [(processes, "initialize")],
         "train": [
-            (Chunk, "__init__"), (two_sources, "compare"), (own_gradients, "check_all"),
+            (Chunk, "__init__"), (own_gradients, "check_all"),
             (turns, "peaks"), (speedrun, "measure"),
         ],
     }  # fmt: skip
