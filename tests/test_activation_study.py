@@ -8,7 +8,6 @@ import pytest
 
 from experiments import activation_study
 from experiments.activation_study import Config, labels, recipe
-from mlp_jax import data
 from mlp_jax.data import load
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
@@ -71,14 +70,6 @@ def test_what_is_trained_on_cifar10():
     stated = activation_study.report(Config(dataset="cifar10"), plain)
     assert stated == {"validation_accuracy": 0.525, "test_accuracy": 0.528}
     assert activation_study.report(Config(), CENTRE) is None
-
-
-@pytest.mark.parametrize("protocol", ["published", "clean"])
-def test_both_protocols_have_5000_validation_images_on_cifar10(protocol):
-    images, labels = np.zeros((50_000, 1, 1, 1), np.uint8), np.zeros(50_000, np.int32)
-    dataset = data.Dataset("cifar10", images, labels, images[:10_000], labels[:10_000], ("a", "b"), "x")
-    sizes = [len(part.y) for part in Config(dataset="cifar10", protocol=protocol).split(dataset)]
-    assert sizes == [45_000, 5_000, 1_000 if protocol == "published" else 10_000]
 
 
 def test_the_clean_rate_ends_at_a_32nd():

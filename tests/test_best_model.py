@@ -102,14 +102,6 @@ def test_numbers_agree_with_the_saved_model_applied_to_the_test_images(runs, pro
     assert content["mistakes"][0]["probability"] == pytest.approx(probabilities[wrong].max(), abs=1e-5)
 
 
-def test_published_splits():
-    images, labels = np.zeros((50_000, 1, 1, 3), np.uint8), np.zeros(50_000, np.int32)
-    cifar10 = data.Dataset("cifar10", images, labels, images[:10_000], labels[:10_000], ("a", "b"))
-    for protocol, test in {"published": 1_000, "clean": 10_000}.items():
-        splits = best_model.Config(dataset="cifar10", protocol=protocol).split(cifar10)
-        assert [len(part.y) for part in splits] == [45_000, 5_000, test]
-
-
 def test_recipes():
     published = best_model.Config(dataset="cifar10", protocol="published").training(learning_rate=1e-3)
     assert (published.optimizer, published.weight_decay, published.l2) == ("adam", 1e-3, 0.0)

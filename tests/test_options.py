@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
+from experiments import ablation, activation_study, best_model, depth_study, grid_search, init_study
+from mlp_jax.data import Dataset
 from mlp_jax.studies import options
 from mlp_jax.studies.command import configured
 from mlp_jax.studies.fields import option
@@ -54,3 +57,24 @@ def test_help_states_what_is_usual_where(capsys):
     assert "--epochs: epochs of each run; default 5 if clean, 9 on cifar10 if clean" in told
     assert "--batch_size: examples in a minibatch; default 200 on cifar10, 20 elsewhere; at least 1" in told
     assert "--activation: activation function (default" in told
+
+
+@pytest.mark.parametrize(
+    ("study", "given", "sizes"),
+    [
+        *[(study, {"protocol": "published"}, [49_000, 1_000, 1_000]) for study in (depth_study, grid_search)],
+        *[(study, {"protocol": "clean"}, [45_000, 5_000, 10_000]) for study in (depth_study, init_study)],
+        (activation_study, {"protocol": "published"}, [45_000, 5_000, 1_000]),
+        (best_model, {"protocol": "published"}, [45_000, 5_000, 1_000]),
+        (activation_study, {}, [45_000, 5_000, 10_000]),
+        (best_model, {}, [45_000, 5_000, 10_000]),
+        (best_model, {"recipe": "augmented"}, [49_000, 1_000, 10_000]),
+        (ablation, {}, [45_000, 5_000, 5_000]),
+    ],
+)
+def test_the_splits_of_cifar10(study, given, sizes):
+    images, labels = np.zeros((50_000, 1, 1, 3), np.uint8), np.zeros(50_000, np.int32)
+    cifar10 = Dataset("cifar10", images, labels, images[:10_000], labels[:10_000], ("a", "b"))
+    splits = study.Config(dataset="cifar10", **given).split(cifar10)
+    assert [len(part.y) for part in splits] == sizes
+    assert (splits.test is splits.validation) == (study is ablation)

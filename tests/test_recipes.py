@@ -107,16 +107,6 @@ def test_its_model_is_saved(recipe_run):
     assert model.about.test_accuracy == right.mean() == row["test_accuracy"]["values"][0]
 
 
-def test_a_recipe_says_how_many_images_are_held_out():
-    images, labels = np.zeros((50_000, 1, 1, 3), np.uint8), np.zeros(50_000, np.int32)
-    cifar10 = data.Dataset("cifar10", images, labels, images[:10_000], labels[:10_000], ("a", "b"))
-    splits = best_model.Config(dataset="cifar10", recipe="augmented").split(cifar10)
-    assert [len(part.y) for part in splits] == [49_000, 1_000, 10_000]
-    splits = ablation.Config(dataset="cifar10").split(cifar10)
-    assert [len(part.y) for part in splits] == [45_000, 5_000, 5_000]
-    assert splits.test is splits.validation
-
-
 # The ablation
 
 
