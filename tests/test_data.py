@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mlp_jax.data import load
-from mlp_jax.data.dataset import SPLITS, Dataset, Split, Splits, split
+from mlp_jax.data.dataset import Dataset, Split, Splits, split
 from mlp_jax.data.digits import synthetic
 from mlp_jax.data.pixels import NORMALIZATIONS, normalize
 from mlp_jax.errors import UserError
@@ -91,13 +91,6 @@ def test_synthetic_depends_on_its_seed_alone():
     small = synthetic(train=7, test=2, size=4, channels=1, classes=2)
     assert small.train_images.shape == (7, 4, 4, 1)
     assert small.test_labels.shape == (2,)
-
-
-@pytest.mark.parametrize("name", SPLITS)
-def test_a_split_of_the_report_has_the_sizes_in_its_name_and_takes_all_images(name):
-    train, validation = SPLITS[name]
-    assert name == f"{train}/{validation}"
-    assert train + validation == 50_000
 
 
 def test_split_is_consecutive():

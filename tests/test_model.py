@@ -168,14 +168,6 @@ def test_hidden_units_can_be_permuted():
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_jit_is_no_jit():
-    config = MLPConfig(hidden=(5, 5), inputs=4, dropout=0.5, norm="batch")
-    params, x = init(jax.random.key(0), config), X.astype(np.float32)
-    options = {"train": True, "key": jax.random.key(3)}
-    jitted = jax.jit(forward, static_argnames=("config", "train"))(params, x, config, **options)
-    np.testing.assert_allclose(jitted, forward(params, x, config, **options), rtol=1e-5, atol=1e-6)
-
-
 def test_dropout_drops_a_share_and_keeps_the_mean():
     mask = dropout_mask(jax.random.key(0), (500, 400), 0.2, jnp.dtype("float32"))
     assert set(np.unique(mask)) == {0, 1.25}
