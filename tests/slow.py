@@ -15,6 +15,8 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_experiments.test_manual_and_autodiff_and_a_repetition": 0,
     "test_experiments.test_the_comparisons_of_depths_and_initialisations": 0,
     "test_fuzz.test_many_examples": 0,
+    "test_further_run.test_a_run_of_the_same_procedure_is_told_so": ("same 1,000 images-4", "our 1,000-4"),
+    "test_further_run.test_five_points_less_are_told": ("[4-",),
     "test_gradcheck.test_bottleneck_blocks": ("-0.5]",),
     "test_gradcheck.test_functions_that_need_jax_arrays": 0,
     "test_gradcheck.test_no_false_alarm": 5,

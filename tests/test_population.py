@@ -1,6 +1,7 @@
 """Many runs as one program: the same numbers as single runs, on one device or eight."""
 
 import dataclasses
+import os
 
 import jax
 import numpy as np
@@ -13,7 +14,6 @@ from mlp_jax.training import epoch as programs
 from mlp_jax.training import layout, population
 from mlp_jax.training.config import OPTIMIZERS, Run
 from mlp_jax.training.step import init_state
-from tests.commands import python
 from tests.small import FAST, MODEL, same_bits
 
 
@@ -253,26 +253,15 @@ def test_where_blocks_are_trained_at_once_each_needs_what_is_shared_elsewhere(sp
     assert 0 < at_once_fixed < fixed
 
 
-WITHOUT_FREE_PAGES = """
-import os
-import jax
-from mlp_jax import data
-from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training.config import TrainConfig
-from mlp_jax.training.population import train
-asked = os.sysconf
-
-def sysconf(name):
-    if name == "SC_AVPHYS_PAGES":
-        raise ValueError("unrecognized configuration name")
-    return asked(name)
-
-os.sysconf = sysconf
-splits = data.normalize(data.split(data.load("digits"), validation=200), "standardize")
-print(train(jax.random.key(0), splits, MLPConfig(hidden=(), inputs=64), TrainConfig(steps=1)).status)
-"""
-
-
-def test_training_asks_no_system_for_what_only_linux_has():
+def test_training_asks_no_system_for_what_only_linux_has(splits, monkeypatch):
     """macOS has no SC_AVPHYS_PAGES."""
-    assert python("-c", WITHOUT_FREE_PAGES)[:2] == (0, "finished\n")
+    asked = os.sysconf
+
+    def sysconf(name):
+        if name == "SC_AVPHYS_PAGES":
+            raise ValueError("unrecognized configuration name")
+        return asked(name)
+
+    monkeypatch.setattr(os, "sysconf", sysconf)
+    result = population.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=1))
+    assert result.status == "finished"
