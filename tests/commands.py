@@ -141,6 +141,10 @@ class Server:
         """How the checker's own command ended, `python -m mlp_jax.gradcheck ARGUMENTS`."""
         return self.ended("mlp_jax.gradcheck.__main__", *arguments, **options)
 
+    def code(self, text, *arguments, **options):
+        """How `python -c TEXT ARGUMENTS` ended, in a process that has imported the package already."""
+        return self.ended("tests", *arguments, first=text, **options)
+
     def ended(self, module, *arguments, **options):
         running = self.start(module, *arguments, **options)
         out, err = running.communicate()

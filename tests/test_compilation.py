@@ -27,22 +27,22 @@ def test_lines_of_tuning_are_hidden_and_no_others_even_when_the_process_is_abort
     assert sorted(done.err.splitlines()) == [ABOUT.format("+avx512f"), "Python's own", "last words"]
 
 
-def test_a_program_that_has_redirected_its_standard_error_keeps_it():
+def test_a_program_that_has_redirected_its_standard_error_keeps_it(server):
     code = (
         "import io, sys; sys.stderr = mine = io.StringIO(); from mlp_jax.studies import compilation; "
         "compilation.hide_tuning_lines(); assert sys.stderr is mine"
     )
-    assert python("-c", code).status == 0
+    assert server.code(code).status == 0
 
 
-def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts():
+def test_xla_flags_are_tried_once_for_a_process_and_those_that_it_starts(server):
     code = (
         "import subprocess, sys; from mlp_jax.studies import compilation; compilation.devices(); "
         "subprocess.run = None; compilation.devices()"
     )
     environment = {**os.environ, "XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
     environment.pop("MLP_JAX_TRIED_XLA_FLAGS", None)
-    assert python("-c", code, environment=environment).status == 0
+    assert server.code(code, environment=environment).status == 0
 
 
 SET_UP = "from mlp_jax.studies import compilation; compilation.set_up(); import jax; print(jax.device_count()); "
@@ -50,11 +50,11 @@ SET_UP += "print(jax.config.jax_default_matmul_precision)"
 
 
 @pytest.mark.parametrize(("told", "devices"), [("3", 3), (None, min(os.cpu_count() or 1, 8))])
-def test_one_device_per_core_unless_told_otherwise_and_no_tf32(told, devices):
+def test_one_device_per_core_unless_told_otherwise_and_no_tf32(told, devices, server):
     """A GPU would compute float32 products in TF32, too coarse to compare gradients."""
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     environment |= {"JAX_PLATFORMS": "cpu", **({"JAX_NUM_CPU_DEVICES": told} if told else {})}
-    done = python("-c", SET_UP, environment=environment)
+    done = server.code(SET_UP, environment=environment)
     assert done.out == f"{devices}\nfloat32\n", done.err
 
 
@@ -67,13 +67,13 @@ def test_where_compiled_programs_are_kept(home, monkeypatch, tmp_path):
     assert found.name.startswith("xla-")
 
 
-def test_a_second_signal_does_not_wait_for_the_epoch():
+def test_a_second_signal_does_not_wait_for_the_epoch(server):
     code = (
         "import signal; from mlp_jax.studies import signals; signals.listen()\n"
         "with signals.between_epochs_only():\n"
         "    signal.raise_signal(signal.SIGTERM); print(signals.asked())\n"
         "    signal.raise_signal(signal.SIGINT); print('it went on')\n"
     )
-    done = python("-c", code)
+    done = server.code(code)
     assert done.out == "15\n"
     assert "stopped by SIGINT" in done.err

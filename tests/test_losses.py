@@ -9,7 +9,6 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn import losses
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, NormLayer, init
-from tests.commands import python
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 100, 1e4])
@@ -70,9 +69,9 @@ for function in (losses.cross_entropy, losses.accuracy):
 """
 
 
-def test_labels_that_do_not_fit_the_logits():
+def test_labels_that_do_not_fit_the_logits(server):
     """As a user meets it, in a process without the tests' shape checks."""
-    assert python("-c", NOT_FITTING).out == 2 * "logits of shape (3, 3) need labels of shape (3,), not (1,)\n"
+    assert server.code(NOT_FITTING).out == 2 * "logits of shape (3, 3) need labels of shape (3,), not (1,)\n"
     for function in (losses.cross_entropy, losses.accuracy):
         with pytest.raises(UserError, match="out of range"):
             function(jnp.eye(3), np.array([0, 1, 3]))

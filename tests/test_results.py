@@ -162,11 +162,11 @@ write(Path(sys.argv[1]) / "results.json", "{}")
 """
 
 
-def test_what_a_killed_writer_has_left_is_removed_and_no_file_of_the_users(tmp_path):
+def test_what_a_killed_writer_has_left_is_removed_and_no_file_of_the_users(tmp_path, server):
     names = [".notes.settings", ".lock", "results.json", ".results.json.a_b3c4d5"]
     for name in names:
         (tmp_path / name).touch()
-    assert python("-c", KILLED, tmp_path).status == -9
+    assert server.code(KILLED, str(tmp_path)).status == -9
     assert len(list(tmp_path.iterdir())) == len(names) + 1
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

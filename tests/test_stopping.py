@@ -8,7 +8,6 @@ import pytest
 
 from mlp_jax.studies import correctness
 from tests import studies
-from tests.commands import python
 
 ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 
@@ -158,6 +157,6 @@ except signals.Stopped as stopped:
 """
 
 
-def test_a_signal_that_came_while_python_collects_garbage_is_not_lost():
-    done = python("-c", LOST)
+def test_a_signal_that_came_while_python_collects_garbage_is_not_lost(server):
+    done = server.code(LOST)
     assert (done.status, done.out) == (143, ""), done.err
