@@ -1,6 +1,7 @@
 import json
 import os
 import platform
+import sys
 from pathlib import Path
 
 import jax
@@ -12,7 +13,6 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
 from mlp_jax.text import table
-from tests.commands import python
 
 
 def test_measured_by_hand():
@@ -92,12 +92,10 @@ def test_environment_says_what_can_change_bits(monkeypatch):
         )
 
 
-def test_command_line_is_what_the_user_typed():
-    code = (
-        "import runpy, sys; sys.argv = ['x', '--a=1'];"
-        "from mlp_jax.studies import results; print(results.command_line())"
-    )
-    assert "--a=1" in python("-c", code).out
+def test_command_line_is_what_the_user_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--a=1"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert results.command_line() == ["python", "x", "--a=1"]
 
 
 def a_file(path, rows, fingerprint="a" * 8, protocol="clean", **config):
