@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+from types import SimpleNamespace
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from mlp_jax import data
@@ -242,6 +244,21 @@ def test_the_estimate_knows_what_an_optimiser_holds(splits, optimizer):
     state = init_state(jax.random.key(0), MODEL, config)
     _, held = layout.footprint(MODEL, config, splits, 1)
     assert held == 2 * (sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 17 * 4)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_estimate_by_hand(splits, width):
+    """Pixels, labels and order; of each run three sets of parameters, and five arrays of what each layer gives."""
+    rows, parameters = max(FAST.batch_size, layout.EVALUATED_AT_ONCE), 192 * 16 + 16 + 16 * 10 + 10
+    images = (870 + 130) * (192 * 4 + 8) + 870 * 8
+    run = 4 * (3 * parameters + 5 * rows * (16 + 10))
+    assert layout.footprint(MODEL, FAST, splits, width)[0] == images + width * run + rows * 192 * 4
+
+
+def test_a_quarter_of_the_free_memory_is_left():
+    gpu = SimpleNamespace(process_index=0, memory_stats=lambda: {"bytes_limit": 10_000, "bytes_in_use": 2_000})
+    assert layout.available([gpu]) == 6_000
+    assert layout.available(jax.devices()) == pytest.approx(0.75 * psutil.virtual_memory().available / 8, rel=0.1)
 
 
 @pytest.mark.parametrize("width", [1, 3])
