@@ -8,6 +8,8 @@ from mlp_jax.training.config import TrainConfig
 
 MODEL = MLPConfig(hidden=(16,), inputs=192)
 FAST = TrainConfig(learning_rate=0.02, batch_size=50, epochs=2, l2=1e-3)
+LEAST = ("--dataset=synthetic", "--layers=1", "--epochs=1", "--seeds=1", "--learning_rate=0.1", "--hidden=4")
+"""Flags of the smallest study of depths, for real processes."""
 
 
 def bits(tree):

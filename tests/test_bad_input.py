@@ -16,6 +16,7 @@ import pytest
 from tests import messages, wrong_options
 from tests.commands import ROOT, SCRIPTS, python
 from tests.messages import FILES, FLAGS, GENERATED
+from tests.small import LEAST
 
 TOLD = messages.told()
 NAMELESS = {
@@ -161,12 +162,9 @@ def unread(script, folder, *arguments):
     return done.returncode, done.stderr
 
 
-STUDY = ("--dataset=synthetic", "--layers=1", "--epochs=1", "--seeds=1", "--learning_rate=0.1", "--hidden=4")
-
-
 def test_a_reader_that_leaves(place):
     """The results are written in full, and the status tells."""
-    assert unread("depth_study", place, *STUDY) == (141, "")
+    assert unread("depth_study", place, *LEAST) == (141, "")
     content = json.loads((place / "results" / "depth_study" / "results.json").read_text())
     assert [row["status"] for row in content["rows"]] == ["finished"]
     assert (place / "results" / "depth_study" / "accuracy.svg").exists()
