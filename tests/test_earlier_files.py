@@ -10,6 +10,7 @@ import pytest
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies.unfinished import Unfinished
 from mlp_jax.training import saved_model
+from mlp_jax.training.checkpoint import Checkpoints
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.recipes import Recipe
 
@@ -35,6 +36,15 @@ def test_a_run_is_found_in_a_checkpoint(tmp_path):
     assert list(reached) == [1]
     assert int(reached[1].state.step) == 2
     assert [leaf.shape for leaf in reached[1].state.params[0]] == [(12, 3), (3,), (3,), (3,)]
+
+
+def test_the_seconds_of_a_row_go_on_from_those_of_an_earlier_process(tmp_path):
+    Checkpoints(tmp_path).save({}, {"row_seconds": 1000.0})
+    unfinished = Unfinished(tmp_path, 0, dict)
+    assert unfinished.restore() == {"row_seconds": 1000.0}
+    assert 1000 <= unfinished.row_seconds() < 1060
+    unfinished.forget()
+    assert 0 <= unfinished.row_seconds() < 60
 
 
 @pytest.mark.parametrize(
