@@ -56,7 +56,7 @@ def everything(folder):
     def held(path):
         if not path.is_file():
             return path.lstat().st_mode
-        return path.read_bytes() if path.stat().st_size < 2**24 else path.stat()
+        return path.read_bytes() if path.stat().st_size < 2**24 else (path.stat().st_size, path.stat().st_mtime_ns)
 
     names = {path: str(path.relative_to(folder)) for path in folder.rglob("*")}
     return {
@@ -149,53 +149,39 @@ def test_a_variable(variable, message, anew, server, place):
     assert {name: everything(place).get(name) for name in before} == before
 
 
-# Standard output that cannot be written to: real processes and a real pipe
+# Standard output that cannot be written to
+
+A_READER_LEAVES = "import os; reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1)"
+A_FULL_DISK = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
 
 
-def unread(script, folder, *arguments):
-    """Status and standard error of a command whose standard output is a pipe that nobody reads any more."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    line = [sys.executable, "-m", f"experiments.{script}", *arguments]
-    done = subprocess.run(line, cwd=folder, env=started(folder), stdout=writing, stderr=subprocess.PIPE, text=True)
-    os.close(writing)
-    return done.returncode, done.stderr
-
-
-def test_a_reader_that_leaves(place):
+def test_a_reader_that_leaves(server, place):
     """The results are written in full, and the status tells."""
-    assert unread("depth_study", place, *LEAST) == (141, "")
+    where = {"folder": place, "environment": started(place), "first": A_READER_LEAVES}
+    assert server.run("depth_study", *LEAST, **where) == (141, "", "")
     content = json.loads((place / "results" / "depth_study" / "results.json").read_text())
     assert [row["status"] for row in content["rows"]] == ["finished"]
     assert (place / "results" / "depth_study" / "accuracy.svg").exists()
-    assert unread("best_model", place, "--help") == (141, "")
+    assert server.run("best_model", "--help", **where) == (141, "", "")
 
 
-def test_a_full_disk_and_no_standard_output(place):
+def test_a_full_disk_and_no_standard_output(server, place):
     """/dev/full is as a disk that is full; a shell's >&- leaves no standard output at all."""
-    command = f"{sys.executable} -m experiments.depth_study"
-    for where, arguments, end in (
-        (">/dev/full", "--help", (2, "error: cannot write to standard output: No space left on device\n")),
-        (">&-", "--layers=x", (2, "error: --layers must be whole numbers with commas between them, not 'x'\n")),
-    ):
-        line = f"{command} {arguments} {where}"
-        done = subprocess.run(line, shell=True, cwd=place, env=started(place), capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == end
+    where = {"folder": place, "environment": started(place), "first": A_FULL_DISK}
+    full = "error: cannot write to standard output: No space left on device\n"
+    assert server.run("depth_study", "--help", **where) == (2, "", full)
+    line = f"{sys.executable} -m experiments.depth_study --layers=x >&-"
+    done = subprocess.run(line, shell=True, cwd=place, env=started(place), capture_output=True, text=True)
+    told = "error: --layers must be whole numbers with commas between them, not 'x'\n"
+    assert (done.returncode, done.stderr) == (2, told)
 
 
-@pytest.mark.parametrize(
-    ("script", "argument", "message"),
-    [
-        ("grid_search", "--layers=3", "Unknown command line flag 'layers'"),
-        ("reproduce", "--seeds=0", "seeds must be"),
-    ],
-)
-def test_a_start_of_its_own_says_the_same_as_a_fork(script, argument, message, server, place):
+def test_a_start_of_its_own_says_the_same_as_a_fork(server, place):
     before = everything(place)
     variables = started(place)
-    done = python("-m", f"experiments.{script}", argument, folder=place, environment=variables)
-    assert_refused(done, message)
-    assert done == server.run(script, argument, folder=place, environment=variables)
+    done = python("-m", "experiments.reproduce", "--seeds=0", folder=place, environment=variables)
+    assert_refused(done, "seeds must be")
+    assert done == server.run("reproduce", "--seeds=0", folder=place, environment=variables)
     assert everything(place) == before
 
 
