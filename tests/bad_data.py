@@ -16,7 +16,7 @@ from experiments import depth_study
 from mlp_jax.data import cifar10
 from mlp_jax.files import sealed
 from mlp_jax.studies.origin import of_result
-from tests.bad_files import cut, flip
+from tests.bad_files import cut
 from tests.test_cifar10 import SHARD, members, pack
 
 
@@ -34,14 +34,6 @@ def _whole():
 def archive(folder):
     """One that is in order."""
     return _archive(folder, _whole())
-
-
-def empty_archive(folder):
-    return _archive(folder, b"")
-
-
-def cut_archive(folder):
-    return _archive(folder, _whole()[:100_000])
 
 
 def bomb_archive(folder):
@@ -93,21 +85,9 @@ def piped_data(folder):
     return folder / "data"
 
 
-def changed_data(folder):
-    """Other than when it was decoded."""
-    flip(_copied(folder, cached=True) / SHARD.format("test"), 40_000)
-    return folder / "data"
-
-
 def _cache(folder):
     _copied(folder, cached=True)
     return next((folder / "cache" / "mlp_jax").glob("*.cache"))
-
-
-def cut_cache_data(folder):
-    cache = _cache(folder)
-    cut(cache, cache.stat().st_size // 2)
-    return folder / "data"
 
 
 def folder_cache_data(folder):

@@ -5,13 +5,11 @@
 
 import functools
 import io
-import json
 import os
 import struct
 import zlib
 
 import numpy as np
-import safetensors.numpy
 from PIL import Image
 
 from mlp_jax.data.pixels import Scaling
@@ -59,28 +57,8 @@ def good_png(folder):
     return _written(folder / "good.png", picture())
 
 
-def empty_png(folder):
-    return _written(folder / "empty.png", b"")
-
-
 def text_png(folder):
     return _written(folder / "text.png", b"This is no picture.\n")
-
-
-def cut_png(folder):
-    return _written(folder / "cut.png", picture()[:200])
-
-
-def flipped_png(folder):
-    return flip(_written(folder / "flipped.png", picture()), 60)
-
-
-def bomb_png(folder):
-    return _written(folder / "bomb.png", promising(60_000, 60_000))
-
-
-def zero_png(folder):
-    return _written(folder / "zero.png", promising(0, 0))
 
 
 def long_file(folder):
@@ -88,14 +66,6 @@ def long_file(folder):
     path = _written(folder / "long.png", b"")
     os.truncate(path, 2**31)
     return path
-
-
-def cut_animation(folder):
-    """The first of its frames is cut."""
-    frames = [Image.new("RGB", (60, 60), color) for color in ("red", "blue")]
-    data = io.BytesIO()
-    frames[0].save(data, format="gif", save_all=True, append_images=frames[1:])
-    return _written(folder / "cut_animation.gif", data.getvalue()[:60])
 
 
 def folder_png(folder):
@@ -139,44 +109,11 @@ def _model(last=1.0):
     return saved_model.as_bytes(model)
 
 
-def _altered(tensors=(), **metadata):
-    """The model with other tensors or metadata; what is None is left out."""
-    content = _model()
-    size = int.from_bytes(content[:8], "little")
-    about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["mlp_jax"])
-    arrays = {k: v for k, v in (safetensors.numpy.load(content) | dict(tensors)).items() if v is not None}
-    about = {k: v for k, v in (about | metadata).items() if v is not None}
-    return safetensors.numpy.save(arrays, {"mlp_jax": json.dumps(about)})
-
-
 def model(folder):
     """One that is in order."""
     return _written(folder / "model.safetensors", _model())
 
 
-def empty_model(folder):
-    return _written(folder / "model.safetensors", b"")
-
-
-def cut_model(folder):
-    return _written(folder / "model.safetensors", _model()[:-5])
-
-
-def nan_model(folder):
-    nan = np.full(8, np.nan, np.float32)
-    return _written(folder / "model.safetensors", _altered({"layer1.b": nan}))
-
-
 def overflowing_model(folder):
     """Finite numbers whose answer is not."""
     return _written(folder / "model.safetensors", _model(1e38))
-
-
-def foreign_model(folder):
-    """Of another program."""
-    return _written(folder / "model.safetensors", safetensors.numpy.save({"w": np.zeros(3)}, {"format": "pt"}))
-
-
-def escaping_model(folder):
-    """A class that would clear the terminal."""
-    return _written(folder / "model.safetensors", _altered(classes=["\x1b[2J", *"abcdefghi"]))

@@ -1,5 +1,6 @@
 """The best model: trained, shown, saved and loaded, and classifying pictures of any kind."""
 
+import io
 import json
 import os
 import re
@@ -359,6 +360,12 @@ def test_a_picture_of_the_models_size_is_unchanged_and_one_turned_by_exif_is_upr
     np.testing.assert_array_equal(read_picture(str(tmp_path / "b.png"), (8, 8, 3)), pixels)
 
 
+def animation():
+    data = io.BytesIO()
+    one("RGB", "red", (60, 60)).save(data, "gif", save_all=True, append_images=[one("RGB", "blue", (60, 60))])
+    return data.getvalue()
+
+
 NO_PICTURES = {
     "empty": (b"", "is empty"),
     "text": (b"no picture", "is not a picture of a known format"),
@@ -369,6 +376,9 @@ NO_PICTURES = {
     "cut GIF": (picture("gif")[:900], "it may be cut or damaged"),
     "cut BMP": (picture("bmp")[:500], "it may be cut or damaged"),
     "magic alone": (b"\x89PNG\r\n\x1a\n", ""),
+    "flipped PNG": (picture()[:60] + bytes([picture()[60] ^ 255]) + picture()[61:], "it may be cut or damaged"),
+    "of no pixels": (promising(0, 0), "is not a picture of a known format"),
+    "cut in the first frame": (animation()[:60], "it may be cut or damaged"),
     "large": (promising(10_000, 7_000), "has 10000 x 7000 pixels: make it smaller, at most 64,000,000"),
     "larger": (promising(10_000, 10_000), "has too many pixels"),
     "a bomb": (promising(60_000, 60_000), "has too many pixels"),
