@@ -42,6 +42,8 @@ def test_cosine_goes_up_in_the_warmup_and_down_to_nothing():
         rates(schedule="cosine", warmup=0.25), np.where(step < 10, step / 5, down), rtol=1e-5, atol=1e-6
     )
     np.testing.assert_allclose(rates(schedule="cosine"), 1 + np.cos(np.pi * step / STEPS), atol=1e-6)
+    after_one = np.where(step < 1, 0, 1 + np.cos(np.pi * (step - 1) / 39))  # a warm-up of one step
+    np.testing.assert_allclose(rates(schedule="cosine", warmup=0.025), after_one, atol=1e-6)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
