@@ -46,6 +46,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_population.test_eight_devices_give_the_bits_of_one": 0,
     "test_population.test_programs_are_forgotten_when_there_are_many": 0,
     "test_population.test_the_estimate_of_memory_against_the_compiler": 0,
+    "test_readme.test_the_example_prints_what_it_says": 0,
     "test_readme.test_the_generated_parts_are_up_to_date": 0,
     "test_recipes.test_a_speedrun": 0,
     "test_recipes.test_the_hardest_half_is_trained_on_for_twice_as_many_epochs": 0,

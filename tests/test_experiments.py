@@ -72,7 +72,8 @@ def test_depth_study(protocol, batch_norm, capsys, tmp_path):
             assert quantity["mean"] == pytest.approx(np.mean(quantity["values"]))
             assert quantity["std"] == pytest.approx(np.std(quantity["values"], ddof=1))
             assert all(0 <= value <= 1 for value in quantity["values"])
-        assert row["status"] == "finished"
+        assert (row["status"], row["protocol"]) == ("finished", protocol)
+        assert row["data_fingerprint"] == synthetic().fingerprint
         assert len(row["first_losses"]) == 20
         best = max(row["choice"], key=lambda choice: choice["validation_accuracy"])
         assert row["recipe"]["learning_rate"] == best["learning_rate"]

@@ -48,7 +48,8 @@ def test_the_rows_of_a_small_study(content):
     labels = [(row["optimizer"], row["init"], row["layers"]) for row in content["rows"]]
     assert labels == [("adam", name, layers) for name in ("normal_1e-15", "he") for layers in (2, 3)]
     for row in content["rows"]:
-        assert row["status"] == "finished"
+        assert (row["status"], row["protocol"]) == ("finished", "clean")
+        assert row["data_fingerprint"] == data.load("synthetic").fingerprint
         for name in ("activation", "gradient"):
             assert np.shape(row["norms"][name]["mean"]) == (3, row["layers"])  # the start and 2 epochs
             assert np.shape(row["norms"][name]["spread"]) == (2, row["layers"])

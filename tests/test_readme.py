@@ -34,7 +34,7 @@ def block(name, language):
     return README.split(f"<!-- {name} -->\n```{language}\n")[1].split("\n```")[0]
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.optimized
 def test_the_example_prints_what_it_says():
     code = block("example", "python")
     expected = README.split(code)[1].split("```text\n")[1].split("\n```")[0]
@@ -53,12 +53,12 @@ def test_the_wrong_network_gets_what_it_says(tmp_path):
     assert done.out.strip() == block("what it prints", "text")
 
 
-def test_the_checkers_own_command_says_the_same_and_writes_nothing(tmp_path):
+def test_the_checkers_own_command_says_the_same_and_writes_nothing(server, tmp_path):
     (tmp_path / "net.py").write_text(block("wrong net", "python"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run(target):
-        return python("-m", "mlp_jax.gradcheck", target, folder=tmp_path, environment=environment)
+        return server.checked(target, folder=tmp_path, environment=environment)
 
     report = block("what it prints", "text").removesuffix("results/gradient_check/results.json").strip()
     done = run("net.py:TwoLayerNet")
