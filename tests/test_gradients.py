@@ -217,15 +217,6 @@ def test_finite_differences_as_a_third_witness():
     np.testing.assert_allclose(slope, (along(1e-5) - along(-1e-5)) / 2e-5, rtol=1e-8)
 
 
-@pytest.mark.usefixtures("x64")
-def test_batch_order_does_not_matter():
-    params, x, y, config = network(norm="batch", norm_place="after")
-    order = np.random.default_rng(0).permutation(9)
-    a = gradients.gradients(params, x, y, config)
-    b = gradients.gradients(params, x[order], y[order], config)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13), a, b)
-
-
 BROKEN = ("backward", "output_delta", "layer_gradients", "hidden_delta", "norm_backward")
 
 
