@@ -32,14 +32,12 @@ from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
 from mlp_jax.studies import command, options
-from mlp_jax.studies import figures as draw
 from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.folder import ResultsFolder
-from mlp_jax.studies.results import Row, by
+from mlp_jax.studies.results import Row
 from mlp_jax.studies.tables import Columns, Table
 
 VALIDATION = {"cifar10": 1000, "digits": 200, "synthetic": 200}  # these stay out of training, as in the report
-STUDY = "benchmark"
 MOST_REPEATS = 10_000
 
 
@@ -71,35 +69,40 @@ class Config(options.Basic):
 
 
 def run(config: Config) -> bool:
-    """Measures all, prints the table, writes results.json and figures; True if nobody failed or did other work."""
-    study = ResultsFolder(STUDY, config)
+    """Measures all, prints the table, writes results.json; True if nobody failed or did other work."""
+    study = ResultsFolder("benchmark", config)
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # this process shares a GPU's memory with its workers
     dataset = config.load()
     study.use(dataset)
-    splits = normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize")
-    examples, inputs = splits.train.x.shape
-    loads = [workload(n, inputs, len(dataset.classes), config.seed) for n in config.all_workloads]
+    train = normalize(data.split(dataset, validation=VALIDATION[config.dataset]), "standardize").train
+    loads = all_loads(config, train, len(dataset.classes))
+    with tempfile.TemporaryDirectory() as name, options.progress(len(loads), "workload") as bar:
+        folder = Path(name)
+        write_data(folder, train)
+        machine, busy = turns.peaks(config.contenders, folder, config.repeats)
+        for load in loads:
+            bar.set_description(load.name)
+            write_start(folder, load, len(train.y))
+            for row in turns.measure(load, config.contenders, folder, config.repeats, config.seconds):
+                study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
+            bar.update()
+    path = study.finish(machine=machine)
+    print(table(study.rows))
+    print(sentences(study.rows, machine, busy))
+    print(f"{config.dataset}, {config.repeats} repeats; {path}")
+    return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
+
+
+def all_loads(config: Config, train: data.Split, classes: int) -> list[Workload]:
+    """Gives the workloads of both options. Raises UserError for one whose minibatches the data cannot fill."""
+    examples, inputs = train.x.shape
+    loads = [workload(name, inputs, classes, config.seed) for name in config.all_workloads]
     largest = max(network.train.batch_size for load in loads for network in load.networks)
     if largest > examples:
         raise UserError(
             f"a workload has batches of {largest}, and {config.dataset} only {examples} images: leave it out"
         )
-    contenders = config.contenders
-    with tempfile.TemporaryDirectory() as name, options.progress(len(loads), "workload") as bar:
-        folder = Path(name)
-        write_data(folder, splits.train)
-        machine, busy = turns.peaks(contenders, folder, config.repeats)
-        for load in loads:
-            bar.set_description(load.name)
-            write_start(folder, load, examples)
-            for row in turns.measure(load, contenders, folder, config.repeats, config.seconds):
-                study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
-            bar.update()
-    path = study.finish(figures(study.rows, machine), machine=machine)
-    print(table(study.rows))
-    print(sentences(config, study.rows, machine, busy))
-    print(f"{config.dataset}, {config.repeats} repeats; {path}")
-    return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
+    return loads
 
 
 def with_peak(row: Row, load: Workload, machine: Row) -> Row:
@@ -108,49 +111,6 @@ def with_peak(row: Row, load: Workload, machine: Row) -> Row:
     peak = machine.get("bfloat16" if half else "float32")
     share = None if row["gflops"] is None or peak is None else 1e9 * row["gflops"] / peak["median"]
     return {**row, "fraction_of_peak": share}
-
-
-def roofline(rows: list[Row], peak_flops: float, peak_bytes: float) -> str:
-    """Draws GFLOP/s against FLOP per byte of every row, under the machine's roof (in FLOP/s and bytes/s)."""
-    measured = [row for row in rows if row["gflops"] is not None]
-    ridge = peak_flops / peak_bytes
-    places = sorted([ridge, *map(_intensity, measured)])
-    ends = [places[0] / 2, ridge, places[-1] * 2]
-    roof = draw.Line("machine, measured", ends, [min(peak_flops, x * peak_bytes) / 1e9 for x in ends], how="plain")
-    lines = [roof, *draw.grouped(measured, "contender", _intensity, lambda row: row["gflops"], how="points")]
-    xlabel = "intensity [FLOP per byte that must be moved]"
-    return draw.lines([draw.Panel(lines, xlabel, "GFLOP/s", xscale="log", yscale="log")])
-
-
-def _intensity(row: Row) -> float:
-    return float(row["flops_per_step"] / row["bytes_per_step"])
-
-
-def throughput(rows: list[Row]) -> str:
-    """Draws networks x steps per second against their number; whiskers span the repeats."""
-    measured = [row for row in rows if row["workload"].startswith("population-") and row["gflops"] is not None]
-    measured.sort(key=lambda row: int(row["networks"]))
-
-    def speeds(row: Row) -> list[float]:
-        times = row["milliseconds_per_step"]
-        return [1e3 * row["networks"] / times[which] for which in ("median", "max", "min")]
-
-    lines = draw.grouped(measured, "contender", "networks", speeds, how="whiskers")
-    labels = "networks trained side by side", "networks x steps per second [1/s]"
-    ticks = sorted(by(measured, "networks"))
-    return draw.lines([draw.Panel(lines, *labels, xscale="log", yscale="log", xticks=ticks)])
-
-
-def figures(rows: list[Row], machine: Row) -> dict[str, draw.Figure]:
-    """Gives figures by file name, from the content of results.json; none without a measured row."""
-    if all(row["gflops"] is None for row in rows):
-        return {}
-    single = [row for row in rows if not row["workload"].startswith("population-")]
-    roof = machine["float32"]["median"], machine["bytes"]["median"]
-    return {
-        "roofline.svg": draw.Figure(roofline(single, *roof), "Speed under the machine's roof."),
-        "throughput.svg": draw.Figure(throughput(rows), "Speed against the number of networks."),
-    }
 
 
 def number(value: float | None) -> str:
@@ -188,10 +148,10 @@ def table(rows: list[Row]) -> Table:
     return Table.of(COLUMNS, rows)
 
 
-def sentences(config: Config, rows: list[Row], machine: Row, busy: list[float]) -> str:
+def sentences(rows: list[Row], machine: Row, busy: list[float]) -> str:
     """Tells the machine's rates, how hand-written gradients compare, and whether others used the machine."""
     rates = ", ".join(f"{name} {1e-9 * rate['median']:.4g}" for name, rate in machine.items())
-    lines = [f"machine, GFLOP/s and GB/s: {rates} (the larger of jax's and torch's medians)"]
+    lines = [f"machine, GFLOP/s: {rates} (the larger of jax's and torch's medians)"]
     pairs: list[tuple[str, Any]] = [
         (row["workload"], row["faster_than"]["autodiff"])
         for row in rows

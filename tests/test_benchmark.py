@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import benchmark
 from mlp_jax import data
 from mlp_jax.benchmark import remote, start, turns, with_numpy, worker, workloads
 from mlp_jax.data.pixels import normalize
@@ -45,11 +44,6 @@ def test_flops_are_those_of_the_gradient_products_that_jax_traces():
         inner = np.prod([product.invars[0].aval.shape[axis] for axis in contracted])
         total += 2 * inner * np.prod(product.outvars[0].aval.shape)
     assert total == workloads.step_flops(model.sizes, 8)
-
-
-def test_bytes_of_a_case_worked_by_hand():
-    # 2 x 3 inputs; 3*4 + 4 + 4*5 + 5 parameters, read and written, with both moments
-    assert workloads.step_bytes((3, 4, 5), 2, "adam") == 4 * (6 + 2 * 3 * 41)
 
 
 def test_the_workloads_are_the_reports():
@@ -196,11 +190,7 @@ def test_the_command_line(tmp_path):
         assert rows[load, "torch"].keys() == ours.keys()
     assert rows["deep", "sklearn"]["status"].startswith("cannot: ")
     assert [rows["population-2", who]["networks_timed"] for who in ("manual", "numpy", "sklearn")] == [2, 1, 1]
-    drawn = benchmark.figures(content["rows"], content["machine"])
-    assert drawn.keys() == {"roofline.svg", "throughput.svg"}
-    for name, figure in drawn.items():
-        assert (tmp_path / "benchmark" / name).read_text() == figure.content
-        assert "manual" in figure.content
+    assert content["machine"]["float32"]["median"] > 0
 
 
 def test_a_worker_that_dies_is_a_failure(folder):

@@ -110,16 +110,13 @@ class Sequential:
         return total
 
 
-def rates(
-    product: Callable[[int, str], Callable[[], Any]], triad: Callable[[], Any], floats: int, gpu: bool
-) -> dict[str, float]:
-    """Measures the machine by a library: FLOP/s by type of operands, best over sizes; bytes/s of a + 2 b.
+def rates(product: Callable[[int, str], Callable[[], Any]], gpu: bool) -> dict[str, float]:
+    """Measures the machine by a library: FLOP/s by type of operands, best over sizes.
 
-    product(n, type) gives a call that multiplies two n x n matrices and waits; triad() works on so many floats.
+    product(n, type) gives a call that multiplies two n x n matrices and waits.
     """
     sizes, types = ((4096, 8192), ("float32", "bfloat16")) if gpu else ((512, 1024, 2048), ("float32",))
-    found = {kind: max(2 * n**3 / _seconds(product(n, kind)) for n in sizes) for kind in types}
-    return {**found, "bytes": 12 * floats / _seconds(triad)}
+    return {kind: max(2 * n**3 / _seconds(product(n, kind)) for n in sizes) for kind in types}
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -78,60 +78,72 @@ def _environment(cache: Path) -> dict[str, str]:
 
 def run(job: Job, begun: float) -> dict[str, Any]:
     """Trains in this process. begun: the reading of the clock when it had imported nothing but Python's own."""
-    marks = [begun]
-
-    def mark() -> None:
-        marks.append(time.perf_counter())
-
     import jax
 
     from mlp_jax import data
     from mlp_jax.files import digest
-    from mlp_jax.training.config import hyper_from
-    from mlp_jax.training.evaluate import evaluate, on_device
+    from mlp_jax.training.evaluate import evaluate
     from mlp_jax.training.recipes import RECIPES, fitted, network_inputs
-    from mlp_jax.training.step import init_state, network, run_epoch
+    from mlp_jax.training.step import network
 
     jax.devices()
-    mark()
+    marks = [begun, time.perf_counter()]
 
     dataset = data.load(job.dataset, data_dir=job.data_dir, archive=job.archive)
     recipe = RECIPES[job.recipe].with_options(job.gradient, job.epochs)
     image, classes, examples = dataset.train_images.shape[1:], len(dataset.classes), len(dataset.train_labels)
     model, training = fitted(recipe, image, classes, examples)
-    hyper = hyper_from(training, model)
-
-    def compiled() -> Any:
-        state = init_state(jax.random.key(job.seed), model, training, hyper)
-        step = partial(run_epoch, hyper=hyper, model=model, config=training)
-        width = inputs.count(image) * (1 if inputs.spectrum is None else 4)
-        rows = jax.ShapeDtypeStruct((examples, width), model.dtype)
-        labels = jax.ShapeDtypeStruct((examples,), dataset.train_labels.dtype)
-        return state, jax.jit(step, donate_argnums=0).lower(state, data.Split(rows, labels)).compile()
-
     inputs = network_inputs(recipe, image)
     with ThreadPoolExecutor(1) as thread:
-        compiling = thread.submit(compiled)
-        by = inputs.learned(dataset.train_images)
-        rows = inputs.rows(dataset.train_images, by, training=True)
-        images = on_device(data.Split(rows, dataset.train_labels), model)
-        test = on_device(data.Split(inputs.rows(dataset.test_images, by), dataset.test_labels), model)
-        jax.block_until_ready((images, test))
-        mark()
+        compiling = thread.submit(_compiled, job.seed, model, training, inputs, dataset)
+        images, test = _on_device(model, inputs, dataset)
+        marks.append(time.perf_counter())
         state, epoch = compiling.result()
-    mark()
+    marks.append(time.perf_counter())
 
     for _ in range(training.epochs):
         state, metrics = epoch(state, images)
     loss = float(metrics.loss.mean())
-    mark()
+    marks.append(time.perf_counter())
 
     accuracy = evaluate(*network(state), test, model).accuracy
-    mark()
+    marks.append(time.perf_counter())
 
     seconds = dict(zip(PARTS, (after - before for before, after in pairwise(marks)), strict=True))
     parameters = digest(jax.tree.leaves(network(state)[0]))
     return {"accuracy": accuracy, "loss": loss, "parameters": parameters, "seconds": seconds}
+
+
+def _compiled(seed: int, model: Any, training: Any, inputs: Any, dataset: Any) -> Any:
+    """Gives the first state, and the program of an epoch on all training images."""
+    import jax
+
+    from mlp_jax.data import Split
+    from mlp_jax.training.config import hyper_from
+    from mlp_jax.training.step import init_state, run_epoch
+
+    hyper = hyper_from(training, model)
+    state = init_state(jax.random.key(seed), model, training, hyper)
+    step = partial(run_epoch, hyper=hyper, model=model, config=training)
+    examples, *image = dataset.train_images.shape
+    width = inputs.count(tuple(image)) * (1 if inputs.spectrum is None else 4)
+    rows = jax.ShapeDtypeStruct((examples, width), model.dtype)
+    labels = jax.ShapeDtypeStruct((examples,), dataset.train_labels.dtype)
+    return state, jax.jit(step, donate_argnums=0).lower(state, Split(rows, labels)).compile()
+
+
+def _on_device(model: Any, inputs: Any, dataset: Any) -> Any:
+    """Gives training and test images as the network's inputs, once they are on the device."""
+    import jax
+
+    from mlp_jax.data import Split
+    from mlp_jax.training.evaluate import on_device
+
+    by = inputs.learned(dataset.train_images)
+    rows = inputs.rows(dataset.train_images, by, training=True)
+    images = on_device(Split(rows, dataset.train_labels), model)
+    test = on_device(Split(inputs.rows(dataset.test_images, by), dataset.test_labels), model)
+    return jax.block_until_ready((images, test))
 
 
 def _end_with_parent() -> None:

@@ -51,7 +51,7 @@ def busy_cores() -> float:
 def peaks(contenders: Sequence[str], folder: Path, repeats: int) -> tuple[Row, list[float]]:
     """Gives the machine's rates, the larger of each library's medians, and how busy others kept it meanwhile.
 
-    {"float32": FLOP/s, on a GPU "bfloat16", "bytes": bytes/s}, each with the library that reached it.
+    {"float32": FLOP/s, on a GPU "bfloat16" too}, each with the library that reached it.
     """
     workers: dict[str, Worker] = {}
     for name in ("manual", *({"torch"} & set(contenders))):
@@ -126,7 +126,7 @@ def _empty(load: Workload, name: str) -> Row:
         "fraction_of_peak", "peak_memory_mb", "compile_seconds", "start_seconds", "loss_difference", "faster_than",
     )  # fmt: skip
     head = {"workload": load.name, "contender": name, "status": "measured", "networks": len(load.networks)}
-    return {**head, "flops_per_step": load.flops, "bytes_per_step": load.bytes, **dict.fromkeys(columns)}
+    return {**head, "flops_per_step": load.flops, **dict.fromkeys(columns)}
 
 
 def _entered(row: Row, folder: Path, seconds: float) -> _Entrant:

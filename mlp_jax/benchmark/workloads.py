@@ -64,11 +64,6 @@ class Workload:
         """Counts the floating-point operations of one step of all networks."""
         return sum(step_flops(n.model.sizes, n.train.batch_size) for n in self.networks)
 
-    @property
-    def bytes(self) -> int:
-        """Counts the bytes that one step of all networks must move at least."""
-        return sum(step_bytes(n.model.sizes, n.train.batch_size, n.train.optimizer) for n in self.networks)
-
 
 def step_flops(sizes: tuple[int, ...], batch: int) -> int:
     """Counts a step's operations, matrix products only, a multiplication and an addition being two.
@@ -78,13 +73,6 @@ def step_flops(sizes: tuple[int, ...], batch: int) -> int:
     """
     products = [2 * batch * fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes)]
     return 3 * sum(products) - products[0]
-
-
-def step_bytes(sizes: tuple[int, ...], batch: int, optimizer: str) -> int:
-    """Counts a step's bytes in float32: minibatch read, weights and optimiser state read and written."""
-    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
-    copies = {"sgd": 1, "momentum": 2, "adam": 3}[optimizer]
-    return 4 * (batch * sizes[0] + 2 * copies * weights)
 
 
 def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
