@@ -16,28 +16,40 @@ everywhere.
 On the digits, the default, 10 to 40 seconds, and the best ends above 95 % on validation.
 """
 
+import itertools
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from mlp_jax.data.dataset import Splits
+from mlp_jax.errors import UserError
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, against, greater, one, quantity
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import Floats, Ints, option
+from mlp_jax.studies.fields import Floats, Ints, option, written
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by, percent
 from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.runs import measure
-from mlp_jax.studies.space import Point, Space
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, measured, stated
 from mlp_jax.training.config import steps_per_epoch
 from mlp_jax.training.history import History
+
+
+class Point(NamedTuple):
+    """A point is one configuration."""
+
+    hidden: int
+    batch_size: int
+    l2: float
+    learning_rate: float
+
 
 DEFAULT = Point(hidden=50, batch_size=200, l2=0.25, learning_rate=1e-4)
 DEFAULT_STEPS = 1000
@@ -73,19 +85,39 @@ class Config(options.Training):
     steps: Ints | None = option(None, "lengths of the runs", low=1, needs="protocol=published")
     epochs: int | None = option(None, "length of the runs; default 12", low=1, needs="protocol=clean")
 
-
-def space(config: Config) -> Space:
-    """Gives what --hidden to --learning_rate list, or --learning_rate_range."""
-    clean = config.protocol == "clean"
-    names = ("hidden", "batch_size", *(("l2_range", "learning_rate_range") if clean else ("l2", "learning_rate")))
-    hidden, batch_size, l2, learning_rate = map(config.value, names)
-    return Space(hidden, batch_size, l2, learning_rate, ranges=clean)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("l2_range", "learning_rate_range"):
+            ends = getattr(self, name)
+            if ends is not None and (len(ends) != 2 or ends[0] >= ends[1]):
+                raise UserError(f"--{name} must be two numbers, 0 < least < greatest, not {written(ends)}")
 
 
 def points(config: Config) -> list[Point]:
-    """Gives the configurations to try, each with the first seed."""
-    trials, tried = config.value("trials"), space(config)
-    return tried.draw(trials, config.seed) if tried.ranges else tried.subset(trials, config.seed)
+    """Gives the configurations to try: if clean, log-uniform draws, else --trials points of the grid, or all.
+
+    Draws are rounded to 4 digits, so that a table shows what was run; more of them begin with the same ones.
+    Raises UserError if the grid has fewer points.
+    """
+    rng, trials = np.random.default_rng(config.seed), config.value("trials")
+    hidden, batch_size = config.value("hidden"), config.value("batch_size")
+    if config.protocol == "clean":
+        ranges = [np.log(config.value(name)) for name in ("l2_range", "learning_rate_range")]
+        return [
+            Point(
+                int(rng.choice(hidden)),
+                int(rng.choice(batch_size)),
+                *(float(f"{math.exp(rng.uniform(*ends)):.4g}") for ends in ranges),
+            )
+            for _ in range(trials)
+        ]
+    axes = hidden, batch_size, config.value("l2"), config.value("learning_rate")
+    grid = list(itertools.starmap(Point, itertools.product(*axes)))
+    if trials is None:
+        return grid
+    if trials > len(grid):
+        raise UserError(f"--trials={trials} is more than the {len(grid)} points of the grid: choose fewer")
+    return [grid[place] for place in sorted(rng.choice(len(grid), trials, replace=False))]
 
 
 def lengths(config: Config) -> tuple[int | None, ...]:
@@ -180,15 +212,6 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
     return families(labelled, None, [VALIDATION])
 
 
-def beside(config: Config, rows: Sequence[Row]) -> Row:
-    """Gives the best configuration, and at which edges of the search it lies."""
-    best = choose(rows)
-    return {
-        "best": None if best is None else best._asdict(),
-        "edges": [] if best is None else space(config).edges(best),
-    }
-
-
 COLUMNS: Columns = {
     "": "kind",
     "hidden": "hidden",
@@ -215,15 +238,6 @@ def table(content: Row) -> Table:
 def configurations(rows: Sequence[Row]) -> dict[Any, list[Row]]:
     """Gives the rows of each configuration, which differ in their numbers of steps."""
     return by(rows, "kind", *Point._fields)
-
-
-def notes(content: Row) -> list[str]:
-    """Tells, for below the table, where the best lies on an edge."""
-    return [
-        f"note: the best {edge['name']}, {edge['value']:g}, is at the {edge['end']} end of {edge['low']:g} to "
-        f"{edge['high']:g}: a better one may lie beyond"
-        for edge in content["edges"]
-    ]
 
 
 def finding(content: Row) -> str:
@@ -297,24 +311,19 @@ def figure_1(row: Row) -> str:
 
 def grid(rows: Sequence[Row], best: Row | None) -> str:
     """Draws a map of accuracy for each number of steps: network and batch down, lambda and rate across."""
-    cells = {"down": ("hidden", "batch_size"), "across": ("learning_rate", "l2")}
-    down, across = (sorted(by(rows, *names)) for names in cells.values())
+    down, across = (sorted(by(rows, *names)) for names in (("hidden", "batch_size"), ("learning_rate", "l2")))
 
     def place(row: Row) -> tuple[int, int]:
-        y, x = (tuple(row[name] for name in names) for names in cells.values())
-        return down.index(y), across.index(x)
+        return down.index((row["hidden"], row["batch_size"])), across.index((row["learning_rate"], row["l2"]))
 
-    maps, reached = {}, []
-    for steps, same in sorted(by(rows, "steps").items()):
-        maps[f"after {steps} steps"] = np.full((len(down), len(across)), np.nan)
-        for row in same:
-            if row["status"] == "finished":
-                reached.append(100 * row[VALIDATION]["mean"])
-                maps[f"after {steps} steps"][place(row)] = reached[-1]
+    maps = {steps: np.full((len(down), len(across)), np.nan) for steps in sorted(by(rows, "steps"))}
+    for row in (row for row in rows if row["status"] == "finished"):
+        maps[row["steps"]][place(row)] = 100 * row[VALIDATION]["mean"]
+    reached = [value for values in maps.values() for value in values[np.isfinite(values)]]
     low, high = min(reached, default=0.0), max(reached, default=100.0)
     middle, span = (low + high) / 2, max(high - low, 1.0)
     return draw.heat_map(
-        maps,
+        {f"after {steps} steps": values for steps, values in maps.items()},
         [f"{hidden}, {batch}" for hidden, batch in down],
         [f"{rate:g}\n{l2:g}" for rate, l2 in across],
         ("learning rate, lambda", "hidden, batch"),
@@ -341,29 +350,25 @@ def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws Figure 1 of the best configuration, and what the search saw."""
     rows, best = content["rows"], content["best"]
     found: dict[str, draw.Figure] = {}
-    measured = [row for row in of_kind(rows, "best") if row["figure_1"]]
-    if measured:
-        row = measured[-1]
-        found["figure1.svg"] = draw.Figure(
-            figure_1(row),
+    for row in [row for row in of_kind(rows, "best") if row["figure_1"]][-1:]:
+        caption = (
             f"Figure 1, the best configuration ({_named(row)}). Left: loss of the minibatches with the L2 term, "
             f"means over {THIN} steps. Right: accuracy on the last minibatch of each epoch ({row['batch_size']} "
             "images, as in the report, not the training split) and on validation. Mean over "
-            f"{len(row['seeds'])} seeds, band: one standard deviation.",
+            f"{len(row['seeds'])} seeds, band: one standard deviation."
         )
+        found["figure1.svg"] = draw.Figure(figure_1(row), caption)
     if drawn := of_kind(rows, "trial"):
-        found["trials.svg"] = draw.Figure(
-            trials(drawn, best),
+        caption = (
             "Every random trial (first seed) against its learning rate and its lambda; the marker tells the "
-            "width. Crosses on the axis diverged; the best is ringed.",
+            "width. Crosses on the axis diverged; the best is ringed."
         )
-    else:
-        found["grid.svg"] = draw.Figure(
-            grid(of_kind(rows, "grid"), best),
-            "Validation accuracy in % of every configuration of the grid (first seed), for each number of steps. "
-            "Crosses diverged; the best is framed.",
-        )
-    return found
+        return {**found, "trials.svg": draw.Figure(trials(drawn, best), caption)}
+    caption = (
+        "Validation accuracy in % of every configuration of the grid (first seed), for each number of steps. "
+        "Crosses diverged; the best is framed."
+    )
+    return {**found, "grid.svg": draw.Figure(grid(of_kind(rows, "grid"), best), caption)}
 
 
 STATED_BEST = {"hidden": 200, "learning_rate": 1e-3, "l2": 0.01}
@@ -392,10 +397,9 @@ def bar_is_passed(content: Row) -> Row:
 
 def longer(content: Row) -> Row:
     """Gives what 5,000 steps are better than 3,000; elsewhere, the longest runs than the shortest."""
-    found = comparisons(content["rows"])
-    if not found:
-        raise Missing("one length")
-    return found[0]
+    if found := comparisons(content["rows"]):
+        return found[0]
+    raise Missing("one length")
 
 
 def loss(values: Callable[[Row], list[float]], stated: float, tolerance: float, digits: int) -> Judge:
@@ -443,9 +447,8 @@ STUDY = Study(
     table=table,
     finding=finding,
     figures=figures,
-    beside=beside,
+    beside=lambda config, rows: {"best": (best := choose(rows)) and best._asdict()},
     comparisons=comparisons,
-    notes=notes,
     measure=row_with_figure_1,
     passed=passed,
     claims=CLAIMS,

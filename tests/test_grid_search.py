@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import grid_search
-from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, lengths, points, setting
+from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, Point, lengths, points, setting
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
 from mlp_jax.studies import options, runs
-from mlp_jax.studies.space import Point, Space
 from mlp_jax.studies.statistics import measured
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
@@ -205,48 +204,32 @@ def test_the_report_s_grid():
     assert (trained.optimizer, trained.decay, trained.decay_after_first_step) == ("sgd", 0.95, True)
 
 
-SPACE = Space((5, 10), (20,), (0.1, 0.2), (1.0, 2.0, 3.0))
+GRID = {**PUBLISHED, "hidden": "5,10", "l2": "0.1,0.2", "learning_rate": "1,2,3"}
 
 
 def test_a_subset_is_of_different_points_in_the_grid_s_order():
-    grid = SPACE.grid()
+    def drawn(**more):
+        return points(grid_search.Config(**GRID, **more))
+
+    grid, chosen = drawn(), drawn(trials=5, seed=3)
     assert len(grid) == 12
-    chosen = SPACE.subset(5, seed=3)
     assert len(set(chosen)) == 5
     assert [grid.index(point) for point in chosen] == sorted(grid.index(point) for point in chosen)
-    assert SPACE.subset(12, seed=3) == grid
-    assert SPACE.subset(5, seed=3) == chosen != SPACE.subset(5, seed=4)
+    assert drawn(trials=12, seed=3) == grid
+    assert drawn(trials=5, seed=3) == chosen != drawn(trials=5, seed=4)
 
 
 def test_draws_are_log_uniform_and_more_of_them_begin_with_the_same():
-    ranges = Space((5, 10), (20, 40), (1e-4, 1e-2), (1e-3, 1e-1), ranges=True)
-    drawn = ranges.draw(400, seed=0)
-    assert drawn[:7] == ranges.draw(7, seed=0) != ranges.draw(7, seed=1)
+    def draw(trials, seed):
+        ranges = {"l2_range": "1e-4,1e-2", "learning_rate_range": "1e-3,1e-1"}
+        return points(grid_search.Config(**ranges, hidden="5,10", batch_size="20,40", trials=trials, seed=seed))
+
+    drawn = draw(400, seed=0)
+    assert drawn[:7] == draw(7, seed=0) != draw(7, seed=1)
     for values, low in (([p.l2 for p in drawn], 1e-4), ([p.learning_rate for p in drawn], 1e-3)):
         assert low <= min(values) < max(values) <= 100 * low
         assert np.mean(np.array(values) < 10 * low) == pytest.approx(0.5, abs=0.1)  # half of the decades
     assert {(p.hidden, p.batch_size) for p in drawn} == {(5, 20), (5, 40), (10, 20), (10, 40)}
-
-
-@pytest.mark.parametrize(
-    ("best", "ends"),
-    [
-        (Point(5, 20, 0.1, 2.0), {"hidden": "smallest", "l2": "smallest"}),
-        (Point(10, 20, 0.2, 3.0), {"hidden": "largest", "l2": "largest", "learning_rate": "largest"}),
-    ],
-)
-def test_edges_of_a_grid(best, ends):
-    assert {edge["name"]: edge["end"] for edge in SPACE.edges(best)} == ends
-
-
-@pytest.mark.parametrize(
-    ("rate", "end"),
-    [(0.0012, "smallest"), (0.0015, "smallest"), (0.0017, None), (0.055, None), (0.07, "largest")],
-)
-def test_edges_of_a_range_are_a_tenth_of_it(rate, end):
-    ranges = Space((5,), (20,), (1e-4, 1e-2), (1e-3, 1e-1), ranges=True)
-    found = {edge["name"]: edge["end"] for edge in ranges.edges(Point(5, 20, 1e-3, rate))}
-    assert found == ({} if end is None else {"learning_rate": end})
 
 
 def made(kind, steps, *values, rate=0.001, **more):
@@ -269,7 +252,7 @@ def content_by_hand():
     rows = [made("grid", 490, 0.53), made("grid", 490, rate=0.01), *best]
     rows.append(made("default", 1000, 0.2, 0.21, report={"validation_accuracy": 0.29}))
     point = {"hidden": 200, "batch_size": 200, "l2": 0.01, "learning_rate": 0.001}
-    return {"rows": rows, "best": point, "edges": [], "comparisons": grid_search.comparisons(rows)}
+    return {"rows": rows, "best": point, "comparisons": grid_search.comparisons(rows)}
 
 
 def test_the_finding_states_report_verdict_gain_and_what_diverged():
@@ -289,7 +272,7 @@ def test_the_choice_is_of_the_longest_runs_that_finished_and_ties_go_to_the_firs
 
 
 def test_words_and_figures_when_nothing_finished_or_one_seed_ran():
-    nothing = {"rows": [made("grid", 490)], "best": None, "edges": [], "comparisons": []}
+    nothing = {"rows": [made("grid", 490)], "best": None, "comparisons": []}
     assert grid_search.finding(nothing) == "None of 1 configurations finished, so there is no best one."
     assert list(grid_search.figures(nothing)) == ["grid.svg"]
     rows = [made("grid", 490, 0.5), made("best", 300, 0.4), made("best", 490, 0.5)]
