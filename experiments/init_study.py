@@ -24,7 +24,7 @@ deaths apart: near 0 the weights stood still; near 1, under Adam with coupled we
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,7 +49,6 @@ from mlp_jax.training.config import TrainConfig
 
 Array = NDArray[np.floating]
 NAMES = {"sgd": "SGD", "adam": "Adam"}
-LAYERS = "layers (hidden layers + 1)"
 SHOWN = {"activation": "RMS of the layer's activations", "gradient": "RMS of the layer's weight gradient"}
 NORM_IMAGES = 200
 NAMED = tuple(name for name in INITS if name != "normal")
@@ -214,25 +213,34 @@ def finding(content: Row) -> str:
     return f"Learning dies {'; '.join(parts)}.{more}"
 
 
-def norms_by_layer(rows: Sequence[Row], layers: int) -> str:
+def norms_by_layer(rows: Sequence[Row], layers: int) -> draw.Figure:
     """Draws networks of one depth: activations above, gradients below; the start, then the end by optimiser."""
     own = by((row for row in rows if row["layers"] == layers), "optimizer")
+    epochs, ticks = rows[0]["recipe"]["epochs"], range(1, layers + 1)
     columns = [("at the start", next(iter(own)), 0)]
-    epochs = rows[0]["recipe"]["epochs"]
     columns += [(f"after {epochs} epochs of {NAMES[name]}", name, -1) for name in own]
     panels: list[draw.Panel] = []
     for quantity, words in SHOWN.items():
         for title, optimizer, when in columns:
-            found = {row["init"]: row["norms"][quantity] for row in own[optimizer]}
+            found = [(row["init"], row["norms"][quantity]) for row in own[optimizer]]
             lines = [
-                draw.Line(init, range(1, layers + 1), *_sizes(norms, when), number=number)
-                for number, (init, norms) in enumerate(found.items())
+                draw.Line(init, ticks, *_sizes(norms, when), number=number)
+                for number, (init, norms) in enumerate(found)
                 if norms is not None
             ]
             ylabel, legend = ("" if len(panels) % len(columns) else words), ("" if panels else "best")
-            ticks = range(1, layers + 1)
             panels.append(draw.Panel(lines, "layer", ylabel, title, yscale="log", xticks=ticks, legend=legend))
-    return draw.lines(panels, columns=len(columns))
+    return draw.Figure(
+        draw.lines(panels, columns=len(columns)),
+        f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
+        f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
+        "over seeds. There is no point where a seed's value is exactly 0, which does not fit the scale.",
+    )
+
+
+def first_norms(row: Row) -> Array | None:
+    """Gives the `_sizes` of the first layer's gradient at the start; None if no run finished."""
+    return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
 
 
 def _sizes(found: Row, when: int) -> Array:
@@ -242,30 +250,23 @@ def _sizes(found: Row, when: int) -> Array:
     return np.array([middle, middle / spread, middle * spread])
 
 
+def by_depth(rows: Sequence[Row], y: Callable[[Row], Any], ylabel: str, **more: Any) -> draw.Panel:
+    """Draws a quantity of one optimiser's rows against depth, a line per initialisation."""
+    lines, depths = draw.grouped(rows, "init", "layers", y), sorted(by(rows, "layers"))
+    return draw.Panel(lines, "layers (hidden layers + 1)", ylabel, xticks=depths, **more)
+
+
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
-    epochs, depths = rows[0]["recipe"]["epochs"], sorted(by(rows, "layers"))
-    optimizers = by(rows, "optimizer")
+    optimizers, depths = by(rows, "optimizer"), {row["layers"] for row in rows}
+    accuracy, chance = draw.in_percent("validation_accuracy"), {"commonest class": 100 * rows[0]["chance"]}
     accuracies = [
-        draw.Panel(
-            draw.grouped(own, "init", "layers", draw.in_percent("validation_accuracy")),
-            LAYERS,
-            "validation accuracy [%]",
-            title=NAMES[optimizer],
-            xticks=depths,
-            levels={"commonest class": 100 * rows[0]["chance"]},
-            legend="best" if own[0] is rows[0] else "",
-        )
-        for optimizer, own in optimizers.items()
+        by_depth(own, accuracy, "validation accuracy [%]", title=NAMES[name], levels=chance, legend=legend)
+        for (name, own), legend in zip(optimizers.items(), ("best", ""), strict=False)
     ]
-
-    def first_gradient(row: Row) -> Array | None:
-        return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
-
-    # at the start the optimiser does not matter yet
-    lines = draw.grouped(optimizers[rows[0]["optimizer"]], "init", "layers", first_gradient)
-    gradients = draw.Panel(lines, LAYERS, "RMS of the first layer's weight gradient", yscale="log", xticks=depths)
+    at_the_start = next(iter(optimizers.values()))  # the optimiser does not matter yet
+    gradients = by_depth(at_the_start, first_norms, "RMS of the first layer's weight gradient", yscale="log")
     found = {
         "accuracy.svg": draw.Figure(
             draw.lines(accuracies),
@@ -277,14 +278,8 @@ def figures(content: Row) -> dict[str, draw.Figure]:
             "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
     }
-    for layers in sorted({5, depths[-1]} & {*depths}):
-        found[f"norms_{layers}_layers.svg"] = draw.Figure(
-            norms_by_layer(rows, layers),
-            f"Networks of {layers} layers: root mean square of each layer's activations and weight gradient, at "
-            f"the start and after {epochs} epochs, on a logarithmic scale; geometric mean and standard deviation "
-            "over seeds. There is no point where a seed's value is exactly 0, which does not fit the scale.",
-        )
-    return found
+    shown = sorted({5, max(depths)} & depths)
+    return found | {f"norms_{layers}_layers.svg": norms_by_layer(rows, layers) for layers in shown}
 
 
 def handed_out_dies(content: Row) -> Row:
