@@ -5,9 +5,9 @@ batch normalisation, 56.4 % on test, and says that dropout "didn't give any impr
 gain is batch normalisation's; other smooth or leaky activations do as well; dropout costs accuracy in runs this
 short.
 
-From that best network, the centre, one factor at a time is changed (all combinations with --full): the activation,
-batch normalisation (none, before, after the activation), dropout (0, 0.2, 0.5), the width; and the steps
-from the best plain network to it are shown. Differences are taken seed by seed.
+From that best network, the centre, one factor at a time is changed: the activation, batch normalisation (none,
+before, after the activation), dropout (0, 0.2, 0.5), the width; and the steps from the best plain network to it
+are shown. Differences are taken seed by seed.
 
 Published protocol: Adam at 1e-3, 10 epochs, coupled weight decay, 45,000/5,000 images, the first 1,000 test
 images. Clean protocol: Adam, the learning rate chosen for each setting on validation (first seed), all 10,000 test
@@ -23,7 +23,7 @@ on test.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from mlp_jax import data
@@ -87,7 +87,6 @@ class Config(options.Tuned):
     widths: Ints | None = option(None, "widths to compare, of all hidden layers", low=1)
     width: int | None = option(None, "the width while others are varied", low=1)
     hidden_layers: int | None = option(None, "number of hidden layers", low=1, high=options.MOST_LAYERS - 1)
-    full: bool = option(False, "every combination instead of one factor at a time")
     decay: float | None = option(None, "learning rate times this per epoch; if clean, 1/32 is left in the last")
 
     @property
@@ -121,8 +120,6 @@ def labels(config: Config) -> list[dict[str, Any]]:
     centre = {"hidden": hidden, "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
     found = [centre, *reversed(steps_to(centre).values())]
     found += [{**centre, key: value} for key in FACTORS.values() for value in values[key]]
-    if config.full:
-        found += [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
     return [label for number, label in enumerate(found) if label not in found[:number]]
 
 
@@ -178,6 +175,11 @@ def sweep(rows: Sequence[Row], name: str) -> dict[str, Row]:
     found = [row for row in rows if factor(row, rows[0]) in (name, None)]
     form = "{:g}" if name == "dropout" else "{}"
     return {form.format(row[FACTORS[name]]): row for row in sorted(found, key=ORDER[name])}
+
+
+def sweeps(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Gives the `sweep` of every factor that was varied."""
+    return {name: found for name in FACTORS if len(found := sweep(rows, name)) > 1}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
@@ -273,30 +275,40 @@ def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
     return draw.Mark(mean, mean - spread, mean + spread, [100 * value for value in quantity["values"]], filled)
 
 
+def accuracies(rows: Sequence[Row]) -> draw.Groups:
+    """Marks the test accuracy of every setting, by factor."""
+    groups = {"from plain to best": path(rows), **sweeps(rows)}
+    return {
+        heading: {value: accuracy_mark(row[TEST], filled=row is rows[0]) for value, row in group.items()}
+        for heading, group in groups.items()
+    }
+
+
+def differences(content: Row) -> draw.Groups:
+    """Marks every step of the path, and how every setting differs from the centre, by factor."""
+    rows, changed = content["rows"], changes(content)
+    steps = {name(row["setting"]): draw.difference(row) for row in tested(content, PATH)}
+    marks = {s: steps[name(row)] for s, row in path(rows).items() if name(row) in steps}
+    groups = {"each step - the one before": marks}
+    for heading, group in sweeps(rows).items():
+        own = {value: changed[name(row)] for value, row in group.items() if row is not rows[0]}
+        groups[f"{heading} - centre"] = {value: draw.difference(found) for value, found in own.items()}
+    return groups
+
+
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracies and differences by factor."""
-    rows, changed = content["rows"], changes(content)
-    sweeps = {name: found for name in FACTORS if len(found := sweep(rows, name)) > 1}
-    marks = {
-        heading: {value: accuracy_mark(row[TEST], filled=row is rows[0]) for value, row in group.items()}
-        for heading, group in {"from plain to best": path(rows), **sweeps}.items()
-    }
-    steps = {name(row["setting"]): draw.difference(row) for row in tested(content, PATH)}
-    differences = {
-        "each step - the one before": {s: steps[name(row)] for s, row in path(rows).items() if name(row) in steps}
-    }
-    for heading, group in sweeps.items():
-        own = {value: changed[name(row)] for value, row in group.items() if row is not rows[0]}
-        differences[f"{heading} - centre"] = {value: draw.difference(found) for value, found in own.items()}
+    rows = content["rows"]
     stated = (rows[0]["report"] or {}).get(TEST)
+    level = None if stated is None else ("report", 100 * stated)
     return {
         "accuracies.svg": draw.Figure(
-            draw.forest(marks, "test accuracy, %", None if stated is None else ("report", 100 * stated)),
+            draw.forest(accuracies(rows), "test accuracy, %", level),
             "Test accuracy, mean and standard deviation over seeds (dots: seeds). Filled: the centre, the "
             "report's best network, from which each group changes one factor.",
         ),
         "differences.svg": draw.Figure(
-            draw.forest(differences, "difference in test accuracy, points", ("", 0)),
+            draw.forest(differences(content), "difference in test accuracy, points", ("", 0)),
             "Differences in test accuracy, with 95 % intervals: steps from the best "
             "plain network to the best one, then every setting minus the centre.",
         ),
@@ -332,7 +344,6 @@ STUDY = Study(
         "smoke else clean": {"learning_rate": 0.002},
         "standard cifar10 clean": {"seeds": 3},
         "standard else": {"activations": "relu,leaky_relu,tanh", "dropouts": "0,0.2", "widths": "50"},
-        "full": {"full": True},
     },
 )  # fmt: skip
 main = STUDY.main

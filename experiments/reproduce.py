@@ -11,9 +11,8 @@ Writes RESULTS_DIR/reproduce/report.html (one file, nothing to fetch), report.md
 judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, under the published protocol to
 RESULTS_DIR/published/NAME. A study whose results match its options is kept, one that was interrupted continues.
 
---scale=smoke only shows that everything works; standard is what the studies do by themselves; full has 10 seeds,
-deeper networks and every combination of activation, normalisation and dropout. What a study is given stands in
-its own file.
+--scale=smoke only shows that everything works; standard is what the studies do by themselves; full has 10 seeds
+and deeper networks. What a study is given stands in its own file.
 
 Expected: every gradient passes; on the digits uniform_fan_in ends above 95 % on test at every depth. Exit status 1
 if a gradient fails or a study did not do what was asked, 2 for a mistake in the options.

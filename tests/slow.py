@@ -1,7 +1,7 @@
 """Which tests README's command leaves to `.ci/run`: they take long, and quicker ones of their kind stay."""
 
 SLOW: dict[str, int | tuple[str, ...]] = {
-    "test_activation_study.test_every_combination_and_a_choice_of_rates": 0,
+    "test_activation_study.test_a_choice_of_rates": 0,
     "test_activation_study.test_the_command_line": 0,
     "test_benchmark": 0,
     "test_best_model.test_the_real_command_line_trains_and_then_names_the_class": 0,

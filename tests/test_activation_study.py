@@ -64,7 +64,6 @@ def test_what_is_trained_on_cifar10():
     assert len(found) == 19  # the centre, 3 of the path, 10 activations, 1 more norm, 2 dropouts, 2 widths
     assert {**CENTRE, "hidden": "200,200,200"} in found
     assert {"hidden": "8", "activation": "relu", "batch_norm": "none", "dropout": 0.0} in found
-    assert len(labels(Config(dataset="cifar10", full=True))) == 11 * 3 * 3 * 3 + 1
     assert [activation_study.report(Config(dataset="cifar10"), label) for label in found].count(None) == 18
     plain = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
     stated = activation_study.report(Config(dataset="cifar10"), plain)
@@ -121,14 +120,10 @@ def test_the_results_file(published):
     assert "dropout" in (folder / "accuracies.svg").read_text()
 
 
-def test_every_combination_and_a_choice_of_rates(tmp_path):
-    config = Config(**{**FEW, "widths": "4,8"}, full=True, epochs=0, seeds=1, results_dir=str(tmp_path))
+def test_a_choice_of_rates(tmp_path):
+    config = Config(**{**FEW, "widths": "4,8"}, epochs=0, seeds=1, results_dir=str(tmp_path))
     assert activation_study.STUDY.run(config)
-    rows = content_of(tmp_path)["rows"]
-    assert {(r["hidden"], r["dropout"]) for r in rows if r["batch_norm"] == "after"} == {
-        (hidden, dropout) for hidden in ("4", "8") for dropout in (0.0, 0.5)
-    }
-    for found in rows:
+    for found in content_of(tmp_path)["rows"]:
         assert [c["learning_rate"] for c in found["choice"]] == list(activation_study.SMALL_RATES)
 
 

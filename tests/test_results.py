@@ -12,6 +12,8 @@ from mlp_jax import files, machine
 from mlp_jax.errors import UserError
 from mlp_jax.files import as_json, sweep, write
 from mlp_jax.studies import results, statistics
+from mlp_jax.studies.options import Common
+from mlp_jax.studies.origin import differing, of_result
 from mlp_jax.text import table
 
 
@@ -30,6 +32,12 @@ def test_what_is_not_finite_never_enters_a_mean(value):
     assert statistics.measured([]) == {"mean": None, "std": None, "n": 0, "values": []}
     with pytest.raises(ValueError, match="not finite"):
         statistics.measured([0.5, value])
+
+
+def test_an_option_that_is_gone_had_no_effect_unless_it_was_given():
+    then = of_result(Common())
+    assert differing({**then, "gone": False}, Common()) == differing({**then, "gone": None}, Common()) == ""
+    assert differing({**then, "gone": True}, Common()) == "gone=True then, None now"
 
 
 def test_percent_and_table():

@@ -95,6 +95,10 @@ class Mark:
     filled: bool = True
 
 
+Groups = dict[str, dict[str, Mark | None]]
+"""Marks are grouped under headings, each with a label; None marks what diverged."""
+
+
 def over_seeds(label: str, x: Numbers, seeds: Sequence[Numbers] | NDArray[np.floating], number: int) -> Line:
     """Gives the mean over seeds at x, and one standard deviation (n - 1) around it; one seed has none.
 

@@ -31,12 +31,12 @@ def plain(value: Any) -> Any:
 def differing(then: Mapping[str, Any], config: Basic, *, resumed: bool = False) -> str:
     """Tells which options of a result differ from those now, in words; empty if none does.
 
-    An option that did not exist then has its default. What is `resumed` may go on with another number of devices,
-    whose sums are rounded otherwise.
+    An option that did not exist then has its default, and one that is gone had no effect if it was not given. What
+    is `resumed` may go on with another number of devices, whose sums are rounded otherwise.
     """
     now = json.loads(json.dumps(of_result(config)))
     defaults = {field.name: plain(field.default) for field in dataclasses.fields(config) if field.name in now}
-    then = {**defaults, **then}
+    then = defaults | {name: value for name, value in then.items() if name in now or value}
     names = [name for name in {**now, **then} if now.get(name) != then.get(name)]
     names = [name for name in names if not (resumed and name == "data_parallel")]
     return "; ".join(f"{name}={then.get(name)!r} then, {now.get(name)!r} now" for name in names)
