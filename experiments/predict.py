@@ -72,19 +72,11 @@ def run(config: Config) -> bool:
     images = np.stack([read_picture(name, model.image_shape) for name in config.pictures])
     rows = predictions(model, config.pictures, images)
     print(table(rows))
-    about = model.about
-    content = {
-        "study": "best_model_predictions",
-        "config": {"model": str(config.model_file), "pictures": [printable(name) for name in config.pictures]},
-        "environment": results.environment(
-            wall_seconds=time.monotonic() - started,
-            command=results.command_line(),
-            fingerprint=about.data_fingerprint,
-        ),
-        "model": dataclasses.asdict(about),
-        "rows": rows,
-    }
-    results.write_file(target, as_json(content))
+    about, seconds, command = model.about, time.monotonic() - started, results.command_line()
+    told = results.environment(wall_seconds=seconds, command=command, fingerprint=about.data_fingerprint)
+    used = {"model": str(config.model_file), "pictures": [printable(name) for name in config.pictures]}
+    content = {"study": "best_model_predictions", "config": used, "environment": told}
+    results.write_file(target, as_json({**content, "model": dataclasses.asdict(about), "rows": rows}))
     print(
         f"model: {config.model_file}, trained on {about.dataset}; {100 * about.test_accuracy:.1f} % right on its "
         f"{about.test_images:,} test images; {target}"

@@ -26,10 +26,9 @@ from pathlib import Path
 from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.benchmark.timed_run import PARTS, Job, measure
-from mlp_jax.errors import UserError
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
-from mlp_jax.studies.fields import Names, option
+from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.study import shape_of
 from mlp_jax.studies.tables import Columns, Table, measured
@@ -37,7 +36,7 @@ from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 from mlp_jax.training.written import as_written
 
 COMPILATIONS = ("anew", "cached")
-"""The second finds the programs that the first has left."""
+"""Every seed runs so, one after the other: the second finds the programs that the first has left."""
 PEAK_REPEATS = 3
 
 
@@ -49,16 +48,13 @@ class Config(options.Basic):
     target: float | None = option(
         None, "mean test accuracy to be reached, a fraction; default on cifar10: the recipe's own", low=0, high=1
     )
-    seeds: int = option(5, "number of seeds, each run as --compiled has it", low=1, high=options.MOST_RUNS)
-    compiled: Names = option(COMPILATIONS, "anew, or anew and then cached", choices=COMPILATIONS)
+    seeds: int = option(5, "number of seeds, each of which runs twice", low=1, high=options.MOST_RUNS)
     epochs: int | None = option(None, "epochs of each run; default the recipe's", low=1)
     gradient: str = option("manual", "gradients: manual (hand-written) or autodiff (jax.grad)", choices=SOURCES)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_seeds(self.seeds)
-        if self.compiled not in (COMPILATIONS, COMPILATIONS[:1]):
-            raise UserError("--compiled is 'anew' or 'anew,cached': the second takes what the first has left")
         chosen(self)
 
     @property
@@ -78,18 +74,10 @@ def run(config: Config) -> bool:
     study = ResultsFolder("speedrun", config)
     dataset = config.load()  # the images are decoded now, if they were not
     study.use(dataset)
-    given = {name: getattr(config, name) for name in Job._fields}
-    told: dict[str, list[results.Row]] = {compilation: [] for compilation in config.compiled}
-    with options.progress(len(told) * config.seeds, "run") as bar:
-        for seed in range(config.seed, config.seed + config.seeds):
-            with tempfile.TemporaryDirectory() as cache:
-                for compilation in told:
-                    bar.set_description(f"seed {seed}, compiled {compilation}")
-                    told[compilation].append(measure(Job(**{**given, "seed": seed}), Path(cache)))
-                    bar.update()
-    first, *again = ([run["parameters"] for run in runs] for runs in told.values())
+    told = timed(config)
+    same = len({tuple(run["parameters"] for run in runs) for runs in told.values()}) == 1
     for compilation, runs in told.items():
-        study.add({**_row(config, compilation, runs, dataset), "same_parameters": again in ([], [first])})
+        study.add({**_row(config, compilation, runs, dataset), "same_parameters": same})
     with tempfile.TemporaryDirectory() as folder:
         machine, _ = turns.peaks((), Path(folder), PEAK_REPEATS)
     path = study.finish(machine=machine)
@@ -100,6 +88,20 @@ def run(config: Config) -> bool:
         print(f"{config.recipe}: {RECIPES[config.recipe].expected or 'not measured yet'}")
     print(f"{config.dataset}, {config.seeds} seeds, mean ± standard deviation; {path}")
     return succeeded(study.rows)
+
+
+def timed(config: Config) -> dict[str, list[results.Row]]:
+    """Gives the runs of all seeds, in their order, by how they found their programs."""
+    given = {name: getattr(config, name) for name in Job._fields}
+    told: dict[str, list[results.Row]] = {compilation: [] for compilation in COMPILATIONS}
+    with options.progress(len(told) * config.seeds, "run") as bar:
+        for seed in range(config.seed, config.seed + config.seeds):
+            with tempfile.TemporaryDirectory() as cache:
+                for compilation, runs in told.items():
+                    bar.set_description(f"seed {seed}, compiled {compilation}")
+                    runs.append(measure(Job(**{**given, "seed": seed}), Path(cache)))
+                    bar.update()
+    return told
 
 
 def succeeded(rows: list[results.Row]) -> bool:
@@ -159,17 +161,14 @@ def seconds(measured: results.Row) -> str:
 
 def finding(content: results.Row) -> str:
     """Tells what came out, in a sentence or two."""
-    anew, *cached = content["rows"]
+    anew, cached = content["rows"]
     if anew["test_accuracy"]["mean"] is None:
         return f"No run of the recipe {anew['name']} finished: all diverged."
     text = (
         f"The recipe {anew['name']} reaches {results.percent(anew['test_accuracy'])} % on the test images in "
         f"{seconds(anew['seconds_from_process_start'])} s from process start, "
-        + "".join(
-            f"{seconds(row['seconds_from_process_start'])} s with its programs compiled before " for row in cached
-        )
-        + f"({anew['test_accuracy']['n']} seeds), of which "
-        f"{seconds(anew['seconds_of']['training'])} s are training."
+        f"{seconds(cached['seconds_from_process_start'])} s with its programs compiled before "
+        f"({anew['test_accuracy']['n']} seeds), of which {seconds(anew['seconds_of']['training'])} s are training."
     )
     if anew["target"] is not None:
         text += f" The target, {100 * anew['target']:.1f} %, is {'reached' if anew['reached'] else 'MISSED'}."
