@@ -18,6 +18,7 @@ that everything works.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,84 +84,76 @@ class Variation:
         return replace(recipe, model=model, training=training, spectrum=seen, flatness=self.flatness)
 
 
-WITHOUT, INSTEAD, ADDED = "without", "instead", "added"
+without, instead, added = (partial(Variation, kind) for kind in ("without", "instead", "added"))
 MUON = {"optimizer": "muon", "momentum": 0.95}
+POLAR = {**MUON, "muon_coefficients": "polar_express"}
+RISING = {"accumulate": 2, "accumulate_from": 0.5}
 BETA = {"beta2": TrainConfig.beta2}  # which these optimisers have no use for
 NO_NORM = {"norm": "none", "norm_place": "before"}
 VARIATIONS = {
-    "no_augmentation": Variation(WITHOUT, training={"augmentation": None}),
-    "no_flips": Variation(WITHOUT, augmentation={"flip": False, "alternating": False}),
-    "no_crops": Variation(WITHOUT, augmentation={"crop": 0}),
-    "no_label_smoothing": Variation(WITHOUT, training={"label_smoothing": 0.0}),
-    "no_normalisation": Variation(WITHOUT, model=NO_NORM),
-    "constant_rate": Variation(WITHOUT, training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
-    "no_warm_up": Variation(WITHOUT, training={"warmup": 0.0}),
-    "pixels": Variation(WITHOUT, pixels=True),
-    "pixels_rate_0.002": Variation(WITHOUT, training={"learning_rate": 2e-3}, pixels=True),
-    "whole_images_whitened": Variation(INSTEAD, pixels=True, flatness=100.0),
-    "whole_images_whitened_rate_0.002": Variation(
-        INSTEAD, training={"learning_rate": 2e-3}, pixels=True, flatness=100.0
+    "no_augmentation": without(training={"augmentation": None}),
+    "no_flips": without(augmentation={"flip": False, "alternating": False}),
+    "no_crops": without(augmentation={"crop": 0}),
+    "no_label_smoothing": without(training={"label_smoothing": 0.0}),
+    "no_normalisation": without(model=NO_NORM),
+    "constant_rate": without(training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
+    "no_warm_up": without(training={"warmup": 0.0}),
+    "pixels": without(pixels=True),
+    "pixels_rate_0.002": without(training={"learning_rate": 2e-3}, pixels=True),
+    "whole_images_whitened": instead(pixels=True, flatness=100.0),
+    "whole_images_whitened_rate_0.002": instead(training={"learning_rate": 2e-3}, pixels=True, flatness=100.0),
+    "whole_images_whitened_more": instead(training={"learning_rate": 2e-3}, pixels=True, flatness=1.0),
+    "no_weight_decay": without(training={"weight_decay": 0.0}),
+    "no_mixup": without(augmentation={"mixup": 0.0}),
+    "no_dropout": without(model={"dropout": 0.0}),
+    "batch_normalisation_before": instead(model={"norm": "batch", "norm_place": "before"}),
+    "layer_normalisation_before": instead(model={"norm": "layer", "norm_place": "before"}),
+    "bottleneck_blocks": instead(model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
+    "residual_blocks": instead(model={"block": "residual"}),
+    "relu": instead(model={"activation": "relu", "negative_slope": None}),
+    "gelu": instead(model={"activation": "gelu_tanh", "negative_slope": None}),
+    "leaky_relu": instead(model={"activation": "leaky_relu", "negative_slope": 0.1}),
+    "cosine": instead(training={"schedule": "cosine"}),
+    "momentum_rate_0.6": instead(
+        training={**BETA, "optimizer": "momentum", "learning_rate": 0.6, "weight_decay": 5e-4}
     ),
-    "whole_images_whitened_more": Variation(INSTEAD, training={"learning_rate": 2e-3}, pixels=True, flatness=1.0),
-    "no_weight_decay": Variation(WITHOUT, training={"weight_decay": 0.0}),
-    "no_mixup": Variation(WITHOUT, augmentation={"mixup": 0.0}),
-    "no_dropout": Variation(WITHOUT, model={"dropout": 0.0}),
-    "batch_normalisation_before": Variation(INSTEAD, model={"norm": "batch", "norm_place": "before"}),
-    "layer_normalisation_before": Variation(INSTEAD, model={"norm": "layer", "norm_place": "before"}),
-    "bottleneck_blocks": Variation(INSTEAD, model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
-    "residual_blocks": Variation(INSTEAD, model={"block": "residual"}),
-    "relu": Variation(INSTEAD, model={"activation": "relu", "negative_slope": None}),
-    "gelu": Variation(INSTEAD, model={"activation": "gelu_tanh", "negative_slope": None}),
-    "leaky_relu": Variation(INSTEAD, model={"activation": "leaky_relu", "negative_slope": 0.1}),
-    "cosine": Variation(INSTEAD, training={"schedule": "cosine"}),
-    "momentum_rate_0.6": Variation(
-        INSTEAD, training={**BETA, "optimizer": "momentum", "learning_rate": 0.6, "weight_decay": 5e-4}
-    ),
-    "lion_rate_0.002": Variation(
-        INSTEAD, training={**BETA, "optimizer": "lion", "learning_rate": 2e-3, "weight_decay": 0.4}
-    ),
-    "muon": Variation(INSTEAD, training=MUON),
-    "muon_of_3_steps": Variation(INSTEAD, training={**MUON, "muon_steps": 3}),
-    "muon_polar_express_2": Variation(
-        INSTEAD, training={**MUON, "muon_steps": 2, "muon_coefficients": "polar_express"}
-    ),
-    "muon_polar_express_1": Variation(
-        INSTEAD, training={**MUON, "muon_steps": 1, "muon_coefficients": "polar_express"}
-    ),
-    "muon_hidden_layers": Variation(INSTEAD, training={**MUON, "muon_layers": "hidden"}),
-    "muon_every_2": Variation(INSTEAD, training={**MUON, "muon_every": 2}),
-    "muon_every_4": Variation(INSTEAD, training={**MUON, "muon_every": 4}),
-    "muon_batch_1000": Variation(INSTEAD, training={**MUON, "batch_size": 1000}),
-    "beta2_0.999": Variation(INSTEAD, training={"beta2": 0.999}),
-    "label_smoothing_0.2": Variation(INSTEAD, training={"label_smoothing": 0.2}),
-    "float32": Variation(INSTEAD, model={"precision": "float32"}),
-    "rate_0.004": Variation(INSTEAD, training={"learning_rate": 4e-3}),
-    "batch_250": Variation(INSTEAD, training={"batch_size": 250}),
-    "150_frequencies": Variation(INSTEAD, spectrum={"lowest": (130, 15, 5)}),
-    "600_frequencies": Variation(INSTEAD, spectrum={"lowest": (520, 60, 20)}),
-    "whitened": Variation(INSTEAD, spectrum={"flatness": 0.1}),
-    "not_flattened": Variation(INSTEAD, spectrum={"flatness": 1000.0}),
-    "crops_of_1": Variation(INSTEAD, augmentation={"crop": 1}),
-    "crops_of_2": Variation(INSTEAD, augmentation={"crop": 2}),
-    "crops_of_4": Variation(INSTEAD, augmentation={"crop": 4}),
-    "alternating_flips": Variation(ADDED, augmentation={"alternating": True}),
-    "rate_of_biases_times_4": Variation(ADDED, training={"bias_rate": 4.0}),
-    "rate_of_the_last_layer_times_0.3": Variation(ADDED, training={"last_layer_rate": 0.3}),
-    "logits_times_0.3": Variation(ADDED, model={"logit_scale": 0.3}),
-    "logits_times_3": Variation(ADDED, model={"logit_scale": 3.0}),
-    "lookahead_of_5": Variation(ADDED, training={"lookahead": 5}),
-    "batch_rising_to_1000": Variation(ADDED, training={"accumulate": 2, "accumulate_from": 0.5}),
-    "batch_rising_from_250": Variation(
-        INSTEAD, training={"batch_size": 250, "accumulate": 2, "accumulate_from": 0.5}
-    ),
-    "hardest_three_quarters": Variation(ADDED, hardest=0.75),
-    "hardest_half": Variation(ADDED, hardest=0.5),
-    "cutout_of_8": Variation(ADDED, augmentation={"cutout": 8}),
-    "mixup_0.2": Variation(ADDED, augmentation={"mixup": 0.2}),
-    "dropout_0.1": Variation(ADDED, model={"dropout": 0.1}),
-    "weight_decay_0.3": Variation(ADDED, training={"weight_decay": 0.3}),
-    "exponential_average": Variation(ADDED, training={"average_decay": 0.995}),
-    "average_of_the_last_quarter": Variation(ADDED, training={"average_decay": 1.0, "average_start": 0.75}),
+    "lion_rate_0.002": instead(training={**BETA, "optimizer": "lion", "learning_rate": 2e-3, "weight_decay": 0.4}),
+    "muon": instead(training=MUON),
+    "muon_of_3_steps": instead(training={**MUON, "muon_steps": 3}),
+    "muon_polar_express_2": instead(training={**POLAR, "muon_steps": 2}),
+    "muon_polar_express_1": instead(training={**POLAR, "muon_steps": 1}),
+    "muon_hidden_layers": instead(training={**MUON, "muon_layers": "hidden"}),
+    "muon_every_2": instead(training={**MUON, "muon_every": 2}),
+    "muon_every_4": instead(training={**MUON, "muon_every": 4}),
+    "muon_batch_1000": instead(training={**MUON, "batch_size": 1000}),
+    "beta2_0.999": instead(training={"beta2": 0.999}),
+    "label_smoothing_0.2": instead(training={"label_smoothing": 0.2}),
+    "float32": instead(model={"precision": "float32"}),
+    "rate_0.004": instead(training={"learning_rate": 4e-3}),
+    "batch_250": instead(training={"batch_size": 250}),
+    "150_frequencies": instead(spectrum={"lowest": (130, 15, 5)}),
+    "600_frequencies": instead(spectrum={"lowest": (520, 60, 20)}),
+    "whitened": instead(spectrum={"flatness": 0.1}),
+    "not_flattened": instead(spectrum={"flatness": 1000.0}),
+    "crops_of_1": instead(augmentation={"crop": 1}),
+    "crops_of_2": instead(augmentation={"crop": 2}),
+    "crops_of_4": instead(augmentation={"crop": 4}),
+    "alternating_flips": added(augmentation={"alternating": True}),
+    "rate_of_biases_times_4": added(training={"bias_rate": 4.0}),
+    "rate_of_the_last_layer_times_0.3": added(training={"last_layer_rate": 0.3}),
+    "logits_times_0.3": added(model={"logit_scale": 0.3}),
+    "logits_times_3": added(model={"logit_scale": 3.0}),
+    "lookahead_of_5": added(training={"lookahead": 5}),
+    "batch_rising_to_1000": added(training=RISING),
+    "batch_rising_from_250": instead(training={"batch_size": 250, **RISING}),
+    "hardest_three_quarters": added(hardest=0.75),
+    "hardest_half": added(hardest=0.5),
+    "cutout_of_8": added(augmentation={"cutout": 8}),
+    "mixup_0.2": added(augmentation={"mixup": 0.2}),
+    "dropout_0.1": added(model={"dropout": 0.1}),
+    "weight_decay_0.3": added(training={"weight_decay": 0.3}),
+    "exponential_average": added(training={"average_decay": 0.995}),
+    "average_of_the_last_quarter": added(training={"average_decay": 1.0, "average_start": 0.75}),
 }
 """A variation that changes nothing about a recipe is left out there."""
 
@@ -206,13 +199,11 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     """Gives the base first, then every variation of it."""
     found = []
     for name, recipe in recipes(config).items():
-        variation = VARIATIONS.get(name, Variation(BASE))
-        inputs, examples = network_inputs(recipe, shape.image), round(variation.hardest * shape.examples)
+        variation, inputs = VARIATIONS.get(name, Variation(BASE)), network_inputs(recipe, shape.image)
         if variation.hardest < 1:
             inputs = Hardest(inputs.spectrum, inputs.flatness, variation.hardest)
-        model, training = fitted(recipe, shape.image, shape.classes, examples)
-        label = {"variation": name, "kind": variation.kind}
-        found.append(Setting(label, model, (training,), inputs=inputs))
+        model, training = fitted(recipe, shape.image, shape.classes, round(variation.hardest * shape.examples))
+        found.append(Setting({"variation": name, "kind": variation.kind}, model, (training,), inputs=inputs))
     return found
 
 
@@ -257,22 +248,20 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
 
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws the differences with their intervals, by what is changed, the worst first."""
-    found = content["comparisons"]
+    found, many = sorted(content["comparisons"], key=_size), content["config"]["seeds"]
     if not found:
         return {}
-    titles = {WITHOUT: "taken away", INSTEAD: "in its place", ADDED: "added"}
+    titles = {"without": "taken away", "instead": "in its place", "added": "added"}
     groups = {
-        title: {c["variation"]: draw.difference(c) for c in sorted(found, key=_size) if c["kind"] == kind}
+        title: {c["variation"]: draw.difference(c) for c in found if c["kind"] == kind}
         for kind, title in titles.items()
     }
-    many = content["config"]["seeds"]
-    return {
-        "differences.svg": draw.Figure(
-            draw.forest(groups, "difference in validation accuracy, points", ("", 0)),
-            f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
-            f"paired difference over {many} seed{'s' if many > 1 else ''} and its 95 % interval.",
-        )
-    }
+    caption = (
+        f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
+        f"paired difference over {many} seed{'s' if many > 1 else ''} and its 95 % interval."
+    )
+    drawn = draw.forest(groups, "difference in validation accuracy, points", ("", 0))
+    return {"differences.svg": draw.Figure(drawn, caption)}
 
 
 def _size(comparison: Row) -> float:
@@ -281,21 +270,17 @@ def _size(comparison: Row) -> float:
 
 def finding(content: Row) -> str:
     """Tells what came out, in one or two sentences."""
-    rows, found = content["rows"], STUDY.compared(content)
-    base = rows[0]
+    base, found = content["rows"][0], STUDY.compared(content)
     text = f"The recipe {base['name']} reaches {percent(base[QUANTITY])} % on validation"
-    told = [c for c in found if c["low"] is not None]
+    told = sorted((c for c in found if c["low"] is not None), key=_size)
     if not told:
         return f"{text}; {len(found)} changes, too few seeds to tell what they are worth."
     words = (statistics.WORSE, statistics.BETTER, statistics.NO_DIFFERENCE)
     worse, better, same = ([c for c in told if c["verdict"] == word] for word in words)
     text += f". Of {len(told)} changes {len(worse)} make it worse, {len(better)} better, and {len(same)} no "
     text += f"difference beyond {100 * statistics.MARGIN:g} points (p values corrected by Holm's method)"
-    if worse:
-        text += f"; worst: {_named(min(worse, key=_size))}"
-    if better:
-        text += f"; best: {_named(max(better, key=_size))}"
-    return f"{text}."
+    ends = [f"worst: {_named(c)}" for c in worse[:1]] + [f"best: {_named(c)}" for c in better[-1:]]
+    return "; ".join([text, *ends]) + "."
 
 
 def _named(comparison: Row) -> str:
