@@ -21,15 +21,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import jax
-import numpy as np
-import optax
-
 from mlp_jax import data
-from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
-from mlp_jax.nn.config import MLPConfig
-from mlp_jax.nn.model import forward
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, statistics
 from mlp_jax.studies.correctness import Store
@@ -41,8 +35,6 @@ from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, difference, measured
 from mlp_jax.training.config import TrainConfig
-from mlp_jax.training.inputs import Inputs
-from mlp_jax.training.population import train
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 from mlp_jax.training.written import as_written
 
@@ -55,7 +47,6 @@ class Variation:
     """This names what is replaced in a recipe.
 
     pixels: the network sees pixels instead of frequencies; flatness: whole images, whitened so far (`Inputs`).
-    hardest: this share of the training images is trained on, for so many more epochs that the steps are as many.
     """
 
     kind: str
@@ -65,7 +56,6 @@ class Variation:
     spectrum: Mapping[str, Any] = field(default_factory=dict)
     pixels: bool = False
     flatness: float | None = None
-    hardest: float = 1.0
 
     def of(self, recipe: Recipe) -> Recipe:
         """Gives the recipe with this change. Raises UserError if it cannot have it."""
@@ -79,7 +69,6 @@ class Variation:
             if seen is None:
                 raise UserError("it sees pixels")
             seen = None if self.pixels else replace(seen, **self.spectrum)
-        training = replace(training, epochs=round(training.epochs / self.hardest))
         model = replace(recipe.model, **self.model)
         return replace(recipe, model=model, training=training, spectrum=seen, flatness=self.flatness)
 
@@ -146,8 +135,6 @@ VARIATIONS = {
     "lookahead_of_5": added(training={"lookahead": 5}),
     "batch_rising_to_1000": added(training=RISING),
     "batch_rising_from_250": instead(training={"batch_size": 250, **RISING}),
-    "hardest_three_quarters": added(hardest=0.75),
-    "hardest_half": added(hardest=0.5),
     "cutout_of_8": added(augmentation={"cutout": 8}),
     "mixup_0.2": added(augmentation={"mixup": 0.2}),
     "dropout_0.1": added(model={"dropout": 0.1}),
@@ -199,37 +186,10 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     """Gives the base first, then every variation of it."""
     found = []
     for name, recipe in recipes(config).items():
-        variation, inputs = VARIATIONS.get(name, Variation(BASE)), network_inputs(recipe, shape.image)
-        if variation.hardest < 1:
-            inputs = Hardest(inputs.spectrum, inputs.flatness, variation.hardest)
-        model, training = fitted(recipe, shape.image, shape.classes, round(variation.hardest * shape.examples))
-        found.append(Setting({"variation": name, "kind": variation.kind}, model, (training,), inputs=inputs))
+        label = {"variation": name, "kind": BASE if name == BASE else VARIATIONS[name].kind}
+        model, training = fitted(recipe, *shape)
+        found.append(Setting(label, model, (training,), inputs=network_inputs(recipe, shape.image)))
     return found
-
-
-@dataclass(frozen=True)
-class Hardest(Inputs):
-    """This keeps the training images on which a small network, trained for an epoch, has the largest losses.
-
-    The network is 64 units wide and sees all images as they are; one key starts it, so all seeds share its choice.
-    """
-
-    share: float = 1.0
-
-    def of(self, splits: Splits) -> Splits:
-        """Gives the rows as `Inputs.of` does, and of the training split this share."""
-        made, by = super().of(splits), self.learned(splits.train.x)
-        still = made._replace(train=Split(self.rows(splits.train.x, by), splits.train.y))
-        model = MLPConfig(
-            hidden=(64,), norm="batch", inputs=still.train.x.shape[1], classes=int(splits.train.y.max()) + 1
-        )
-        batch = min(500, len(splits.train.y))
-        small = replace(RECIPES["speedrun"].training, epochs=1, batch_size=batch, augmentation=None)
-        state = train(jax.random.key(0), still, model, small).state
-        logits = forward(state.params, still.train.x, model, stats=state.stats)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, still.train.y)
-        kept = np.sort(np.argsort(-losses, stable=True)[: round(self.share * len(losses))])
-        return made._replace(train=Split(made.train.x[kept], made.train.y[kept]))
 
 
 def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
