@@ -73,12 +73,7 @@ def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: l
         config = configured(config_class, doc, arguments)
         if config is None:  # --help was all that was asked
             return 0
-        if isinstance(config, Training) and config.distributed:
-            processes.initialize(config)
-        devices = compilation.devices()
-        if isinstance(config, Training):
-            processes.join(of_job(config))
-            layout.check_devices(devices, config.data_parallel)
+        _start(config)
         ok = run(config)
         processes.finish()
         return 0 if ok else 1
@@ -91,16 +86,22 @@ def _job(config_class: type[C], run: Callable[[C], bool], doc: str, arguments: l
         return stop.status
 
 
+def _start(config: Any) -> None:
+    """Starts jax, with the other processes of the job if there are any."""
+    if isinstance(config, Training) and config.distributed:
+        processes.initialize(config)
+    devices = compilation.devices()
+    if isinstance(config, Training):
+        processes.join(of_job(config))
+        layout.check_devices(devices, config.data_parallel)
+
+
 def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C | None:
     """Gives the options that the arguments name; None, after the help is printed, if they ask for it.
 
     Raises UserError for a flag that does not exist, or a value that it cannot have.
     """
-    given = flags.FlagValues()
-    for field in flag_fields(config_class):
-        _define(field, _described(field, getattr(config_class, "USUAL", {})), given)
-    flags.DEFINE_boolean("help", False, "shows this help", flag_values=given, module_name=MODULE)
-    given.set_gnu_getopt()  # flags may follow other arguments
+    given = _flags(config_class)
     try:
         _, *others = given(["", *arguments])
     except (flags.Error, ValueError, OSError) as error:  # a file that --flagfile names, perhaps
@@ -117,6 +118,15 @@ def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C |
     if issubclass(config_class, Basic):
         config_class.refuse_ignored({name: value for name, value in values.items() if given[name].present})
     return config_class(**values)
+
+
+def _flags(config_class: type[Any]) -> flags.FlagValues:
+    given = flags.FlagValues()
+    for field in flag_fields(config_class):
+        _define(field, _described(field, getattr(config_class, "USUAL", {})), given)
+    flags.DEFINE_boolean("help", False, "shows this help", flag_values=given, module_name=MODULE)
+    given.set_gnu_getopt()  # flags may follow other arguments
+    return given
 
 
 MODULE = "the options"

@@ -63,25 +63,29 @@ def read(job: Job, path: Path) -> results.Row:
         if (why := results.foreign(content)) is not None:
             raise UserError(f"it was {why}")
         content = unsealed(content)
-        if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
-            raise KeyError("rows")
-        dict(content["config"])
-        job.study.table(content)
-        job.study.finding(content)
-        figures = {figure["file"]: figure["sha256"] for figure in content.get("figures", [])}
-        if any(Path(name).name != name for name in figures):
-            raise ValueError("a figure in another folder")
-        altered = [name for name, digest in figures.items() if results.digest_of(job.folder / name) != digest]
-        bits = job.folder / correctness.FILE  # they may be missing: what was made of them stands in the results
-        if content.get("correct") and results.digest_of(bits) not in (None, content["correct"]["sha256"]):
-            raise UserError(f"{bits} is altered")
+        _check(job, content)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"{path} does not hold what {job.name} writes ({error!r})") from error
-    if altered:
-        raise UserError(f"{path} lacks its figure {altered[0]}, or has another")
     return content
+
+
+def _check(job: Job, content: results.Row) -> None:
+    """Raises UserError, or what Python does, if no page can be made of the content and the files beside it."""
+    if not content["rows"] or not isinstance(content["environment"]["data_fingerprint"], str):
+        raise KeyError("rows")
+    dict(content["config"])
+    job.study.table(content)
+    job.study.finding(content)
+    for figure in content.get("figures", []):
+        if Path(figure["file"]).name != figure["file"]:
+            raise ValueError("a figure in another folder")
+        if results.digest_of(job.folder / figure["file"]) != figure["sha256"]:
+            raise UserError(f"it lacks its figure {figure['file']}, or has another")
+    bits = job.folder / correctness.FILE  # they may be missing: what was made of them stands in the results
+    if content.get("correct") and results.digest_of(bits) not in (None, content["correct"]["sha256"]):
+        raise UserError(f"{bits} is altered")
 
 
 def other_data(content: Mapping[str, Any], job: Job, fingerprint: str) -> bool:

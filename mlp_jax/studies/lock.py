@@ -26,6 +26,13 @@ def take(folder: Path) -> None:
         raise UserError(
             f"cannot lock {folder}: {NAME} there: {error.strerror}; move it away, or choose another --results_dir"
         ) from error
+    _lock(handle, folder)
+    os.ftruncate(handle, 0)
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    _taken[path] = handle
+
+
+def _lock(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -36,9 +43,6 @@ def take(folder: Path) -> None:
         ) from None
     except OSError as error:  # some network file systems have no locks
         note(f"{folder} cannot be locked ({error.strerror}): start no other study there")
-    os.ftruncate(handle, 0)
-    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    _taken[path] = handle
 
 
 def _is_there(path: Path) -> bool:

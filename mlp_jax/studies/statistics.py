@@ -85,12 +85,8 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy", correct: Mappi
 
     Raises ValueError if the rows come from different data or protocols.
     """
-    for name in ("data_fingerprint", "protocol"):
-        first, second = ours.get(name), base.get(name)
-        if first and second and first != second:
-            raise ValueError(f"rows of {name} {first} and {second} cannot be compared")
-    theirs = dict(zip(base["seeds"], base[quantity]["values"], strict=True))
-    mine = dict(zip(ours["seeds"], ours[quantity]["values"], strict=True))
+    _check_origin(ours, base)
+    mine, theirs = (dict(zip(row["seeds"], row[quantity]["values"], strict=True)) for row in (ours, base))
     seeds = [seed for seed in mine if seed in theirs]
     differences = finite([mine[seed] - theirs[seed] for seed in seeds])
     images = ours.get("images", {}).get(quantity.split("_")[0])
@@ -110,6 +106,13 @@ def paired(ours: Row, base: Row, quantity: str = "test_accuracy", correct: Mappi
         "over": SEEDS if bits is None else SEEDS_AND_IMAGES,
         "images": images,
     }
+
+
+def _check_origin(ours: Row, base: Row) -> None:
+    for name in ("data_fingerprint", "protocol"):
+        first, second = ours.get(name), base.get(name)
+        if first and second and first != second:
+            raise ValueError(f"rows of {name} {first} and {second} cannot be compared")
 
 
 def _bits(
