@@ -54,7 +54,9 @@ def depth_studies() -> list[dict[str, Any]]:
 
 def beside(folders: Mapping[Path, str | None]) -> list[results.Row]:
     """What the results files hold, each of this protocol, None for any. Raises UserError if the data differ."""
-    files = {path: results.read_sealed(path / "results.json", protocol) for path, protocol in folders.items()}
+    files = {path: results.read_sealed(path / "results.json") for path in folders}
+    for path, protocol in folders.items():
+        assert protocol in (None, files[path]["config"].get("protocol")), path
     results.unmixed(files, ["data_fingerprint"])
     return list(files.values())
 

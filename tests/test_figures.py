@@ -42,7 +42,6 @@ def test_lines_with_everything():
         [
             Line("ours", [1, 10], [0.0, 2.0], [0.0, 1.0], [1.0, 3.0]),
             Line("theirs", [1, 10], [1.0, 2.0], [0.5, 1.5], [2.0, 3.0], number=1, how="whiskers"),
-            Line("roof", [1, 10], [3.0, 3.0], how="plain"),
             Line("tried", [1], [1.0], number=9, how="points"),
             Line("report", [10], [2.0], number=None, how="ring"),
             Line("of no run", [], []),
@@ -55,7 +54,6 @@ def test_lines_with_everything():
     words = {
         "ours",
         "theirs",
-        "roof",
         "tried",
         "report",
         "chance",

@@ -134,9 +134,7 @@ def test_rows_of_two_origins_are_no_table(tmp_path, rows, words):
 def test_rows_of_one_origin(tmp_path):
     told = {"protocol": "clean", "data_fingerprint": "a" * 8}
     path = a_file(tmp_path / "results.json", [told, {}, told])
-    assert len(results.read_json(path, "clean")["rows"]) == 3
-    with pytest.raises(UserError, match="protocol 'clean' where 'published' belongs"):
-        results.read_json(path, "published")
+    assert len(results.read_json(path)["rows"]) == 3
     listed = a_file(tmp_path / "both.json", [{"protocol": "clean"}, {"protocol": "published"}], protocol="both")
     assert len(results.read_json(listed)["rows"]) == 2
 

@@ -37,7 +37,6 @@ DASHES = ("-", "--", "-.", ":")  # these tell lines apart beyond the number of c
 GREY: dict[str, Any] = {"color": "#666666", "linestyle": (0, (5, 3)), "linewidth": 1.2, "zorder": 1}
 FORMS: dict[str, dict[str, Any]] = {
     "band": {},
-    "plain": {"marker": ""},
     "points": {"linestyle": "", "markersize": 5, "alpha": 0.8, "markevery": 1},
     "ring": {"linestyle": "", "markersize": 10, "fillstyle": "none", "marker": "o", "markevery": 1},
 }
@@ -49,7 +48,7 @@ class Line:
     """A line has values y at x, with low and high around them where there is a spread.
 
     number: which colour and marker, None for the report's grey. how: "band" (a line, its spread as a band),
-    "whiskers" (a line, its spread as whiskers), "points" (no line), "plain" (no markers) or "ring" (open markers).
+    "whiskers" (a line, its spread as whiskers), "points" (no line) or "ring" (open markers).
     """
 
     label: str
@@ -114,19 +113,17 @@ def over_seeds(label: str, x: Numbers, seeds: Sequence[Numbers] | NDArray[np.flo
 
 
 def grouped(
-    rows: Iterable[Row], name: str, x: str | Callable[[Row], float], y: Callable[[Row], Any],
-    *, how: str = "band", label: str = "{}",
-) -> list[Line]:  # fmt: skip
+    rows: Iterable[Row], name: str, x: str, y: Callable[[Row], Any], *, how: str = "band", label: str = "{}"
+) -> list[Line]:
     """Gives a line of rows for each of their values of this name, which stands in its label.
 
-    x: a row's value, or a function of it. y: makes of a row a number, (number, low, high), or None for no point.
+    x: the name of a row's value. y: makes of a row (number, low, high), or None for no point.
     """
     lines = []
     for number, (value, own) in enumerate(by(rows, name).items()):
-        told = [(row, np.atleast_1d(found)) for row in own if (found := y(row)) is not None]
-        places = [x(row) if callable(x) else row[x] for row, _ in told]
+        told = [(row[x], found) for row in own if (found := y(row)) is not None]
         sides: Any = np.array([found for _, found in told]).T if told else ([],)
-        lines.append(Line(label.format(value), places, *sides, number=number, how=how))
+        lines.append(Line(label.format(value), [place for place, _ in told], *sides, number=number, how=how))
     return lines
 
 

@@ -131,8 +131,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
-    """Gives the content of a results file, all of one origin (`unmixed`), of this protocol if one is asked for.
+def read_json(path: Path) -> Row:
+    """Gives the content of a results file, all of one origin (`unmixed`).
 
     Raises UserError if it is missing, cut, not one of ours, or mixed.
     """
@@ -146,15 +146,12 @@ def read_json(path: Path, protocol: str | None = None) -> dict[str, Any]:
     if not isinstance(content, dict) or any(not isinstance(content.get(k), kind) for k, kind in PARTS.items()):
         raise UserError(f"{path} is not a results file of this project: move it away and run again")
     unmixed({path: content})
-    if protocol is not None and content["config"].get("protocol") != protocol:
-        found = content["config"].get("protocol")
-        raise UserError(f"{path} has protocol {found!r} where {protocol!r} belongs: move it away and run again")
     return content
 
 
-def read_sealed(path: Path, protocol: str | None = None) -> Row:
+def read_sealed(path: Path) -> Row:
     """Reads as `read_json` does, a file that was sealed. Raises UserError if it was altered, too."""
-    content = read_json(path, protocol)
+    content = read_json(path)
     try:
         return unsealed(content)
     except UserError as error:
