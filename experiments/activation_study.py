@@ -35,7 +35,7 @@ from mlp_jax.studies.claims import Claim, Missing, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Floats, Ints, Names, option
 from mlp_jax.studies.results import Row, percent
-from mlp_jax.studies.rows import Setting, edge_notes, families, find
+from mlp_jax.studies.rows import Setting, families, find, reported
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, points
 from mlp_jax.training.config import TrainConfig
@@ -103,7 +103,8 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
         hidden = tuple(int(width) for width in label["hidden"].split(","))
         others = {name: label[name] for name in ("activation", "dropout")}
         model = config.network(**shape.sizes, hidden=hidden, **norm_options(label["batch_norm"]), **others)
-        found.append(Setting(label, model, recipes, report(config, label)))
+        stated = reported(config, REPORT.get(tuple(label.values())))
+        found.append(Setting(label, model, recipes, stated))
     return found
 
 
@@ -129,12 +130,6 @@ def recipe(config: Config, learning_rate: float) -> TrainConfig:
     if config.protocol == "published" or config.decay is not None:
         return usual
     return config.training(learning_rate=learning_rate, decay=LAST ** (1 / max(1, usual.epochs - 1)))
-
-
-def report(config: Config, label: dict[str, Any]) -> dict[str, float] | None:
-    """Gives what the report states of this setting, as fractions; it is about CIFAR-10."""
-    stated = REPORT.get(tuple(label.values())) if config.dataset == "cifar10" else None
-    return stated and dict(zip(("validation_accuracy", "test_accuracy"), stated, strict=True))
 
 
 def label(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -331,7 +326,6 @@ STUDY = Study(
     finding=finding,
     figures=figures,
     comparisons=comparisons,
-    notes=lambda content: edge_notes(content["rows"], name),
     claims=(
         Claim("dropout", "Dropout gives no improvement, test", "in words", no_better),
         Claim("factors", "LeakyReLU(0.1) with batch normalisation after it is best, test", "in words", best),

@@ -45,7 +45,7 @@ from mlp_jax.studies.claims import Claim, accuracy, against
 from mlp_jax.studies.fields import Floats, Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
-from mlp_jax.studies.rows import Setting, dataset_name, edge_notes
+from mlp_jax.studies.rows import Setting, dataset_name
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import NORMALIZATION, Shape, Study, shape_of
 from mlp_jax.studies.tables import Table, stated
@@ -323,9 +323,9 @@ def table(content: Row) -> Table:
 
 
 def notes(content: Row) -> list[str]:
-    """Tells where the learning rate lies, what was expected of the recipe, and where the model is."""
+    """Tells what was expected of the recipe, and where the model is."""
     config, (row, *_) = content["config"], content["rows"]
-    lines = edge_notes(content["rows"], lambda row: "the best model")
+    lines = []
     if config["recipe"] is not None and config["dataset"] == "cifar10" and config["epochs"] is None:
         lines.append(f"{config['recipe']}: {RECIPES[config['recipe']].expected or 'not measured yet'}")
     if row["model"] is None:

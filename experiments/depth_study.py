@@ -31,7 +31,7 @@ from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.results import Row, by
-from mlp_jax.studies.rows import Setting, edge_notes, families, find
+from mlp_jax.studies.rows import Setting, families, find, reported
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
 
@@ -67,18 +67,11 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
             {"layers": layers, "hidden": config.hidden, "init": init},
             config.network(**shape.sizes, hidden=(config.hidden,) * (layers - 1), init=init),
             config.recipes(),
-            report(config, init, layers),
+            reported(config, REPORT.get(layers) if (config.hidden, init) == (50, "uniform_fan_in") else None),
         )
         for init in config.init
         for layers in config.layers
     ]
-
-
-def report(config: Config, init: str, layers: int) -> dict[str, float] | None:
-    """Gives what Table 1 has for this depth, as fractions; it is about hidden layers of 50 on CIFAR-10."""
-    if layers not in REPORT or (config.dataset, config.hidden, init) != ("cifar10", 50, "uniform_fan_in"):
-        return None
-    return dict(zip(("validation_accuracy", "test_accuracy"), REPORT[layers], strict=True))
 
 
 def table(content: Row) -> Table:
@@ -110,10 +103,9 @@ COMPARED: Columns = {
 
 
 def notes(content: Row) -> list[str]:
-    """Shows the comparisons, and tells where a learning rate was chosen at the edge."""
+    """Shows the comparisons."""
     compared = content["comparisons"]
-    edges = edge_notes(content["rows"], lambda row: f"{row['layers']} layers ({row['init']})")
-    return [f"\n{Table.of(COMPARED, compared)}\n", *edges] if compared else edges
+    return [f"\n{Table.of(COMPARED, compared)}\n"] if compared else []
 
 
 def finding(content: Row) -> str:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from experiments import activation_study
-from experiments.activation_study import Config, labels, recipe
+from experiments.activation_study import Config, labels, recipe, settings
 from mlp_jax.data import load
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import statistics
 from mlp_jax.studies.claims import Missing
+from mlp_jax.studies.rows import reported
+from mlp_jax.studies.study import Shape
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
@@ -64,11 +66,13 @@ def test_what_is_trained_on_cifar10():
     assert len(found) == 19  # the centre, 3 of the path, 10 activations, 1 more norm, 2 dropouts, 2 widths
     assert {**CENTRE, "hidden": "200,200,200"} in found
     assert {"hidden": "8", "activation": "relu", "batch_norm": "none", "dropout": 0.0} in found
-    assert [activation_study.report(Config(dataset="cifar10"), label) for label in found].count(None) == 18
-    plain = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
-    stated = activation_study.report(Config(dataset="cifar10"), plain)
-    assert stated == {"validation_accuracy": 0.525, "test_accuracy": 0.528}
-    assert activation_study.report(Config(), CENTRE) is None
+    cifar10 = Config(dataset="cifar10")
+    stated = [setting.report for setting in settings(cifar10, Shape())]
+    assert stated.count(None) == 18
+    assert {"validation_accuracy": 0.561, "test_accuracy": 0.564} in stated
+    plain = reported(cifar10, activation_study.REPORT["50,50", "relu", "none", 0.0])
+    assert plain == {"validation_accuracy": 0.525, "test_accuracy": 0.528}
+    assert all(setting.report is None for setting in settings(Config(), Shape()))
 
 
 def test_the_clean_rate_ends_at_a_32nd():

@@ -14,21 +14,18 @@ from mlp_jax.training.history import History
 
 def row(best, *tried):
     choice = [{"learning_rate": rate, "validation_accuracy": accuracy} for rate, accuracy in tried]
-    return {"name": "x", "recipe": {"learning_rate": best}, "choice": choice}
+    return {"layers": 3, "init": "he", "protocol": "clean", "recipe": {"learning_rate": best}, "choice": choice}
 
 
 def test_a_best_rate_at_the_edge_is_noted():
-    def notes(*rows):
-        return edge_notes(rows, lambda row: row["name"])
-
     inside = row(0.2, (0.1, 0.5), (0.2, 0.6), (0.4, 0.5))
     low, high = row(0.1, (0.1, 0.7), (0.2, 0.6), (0.4, 0.5)), row(0.4, (0.1, 0.1), (0.2, 0.2), (0.4, 0.3))
     dead = row(0.1, (0.1, 0.1), (0.2, 0.1), (0.4, 0.1))
     two = row(0.1, (0.1, 0.7), (0.2, 0.6))
-    assert notes(inside, dead, two) == []
-    assert notes(low, high) == [
-        "note: x did best at the edge of --learning_rates: try beyond 0.1",
-        "note: x did best at the edge of --learning_rates: try beyond 0.4",
+    assert edge_notes([inside, dead, two]) == []
+    assert edge_notes([low, high]) == [
+        "note: layers 3, init he did best at the edge of --learning_rates: try beyond 0.1",
+        "note: layers 3, init he did best at the edge of --learning_rates: try beyond 0.4",
     ]
 
 

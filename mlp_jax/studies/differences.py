@@ -76,21 +76,12 @@ def all_differences(ours: results.Row, other: results.Row) -> list[Difference]:
     """Gives the differences of two results files: row by row, and of what else they hold."""
     if len(ours["rows"]) != len(other["rows"]):
         return [Difference("all", "rows", "their number", f"{len(ours['rows'])} and {len(other['rows'])}")]
-    pairs = enumerate(zip(ours["rows"], other["rows"], strict=True), start=1)
-    found = [difference for number, (a, b) in pairs for difference in differences(a, b, _name(number, a))]
+    names = [f"{number}: {results.label_of(row)}" for number, row in enumerate(ours["rows"], start=1)]
+    pairs = zip(ours["rows"], other["rows"], names, strict=True)
+    found = [difference for pair in pairs for difference in differences(*pair)]
     left_out = {"study", "config", "environment", "rows", *PATHS}
     rest = [{k: v for k, v in content.items() if k not in left_out} for content in (ours, other)]
     return found + differences(rest[0], rest[1], "beside the rows")
-
-
-def _name(number: int, row: results.Row) -> str:
-    """Gives the row's number, and the label that it starts with."""
-    label: list[str] = []
-    for name, value in row.items():
-        if name in {"protocol", "status", "seeds"} or not isinstance(value, str | int | float) or len(label) == 4:
-            break
-        label.append(f"{name} {value}")
-    return f"{number}: {', '.join(label)}" if label else str(number)
 
 
 def causes(ours: results.Row, other: results.Row) -> list[str]:

@@ -1,6 +1,7 @@
 """Finished runs are recorded here: their environment and files."""
 
 import functools
+import itertools
 import json
 import os
 import platform
@@ -24,6 +25,9 @@ CODE = ("--untracked-files=no", "--", ":/mlp_jax", ":/experiments/*.py", ":/pypr
 
 ORIGIN = ("data_fingerprint", "protocol")
 """Rows of one table have these in common."""
+
+RESULT = ("protocol", "status", "seeds")
+"""One of these follows the label of a row."""
 
 PARTS = {"study": str, "config": dict, "environment": dict, "rows": list}
 """Every results file has these parts."""
@@ -198,6 +202,12 @@ def by(rows: Iterable[Row], *names: str) -> dict[Any, list[Row]]:
     for row in rows:
         groups.setdefault(row[names[0]] if len(names) == 1 else tuple(row[name] for name in names), []).append(row)
     return groups
+
+
+def label_of(row: Row) -> str:
+    """Gives the label that a row starts with, in words."""
+    own = itertools.takewhile(lambda item: item[0] not in RESULT and not isinstance(item[1], dict), row.items())
+    return ", ".join(f"{name} {value}" for name, value in itertools.islice(own, 4))
 
 
 def percent(quantity: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """A row of a study's results tells of the runs of one setting; it is written and read here."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,19 +116,26 @@ def row_of(
     }
 
 
-def edge_notes(rows: Iterable[results.Row], name: Callable[[results.Row], str]) -> list[str]:
+def edge_notes(rows: Iterable[results.Row]) -> list[str]:
     """Gives a line for each row whose best learning rate is the smallest or the largest of three or more.
 
     None where all rates did equally well: a network that does not learn shows no direction.
     """
     notes = []
     for row in rows:
-        rates = [choice["learning_rate"] for choice in row["choice"]]
+        tried = {choice["learning_rate"]: choice["validation_accuracy"] for choice in row.get("choice", [])}
         best = row["recipe"]["learning_rate"]
-        told = len({choice["validation_accuracy"] for choice in row["choice"]}) > 1
-        if len(rates) > 2 and told and best in (min(rates), max(rates)):
-            notes.append(f"note: {name(row)} did best at the edge of --learning_rates: try beyond {best:g}")
+        if len(tried) > 2 and len({*tried.values()}) > 1 and best in (min(tried), max(tried)):
+            name = results.label_of(row)
+            notes.append(f"note: {name} did best at the edge of --learning_rates: try beyond {best:g}")
     return notes
+
+
+def reported(config: Training, accuracies: tuple[float, float] | None) -> dict[str, float] | None:
+    """Gives a row's validation and test accuracy in the report, as fractions; that is about CIFAR-10."""
+    if accuracies is None or config.dataset != "cifar10":
+        return None
+    return dict(zip(("validation_accuracy", "test_accuracy"), accuracies, strict=True))
 
 
 CURVES = ("loss", "accuracy", "validation_loss", "validation_accuracy")

@@ -13,7 +13,7 @@ from mlp_jax.studies.figures import Figure
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import Common, Places, Training, narrowest, place
 from mlp_jax.studies.results import Row
-from mlp_jax.studies.rows import Setting
+from mlp_jax.studies.rows import Setting, edge_notes
 from mlp_jax.studies.runs import measure, ready, run_settings
 from mlp_jax.training import layout
 
@@ -145,7 +145,7 @@ class Study(Generic[C]):
         content = {**folder.header(), "rows": folder.rows, **more}
         path = folder.finish({**self.figures(content), **drawn}, **more)
         print(self.table(content))
-        for line in (*self.notes(content), self.finding(content)):
+        for line in (*edge_notes(folder.rows), *self.notes(content), self.finding(content)):
             print(line)
         seeds = options.seeds
         print(f"{options.dataset}, {options.protocol} protocol, {seeds} seeds, mean ± standard deviation; {path}")
