@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,27 +61,28 @@ def main() -> None:
     # the protocol keeps the true output to itself: what a library prints goes to standard error
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-
-    def say(**message: Any) -> None:
+    for message in served(sys.argv[1], sys.argv[2], Path(sys.argv[3])):
         channel.write(json.dumps(message) + "\n")
         channel.flush()
 
-    name, workload, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+
+def served(name: str, workload: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Gives what is said, first of all and to each request."""
     try:
         module = importlib.import_module(f"mlp_jax.benchmark.{CONTENDERS[name]}")
         contender: Any = None if workload == "peak" else module.make(name, start.read(folder, workload))
-        say(ready=module.VERSION)
+        yield {"ready": module.VERSION}
         for line in sys.stdin:
             begun = time.perf_counter()
             found = answer(module, contender, json.loads(line))
-            say(answer=found, wall=time.perf_counter() - begun)
+            yield {"answer": found, "wall": time.perf_counter() - begun}
     except start.Cannot as reason:
-        say(refused=f"cannot: {reason}")
+        yield {"refused": f"cannot: {reason}"}
     except ModuleNotFoundError as error:
-        say(refused=f"missing: {INSTALLED.get(str(error.name), error.name)} is not installed")
+        yield {"refused": f"missing: {INSTALLED.get(str(error.name), error.name)} is not installed"}
     except Exception as error:
         traceback.print_exc()
-        say(refused=f"failed: {type(error).__name__}: {error}".split("\n")[0][:300])
+        yield {"refused": f"failed: {type(error).__name__}: {error}".split("\n")[0][:300]}
 
 
 if __name__ == "__main__":

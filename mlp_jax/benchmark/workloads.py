@@ -26,7 +26,8 @@ FIRST_STEPS = 20
 SINGLE = ("default", "best", "deep", "normalized")
 MOST_NETWORKS = 10_000
 USUAL = (*SINGLE, "grid", "table1")
-NAMES = (*USUAL, "large")
+Options = dict[str, Any]
+"""These are options of a network and of its training, and its seed, which counts from the first."""
 
 
 @dataclass(frozen=True)
@@ -75,38 +76,44 @@ def step_flops(sizes: tuple[int, ...], batch: int) -> int:
     return 3 * sum(products) - products[0]
 
 
+ADAM: Options = {"optimizer": "adam", "learning_rate": 1e-3}
+WIDE: Options = {"activation": "leaky_relu", "norm": "batch", "norm_place": "after"}
+NETWORKS: dict[str, list[Options]] = {
+    "default": [{"l2": 0.25}],
+    "best": [{"hidden": (200,), "l2": 1e-2}],
+    "deep": [{"hidden": (50,) * 4, **ADAM}],
+    "normalized": [{"hidden": (400,) * 3, **WIDE, **ADAM}],
+    "grid": [
+        {"hidden": (hidden,), "batch_size": batch, "l2": l2, "learning_rate": rate}
+        for hidden, batch, l2, rate in itertools.product(
+            (50, 100, 200), (64, 128, 200), (1e-3, 1e-2), (1e-3, 1e-2)
+        )
+    ],
+    "table1": [{"seed": seed, "hidden": (50,) * n, **ADAM} for n in (1, 2, 3, 4) for seed in range(16)],
+    "large": [{"hidden": (4096, 4096), "batch_size": 4096, "precision": "bf16"}],
+}
+"""The report's shapes, optimisers and penalties. Rates are chosen so that FIRST_STEPS steps move the loss: at the
+report's 1e-4 they would not show whether two contenders do the same work."""
+
+
 def workload(name: str, inputs: int, classes: int, seed: int) -> Workload:
-    """Gives the workload of this name: one of NAMES, or population-N. Raises UserError for another name.
-
-    The report's shapes, optimisers and penalties. Rates are chosen so that FIRST_STEPS steps move the loss:
-    at the report's 1e-4 they would not show whether two contenders do the same work.
-    """
-
-    def network(number: int = 0, /, **options: Any) -> Network:
-        fields = {field.name for field in dataclasses.fields(MLPConfig)}
-        model = {k: v for k, v in options.items() if k in fields}
-        train = {k: v for k, v in options.items() if k not in fields}
-        recipe = TrainConfig(**{"optimizer": "sgd", "learning_rate": 1e-2, "decay": 1.0, **train})
-        return Network(seed + number, MLPConfig(inputs=inputs, classes=classes, **model), recipe)
-
+    """Gives the workload of this name: one of NETWORKS, or population-N. Raises UserError for another name."""
     if name.startswith("population-"):
         rates = np.geomspace(1e-3, 1e-2, size_of(name)).tolist()
-        return Workload(name, tuple(network(learning_rate=rate, l2=1e-3) for rate in rates))
-    if name not in NAMES:
-        raise UserError(f"unknown workload {name!r}: choose from {', '.join(NAMES)}, population-N")
-    adam: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e-3}
-    wide: dict[str, Any] = {"activation": "leaky_relu", "norm": "batch", "norm_place": "after"}
-    grid = itertools.product((50, 100, 200), (64, 128, 200), (1e-3, 1e-2), (1e-3, 1e-2))
-    networks: list[Network] = {
-        "default": lambda: [network(l2=0.25)],
-        "best": lambda: [network(hidden=(200,), l2=1e-2)],
-        "deep": lambda: [network(hidden=(50,) * 4, **adam)],
-        "normalized": lambda: [network(hidden=(400,) * 3, **wide, **adam)],
-        "grid": lambda: [network(hidden=(h,), batch_size=b, l2=l2, learning_rate=rate) for h, b, l2, rate in grid],
-        "table1": lambda: [network(s, hidden=(50,) * h, **adam) for h in (1, 2, 3, 4) for s in range(16)],
-        "large": lambda: [network(hidden=(4096, 4096), batch_size=4096, precision="bf16")],
-    }[name]()
-    return Workload(name, tuple(networks))
+        networks: list[Options] = [{"learning_rate": rate, "l2": 1e-3} for rate in rates]
+    elif name in NETWORKS:
+        networks = NETWORKS[name]
+    else:
+        raise UserError(f"unknown workload {name!r}: choose from {', '.join(NETWORKS)}, population-N")
+    return Workload(name, tuple(_network(inputs, classes, seed, **options) for options in networks))
+
+
+def _network(inputs: int, classes: int, first: int, seed: int = 0, **options: Any) -> Network:
+    fields = {field.name for field in dataclasses.fields(MLPConfig)}
+    model = {name: value for name, value in options.items() if name in fields}
+    train = {name: value for name, value in options.items() if name not in fields}
+    recipe = TrainConfig(**{"optimizer": "sgd", "learning_rate": 1e-2, "decay": 1.0, **train})
+    return Network(first + seed, MLPConfig(inputs=inputs, classes=classes, **model), recipe)
 
 
 def size_of(name: str) -> int:

@@ -80,10 +80,7 @@ def initialize(options: Processes) -> None:
     Raises UserError if neither flags nor a cluster say which process this is. If a process is missing, jax itself
     ends this one.
     """
-    sys.stdout.flush()
-    own = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # gloo writes lines there
-    sys.stdout = os.fdopen(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    _keep_standard_output()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM from ending the process
     host, _, port = (options.coordinator or "").rpartition(":")
@@ -104,6 +101,14 @@ def initialize(options: Processes) -> None:
             f"no cluster (Slurm, Open MPI, Cloud TPU, Kubernetes with jax[k8s]) tells which process this is: "
             f"{GIVE} ({error})"
         ) from error
+
+
+def _keep_standard_output() -> None:
+    """Python alone writes to standard output from here on: gloo writes lines to its descriptor."""
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stdout = os.fdopen(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 
 
 def join(options: Mapping[str, Any]) -> None:
