@@ -172,9 +172,8 @@ def finding(content: results.Row) -> str:
     )
     if anew["target"] is not None:
         text += f" The target, {100 * anew['target']:.1f} %, is {'reached' if anew['reached'] else 'MISSED'}."
-    if "machine" in content:  # earlier results have none
-        rate = content["machine"]["float32"]["median"] / 1e9
-        text += f" The machine multiplies float32 matrices at {rate:.0f} GFLOP/s."
+    rate = content["machine"]["float32"]["median"] / 1e9
+    text += f" The machine multiplies float32 matrices at {rate:.0f} GFLOP/s."
     if not anew["same_parameters"]:
         text += " The two runs of a seed DIFFER."
     return text

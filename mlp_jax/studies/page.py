@@ -30,10 +30,6 @@ BADGES = {
     "remark": ("none", "i"),
     "pass": ("good", "✓"),
     "fail": ("bad", "✗"),
-    "better": ("good", "▲"),
-    "worse": ("bad", "▼"),
-    "no difference": ("none", "="),
-    "cannot tell": ("open", "≈"),
 }
 HOLM = (
     "Where several settings are compared, each family of comparisons is corrected by Holm's method, so that the "
@@ -41,8 +37,6 @@ HOLM = (
 )
 CHECK = "gradient_check"
 """This study's results hold the check of each equation."""
-PLACES = re.compile(rb'\s(?:d|x|y)="[^"]*"')
-DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 Page = dict[str, Any]
 Line = tuple[str, str]
@@ -156,7 +150,7 @@ def figure(folder: Path, named: Mapping[str, str]) -> Page:
     path = folder / Path(named["file"]).name
     data = path.read_bytes()
     vector = path.suffix == ".svg"
-    content = base64.b64encode(slim(data) if vector else data).decode()
+    content = base64.b64encode(data).decode()
     return {
         "path": path,
         "caption": named["caption"],
@@ -172,18 +166,6 @@ def width(data: bytes) -> int:
         return int.from_bytes(data[16:20])
     points = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', data)
     return round(float(points[1]) * 4 / 3) if points else 640
-
-
-def slim(svg: bytes) -> bytes:
-    """Gives the same picture in fewer bytes: rounded places, no indents, no metadata, short lists of fonts.
-
-    matplotlib lists ten fonts, or for a formula one, which a phone has not.
-    """
-    svg = re.sub(rb"<metadata>.*?</metadata>|<!--.*?-->", b"", svg, flags=re.DOTALL)
-    svg = PLACES.sub(lambda place: b" ".join(DIGITS.sub(rb"\1", place[0]).split(b"\n")), svg)
-    svg = re.sub(rb"font-family: [^;\"]*", b"font-family: 'DejaVu Sans', Verdana, sans-serif", svg)
-    svg = re.sub(rb' transform="rotate\(-0 [^"]*"', b"", svg)
-    return re.sub(rb">\s*\n\s*<", b"><", svg)
 
 
 def claim_table(claims: Sequence[results.Row]) -> Table:
