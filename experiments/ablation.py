@@ -15,7 +15,6 @@ Expected: the table in experiments/results/README.md. On the digits, which are n
 that everything works.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -293,4 +292,4 @@ STUDY = Study(
 main = STUDY.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

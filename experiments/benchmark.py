@@ -19,7 +19,6 @@ expected figures: experiments/results/README.md.
 
 import math
 import os
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,4 +168,4 @@ def sentences(rows: list[Row], machine: Row, busy: list[float]) -> str:
 main = command.main_of(Config, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

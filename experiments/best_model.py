@@ -25,7 +25,6 @@ classifies your own pictures.
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -370,4 +369,4 @@ STUDY = Study(
 main = STUDY.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

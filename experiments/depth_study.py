@@ -17,7 +17,6 @@ initialisation; expected figures: Table 1 in README.md.
 On the digits, the default, it takes about 20 seconds and every depth ends above 95 % on test.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +32,7 @@ from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, families, find, reported
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference
+from mlp_jax.studies.tables import OUTCOME, Columns, Table, difference, of_rows
 
 # Table 1 of the report has (validation, test) for each number of layers, as fractions
 REPORT = {2: (0.504, 0.511), 3: (0.525, 0.528), 4: (0.521, 0.512), 5: (0.516, 0.519)}
@@ -72,11 +71,6 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
         for init in config.init
         for layers in config.layers
     ]
-
-
-def table(content: Row) -> Table:
-    """Shows Table 1 in %: ours beside the report's."""
-    return Table.of({"layers": "layers", "init": "init", **OUTCOME}, content["rows"])
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
@@ -197,7 +191,7 @@ STUDY = Study(
     doc=__doc__,
     options=Config,
     settings=settings,
-    table=table,
+    table=of_rows({"layers": "layers", "init": "init", **OUTCOME}),
     finding=finding,
     figures=figures,
     comparisons=comparisons,
@@ -217,4 +211,4 @@ STUDY = Study(
 main = STUDY.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -14,7 +14,6 @@ in float64 and float32, on examples of the chosen dataset; then every known mist
 About half a minute on two cores. Expected: PASS everywhere, errors near 1e-15 (float64), 1e-6 (float32).
 """
 
-import sys
 from dataclasses import dataclass
 
 from mlp_jax import data, gradcheck
@@ -244,4 +243,4 @@ STUDY = Study(
 main = STUDY.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -18,7 +18,6 @@ On the digits, the default, 10 to 40 seconds, and the best ends above 95 % on va
 
 import itertools
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -469,4 +468,4 @@ STUDY = Study(
 main = STUDY.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

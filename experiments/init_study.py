@@ -23,7 +23,6 @@ depth; each further layer divides the first gradient by about 200, 2000, 1 and 2
 deaths apart: near 0 the weights stood still; near 1, under Adam with coupled weight decay, they decayed to 0.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -44,7 +43,7 @@ from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
-from mlp_jax.studies.tables import Columns, Table, measured, status
+from mlp_jax.studies.tables import measured, of_rows, status
 from mlp_jax.training.config import TrainConfig
 
 Array = NDArray[np.floating]
@@ -178,7 +177,7 @@ def shrinkage(rows: Sequence[Row], init: str) -> float | None:
     return float((sizes[first] / sizes[last]) ** (1 / (last - first)))
 
 
-COLUMNS: Columns = {
+table = of_rows({
     "optimizer": "optimizer",
     "init": "init",
     "layers": "layers",
@@ -188,12 +187,7 @@ COLUMNS: Columns = {
     "first gradient": lambda row: f"{_first_gradient(row):.1e}" if row["norms"]["moved"] else "-",
     "moved": lambda row: f"{row['norms']['moved'][0]:.2g}" if row["norms"]["moved"] else "-",
     "status": status,
-}
-
-
-def table(content: Row) -> Table:
-    """Gives a row per setting: accuracies in %, dead runs, and the first layer's gradient and how far it moved."""
-    return Table.of(COLUMNS, content["rows"])
+})  # fmt: skip
 
 
 def finding(content: Row) -> str:
@@ -331,4 +325,4 @@ STUDY = Study(
 main = STUDY.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -10,7 +10,6 @@ class. A few seconds. Expected: as many right answers as the model had on its te
 """
 
 import dataclasses
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,4 +117,4 @@ def table(rows: list[results.Row]) -> Table:
 main = command.main_of(Config, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -18,7 +18,6 @@ Expected: every gradient passes; on the digits uniform_fan_in ends above 95 % on
 if a gradient fails or a study did not do what was asked, 2 for a mistake in the options.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -196,4 +195,4 @@ def _print(line: str) -> None:
 main = command.main_of(Config, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

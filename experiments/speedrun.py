@@ -17,7 +17,6 @@ says. Exit status 1 if the mean accuracy is below the target, or the two runs of
 """
 
 import math
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +30,7 @@ from mlp_jax.studies import command, options, results, statistics
 from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.study import shape_of
-from mlp_jax.studies.tables import Columns, Table, measured
+from mlp_jax.studies.tables import measured, of_rows
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted
 from mlp_jax.training.written import as_written
 
@@ -135,28 +134,25 @@ def _row(config: Config, compilation: str, runs: list[results.Row], dataset: dat
     }
 
 
-def table(content: results.Row) -> Table:
-    """Shows seconds, their mean and standard deviation over seeds, in all and of each part."""
-    columns: Columns = {
-        "compiled": "compilation",
-        "n": lambda row: row["test_accuracy"]["n"],
-        "test %": measured("test_accuracy"),
-        "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
-        **{f"{part} [s]": partial(_part, name=part) for part in PARTS},
-    }
-    return Table.of(columns, content["rows"])
-
-
-def _part(row: results.Row, name: str) -> str:
-    return seconds(row["seconds_of"][name])
-
-
 def seconds(measured: results.Row) -> str:
     """Writes mean and standard deviation."""
     if measured["mean"] is None:
         return "-"
     spread = "" if measured["std"] is None else f" ± {measured['std']:.1f}"
     return f"{measured['mean']:.1f}{spread}"
+
+
+def _part(row: results.Row, name: str) -> str:
+    return seconds(row["seconds_of"][name])
+
+
+table = of_rows({
+    "compiled": "compilation",
+    "n": lambda row: row["test_accuracy"]["n"],
+    "test %": measured("test_accuracy"),
+    "from process start [s]": lambda row: seconds(row["seconds_from_process_start"]),
+    **{f"{part} [s]": partial(_part, name=part) for part in PARTS},
+})  # fmt: skip
 
 
 def finding(content: results.Row) -> str:
@@ -182,4 +178,4 @@ def finding(content: results.Row) -> str:
 main = command.main_of(Config, run, __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

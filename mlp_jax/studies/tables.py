@@ -65,6 +65,11 @@ class Table:
         return f"{self.title}\n\n{table}" if self.title else table
 
 
+def of_rows(columns: Columns) -> Callable[[Mapping[str, Any]], Table]:
+    """Gives what shows the rows of a results file in these columns."""
+    return lambda content: Table.of(columns, content["rows"])
+
+
 def prose(words: str) -> Markup:
     """Gives text for a page: escaped, and what stands between backticks as code."""
     pieces = enumerate(words.split("`"))
