@@ -86,8 +86,7 @@ def run(config: Config) -> bool:
                 study.add({**with_peak(row, load, machine), "data_fingerprint": dataset.fingerprint})
             bar.update()
     path = study.finish(machine=machine)
-    print(table(study.rows))
-    print(sentences(study.rows, machine, busy))
+    print(f"{table(study.rows)}\n{sentences(study.rows, machine, busy)}")
     print(f"{config.dataset}, {config.repeats} repeats; {path}")
     return not any(row["status"].startswith(("different", "failed")) for row in study.rows)
 

@@ -172,11 +172,8 @@ def figures(content: Row) -> dict[str, draw.Figure]:
     cases = list(by(rows, "case"))
     lines, limits = [], []
     for number, (dtype, own) in enumerate(sorted(by(rows, "dtype").items(), reverse=True)):
-        errors = {
-            name: [1.0 if row["relative_error"] is None else row["relative_error"] for row in same]
-            for name, same in by(own, "case").items()
-        }
-        worst = [max(SMALLEST, *errors.get(name, [])) for name in cases]
+        errors = [(row["case"], 1.0 if row["relative_error"] is None else row["relative_error"]) for row in own]
+        worst = [max([SMALLEST, *(error for case, error in errors if case == name)]) for name in cases]
         places = [place + 0.16 * (2 * number - 1) for place in range(len(cases))]
         lines.append(draw.Line(dtype, worst, places, number=2 - number, how="points"))
         limits.append((f"{dtype}: limit", max(row["tolerance"] for row in own), 2 - number))

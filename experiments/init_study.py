@@ -216,11 +216,10 @@ def norms_by_layer(rows: Sequence[Row], layers: int) -> draw.Figure:
     panels: list[draw.Panel] = []
     for quantity, words in SHOWN.items():
         for title, optimizer, when in columns:
-            found = [(row["init"], row["norms"][quantity]) for row in own[optimizer]]
             lines = [
-                draw.Line(init, ticks, *_sizes(norms, when), number=number)
-                for number, (init, norms) in enumerate(found)
-                if norms is not None
+                draw.Line(row["init"], ticks, *_sizes(norms, when), number=number)
+                for number, row in enumerate(own[optimizer])
+                if (norms := row["norms"][quantity]) is not None
             ]
             ylabel, legend = ("" if len(panels) % len(columns) else words), ("" if panels else "best")
             panels.append(draw.Panel(lines, "layer", ylabel, title, yscale="log", xticks=ticks, legend=legend))
@@ -259,9 +258,10 @@ def figures(content: Row) -> dict[str, draw.Figure]:
         by_depth(own, accuracy, "validation accuracy [%]", title=NAMES[name], levels=chance, legend=legend)
         for (name, own), legend in zip(optimizers.items(), ("best", ""), strict=False)
     ]
-    at_the_start = next(iter(optimizers.values()))  # the optimiser does not matter yet
-    gradients = by_depth(at_the_start, first_norms, "RMS of the first layer's weight gradient", yscale="log")
-    found = {
+    own = next(iter(optimizers.values()))  # at the start the optimiser does not matter yet
+    gradients = by_depth(own, first_norms, "RMS of the first layer's weight gradient", yscale="log")
+    shown = sorted({5, max(depths)} & depths)
+    return {
         "accuracy.svg": draw.Figure(
             draw.lines(accuracies),
             "Validation accuracy after the last epoch against depth: mean over seeds, band of one standard "
@@ -271,9 +271,8 @@ def figures(content: Row) -> dict[str, draw.Figure]:
             draw.lines([gradients]),
             "Root mean square of the first layer's weight gradient at the start against depth, logarithmic scale.",
         ),
+        **{f"norms_{layers}_layers.svg": norms_by_layer(rows, layers) for layers in shown},
     }
-    shown = sorted({5, max(depths)} & depths)
-    return found | {f"norms_{layers}_layers.svg": norms_by_layer(rows, layers) for layers in shown}
 
 
 def handed_out_dies(content: Row) -> Row:
