@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import ablation, reproduce, speedrun
+from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import own_gradients, page, results, statistics
@@ -56,7 +57,9 @@ def beside(folders: Mapping[Path, str | None]) -> list[results.Row]:
     """What the results files hold, each of this protocol, None for any. Raises UserError if the data differ."""
     files = {path: results.read_sealed(path / "results.json") for path in folders}
     for path, protocol in folders.items():
-        assert protocol in (None, files[path]["config"].get("protocol")), path
+        found = files[path]["config"].get("protocol")
+        if protocol not in (None, found):
+            raise UserError(f"{path} has protocol {found!r} where {protocol!r} belongs")
     results.unmixed(files, ["data_fingerprint"])
     return list(files.values())
 
