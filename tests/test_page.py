@@ -1,5 +1,6 @@
 """The report page: what it says, that nothing in a results file can act in it, and how it looks in a browser."""
 
+import base64
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,6 +116,18 @@ def test_every_study_has_what_it_needs(made):
         assert f'id="eq{number}"' in text
     assert text.count("<math ") == 13
     assert text.count("<strong>Slip.</strong>") == 5
+
+
+def test_figures_say_what_they_are_and_drawings_are_slim(made):
+    text = (made[1] / "report.html").read_text()
+    figures = [
+        (kind, base64.b64decode(data)) for kind, data in re.findall(r"data:image/([a-z+]+);base64,([^\"]+)", text)
+    ]
+    assert [kind for kind, _ in figures].count("svg+xml") == 6
+    assert [kind for kind, _ in figures].count("png") == 3
+    for kind, data in figures:
+        assert data.startswith(b"<" if kind == "svg+xml" else b"\x89PNG")
+        assert b"<metadata>" not in data
 
 
 def written(parts, rows=()):
