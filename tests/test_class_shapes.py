@@ -350,10 +350,14 @@ DRAWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", DRAWN)
-def test_a_dropout_mask_that_no_seed_fixes(how):
-    name, share, draw = DRAWN[how]
-    source = DROPOUT.replace("NAME", name).replace("SHARE", share).replace("DRAW", draw)
+@pytest.mark.parametrize("how", [*DRAWN, "a seed of the class"])
+def test_a_dropout_mask(how):
+    source = DROPOUT
+    if how not in DRAWN:
+        source = source.replace("=0.5):", "=1, seed=None):\n        self.seed = seed")
+        source = source.replace("keep = SHARE", "keep = SHARE\n        np.random.seed(self.seed)")
+    name, share, draw = DRAWN.get(how, ("dropout_keep_ratio", *DRAWN["rand() < keep"][1:]))
+    source = source.replace("NAME", name).replace("SHARE", share).replace("DRAW", draw)
     config = MLPConfig((6,), dropout=0.25, inputs=7, classes=4)
     report = check_gradients(defined(source), config)
     assert report.passed, str(report)
