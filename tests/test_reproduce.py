@@ -326,6 +326,11 @@ def test_what_the_gradient_check_finds():
         "jax.grad; the largest relative error is 2e-16 in float64 and not finite in float32. Of 2 changes seeded "
         "into a right gradient the checker named 1."
     )
+    several = [
+        {**leaf("float64", "PASS", error, 1e-12), "leaf": name} for name, error in {"w": 1e-16, "b": 3e-16}.items()
+    ]
+    (line,) = own_gradients.summary_table([*several, *rows[1:3]]).rows
+    assert line == ["a", "3.0e-16 b", "not finite w", "FAIL"]
     figure = gradient_check.figures({"rows": rows})["errors.svg"].content
     for words in ("float64: limit", "float32: limit", "relative error"):
         assert words in figure
