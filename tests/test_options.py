@@ -8,6 +8,7 @@ import pytest
 
 from experiments import ablation, activation_study, best_model, depth_study, grid_search, init_study
 from mlp_jax.data import Dataset
+from mlp_jax.errors import UserError
 from mlp_jax.studies import options
 from mlp_jax.studies.command import configured
 from mlp_jax.studies.fields import option
@@ -78,3 +79,8 @@ def test_the_splits_of_cifar10(study, given, sizes):
     splits = study.Config(dataset="cifar10", **given).split(cifar10)
     assert [len(part.y) for part in splits] == sizes
     assert (splits.test is splits.validation) == (study is ablation)
+
+
+def test_an_entry_of_a_list_is_called_by_the_singular():
+    with pytest.raises(UserError, match="unknown activation 'rlu'"):
+        activation_study.Config(activations="relu,rlu")
