@@ -10,7 +10,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_cifar10.test_a_server_that_never_answers": 0,
     "test_cifar10.test_writers_at_the_same_time": 0,
     "test_correctness.test_the_bits_of_a_study_are_its_accuracies_and_give_its_intervals": 0,
-    "test_crossed": 3,
+    "test_crossed.test_intervals_cover_what_they_say": 4,
     "test_experiments.test_a_second_start_compiles_nothing_and_a_damaged_cache_does_no_harm": 0,
     "test_experiments.test_manual_and_autodiff_and_a_repetition": 0,
     "test_experiments.test_the_comparisons_of_depths_and_initialisations": 0,
