@@ -3,7 +3,7 @@
 SLOW: dict[str, int | tuple[str, ...]] = {
     "test_activation_study.test_a_choice_of_rates": 0,
     "test_activation_study.test_the_command_line": 0,
-    "test_benchmark": 0,
+    "test_benchmark": ("flops", "workloads_are", "how_alike", "ratios_are", "is_no_number"),
     "test_best_model.test_the_real_command_line_trains_and_then_names_the_class": 0,
     "test_checkpoint.test_resumed_runs_have_the_bits_of_undisturbed_ones": ("little-3",),
     "test_cifar10.test_a_killed_writer_leaves_no_cache": 0,
