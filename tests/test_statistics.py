@@ -40,6 +40,8 @@ def test_pairs_are_of_one_seed():
 def test_what_cannot_be_told_is_null():
     one = statistics.paired(row([0.5]), row([0.25]))
     assert (one["mean"], one["low"], one["high"], one["p"], one["p_equivalent"]) == (0.25, None, None, None, None)
+    on_images = statistics.paired({**row([0.5]), "images": {"test": 300}}, row([0.25]))
+    assert (on_images["low"], on_images["p"]) == (None, None)
     none = statistics.paired(row([0.5], seeds=[1]), row([0.25], seeds=[0]))
     assert (none["mean"], none["n"], none["low"]) == (None, 0, None)
     equal = statistics.paired(row([0.5, 0.75]), row([0.25, 0.5]))
