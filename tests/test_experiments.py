@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import jax
 import numpy as np
@@ -59,8 +60,11 @@ def test_true_processes(tmp_path):
 
 @pytest.mark.parametrize(("protocol", "batch_norm"), [("published", "after"), ("clean", "none")])
 def test_depth_study(protocol, batch_norm, capsys, tmp_path):
+    began = time.monotonic()
     assert depth(tmp_path, *SMALL, f"--protocol={protocol}", f"--batch_norm={batch_norm}") == 0
     content = json.loads((tmp_path / "depth_study" / "results.json").read_text())
+    rows_took = sum(row["seconds"] for row in content["rows"])
+    assert 0 < rows_took <= content["environment"]["wall_seconds"] <= time.monotonic() - began
     parts = {"study", "config", "environment", "rows", "comparisons", "figures", "correct", "seal"}
     assert content.keys() == parts
     assert content["environment"].keys() >= {"versions", "device", "commit", "dirty", "wall_seconds"}
