@@ -372,10 +372,10 @@ NO_PICTURES = {
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture of a known format"),
     "cut PNG": (picture()[:200], "it may be cut or damaged"),
     "cut JPEG": (picture("jpeg")[:400], "it may be cut or damaged"),
-    "cut TIFF": (picture("tiff")[:600], ""),  # its index is at the end
-    "cut GIF": (picture("gif")[:900], "it may be cut or damaged"),
+    "cut TIFF": (picture("tiff")[:600], "is truncated"),  # its index is at the end
+    "cut GIF": (picture("gif")[:900], "is truncated"),
     "cut BMP": (picture("bmp")[:500], "it may be cut or damaged"),
-    "magic alone": (b"\x89PNG\r\n\x1a\n", ""),
+    "magic alone": (b"\x89PNG\r\n\x1a\n", "is not a picture of a known format"),
     "flipped PNG": (picture()[:60] + bytes([picture()[60] ^ 255]) + picture()[61:], "it may be cut or damaged"),
     "of no pixels": (promising(0, 0), "is not a picture of a known format"),
     "cut in the first frame": (animation()[:60], "it may be cut or damaged"),
