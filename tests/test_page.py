@@ -222,6 +222,15 @@ def test_the_width_of_a_figure_is_in_pixels_of_css():
     assert page.width(figures.image_grid([PIXELS], [""], 1, (6.4, 3))) == 704  # of 110
 
 
+def test_a_minute_and_a_half_is_told_in_minutes():
+    assert [page.minutes(seconds) for seconds in (0.4, 89.4, 90, 600)] == [
+        "0 s",
+        "89 s",
+        "1.5 minutes",
+        "10.0 minutes",
+    ]
+
+
 def test_commands_leave_defaults_out():
     config = depth_study.Config(dataset="cifar10", protocol="published", seeds=5, learning_rate=0.1)
     content = {**{k: v for k, v in vars(config).items() if k != "results_dir"}, "distributed": True}
