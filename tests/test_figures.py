@@ -122,3 +122,20 @@ def test_an_image_grid_is_a_small_png_of_its_size(channels):
     picture = Image.open(io.BytesIO(data))
     assert (picture.format, picture.mode, picture.size) == ("PNG", "P", (550, 330))
     assert data == figures.image_grid(pictures, [f"picture {number}" for number in range(7)], 5, (1.0, 1.5))
+
+
+def inches(svg):
+    return float(ElementTree.fromstring(svg).attrib["height"].removesuffix("pt")) / 72
+
+
+def test_drawings_are_as_high_as_their_lines_need_or_as_asked():
+    def drawn(rows, **options):
+        names = [f"row {number}" for number in range(rows)]
+        return figures.heat_map({"": np.full((rows, 2), 50.0)}, names, ["a", "b"], ("", ""), (40, 60), **options)
+
+    assert inches(drawn(2, height=5.0)) == 5
+    assert inches(drawn(2)) < inches(drawn(20)) < 10
+    few, many = (
+        figures.forest({"": {str(n): Mark(1, 0, 2) for n in range(count)}}, "", None) for count in (2, 12)
+    )
+    assert 0.2 < (inches(many) - inches(few)) / 10 < 0.4
