@@ -60,6 +60,15 @@ def test_crops_are_all_moves_up_to_the_padding_and_independent(x):
     assert len(set(seen)) == 9
 
 
+def test_every_move_is_as_likely(x):
+    """The value in the middle tells where it comes from."""
+    how, corner = Augmentation(crop=1, image=IMAGE), pictures(x)[:, 0, 0, 0]
+    came = [pictures(augment(jax.random.key(seed), x, how))[:, 2, 2, 0] - corner for seed in range(20)]
+    _, counts = np.unique(came, return_counts=True)
+    assert len(counts) == 9
+    assert np.ptp(counts) < 100  # about 133 of 1,200 each, with a standard deviation of 11
+
+
 def test_flips_half_of_the_images_left_to_right(x):
     found = pictures(augment(jax.random.key(0), x, Augmentation(flip=True, image=IMAGE)))
     same = [(a == b).all() for a, b in zip(found, pictures(x), strict=True)]
