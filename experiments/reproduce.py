@@ -78,11 +78,11 @@ class Config(options.Training):
 
     def __post_init__(self) -> None:
         one_of("scale", self.scale, SCALES)
-        object.__setattr__(self, "given", {} if self.seeds is None else {"seeds": self.seeds})
-        if self.seeds is None:
-            seeds = SCALES[self.scale]["cifar10" if self.dataset == "cifar10" else "else"]
-            object.__setattr__(self, "seeds", seeds)
+        asked = self.seeds is not None
+        if not asked:
+            object.__setattr__(self, "seeds", SCALES[self.scale][options.place(self.dataset)])
         super().__post_init__()
+        object.__setattr__(self, "given", {"seeds": self.seeds} if asked else {})
 
 
 def jobs(config: Config) -> Iterator[Job]:

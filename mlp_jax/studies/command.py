@@ -13,7 +13,7 @@ from absl import flags, logging
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.studies import compilation, processes, signals
-from mlp_jax.studies.fields import Field, kind, plain_number, written
+from mlp_jax.studies.fields import Field, kind, written
 from mlp_jax.studies.options import BATCHES, Basic, Places, Training
 from mlp_jax.studies.origin import of_job, plain
 from mlp_jax.training import layout
@@ -143,19 +143,14 @@ def flag_fields(config_class: type[Any]) -> list[Field]:
 
 
 def _define(field: Field, told: str, given: flags.FlagValues) -> None:
-    one, many = kind(field)
-    default = field.default
+    """Defines a flag: its text is read as `fields.parsed` does."""
     where = {"flag_values": given, "module_name": MODULE}
-    if many or one is str:
-        flags.DEFINE_string(field.name, written(default) if isinstance(default, tuple) else default, told, **where)
-    elif one is bool:
+    default = field.default
+    if kind(field)[0] is bool:
         flags.DEFINE_boolean(field.name, default, told, **where)
     else:
-        # without an argument absl hands out one parser to all who ask, which would then be changed again and again
-        parser = (flags.IntegerParser if one is int else flags.FloatParser)(lower_bound=None)
-        convert = parser.convert
-        parser.convert = lambda text: convert(plain_number(text) if isinstance(text, str) else text)
-        flags.DEFINE(parser, field.name, default, told, serializer=flags.ArgumentSerializer(), **where)
+        shown = default if default is None else written(default if isinstance(default, tuple) else (default,))
+        flags.DEFINE_string(field.name, shown, told, **where)
 
 
 def _described(field: Field, usual: Places) -> str:

@@ -55,34 +55,38 @@ def kind(field: Field) -> tuple[type, bool]:
 
 
 def parsed(field: Field, value: Any) -> Any:
-    """Gives the option's value, which is itself or the text of a list. Raises UserError if it cannot be one."""
+    """Gives the option's value, which is itself or its text. Raises UserError if it cannot be one."""
     one, many = kind(field)
     if value is None or one is bool:
         return value
-    if not many:
-        _check(field, value)
-        return value
     flag = f"--{field.name}"
-    values = tuple(_read(flag, one, value)) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        value = _read(flag, one, value, many)
+    values = tuple(value) if many else (value,)
     if not values and not field.metadata["empty"]:
         raise UserError(f"{flag} is empty: give at least one value, or leave it out")
     for entry in values:
         _check(field, entry)
     if len(set(values)) < len(values) and not field.metadata["repeats"]:
         raise UserError(f"{flag}={written(values)} names a value twice: leave one out")
-    return values
+    return values if many else value
 
 
-def _read(flag: str, one: type, text: str) -> Iterable[Any]:
-    parts = text.split(",") if text else []
-    if one is int:
-        if not all(re.fullmatch("-?[0-9]{1,9}", part) for part in parts):
-            raise UserError(f"{flag} must be whole numbers with commas between them, not {text!r}")
-        return map(int, parts)
+WORDS = {(int, False): "a whole number", (float, False): "a number"}
+WORDS |= {(int, True): "whole numbers with commas between them", (float, True): "numbers with commas between them"}
+
+
+def _read(flag: str, one: type, text: str, many: bool) -> Any:
+    parts = (text.split(",") if text else []) if many else [text]
+    if one is str:
+        return parts if many else text
     try:
-        return [float(plain_number(part)) for part in parts] if one is float else parts
+        if one is int and not all(re.fullmatch("-?[0-9]+", part) for part in parts):
+            raise ValueError("no plain digits")
+        values = [one(plain_number(part)) for part in parts]
     except ValueError:
-        raise UserError(f"{flag} must be numbers with commas between them, not {text!r}") from None
+        raise UserError(f"{flag} must be {WORDS[one, many]}, not {text!r}") from None
+    return values if many else values[0]
 
 
 def check_needs(options: Any) -> None:
