@@ -113,20 +113,18 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
 
     Raises UserError if the network is too large to be saved.
     """
-    label: dict[str, Any] = {"name": config.recipe}
-    inputs = None
-    if config.recipe is not None:
-        recipe = RECIPES[config.recipe].with_options(config.gradient, config.epochs)
-        (model, *recipes), inputs = fitted(recipe, *shape), network_inputs(recipe, shape.image)
+    if config.recipe is None:
+        model = network(config, shape)
+        norm = as_written(model)["batch_norm"]
+        label = {"hidden": list(model.hidden), "activation": model.activation, "batch_norm": norm}
+        found = Setting(label, model, config.recipes(), report(config))
     else:
-        model, recipes = network(config, shape), list(config.recipes())
-        label = {
-            "hidden": list(model.hidden),
-            "activation": model.activation,
-            "batch_norm": as_written(model)["batch_norm"],
-        }
+        recipe = RECIPES[config.recipe].with_options(config.gradient, config.epochs)
+        model, training = fitted(recipe, *shape)
+        inputs = network_inputs(recipe, shape.image)
+        found = Setting({"name": config.recipe}, model, (training,), report(config), inputs)
     saved_model.check_size(model)
-    return [Setting(label, model, tuple(recipes), report(config), inputs)]
+    return [found]
 
 
 def network(config: Config, shape: Shape) -> MLPConfig:

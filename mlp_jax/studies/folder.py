@@ -45,8 +45,7 @@ class ResultsFolder:
         """Locks the folder, and reads or sets aside what an interrupted run has left."""
         lock.take(folder)
         sweep(folder)
-        if (folder / "results.json").is_dir():
-            raise UserError(f"{folder}/results.json is a folder: move it away, or change --results_dir")
+        results.refuse_folder(folder / "results.json")
         if getattr(self.config, "resume", False):
             self.rows = self._kept()
             self._restore()
