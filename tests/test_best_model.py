@@ -321,6 +321,7 @@ PICTURES = {
     "transparent colour": (one("RGB", (1, 2, 3)), "png", {"transparency": (1, 2, 3)}, (255, 255, 255)),
     "16 bits": (one("I;16", 40_000), "png", {}, (155, 155, 155)),
     "16 bits white": (one("I;16", 65_535), "png", {}, (255, 255, 255)),
+    "16 bits black": (one("I;16", 0), "png", {}, (0, 0, 0)),
     "16 bits TIFF": (one("I;16", 40_000), "tiff", {}, (155, 155, 155)),
     "16 bits PGM": (one("I;16", 40_000), "ppm", {}, (155, 155, 155)),
     "CMYK": (one("CMYK", (0, 255, 255, 0)), "tiff", {}, (255, 0, 0)),
