@@ -210,6 +210,7 @@ def test_what_training_and_evaluation_need():
     dropped = MLPConfig(hidden=(5,), inputs=4, dropout=0.5)
     with pytest.raises(UserError, match="batch of 1"):
         forward(init(jax.random.key(0), normalized), x[:1], normalized, train=True)
+    assert forward(init(jax.random.key(0), normalized), x[:2], normalized, train=True).shape == (2, 10)
     with pytest.raises(UserError, match="stats="):
         forward(init(jax.random.key(0), normalized), x, normalized)
     with pytest.raises(UserError, match="key="):
