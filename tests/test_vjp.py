@@ -1,5 +1,7 @@
 """check_vjp and check_custom_vjp: right rules pass, and the mistakes that any function can have are named."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +110,96 @@ def test_a_custom_vjp():
     report = check_custom_vjp(custom(wrong), X, 0.5)
     assert report.codes == ["constant_factor"]
     assert "0.5 times" in str(report)
+
+
+def with_rule(function, slope):
+    """A function of one array, and a rule that multiplies dout by `slope(x)` or is `slope(x, dout)`."""
+    both = len(inspect.signature(slope).parameters) == 2
+    f = jax.custom_vjp(function)
+    f.defvjp(lambda x: (function(x), x), lambda x, g: (slope(x, g) if both else g * slope(x),))
+    return f
+
+
+Z = np.random.default_rng(0).normal(size=(5, 4))
+
+
+def relu(x):
+    return jnp.maximum(x, 0)
+
+
+def sigmoid(x):
+    return 1 / (1 + jnp.exp(-x))
+
+
+def softmax_of_rows(x):
+    return jnp.exp(x) / jnp.exp(x).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "code"),
+    [
+        (relu, lambda x: x > 0, None),
+        (relu, jnp.ones_like, "mask_missing"),
+        (relu, lambda x, g: g * (g > 0), "mask_wrong_tensor"),
+        (relu, lambda x: x < 0, "mask_wrong_tensor"),
+        (relu, relu, "activation_for_derivative"),
+        (relu, lambda x: jnp.where(x > 0, 1, 0.02), "leaky_slope"),
+        (relu, lambda x, g: 1.0 * (x > 0), "upstream_lost"),
+        (lambda x: jnp.where(x > 0, x, 0.3 * x), lambda x: x > 0, "leaky_slope"),
+        (lambda x: jnp.clip(x, -1, 1), jnp.ones_like, "mask_missing"),
+        (sigmoid, jnp.ones_like, "mask_missing"),
+        (sigmoid, lambda x: x * (1 - x), "output_form_at_z"),
+        (jnp.tanh, lambda x: 1 - x**2, "output_form_at_z"),
+        (jnp.tanh, lambda x: sigmoid(x) * (1 - sigmoid(x)), "other_activation"),
+        (lambda x: x * sigmoid(x), sigmoid, "other_activation"),
+        (jnp.sin, jnp.ones_like, "mask_missing"),
+        (jnp.sin, jnp.sin, "activation_for_derivative"),
+        (jnp.sin, jnp.exp, "other_activation"),
+        (lambda x: x**3, lambda x: x**4, "other_activation"),
+        (lambda x: x * jnp.tanh(x), lambda x: jnp.tanh(x), "other_activation"),
+        (softmax_of_rows, jnp.ones_like, "softmax_derivative_missing"),
+        (softmax_of_rows, lambda x: softmax_of_rows(x) * (1 - softmax_of_rows(x)), "softmax_jacobian_diagonal"),
+        (lambda x: jax.nn.log_softmax(x), jnp.ones_like, "mask_missing"),
+        (jnp.tanh, lambda x, g: jnp.tanh(g), "unknown"),
+    ],
+)  # fmt: skip
+def test_an_elementwise_function_has_the_mistakes_of_an_activation(function, slope, code):
+    report = check_custom_vjp(with_rule(function, slope), Z)
+    assert report.codes == ([] if code is None else [code]), str(report)
+
+
+@pytest.mark.parametrize("x", [0.7, np.array([1.0, 2.0]), Z[0], Z.astype(np.float32), Z.reshape(5, 2, 2), -abs(Z)])
+def test_of_any_shape_and_on_either_side_of_a_kink(x):
+    assert check_custom_vjp(with_rule(relu, lambda x: x > 0), x).passed
+    assert check_custom_vjp(with_rule(relu, jnp.ones_like), x).codes == ["mask_missing"]
+
+
+def test_an_elementwise_function_of_numpy():
+    def backward(dout, x):
+        return dout
+
+    assert check_vjp(lambda x: np.maximum(x, 0), backward, Z).codes == ["mask_missing"]
+    assert check_vjp(lambda x: 1 / (1 + np.exp(-x)), lambda g, x: g * x * (1 - x), Z).codes == ["output_form_at_z"]
+
+
+@pytest.mark.parametrize("f", [jnp.log, np.log])
+@pytest.mark.parametrize("x", [abs(Z), 0.3])
+def test_a_function_that_has_no_numbers_elsewhere(f, x):
+    assert check_vjp(f, lambda dout, x: dout / x, x).passed
+    assert check_vjp(f, lambda dout, x: dout * x, x).codes == ["other_activation"]
+
+
+def test_an_argument_without_a_gradient():
+    def leaky(x, slope):
+        return jnp.where(x > 0, x, slope * x)
+
+    def checked(rule):
+        f = jax.custom_vjp(leaky, nondiff_argnums=(1,))
+        f.defvjp(lambda x, slope: (leaky(x, slope), x), rule)
+        return check_custom_vjp(f, Z, 0.2)
+
+    assert checked(lambda slope, x, g: (jnp.where(x > 0, g, slope * g),)).passed
+    assert checked(lambda slope, x, g: (g,)).codes == ["mask_missing"]
 
 
 def test_float32_is_enough():

@@ -11,9 +11,11 @@ from mlp_jax.gradcheck.mistakes import search
 from mlp_jax.gradcheck.mistakes.factors import Codes, Sizes
 from mlp_jax.gradcheck.mistakes.fits import Leaf
 from mlp_jax.gradcheck.mistakes.layer_ops import Inputs, Upstream
+from mlp_jax.gradcheck.mistakes.ops import Slope
 from mlp_jax.gradcheck.mistakes.situation import Problem
 
 UNKNOWN: Codes = (("unknown", ""),)
+OTHER_SLOPE: Codes = (("other_activation", "dout is multiplied by numbers that are not the derivative"),)
 CLOSE = 1e-5  # how far a leaf may be from what a mistake makes of it, relative to the leaf
 BIASES = ("b", "bias", "biases", "beta", "shift", "b1", "b2")
 
@@ -29,11 +31,17 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None
         return ()
     codes = explained(leaf, trials, network, shaped or given) if given else None
     if everywhere:
-        return codes or UNKNOWN
+        return codes or (OTHER_SLOPE if _is_of_another(leaf, trials, network) else UNKNOWN)
     # where all dimensions are equal a mistake may have the right shape, and a name says more than a shape
     if codes and not search.CANCELLING & {code for code, _ in codes}:
         return codes
     return _of_shape(leaf, trials) or UNKNOWN
+
+
+def _is_of_another(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None) -> bool:
+    """Whether dout is multiplied element by element, as the derivative of another activation would be."""
+    activation = network is not None and isinstance(network.chains[0][0], Slope)
+    return activation and all(leaf in trial.diagonal for trial in trials)
 
 
 def explained(

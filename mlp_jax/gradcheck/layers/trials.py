@@ -20,7 +20,8 @@ class Trial(NamedTuple):
     inputs: the leaves by name. output, dout: arrays of one shape. found: the candidate's gradients, without those
     that it did not give. true: the right ones, NaN where an input lies at a kink. sizes: numbers that somebody may
     divide by, by name. about: dimensions in words. options: the forward pass's other arguments. penalty: what a
-    regulariser of the layer's own adds to `true`.
+    regulariser of the layer's own adds to `true`. diagonal: the leaves whose gradient is dout times an array that
+    no dout changes.
     """
 
     inputs: Named
@@ -33,6 +34,7 @@ class Trial(NamedTuple):
     tolerance: float = TOLERANCE
     options: Mapping[str, Any] = {}
     penalty: Mapping[str, Array] = {}
+    diagonal: frozenset[str] = frozenset()
 
     @property
     def x(self) -> Array:

@@ -50,7 +50,8 @@ STEPS: tuple[Row, ...] = (
     # -- the activation
     Row("mask_missing", "does not multiply by the activation's derivative",
         "equation 11: phi'(z2) is 1 where z2 > 0 and else 0, and equations 12 and 13 multiply by it",
-        "multiply by (z2 > 0)", ("da2 * (z2 > 0)", "da2"), {Slope: step(lambda op, g: g)},
+        "multiply by (z2 > 0)", ("da2 * (z2 > 0)", "da2"),
+        dict.fromkeys((Slope, Function), step(lambda op, g: g)),
         layer=("The chain rule multiplies dout by the activation's derivative",
                "multiply by it, for ReLU by (x > 0)")),
     Row("mask_without_bias", "takes the activation's derivative at x w, without the bias",

@@ -6,6 +6,7 @@ parameters (`leaves`). The tensors of the forward pass come from jax (`truth.eva
 differentiated. A layer of somebody's `layers.py` is a network of one operation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -109,8 +110,8 @@ class Affine(Op):
 class Slope(Op):
     """This is an activation: its derivative `slope` at z, both (N, H), and its value a.
 
-    tensors: others of the same shape, at which the derivative may be taken by mistake. low: for a kinked
-    activation, its slope left of 0.
+    tensors: others of the same shape, at which the derivative may be taken by mistake. derivative: as a function
+    of z, of an activation that has no name here.
     """
 
     z: Array
@@ -119,6 +120,7 @@ class Slope(Op):
     activation: str
     negative_slope: float | None
     tensors: dict[str, Array]
+    derivative: Callable[[Array], Array] | None = None
 
     def back(self, g: Array) -> Array:
         """Returns g times the derivative (equation 11)."""

@@ -29,12 +29,14 @@ def slope_elsewhere(ops: Ops) -> Alternatives:
     for name in ops[0].tensors:
         if name != "without bias" and all(name in op.tensors for op in ops):
             yield _times(ops, _slopes_at(ops, [op.tensors[name] for op in ops]), f"at {name}")
-    yield Alternative(lambda op, g: g * _slopes_at(ops, [g])[0], "at the gradient from above")
+    yield Alternative(lambda op, g: g * _slopes_at([op], [g])[0], "at the gradient from above")
     above = "at the gradient of the layer above"
-    yield Alternative(lambda op, g, higher: g * _slopes_at(ops, [higher])[0], above, wants_above=True)
+    yield Alternative(lambda op, g, higher: g * _slopes_at([op], [higher])[0], above, wants_above=True)
 
 
 def _slopes_at(ops: Ops, tensors: list[Array]) -> list[Array]:
+    if ops[0].derivative is not None:
+        return [op.derivative(tensor) for op, tensor in zip(ops, tensors, strict=True)]
     return slopes_of(((ops[0].activation, ops[0].negative_slope),), tensors)[0]
 
 
@@ -112,6 +114,19 @@ Kind = tuple[str, float | None]  # an activation, and the slope that replaces le
 @functools.lru_cache
 def _derivatives(kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
     return compiled(lambda z: [activations.get(*kind).derivative(z) for kind in kinds])
+
+
+@functools.lru_cache
+def _values(names: tuple[str, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    return compiled(lambda z: [activations.get(name).function(z) for name in names])
+
+
+def values_of(names: tuple[str, ...], z: np.ndarray) -> list[np.ndarray]:
+    """Returns each activation at z (M,)."""
+    with jax.enable_x64(True):
+        rows = np.pad(z, (0, -z.size % _PADDED)).reshape(-1, _PADDED)
+        found = [[np.asarray(a) for a in _values(names)(row)] for row in rows]
+    return [np.concatenate(of_one)[: z.size] for of_one in zip(*found, strict=True)]
 
 
 def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:

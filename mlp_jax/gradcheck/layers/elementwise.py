@@ -1,0 +1,67 @@
+"""A function that works element by element, or is a softmax: an operation, whose mistakes have names."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mlp_jax.gradcheck.layers.network import LayerNetwork
+from mlp_jax.gradcheck.layers.trials import Array, Trial, distance
+from mlp_jax.gradcheck.mistakes.layer_ops import Softmax
+from mlp_jax.gradcheck.mistakes.ops import Op, Slope, softmax
+from mlp_jax.gradcheck.mistakes.slopes import values_of
+from mlp_jax.nn import activations
+
+OfOne = Callable[[Array], Array]
+STEP = 1e-5  # of a central difference
+CLOSE = 1e-6  # outputs that may have been computed in float32
+
+
+def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -> LayerNetwork | None:
+    """The leaf as the input of an activation, or of a softmax over rows; None if the function is neither.
+
+    functions: of the leaf alone, from and to numpy arrays, one for every trial.
+    """
+    xs, outputs = [trial.inputs[leaf] for trial in trials], [trial.output for trial in trials]
+    chains: list[list[Op]]
+    if all(x.ndim == 2 and _same(a, softmax(x)) for x, a in zip(xs, outputs, strict=True)):
+        chains = [[Softmax(0, a)] for a in outputs]
+    elif all(_is_elementwise(f, x) for f, x in zip(functions, xs, strict=True)):
+        name, low = _named(xs, outputs)
+        chains = [[_slope(f, trial, leaf, name, low)] for f, trial in zip(functions, trials, strict=True)]
+    else:
+        return None
+    return LayerNetwork(chains, [trial.dout for trial in trials], {leaf: (2, "x")}, lambda _, array, __: array)
+
+
+def _is_elementwise(function: OfOne, x: Array) -> bool:
+    """Whether every element of the output hangs on the same element of x alone."""
+    out, even = function(x), np.arange(x.size).reshape(x.shape) % 2 == 0
+    other = 0.7 * x + 0.1
+    moved = [(kept, function(np.where(kept, x, other))) for kept in (even, ~even)]
+    return out.shape == x.shape and all(np.allclose(m[kept], out[kept], rtol=1e-12) for kept, m in moved)
+
+
+def _slope(function: OfOne, trial: Trial, leaf: str, name: str, low: float | None) -> Slope:
+    x, a = trial.inputs[leaf], trial.output
+
+    def derivative(at: Array) -> Array:
+        return np.asarray((function(at + STEP) - function(at - STEP)) / (2 * STEP))
+
+    tensors = {"the opposite of z": -x, "its outputs": a}
+    return Slope(0, x, a, trial.true[leaf] / trial.dout, name, low, tensors, None if name else derivative)
+
+
+def _named(xs: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, float | None]:
+    """The activation that outputs are of, and a leaky ReLU's slope; ("", None) if it is not known."""
+    x, a = (np.concatenate([array.ravel() for array in arrays]) for arrays in (xs, outputs))
+    names = [name for name in activations.ACTIVATIONS if name != "leaky_relu"]
+    for name, value in zip(names, values_of(tuple(names), x), strict=True):
+        if _same(a, value):
+            return name, None
+    left = x < 0
+    low = float(np.median(a[left] / x[left])) if left.any() else 0.0
+    return ("leaky_relu", low) if _same(a, np.where(left, low * x, x)) else ("", None)
+
+
+def _same(found: Array, true: Array) -> bool:
+    return distance(found, true) < CLOSE
