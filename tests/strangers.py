@@ -145,7 +145,36 @@ def svm_loss(W, X, y, reg):
     return margins.sum() / N + reg * (W**2).sum(), X.T @ d / N + 2 * reg * W
 """
 HINGE, SQUARED = SVM.format(power="", d="(margins > 0) * 1.0"), SVM.format(power="**2", d="2 * margins**0.5")
+SILENT = """
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+def grads(params, X, y):
+    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
+    h = np.tanh(X @ W1 + b1)
+    d = {d} / len(y)
+    dz = d @ W2.T * (1 - h**2)
+    return {{"W1": X.T @ dz, "b1": dz.sum(0), "W2": h.T @ d, "b2": d.sum(0)}}
+
+class Net:
+    def __init__(self, input_size, hidden_size, output_size):
+        self.W1, self.W2 = np.random.randn(input_size, hidden_size), np.random.randn(hidden_size, output_size)
+    def forward(self, X):
+        self.h = sigmoid(X @ self.W1)
+        return sigmoid(self.h @ self.W2)
+    def backward(self, X, y, o):
+        d = (o - y) * o * (1 - o) / len(y)
+        self.dW1, self.dW2 = X.T @ (d @ self.W2.T * self.h * (1 - self.h)), self.h.T @ d
+"""
+SQUARE = SILENT.format(d="(h @ W2 + b2 - np.eye(W2.shape[1])[y])")
+OF_SIGMOID = SILENT.format(d="(sigmoid(h @ W2 + b2) - np.eye(W2.shape[1])[y])")
+OF_ONE = SILENT.format(d="(sigmoid(h @ W2 + b2) - np.reshape(y, (-1, 1)))")
 STRANGERS = {
+    "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
+    "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),
+    "the squared error without biases, not returned": Stranger(SQUARE, "Net", (" / len(y)", ""), "batch_mean_missing"),
+    "binary cross-entropy of every class, not returned": Stranger(OF_SIGMOID, "grads", (" / len(y)", ""), "batch_mean_missing"),
+    "one sigmoid output, its loss not returned": Stranger(OF_ONE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "lists of weights and of biases, columns are examples": Stranger(f"def f(X, Y, W, b, lamda):\n    (W1, W2), (b1, b2), reg, X, y = [w.T for w in W], [v.ravel() for v in b], lamda, X.T, Y.argmax(0){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [W1.T, W2.T], [b1[:, None], b2[:, None]]", "f", ("2 * reg * W2", "reg * W2")),
     "logistic regression of columns": Stranger(BINARY, "propagate", ("(A - Y).T) / m", "A.T) / m"), "one_hot_missing"),
     "the same with a sum over the examples": Stranger(BINARY, "propagate", ("np.sum(A - Y) / m", "np.sum(A - Y)"), "batch_mean_missing"),

@@ -1,62 +1,79 @@
-"""Networks and losses whose last bias has the candidate's gradient, where it returns no loss."""
+"""Networks and losses whose last bias (or weights) has the candidate's gradient, where it returns no loss."""
+
+from itertools import product
 
 import numpy as np
 
 from mlp_jax.gradcheck.judging import variants
 from mlp_jax.gradcheck.judging.evidence import Evidence
+from mlp_jax.gradcheck.judging.own_loss import Fitted
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE
-from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN
+from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN, behind
 
+OF_CLASSES = ("squared error", "absolute error", "binary cross-entropy of the sigmoid")
 ALIKE = 1e-6  # how far a bias's gradient may be from that of a network that explains it
 
 
-def alike(evidence: Evidence) -> list[Variant]:
+def alike(evidence: Evidence) -> list[tuple[Variant, Fitted]]:
     """Networks and losses whose derivative by the last bias is the candidate's in every case; nearest first.
 
-    The loss may be the sum over the examples as well.
+    Without biases it is that by the last weights. The loss may be the sum over the examples as well, and may have
+    a factor that people write before it.
     """
     chosen = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
     top = len(evidence.cases[0].params) - 1
-    chosen = [i for i in chosen if "b" in evidence.observed[i][top]]
+    field = "b" if (top, "b") in evidence.leaves else "w"
+    chosen = [i for i in chosen if field in evidence.observed[i][top]]
     if not chosen:
         return []
     tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
     held = variants.Scores([(evidence.cases[i], evidence.truths[i]) for i in chosen])
 
-    def off(variant: Variant, enough: float = np.inf) -> float:
-        return min(off_by(variant, enough, mean) for mean in (True, False))
-
-    def off_by(variant: Variant, enough: float, mean: bool) -> float:
-        worst = 0.0
-        for i, scores in zip(chosen, held.of(variant), strict=True):
-            true = _bias_gradient(variant.loss, scores, evidence.cases[i].y)
-            true = true if mean else true * len(scores)
-            distance = float(np.linalg.norm(evidence.observed[i][top]["b"] - true))
-            worst = max(worst, distance / (float(np.linalg.norm(true)) or 1.0))
-            if not worst <= enough:
+    def nearest(variant: Variant, enough: float = np.inf) -> tuple[float, Fitted]:
+        """How far off it is with the factor that suits, and that factor."""
+        worst = dict.fromkeys(product(_factors(variant.loss), (True, False)), 0.0)
+        for i, (scores, inputs) in zip(chosen, held.with_inputs(variant), strict=True):
+            d, (n, c) = _by_scores(variant.loss, scores, evidence.cases[i].y), scores.shape
+            gradient = d.sum(axis=0) if field == "b" else inputs.T @ d
+            for (fitted, mean), before in list(worst.items()):
+                true = gradient * fitted.data * float(c) ** fitted.classes * (1 if mean else n)
+                distance = float(np.linalg.norm(evidence.observed[i][top][field] - true))
+                worst[fitted, mean] = max(before, distance / (float(np.linalg.norm(true)) or 1.0))
+            if not min(worst.values()) <= enough:
                 break
-        return worst
+        (fitted, _), least = min(worst.items(), key=lambda pair: pair[1])
+        return least, fitted
+
+    def off(variant: Variant) -> float:
+        return nearest(variant)[0]
 
     config = evidence.cases[0].config
     tried = [v._replace(loss=name) for v in variants.networks(config) for name in LOSSES]
-    found = [variant for variant in tried if off(variant, tolerance) <= tolerance]
     if evidence.dtype == "float64" and (near := variants.nearest(off, config)) is not None:
-        found += [near] if off(near) <= tolerance else []
+        tried.append(near)
+    found = [(*nearest(variant, tolerance), variant) for variant in tried]
     # another eps, or one inside the log, makes little difference
-    return sorted(found, key=off)
+    close = sorted((each for each in found if each[0] <= tolerance), key=lambda each: each[0])
+    return [(variant, fitted) for _, fitted, variant in close]
 
 
-def _bias_gradient(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """Returns the derivative of the mean loss by the last bias, (C,), exact to some 1e-9."""
-    loss = LOSSES[name]
-    if name == PLAIN and scores.shape[1] > 1:
-        return np.asarray((softmax(scores) - np.eye(scores.shape[1])[y]).mean(axis=0))
+def _factors(loss: str) -> list[Fitted]:
+    """What people write before a loss, the likeliest first: half a square, and a mean over the classes too."""
+    numbers = {"squared error": (1.0, 0.5)}.get(behind(loss)[0], (1.0,))
+    of_classes = (0, -1) if behind(loss)[0] in OF_CLASSES else (0,)
+    return [Fitted(data=number, classes=power) for power in of_classes for number in numbers]
+
+
+def _by_scores(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Returns the derivative of the mean loss by the scores, (N, C), exact to some 1e-9."""
+    loss, (n, c) = LOSSES[name], scores.shape
+    if name == PLAIN and c > 1:
+        return np.asarray((softmax(scores) - np.eye(c)[y]) / n)
     with np.errstate(all="ignore"):
-        return np.array(
-            [
-                float(np.mean(loss(np, scores + step * unit, y) - loss(np, scores - step * unit, y))) / (2 * step)
-                for unit in np.eye(scores.shape[1])
-            ]
-        )
+        columns = [
+            (loss(np, scores + step * unit, y) - loss(np, scores - step * unit, y)) / (2 * step * n)
+            for unit in np.eye(c)
+        ]
+        return np.stack(columns, axis=1)

@@ -1,5 +1,7 @@
 """The reading of a candidate's answers that leaves the least to explain: which objective, and which mistakes."""
 
+from dataclasses import replace
+
 from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.judging import loss_fit, variants
 from mlp_jax.gradcheck.judging.alike import alike
@@ -210,12 +212,12 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
     if asked_for == "report" or all(mistake.code != "unknown" for mistake in first.mistakes):
         return [first]
     readings = [first]
-    for variant in alike(evidence)[:FOLLOWED]:
-        own = Own(variant, penalty)
+    for variant, fitted in alike(evidence)[:FOLLOWED]:
+        own = Own(variant, replace(fitted, weights=penalty.weights))
         for other in _ways_to_write(variant):
             there = evidence.under(other)
             remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
-            readings.append(read(there, base._replace(text=own.text()), about=remarks))
+            readings.append(read(there, own.purpose(there.cases), about=remarks))
             if not readings[-1].wrong:
                 return [readings[-1]]
     return readings

@@ -67,13 +67,21 @@ class Variant(NamedTuple):
 
 
 class Scores:
-    """The scores (N, C) of cases, each with the truth about it, in every variant of their network; kept."""
+    """The scores (N, C) of cases, each with the truth about it, in every variant of their network; kept.
+
+    With them the inputs (N, H) of the last product.
+    """
 
     def __init__(self, pairs: Sequence[tuple[Case, Truth]]) -> None:
-        self._pairs, self._held = pairs, dict[tuple[tuple[str, Any], ...], list[np.ndarray]]()
+        self._pairs = pairs
+        self._held = dict[tuple[tuple[str, Any], ...], list[tuple[np.ndarray, np.ndarray]]]()
 
     def of(self, variant: Variant) -> list[np.ndarray]:
         """Returns the scores of every case in one variant."""
+        return [scores for scores, _ in self.with_inputs(variant)]
+
+    def with_inputs(self, variant: Variant) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the scores of every case in one variant, and what the last product is of."""
         if variant.options not in self._held:
             self._held[variant.options] = [
                 _scores(case, [hidden.mask for hidden in truth.trace.hidden], variant.at(case.config))
@@ -82,7 +90,7 @@ class Scores:
         return self._held[variant.options]
 
 
-def _scores(case: Case, masks: list[Any], config: MLPConfig) -> np.ndarray:
+def _scores(case: Case, masks: list[Any], config: MLPConfig) -> tuple[np.ndarray, np.ndarray]:
     outputs: list[np.ndarray] = []
     a = case.x
     for layer, unit, mask in zip(case.params[:-1], config.units, masks, strict=True):
@@ -90,7 +98,7 @@ def _scores(case: Case, masks: list[Any], config: MLPConfig) -> np.ndarray:
         if unit.skip:
             a = a + outputs[-unit.skip]
         outputs.append(a)
-    return np.asarray(config.logit_scale * (a @ case.params[-1].w + case.params[-1].b))
+    return np.asarray(config.logit_scale * (a @ case.params[-1].w + case.params[-1].b)), a
 
 
 def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -> np.ndarray:

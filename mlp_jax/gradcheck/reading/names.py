@@ -68,7 +68,7 @@ is_params = called(
 """Whether it is called as all the parameters together are."""
 is_output = called(
     r"(y|out|output|t)?(hat|pred|preds|prediction|predictions|predicted|predict|prob|probs|probabilities|probas?|out)"
-    r"|outputs?|out|al|a2|a3|scores?|logits?|finaloutputs?|softmaxout(put)?"
+    r"|outputs?|out|o|al|a2|a3|scores?|logits?|finaloutputs?|softmaxout(put)?"
 )
 """Whether it is called as what a network gives, scores or probabilities."""
 WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W", "w"), ("biases", "bs", "b")
