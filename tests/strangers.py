@@ -169,12 +169,51 @@ class Net:
 SQUARE = SILENT.format(d="(h @ W2 + b2 - np.eye(W2.shape[1])[y])")
 OF_SIGMOID = SILENT.format(d="(sigmoid(h @ W2 + b2) - np.eye(W2.shape[1])[y])")
 OF_ONE = SILENT.format(d="(sigmoid(h @ W2 + b2) - np.reshape(y, (-1, 1)))")
+DROPPED = """
+def forward_propagation_with_dropout(X, parameters, keep_prob=0.5):
+    np.random.seed(1)
+    W1, b1, W2, b2, W3, b3 = (parameters[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    A1 = np.maximum(W1 @ X + b1, 0)
+    D1 = (np.random.rand(A1.shape[0], A1.shape[1]) < keep_prob).astype(int)
+    A1 = A1 * D1 / keep_prob
+    A2 = np.maximum(W2 @ A1 + b2, 0)
+    D2 = (np.random.rand(A2.shape[0], A2.shape[1]) < keep_prob).astype(int)
+    A2 = A2 * D2 / keep_prob
+    A3 = 1 / (1 + np.exp(-(W3 @ A2 + b3)))
+    return A3, (D1, A1, W1, b1, D2, A2, W2, b2, A3, W3, b3)
+
+def compute_cost(A3, Y):
+    return -np.nansum(Y * np.log(A3) + (1 - Y) * np.log(1 - A3)) / Y.shape[1]
+
+def backward_propagation_with_dropout(X, Y, cache, keep_prob):
+    m, (D1, A1, W1, b1, D2, A2, W2, b2, A3, W3, b3) = X.shape[1], cache
+    dZ3 = (A3 - Y) / m
+    dZ2 = W3.T @ dZ3 * D2 / keep_prob * (A2 > 0)
+    dZ1 = W2.T @ dZ2 * D1 / keep_prob * (A1 > 0)
+    grads = {"dW3": dZ3 @ A2.T, "dW2": dZ2 @ A1.T, "dW1": dZ1 @ X.T}
+    return {**grads, "db3": dZ3.sum(1, keepdims=True), "db2": dZ2.sum(1, keepdims=True), "db1": dZ1.sum(1, keepdims=True)}
+"""
+DROPPED_ROWS = """
+def forward_with_dropout(X, params, p_drop):
+    z = X @ params["W1"] + params["b1"]
+    mask = (np.random.rand(*z.shape) > p_drop) / (1 - p_drop)
+    h = np.maximum(z, 0) * mask
+    return softmax(h @ params["W2"] + params["b2"]), (z, mask, h)
+
+def backward_with_dropout(X, y, params, cache, probs):
+    z, mask, h = cache
+    d = (probs - one_hot(y, probs.shape[1])) / len(y)
+    dz = d @ params["W2"].T * mask * (z > 0)
+    return {"dW1": X.T @ dz, "db1": dz.sum(0), "dW2": h.T @ d, "db2": d.sum(0)}
+"""
 STRANGERS = {
     "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),
     "the squared error without biases, not returned": Stranger(SQUARE, "Net", (" / len(y)", ""), "batch_mean_missing"),
     "binary cross-entropy of every class, not returned": Stranger(OF_SIGMOID, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "one sigmoid output, its loss not returned": Stranger(OF_ONE, "grads", (" / len(y)", ""), "batch_mean_missing"),
+    "dropout in two functions of columns": Stranger(DROPPED, "backward_propagation_with_dropout", ("@ dZ2 * D1 / keep_prob", "@ dZ2 * D1"), "dropout_scale_missing"),
+    "dropout in two functions of rows": Stranger(DROPPED_ROWS, "backward_with_dropout", ("* mask * (z", "* (z"), "dropout_mask_missing"),
     "lists of weights and of biases, columns are examples": Stranger(f"def f(X, Y, W, b, lamda):\n    (W1, W2), (b1, b2), reg, X, y = [w.T for w in W], [v.ravel() for v in b], lamda, X.T, Y.argmax(0){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [W1.T, W2.T], [b1[:, None], b2[:, None]]", "f", ("2 * reg * W2", "reg * W2")),
     "logistic regression of columns": Stranger(BINARY, "propagate", ("(A - Y).T) / m", "A.T) / m"), "one_hot_missing"),
     "the same with a sum over the examples": Stranger(BINARY, "propagate", ("np.sum(A - Y) / m", "np.sum(A - Y)"), "batch_mean_missing"),

@@ -45,6 +45,7 @@ from mlp_jax.gradcheck.reading.answers import (
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, Layout
+from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, size_of
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.nn.config import MLPConfig
@@ -74,6 +75,7 @@ class Candidate(Asked):
         self.convention: Convention | None = None
         self.takes_l2 = signatures.takes_l2(target) if self.is_class else conventions.takes_l2(self.parameters)
         self._kinds = None if self.is_class else conventions.kinds_of(self.parameters)
+        self.drops = pairs.drops(self.target)
         self.notes: tuple[str, ...] = ()
         self._plans: Plans = {}
         self._of_a_vector, self._outputs = False, 0
@@ -262,7 +264,9 @@ class Candidate(Asked):
         if convention.style == "linear":
             result, held = calling.ask_linear(self.target, case, convention)
         else:
-            result, held = calling.ask(self.target, question, convention)
+            masks = question.masks if self.drops else []
+            with drawn(masks, case.config.dropout, columns=convention.layout.columns):
+                result, held = calling.ask(self.target, question, convention)
         loss, grads = parts_of(result, convention.layout)
         found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
         return loss, found, dtypes, held

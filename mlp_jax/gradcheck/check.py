@@ -1,7 +1,8 @@
 """The whole check of one candidate: ask it, hold it against autodiff, name what is wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mlp_jax.nn.config import MLPConfig
 
 INSTEAD = "it is checked with the widths {}, because it gives no gradient with {}"
 SCALES = (1e-6, 1e6)
+DROPOUT = 0.4  # of what draws masks with a probability that is its argument
 UNEXPLAINED = {"unknown", "loss_mismatch", "wrong_shape"}
 AT_ZERO = "its derivative of relu at exactly 0 is {:.4g}, and any number from 0 to 1 is right there"
 
@@ -95,32 +97,45 @@ def check(
     reports, options = [], (l2_convention, objective, seed, scale)
     if not _answers(asked, configs[0]) and (others := _others(asked, configs[0])):
         note = INSTEAD.format(*("-".join(map(str, each.sizes)) for each in (others[0], configs[0])))
-        best = _best(_report(asked, each, *options) for each in others)
+        best = _best(partial(_report, asked, each, *options) for each in others)
         return replace(best, notes=(*best.notes, note))
     for each in configs:
         reports.append(_report(asked, each, *options))
         if {*UNEXPLAINED, "bias_over_classes"} & set(reports[-1].codes):  # or it has one output
             one = [other for other in _others(asked, each) if (other.hidden, other.classes) == (each.hidden, 1)]
             found = [_report(asked, other, *options) for other in one]
-            return _best([reports[-1], *(other for other in found if "binary cross-entropy" in other.about)])
+            of_one = [other for other in found if "binary cross-entropy" in other.about]
+            return min([reports[-1], *of_one], key=_unexplained)
         if not reports[-1].passed:
             return reports[-1]
     return reports[0]
 
 
-def _best(reports: Iterable[Report]) -> Report:
-    """The first that is right, or else that leaves the least unexplained."""
-    seen = []
+def _best(reports: Iterable[Callable[[], Report]]) -> Report:
+    """The first that is right, or else that leaves the least unexplained; of networks that can be asked."""
+    seen, refusals = list[Report](), list[UserError]()
     for report in reports:
-        if report.passed:
-            return report
-        seen.append(report)
-    return min(seen, key=lambda report: (len(UNEXPLAINED & set(report.codes)), len(report.codes)))
+        try:
+            seen.append(report())
+        except UserError as error:
+            refusals.append(error)
+            continue
+        if seen[-1].passed:
+            return seen[-1]
+    if not seen:
+        raise refusals[0]
+    return min(seen, key=_unexplained)
+
+
+def _unexplained(report: Report) -> tuple[bool, int, int]:
+    return not report.passed, len(UNEXPLAINED & set(report.codes)), len(report.codes)
 
 
 def _report(
     asked: Asked, config: MLPConfig, l2_convention: str, objective: str, seed: int, scale: float
 ) -> Report:
+    if asked.drops and not config.dropout:
+        config = replace(config, dropout=DROPOUT)
     evidence = Evidence(asked, config, seed, scale)
     evidence = evidence if asked.has_biases else _without_biases(evidence)
     report = tell(judge(evidence, l2_convention, objective), l2_convention)

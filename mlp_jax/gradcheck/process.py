@@ -74,7 +74,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
             pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))
             return
         asked = Candidate(loaded.get(name), arrays)
-        pipe.send((loaded.notes, asked.takes_l2, asked.default_configs()))
+        pipe.send((loaded.notes, asked.takes_l2, asked.drops, asked.default_configs()))
         while True:
             request = pipe.recv()
             try:
@@ -129,7 +129,7 @@ class Target(Asked):
             if first == LAYER:
                 self.layer = self._layer
             else:
-                self.notes, self.takes_l2, self._configs = first
+                self.notes, self.takes_l2, self.drops, self._configs = first
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise

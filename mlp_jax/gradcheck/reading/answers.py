@@ -53,14 +53,15 @@ class Asked(ABC):
     """A candidate that can be asked: in this process (`candidates`), or in another.
 
     takes_l2, has_biases: whether lambda has a way into it, and whether its network has biases, which is known once
-    it was asked. layer: where the candidate is no network but a layer, or a file of layers: its report, for a seed
-    and an objective.
+    it was asked. drops: whether it draws dropout masks unless it is told not to. layer: where the candidate is no
+    network but a layer, or a file of layers: its report, for a seed and an objective.
     """
 
     name: str
     notes: Sequence[str] = ()
     takes_l2: bool = True
     has_biases: bool = True
+    drops: bool = False
     layer: Callable[[int, str], Any] | None = None
 
     @abstractmethod

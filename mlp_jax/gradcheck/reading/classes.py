@@ -36,7 +36,7 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
     """
     case = question.case
     key = (len(case.config.hidden), case.config.has_running_stats, case.config.classes == 1)
-    with drawn(question.masks, case.config.dropout):
+    with drawn(question.masks, case.config.dropout, columns=layout.columns):
         net = building.build(target, case, layout)
         plan = plans.get(key) or Plan(_places(net, case))
         plan.places.put(net, case)

@@ -1,4 +1,4 @@
-"""Gives a class that draws its own dropout masks with numpy the masks of a case."""
+"""Gives what draws its own dropout masks with numpy the masks of a case."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -40,8 +40,8 @@ MAKERS = ("default_rng", "RandomState")
 class _Masks:
     """The masks that are still to be drawn, and the functions of numpy that give them where their shape fits."""
 
-    def __init__(self, masks: list[np.ndarray], dropout: float) -> None:
-        self.left, self._ratio = list(masks), 1 - dropout
+    def __init__(self, masks: list[np.ndarray], dropout: float, columns: bool) -> None:
+        self.left, self._ratio = [mask.T if columns else mask for mask in masks], 1 - dropout
 
     def drawing(self, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
         """A drawing function of numpy with the next mask in its numbers, where they have a mask's shape."""
@@ -87,16 +87,17 @@ class _Generator:
 
 
 @contextlib.contextmanager
-def drawn(masks: list[np.ndarray], dropout: float) -> Iterator[None]:
+def drawn(masks: list[np.ndarray], dropout: float, *, columns: bool = False) -> Iterator[None]:
     """What numpy.random draws in a hidden layer's shape makes the case's masks, one after the other.
 
     So a class that draws its own dropout mask has the case's, whether it fixes a seed or not, by numpy's functions
-    or by a generator that it makes meanwhile. Raises UserError if it has not drawn all of them.
+    or by a generator that it makes meanwhile. columns: examples are columns. Raises UserError if it has not drawn
+    all of them.
     """
     if not masks:
         yield
         return
-    given = _Masks(masks, dropout)
+    given = _Masks(masks, dropout, columns)
     usual = {name: getattr(np.random, name) for name in (*DRAWS, *MAKERS)}
     for name, function in usual.items():
         setattr(np.random, name, given.drawing(name, function) if name in DRAWS else given.making(function))

@@ -19,11 +19,12 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import arguments
 from mlp_jax.gradcheck.reading.answers import CONTAINERS, plain
 from mlp_jax.gradcheck.reading.conventions import kinds_of
-from mlp_jax.gradcheck.reading.names import plainly
+from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
 from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
+DROPS = "_draws_dropout_masks"
 GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
 LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
 COSTS = (
@@ -84,11 +85,12 @@ def _with_forward(target: Any) -> Callable[..., Any] | None:
         return None
     if not {"cache", "output"} & kinds and not set(arguments.returned(forward)) & set(signature(target)):
         return None
-    return _with_lambda(target, forward, _cost(beside, penalised="l2" in kinds))
+    return _asked_by_name(target, forward, _cost(beside, penalised="l2" in kinds))
 
 
 def _forward_of(name: str, beside: Mapping[str, Any]) -> Any:
-    names = [arguments.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS]
+    like = re.sub(r"back(ward)?", "forward", name, count=1, flags=re.IGNORECASE)
+    names = [like, *(arguments.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS)]
     found = (beside.get(n) for n in (*names, *FORWARD_WORDS, *FORWARDS))
     return next((function for function in found if inspect.isfunction(function)), None)
 
@@ -113,11 +115,20 @@ def _is_cost(cost: Any) -> bool:
     return "output" in kinds and set(kinds) <= {"output", "y", "l2", "params", "x"}
 
 
-def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
-    """The function, with an argument for lambda if one of them takes it."""
+def drops(function: Any) -> bool:
+    """Whether it is joined of two functions that draw masks with a probability that is an argument of theirs."""
+    return bool(getattr(function, DROPS, False))
 
-    def run(params: Any, x: Any, y: Any, l2: float) -> Any:
+
+def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
+    """The function, with arguments for lambda and for dropout if one of them takes these."""
+    functions = [f for f in (backward, cost) if f is not None]
+    chances = [n for n in {**signature(forward), **signature(backward)} if n in (*KEEP, *DROP)]
+
+    def run(params: Any, x: Any, y: Any, l2: float, config: Any) -> Any:
+        dropout = config.dropout
         known: dict[str, Any] = {"params": params, "x": x, "y": y, "l2": l2, "train": True}
+        known |= {name: 1 - dropout if name in KEEP else dropout for name in chances}
         if not isinstance(params, dict):
             raise TypeError("the two functions take no other container")
         leaves = {plainly(key): leaf for key, leaf in params.items()}
@@ -134,10 +145,14 @@ def _with_lambda(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
             grads = dict(zip(names, grads, strict=True))
         return grads if loss is None else (loss, grads)
 
-    functions = [f for f in (backward, cost) if f is not None]
-    if any(arguments.kind_of(name) == "l2" for f in functions for name in signature(f)):
-        return _named(lambda params, x, y, l2: run(params, x, y, l2), backward)
-    return _named(lambda params, x, y: run(params, x, y, 0.0), backward)
+    def without_l2(params: Any, x: Any, y: Any, config: Any) -> Any:
+        return run(params, x, y, 0.0, config)
+
+    takes_l2 = any(arguments.kind_of(name) == "l2" for f in functions for name in signature(f))
+    made: Callable[..., Any] = run if takes_l2 else without_l2
+    made.__name__ = backward.__name__
+    setattr(made, DROPS, bool(chances))
+    return made
 
 
 def _is_sigmoid(output: np.ndarray) -> bool:
@@ -145,8 +160,3 @@ def _is_sigmoid(output: np.ndarray) -> bool:
     sums = [output.sum(axis) for axis in range(output.ndim)]
     inside = bool(((output > 0) & (output < 1)).all())
     return inside and not any(np.allclose(each, 1) for each in sums)
-
-
-def _named(function: Callable[..., Any], like: Any) -> Callable[..., Any]:
-    function.__name__ = like.__name__
-    return function
