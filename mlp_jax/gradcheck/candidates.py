@@ -33,12 +33,15 @@ from mlp_jax.gradcheck.reading.answers import (
     Asked,
     Held,
     Question,
+    alike,
+    classes_changed,
     equal,
     fits,
     leaves,
     plain,
     same,
     units_changed,
+    with_classes_changed,
     with_other_biases,
     with_units_changed,
 )
@@ -172,7 +175,7 @@ class Candidate(Asked):
         for convention in self._conventions(question):
             answer = self._try(question, convention)
             if answer.error is None and (case.name != "plain" or fits(answer, case)):
-                self._take(convention, question, answer)
+                self._take(*self._with_labels(convention, question, answer))
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
         failures += [f"how its vector holds the parameters cannot be told: {signatures.WRAP}"] * self._of_a_vector
@@ -181,6 +184,30 @@ class Candidate(Asked):
             if not self.is_class:
                 self._refuse_one_example(question)
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
+
+    def _with_labels(
+        self, convention: Convention, question: Question, answer: Answer
+    ) -> tuple[Convention, Question, Answer]:
+        """The convention with the other form of labels, where classes may change places only with these.
+
+        A label of each example may be subtracted from the scores of all classes, if examples are columns.
+        """
+        case, layout = question.case, convention.layout
+        other = convention._replace(layout=layout._replace(one_hot=not layout.one_hot))
+        if case.config.classes > 1 and case.name == "plain" and not self._may_change(question, convention, answer):
+            found = self._try(question, other)
+            if found.error is None and fits(found, case) and self._may_change(question, other, found):
+                return other, question, found
+        return convention, question, answer
+
+    def _may_change(self, question: Question, convention: Convention, answer: Answer) -> bool:
+        """Whether classes may change places: the loss, or else the gradients, stay but for their places."""
+        other = self._try(with_classes_changed(question), convention)
+        if answer.leaves is None or other.leaves is None:
+            return False
+        if answer.loss is not None and other.loss is not None:
+            return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
+        return alike(classes_changed(answer.leaves), other.leaves)
 
     def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
         self.convention, self._outputs = convention, question.case.config.classes
@@ -226,8 +253,7 @@ class Candidate(Asked):
             return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
         if answer.leaves is None or other.leaves is None:
             return True
-        pairs_of = zip(units_changed(answer.leaves), other.leaves, strict=True)
-        return all(np.allclose(leaf, b[f], rtol=1e-6, atol=1e-12) for a, b in pairs_of for f, leaf in a.items())
+        return alike(units_changed(answer.leaves), other.leaves)
 
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""

@@ -166,9 +166,11 @@ def _gives(asked: Asked, config: MLPConfig) -> bool:
         return False
     if answer.leaves is None or not fits(answer, question.case):
         return False
-    # one example at a time leaves a bias's gradient a column for each
-    pairs = zip(answer.leaves, question.case.params, strict=True)
-    return all(leaf.size in (1, np.size(getattr(layer, f))) for found, layer in pairs for f, leaf in found.items())
+    # one example at a time leaves a bias's gradient a column for each; summed over units it is a number for each
+    pairs, n = zip(answer.leaves, question.case.params, strict=True), len(question.case.y)
+    return all(
+        leaf.size in (1, n, np.size(getattr(layer, f))) for found, layer in pairs for f, leaf in found.items()
+    )
 
 
 def _others(asked: Asked, config: MLPConfig) -> list[MLPConfig]:

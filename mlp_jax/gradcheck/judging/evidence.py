@@ -88,9 +88,9 @@ class Evidence:
             return [(Mistake("transpose", k, field), "")]
         sizes_fit = all(found is not None and found.size == np.prod(true) for found, true in wrong)
         for leaves, (found, true) in zip(self.observed, pairs, strict=True):
-            if sizes_fit:
+            if found is not None and found.size == np.prod(true):
                 leaves[k][field] = leaves[k][field].reshape(true)
-            elif found is not None and found.shape != true:
+            elif found is not None:
                 del leaves[k][field]
         lines = [found is not None and true in (found.shape[1:], found.shape[:1]) for found, true in wrong]
         found, true = next((pair for pair in wrong if pair[0] is None), wrong[0])

@@ -111,8 +111,17 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
     if changed:
         findings.append(finding("mutates_input", "-", detail=f"it changes {' and '.join(changed)}"))
     if evidence.failed and all(f.remark for f in findings):
-        findings.append(finding("unknown", "-", detail=f"it fails: {evidence.failed[0][1]}"))
+        findings.append(finding("unknown", "-", detail=_failure(evidence)))
     return findings
+
+
+def _failure(evidence: Evidence) -> str:
+    """What it fails with, and whether that is where a class is missing among the labels."""
+    counts = [(len(set(case.y)), case.config.classes) for case, _ in evidence.failed]
+    kept = [(len(set(case.y)), case.config.classes) for case in evidence.cases]
+    missing = all(n < classes for n, classes in counts) and any(n == classes for n, classes in kept)
+    why = ", because a class is missing from the labels of the batch" if missing else ""
+    return f"it fails{why}: {evidence.failed[0][1]}"
 
 
 def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:

@@ -177,6 +177,19 @@ def with_units_changed(question: Question) -> Question:
     return question._replace(case=question.case._replace(params=params))
 
 
+def with_classes_changed(question: Question) -> Question:
+    """The same network, with its classes in another order."""
+    case = question.case
+    last = case.params[-1]
+    params = (*case.params[:-1], last._replace(w=np.roll(last.w, 1, axis=1), b=np.roll(last.b, 1)))
+    return question._replace(case=case._replace(params=params, y=(case.y + 1) % case.config.classes))
+
+
+def classes_changed(leaves: Leaves) -> Leaves:
+    """Leaves with those of the classes in another order."""
+    return [*leaves[:-1], {f: np.roll(leaf, 1, axis=-1) for f, leaf in leaves[-1].items()}]
+
+
 def units_changed(leaves: Leaves) -> Leaves:
     """Leaves with those of the first hidden layer's units in another order."""
     first = {f: np.roll(leaf, 1, axis=-1) for f, leaf in leaves[0].items()}
@@ -191,6 +204,16 @@ def equal(a: Answer, b: Answer) -> bool:
         b.error is None
         and a.loss == b.loss
         and all(np.array_equal(leaf, y.get(f, np.nan)) for x, y in pairs_of for f, leaf in x.items())
+    )
+
+
+def alike(a: Leaves, b: Leaves) -> bool:
+    """Whether leaves are equal but for rounding."""
+    pairs_of = ((leaf, other.get(f)) for layer, other in zip(a, b, strict=True) for f, leaf in layer.items())
+    return all(
+        leaf.shape == other.shape and np.allclose(leaf, other, rtol=1e-6, atol=1e-12)
+        for leaf, other in pairs_of
+        if other is not None
     )
 
 
