@@ -661,3 +661,94 @@ class Convolution:
                 dx[:, :, i : i + dout.shape[2], j : j + dout.shape[3]] += part
         return dx
 """
+
+CHANNELS_LAST = """
+import numpy as np
+
+
+def windows(x, f, stride):
+    for i in range((x.shape[1] - f) // stride + 1):
+        for j in range((x.shape[2] - f) // stride + 1):
+            yield i, j, np.s_[:, i * stride : i * stride + f, j * stride : j * stride + f]
+
+
+def padded(x, pad):
+    return np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+
+
+def conv_forward(A_prev, W, b, hparameters):  # loops, and biases (1, 1, 1, F)
+    (m, height, width, _), (f, f, _, filters) = A_prev.shape, W.shape
+    stride, pad = hparameters["stride"], hparameters["pad"]
+    sizes = (int((n - f + 2 * pad) / stride) + 1 for n in (height, width))
+    Z, A_prev_pad = np.zeros((m, *sizes, filters)), padded(A_prev, pad)
+    for i, j, at in windows(A_prev_pad, f, stride):
+        for c in range(filters):
+            Z[:, i, j, c] = np.sum(A_prev_pad[at] * W[..., c], axis=(1, 2, 3)) + b[0, 0, 0, c]
+    return Z, (A_prev, W, b, hparameters)
+
+
+def conv_backward(dZ, cache):
+    A_prev, W, b, hparameters = cache
+    f, stride, pad = W.shape[0], hparameters["stride"], hparameters["pad"]
+    A_prev_pad, dW, db = padded(A_prev, pad), np.zeros_like(W), np.zeros_like(b)
+    dA_prev_pad = np.zeros_like(A_prev_pad)
+    for n in range(len(A_prev)):
+        for i, j, (_, rows, columns) in windows(A_prev_pad, f, stride):
+            for c in range(W.shape[3]):
+                dA_prev_pad[n, rows, columns] += W[..., c] * dZ[n, i, j, c]
+                dW[..., c] += A_prev_pad[n, rows, columns] * dZ[n, i, j, c]
+                db[..., c] += dZ[n, i, j, c]
+    return dA_prev_pad[:, pad:-pad, pad:-pad], dW, db
+
+
+def conv2d_forward(x, w, b, stride=1, padding=0):  # kernels (F, h, w, C)
+    xp = padded(x, padding)
+    found = windows(xp, w.shape[1], stride)
+    outputs = {(i, j): np.tensordot(xp[at], w, ((1, 2, 3), (1, 2, 3))) for i, j, at in found}
+    rows, columns = (max(ij[axis] for ij in outputs) + 1 for axis in (0, 1))
+    out = np.stack([np.stack([outputs[i, j] for j in range(columns)], 1) for i in range(rows)], 1)
+    return out + b, (x, w, stride, padding)
+
+
+def conv2d_backward(dout, cache):
+    x, w, stride, p = cache
+    xp, dw = padded(x, p), np.zeros_like(w)
+    dxp = np.zeros_like(xp)
+    for i, j, at in windows(xp, w.shape[1], stride):
+        dw += np.tensordot(dout[:, i, j], xp[at], (0, 0))
+        dxp[at] += np.tensordot(dout[:, i, j], w, 1)
+    return dxp[:, p : p + x.shape[1], p : p + x.shape[2]], dw, dout.sum((0, 1, 2))
+
+
+def pool_forward(A_prev, hparameters, mode="max"):
+    f, stride = hparameters["f"], hparameters["stride"]
+    m, height, width, channels = A_prev.shape
+    A = np.zeros((m, 1 + (height - f) // stride, 1 + (width - f) // stride, channels))
+    for i, j, at in windows(A_prev, f, stride):
+        A[:, i, j] = A_prev[at].max((1, 2))
+    return A, (A_prev, hparameters)
+
+
+def pool_backward(dA, cache, mode="max"):
+    A_prev, hparameters = cache
+    dA_prev = np.zeros_like(A_prev)
+    for i, j, at in windows(A_prev, hparameters["f"], hparameters["stride"]):
+        mask = A_prev[at] == A_prev[at].max((1, 2), keepdims=True)
+        dA_prev[at] += mask * dA[:, i, j][:, None, None]
+    return dA_prev
+
+
+def average_pool_forward(x, pool_size=2, stride=2):
+    A = np.zeros((len(x), x.shape[1] // 2, x.shape[2] // 2, x.shape[3]))
+    for i, j, at in windows(x, pool_size, stride):
+        A[:, i, j] = x[at].mean((1, 2))
+    return A, (x, pool_size, stride)
+
+
+def average_pool_backward(dout, cache):
+    x, f, stride = cache
+    dx = np.zeros_like(x)
+    for i, j, at in windows(x, f, stride):
+        dx[at] += dout[:, i, j][:, None, None] / f**2
+    return dx
+"""

@@ -8,7 +8,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CS231N, GROUPED, NNFS, RETURNING, SANDWICHES, STYLES
+from tests.layer_sources import CHANNELS_LAST, CS231N, GROUPED, NNFS, RETURNING, SANDWICHES, STYLES
 
 
 def module(source):
@@ -50,6 +50,12 @@ def test_right_layers_of_several_operations(old, new, remarks):
     assert (report.codes, report.refused) == ([], ()), str(report)
     assert set(report.remarks) == {*remarks, "pool_ties"}
     assert len(report.layers) == len(re.findall(r"def \w+_(?:loss|backward\w*)\(", SANDWICHES))
+
+
+def test_right_layers_of_pictures_whose_channels_are_last():
+    report = layers.check_module(module(CHANNELS_LAST))
+    assert (report.codes, report.remarks, report.refused) == ([], ["pool_ties"], ()), str(report)
+    assert len(report.layers) == 4
 
 
 GROUPS = "import numpy as np\n" + GROUPED
@@ -184,6 +190,18 @@ def test_mistakes(name, old, new, code):
         (GROUPS, "spatial_groupnorm_backward", "dout.sum", "dout.mean", {"bias_mean"}),
         (SANDWICHES, "spatial_batchnorm_backward", "(0, 3, 1, 2), dgamma, dbeta",
          "(0, 3, 1, 2), dgamma, dbeta / (N * H * W)", {"bias_mean"}),
+        (CHANNELS_LAST, "conv_backward", "dA_prev_pad[n, rows, columns] += ", "dA_prev_pad[n, rows, columns] = ",
+         {"window_overwritten"}),
+        (CHANNELS_LAST, "conv_backward", "dW[..., c] += ", "dW[..., c] = ", {"window_overwritten"}),
+        (CHANNELS_LAST, "conv_backward", "db[..., c] += ", "db[..., c] = ", {"window_overwritten"}),
+        (CHANNELS_LAST, "conv_backward", "[:, pad:-pad, pad:-pad]",
+         "[:, : A_prev.shape[1], : A_prev.shape[2]]", {"window_pad"}),
+        (CHANNELS_LAST, "conv2d_backward", "dxp[at] += ", "dxp[at] = ", {"window_overwritten"}),
+        (CHANNELS_LAST, "conv2d_backward", "w, 1)", "w[:, ::-1, ::-1], 1)", {"kernel_flipped"}),
+        (CHANNELS_LAST, "conv2d_backward", "dout.sum((0, 1, 2))", "dout.mean((0, 1, 2))", {"bias_mean"}),
+        (CHANNELS_LAST, "conv2d_backward", "dout.sum((0, 1, 2))", "dout.sum((0, 1, 2)) * 3", {"constant_factor"}),
+        (CHANNELS_LAST, "pool_backward", "mask * ", "(mask + 1) / (mask + 1) * ", {"pool_everywhere"}),
+        (CHANNELS_LAST, "average_pool_backward", " / f**2", "", {"constant_factor"}),
         (NNFS, "Layer_Dense", "np.sum(dvalues, axis=0", "np.sum(dvalues, axis=1", {"bias_over_classes"}),
         (NNFS, "Activation_Softmax", "@ d", "@ np.ones_like(d)", {"constant_factor"}),
         (NNFS, "Layer_Dense", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", {"bias_mean"}),

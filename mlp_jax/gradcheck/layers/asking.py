@@ -67,20 +67,26 @@ class Asked(NamedTuple):
 def layout_of(layer: Layer, seed: int) -> int:
     """The first arrangement of shapes that both passes take, or, if none is, the forward pass."""
     first, forward = "", None
-    for layout in range(operations.LAYOUTS):
+    taken = list[int]()
+    for layout in operations.layouts(layer.operation):
         try:
             leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
             output, cache = layer.forward(_copies(leaves), options)
             if not output.size or not operations.plausible(layer.operation, leaves, output, layout):
                 continue
             forward = layout if forward is None else forward
-            layer.backward(np.ones_like(output), cache, leaves)
+            found = layer.backward(np.ones_like(output), cache, leaves)
         except UserError:
             raise
         except Exception as error:
             first = first or where(error, layer.source)
             continue
-        return layout
+        taken.append(layout)
+        fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
+        if layout not in operations.CHANNELS_LAST or fitting:
+            break  # of pictures whose channels are last, biases have several forms
+    if taken:
+        return taken[-1] if fitting else taken[0]
     if forward is not None:
         return forward
     first = first or "another output was expected"
@@ -181,5 +187,6 @@ def at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
     if not finite:
         return ["non_finite"]
     if layer.operation == "pool":
-        return ["pool_ties"] if gradient.sum() > output.size + 1e-6 else []
+        of_maxima = output.max() == x.max()
+        return ["pool_ties"] if of_maxima and gradient.sum() > output.size + 1e-6 else []
     return ["mask_at_zero"] if gradient.shape == x.shape and (gradient[x == 0] != 0).any() else []

@@ -48,8 +48,19 @@ class View:
         if self.operation == "groupnorm":
             return array.reshape(len(array) * references.groups_of(list(self.trial.options.values())), -1)
         if self.operation in SLOPES and array.ndim == 4:
-            return array
+            return self.channels_first(array)
         return array.reshape(len(array), -1)
+
+    def channels_first(self, array: Array) -> Array:
+        """Returns pictures as (N, C, H, W)."""
+        last = self.layout in operations.CHANNELS_LAST and array.ndim == 4
+        return np.moveaxis(array, -1, 1) if last else array
+
+    def kernel(self, w: Array) -> Array:
+        """Returns the kernels of a convolution as (F, C, h, w)."""
+        if self.layout == operations.LAST_FILTERS:
+            return np.moveaxis(w, -1, 1)
+        return w.transpose(3, 2, 0, 1) if self.layout in operations.CHANNELS_LAST else w
 
     @property
     def turned(self) -> bool:
@@ -59,9 +70,11 @@ class View:
     def seen(self, field: str, array: Array) -> Array:
         """Returns a gradient of the layer in the operation's own shape; as it is, where it has another one."""
         if field == "x":
-            return self.rows(array) if array.shape == self.trial.x.shape and not self.pictures else array
+            if array.shape != self.trial.x.shape:
+                return array
+            return self.channels_first(array) if self.pictures else self.rows(array)
         if field == "w":
-            return array.T if self.turned and array.ndim == 2 else array
+            return array.T if self.turned and array.ndim == 2 else self.kernel(array) if array.ndim == 4 else array
         return array.ravel() if array.size == max(array.shape, default=1) else array
 
     def cotangent(self) -> Array:
@@ -69,7 +82,7 @@ class View:
         g = self.trial.dout
         if self.operation.endswith("loss"):
             return np.ones((len(self.trial.x), 1))
-        return g if self.pictures else self.rows(g)
+        return self.channels_first(g) if self.pictures else self.rows(g)
 
     @property
     def pictures(self) -> bool:
@@ -90,7 +103,7 @@ class View:
             mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *NORMS)))]
             given = [options.pop(0)] if step not in SLOPES and step != "affine" else []
             inputs, options_ = ({str(n): v for n, v in enumerate(some)} for some in ([a, *mine], given))
-            a = references.output(step, [a, *mine], given, self.layout)
+            a = references.output(step, [a, *mine], options_, self.layout)
             trial = self.trial._replace(inputs=inputs, options=options_, output=a)
             op = View(step, self.layout, trial).op()
             if op is None:
@@ -114,7 +127,7 @@ class View:
             return Dropout(0, mask, 1 - 1 / max(float(mask.max()), 1.0))
         if name == "softmax" and out.shape == x.shape and x.ndim == 2:
             return Softmax(0, out)
-        return self._of_pictures(leaves, options) if name in ("conv", "pool") else self._loss(x, options)
+        return self._of_pictures(leaves) if name in ("conv", "pool") else self._loss(x, options)
 
     def _norm(self) -> Norm:
         x, gamma, beta = self.trial.inputs.values()
@@ -147,15 +160,19 @@ class View:
         psi, one_hot = softmax(x), np.eye(x.shape[1])[y]
         return Loss(0, (psi - one_hot) / len(x), psi, one_hot, x)
 
-    def _of_pictures(self, leaves: list[Array], options: list[Any]) -> Op | None:
-        if len(options) != 1 or not isinstance(options[0], dict):
+    def _of_pictures(self, leaves: list[Array]) -> Op | None:
+        window = operations.window_of(self.trial.options)
+        if window is None:
             return None
-        param = options[0]
+        x = self.channels_first(leaves[0])
         if self.operation == "pool":
-            size = (param["pool_height"], param["pool_width"])
-            return MaxPool(0, leaves[0], param["stride"], 0, size) if len(leaves) == 1 else None
-        w = leaves[1]
-        return Conv(0, leaves[0], param["stride"], param["pad"], w.shape[2:], w) if len(leaves) == 3 else None
+            pool = MaxPool(0, x, window["stride"], 0, (window["pool_height"], window["pool_width"]))
+            out = self.channels_first(self.trial.output)
+            return (
+                pool if len(leaves) == 1 and np.array_equal(pool.forward(), out) else None
+            )  # or it is an average
+        w = self.kernel(leaves[1])
+        return Conv(0, x, window["stride"], window["pad"], w.shape[2:], w) if len(leaves) == 3 else None
 
 
 class LayerNetwork(NamedTuple):

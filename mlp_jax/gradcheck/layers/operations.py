@@ -6,6 +6,7 @@ that is not known, `arguments` goes by these names alone.
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from mlp_jax.errors import UserError
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
-LAYOUTS, ONE_HOT = 5, 1  # the labels of a loss are one-hot in one layout
+ONE_HOT = 1  # the labels of a loss are one-hot in this layout
+LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h, w, C, F), or (F, h, w, C)
+CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "y_true", "truth", "y_labels", "ys")
@@ -24,7 +27,22 @@ INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores"
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
+WINDOWS = ("conv", "pool", "pictures")  # operations of which channels may be the last axis
+STRIDES, PADS = ("stride", "s", "strides"), ("pad", "padding", "p")
+POOLS = (
+    "pool_size",
+    "size",
+    "f",
+    "kernel_size",
+    "k",
+    "pool_height",
+    "pool_width",
+    "pool_h",
+    "pool_w",
+    "filter_size",
+)
 GROUPS = ("g", "groups", "num_groups", "n_groups")
+HYPER = re.compile(r"(h|hyper|conv|pool)_?(param(eter)?s?|config)|params?|options")
 _NORMALISED = {
     "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
 }  # fmt: skip
@@ -71,6 +89,24 @@ def named(name: str) -> str:
     return "pictures" if "picture" in kinds else "affines" if "affine" in kinds else ""
 
 
+def layouts(operation: str) -> Sequence[int]:
+    """The arrangements of shapes that an operation may want."""
+    return range(8) if operation in WINDOWS else range(5)
+
+
+def window_of(options: Mapping[str, Any]) -> dict[str, int] | None:
+    """Stride, padding and size of the windows among the options; None if they do not tell."""
+    of_dict = next(
+        (option for option in options.values() if isinstance(option, dict) and "stride" in option), None
+    )
+    stride, pad, size = (
+        next((options[n] for n in options if n.lower() in names), None) for names in (STRIDES, PADS, POOLS)
+    )
+    if of_dict is not None or stride is None:
+        return of_dict
+    return {"stride": stride, "pad": pad or 0, "pool_height": size or 2, "pool_width": size or 2}
+
+
 def arguments(
     operation: str, parameters: Sequence[inspect.Parameter], rng: Any, number: int, layout: int
 ) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -92,8 +128,8 @@ def arguments(
             options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
         elif (shape := shapes.of(name)) is not None:
             leaves[p.name] = rng.normal(size=shape)
-        elif (option := _option(name, number)) is not None and (
-            p.default is p.empty or isinstance(option, dict) or name in GROUPS
+        elif (option := _option(operation, name, number)) is not None and (
+            p.default is p.empty or isinstance(option, dict) or name in GROUPS or _is_of_window(operation, p)
         ):
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
@@ -112,6 +148,7 @@ class _Shapes:
         self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
         self.kernel = operation in ("conv", "pictures")
         self.width, self._first = (4 if operation in CHANNELS else d), True
+        self.last = layout in CHANNELS_LAST
         self.labels = (n, 3) if self.temporal else (n,)
 
     def of(self, name: str) -> tuple[int, ...] | None:
@@ -128,8 +165,11 @@ class _Shapes:
             return self._input()
         if name in WEIGHTS:
             self.width = 3 if self.kernel else self.m
-            turned = self.layout in (COLUMNS, OUT_IN)
-            return (3, 2, 3, 3) if self.kernel else (self.m, self.d) if turned else (self.d, self.m)
+            if self.kernel:
+                return {LAST_FILTERS: (3, 3, 3, 2)}.get(self.layout, (3, 3, 2, 3) if self.last else (3, 2, 3, 3))
+            return (self.m, self.d) if self.layout in (COLUMNS, OUT_IN) else (self.d, self.m)
+        if name in BIASES and self.layout == LAST_BIAS:
+            return (1, 1, 1, self.width)
         if name in BIASES:
             width = self.width if self.width != self.d or self.kernel else self.m
             return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
@@ -144,6 +184,8 @@ class _Shapes:
             channels = self.operation in CHANNELS
             height = 3 if channels else 4
             width = height if self.layout == OUT_IN else 6  # some take only square pictures
+            if self.last:
+                return (2, width, height, 4 if channels else 2)
             return (2, 4 if channels else 2, width, height)
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
@@ -164,11 +206,19 @@ class _Shapes:
         }.get(name)  # fmt: skip
 
 
-def _option(name: str, number: int) -> Any:
-    if name == "conv_param":
-        return {"stride": 1 + number % 2, "pad": 1}
-    if name == "pool_param":
-        return {"pool_height": 2, "pool_width": 2, "stride": 2}
+def _is_of_window(operation: str, p: inspect.Parameter) -> bool:
+    """Whether an argument is a number of the windows, which is given although it has a default."""
+    return operation in WINDOWS and p.name.lower() in (*STRIDES, *PADS, *POOLS) and isinstance(p.default, int)
+
+
+def _option(operation: str, name: str, number: int) -> Any:
+    stride = 2 if operation == "pool" else 1 + number % 2
+    if operation in WINDOWS and name in (*STRIDES, *PADS, *POOLS):
+        return stride if name in STRIDES else 1 - (operation == "pool") if name in PADS else 2
+    if name == "conv_param" or (operation == "conv" and HYPER.fullmatch(name)):
+        return {"stride": stride, "pad": 1, "padding": 1}
+    if name == "pool_param" or (operation == "pool" and HYPER.fullmatch(name)):
+        return {"pool_height": 2, "pool_width": 2, "stride": 2, "f": 2, "pool_size": 2, "size": 2}
     if "drop" in name and "param" in name:
         return {"p": 0.6, "mode": "train", "seed": 3 + number}
     if name.endswith(("_param", "_params", "_config")):
@@ -230,9 +280,17 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
     return found
 
 
+def _axis(layout: int) -> int:
+    """Where the channels of pictures are."""
+    return 3 if layout in CHANNELS_LAST else 1
+
+
 def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
     """Whether the output has the shape that the operation gives, where one is known."""
     first = next(iter(leaves.values()))
+    if operation in ("conv", "pool") and output.ndim == 4:
+        channels = first.shape[_axis(layout)] if operation == "pool" else list(leaves.values())[-1].size
+        return output.shape[_axis(layout)] == channels and len(output) == len(first)
     if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *CHANNELS):
         return output.shape == first.shape
     if operation in ("affine", "affine_relu") and len(leaves) == 3:

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.gradcheck.comparison import compiled
-from mlp_jax.gradcheck.layers.operations import COLUMNS, OUT_IN, classes_of
+from mlp_jax.gradcheck.layers.operations import (
+    CHANNELS_LAST,
+    COLUMNS,
+    LAST_FILTERS,
+    OUT_IN,
+    classes_of,
+    window_of,
+)
 from mlp_jax.gradcheck.layers.trials import Trial, distance
 
 Array = np.ndarray
@@ -25,7 +32,7 @@ def truth(
     """
     values = list(leaves.values())
     try:
-        function = _reference(operation, values, list(options.values()), layout)
+        function = _reference(operation, values, options, layout)
         if function is None:
             return None
         with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
@@ -37,7 +44,7 @@ def truth(
     return np.asarray(out), [np.asarray(leaf) for leaf in grads]
 
 
-def output(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Array:
+def output(operation: str, leaves: list[Array], options: Mapping[str, Any], layout: int) -> Array:
     """The output of an operation from jax, in float64; without numbers where the operation is not known."""
     function = _reference(operation, leaves, options, layout)
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
@@ -49,7 +56,10 @@ def _with_vjp(function: Callable[..., Any], dout: Any, *at: Any) -> Any:
     return out, pull(dout)
 
 
-def _reference(operation: str, leaves: list[Array], options: list[Any], layout: int) -> Callable[..., Any] | None:
+def _reference(
+    operation: str, leaves: list[Array], named: Mapping[str, Any], layout: int
+) -> Callable[..., Any] | None:
+    options, window = list(named.values()), window_of(named)
     shapes = [leaf.shape for leaf in leaves]
     if operation in _POINTWISE and len(leaves) == 1:
         return _POINTWISE[operation]
@@ -67,8 +77,8 @@ def _reference(operation: str, leaves: list[Array], options: list[Any], layout: 
         return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
     if operation == "svm_loss" and len(options) == 1:
         return partial(hinge, classes_of(options[0]))
-    if operation == "conv" and len(leaves) == 3 and len(options) == 1:
-        return partial(_conv, options[0])
+    if operation == "conv" and len(leaves) == 3 and window is not None:
+        return partial(_conv, window, layout)
     if operation == "rnn_step" and len(leaves) == 5:
         return lambda x, h, wx, wh, b: jnp.tanh(x @ wx + h @ wh + b)
     if operation == "embedding" and len(leaves) == 1 and len(options) == 1:
@@ -109,9 +119,12 @@ def hinge(y: Array, x: Any, margin: float = 1.0) -> Any:
     return ((margins * (margins > 0)).sum() - margin * len(y)) / len(y)
 
 
-def _conv(param: Mapping[str, int], x: Any, w: Any, b: Any) -> Any:
-    pad = (param["pad"], param["pad"])
-    return jax.lax.conv_general_dilated(x, w, (param["stride"],) * 2, [pad, pad]) + b[:, None, None]
+def _conv(window: Mapping[str, int], layout: int, x: Any, w: Any, b: Any) -> Any:
+    pad = (window["pad"], window["pad"])
+    kernel = "OHWI" if layout == LAST_FILTERS else "HWIO"
+    forms = ("NHWC", kernel, "NHWC") if layout in CHANNELS_LAST else ("NCHW", "OIHW", "NCHW")
+    out = jax.lax.conv_general_dilated(x, w, (window["stride"],) * 2, [pad, pad], dimension_numbers=forms)
+    return out + (b.ravel() if layout in CHANNELS_LAST else b.reshape(-1, 1, 1))
 
 
 _POINTWISE: dict[str, Callable[[Any], Any]] = {

@@ -119,6 +119,10 @@ class Conv(Windows):
     fields = ("w", "b")
     w: Array
 
+    def of(self, *, examples: int = 0, filters: int = 0) -> "Conv":
+        """Returns that of the examples, or the filters, from a number on."""
+        return replace(self, x=self.x[examples:], w=self.w[filters:])
+
     def back(self, g: Array, *, stride: int = 0, cut: bool = True, add: bool = True, flip: bool = False) -> Array:
         """Every window gets w times its output's g. The keywords make it wrong."""
         padded, w = np.zeros_like(self.padded()), self.w[:, :, ::-1, ::-1] if flip else self.w
@@ -139,6 +143,14 @@ class Conv(Windows):
 @dataclass(frozen=True, eq=False)
 class MaxPool(Windows):
     """This is the largest input of each window."""
+
+    def forward(self) -> Array:
+        """Returns the maxima, (N, C, H, W)."""
+        h, w = ((n - m) // self.stride + 1 for n, m in zip(self.x.shape[2:], self.size, strict=True))
+        out = np.zeros((*self.x.shape[:2], h, w))
+        for i, j, at in self.places(out):
+            out[:, :, i, j] = self.x[at].max(axis=(2, 3))
+        return out
 
     def back(self, g: Array, *, stride: int = 0, everywhere: bool = False, of_output: bool = False) -> Array:
         """The largest input of each window gets g. The keywords make it wrong."""

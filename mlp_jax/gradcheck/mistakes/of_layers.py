@@ -71,8 +71,14 @@ LAYER_ROWS: tuple[Row, ...] = (
     Row("window_overwritten", "overwrites where windows overlap, or where outputs share weights",
         "every output of which a number is a part adds to that number's gradient", "use += in place of =",
         ("dx[window] += ", "dx[window] = "), instead={
-            Conv: step(lambda op, g: op.back(g, add=False)),
-            (Conv, "w"): leaf(lambda op, g: op.leaves(g, add=False)["w"]),
+            Conv: step(
+                lambda op, g: op.back(g, add=False), lambda op, g: op.of(filters=-1).back(g[:, -1:], add=False)
+            ),
+            (Conv, "w"): leaf(
+                lambda op, g: op.leaves(g, add=False)["w"],
+                lambda op, g: op.of(examples=-1).leaves(g[-1:], add=False)["w"],
+            ),
+            (Conv, "b"): leaf(lambda op, g: g[:, :, -1, -1].sum(axis=0), lambda op, g: g[-1, :, -1, -1]),
         }),
     Row("kernel_flipped", "goes back through the kernel turned by 180 degrees",
         "the input at a place of a window has been multiplied by the kernel's number at that same place",
