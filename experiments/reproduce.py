@@ -37,7 +37,7 @@ from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import command, keep, options, page, processes, results
-from mlp_jax.studies.claims import judged, summary, tally
+from mlp_jax.studies.claims import judged
 from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
@@ -178,12 +178,11 @@ def _write_report(folder: ResultsFolder, todo: Sequence[Job], witness: Row) -> N
         page.Part(job.study, job.protocol, row["status"], job.folder, read[path])
         for (path, job), row in zip(files.items(), content["rows"], strict=True)
     ]
-    tallies = {protocol: tally(claims, protocol) for protocol in options.PROTOCOLS}
     about = [("jax.grad", f"was {gradient_check.witness_told(witness)} before anything ran")]
-    shown = page.page(content, parts, summary(claims), tallies, about)
+    shown = page.page(content, parts, about)
     results.write_file(folder.path / "report.html", page.html(shown))
     results.write_file(folder.path / "report.md", page.markdown(shown, folder.path))
-    print(summary(claims))
+    print(shown["summary"])
     print(f"{folder.path / 'report.html'}; report.md and results.json beside it")
 
 

@@ -11,7 +11,7 @@ import pytest
 from experiments import depth_study, reproduce
 from mlp_jax.data import load
 from mlp_jax.studies import figures, options, page, question2
-from mlp_jax.studies.claims import judged, summary, tally
+from mlp_jax.studies.claims import judged
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
@@ -76,8 +76,7 @@ def made(tmp_path_factory):
         "config": {"dataset": "digits", "scale": "smoke", "seeds": 2}, "environment": ENVIRONMENT,
         "claims": claims,
     }  # fmt: skip
-    tallies = {protocol: tally(claims, protocol) for protocol in ("published", "clean")}
-    shown = page.page(content, parts, summary(claims), tallies, [("jax.grad", f"was {EVIL}")])
+    shown = page.page(content, parts, [("jax.grad", f"was {EVIL}")])
     (root / "report.html").write_text(page.html(shown))
     return shown, root
 
@@ -135,7 +134,7 @@ def written(parts, rows=()):
     check = {"study": replace(parts[-1].study, name="gradient_check")}
     parts = [part if part.study.name == "wide" else replace(part, **check) for part in parts]
     parts = [replace(part, content={**part.content, "rows": list(rows), "figures": []}) for part in parts]
-    shown = page.page(content, parts, "No claim was judged.", {})
+    shown = page.page(content, parts)
     return page.html(shown), page.markdown(shown, Path("."))
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import jinja2
 
-from mlp_jax.studies import question2, results, statistics
-from mlp_jax.studies.claims import ONE_RUN
+from mlp_jax.studies import options, question2, results, statistics
+from mlp_jax.studies.claims import ONE_RUN, summary, tally
 from mlp_jax.studies.origin import plain
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
@@ -40,7 +40,6 @@ CHECK = "gradient_check"
 
 Page = dict[str, Any]
 Line = tuple[str, str]
-Tallies = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,12 @@ class Part:
     content: results.Row
 
 
-def page(
-    content: results.Row, parts: Sequence[Part], summary: str, tallies: Tallies, about: Sequence[Line] = ()
-) -> Page:
+def page(content: results.Row, parts: Sequence[Part], about: Sequence[Line] = ()) -> Page:
     """Gives everything that the page shows.
 
-    content: reproduce's own results, with the judged claims. summary: how many claims hold, in a sentence.
-    tallies: how many claims have each verdict, by protocol. about: further lines on how the page was made.
+    content: reproduce's own results, with the judged claims. about: further lines on how the page was made.
     """
-    own = content["environment"]
+    own, claims = content["environment"], content["claims"]
     by_study: dict[str, list[Part]] = {}
     for part in parts:
         by_study.setdefault(part.study.name, []).append(part)
@@ -74,12 +70,12 @@ def page(
         "dataset": dataset_name(parts[0].content),
         "scale": content["config"]["scale"],
         "seeds": content["config"]["seeds"],
-        "summary": summary,
-        "tallies": [{"title": PROTOCOLS[name], "counts": counts} for name, counts in tallies.items()],
+        "summary": summary(claims),
+        "tallies": [{"title": PROTOCOLS[name], "counts": tally(claims, name)} for name in options.PROTOCOLS],
         "equations": question2.shown([row for part in by_study.get(CHECK, []) for row in part.content["rows"]]),
         "groups": [
             {"title": title, "once": all(row["once"] for row in rows), "claims": rows}
-            for title, rows in results.by(content["claims"], "part").items()
+            for title, rows in results.by(claims, "part").items()
         ],
         "holm": HOLM,
         "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
