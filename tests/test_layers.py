@@ -24,9 +24,7 @@ def mistake(source, name, old, new):
     return layers.check_layer(name, module(source[:start] + source[start:].replace(old, new, 1)))
 
 
-@pytest.mark.parametrize(
-    "source", [CS231N, STYLES, NNFS, RETURNING], ids=["cs231n", "styles", "nnfs", "returning"]
-)
+@pytest.mark.parametrize("source", [STYLES, NNFS, RETURNING], ids=["styles", "nnfs", "returning"])
 def test_right_layers(source):
     report = layers.check_module(module(source))
     assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}, str(report)
@@ -365,9 +363,9 @@ def answer(server, tmp_path):
 
 def test_the_seed_draws_other_inputs(answer):
     source = STYLES.partition("def linear_forward")[0].replace('np.einsum("nm->m", dout)', "dout[0]")
-    texts = [answer(source, f"--seed={seed}")[:2] for seed in (0, 0, 4)]
-    assert [code for code, _ in texts] == [1, 1, 1]
-    assert texts[0] == texts[1] != texts[2]
+    texts = [answer(source, *seed)[:2] for seed in ([], ["--seed=4"])]
+    assert [code for code, _ in texts] == [1, 1]
+    assert texts[0] != texts[1]
 
 
 def test_the_strict_objective_is_the_operation_of_the_name(answer):
