@@ -217,6 +217,17 @@ def test_the_committed_recipes_reach_what_is_said_of_them():
         assert cached["seconds_from_process_start"]["mean"] < anew["seconds_from_process_start"]["mean"]
 
 
+def test_the_recipe_that_was_run_by_an_earlier_version_is_what_it_was():
+    """What is an option since then stands at its default."""
+    (row,) = results.read_json(tables.EARLIER / "bottleneck" / "best_model" / "results.json")["rows"]
+    written = as_written(fitted(RECIPES["bottleneck"], (32, 32, 3), 10, 49_000)[1])
+    then = {name: value for name, value in row["recipe"].items() if name != "augmentation"}
+    assert {name: written[name] for name in then} == then
+    expected = RECIPES["bottleneck"].expected
+    assert expected is not None
+    assert expected.accuracy == pytest.approx(row["test_accuracy"]["mean"], abs=0.0005)
+
+
 def test_the_committed_benchmark_holds_what_the_notes_say():
     rows: dict[str, dict[str, Any]] = {}
     for name in tables.RACES:
