@@ -8,7 +8,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CHANNELS_LAST, CS231N, GROUPED, NNFS, RETURNING, SANDWICHES, STYLES
+from tests.layer_sources import CHANNELS_LAST, CS231N, GROUPED, NNFS, NOTED, RETURNING, SANDWICHES, STYLES
 
 
 def module(source):
@@ -48,6 +48,12 @@ def test_right_layers_of_several_operations(old, new, remarks):
     assert (report.codes, report.refused) == ([], ()), str(report)
     assert set(report.remarks) == {*remarks, "pool_ties"}
     assert len(report.layers) == len(re.findall(r"def \w+_(?:loss|backward\w*)\(", SANDWICHES))
+
+
+def test_right_layers_that_leave_gradients_at_the_arrays():
+    report = layers.check_module(module(NOTED))
+    assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
+    assert [layer.name for layer in report.layers] == re.findall(r"class (?!Module)(\w+)", NOTED)
 
 
 def test_right_layers_of_pictures_whose_channels_are_last():
@@ -200,6 +206,15 @@ def test_mistakes(name, old, new, code):
         (CHANNELS_LAST, "conv2d_backward", "dout.sum((0, 1, 2))", "dout.sum((0, 1, 2)) * 3", {"constant_factor"}),
         (CHANNELS_LAST, "pool_backward", "mask * ", "(mask + 1) / (mask + 1) * ", {"pool_everywhere"}),
         (CHANNELS_LAST, "average_pool_backward", " / f**2", "", {"constant_factor"}),
+        (NOTED, "Lin", "out.g.sum(0)", "out.g.mean(0)", {"bias_mean"}),
+        (NOTED, "Lin", "inp.T @ out.g", "(inp.T @ out.g) / len(inp)", {"batch_mean_twice"}),
+        (NOTED, "Relu", "(inp > 0) * out.g", "out.g", {"mask_missing"}),
+        (NOTED, "Mse", " / targ.shape[0]", "", {"batch_mean_missing"}),
+        (NOTED, "CrossEntropy", " - np.eye(inp.shape[1])[targ]", "", {"one_hot_missing"}),
+        (NOTED, "Linear", "grad.T @ self.x, grad.sum(0)", "-grad.T @ self.x, grad.sum(0)", {"sign"}),
+        (NOTED, "Dense", "self.y.grad.sum(0)", "self.y.grad.sum(1)", {"bias_over_classes"}),
+        (NOTED, "Swish", " * (1 + inp * (1 - s))", " * (1 - s)", {"other_activation"}),
+        (NOTED, "Swish", "out.g * s * (1 + inp * (1 - s))", "out.g", {"mask_missing"}),
         (NNFS, "Layer_Dense", "np.sum(dvalues, axis=0", "np.sum(dvalues, axis=1", {"bias_over_classes"}),
         (NNFS, "Activation_Softmax", "@ d", "@ np.ones_like(d)", {"constant_factor"}),
         (NNFS, "Layer_Dense", "np.sum(dvalues, axis=0", "np.mean(dvalues, axis=0", {"bias_mean"}),

@@ -33,6 +33,7 @@ class Layer:
     operation = ""
     mistakes_of = ""  # an operation whose mistakes it may have, where the truth is its own forward pass
     upstream = True
+    several_shapes = False  # only where gradients have the shapes of the inputs, these are what it wants
     source: Any = None
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -57,11 +58,18 @@ class Layer:
 
 
 class Asked(NamedTuple):
-    """A trial without its true gradients; the operation's own output and gradients; the candidate's own loss."""
+    """A trial without its true gradients, and the operation's own output and gradients.
+
+    moved: the candidate's own output, with one leaf in another place.
+    """
 
     trial: Trial
     truth: tuple[Array, list[Array]] | None
-    value: Callable[[str, Array], float]
+    moved: Callable[[str, Array], Array]
+
+    def value(self, name: str, at: Array) -> float:
+        """Returns sum(out * dout), with one leaf moved."""
+        return float((self.moved(name, at) * self.trial.dout).sum())
 
 
 def layout_of(layer: Layer, seed: int) -> int:
@@ -83,7 +91,7 @@ def layout_of(layer: Layer, seed: int) -> int:
             continue
         taken.append(layout)
         fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
-        if layout not in operations.CHANNELS_LAST or fitting:
+        if fitting or not (layer.several_shapes or layout in operations.CHANNELS_LAST):
             break  # of pictures whose channels are last, biases have several forms
     if taken:
         return taken[-1] if fitting else taken[0]
@@ -132,7 +140,6 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
         raise UserError("its forward pass gives another output for the same inputs: fix its seed")
     state = any(n in answers[1] and distance(answers[1][n], answers[0][n]) > 1e-9 for n in answers[0])
     problems += [("state_between_calls", "")] if state and repeats else []
-    value = partial(_value, layer, leaves, options, dout)
     problems += [("test_mode", name) for name in _wrong_in_test_mode(layer, leaves, options, rng)]
     shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
     sizes = operations.sizes(layer.operation, leaves, outputs[0], layout)
@@ -143,14 +150,13 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     trial = Trial(
         leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, layer.penalties(leaves, options)
     )
-    return Asked(trial, references.truth(layer.operation, leaves, named, layout, dout), value), problems
+    truth = references.truth(layer.operation, leaves, named, layout, dout)
+    return Asked(trial, truth, partial(_moved, layer, leaves, options)), problems
 
 
-def _value(layer: Layer, leaves: Any, options: Any, dout: Array, name: str, at: Array) -> float:
-    """Returns sum(out * dout), with one leaf moved."""
+def _moved(layer: Layer, leaves: Any, options: Any, name: str, at: Array) -> Array:
     with _seeded(0):
-        out, _ = layer.forward({**_copies(leaves), name: at.copy()}, options)
-    return float((out * dout).sum())
+        return layer.forward({**_copies(leaves), name: at.copy()}, options)[0]
 
 
 def _wrong_in_test_mode(layer: Layer, leaves: Any, options: Any, rng: Any) -> list[str]:
@@ -164,8 +170,10 @@ def _wrong_in_test_mode(layer: Layer, leaves: Any, options: Any, rng: Any) -> li
         found = layer.backward(dout.copy(), cache, leaves)
     except Exception:  # it has no such mode, or keeps nothing for it
         return []
-    true = {n: differences(partial(_value, layer, leaves, tested, dout, n), leaf) for n, leaf in leaves.items()}
-    trial = Trial(leaves, out, dout, found, true, {}, "")
+    trial = Trial(leaves, out, dout, found, {}, {}, "")
+    moved = Asked(trial, None, partial(_moved, layer, leaves, tested))
+    true = {n: differences(partial(moved.value, n), leaf) for n, leaf in leaves.items()}
+    trial = trial._replace(true=true)
     return [name for name in true if not is_right(name, trial)]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations, references
+from mlp_jax.gradcheck.layers import elementwise, operations, references
 from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes, layout_of
 from mlp_jax.gradcheck.layers.forward import describe
 from mlp_jax.gradcheck.layers.network import network_of
@@ -116,6 +116,10 @@ def _told(
     findings += _behaviour(problems)
     formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
     network = network_of(layer.name, layer.mistakes_of or layer.operation, layout, trials)
+    if network is None and layer.upstream and len(trials[0].inputs) == 1:
+        name_of_x = next(iter(trials[0].inputs))
+        functions = [partial(one.moved, name_of_x) for one in asked]
+        network = elementwise.network_of(name_of_x, functions, trials)
     told = partial(
         judged, name, formulas=formulas, network=lambda leaf: network, findings=findings, against=against
     )

@@ -23,10 +23,7 @@ def is_backward_alone(target: type) -> bool:
     name, backward = target.__name__.lower(), getattr(target, "backward", None)
     labels = [p.name.lower() for p in positions_of(backward)][1:]
     return (
-        "softmax" in name
-        and "loss" in name
-        and not hasattr(target, "forward")
-        and labels[:1] in [[n] for n in LABELS]
+        "softmax" in name and "loss" in name and forward_of(target) is None and labels[:1] in [[n] for n in LABELS]
     )
 
 
@@ -37,6 +34,12 @@ def positions_of(method: Any) -> list[inspect.Parameter]:
     except (TypeError, ValueError):
         return []
     return [p for p in parameters[1:] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def forward_of(target: type) -> Any:
+    """The forward pass of a class: its method forward, or what calls its objects; None if it has neither."""
+    methods = (getattr(target, name, None) for name in ("forward", "__call__"))
+    return next((method for method in methods if inspect.isfunction(method)), None)
 
 
 def input_gradient(made: Any, answer: Any) -> Array:
@@ -53,7 +56,7 @@ class Gate(Layer):
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
-        self._names = [p.name for p in positions_of(target.forward)]  # type: ignore[attr-defined]
+        self._names = [p.name for p in positions_of(forward_of(target))]
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns two arrays of one shape."""
@@ -62,7 +65,7 @@ class Gate(Layer):
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the output of a new object, and the object."""
         made = self._target()
-        return np.array(plain(made.forward(*leaves.values())), np.float64), made
+        return np.array(plain(forward_of(self._target)(made, *leaves.values())), np.float64), made
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Returns one gradient for each input."""
@@ -104,7 +107,7 @@ class LossObject(Layer):
         made, x, y = self._target(), leaves["inputs"], options["y"]
         if is_backward_alone(self._target):
             return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), classes_of(y)]))), (made, softmax(x), y)
-        answer = made.forward(x, y)
+        answer = forward_of(self._target)(made, x, y)
         if answer is None:
             raise UserError("forward returns no loss")
         return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, x, y)

@@ -17,11 +17,13 @@ from mlp_jax.gradcheck.layers.losses import (
     Array,
     Gate,
     LossObject,
+    forward_of,
     input_gradient,
     is_backward_alone,
     positions_of,
 )
 from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
 from mlp_jax.gradcheck.reading.names import is_generator
@@ -49,10 +51,10 @@ NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
 def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
     network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
-    methods = [getattr(target, name, None) for name in ("forward", "backward")]
+    methods = [forward_of(target), getattr(target, "backward", None)]
     if network or hasattr(target, "apply") or _constructor(target) is None:
         return False
-    if is_backward_alone(target):
+    if is_backward_alone(target) or is_taped(target):
         return True
     if not all(callable(method) for method in methods):
         return False
@@ -89,12 +91,14 @@ def layer_of(target: type) -> Layer:
     """Returns the class as a layer."""
     if is_backward_alone(target):
         return LossObject(target)
+    if is_taped(target):
+        return TapedObject(target, _constructor(target) or [], _operation(target))
     if "embed" in target.__name__.lower():
         raise UserError(
             f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
             "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
         )
-    forward = [p.name.lower() for p in positions_of(target.forward)]  # type: ignore[attr-defined]
+    forward = [p.name.lower() for p in positions_of(forward_of(target))]
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
     backward = [p for p in positions_of(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
@@ -110,7 +114,7 @@ class LayerObject(Layer):
         self.operation = _operation(target)
         self.mistakes_of = "batchnorm" if "batchnorm" in target.__name__.lower() else ""
         self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
-        forward, backward = (positions_of(getattr(target, name)) for name in ("forward", "backward"))
+        forward, backward = (positions_of(method) for method in (forward_of(target), target.backward))  # type: ignore[attr-defined]
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
         names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
         self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
@@ -162,7 +166,7 @@ class LayerObject(Layer):
         return found
 
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
-        answer = made.forward(x, *self._training)
+        answer = forward_of(self._target)(made, x, *self._training)
         if answer is None:
             answer = getattr(made, attribute(made, OUTPUTS) or "", None)
         if answer is None:
@@ -214,7 +218,7 @@ def _kept(made: Any) -> dict[str, tuple[Path, Path]]:
 
 
 _OPERATIONS = {
-    "dropout": "dropout", "dense": "affine", "affine": "affine", "linear": "affine", "fullyconnected": "affine",
+    "dropout": "dropout", "dense": "affine", "affine": "affine", "lin": "affine", "fullyconnected": "affine",
     "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
 }  # fmt: skip
 

@@ -1,0 +1,129 @@
+"""Layer objects that leave gradients at the arrays themselves: backward() turns out.g into inp.g, w.g and b.g.
+
+So "Deep Learning for Coders" builds its backward pass, with torch tensors. Numpy's arrays take no attributes;
+those of `Noted` do.
+"""
+
+import dis
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.losses import Array, forward_of, positions_of
+from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.holders import names_of_gradient
+from mlp_jax.gradcheck.reading.paths import as_kept, attribute, is_array
+
+GRADIENTS = ("g", "grad", "gradient")
+PASSES = ("backward", "bwd", "_backward")
+
+
+class Noted(np.ndarray):
+    """An array that takes attributes, as torch's tensors do."""
+
+
+def is_taped(target: type) -> bool:
+    """Whether a class is called with an array, and has a backward() that writes to an attribute of that."""
+    backward = getattr(target, "backward", None)
+    if not callable(backward) or any(p.default is p.empty for p in positions_of(backward)):
+        return False
+    stored = {name for method in PASSES for name in _stored(getattr(target, method, None))}
+    return bool(stored & set(GRADIENTS)) and bool(inputs_of(target))
+
+
+def _stored(method: Any) -> Iterator[str]:
+    """The names of attributes that a method writes to."""
+    if inspect.isfunction(method):
+        yield from (str(each.argval) for each in dis.get_instructions(method) if each.opname == "STORE_ATTR")
+
+
+def inputs_of(target: type) -> list[str]:
+    """The names of what the forward pass takes, and needs."""
+    return [p.name for p in positions_of(forward_of(target)) if p.default is p.empty]
+
+
+class TapedObject(Layer):
+    """This is a class whose objects are called with an array, or with predictions and labels as a loss is.
+
+    constructor: what its constructor takes, as `objects` tells it.
+    """
+
+    several_shapes = True
+
+    def __init__(self, target: type, constructor: list[tuple[str, str]], operation: str) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self._constructor, names = constructor, inputs_of(target)
+        self.upstream = len(names) == 1
+        self.operation = operation if self.upstream else ""
+        self.mistakes_of = "softmax_loss" if not self.upstream and "entropy" in self.name.lower() else ""
+        if len(names) > 2 or (len(names) == 2 and names[1].lower() not in LABELS):
+            raise UserError(
+                f"{self.name} takes {len(names)} inputs, of which the second is no label: "
+                "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+            )
+        module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
+        names_of_modules = {getattr(value, "__name__", "").partition(".")[0] for value in module.values()}
+        self._of_torch = "torch" in names_of_modules
+
+    def _array(self, value: Array) -> Any:
+        if not self._of_torch:
+            return value.copy().view(Noted)
+        import torch  # type: ignore[import-not-found, unused-ignore]
+
+        return torch.from_numpy(value.copy())
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Returns x (N, D) and the object's own arrays, or predictions and labels; option "": the object."""
+        n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
+        shapes = {"w": (d, m), "weight": (d, m), "weights": (d, m)}
+        given: dict[str, Any] = {}
+        for kind, name in self._constructor:
+            array = rng.normal(size=shapes.get(name.lower(), (m,)))
+            given[name] = {"array": self._array(array), "in": d, "out": m, "rng": rng}.get(kind, 0.4)
+        made = self._target(**given)
+        held = {name: value for name, value in vars(made).items() if is_array(value) and np.ndim(value)}
+        leaves = {name: rng.normal(size=np.shape(value)) for name, value in held.items()}
+        if self.upstream:
+            return {"inputs": rng.normal(size=(n, d)), **leaves}, {"": (made, held)}
+        shape = ((n, 1), (n, m), (n,), (n, m))[layout % 4]
+        labels = {0: rng.normal(size=n), 1: rng.integers(0, m, n)}.get(layout % 4, rng.normal(size=shape))
+        return {"inputs": rng.normal(size=shape), **leaves}, {"": (made, held), "y": labels}
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """With the object's own arrays replaced by the leaves."""
+        made, held = options[""]
+        for name, kept in held.items():
+            object.__setattr__(
+                made, name, self._array(leaves[name]) if not self._of_torch else as_kept(kept, leaves[name])
+            )
+        x = self._array(leaves["inputs"])
+        labels = [self._array(options["y"])] if "y" in options else []
+        out = (made if callable(made) else made.forward)(x, *labels)
+        if out is None:
+            raise UserError("its forward pass returns nothing")
+        return np.array(plain((out,))[0], np.float64), (made, held, x, out)
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """Writes dout to the output, and reads what is written to the inputs and to the object's own arrays."""
+        made, held, x, out = cache
+        if self.upstream:
+            for name in GRADIENTS:
+                setattr(out, name, self._array(dout))
+        made.backward()
+        found = {"inputs": _gradient_of(x)}
+        for name in held:
+            beside = getattr(made, attribute(made, names_of_gradient(name)[1:]) or "", None)
+            found[name] = _gradient_of(getattr(made, name)) if beside is None else beside
+        if found["inputs"] is None:
+            raise UserError("backward leaves no gradient at its input")
+        return {name: np.array(plain((g,))[0], np.float64) for name, g in found.items() if g is not None}
+
+
+def _gradient_of(array: Any) -> Any:
+    return next((g for name in GRADIENTS if (g := getattr(array, name, None)) is not None), None)
