@@ -838,3 +838,44 @@ class Swish(Module):
         s = 1 / (1 + np.exp(-inp))
         inp.g = out.g * s * (1 + inp * (1 - s))
 """
+
+NAMED = """
+import numpy as np
+
+
+def sigmoid(Z):
+    A = 1 / (1 + np.exp(-Z))
+    return A, Z
+
+
+def relu(Z):
+    return np.maximum(0, Z), Z
+
+
+def linear_activation_forward(A_prev, W, b, activation):  # columns are examples
+    Z = W @ A_prev + b
+    A, activation_cache = {"sigmoid": sigmoid, "relu": relu}[activation](Z)
+    return A, ((A_prev, W, b), activation_cache)
+
+
+def linear_activation_backward(dA, cache, activation):
+    (A_prev, W, b), Z = cache
+    dZ = dA * (Z > 0) if activation == "relu" else dA * sigmoid(Z)[0] * (1 - sigmoid(Z)[0])
+    m = A_prev.shape[1]
+    return W.T @ dZ, dZ @ A_prev.T / m, dZ.sum(axis=1, keepdims=True) / m
+
+
+class BatchNorm1d:
+    def __init__(self, num_features, eps=1e-5):
+        self.gamma, self.beta, self.eps = np.ones(num_features), np.zeros(num_features), eps
+
+    def forward(self, x):
+        self.std = np.sqrt(x.var(axis=0) + self.eps)
+        self.n = (x - x.mean(axis=0)) / self.std
+        return self.gamma * self.n + self.beta
+
+    def backward(self, dout):
+        self.dgamma, self.dbeta = (dout * self.n).sum(axis=0), dout.sum(axis=0)
+        d = dout * self.gamma
+        return (d - d.mean(axis=0) - self.n * (d * self.n).mean(axis=0)) / self.std
+"""

@@ -206,12 +206,41 @@ def backward_with_dropout(X, y, params, cache, probs):
     dz = d @ params["W2"].T * mask * (z > 0)
     return {"dW1": X.T @ dz, "db1": dz.sum(0), "dW2": h.T @ d, "db2": d.sum(0)}
 """
+PENALISED = """
+def forward_propagation(X, parameters):
+    W1, b1, W2, b2 = (parameters[k] for k in ("W1", "b1", "W2", "b2"))
+    A1 = np.tanh(W1 @ X + b1)
+    A2 = 1 / (1 + np.exp(-(W2 @ A1 + b2)))
+    return A2, (A1, W1, b1, A2, W2, b2)
+
+def compute_cost(A2, Y):
+    return -np.nansum(Y * np.log(A2) + (1 - Y) * np.log(1 - A2)) / Y.shape[1]
+
+def compute_cost_with_regularization(A2, Y, parameters, lambd):
+    penalty = sum(np.sum(parameters[name] ** 2) for name in ("W1", "W2"))
+    return compute_cost(A2, Y) + lambd / (2 * Y.shape[1]) * penalty
+
+def backward_propagation_with_regularization(X, Y, cache, lambd):
+    m, (A1, W1, b1, A2, W2, b2) = X.shape[1], cache
+    dZ2 = (A2 - Y) / m
+    dZ1 = W2.T @ dZ2 * (1 - A1**2)
+    grads = {"dW2": dZ2 @ A1.T + lambd / m * W2, "db2": dZ2.sum(1, keepdims=True)}
+    return {**grads, "dW1": dZ1 @ X.T + lambd / m * W1, "db1": dZ1.sum(1, keepdims=True)}
+"""
+LOGISTIC = """
+def gradients(w, b, X, y):
+    p = 1 / (1 + np.exp(-(X @ w + b)))
+    dw, db = X.T @ (p - y) / len(y), np.mean(p - y)
+    return dw, db, -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+"""
 STRANGERS = {
     "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),
     "the squared error without biases, not returned": Stranger(SQUARE, "Net", (" / len(y)", ""), "batch_mean_missing"),
     "binary cross-entropy of every class, not returned": Stranger(OF_SIGMOID, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "one sigmoid output, its loss not returned": Stranger(OF_ONE, "grads", (" / len(y)", ""), "batch_mean_missing"),
+    "a penalised cost beside one without a penalty": Stranger(PENALISED, "backward_propagation_with_regularization", ("+ lambd / m * W1", ""), "l2_ignored"),
+    "gradients before the loss": Stranger(LOGISTIC, "gradients", ("np.mean(p - y)", "-np.mean(p - y)"), "sign"),
     "dropout in two functions of columns": Stranger(DROPPED, "backward_propagation_with_dropout", ("@ dZ2 * D1 / keep_prob", "@ dZ2 * D1"), "dropout_scale_missing"),
     "dropout in two functions of rows": Stranger(DROPPED_ROWS, "backward_with_dropout", ("* mask * (z", "* (z"), "dropout_mask_missing"),
     "lists of weights and of biases, columns are examples": Stranger(f"def f(X, Y, W, b, lamda):\n    (W1, W2), (b1, b2), reg, X, y = [w.T for w in W], [v.ravel() for v in b], lamda, X.T, Y.argmax(0){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [W1.T, W2.T], [b1[:, None], b2[:, None]]", "f", ("2 * reg * W2", "reg * W2")),

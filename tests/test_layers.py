@@ -8,7 +8,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CHANNELS_LAST, CS231N, GROUPED, NNFS, NOTED, RETURNING, SANDWICHES, STYLES
+from tests.layer_sources import CHANNELS_LAST, CS231N, GROUPED, NAMED, NNFS, NOTED, RETURNING, SANDWICHES, STYLES
 
 
 def module(source):
@@ -24,7 +24,9 @@ def mistake(source, name, old, new):
     return layers.check_layer(name, module(source[:start] + source[start:].replace(old, new, 1)))
 
 
-@pytest.mark.parametrize("source", [STYLES, NNFS, RETURNING], ids=["styles", "nnfs", "returning"])
+@pytest.mark.parametrize(
+    "source", [STYLES, NNFS, RETURNING, NAMED], ids=["styles", "nnfs", "returning", "named"]
+)
 def test_right_layers(source):
     report = layers.check_module(module(source))
     assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}, str(report)
@@ -206,6 +208,10 @@ def test_mistakes(name, old, new, code):
         (CHANNELS_LAST, "conv2d_backward", "dout.sum((0, 1, 2))", "dout.sum((0, 1, 2)) * 3", {"constant_factor"}),
         (CHANNELS_LAST, "pool_backward", "mask * ", "(mask + 1) / (mask + 1) * ", {"pool_everywhere"}),
         (CHANNELS_LAST, "average_pool_backward", " / f**2", "", {"constant_factor"}),
+        (NAMED, "linear_activation_backward", "dA * (Z > 0)", "dA", {"mask_missing"}),
+        (NAMED, "linear_activation_backward", "dZ.sum(axis=1, keepdims=True)", "-dZ.sum(axis=1, keepdims=True)",
+         {"sign"}),
+        (NAMED, "BatchNorm1d", " - d.mean(axis=0)", "", {"bn_mean_term_dropped"}),
         (NOTED, "Lin", "out.g.sum(0)", "out.g.mean(0)", {"bias_mean"}),
         (NOTED, "Lin", "inp.T @ out.g", "(inp.T @ out.g) / len(inp)", {"batch_mean_twice"}),
         (NOTED, "Relu", "(inp > 0) * out.g", "out.g", {"mask_missing"}),

@@ -219,6 +219,39 @@ def test_two_functions_in_two_cells_of_a_notebook(tmp_path):
     assert gradient_check.STUDY.run(config)
 
 
+NET_CELL = """
+class Net:
+    def __init__(self, input_size, hidden_size, output_size):
+        self.W1, self.b1 = np.random.randn(input_size, hidden_size), np.zeros(hidden_size)
+        self.W2, self.b2 = np.random.randn(hidden_size, output_size), np.zeros(output_size)
+"""
+METHODS_CELL = """
+def forward(self, X):
+    self.X, self.h = X, np.tanh(X @ self.W1 + self.b1)
+    s = self.h @ self.W2 + self.b2
+    return np.exp(s - s.max(1)[:, None]) / np.exp(s - s.max(1)[:, None]).sum(1)[:, None]
+
+def backward(self, output, y):
+    d = (output - np.eye(output.shape[1])[y]) / len(y)
+    dz = d @ self.W2.T * (1 - self.h**2)
+    self.dW1, self.db1, self.dW2, self.db2 = self.X.T @ dz, dz.sum(0), self.h.T @ d, d.sum(0)
+
+Net.forward = forward
+Net.backward = backward
+net = Net(784, 100, 10)
+net.train(undefined)
+"""
+
+
+@pytest.mark.parametrize(("mask", "passed"), [(" * (1 - self.h**2)", True), ("", False)])
+def test_methods_that_a_cell_of_a_notebook_gives_a_class(mask, passed, tmp_path):
+    texts = ["import numpy as np", NET_CELL, METHODS_CELL.replace(" * (1 - self.h**2)", mask)]
+    cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
+    (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
+    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:Net", results_dir=str(tmp_path / "r"))
+    assert gradient_check.STUDY.run(config) == passed
+
+
 LINEAR_IN_TORCH = """
 import torch
 
