@@ -233,6 +233,21 @@ def gradients(w, b, X, y):
     dw, db = X.T @ (p - y) / len(y), np.mean(p - y)
     return dw, db, -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
 """
+COLUMNS = """
+class Net:
+    def __init__(self, n_in, n_hidden, n_out):
+        self.W1, self.b1 = np.random.randn(n_hidden, n_in), np.zeros((n_hidden, 1))
+        self.W2, self.b2 = np.random.randn(n_out, n_hidden), np.zeros((n_out, 1))
+    def forward(self, X):
+        self.A1 = np.maximum(self.W1 @ X + self.b1, 0)
+        self.A2 = softmax((self.W2 @ self.A1 + self.b2).T).T
+        return self.A2
+    def backward(self, X, Y):
+        m, dZ2 = X.shape[1], self.A2 - Y
+        dZ1 = self.W2.T @ dZ2 * (self.A1 > 0)
+        self.dW2, self.db2 = dZ2 @ self.A1.T / m, np.sum(dZ2, axis=1, keepdims=True) / m
+        self.dW1, self.db1 = dZ1 @ X.T / m, np.sum(dZ1, axis=1, keepdims=True) / m
+"""
 STRANGERS = {
     "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),
@@ -241,6 +256,9 @@ STRANGERS = {
     "one sigmoid output, its loss not returned": Stranger(OF_ONE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "a penalised cost beside one without a penalty": Stranger(PENALISED, "backward_propagation_with_regularization", ("+ lambd / m * W1", ""), "l2_ignored"),
     "gradients before the loss": Stranger(LOGISTIC, "gradients", ("np.mean(p - y)", "-np.mean(p - y)"), "sign"),
+    "columns and one-hot labels, from which a label could be subtracted too": Stranger(COLUMNS, "Net", (" * (self.A1 > 0)", ""), "mask_missing"),
+    "the same with a bias summed over the units": Stranger(COLUMNS, "Net", ("np.sum(dZ1, axis=1, keepdims=True)", "np.sum(dZ1, axis=0)"), "bias_over_classes"),
+    "W and b before W2 and b2": Stranger(f"class Net:\n    def __init__(self, D, H, K, reg=1e-3):\n        self.W, self.b, self.W2, self.b2, self.reg = np.zeros((D, H)), np.zeros((1, H)), np.zeros((H, K)), np.zeros((1, K)), reg\n    def loss(self, X, y):\n        W1, b1, W2, b2, reg = self.W, self.b, self.W2, self.b2, self.reg{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W=W1, b=b1[None], W2=W2, b2=b2[None])", "Net", ("2 * reg * W1", "reg * W1")),
     "dropout in two functions of columns": Stranger(DROPPED, "backward_propagation_with_dropout", ("@ dZ2 * D1 / keep_prob", "@ dZ2 * D1"), "dropout_scale_missing"),
     "dropout in two functions of rows": Stranger(DROPPED_ROWS, "backward_with_dropout", ("* mask * (z", "* (z"), "dropout_mask_missing"),
     "lists of weights and of biases, columns are examples": Stranger(f"def f(X, Y, W, b, lamda):\n    (W1, W2), (b1, b2), reg, X, y = [w.T for w in W], [v.ravel() for v in b], lamda, X.T, Y.argmax(0){BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, [W1.T, W2.T], [b1[:, None], b2[:, None]]", "f", ("2 * reg * W2", "reg * W2")),

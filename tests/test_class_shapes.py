@@ -454,7 +454,23 @@ def backward_prop(Z1, A1, Z2, A2, W1, W2, X, Y):
     dW1, db1 = 1 / m * dZ1.dot(X.T), 1 / m * dZ1.sum(1, keepdims=True)
     return dW2, db2, dW1, db1
 """
+COUNTED = """
+def forward_prop(X, W1, b1, W2, b2):
+    Z1 = W1 @ X + b1
+    A1 = np.maximum(Z1, 0)
+    Z2 = W2 @ A1 + b2
+    A2 = softmax(Z2.T).T
+    return Z1, A1, Z2, A2
+
+def backward_prop(X, Y, A1, A2, W2, Z1, m):
+    dZ2 = (A2 - one_hot(Y, len(A2)).T) / m
+    dZ1 = W2.T @ dZ2 * (Z1 > 0)
+    dW1, db1 = dZ1 @ X.T, np.sum(dZ1, axis=1).reshape(-1, 1)
+    dW2, db2 = dZ2 @ A1.T, np.sum(dZ2, axis=1).reshape(-1, 1)
+    return dW1, db1, dW2, db2
+"""
 FUNCTIONS = {
+    "the number of examples as an argument": (COUNTED, "backward_prop", " * (Z1 > 0)"),
     "parameters and a cache": (TWO, "backward_propagation", " * (cache['Z1'] > 0)"),
     "loose arguments, gradients the last layer's first": (LOOSE, "backward_prop", " * (Z1 > 0)"),
 }

@@ -181,8 +181,7 @@ class Candidate(Asked):
         failures += [f"how its vector holds the parameters cannot be told: {signatures.WRAP}"] * self._of_a_vector
         if case.name == "plain":
             refusals.by_answers(self._written, self.name, failures, joined=self.target is not self._written)
-            if not self.is_class:
-                self._refuse_one_example(question)
+            self._refuse_one_example(question)
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
 
     def _with_labels(
@@ -221,8 +220,9 @@ class Candidate(Asked):
         """Raises UserError if the gradient of the first example alone, without a batch axis, is what is given."""
         case = question.case
         alone = question._replace(case=case._replace(x=case.x[0], y=case.y[0]))
-        for naming, arrays in product(("W{}", TREE), self.arrays):
-            answer = self._try(alone, Convention(arrays, Layout(naming)))
+        layouts = [Layout("W{}"), Layout(one_hot=True) if self.is_class else Layout(TREE)]
+        for layout, arrays in product(layouts, self.arrays):
+            answer = self._try(alone, Convention(arrays, layout))
             if answer.error is None and fits(answer, case):
                 raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
 

@@ -18,7 +18,7 @@ from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import is_step
-from mlp_jax.gradcheck.reading.paths import arrays, as_kept, get, is_array
+from mlp_jax.gradcheck.reading.paths import arrays, get, is_array, like_kept
 from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, WRAP, method_of, signature
 from mlp_jax.gradcheck.truth import Case
 
@@ -127,7 +127,7 @@ def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, place
         raise UserError(f"{type(net).__name__}.forward gave no scores, one per example and class: {WRAP}")
 
     def given(upstream: np.ndarray) -> Any:
-        return as_kept(output, (upstream.T if layout.columns else upstream) / len(one_hot))
+        return like_kept(output, (upstream.T if layout.columns else upstream) / len(one_hot))
 
     if np.allclose(found.sum(1), 1) and (found >= 0).all():
         through = _through_softmax(net, {**known, "upstream": given(np.ones_like(one_hot))}, case, places)

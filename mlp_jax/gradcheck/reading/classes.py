@@ -11,7 +11,7 @@ from mlp_jax.gradcheck.reading.answers import At, Held, Question, leaves, parts,
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
-from mlp_jax.gradcheck.reading.paths import Path, arrays, as_kept, get
+from mlp_jax.gradcheck.reading.paths import Path, arrays, get, like_kept
 from mlp_jax.gradcheck.reading.signatures import WRAP
 from mlp_jax.gradcheck.truth import Case, Leaves
 
@@ -41,7 +41,7 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
         plan = plans.get(key) or Plan(_places(net, case))
         plan.places.put(net, case)
         sample = get(net, plan.places.paths[0, "w"])
-        x, y = (as_kept(sample, array) for array in layout.examples(case))
+        x, y = (like_kept(sample, array) for array in layout.examples(case))
         loss, grads, plan = _gradients(
             net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout, plan
         )

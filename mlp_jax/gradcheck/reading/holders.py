@@ -233,9 +233,15 @@ def _stem(path: Path) -> str:
 
 
 def _numbered(path: Path, held: list[tuple[Path, Any]]) -> At | None:
-    """Layer and field from a name that ends in a number, counted from the least that occurs there."""
-    match = NUMBERED.match(_stem(path))
-    if match is None:
+    """Layer and field from a name that ends in a number, counted from the least that occurs there.
+
+    What has the same name without a number comes before that: W, b, W2, b2.
+    """
+    match, stem = NUMBERED.match(_stem(path)), _stem(path)
+    stems = [_stem(other) for other, _ in held]
+    numbers = [int(m[2]) for each in stems if (m := NUMBERED.match(each))]
+    if match is None and not any(f"{stem}{number}" in stems for number in numbers):
         return None
-    numbers = [int(m[2]) for other, _ in held if (m := NUMBERED.match(_stem(other)))]
-    return int(match[2]) - min(numbers), _field(path) or "w"
+    before = any((m := NUMBERED.match(each)) and m[1] in stems for each in stems)
+    first = min(numbers) - before
+    return (0 if match is None else int(match[2]) - first), _field(path) or "w"

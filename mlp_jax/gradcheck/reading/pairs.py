@@ -24,6 +24,8 @@ from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, signat
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
+COUNTS = ("m", "n", "batchsize", "numexamples", "numsamples", "nsamples", "nexamples")
+"""What people call the number of examples."""
 DROPS = "_draws_dropout_masks"
 GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
 LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
@@ -134,6 +136,7 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
         leaves = {plainly(key): leaf for key, leaf in params.items()}
         asked = (*signature(forward), *signature(backward))
         known |= {n: leaves[plainly(n)] for n in asked if LEAF.match(n) and plainly(n) in leaves}
+        known |= {n: _examples(x, y) for n in asked if plainly(n) in COUNTS}
         output = arguments.call(forward, known, backward)
         known |= arguments.kept(forward, output)
         loss = None if cost is None else arguments.call(cost, known, backward)
@@ -153,6 +156,12 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
     made.__name__ = backward.__name__
     setattr(made, DROPS, bool(chances))
     return made
+
+
+def _examples(x: Any, y: Any) -> int:
+    """The number of examples, which are rows or columns of both."""
+    rows = np.ndim(y) == 1 or np.shape(x)[0] == np.shape(y)[0]
+    return int(np.shape(y)[0] if rows else np.shape(y)[1])
 
 
 def _is_sigmoid(output: np.ndarray) -> bool:

@@ -83,7 +83,7 @@ def put(root: Any, path: Path, value: np.ndarray) -> None:
     if isinstance(old, np.ndarray) and old.dtype == np.float64 and old.flags.writeable:
         old[...] = value
         return
-    _replace(root, path, _as_old(old, value))
+    _replace(root, path, like_kept(old, value))
 
 
 def as_kept(kept: Any, value: np.ndarray) -> Any:
@@ -100,9 +100,10 @@ def as_kept(kept: Any, value: np.ndarray) -> Any:
     return np.array(value)
 
 
-def _as_old(old: Any, value: np.ndarray) -> Any:
-    new = as_kept(old, value)
-    return new.to(old.dtype) if hasattr(new, "detach") else new
+def like_kept(kept: Any, value: np.ndarray) -> Any:
+    """The same, where numbers with a fraction have torch's dtype of `kept`, for it multiplies no two dtypes."""
+    new = as_kept(kept, value)
+    return new.to(kept.dtype) if hasattr(new, "detach") and value.dtype.kind == "f" else new
 
 
 def _replace(root: Any, path: Path, value: Any) -> None:
