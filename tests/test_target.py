@@ -252,6 +252,41 @@ def test_methods_that_a_cell_of_a_notebook_gives_a_class(mask, passed, tmp_path)
     assert gradient_check.STUDY.run(config) == passed
 
 
+NORMALISED = """
+import numpy as np
+
+class Net:
+    def __init__(self, input_dim, hidden_dim, num_classes):
+        self.params = {"W1": np.zeros((input_dim, hidden_dim)), "b1": np.zeros(hidden_dim)}
+        self.params |= {"gamma1": np.ones(hidden_dim), "beta1": np.zeros(hidden_dim)}
+        self.params |= {"W2": np.zeros((hidden_dim, num_classes)), "b2": np.zeros(num_classes)}
+
+    def loss(self, X, y):
+        p, N = self.params, len(y)
+        z = X @ p["W1"] + p["b1"]
+        std = np.sqrt(z.var(0) + 1e-5)
+        n = (z - z.mean(0)) / std
+        a = p["gamma1"] * n + p["beta1"]
+        s = np.maximum(a, 0) @ p["W2"] + p["b2"]
+        q = np.exp(s - s.max(1, keepdims=True))
+        q = q / q.sum(1, keepdims=True)
+        d = (q - np.eye(q.shape[1])[y]) / N
+        da = d @ p["W2"].T * (a > 0)
+        dn = da * p["gamma1"]
+        dz = (dn - dn.mean(0) - n * (dn * n).mean(0)) / std
+        grads = {"W2": np.maximum(a, 0).T @ d, "b2": d.sum(0), "gamma1": (da * n).sum(0), "beta1": da.sum(0)}
+        return -np.log(q[range(N), y]).mean(), {**grads, "W1": X.T @ dz, "b1": dz.sum(0)}
+"""
+
+
+def test_a_class_that_is_always_normalised(tmp_path, capsys):
+    assert check(tmp_path, NORMALISED, "Net")[0]
+    assert "gamma1, beta1 are not checked" in " ".join(capsys.readouterr().out.split())
+    assert check(tmp_path, NORMALISED, "Net", batch_norm="before")[0]
+    passed, content = check(tmp_path, NORMALISED.replace("(da * n)", "da"), "Net", batch_norm="before")
+    assert (passed, content["codes"]) == (False, ["bn_n_missing"])
+
+
 LINEAR_IN_TORCH = """
 import torch
 

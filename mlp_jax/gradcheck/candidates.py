@@ -45,7 +45,7 @@ from mlp_jax.gradcheck.reading.answers import (
     with_other_biases,
     with_units_changed,
 )
-from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of
+from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchecked
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
@@ -213,6 +213,9 @@ class Candidate(Asked):
         if convention.layout.columns:
             given = "x, y and the weights" if convention.layout.turned else "x and y"
             self.notes += (f"its columns are the examples, so {given} are given transposed",)
+        if self.is_class:
+            with quiet():
+                self.notes += unchecked(self.target, question, convention.layout)
         if not any("b" in layer for layer in answer.leaves or []):
             self.has_biases = not equal(answer, self._try(with_other_biases(question), convention))
 

@@ -31,12 +31,14 @@ CALLED = {
     "output": is_output,
     "step": is_step,
 }
+UPSTREAM = re.compile(r"d_?[zZaAsSoOhH]_?\d?|delta_?\d?")  # dz2, as the derivative by the scores is called
 BACKWARD = re.compile(r"back(ward)?_?prop([ao]gation)?|back(ward)?(_pass)?", re.IGNORECASE)
 
 
 def kind_of(name: str) -> str | None:
     """What an argument is, by its name."""
     found = next((kind for kind, names in KINDS.items() if name in names), None)
+    found = found or ("upstream" if UPSTREAM.fullmatch(name) else None)
     return found or next((kind for kind, is_called in CALLED.items() if is_called(name)), None)
 
 

@@ -211,7 +211,16 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
     for name in ("use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm"):
         if name in parameters:
             return {**named, name: True}
+    if _has_scales(target):  # and is never without
+        return named
     raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
+
+
+def _has_scales(target: Any) -> bool:
+    try:
+        return "gamma" in inspect.getsource(target)
+    except (OSError, TypeError, SyntaxError):
+        return False
 
 
 def _put_data(net: Any, case: Case, given: Mapping[str, Any], layout: Layout) -> None:

@@ -1,5 +1,6 @@
 """Asks a class in a case, and brings what it keeps and gives into the case's form."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,18 @@ from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.paths import Path, arrays, get, like_kept
 from mlp_jax.gradcheck.reading.signatures import WRAP
 from mlp_jax.gradcheck.truth import Case, Leaves
+
+SCALES = re.compile(r"(gamma|beta)_?\d*")
+UNCHECKED = "{} are not checked: say what is normalised by --batch_norm or --layer_norm, before or after"
+
+
+def unchecked(target: type, question: Question, layout: Layout) -> tuple[str, ...]:
+    """A note on scales and shifts that an object keeps, where its network has no normalisation; () without any."""
+    if any(unit.norm != "none" for unit in question.case.config.units):
+        return ()
+    paths = [path for path, _ in arrays(building.build(target, question.case, layout)) if path]
+    names = dict.fromkeys(str(path[-1][1]) for path in paths if SCALES.fullmatch(str(path[-1][1])))
+    return (UNCHECKED.format(", ".join(names)),) if names else ()
 
 
 class Plan(NamedTuple):
