@@ -879,3 +879,55 @@ class BatchNorm1d:
         d = dout * self.gamma
         return (d - d.mean(axis=0) - self.n * (d * self.n).mean(axis=0)) / self.std
 """
+
+MODERN = """
+import numpy as np
+
+
+class Linear:
+    def __init__(self, in_features, out_features):
+        k = 1 / np.sqrt(in_features)
+        self.weight = np.random.uniform(-k, k, (out_features, in_features))
+        self.bias = np.random.uniform(-k, k, out_features)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.weight.T + self.bias
+
+    def backward(self, grad_output):
+        self.weight_grad, self.bias_grad = grad_output.T @ self.x, grad_output.sum(axis=0)
+        return grad_output @ self.weight
+
+
+class GELU:
+    def forward(self, x):
+        self.x = x
+        return x / (1 + np.exp(-1.702 * x))
+
+    def backward(self, g):
+        s = 1 / (1 + np.exp(-1.702 * self.x))
+        return g * (s + 1.702 * self.x * s * (1 - s))
+
+
+class LayerNorm:
+    def __init__(self, dim, eps=1e-5):
+        self.gamma, self.beta, self.eps = np.ones(dim), np.zeros(dim), eps
+
+    def forward(self, x):
+        self.std = np.sqrt(x.var(-1, keepdims=True) + self.eps)
+        self.n = (x - x.mean(-1, keepdims=True)) / self.std
+        return self.gamma * self.n + self.beta
+
+    def backward(self, g):
+        self.dgamma, self.dbeta, d = (g * self.n).sum(0), g.sum(0), g * self.gamma
+        return (d - d.mean(-1, keepdims=True) - self.n * (d * self.n).mean(-1, keepdims=True)) / self.std
+
+
+class MSELoss:
+    def forward(self, pred, target):
+        self.pred, self.target = pred, target
+        return np.mean((pred - target) ** 2)
+
+    def backward(self):
+        return 2 * (self.pred - self.target) / self.pred.size
+"""

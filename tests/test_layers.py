@@ -8,7 +8,18 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
-from tests.layer_sources import CHANNELS_LAST, CS231N, GROUPED, NAMED, NNFS, NOTED, RETURNING, SANDWICHES, STYLES
+from tests.layer_sources import (
+    CHANNELS_LAST,
+    CS231N,
+    GROUPED,
+    MODERN,
+    NAMED,
+    NNFS,
+    NOTED,
+    RETURNING,
+    SANDWICHES,
+    STYLES,
+)
 
 
 def module(source):
@@ -25,7 +36,9 @@ def mistake(source, name, old, new):
 
 
 @pytest.mark.parametrize(
-    "source", [STYLES, NNFS, RETURNING, NAMED], ids=["styles", "nnfs", "returning", "named"]
+    "source",
+    [STYLES, NNFS, RETURNING, NAMED, MODERN],
+    ids=["styles", "nnfs", "returning", "named", "modern"],
 )
 def test_right_layers(source):
     report = layers.check_module(module(source))
@@ -211,6 +224,11 @@ def test_mistakes(name, old, new, code):
         (NAMED, "linear_activation_backward", "dA * (Z > 0)", "dA", {"mask_missing"}),
         (NAMED, "linear_activation_backward", "dZ.sum(axis=1, keepdims=True)", "-dZ.sum(axis=1, keepdims=True)",
          {"sign"}),
+        (MODERN, "Linear", "grad_output.sum(axis=0)", "grad_output.sum(axis=1)", {"bias_over_classes"}),
+        (MODERN, "Linear", "grad_output.T @ self.x", "grad_output.T @ self.x / len(self.x)", {"batch_mean_twice"}),
+        (MODERN, "GELU", "g * (s + 1.702 * self.x * s * (1 - s))", "g * s", {"other_activation"}),
+        (MODERN, "LayerNorm", " - d.mean(-1, keepdims=True)", "", {"bn_mean_term_dropped"}),
+        (MODERN, "MSELoss", "self.pred.size", "len(self.pred)", {"mean_over_other"}),
         (NAMED, "BatchNorm1d", " - d.mean(axis=0)", "", {"bn_mean_term_dropped"}),
         (NOTED, "Lin", "out.g.sum(0)", "out.g.mean(0)", {"bias_mean"}),
         (NOTED, "Lin", "inp.T @ out.g", "(inp.T @ out.g) / len(inp)", {"batch_mean_twice"}),

@@ -22,6 +22,7 @@ from mlp_jax.gradcheck.layers.trials import (
 )
 from mlp_jax.gradcheck.reading.running import where
 
+CLOSE = 1e-6
 LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
 Problems = list[tuple[str, str]]  # codes of how the candidate behaves, and details
 
@@ -147,11 +148,26 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     if looks_single([outputs[0], *answers[0].values()]) and layer.operation not in ("relu", "embedding"):
         tolerance = SINGLE
     named = {key: option for key, option in options.items() if key}
-    trial = Trial(
-        leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, layer.penalties(leaves, options)
-    )
+    penalties = layer.penalties(leaves, options)
+    trial = Trial(leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, penalties)
+    if layer.upstream and len(leaves) == 1 and repeats:
+        trial = trial._replace(diagonal=_diagonal(layer, options, trial, rng))
     truth = references.truth(layer.operation, leaves, named, layout, dout)
     return Asked(trial, truth, partial(_moved, layer, leaves, options)), problems
+
+
+def _diagonal(layer: Layer, options: Any, trial: Trial, rng: Any) -> frozenset[str]:
+    """The one leaf, if its gradient is dout times an array that no dout changes."""
+    factor = rng.normal(size=trial.dout.shape)
+    with _seeded(0):
+        _, cache = layer.forward(_copies(trial.inputs), options)
+    with _seeded(1):
+        scaled = layer.backward(trial.dout * factor, cache, trial.inputs)
+    return frozenset(
+        name
+        for name, found in trial.found.items()
+        if found.shape == factor.shape and distance(scaled.get(name, found), found * factor) < CLOSE
+    )
 
 
 def _moved(layer: Layer, leaves: Any, options: Any, name: str, at: Array) -> Array:
@@ -177,10 +193,22 @@ def _wrong_in_test_mode(layer: Layer, leaves: Any, options: Any, rng: Any) -> li
     return [name for name in true if not is_right(name, trial)]
 
 
+def _extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | None:
+    """Inputs at which a softmax overflows, a ReLU has its kink, or a window has equal maxima."""
+    name, x = next(iter(leaves.items()))
+    if operation in ("softmax_loss", "temporal_loss"):
+        return {**leaves, name: 1e4 + x}
+    if operation == "pool":
+        return {**leaves, name: np.round(x)}
+    if operation == "relu":
+        return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
+    return None
+
+
 def at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
     """What happens at scores of thousands, at pre-activations of exactly 0, or at equal maxima."""
     leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
-    extremes = operations.extremes(layer.operation, leaves)
+    extremes = _extremes(layer.operation, leaves)
     if extremes is None:
         return []
     try:

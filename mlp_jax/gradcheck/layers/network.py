@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.gradcheck.layers import operations, references
+from mlp_jax.gradcheck.layers import operations, references, windows
 from mlp_jax.gradcheck.layers.trials import Trial
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
@@ -161,7 +161,7 @@ class View:
         return Loss(0, (psi - one_hot) / len(x), psi, one_hot, x)
 
     def _of_pictures(self, leaves: list[Array]) -> Op | None:
-        window = operations.window_of(self.trial.options)
+        window = windows.of(self.trial.options)
         if window is None:
             return None
         x = self.channels_first(leaves[0])
@@ -191,6 +191,8 @@ class LayerNetwork(NamedTuple):
 
 def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
     """The network that a layer is, by its name and operation; None if that is not known."""
+    if operation == "affine" and layout == operations.RANK_4 and any(map(_is_turned, trials)):
+        layout = operations.OUT_IN
     views = [View(operation, layout, trial, name) for trial in trials]
     try:
         chains = [view.chain() for view in views]
@@ -201,6 +203,12 @@ def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) 
     except (ValueError, IndexError, KeyError, AttributeError, TypeError):  # another thing than the name says
         return None
     return LayerNetwork(chains, cotangents, places, lambda field, array, i: views[i].seen(field, array))
+
+
+def _is_turned(trial: Trial) -> bool:
+    """Whether an object's weights are (out, in)."""
+    shapes = [leaf.shape for leaf in trial.inputs.values()]
+    return len(shapes) == 3 and shapes[1] == (trial.output.shape[-1], shapes[0][-1]) != shapes[1][::-1]
 
 
 def _places(chain: Sequence[Op]) -> Iterator[tuple[int, str]]:

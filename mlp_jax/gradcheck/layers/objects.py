@@ -112,7 +112,8 @@ class LayerObject(Layer):
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         self.operation = _operation(target)
-        self.mistakes_of = "batchnorm" if "batchnorm" in target.__name__.lower() else ""
+        norms = [norm for norm in ("batchnorm", "layernorm") if norm in target.__name__.lower()]
+        self.mistakes_of = norms[0] if norms else ""
         self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
         forward, backward = (positions_of(method) for method in (forward_of(target), target.backward))  # type: ignore[attr-defined]
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
@@ -151,7 +152,7 @@ class LayerObject(Layer):
         if self.operation == "affine" and [np.prod(shape) for shape in shapes.values()] != [d * m, m]:
             self.operation = ""
         if self.operation == "affine" and not number and next(iter(shapes.values())) != (d, m):
-            self.operation = ""  # weights of shape (out, in), say
+            self.operation, self.mistakes_of = "", "affine"  # weights of shape (out, in), say
         leaves = {"inputs": x, **{name: rng.normal(size=shape) for name, shape in shapes.items()}}
         return leaves, {"": (made, held)}
 

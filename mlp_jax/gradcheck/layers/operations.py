@@ -6,13 +6,13 @@ that is not known, `arguments` goes by these names alone.
 
 import copy
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import windows
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
@@ -27,22 +27,7 @@ INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores"
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
-WINDOWS = ("conv", "pool", "pictures")  # operations of which channels may be the last axis
-STRIDES, PADS = ("stride", "s", "strides"), ("pad", "padding", "p")
-POOLS = (
-    "pool_size",
-    "size",
-    "f",
-    "kernel_size",
-    "k",
-    "pool_height",
-    "pool_width",
-    "pool_h",
-    "pool_w",
-    "filter_size",
-)
 GROUPS = ("g", "groups", "num_groups", "n_groups")
-HYPER = re.compile(r"(h|hyper|conv|pool)_?(param(eter)?s?|config)|params?|options")
 _NORMALISED = {
     "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
 }  # fmt: skip
@@ -91,20 +76,7 @@ def named(name: str) -> str:
 
 def layouts(operation: str) -> Sequence[int]:
     """The arrangements of shapes that an operation may want."""
-    return range(8) if operation in WINDOWS else range(5)
-
-
-def window_of(options: Mapping[str, Any]) -> dict[str, int] | None:
-    """Stride, padding and size of the windows among the options; None if they do not tell."""
-    of_dict = next(
-        (option for option in options.values() if isinstance(option, dict) and "stride" in option), None
-    )
-    stride, pad, size = (
-        next((options[n] for n in options if n.lower() in names), None) for names in (STRIDES, PADS, POOLS)
-    )
-    if of_dict is not None or stride is None:
-        return of_dict
-    return {"stride": stride, "pad": pad or 0, "pool_height": size or 2, "pool_width": size or 2}
+    return range(8) if operation in windows.OPERATIONS else range(5)
 
 
 def arguments(
@@ -129,7 +101,7 @@ def arguments(
         elif (shape := shapes.of(name)) is not None:
             leaves[p.name] = rng.normal(size=shape)
         elif (option := _option(operation, name, number)) is not None and (
-            p.default is p.empty or isinstance(option, dict) or name in GROUPS or _is_of_window(operation, p)
+            p.default is p.empty or isinstance(option, dict) or name in GROUPS or windows.is_number(operation, p)
         ):
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
@@ -206,19 +178,9 @@ class _Shapes:
         }.get(name)  # fmt: skip
 
 
-def _is_of_window(operation: str, p: inspect.Parameter) -> bool:
-    """Whether an argument is a number of the windows, which is given although it has a default."""
-    return operation in WINDOWS and p.name.lower() in (*STRIDES, *PADS, *POOLS) and isinstance(p.default, int)
-
-
 def _option(operation: str, name: str, number: int) -> Any:
-    stride = 2 if operation == "pool" else 1 + number % 2
-    if operation in WINDOWS and name in (*STRIDES, *PADS, *POOLS):
-        return stride if name in STRIDES else 1 - (operation == "pool") if name in PADS else 2
-    if name == "conv_param" or (operation == "conv" and HYPER.fullmatch(name)):
-        return {"stride": stride, "pad": 1, "padding": 1}
-    if name == "pool_param" or (operation == "pool" and HYPER.fullmatch(name)):
-        return {"pool_height": 2, "pool_width": 2, "stride": 2, "f": 2, "pool_size": 2, "size": 2}
+    if (of_window := windows.option(operation, name, number)) is not None:
+        return of_window
     if "drop" in name and "param" in name:
         return {"p": 0.6, "mode": "train", "seed": 3 + number}
     if name.endswith(("_param", "_params", "_config")):
@@ -229,18 +191,6 @@ def _option(operation: str, name: str, number: int) -> Any:
         return 2
     return {"mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
             "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
-
-
-def extremes(operation: str, leaves: Mapping[str, Array]) -> dict[str, Array] | None:
-    """Inputs at which a softmax overflows, a ReLU has its kink, or a window has equal maxima."""
-    name, x = next(iter(leaves.items()))
-    if operation in ("softmax_loss", "temporal_loss"):
-        return {**leaves, name: 1e4 + x}
-    if operation == "pool":
-        return {**leaves, name: np.round(x)}
-    if operation == "relu":
-        return {**leaves, name: np.where(np.abs(x) < np.median(np.abs(x)), 0, x)}
-    return None
 
 
 def classes_of(labels: Array) -> Array:

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_jax.gradcheck.comparison import compiled
+from mlp_jax.gradcheck.layers import windows
 from mlp_jax.gradcheck.layers.operations import (
     CHANNELS_LAST,
     COLUMNS,
     LAST_FILTERS,
     OUT_IN,
     classes_of,
-    window_of,
 )
 from mlp_jax.gradcheck.layers.trials import Trial, distance
 
@@ -59,7 +59,7 @@ def _with_vjp(function: Callable[..., Any], dout: Any, *at: Any) -> Any:
 def _reference(
     operation: str, leaves: list[Array], named: Mapping[str, Any], layout: int
 ) -> Callable[..., Any] | None:
-    options, window = list(named.values()), window_of(named)
+    options, window = list(named.values()), windows.of(named)
     shapes = [leaf.shape for leaf in leaves]
     if operation in _POINTWISE and len(leaves) == 1:
         return _POINTWISE[operation]

@@ -59,6 +59,7 @@ def _known_factors(sizes: Sizes, twice: str) -> list[tuple[Codes, Array]]:
             continue
         known.append(((("mean_over_other", f"it divides by {name} in place of N"),), sizes.n / size))
         known.append(((("mean_over_other", f"it divides by N and by {name}"),), 1 / size))
+        known.append(((("mean_over_other", f"it does not divide by {name} too"),), size))
     return known
 
 

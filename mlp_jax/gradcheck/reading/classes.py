@@ -20,7 +20,7 @@ SCALES = re.compile(r"(gamma|beta)_?\d*")
 UNCHECKED = "{} are not checked: say what is normalised by --batch_norm or --layer_norm, before or after"
 
 
-def unchecked(target: type, question: Question, layout: Layout) -> tuple[str, ...]:
+def unchecked(target: Any, question: Question, layout: Layout) -> tuple[str, ...]:
     """A note on scales and shifts that an object keeps, where its network has no normalisation; () without any."""
     if any(unit.norm != "none" for unit in question.case.config.units):
         return ()

@@ -1,0 +1,52 @@
+"""The numbers of windows, of convolutions and poolings: what people call them, alone or in a dict."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+OPERATIONS = ("conv", "pool", "pictures")  # of which channels may be the last axis
+STRIDES, PADS = ("stride", "s", "strides"), ("pad", "padding", "p")
+POOLS = (
+    "pool_size",
+    "size",
+    "f",
+    "kernel_size",
+    "k",
+    "pool_height",
+    "pool_width",
+    "pool_h",
+    "pool_w",
+    "filter_size",
+)
+HYPER = re.compile(r"(h|hyper|conv|pool)_?(param(eter)?s?|config)|params?|options")
+
+
+def of(options: Mapping[str, Any]) -> dict[str, int] | None:
+    """Stride, padding and size of the windows among the options; None if they do not tell."""
+    of_dict = next(
+        (option for option in options.values() if isinstance(option, dict) and "stride" in option), None
+    )
+    stride, pad, size = (
+        next((options[n] for n in options if n.lower() in names), None) for names in (STRIDES, PADS, POOLS)
+    )
+    if of_dict is not None or stride is None:
+        return of_dict
+    return {"stride": stride, "pad": pad or 0, "pool_height": size or 2, "pool_width": size or 2}
+
+
+def is_number(operation: str, p: inspect.Parameter) -> bool:
+    """Whether an argument is a number of the windows, which is given although it has a default."""
+    return operation in OPERATIONS and p.name.lower() in (*STRIDES, *PADS, *POOLS) and isinstance(p.default, int)
+
+
+def option(operation: str, name: str, number: int) -> Any:
+    """An argument of an operation in a trial, or None if its name is none of these."""
+    stride = 2 if operation == "pool" else 1 + number % 2
+    if operation in OPERATIONS and name in (*STRIDES, *PADS, *POOLS):
+        return stride if name in STRIDES else 1 - (operation == "pool") if name in PADS else 2
+    if name == "conv_param" or (operation == "conv" and HYPER.fullmatch(name)):
+        return {"stride": stride, "pad": 1, "padding": 1}
+    if name == "pool_param" or (operation == "pool" and HYPER.fullmatch(name)):
+        return {"pool_height": 2, "pool_width": 2, "stride": 2, "f": 2, "pool_size": 2, "size": 2}
+    return None
