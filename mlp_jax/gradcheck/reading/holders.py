@@ -235,13 +235,13 @@ def _stem(path: Path) -> str:
 def _numbered(path: Path, held: list[tuple[Path, Any]]) -> At | None:
     """Layer and field from a name that ends in a number, counted from the least that occurs there.
 
-    What has the same name without a number comes before that: W, b, W2, b2.
+    Before a 2 comes what has the same name without a number: W, b, W2, b2.
     """
-    match, stem = NUMBERED.match(_stem(path)), _stem(path)
-    stems = [_stem(other) for other, _ in held]
-    numbers = [int(m[2]) for each in stems if (m := NUMBERED.match(each))]
-    if match is None and not any(f"{stem}{number}" in stems for number in numbers):
+    stem, stems = _stem(path), [_stem(other) for other, _ in held]
+    matches = [match for each in stems if (match := NUMBERED.match(each))]
+    least = min((int(match[2]) for match in matches), default=0)
+    without = least == 2 and any(match[1] in stems for match in matches)
+    match = NUMBERED.match(stem)
+    if match is None and not (without and f"{stem}2" in stems):
         return None
-    before = any((m := NUMBERED.match(each)) and m[1] in stems for each in stems)
-    first = min(numbers) - before
-    return (0 if match is None else int(match[2]) - first), _field(path) or "w"
+    return (0 if match is None else int(match[2]) - least + without), _field(path) or "w"
