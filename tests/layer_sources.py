@@ -931,3 +931,27 @@ class MSELoss:
     def backward(self):
         return 2 * (self.pred - self.target) / self.pred.size
 """
+
+OF_PICTURES = """
+import numpy as np
+
+
+class Conv2D:  # channels last
+    def __init__(self, in_channels, num_filters, kernel_size):
+        self.w = np.random.randn(kernel_size, kernel_size, in_channels, num_filters)
+        self.b = np.zeros(num_filters)
+
+    def forward(self, x):
+        self.x, k = x, len(self.w)
+        out = np.zeros((len(x), x.shape[1] - k + 1, x.shape[2] - k + 1, len(self.b)))
+        for i, j in np.ndindex(out.shape[1:3]):
+            out[:, i, j] = np.tensordot(x[:, i : i + k, j : j + k], self.w, 3) + self.b
+        return out
+
+    def backward(self, dout):
+        k, dx, self.dw, self.db = len(self.w), np.zeros_like(self.x), np.zeros_like(self.w), dout.sum((0, 1, 2))
+        for i, j in np.ndindex(dout.shape[1:3]):
+            self.dw += np.tensordot(self.x[:, i : i + k, j : j + k], dout[:, i, j], (0, 0))
+            dx[:, i : i + k, j : j + k] += np.tensordot(dout[:, i, j], self.w, (1, 3))
+        return dx
+"""

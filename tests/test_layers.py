@@ -16,6 +16,7 @@ from tests.layer_sources import (
     NAMED,
     NNFS,
     NOTED,
+    OF_PICTURES,
     RETURNING,
     SANDWICHES,
     STYLES,
@@ -35,11 +36,13 @@ def mistake(source, name, old, new):
     return layers.check_layer(name, module(source[:start] + source[start:].replace(old, new, 1)))
 
 
-@pytest.mark.parametrize(
-    "source",
-    [STYLES, NNFS, RETURNING, NAMED, MODERN],
-    ids=["styles", "nnfs", "returning", "named", "modern"],
-)
+SOURCES = {
+    "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
+    "pictures": OF_PICTURES,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_right_layers(source):
     report = layers.check_module(module(source))
     assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}, str(report)
@@ -229,6 +232,8 @@ def test_mistakes(name, old, new, code):
         (MODERN, "GELU", "g * (s + 1.702 * self.x * s * (1 - s))", "g * s", {"other_activation"}),
         (MODERN, "LayerNorm", " - d.mean(-1, keepdims=True)", "", {"bn_mean_term_dropped"}),
         (MODERN, "MSELoss", "self.pred.size", "len(self.pred)", {"mean_over_other"}),
+        (OF_PICTURES, "Conv2D", "dout.sum((0, 1, 2))", "2 * dout.sum((0, 1, 2))", {"constant_factor"}),
+        (OF_PICTURES, "Conv2D", "        return dx", "        return -dx", {"sign"}),
         (NAMED, "BatchNorm1d", " - d.mean(axis=0)", "", {"bn_mean_term_dropped"}),
         (NOTED, "Lin", "out.g.sum(0)", "out.g.mean(0)", {"bias_mean"}),
         (NOTED, "Lin", "inp.T @ out.g", "(inp.T @ out.g) / len(inp)", {"batch_mean_twice"}),

@@ -35,13 +35,25 @@ ARRAYS = {
     **dict.fromkeys(("gamma", "beta"), "n"),
 }
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
-SEQUENCES, COLUMNS, ONE_COLUMN = 1, 3, 4  # layouts of an object's inputs; rows are examples in the others
-WINDOWS = ("pool_h", "pool_w", "pool_height", "pool_width", "pool_size", "kernel_size", "size", "stride")
+# layouts of an object's inputs; rows are examples in the others
+SEQUENCES, LAST, COLUMNS, ONE_COLUMN = range(1, 5)
+WINDOWS = (
+    "pool_h",
+    "pool_w",
+    "pool_height",
+    "pool_width",
+    "pool_size",
+    "kernel_size",
+    "size",
+    "stride",
+    "filter_size",
+)
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs",
-       "num_features", "n_features", "features", "dim")  # fmt: skip
+       "num_features", "n_features", "features", "dim", "in_channels", "input_channels")  # fmt: skip
 OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_dim", "units", "n_units",
-        "n_outputs", "neurons", "fan_out", "num_outputs")  # fmt: skip
+        "n_outputs", "neurons", "fan_out", "num_outputs", "out_channels", "num_filters", "n_filters",
+        "filters")  # fmt: skip
 
 
 LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
@@ -134,11 +146,13 @@ class LayerObject(Layer):
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
-        made = self._make(d, m, rng, ("none", "l2", "l1", "none")[number])
+        ends = (2, 3) if self._picture else (d, m)
+        made = self._make(*ends, rng, ("none", "l2", "l1", "none")[number])
         shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
         if layout == SEQUENCES and not self._picture:
             self.operation = ""
-        x = rng.normal(size=(2, 2, 6, 4) if self._picture else shape)
+        picture = (2 + number % 2, *((6, 4, 2) if layout == LAST else (2, 6, 4)))
+        x = rng.normal(size=picture if self._picture else shape)
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""
         out, _ = self._call(made, x)

@@ -156,9 +156,8 @@ class _Shapes:
             channels = self.operation in CHANNELS
             height = 3 if channels else 4
             width = height if self.layout == OUT_IN else 6  # some take only square pictures
-            if self.last:
-                return (2, width, height, 4 if channels else 2)
-            return (2, 4 if channels else 2, width, height)
+            size = (width, height, 4 if channels else 2)
+            return (min(self.n, 3), *(size if self.last else (size[2], *size[:2])))
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
         if self.temporal:
