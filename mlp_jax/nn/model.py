@@ -67,7 +67,7 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     if config.init == "normal":  # one product is made of both, as where they are traced (`training.hyper_from`)
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
-    keys, pairs = jax.random.split(key, len(config.sizes) - 1), pairwise(config.sizes)
+    keys, pairs = split(key, len(config.sizes) - 1), pairwise(config.sizes)
     plain: list[Layer] = [_init_layer(k, factor, *fans, config.init) for k, fans in zip(keys, pairs, strict=True)]
     layers: list[Layer | NormLayer] = list(plain)
     for number, unit in enumerate(config.units):
@@ -76,6 +76,12 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
             w, b = plain[number]
             layers[number] = NormLayer(w, b, ones, jnp.zeros_like(ones))
     return tuple(layers)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def split(key: Key, count: int) -> tuple[Key, ...]:
+    """Returns what `jax.random.split` does, as a tuple: one program, where taking rows would be one for each."""
+    return tuple(jax.random.split(key, count))
 
 
 @functools.partial(jax.jit, static_argnames=("fan_in", "fan_out", "init"))

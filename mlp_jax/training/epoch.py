@@ -17,10 +17,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.nn.model import Params
 from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
-from mlp_jax.training.step import Metrics, TrainState, init_state, minibatches, network, run_epoch, step_key
+from mlp_jax.training.step import Metrics, TrainState, minibatches, network, run_epoch, step_key
 
 RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
 """An array with runs as leading axis lies in the first way, one that is everywhere the same in the second."""
@@ -54,20 +53,20 @@ def one_epoch(
 def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
     """Returns an epoch of many runs, compiled when it is first called.
 
-    epoch(state, active, hyper, number, stop, training data, validation data) -> (state, Metrics, Sums); the state
-    that is given is given away. Networks that differ in their initialisation alone share it (`shared`).
+    epoch(state, active, hyper, order, stop, training data, validation data) -> (state, Metrics, Sums); the state
+    that is given is given away, and the order is what `compiled_order` gives. Networks that differ in their
+    initialisation alone share it (`shared`).
     """
     one_run: Any = partial(one_epoch, model=model, config=config, place=partial(_shard_batch, mesh=mesh))
 
-    def one_block(block: Any, number: Any, stop: Any, data: Split, validation: Split) -> Any:
-        order = minibatches(block[0].order_key[0], number, data.y.shape[0], config.batch_size)
-        return _over_members(lambda *run: one_run(*run, order, stop, data, validation), block)
+    def one_device(state: TrainState, active: Any, hyper: Hyper, order: Any, *everywhere: Any) -> Any:
+        def one_block(runs: Any, order: Any) -> Any:
+            return _over(lambda *run: one_run(*run, order, *everywhere), runs)
 
-    def one_device(state: TrainState, active: Any, hyper: Hyper, *everywhere: Any) -> Any:
-        return _over_blocks(lambda block: one_block(block, *everywhere), (state, active, hyper), mesh)
+        return _over(one_block, ((state, active, hyper), order))
 
     def all_devices(*arguments: Any) -> Recorded:
-        sharded = _over_devices(one_device, mesh, (RUNS,) * 3 + (EVERYWHERE,) * 4)
+        sharded = _over_devices(one_device, mesh, (RUNS,) * 4 + (EVERYWHERE,) * 3)
         state, metrics, evaluated = sharded(*arguments)
         # every process reads what was recorded
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, EVERYWHERE))
@@ -76,31 +75,24 @@ def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
 
 
 @lru_cache(maxsize=MOST)
-def compiled_start(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
-    """Returns the start of many runs, compiled at its first call: (keys' bits, hyper, parameters) -> state."""
+def compiled_order(examples: int, batch_size: int, mesh: Mesh) -> Any:
+    """Returns an epoch's minibatches for many runs, compiled when it is first called, for networks of all kinds.
 
-    def one_run(key: jax.Array, hyper: Hyper, params: Params) -> TrainState:
-        return init_state(jax.random.wrap_key_data(key), model, config, hyper, params)
+    order(the order keys of the state, number of the epoch) -> the indices, of shape (block, steps, batch).
+    """
 
-    def one_device(*blocks: Any) -> Any:
-        return _over_blocks(lambda block: _over_members(one_run, block), blocks, mesh)
+    def one_device(keys: Any, number: Any) -> Any:
+        return _over(lambda block: minibatches(block[0], number, examples, batch_size), (keys,))
 
-    return jax.jit(_over_devices(one_device, mesh, (RUNS,) * 3))
+    return jax.jit(_over_devices(one_device, mesh, (RUNS, EVERYWHERE)))
 
 
-def _over_members(one_run: Callable[..., Any], block: Any) -> Any:
-    """Maps over a block's runs: their first layers are one wide product. One alone keeps its own bits."""
-    if jax.tree.leaves(block)[0].shape[0] > 1:
-        return jax.vmap(one_run)(*block)
-    found = one_run(*jax.tree.map(lambda leaf: leaf[0], block))
+def _over(one: Callable[..., Any], stacked: Any) -> Any:
+    """Maps over the first axis as one wide computation; what is alone keeps its own bits."""
+    if jax.tree.leaves(stacked)[0].shape[0] > 1:
+        return jax.vmap(one)(*stacked)
+    found = one(*jax.tree.map(lambda leaf: leaf[0], stacked))
     return jax.tree.map(lambda leaf: leaf[None], found)
-
-
-def _over_blocks(one_block: Callable[..., Any], blocks: Any, mesh: Mesh) -> Any:
-    """Maps over a device's blocks, on a CPU one by one: it is slow with the thin batched products of `vmap`."""
-    if mesh.devices.flat[0].platform == "cpu":
-        return jax.lax.map(one_block, blocks)
-    return jax.vmap(one_block)(blocks)
 
 
 def _over_devices(one_device: Callable[..., Any], mesh: Mesh, in_specs: Any) -> Callable[..., Any]:
@@ -141,7 +133,7 @@ def forget() -> bool:
     """
     if compiled_epoch.cache_info().currsize < MOST:
         return False
-    for kept in (compiled_epoch, compiled_start):
+    for kept in (compiled_epoch, compiled_order):
         kept.cache_clear()
     jax.clear_caches()
     with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such function

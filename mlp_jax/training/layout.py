@@ -115,8 +115,9 @@ def plan(
         check_labels(splits, model)
         blocks = _blocks(runs, numbers, len(grid), wide)
         mesh = Mesh(grid[: len(blocks)], ("runs", "batch"), axis_types=(AxisType.Auto, AxisType.Auto))
-        fitting = blocks_at_once(model, config, splits, len(blocks[0]), bound, devices[0].platform)
-        at_once = fitting * mesh.shape["runs"]
+        fitting = blocks_at_once(model, config, splits, len(blocks[0]), bound)
+        # a core takes one block at a time: the thin batched products of more are slow, and one program serves all
+        at_once = (1 if devices[0].platform == "cpu" else fitting) * mesh.shape["runs"]
         starts = range(0, len(blocks), at_once)
         plans.append([Chunk(runs, blocks[start : start + at_once], model, config, mesh) for start in starts])
     return plans
@@ -208,9 +209,7 @@ def least(own: float, devices: Sequence[jax.Device]) -> float:
     return float(multihost_utils.process_allgather(np.float32(own)).min())
 
 
-def footprint(
-    model: MLPConfig, config: TrainConfig, data: Splits, width: int, platform: str = "cpu"
-) -> tuple[int, int]:
+def footprint(model: MLPConfig, config: TrainConfig, data: Splits, width: int) -> tuple[int, int]:
     """Returns bytes on one device: those that do not depend on the number of blocks, and those of a block.
 
     A block has `width` runs. From epoch to epoch a run holds its state twice, because XLA may keep an epoch's
@@ -226,19 +225,14 @@ def footprint(
     held += 2 * (examples // config.batch_size) * size
     used = size * (3 * parameters + 5 * rows * sum(model.sizes[1:]))
     batch = rows * model.inputs * size
-    fixed = (
-        sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + 8 * examples
-    )  # the last is the permutation
-    if platform == "cpu":  # blocks are trained one after the other
-        return fixed + width * used + batch, width * held
+    permutation = 8 * examples
+    fixed = sum(part.x.size * size + 8 * part.y.size for part in data[:2]) + permutation
     return fixed, width * (held + used) + batch
 
 
-def blocks_at_once(
-    model: MLPConfig, config: TrainConfig, data: Splits, width: int, bound: float, platform: str
-) -> int:
+def blocks_at_once(model: MLPConfig, config: TrainConfig, data: Splits, width: int, bound: float) -> int:
     """Returns how many blocks of `width` runs fit a device's `bound` bytes. Raises UserError if none does."""
-    fixed, block = footprint(model, config, data, width, platform)
+    fixed, block = footprint(model, config, data, width)
     if fixed + block > bound:
         parameters = sum((a + 1) * b for a, b in zip(model.sizes[:-1], model.sizes[1:], strict=True))
         raise UserError(

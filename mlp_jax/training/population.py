@@ -22,11 +22,11 @@ from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 from mlp_jax.training.config import Hyper, Run, TrainConfig, hyper_from, key_data, steps_per_epoch
-from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_start, shared
+from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_order, shared
 from mlp_jax.training.evaluate import Evaluation, Sums
 from mlp_jax.training.history import Book, Observed, Result
 from mlp_jax.training.layout import Chunk, plan
-from mlp_jax.training.step import Metrics, TrainState, init_params
+from mlp_jax.training.step import Metrics, TrainState, init_params, init_state
 
 __all__ = ["Epoch", "Run", "compile_ahead", "epochs", "train", "train_population"]
 
@@ -143,6 +143,7 @@ def _epochs_of(chunk: Chunk, data: Split, validation: Split, resume_from: Mappin
     books = {number: Book(length, resume_from.get(number)) for number in chunk.places}
     number, hyper, state = next(iter(books.values())).epochs, hyper_of(chunk), begin(chunk, resume_from)
     program = compiled_epoch(shared(chunk.model), chunk.config, chunk.mesh)
+    order = compiled_order(len(data.y), chunk.config.batch_size, chunk.mesh)
     trained, reports = False, dict[int, tuple[Metrics, Evaluation]]()
     while True:
         last = number == length or all(book.diverged for book in books.values())
@@ -151,7 +152,8 @@ def _epochs_of(chunk: Chunk, data: Split, validation: Split, resume_from: Mappin
             return
         active = chunk.each(lambda number: np.bool_(not books[number].diverged))
         with chunk.computing():
-            state, *recorded = program(state, active, hyper, np.int32(number), stop, data, validation)
+            minibatches = order(state.order_key, np.int32(number))
+            state, *recorded = program(state, active, hyper, minibatches, stop, data, validation)
         reports = _recorded(chunk, books, jax.device_get(recorded), total - number * per_epoch, len(validation.y))
         number, trained = number + 1, True
 
@@ -179,8 +181,12 @@ def _length(chunk: Chunk, data: Split) -> tuple[int, int | None]:
 
 def hyper_of(chunk: Chunk) -> Hyper:
     """Returns the traced hyperparameters of a chunk's runs, on the devices."""
-    dtype, runs = np.dtype(chunk.model.dtype).type, chunk.runs
-    return Hyper(*chunk.each(lambda n: Hyper(*map(dtype, hyper_from(runs[n].config, runs[n].model)))))
+    return Hyper(*chunk.each(lambda number: _hyper(chunk, number)))
+
+
+def _hyper(chunk: Chunk, number: int) -> Hyper:
+    run, dtype = chunk.runs[number], np.dtype(chunk.model.dtype).type
+    return Hyper(*map(dtype, hyper_from(run.config, run.model)))
 
 
 def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})) -> TrainState:
@@ -188,34 +194,19 @@ def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})
     if chunk.blocks[0][0] in resume_from:
         state = chunk.each(lambda number: jax.tree.map(np.asarray, resume_from[number].state))
         return TrainState(*state)
+    drawn: dict[tuple[bytes, bytes], Params] = {}
+
+    def start(number: int) -> TrainState:
+        """Runs operation by operation: a program for each network and optimiser would take longer to compile."""
+        key, hyper = chunk.runs[number].key, Hyper(*map(jnp.asarray, _hyper(chunk, number)))
+        kind = (key_data(key).tobytes(), np.asarray(hyper.init_scale).tobytes())
+        if kind not in drawn:  # runs with one key and one scale share a draw
+            drawn[kind] = init_params(key, chunk.model, hyper.init_scale)
+        state: TrainState = jax.device_get(init_state(key, chunk.model, chunk.config, hyper, drawn[kind]))
+        return state
+
     with chunk.computing():
-        start = compiled_start(chunk.model, chunk.config, chunk.mesh)
-        return TrainState(*start(_keys(chunk), hyper_of(chunk), _drawn(chunk)))
-
-
-def _keys(chunk: Chunk) -> Any:
-    return chunk.each(lambda number: key_data(chunk.runs[number].key))
-
-
-def _drawn(chunk: Chunk) -> Params:
-    """Returns the initial parameters of a chunk's runs; those with one key and one scale share a draw.
-
-    It is no program of its own: draws of a layer's shape are compiled once for all networks that have it.
-    """
-
-    def kind(number: int) -> tuple[bytes, float]:
-        run = chunk.runs[number]
-        return key_data(run.key).tobytes(), float(hyper_from(run.config, run.model).init_scale or 0)
-
-    def draw(key: Any, scale: Any) -> Params:
-        return init_params(jax.random.wrap_key_data(key), chunk.model, scale)
-
-    kinds = {number: kind(number) for number in chunk.places}
-    rows = {kind: row for row, kind in enumerate(dict.fromkeys(kinds.values()))}
-    keys = np.stack([np.frombuffer(key, np.uint32) for key, _ in rows])
-    drawn = jax.device_get(jax.vmap(draw)(keys, np.array([scale for _, scale in rows], chunk.model.dtype)))
-    params: Params = chunk.each(lambda number: jax.tree.map(lambda leaf: leaf[rows[kinds[number]]], drawn))
-    return params
+        return TrainState(*chunk.each(start))
 
 
 def compile_ahead(runs: Sequence[Run], splits: Splits, **options: Any) -> list[jax.stages.Compiled]:
@@ -223,26 +214,29 @@ def compile_ahead(runs: Sequence[Run], splits: Splits, **options: Any) -> list[j
 
     It is for another thread than that of `epochs`. Raises UserError as that does.
     """
-    return [_compile(chunk, splits) for chunks in plan(runs, splits, **options) for chunk in chunks]
+    plans = plan(runs, splits, **options)
+    return [_compile(c, splits) for chunks in plans for c in {len(c.blocks): c for c in chunks}.values()]
 
 
 def _compile(chunk: Chunk, splits: Splits) -> jax.stages.Compiled:
     runs, everywhere = (jax.NamedSharding(chunk.mesh, spec) for spec in (RUNS, EVERYWHERE))
 
-    def shapes(tree: Any, axes: tuple[int, ...] = ()) -> Any:
+    def shapes(tree: Any) -> Any:
+        axes = (len(chunk.blocks), len(chunk.blocks[0]))
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(axes + a.shape, a.dtype, sharding=runs), tree)
 
     def shape_of(part: Split) -> Split:
         types = zip(part, (chunk.model.dtype, "int32"), strict=True)
         return Split(*(jax.ShapeDtypeStruct(v.shape, dtype, sharding=everywhere) for v, dtype in types))
 
-    keys, hyper, active = _keys(chunk), hyper_of(chunk), chunk.each(lambda number: np.bool_(True))
-    params = shapes(jax.eval_shape(lambda: init_params(jax.random.key(0), chunk.model)), keys.shape[:2])
+    one = jax.eval_shape(lambda: init_state(jax.random.key(0), chunk.model, chunk.config))
+    state, hyper, active = shapes(one), hyper_of(chunk), chunk.each(lambda number: np.bool_(True))
     with chunk.computing():
-        start = compiled_start(chunk.model, chunk.config, chunk.mesh)
-        start.lower(keys, hyper, params).compile()
-        state = shapes(jax.eval_shape(start, keys, hyper, params))
+        order = compiled_order(len(splits.train.y), chunk.config.batch_size, chunk.mesh)
+        minibatches = order.lower(state.order_key, np.int32(0))
+        minibatches.compile()
+        found = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=runs), minibatches.out_info)
         program = compiled_epoch(shared(chunk.model), chunk.config, chunk.mesh)
-        arguments = (np.int32(0), _length(chunk, splits.train)[1], *map(shape_of, splits[:2]))
+        arguments = (found, _length(chunk, splits.train)[1], *map(shape_of, splits[:2]))
         compiled: jax.stages.Compiled = program.lower(state, active, hyper, *arguments).compile()
     return compiled

@@ -16,7 +16,7 @@ from mlp_jax.nn.activations import Array
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.losses import correct
-from mlp_jax.nn.model import Params, Stats, init, init_stats, update_stats
+from mlp_jax.nn.model import Params, Stats, init, init_stats, split, update_stats
 from mlp_jax.training.augment import Mirrored, alternating_flips, augment, mixup
 from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
 from mlp_jax.training.optimizers import Average, average, learning_rate, lookahead, optimizer
@@ -57,7 +57,7 @@ def init_state(
 
     `params` are what `init_params` gives for the key, if that is at hand.
     """
-    _, order_key, dropout_key = jax.random.key_data(jax.random.split(key, 3))
+    _, order_key, dropout_key = map(jax.random.key_data, split(key, 3))
     traced = hyper_from(config) if hyper is None else hyper
     if params is None:
         params = init_params(key, model, traced.init_scale)
@@ -82,7 +82,7 @@ def step_key(state: TrainState) -> PRNGKeyArray:
 
 def init_params(key: PRNGKeyArray, model: MLPConfig, scale: jax.Array | float | None = None) -> Params:
     """Returns the initial parameters of the run with this key; `scale` is as for `model.init`."""
-    return init(jax.random.split(key, 3)[0], model, scale=scale)
+    return init(split(key, 3)[0], model, scale=scale)
 
 
 def train_step(
