@@ -111,7 +111,8 @@ def test_recipes():
     clean = best_model.Config(dataset="cifar10").training(learning_rate=1e-3)
     assert (clean.weight_decay, clean.validate_in_training_mode) == (0.0, False)
     network = best_model.network(best_model.Config(), Shape())
-    assert (network.hidden, network.activation, network.negative_slope) == ((400,) * 3, "leaky_relu", 0.1)
+    assert (network.inputs, network.hidden, network.classes) == (3072, (400, 400, 400), 10)
+    assert (network.activation, network.negative_slope) == ("leaky_relu", 0.1)
     assert (network.norm, network.norm_place, network.dropout) == ("batch", "after", 0.0)
 
 
