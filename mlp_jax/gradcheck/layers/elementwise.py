@@ -35,9 +35,12 @@ def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -
 
 def _is_elementwise(function: OfOne, x: Array) -> bool:
     """Whether every element of the output hangs on the same element of x alone."""
-    out, even = function(x), np.arange(x.size).reshape(x.shape) % 2 == 0
-    other = 0.7 * x + 0.1
-    moved = [(kept, function(np.where(kept, x, other))) for kept in (even, ~even)]
+    even, other = np.arange(x.size).reshape(x.shape) % 2 == 0, 0.7 * x + 0.1
+    try:
+        out, *outputs = (function(at) for at in (x, np.where(even, x, other), np.where(even, other, x)))
+    except (ArithmeticError, ValueError):  # it is not defined there
+        return False
+    moved = zip((even, ~even), outputs, strict=True)
     return out.shape == x.shape and all(np.allclose(m[kept], out[kept], rtol=1e-12) for kept, m in moved)
 
 
@@ -45,7 +48,10 @@ def _slope(function: OfOne, trial: Trial, leaf: str, name: str, low: float | Non
     x, a = trial.inputs[leaf], trial.output
 
     def derivative(at: Array) -> Array:
-        return np.asarray((function(at + STEP) - function(at - STEP)) / (2 * STEP))
+        try:
+            return np.asarray((function(at + STEP) - function(at - STEP)) / (2 * STEP))
+        except (ArithmeticError, ValueError):  # as math's functions raise outside of their domain
+            return np.full_like(at, np.nan)
 
     tensors = {"the opposite of z": -x, "its outputs": a}
     return Slope(0, x, a, trial.true[leaf] / trial.dout, name, low, tensors, None if name else derivative)
