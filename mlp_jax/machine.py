@@ -1,5 +1,6 @@
 """These properties of a machine and of its settings can change the bits of a result."""
 
+import functools
 import os
 import platform
 from pathlib import Path
@@ -45,6 +46,28 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in lines)
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+@functools.cache
+def quick_compilation(level: int = 0) -> dict[str, bool | int | float | str]:
+    """Returns options with which XLA compiles quickly what then runs slowly: for `jax.jit(compiler_options=...)`.
+
+    Level 0 takes a quarter of the time, and the program thrice as long as it would; level 1 is between both. The
+    last bits of a result may be others. What this jaxlib does not know is left out.
+    """
+    quick: dict[str, bool | int | float | str] = {
+        "xla_backend_optimization_level": level,
+        "xla_cpu_use_fusion_emitters": False,
+    }
+
+    def known(name: str) -> bool:
+        try:
+            jax.jit(lambda: 0, compiler_options={name: quick[name]}).lower().compile()
+        except jax.errors.JaxRuntimeError:  # "No such compile option"
+            return False
+        return True
+
+    return {name: value for name, value in quick.items() if known(name)}
 
 
 def settings() -> dict[str, Any]:

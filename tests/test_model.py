@@ -93,6 +93,16 @@ def test_initial_spread(name, dtype):
         assert not first.b.any()
 
 
+@pytest.mark.optimized
+@pytest.mark.parametrize("name", ["uniform_fan_in", "normal", "he", "glorot", "lecun"])
+def test_a_quick_compilation_draws_the_same_bits(name):
+    """As part of a program, which is compiled in full, and as a program of its own."""
+    config = MLPConfig(hidden=(31, 7), inputs=65, init=name)
+    alone, within = init(jax.random.key(3), config), jax.jit(lambda key: init(key, config))(jax.random.key(3))
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(within), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_initialisation_is_a_function_of_the_key():
     config = MLPConfig(hidden=(3, 3), inputs=3)
     a, b, c = (init(jax.random.key(seed), config) for seed in (0, 0, 1))

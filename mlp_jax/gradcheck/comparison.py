@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from mlp_jax.machine import quick_compilation
 from mlp_jax.nn import equations, losses
 from mlp_jax.nn.activations import Array
 from mlp_jax.nn.config import MLPConfig
@@ -85,8 +86,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """jit for a function that runs only a few times: made anew, so that it cannot outlive an edit of a gradient,
     and compiled without optimisation, which takes half the time.
     """
-    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return jax.jit(lambda *arguments: function(*arguments), compiler_options=options)
+    return jax.jit(lambda *arguments: function(*arguments), compiler_options=quick_compilation())
 
 
 def random_params(rng: np.random.Generator, config: MLPConfig) -> Params:

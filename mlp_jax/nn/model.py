@@ -5,7 +5,6 @@ blocks are made of the same (`config.Unit`). The output layer is a product and a
 The letters of shapes are B batch, D inputs of a layer, H its outputs, C classes.
 """
 
-import functools
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.nn import activations
 from mlp_jax.nn.checks import Inputs, check_call
 from mlp_jax.nn.config import MLPConfig, Unit
+from mlp_jax.nn.draw import draw, split
 from mlp_jax.nn.matmul import affine
 
 
@@ -68,7 +68,7 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
         factor = factor * config.init_std
     factor = jnp.asarray(factor, config.dtype)
     keys, pairs = split(key, len(config.sizes) - 1), pairwise(config.sizes)
-    plain: list[Layer] = [_init_layer(k, factor, *fans, config.init) for k, fans in zip(keys, pairs, strict=True)]
+    plain = [Layer(*draw(k, factor, *fans, config.init)) for k, fans in zip(keys, pairs, strict=True)]
     layers: list[Layer | NormLayer] = list(plain)
     for number, unit in enumerate(config.units):
         if unit.norm != "none":
@@ -76,32 +76,6 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
             w, b = plain[number]
             layers[number] = NormLayer(w, b, ones, jnp.zeros_like(ones))
     return tuple(layers)
-
-
-@functools.partial(jax.jit, static_argnames="count")
-def split(key: Key, count: int) -> tuple[Key, ...]:
-    """Returns what `jax.random.split` does, as a tuple: one program, where taking rows would be one for each."""
-    return tuple(jax.random.split(key, count))
-
-
-@functools.partial(jax.jit, static_argnames=("fan_in", "fan_out", "init"))
-def _init_layer(key: Key, factor: jax.Array, fan_in: int, fan_out: int, init: str) -> Layer:
-    """Draws one layer, compiled by itself: networks of all depths and kinds share the programs of their layers."""
-    shape, dtype = (fan_in, fan_out), factor.dtype
-    if init == "uniform_fan_in":
-        w_key, b_key = jax.random.split(key)
-        bound = fan_in**-0.5
-        w = jax.random.uniform(w_key, shape, dtype, -bound, bound)
-        return Layer(factor * w, factor * jax.random.uniform(b_key, (fan_out,), dtype, -bound, bound))
-    initializer = {
-        "normal": jax.nn.initializers.normal(1.0),
-        "he": jax.nn.initializers.he_normal(),
-        "glorot": jax.nn.initializers.glorot_normal(),
-        "lecun": jax.nn.initializers.lecun_normal(),
-    }[init]
-    # the barrier keeps a compiler from joining the draw's last product with the scale: compiled or not, same bits
-    w = jax.lax.optimization_barrier(initializer(key, shape, dtype))
-    return Layer(factor * w, jnp.zeros((fan_out,), dtype))
 
 
 def init_stats(config: MLPConfig) -> Stats:

@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data.dataset import Split
+from mlp_jax.machine import quick_compilation
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
@@ -26,6 +28,9 @@ RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
 
 MOST = 32
 """So many programs of a kind are kept."""
+
+LITTLE = 10**10
+"""A run of fewer operations on numbers takes less time, however slow, than a good compilation of its epoch."""
 
 Recorded = tuple[TrainState, Metrics, Sums]
 
@@ -50,12 +55,12 @@ def one_epoch(
 
 
 @lru_cache(maxsize=MOST)
-def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
+def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh, *, little: bool = False) -> Any:
     """Returns an epoch of many runs, compiled when it is first called.
 
     epoch(state, active, hyper, order, stop, training data, validation data) -> (state, Metrics, Sums); the state
     that is given is given away, and the order is what `compiled_order` gives. Networks that differ in their
-    initialisation alone share it (`shared`).
+    initialisation alone share it (`shared`). With `little` work XLA compiles it quickly, where that is a CPU's.
     """
     one_run: Any = partial(one_epoch, model=model, config=config, place=partial(_shard_batch, mesh=mesh))
 
@@ -71,7 +76,17 @@ def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
         # every process reads what was recorded
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, EVERYWHERE))
 
-    return jax.jit(all_devices, donate_argnums=0)
+    quick = quick_compilation() if little and mesh.devices.flat[0].platform == "cpu" else None
+    return jax.jit(all_devices, donate_argnums=0, compiler_options=quick)
+
+
+def is_little(model: MLPConfig, config: TrainConfig, steps: int) -> bool:
+    """Tells whether a run of so many steps has fewer operations than `LITTLE`: 6 a step, weight and example.
+
+    It is asked of one run alone, so that a run has the same bits in any population.
+    """
+    weights = sum(fan_in * fan_out for fan_in, fan_out in pairwise(model.sizes))
+    return 6 * weights * config.batch_size * steps < LITTLE
 
 
 @lru_cache(maxsize=MOST)

@@ -14,9 +14,10 @@ from jaxtyping import Integer, PRNGKeyArray
 from mlp_jax.data.dataset import Split
 from mlp_jax.nn.activations import Array
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.draw import split
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.losses import correct
-from mlp_jax.nn.model import Params, Stats, init, init_stats, split, update_stats
+from mlp_jax.nn.model import Params, Stats, init, init_stats, update_stats
 from mlp_jax.training.augment import Mirrored, alternating_flips, augment, mixup
 from mlp_jax.training.config import Hyper, TrainConfig, hyper_from, steps_per_epoch
 from mlp_jax.training.optimizers import Average, average, learning_rate, lookahead, optimizer
