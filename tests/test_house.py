@@ -9,7 +9,8 @@ from tests.commands import ROOT, python
 BELOW = {
     "errors": set(), "text": set(), "files": {"errors"}, "machine": {"errors"}, "nn": {"errors", "machine"},
     "data": {"errors", "files"}, "gradcheck": {"errors", "files", "machine", "nn", "text"},
-    "training": {"data", "errors", "files", "machine", "nn"}, "benchmark": {"data", "errors", "files", "nn", "training"},
+    "training": {"data", "errors", "files", "machine", "nn"},
+    "benchmark": {"data", "errors", "files", "nn", "training"},
     "studies": {"data", "errors", "files", "gradcheck", "machine", "nn", "text", "training"},
 }  # fmt: skip
 """What each part of the library may import beside itself."""
