@@ -1,4 +1,4 @@
-"""All that is compiled for training stands here: runs' start, and their epoch, mapped over all that share it.
+"""All that is compiled for training stands here: an epoch, and its order of minibatches, for runs that share it.
 
 The runs of a block have one seed, and so one order of minibatches; blocks are shared out among the devices of a
 mesh with the axes "runs" and "batch". Arrays of runs have the leading axes (block, member).
