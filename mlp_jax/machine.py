@@ -58,7 +58,9 @@ def quick_compilation(level: int = 0) -> dict[str, bool | int | float | str]:
     """
     quick: dict[str, bool | int | float | str] = {
         "xla_backend_optimization_level": level,
+        "xla_llvm_disable_expensive_passes": level == 0,
         "xla_cpu_use_fusion_emitters": False,
+        "xla_cpu_parallel_codegen_split_count": 1,  # in one piece
     }
 
     def known(name: str) -> bool:

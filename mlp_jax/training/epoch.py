@@ -29,7 +29,7 @@ RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
 MOST = 32
 """So many programs of a kind are kept."""
 
-LITTLE = 10**10
+LITTLE = 2 * 10**9
 """A run of fewer operations on numbers takes less time than a good compilation of its epoch."""
 
 Recorded = tuple[TrainState, Metrics, Sums]
@@ -76,7 +76,7 @@ def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh, *, little:
         # every process reads what was recorded
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, EVERYWHERE))
 
-    quick = quick_compilation(1) if little and mesh.devices.flat[0].platform == "cpu" else None
+    quick = quick_compilation() if little and mesh.devices.flat[0].platform == "cpu" else None
     return jax.jit(all_devices, donate_argnums=0, compiler_options=quick)
 
 
