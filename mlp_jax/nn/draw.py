@@ -30,7 +30,7 @@ def draw(key: Key, factor: jax.Array, fan_in: int, fan_out: int, init: str) -> D
 
 @functools.cache
 def _compiled() -> Callable[..., Drawn]:
-    """Level 1 draws the bits of a full compilation, in a third of its time; level 0 does not."""
+    """Level 1 draws the bits of a full compilation, and is compiled sooner; level 0 draws others."""
     compiled: Callable[..., Drawn] = jax.jit(
         _layer, static_argnames=("fan_in", "fan_out", "init"), compiler_options=dict(quick_compilation(1))
     )
