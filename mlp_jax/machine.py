@@ -52,8 +52,8 @@ def _cpuinfo() -> dict[str, str]:
 def quick_compilation(level: int = 0) -> dict[str, bool | int | float | str]:
     """Returns options with which XLA compiles quickly what then runs slowly: for `jax.jit(compiler_options=...)`.
 
-    At level 0 the program is several times slower, at level 1 hardly. The last bits of a result may be others. What
-    this jaxlib does not know is left out.
+    At level 0 the program is several times slower, at level 1 hardly. The last bits of a result may be others.
+    What this jaxlib does not know is left out.
     """
     quick: dict[str, bool | int | float | str] = {
         "xla_backend_optimization_level": level,
