@@ -18,6 +18,7 @@ Expected: every gradient passes; on the digits uniform_fan_in ends above 95 % on
 if a gradient fails or a study did not do what was asked, 2 for a mistake in the options.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -36,7 +37,7 @@ from experiments import (
 from mlp_jax.errors import UserError, one_of
 from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.studies import command, keep, options, page, processes, results
+from mlp_jax.studies import aside, command, keep, options, page, processes, results
 from mlp_jax.studies.claims import judged
 from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
@@ -121,17 +122,17 @@ def run(config: Config) -> bool:
     witness = trusted_witness()
     # an interrupted one has nothing of its own to continue
     folder = ResultsFolder("reproduce", replace(config, resume=False))
-    for job, done in zip(todo, standing(config, todo), strict=True):
-        # these rows are not for --resume: the studies' own files say all
-        folder.rows.append({"study": job.name, "protocol": job.protocol, **done})
+    # these rows are not for --resume: the studies' own files say all
+    outcomes = standing(config, todo)
+    folder.rows = [{"study": job.name, "protocol": job.protocol, **outcomes[job.folder]} for job in todo]
     if folder.writes:
         _write_report(folder, todo, witness)
     ok: bool = processes.share(all(row["status"] != "failed" for row in folder.rows))
     return ok
 
 
-def standing(config: Config, todo: Sequence[Job]) -> Iterator[Row]:
-    """Tells what became of each job: {"status", "seconds"}; kept, or run now."""
+def standing(config: Config, todo: Sequence[Job]) -> dict[Path, Row]:
+    """Tells what became of each job, by its folder: {"status", "seconds"}; kept, or run now."""
     keeping = [None] * len(todo) if config.force or not processes.writes() else [keep.kept(j) for j in todo]
     fingerprint = ""
     if not processes.share(all(keeping)):
@@ -139,15 +140,36 @@ def standing(config: Config, todo: Sequence[Job]) -> Iterator[Row]:
         keeping = [
             c if c and not keep.other_data(c, j, fingerprint) else None for c, j in zip(keeping, todo, strict=True)
         ]
-    answers = [c and _outcome(c) for c in keeping]
-    for number, (job, answer) in enumerate(zip(todo, processes.share(answers), strict=True), start=1):
-        head = f"== {job} ({number} of {len(todo)})"
-        if answer:
-            _print(f"{head}: kept, {job.folder / 'results.json'}")
-            yield answer
-            continue
-        _print(head)
-        yield _run(job, fingerprint)
+    answers = processes.share([c and _outcome(c) for c in keeping])
+    found = {job.folder: answer for job, answer in zip(todo, answers, strict=True) if answer}
+    heads = {job.folder: f"== {job} ({number} of {len(todo)})" for number, job in enumerate(todo, start=1)}
+    for folder in found:
+        _print(f"{heads[folder]}: kept, {folder / 'results.json'}")
+    with _checking([job for job in todo if job.folder not in found], fingerprint) as (trained, checked):
+        for job, _ in checked:
+            _print(f"{heads[job.folder]} runs in a second process, and is told of at the end")
+        for job in trained:
+            _print(heads[job.folder])
+            found[job.folder] = _run(job, fingerprint)
+        for job, answer in checked:
+            _print(heads[job.folder])
+            found[job.folder] = answer()
+    return found
+
+
+@contextlib.contextmanager
+def _checking(todo: Sequence[Job], fingerprint: str) -> Iterator[Any]:
+    """Gives the jobs that are left, and each that checks gradients with what waits for it in a second process."""
+    first = todo[0] if todo else None
+    if first is None or first.name != gradient_check.STUDY.name or len(todo) == 1 or not aside.worthwhile():
+        yield todo, ()
+        return
+    with aside.started(_run_named, first.name, first.protocol, first.config, fingerprint) as answer:
+        yield todo[1:], ((first, answer),)
+
+
+def _run_named(name: str, protocol: str | None, config: Any, fingerprint: str) -> Row:
+    return _run(Job(name, protocol, STUDIES[name], config), fingerprint)
 
 
 def _outcome(content: Row) -> Row:

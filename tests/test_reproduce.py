@@ -284,7 +284,8 @@ def real(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(own_gradients, "architectures", lambda inputs, classes: few)
         patch.setattr(seeded_mistakes, "SEEDS", seeded_mistakes.SEEDS[:1])
-        assert start(folder, **REAL)
+        assert start(folder, **REAL | {"studies": "gradient_check"})
+    assert start(folder, **REAL)  # this keeps the gradient check
     return folder
 
 

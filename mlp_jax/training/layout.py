@@ -27,7 +27,7 @@ from mlp_jax.training.config import Run, TrainConfig, key_data, program, steps_p
 from mlp_jax.training.epoch import EVERYWHERE, RUNS
 from mlp_jax.training.evaluate import check_labels, on_device
 from mlp_jax.training.history import Result
-from mlp_jax.training.step import init_state
+from mlp_jax.training.step import state_shape
 
 MOST_GB = 1e6  # a device may be said to have so many
 EVALUATED_AT_ONCE = 1000  # `evaluate.sums` takes so many examples
@@ -218,7 +218,7 @@ def footprint(model: MLPConfig, config: TrainConfig, data: Splits, width: int) -
     """
     size = np.dtype(model.dtype).itemsize
     examples = data.train.y.size
-    state = jax.eval_shape(lambda: init_state(jax.random.key(0), model, config))
+    state = state_shape(model, config)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     rows = max(config.batch_size, EVALUATED_AT_ONCE)
     held = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

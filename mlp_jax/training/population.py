@@ -26,7 +26,7 @@ from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_or
 from mlp_jax.training.evaluate import Evaluation, Sums
 from mlp_jax.training.history import Book, Observed, Result
 from mlp_jax.training.layout import Chunk, plan
-from mlp_jax.training.step import Metrics, TrainState, init_params, init_state
+from mlp_jax.training.step import Metrics, TrainState, init_params, init_state, state_shape
 
 __all__ = ["Epoch", "Run", "compile_ahead", "epochs", "train", "train_population"]
 
@@ -235,8 +235,11 @@ def _compile(chunk: Chunk, splits: Splits) -> jax.stages.Compiled:
         types = zip(part, (chunk.model.dtype, "int32"), strict=True)
         return Split(*(jax.ShapeDtypeStruct(v.shape, dtype, sharding=everywhere) for v, dtype in types))
 
-    one = jax.eval_shape(lambda: init_state(jax.random.key(0), chunk.model, chunk.config))
-    state, hyper, active = shapes(one), hyper_of(chunk), chunk.each(lambda number: np.bool_(True))
+    state, hyper, active = (
+        shapes(state_shape(chunk.model, chunk.config)),
+        hyper_of(chunk),
+        chunk.each(lambda number: np.bool_(True)),
+    )
     with chunk.computing():
         order = compiled_order(len(splits.train.y), chunk.config.batch_size, chunk.mesh)
         minibatches = order.lower(state.order_key, np.int32(0))

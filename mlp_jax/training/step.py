@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -69,6 +70,13 @@ def init_state(
         return state
     # it is a copy: an epoch's arguments are given away, which one array can be only once
     return state._replace(average=Average(*jax.tree.map(jnp.array, (params, stats))))
+
+
+@lru_cache(maxsize=256)
+def state_shape(model: MLPConfig, config: TrainConfig) -> TrainState:
+    """Returns shapes and types of a run's state."""
+    shape: TrainState = jax.eval_shape(lambda: init_state(jax.random.key(0), model, config))
+    return shape
 
 
 def network(state: TrainState) -> tuple[Params, Stats]:
