@@ -258,6 +258,11 @@ def test_a_loss_alone_that_is_off_says_how(off, words):
             network(hinge, penalty=lambda l2, n: l2 / 2),
             "0.5 lambda ||W||^2",
         ),
+        (
+            network(divide=lambda y, s: 2 * len(y), penalty=lambda l2, n: l2 / n),
+            network(penalty=lambda l2, n: l2 / n),
+            "which is the 0.5 times the mean",
+        ),
     ],
 )
 def test_a_gradient_of_more_or_of_the_mean_of_another_loss_is_said_to_be_that(loss, gradient, words):

@@ -88,6 +88,8 @@ class Own(NamedTuple):
         f, layers = self.fitted, len(self.fitted.weights)
         if f.examples == 1:
             yield self._replace(fitted=replace(f, examples=0))
+        if self.variant.loss == PLAIN and not _one(f.data):
+            yield self._replace(fitted=replace(f, data=1.0))
         if f.penalty_code == "no_penalty":
             for factor in (1.0, 0.5):
                 for over_n in (False, True):
