@@ -243,6 +243,29 @@ class Net:
         d = self.p * (dout - (dout * self.p).sum(1, keepdims=True))
         self.one.backward(self.two.backward(d){MASK})
 """,
+    "layers of sizes of its own, and a loss that runs backward(g)": f"""
+class Linear:
+    def __init__(self, W):
+        self.W, self.b = W, np.zeros(len(W.T))
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+    def backward(self, g):
+        self.gW, self.gb = self.x.T @ g, g.sum(0)
+        return g @ self.W.T
+class Net:
+    def __init__(self, seed=0):
+        draw = np.random.default_rng(seed).normal
+        self.layers = [Linear(draw(size=(11, 5))), Linear(draw(size=(5, 3)))]
+    def backward(self, g):
+        d = self.layers[1].backward(g)
+        self.layers[0].backward(d{MASK})
+    def compute_loss_and_grad(self, x, y):
+        self.z = self.layers[0].forward(x)
+        p = softmax(self.layers[1].forward(np.maximum(self.z, 0)))
+        self.backward((p - one_hot(y, p.shape[1])) / len(y))
+        return -np.log(p[np.arange(len(y)), y]).mean()
+""",
     "probabilities, and a backward(dout) that begins at the scores": f"""
 class Net:
     def __init__(self, D, H, C):
@@ -416,7 +439,7 @@ def test_python_2_methods_of_a_dict_and_names_of_numpy_1(server, tmp_path):
         source.replace("return {'W1'", "grads = {'W1'")
         + "        return {k: v * np.float(1) for k, v in grads.iteritems()}\n"
     )
-    (tmp_path / "net.py").write_text(HEAD + source)
+    (tmp_path / "net.py").write_text(f"from itertools import izip\n{HEAD}{source}")
     done = server.checked(f"{tmp_path}/net.py:Net")
     assert done.status == 0, done.out + done.err
     assert not (tmp_path / "__pycache__").exists()

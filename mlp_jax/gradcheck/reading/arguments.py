@@ -18,7 +18,7 @@ KINDS = {
     "upstream": (
         "dout", "dscores", "grad_scores", "upstream", "dvalues", "grad_output", "d_out", "dL", "dloss", "grad",
         "dy", "loss_grad", "output_grad", "grad_out", "dlogits", "d_scores", "grad_outputs", "upstream_grad",
-        "grad_logits",
+        "grad_logits", "g", "gradient", "dpred", "dprobs", "douts", "d",
     ),
     "train": ("train_flg", "train", "training", "is_training", "train_flag", "is_train"),
 }  # fmt: skip

@@ -90,10 +90,18 @@ def _asked(
         if not results:
             raise UserError(f"{target.__name__} has no method loss(X, y): {WRAP}")
         return tuple(results)
+    if results and _calls(loss, backward) and holders.gradients(net, places, case):
+        return tuple(results)
     if required(backward, "upstream"):
         known["upstream"] = _upstream(net, known, case, layout, places)
     returned = _without_a_step(net, backward, known, target)
     return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
+
+
+def _calls(loss: Any, backward: Any) -> bool:
+    """Whether the loss's own method runs the backward pass."""
+    code = getattr(loss, "__code__", None)
+    return code is not None and backward.__name__ in code.co_names
 
 
 def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any) -> Any:

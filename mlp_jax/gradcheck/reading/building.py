@@ -29,6 +29,7 @@ from mlp_jax.gradcheck.reading.names import (
     size_of,
 )
 from mlp_jax.gradcheck.reading.paths import arrays
+from mlp_jax.gradcheck.reading.resizing import resize
 from mlp_jax.gradcheck.reading.settings import Settings, activations_of, of_depth, settings_name
 from mlp_jax.gradcheck.reading.signatures import WRAP, loss_takes_penalty, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
@@ -133,6 +134,14 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
         return target(**named, **widths, **ends) if len(ends) == 2 else target(*config.sizes, **named)
     if numbered or (len(config.hidden) > 1 and not groups[1]):
         raise of_depth(target, max(len(numbered), 1))
+    if (
+        not any(groups)
+        and not any(n in named for n in DATA)
+        and all(p.default is not p.empty or n in named for n, p in parameters.items())
+    ):
+        net = target(**named)
+        resize(net, case)
+        return net
     several = list(config.hidden)
     forms: list[Any] = [several, *several[:1]] if len(several) > 1 else [several[0], several]
     forms = forms[:1] if len(set(several)) > 1 else forms

@@ -16,9 +16,11 @@ from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, get, is_ther
 from mlp_jax.gradcheck.truth import Case
 
 FIELDS = {"w": "w", "t": "w", "b": "b", "gamma": "scale", "beta": "shift"}
-GRADIENT = re.compile(r"^d_?(w|b|theta|gamma|beta)|grad|^g[wb]\d*$|nabla|delta", re.IGNORECASE)
+GRADIENT = re.compile(r"^(d[ljec]_?)?d_?(w|b|theta|gamma|beta)|grad|^g[wb]\d*$|nabla|delta", re.IGNORECASE)
 OTHER = re.compile(r"^(v|m|s|vel|mom|cache|prev|old|best|adam|h|opt)(_|\d|[wWbB]|$)|veloc|moment|cache|best|optim|prev", re.IGNORECASE)  # fmt: skip  # noqa: E501
-GRADIENT_NAMES = ("d{}", "d_{}", "grad_{}", "{}_grad", "grad{}", "{}_gradient", "{}_gradients", "{}grad", "g{}")
+GRADIENT_NAMES = ("d{}", "d_{}", "grad_{}", "{}_grad", "grad{}", "{}_gradient", "{}_gradients", "{}grad", "g{}",
+                  "{}_grads", "grads_{}", "gradient_{}", "delta_{}", "nabla_{}", "d{}_",
+                  *(f"d{loss}{_}d{{}}" for loss in "LJEC" for _ in ("", "_")))  # fmt: skip
 GRADIENT_HOLDERS = ("grads", "gradients", "grad", "gradient", "params_grad", "grad_params", "dparams", "_grads")
 
 
@@ -90,7 +92,7 @@ def parameters(net: Any, case: Case) -> Places:
     Raises UserError, with the names and shapes that are missing, if it has not all of them.
     """
     held = [
-        (path, array) for path, array in arrays(net) if not _matches(path, GRADIENT) and not _matches(path, OTHER)
+        (path, array) for path, array in arrays(net) if not matches(path, GRADIENT) and not matches(path, OTHER)
     ]
     found: dict[At, Path] = {}
     for at in _wanted(case):
@@ -140,7 +142,7 @@ def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
     named = {at: path for at, own in places.paths.items() if (path := beside(net, own)) is not None}
     if {k for k, field in named if field == "w"} == {k for k, field in places.paths if field == "w"}:
         return named
-    return by_shape([(path, array) for path, array in arrays(net) if _matches(path, GRADIENT)], places.paths, case)
+    return by_shape([(path, array) for path, array in arrays(net) if matches(path, GRADIENT)], places.paths, case)
 
 
 def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
@@ -217,7 +219,8 @@ def _names(path: Path) -> list[str]:
     return [key for _, key in path if isinstance(key, str)]
 
 
-def _matches(path: Path, pattern: re.Pattern[str]) -> bool:
+def matches(path: Path, pattern: re.Pattern[str]) -> bool:
+    """Whether a name on the way to an array is of this form."""
     return any(pattern.search(name) for name in _names(path))
 
 

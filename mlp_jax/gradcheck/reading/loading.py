@@ -22,7 +22,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import python2
 from mlp_jax.gradcheck.reading.definitions import definitions
 from mlp_jax.gradcheck.reading.running import TooLong, within
-from mlp_jax.gradcheck.reading.standins import PYTHON_2, NotInstalled, StandIns, rename_in_numpy
+from mlp_jax.gradcheck.reading.standins import PYTHON_2, NotInstalled, StandIns, rename_in_modules
 
 PACKAGE = "_target_package"
 TRIES = 60  # imports that may miss a module each
@@ -38,7 +38,7 @@ class Loaded:
     def __init__(self, place: str) -> None:
         self.place, self.notes = place, list[str]()
         self._standins, self._stopped = StandIns(), ""
-        rename_in_numpy()
+        rename_in_modules()
         sys.meta_path.append(self._standins)
         is_file = place.endswith((".py", ".ipynb"))
         try:

@@ -86,6 +86,11 @@ def put(root: Any, path: Path, value: np.ndarray) -> None:
     _replace(root, path, like_kept(old, value))
 
 
+def exchange(root: Any, path: Path, value: np.ndarray) -> None:
+    """Puts another array, of any shape, in the place of the one that is there, in that one's library."""
+    _replace(root, path, like_kept(get(root, path), value))
+
+
 def as_kept(kept: Any, value: np.ndarray) -> Any:
     """A copy of `value` as an array of the library of `kept`."""
     library = type(kept).__module__.partition(".")[0]

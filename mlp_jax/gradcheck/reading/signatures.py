@@ -77,10 +77,23 @@ WRAP = (
 )
 
 
+COMPUTE = r"_*((compute|calc|calculate|get|eval|evaluate)_?)?"
+GRADIENT = r"(grads?|gradients?|backward|backprop)"
+FORMS = {
+    METHODS: re.compile(rf"{COMPUTE}(loss|cost|objective)(_?(function|fn|func))?((_?(and|with))?_?{GRADIENT})?"),
+    BACKWARDS: re.compile(rf"{COMPUTE}(the_?)?{GRADIENT}(_?pass|propagate)?"),
+}
+"""What else people call the methods, in small letters."""
+
+
 def method_of(target: Any, names: tuple[str, ...]) -> Any:
-    """The first method of a class or object that is called so; None if there is none."""
+    """The first method of a class or object that is called so, or in such a form; None if there is none."""
+    kind = target if isinstance(target, type) else type(target)
+    others = [n for n in vars(kind) if names in FORMS and FORMS[names].fullmatch(n.lower())]
     found = (
-        getattr(target, name, None) for name in names if not (name == "__call__" and isinstance(target, type))
+        getattr(target, name, None)
+        for name in (*names, *others)
+        if not (name == "__call__" and isinstance(target, type))
     )
     return next((method for method in found if callable(method) and not inspect.isclass(method)), None)
 

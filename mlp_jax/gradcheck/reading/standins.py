@@ -9,7 +9,9 @@ import importlib
 import importlib.abc
 import importlib.util
 import inspect
+import itertools
 import sys
+import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -62,11 +64,20 @@ BROKEN = " (which does not compile)"
 PACKAGES = {"cv2": "opencv-python", "sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
 
 
-def rename_in_numpy() -> None:
-    """Gives numpy the names of `NUMPY_1` that it has no more, and reshape its old argument."""
-    for name, value in NUMPY_1.items():
-        if name not in vars(np):
-            setattr(np, name, value)
+OLD_NAMES: dict[ModuleType, dict[str, Any]] = {
+    np: NUMPY_1,
+    itertools: {"izip": zip, "imap": map, "ifilter": filter, "izip_longest": itertools.zip_longest},
+    sys: {"maxint": sys.maxsize},
+    time: {"clock": time.perf_counter},
+}
+
+
+def rename_in_modules() -> None:
+    """Gives numpy, and Python's own modules, the names that they have no more, and reshape its old argument."""
+    for module, names in OLD_NAMES.items():
+        for name, value in names.items():
+            if name not in vars(module):
+                setattr(module, name, value)
     if "newshape" not in inspect.signature(np.reshape).parameters:
         np.reshape = _reshape
 
