@@ -660,6 +660,20 @@ class Convolution:
                 part = np.einsum('nfhw,fc->nchw', dout, self.W[:, :, i, j])
                 dx[:, :, i : i + dout.shape[2], j : j + dout.shape[3]] += part
         return dx
+
+class Stepping:
+    def __init__(self, input_units, output_units, learning_rate=0.1):
+        self.learning_rate = learning_rate
+        self.weights, self.biases = np.random.randn(input_units, output_units), np.zeros(output_units)
+
+    def forward(self, input):
+        return input @ self.weights + self.biases
+
+    def backward(self, input, grad_output):
+        grad_input = grad_output @ self.weights.T
+        self.weights = self.weights - self.learning_rate * (input.T @ grad_output)
+        self.biases = self.biases - self.learning_rate * grad_output.sum(axis=0)
+        return grad_input
 """
 
 CHANNELS_LAST = """
@@ -837,6 +851,24 @@ class Swish(Module):
     def bwd(self, out, inp):
         s = 1 / (1 + np.exp(-inp))
         inp.g = out.g * s * (1 + inp * (1 - s))
+
+
+def lin(x, w, b):
+    return x @ w + b
+
+
+def lin_grad(inp, out, w, b):
+    inp.g = out.g @ w.T
+    w.g = inp.T @ out.g
+    b.g = out.g.sum(0)
+
+
+def mse(output, targ):
+    return ((output[:, 0] - targ) ** 2).mean()
+
+
+def mse_grad(inp, targ):
+    inp.g = 2.0 * (inp[:, 0] - targ)[:, None] / inp.shape[0]
 """
 
 NAMED = """
@@ -878,6 +910,72 @@ class BatchNorm1d:
         self.dgamma, self.dbeta = (dout * self.n).sum(axis=0), dout.sum(axis=0)
         d = dout * self.gamma
         return (d - d.mean(axis=0) - self.n * (d * self.n).mean(axis=0)) / self.std
+
+
+def bn_fwd(x, gamma, beta):
+    rstd = 1 / np.sqrt(x.var(0) + 1e-5)
+    n = (x - x.mean(0)) * rstd
+    return gamma * n + beta, (n, rstd, gamma)
+
+
+def bn_bwd(dout, cache):
+    n, rstd, gamma = cache
+    db, dg = dout.sum(0), (dout * n).sum(0)
+    return gamma * rstd * (dout - db / len(dout) - n * dg / len(dout)), dg, db
+
+
+def rmsnorm_fwd(x, w):
+    r = ((x * x).mean(-1, keepdims=True) + 1e-5) ** -0.5
+    return x * r * w, (x, w, r)
+
+
+def rmsnorm_bwd(dout, cache):
+    x, w, r = cache
+    d = dout * w
+    return r * (d - x * r * r * (d * x).mean(-1, keepdims=True)), (dout * x * r).sum(0)
+
+
+def cross_entropy_fwd(logits, targets):
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p = p / p.sum(1, keepdims=True)
+    return -np.log(p[range(len(p)), targets]).mean(), (p, targets)
+
+
+def cross_entropy_bwd(dloss, cache):
+    p, targets = cache
+    return dloss * (p - np.eye(p.shape[1])[targets]) / len(p)
+
+
+def log_softmax_fwd(x):
+    out = x - np.log(np.exp(x).sum(1, keepdims=True))
+    return out, out
+
+
+def log_softmax_bwd(dout, cache):
+    return dout - np.exp(cache) * dout.sum(1, keepdims=True)
+
+
+def mse(y_true, y_pred):
+    return np.mean((y_true - y_pred) ** 2)
+
+
+def mse_prime(y_true, y_pred):
+    return 2 * (y_pred - y_true) / y_true.size
+
+
+class Layernorm:
+    @staticmethod
+    def forward(x, w, b):
+        rstd = (x.var(-1, keepdims=True) + 1e-5) ** -0.5
+        n = (x - x.mean(-1, keepdims=True)) * rstd
+        return n * w + b, (n, w, rstd)
+
+    @staticmethod
+    def backward(dout, cache):
+        n, w, rstd = cache
+        d = dout * w
+        d = (d - d.mean(-1, keepdims=True) - n * (d * n).mean(-1, keepdims=True)) * rstd
+        return d, (dout * n).sum(0), dout.sum(0)
 """
 
 MODERN = """
@@ -897,6 +995,19 @@ class Linear:
     def backward(self, grad_output):
         self.weight_grad, self.bias_grad = grad_output.T @ self.x, grad_output.sum(axis=0)
         return grad_output @ self.weight
+
+
+class OfLoss:
+    def __init__(self, in_features, out_features):
+        self.W, self.b = np.zeros((out_features, in_features)), np.zeros((out_features, 1))
+
+    def forward(self, A):
+        self.A = A
+        return A @ self.W.T + self.b.T
+
+    def backward(self, dLdZ):
+        self.dLdW, self.dLdb = dLdZ.T @ self.A, dLdZ.T @ np.ones((len(self.A), 1))
+        return dLdZ @ self.W
 
 
 class GELU:
@@ -921,6 +1032,15 @@ class LayerNorm:
     def backward(self, g):
         self.dgamma, self.dbeta, d = (g * self.n).sum(0), g.sum(0), g * self.gamma
         return (d - d.mean(-1, keepdims=True) - self.n * (d * self.n).mean(-1, keepdims=True)) / self.std
+
+
+class EntropyOfScores:
+    def forward(self, x, y):
+        self.p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+        return -np.log(self.p[range(len(x)), y]).mean()
+
+    def backward(self, x, y):
+        return (self.p - np.eye(self.p.shape[1])[y]) / len(x)
 
 
 class MSELoss:

@@ -48,7 +48,9 @@ def test_right_layers(source):
     assert {layer.name: layer.codes for layer in report.layers if layer.codes} == {}, str(report)
     assert report.refused == ()
     assert report.passed
-    assert len(report.layers) == len(re.findall(r"def (?:\w+_(?:loss|backward\w*)\(|backward\()", source))
+    assert len(report.layers) == len(
+        re.findall(r"def (?:\w+_(?:loss|backward\w*|bwd|prime)\(|backward\()", source)
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,9 @@ def test_right_layers_of_several_operations(old, new, remarks):
 def test_right_layers_that_leave_gradients_at_the_arrays():
     report = layers.check_module(module(NOTED))
     assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
-    assert [layer.name for layer in report.layers] == re.findall(r"class (?!Module)(\w+)", NOTED)
+    assert [layer.name for layer in report.layers] == re.findall(
+        r"(?:class (?!Module)|def (?=\w+_grad))(\w+)", NOTED
+    )
 
 
 def test_right_layers_of_pictures_whose_channels_are_last():
@@ -235,11 +239,22 @@ def test_mistakes(name, old, new, code):
         (OF_PICTURES, "Conv2D", "dout.sum((0, 1, 2))", "2 * dout.sum((0, 1, 2))", {"constant_factor"}),
         (OF_PICTURES, "Conv2D", "        return dx", "        return -dx", {"sign"}),
         (NAMED, "BatchNorm1d", " - d.mean(axis=0)", "", {"bn_mean_term_dropped"}),
+        (NAMED, "bn_bwd", "gamma * rstd * (dout", "rstd * (dout", {"bn_scale_dropped"}),
+        (NAMED, "bn_bwd", "gamma * rstd", "gamma", {"bn_std_dropped"}),
+        (NAMED, "cross_entropy_bwd", "dloss * (", "1.0 * (", {"upstream_lost"}),
+        (NAMED, "cross_entropy_bwd", " - np.eye(p.shape[1])[targets]", "", {"one_hot_missing"}),
+        (NAMED, "log_softmax_bwd", ".sum(1, keepdims=True)", "", {"softmax_jacobian_diagonal"}),
+        (NAMED, "mse_prime", "(y_pred - y_true)", "(y_true - y_pred)", {"sign"}),
+        (MODERN, "EntropyOfScores", "self.p - np.eye(self.p.shape[1])[y]", "self.p", {"one_hot_missing"}),
+        (NAMED, "rmsnorm_bwd", "(dout * x * r).sum(0)", "-(dout * x * r).sum(0)", {"sign"}),
+        (NAMED, "Layernorm", " - n * (d * n).mean(-1, keepdims=True)", "", {"bn_variance_term_dropped"}),
         (NOTED, "Lin", "out.g.sum(0)", "out.g.mean(0)", {"bias_mean"}),
         (NOTED, "Lin", "inp.T @ out.g", "(inp.T @ out.g) / len(inp)", {"batch_mean_twice"}),
         (NOTED, "Relu", "(inp > 0) * out.g", "out.g", {"mask_missing"}),
         (NOTED, "Mse", " / targ.shape[0]", "", {"batch_mean_missing"}),
         (NOTED, "CrossEntropy", " - np.eye(inp.shape[1])[targ]", "", {"one_hot_missing"}),
+        (NOTED, "lin_grad", "out.g.sum(0)", "out.g.mean(0)", {"bias_mean"}),
+        (NOTED, "mse_grad", " / inp.shape[0]", "", {"batch_mean_missing"}),
         (NOTED, "Linear", "grad.T @ self.x, grad.sum(0)", "-grad.T @ self.x, grad.sum(0)", {"sign"}),
         (NOTED, "Dense", "self.y.grad.sum(0)", "self.y.grad.sum(1)", {"bias_over_classes"}),
         (NOTED, "Swish", " * (1 + inp * (1 - s))", " * (1 - s)", {"other_activation"}),
@@ -268,6 +283,8 @@ def test_mistakes(name, old, new, code):
         (RETURNING, "Linear", "g.sum(0)", "g.mean(0)", {"bias_mean"}),
         (RETURNING, "Updating", "learning_rate * self.input.T", "-learning_rate * self.input.T", {"sign"}),
         (RETURNING, "SoftmaxWithLoss", "dx / len(self.t)", "dx", {"batch_mean_missing"}),
+        (RETURNING, "Stepping", "grad_output.sum(axis=0)", "grad_output.mean(axis=0)", {"bias_mean"}),
+        (MODERN, "OfLoss", "dLdZ.T @ np.ones((len(self.A), 1))", "dLdZ.mean(axis=0)[:, None]", {"bias_mean"}),
         (RETURNING, "MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", {"sign"}),
     ],
 )  # fmt: skip
@@ -354,12 +371,25 @@ def test_what_python_2_divided_is_told():
         mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (W - w) / s")
 
 
+EMPTY = """
+class Sequential:
+    def __init__(self): self.layers = []
+    def add(self, layer): self.layers.append(layer)
+    def forward(self, x): return x
+    def backward(self, d): return d
+"""
+
+
 def test_what_cannot_be_checked_is_refused_in_one_line():
     source = CS231N.replace("return dx, dw, db", "return None, None, None")
     with pytest.raises(UserError, match="not written yet"):
         layers.check_layer("affine_backward", module(source))
     with pytest.raises(UserError, match="call it x, w, b"):
         layers.check_layer("odd_backward", module("def odd_forward(x, zeta): pass\ndef odd_backward(d, c): pass"))
+    with pytest.raises(UserError, match="built without layers"):
+        layers.check_layer("Sequential", module(EMPTY))
+    with pytest.raises(UserError, match="no gradient of bias"):
+        mistake(MODERN, "Linear", "self.bias_grad =", "self.other =")
     with pytest.raises(UserError, match="has no layer"):
         layers.check_module(module("def loss(w): return w"))
 

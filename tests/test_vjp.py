@@ -74,6 +74,13 @@ def test_universal_mistakes(change, code):
     assert report.leaves[0].verdict == "PASS"
 
 
+def test_a_transpose_of_square_arrays_is_told():
+    square = np.random.default_rng(0).normal(size=(3, 3))
+    assert check_vjp(jnp.matmul, lambda dout, x, w: (dout @ w.T, x.T @ dout), square, square + 1).passed
+    report = check_vjp(jnp.matmul, lambda dout, x, w: (dout @ w, x @ dout), square, square + 1)
+    assert report.codes == ["transpose"]
+
+
 def test_the_number_of_a_factor_is_told():
     assert "1.5 times" in str(check_vjp(f, changed(lambda dw, *_: 1.5 * dw), X, W))
 
@@ -136,6 +143,10 @@ def softmax_of_rows(x):
     return jnp.exp(x) / jnp.exp(x).sum(axis=1, keepdims=True)
 
 
+def log_softmax_of_rows(x):
+    return jnp.log(softmax_of_rows(x))
+
+
 @pytest.mark.parametrize(
     ("function", "slope", "code"),
     [
@@ -160,7 +171,12 @@ def softmax_of_rows(x):
         (lambda x: x * jnp.tanh(x), lambda x: jnp.tanh(x), "other_activation"),
         (softmax_of_rows, jnp.ones_like, "softmax_derivative_missing"),
         (softmax_of_rows, lambda x: softmax_of_rows(x) * (1 - softmax_of_rows(x)), "softmax_jacobian_diagonal"),
-        (lambda x: jax.nn.log_softmax(x), jnp.ones_like, "mask_missing"),
+        (log_softmax_of_rows, lambda x, g: g - softmax_of_rows(x) * g.sum(1, keepdims=True), None),
+        (log_softmax_of_rows, jnp.ones_like, "softmax_derivative_missing"),
+        (log_softmax_of_rows, lambda x: 1 - softmax_of_rows(x), "softmax_jacobian_diagonal"),
+        (log_softmax_of_rows, lambda x, g: g - softmax_of_rows(x), "upstream_lost"),
+        (log_softmax_of_rows, lambda x, g: g - softmax_of_rows(x) * g.sum(0, keepdims=True), "softmax_axis"),
+        (lambda x: jnp.cumsum(x, axis=1), jnp.ones_like, "mask_missing"),
         (jnp.tanh, lambda x, g: jnp.tanh(g), "unknown"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from mlp_jax.gradcheck.layers.elementwise import network_of
 from mlp_jax.gradcheck.layers.network import LayerNetwork, alone
 from mlp_jax.gradcheck.layers.report import finding, judged
 from mlp_jax.gradcheck.layers.trials import SINGLE, TOLERANCE, Trial, differences, distance, looks_single
+from mlp_jax.gradcheck.mistakes.layer_ops import Function
 from mlp_jax.gradcheck.report import Report
 
 Array = np.ndarray
@@ -210,11 +211,15 @@ def _network(
         with np.errstate(all="ignore"):
             return np.asarray(f(*_merged(args, at, given)), np.float64)
 
-    def pull(trial: Trial, dout: Array) -> Array:
-        given = [jax.numpy.asarray(value) for value in trial.inputs.values()]
+    def pull(trial: Trial, turned: str, dout: Array) -> Array:
+        given = [jax.numpy.asarray(value.T if n == turned else value) for n, value in trial.inputs.items()]
         output, back = jax.vjp(lambda *chosen: f(*_merged(args, at, chosen)), *given)
         grads = dict(zip(trial.inputs, back(jax.numpy.asarray(dout, output.dtype)), strict=True))
         return np.asarray(grads[leaf], np.float64)
 
+    def function(trial: Trial) -> Function:
+        squares = [n for n, v in trial.inputs.items() if n != leaf and v.ndim == 2 and v.shape == v.shape[::-1]]
+        return Function(0, partial(pull, trial, ""), tuple(partial(pull, trial, name) for name in squares))
+
     known = network_of(leaf, [partial(of_one, trial) for trial in trials], trials)
-    return known or alone(leaf, trials, [partial(pull, trial) for trial in trials] if of_jax else [])
+    return known or alone(leaf, trials, list(map(function, trials)) if of_jax else [])

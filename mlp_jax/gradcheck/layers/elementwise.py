@@ -6,7 +6,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.layers.network import LayerNetwork
 from mlp_jax.gradcheck.layers.trials import Array, Trial, distance
-from mlp_jax.gradcheck.mistakes.layer_ops import Softmax
+from mlp_jax.gradcheck.mistakes.layer_ops import LogSoftmax, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Op, Slope, softmax
 from mlp_jax.gradcheck.mistakes.slopes import values_of
 from mlp_jax.nn import activations
@@ -25,6 +25,8 @@ def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -
     chains: list[list[Op]]
     if all(x.ndim == 2 and _same(a, softmax(x)) for x, a in zip(xs, outputs, strict=True)):
         chains = [[Softmax(0, a)] for a in outputs]
+    elif all(x.ndim == 2 and _same(np.exp(a), softmax(x)) for x, a in zip(xs, outputs, strict=True)):
+        chains = [[LogSoftmax(0, np.exp(a))] for a in outputs]
     elif all(_is_elementwise(f, x) for f, x in zip(functions, xs, strict=True)):
         name, low = _named(xs, outputs)
         chains = [[_slope(f, trial, leaf, name, low)] for f, trial in zip(functions, trials, strict=True)]

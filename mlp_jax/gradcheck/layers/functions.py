@@ -1,5 +1,6 @@
 """Layers that are functions: a forward and a backward one, or a loss of scores with its gradient."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from mlp_jax.gradcheck.layers import operations
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.calling import converter
+from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.signatures import signature
 
 
@@ -19,7 +22,11 @@ class Pair(Layer):
     def __init__(self, name: str, forward: Any, backward: Any) -> None:
         self.name, self._forward, self._backward = name, forward, backward
         self.operation = operations.named(name)
+        if self.operation == "other_loss" and re.search("entropy|xent", name.lower()):
+            self.mistakes_of = "softmax_loss"
         self.parameters = list(signature(forward).values())
+        library = likely_arrays(getattr(forward, "__func__", forward))[0]
+        self._convert = converter(library) if library == "torch" else lambda array: array
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Random leaves, and the arguments that have no gradient."""
@@ -27,7 +34,7 @@ class Pair(Layer):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """The output, several of them end to end; and the cache, or what stands for it."""
-        given = {**leaves, **operations.fresh(options)}
+        given = {n: self._given(value) for n, value in {**leaves, **operations.fresh(options)}.items()}
         answer = self._forward(*(given[p.name] for p in self.parameters if p.name in given))
         if not isinstance(answer, (tuple, list)):
             outputs, cache = [answer], None
@@ -44,7 +51,7 @@ class Pair(Layer):
         """The gradients by the names of the leaves."""
         saved, given = cache
         names = list(signature(self._backward))
-        upstream = self._upstream(dout, len(names) - 1)
+        upstream = list(map(self._given, self._upstream(dout, len(names) - 1)))
         rest = names[len(upstream) :]
         known = {name.lower(): value for name, value in given.items()}
         if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
@@ -53,13 +60,18 @@ class Pair(Layer):
         values = [known.get(name.lower(), next(iter(leaves.values()))) for name in rest]
         return matched(self._backward(*upstream, *values), leaves)
 
+    def _given(self, value: Any) -> Any:
+        """An array as one of the library that the functions are of, which shares its memory."""
+        return self._convert(value) if isinstance(value, np.ndarray) else value
+
     def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
         """Returns the options of test mode after a call in training, if the backward pass asks for the mode."""
         given = operations.fresh(options)
         tested = operations.in_test_mode(given)
         if tested is None or not _asks_for_the_mode(self._backward):
             return None
-        self._forward(*({**leaves, **given}[p.name] for p in self.parameters if p.name in (*leaves, *given)))
+        known = {**{n: self._given(leaf) for n, leaf in leaves.items()}, **given}
+        self._forward(*(known[p.name] for p in self.parameters if p.name in known))
         return operations.in_test_mode(given)
 
     def _upstream(self, dout: Array, most: int) -> list[Array]:

@@ -1,5 +1,6 @@
 """Objects of two inputs: losses of predictions and labels, and gates."""
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,9 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
 from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import attribute
+from mlp_jax.gradcheck.reading.signatures import signature
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
@@ -75,6 +78,55 @@ class Gate(Layer):
         return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
 
 
+def _is_of_scores(target: type) -> bool:
+    """Whether a loss is the mean cross-entropy of its inputs' softmax, by the value that it gives."""
+    x, labels = np.random.default_rng(0).normal(size=(3, 4)), np.array([1, 3, 0])
+    true = -np.log(softmax(x)[range(3), labels]).mean()
+    for y in (labels, np.eye(4)[labels]):
+        with contextlib.suppress(Exception), np.errstate(all="ignore"):
+            if np.isclose(np.mean(np.asarray(plain(forward_of(target)(target(), x, y)))), true):
+                return True
+    return False
+
+
+WORDS = (
+    "_grad",
+    "grad_",
+    "_backward",
+    "_bwd",
+    "backward_",
+    "_gradient",
+    "gradient_",
+    "_prime",
+    "_derivative",
+    "derivative_",
+    "_deriv",
+    "d_",
+)
+
+
+def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
+    """A function mse_grad(prediction, labels) and mse of the same arguments, as an object's class; None else."""
+    backward: Any = beside.get(name)
+    loss: Any = next((beside[n] for word in WORDS if (n := name.replace(word, "")) != name and n in beside), None)
+    names = [n.lower() for n in signature(backward)] if inspect.isfunction(backward) else []
+    labels = [n in LABELS or is_label(n) for n in names]
+    if not inspect.isfunction(loss) or sorted(labels) != [False, True] or len(signature(loss)) != 2:
+        return None
+    order = -1 if labels[0] else 1
+
+    class Joined:
+        def forward(self, x: Any, y: Any) -> Any:
+            self._given = (x, y)[::order]
+            return loss(*self._given)
+
+        def backward(self) -> Any:
+            return backward(*self._given)
+
+    Joined.__name__ = name
+    return LossObject(Joined)
+
+
 class LossObject(Layer):
     """A class with forward(predictions, labels): a loss, or one loss for each example, whose mean is taken."""
 
@@ -83,10 +135,11 @@ class LossObject(Layer):
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
         name = target.__name__.lower()
-        self.operation = "softmax_loss" if "softmax" in name else ""
+        scores = "softmax" in name or (not is_backward_alone(target) and _is_of_scores(target))
+        self.operation = "softmax_loss" if scores else ""
         self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
         # numbers that are probabilities are scores as well
-        self._probabilities = not any(word in name for word in ("softmax", "sigmoid", "logit"))
+        self._probabilities = not scores and not any(word in name for word in ("sigmoid", "logit"))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns scores, or probabilities, and labels."""

@@ -12,9 +12,12 @@ from types import ModuleType
 from typing import Any
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import losses, taped
+from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
+from mlp_jax.gradcheck.layers.classes import is_layer_class
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
-from mlp_jax.gradcheck.layers.objects import is_layer_class, layer_of
+from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.reading.running import quiet, where
 from mlp_jax.gradcheck.reading.signatures import signature
@@ -70,9 +73,19 @@ def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, 
 def is_layer(name: str, module: ModuleType) -> bool:
     """Whether a name is one layer's: a backward beside its forward, a loss of scores, or a layer's class."""
     target = getattr(module, name, None)
-    if inspect.isclass(target):
-        return is_layer_class(target)
-    return callable(target) and (_backward(name, module) is not None or _is_loss(name, target))
+    return is_layer_class(target) if inspect.isclass(target) else _of_function(name, module) is not None
+
+
+def _of_function(name: str, module: ModuleType) -> Layer | None:
+    target = getattr(module, name, None)
+    if not callable(target):
+        return None
+    beside = vars(module)
+    if (joined := taped.joined(name, beside) or losses.joined(name, beside)) is not None:
+        return joined
+    if (backward := _backward(name, module)) is not None:
+        return Pair(backward, forward_of(backward, module), getattr(module, backward))
+    return Scores(name, target) if _is_loss(name, target) else None
 
 
 def _backward(name: str, module: ModuleType) -> str | None:
@@ -140,10 +153,7 @@ def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = 
     """Checks one layer. Raises UserError if it cannot be called."""
     target = getattr(module, name)
     with quiet():
-        if inspect.isclass(target):
-            return judge(name, layer_of(target), seed, strict=strict)
-        backward = _backward(name, module)
-        if backward is None:
-            return judge(name, Scores(name, target), seed, strict=strict)
-        layer = Pair(backward, forward_of(backward, module), getattr(module, backward))
+        layer = layer_of(target) if inspect.isclass(target) else _of_function(name, module)
+        if layer is None:
+            raise UserError(f"{name} is no layer")
         return judge(name, layer, seed, strict=strict)

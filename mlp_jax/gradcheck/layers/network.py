@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.layers import operations, references, windows
 from mlp_jax.gradcheck.layers.trials import Trial
-from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, MaxPool, Softmax
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, LogSoftmax, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
 
 Array = np.ndarray
@@ -21,7 +21,6 @@ STEPS = {
     "activation": "relu", **{name: name for name in ("relu", "sigmoid", "tanh")},
 }  # fmt: skip
 """The operations that the words in the name of several in a row say."""
-NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm")
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # of x and the output
     "relu": lambda x, a: (x > 0) * 1.0,
     "leaky_relu": lambda x, a: a / np.where(x == 0, 1, x),
@@ -100,7 +99,7 @@ class View:
         leaves, options = list(self.trial.inputs.values()), list(self.trial.options.values())
         chain, a = list[Op](), leaves.pop(0)
         for step in (STEPS[word] for word in words):
-            mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *NORMS)))]
+            mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *operations.NORMS)))]
             given = [options.pop(0)] if step not in SLOPES and step != "affine" else []
             inputs, options_ = ({str(n): v for n, v in enumerate(some)} for some in ([a, *mine], given))
             a = references.output(step, [a, *mine], options_, self.layout)
@@ -118,7 +117,7 @@ class View:
         if name == "affine" and len(leaves) == 3:
             w = leaves[1].T if self.turned else leaves[1]
             return Affine(0, self.rows(x), w, leaves[2].ravel(), (self.rows(out),))
-        if name in NORMS and len(leaves) == 3:
+        if name in operations.NORMS and len(leaves) == 3:
             return self._norm()
         if name in SLOPES and out.shape == x.shape:
             return self._slope()
@@ -127,6 +126,8 @@ class View:
             return Dropout(0, mask, 1 - 1 / max(float(mask.max()), 1.0))
         if name == "softmax" and out.shape == x.shape and x.ndim == 2:
             return Softmax(0, out)
+        if name == "log_softmax" and out.shape == x.shape and x.ndim == 2:
+            return LogSoftmax(0, np.exp(out))
         return self._of_pictures(leaves) if name in ("conv", "pool") else self._loss(x, options)
 
     def _norm(self) -> Norm:
@@ -158,7 +159,8 @@ class View:
         if self.operation != "softmax_loss":
             return None
         psi, one_hot = softmax(x), np.eye(x.shape[1])[y]
-        return Loss(0, (psi - one_hot) / len(x), psi, one_hot, x)
+        weight = float(self.trial.dout)
+        return Loss(0, weight * (psi - one_hot) / len(x), psi, one_hot, x, weight)
 
     def _of_pictures(self, leaves: list[Array]) -> Op | None:
         window = windows.of(self.trial.options)
@@ -218,8 +220,8 @@ def _places(chain: Sequence[Op]) -> Iterator[tuple[int, str]]:
         yield from ((number, field) for field in chain[number - 1].fields)
 
 
-def alone(leaf: str, trials: Sequence[Trial], pulls: Sequence[Callable[[Array], Array]] = ()) -> LayerNetwork:
+def alone(leaf: str, trials: Sequence[Trial], functions: Sequence[Function] = ()) -> LayerNetwork:
     """One leaf as the input of an operation of which nothing is known, or but its vjp in every trial."""
-    chains: list[list[Op]] = [[Function(0, pull)] for pull in pulls] or [[] for _ in trials]
+    chains: list[list[Op]] = [[function] for function in functions] or [[] for _ in trials]
     places = {leaf: (len(chains[0]) + 1, "x")}
     return LayerNetwork(chains, [trial.dout for trial in trials], places, lambda _, array, __: array)

@@ -5,13 +5,15 @@ from Scratch" (returned, with .dW and .db).
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.classes import ARRAYS, LOSSES, RATES, constructor, is_given_inputs, is_pair
+from mlp_jax.gradcheck.layers.functions import Pair
 from mlp_jax.gradcheck.layers.losses import (
     OUTPUTS,
     Array,
@@ -26,77 +28,10 @@ from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
-from mlp_jax.gradcheck.reading.names import is_generator
 from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_there, put
 
-ARRAYS = {
-    **dict.fromkeys(("w", "weights", "weight"), "w"),
-    **dict.fromkeys(("b", "bias", "biases"), "b"),
-    **dict.fromkeys(("gamma", "beta"), "n"),
-}
-TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 # layouts of an object's inputs; rows are examples in the others
 SEQUENCES, LAST, COLUMNS, ONE_COLUMN = range(1, 5)
-WINDOWS = (
-    "pool_h",
-    "pool_w",
-    "pool_height",
-    "pool_width",
-    "pool_size",
-    "kernel_size",
-    "size",
-    "stride",
-    "filter_size",
-)
-RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
-INS = ("n_inputs", "in_features", "input_size", "n_in", "input_dim", "in_dim", "inputs", "fan_in", "num_inputs",
-       "num_features", "n_features", "features", "dim", "in_channels", "input_channels")  # fmt: skip
-OUTS = ("n_neurons", "out_features", "output_size", "n_out", "output_dim", "out_dim", "units", "n_units",
-        "n_outputs", "neurons", "fan_out", "num_outputs", "out_channels", "num_filters", "n_filters",
-        "filters")  # fmt: skip
-
-
-LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
-NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
-
-
-def is_layer_class(target: type) -> bool:
-    """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
-    network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
-    methods = [forward_of(target), getattr(target, "backward", None)]
-    if network or hasattr(target, "apply") or _constructor(target) is None:
-        return False
-    if is_backward_alone(target) or is_taped(target):
-        return True
-    if not all(callable(method) for method in methods):
-        return False
-    forward, backward = ([p.name.lower() for p in positions_of(m) if p.default is p.empty] for m in methods)
-    if len(forward) == 2 and forward[1] in LABELS:
-        return len(backward) <= 2
-    return (
-        forward[1:] in ([], *([name] for name in TRAINING))
-        and backward[1:] in ([], *([n] for n in RATES))
-        and len(forward) > 0
-        and len(positions_of(methods[1])) > 0
-    )
-
-
-def _constructor(target: type) -> list[tuple[str, str]] | None:
-    """What each argument of the constructor is, with its name; None if that cannot be told of one."""
-    if target.__init__ is object.__init__:  # type: ignore[misc]
-        return []
-    kinds = []
-    for p in positions_of(target.__init__):  # type: ignore[misc]
-        name = p.name.lower()
-        kind = "array" if name in ARRAYS else "in" if name in INS else "out" if name in OUTS else ""
-        if not kind and p.default is p.empty:
-            kind = "rate" if any(word in name for word in ("rate", "prob", "ratio", "drop")) else ""
-            kind = "window" if name in WINDOWS else "rng" if is_generator(name) else kind
-            if not kind:
-                return None
-        if kind:
-            kinds.append((kind, p.name))
-    return kinds
 
 
 def layer_of(target: type) -> Layer:
@@ -104,7 +39,10 @@ def layer_of(target: type) -> Layer:
     if is_backward_alone(target):
         return LossObject(target)
     if is_taped(target):
-        return TapedObject(target, _constructor(target) or [], _operation(target))
+        return TapedObject(target, constructor(target) or [], _operation(target))
+    if is_pair(target):
+        made = target()
+        return Pair(target.__name__, made.forward, made.backward)
     if "embed" in target.__name__.lower():
         raise UserError(
             f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
@@ -131,11 +69,13 @@ class LayerObject(Layer):
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
         names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
         self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
-        self._updates = len(backward) > 1 and backward[1].default is inspect.Parameter.empty
+        self._given_inputs = is_given_inputs(target)
+        rest = backward[1 + self._given_inputs :]
+        self._updates = bool(rest) and rest[0].default is inspect.Parameter.empty
 
     def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
         given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
-        for kind, name in _constructor(self._target) or []:
+        for kind, name in constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
             if self._picture:
                 shape = (3, 2, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
@@ -148,6 +88,11 @@ class LayerObject(Layer):
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
         ends = (2, 3) if self._picture else (d, m)
         made = self._make(*ends, rng, ("none", "l2", "l1", "none")[number])
+        if hasattr(made, "add") and [] in vars(made).values():
+            raise UserError(
+                f"{self.name} is built without layers: check a function f(params, x, y, l2) that adds them"
+            )
+        own = [path for path, array in arrays(made) if np.ndim(array)]
         shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
         if layout == SEQUENCES and not self._picture:
             self.operation = ""
@@ -157,11 +102,12 @@ class LayerObject(Layer):
             self.operation = ""
         out, _ = self._call(made, x)
         before = {name: getattr(made, name).copy() for name in _attributes(made)}
-        self._back(made, rng.normal(size=out.shape))
+        self._back(made, x, rng.normal(size=out.shape))
         held = _kept(made)
-        if self._updates:
-            changed = [name for name, value in before.items() if not np.array_equal(getattr(made, name), value)]
+        changed = [name for name, value in before.items() if not np.array_equal(getattr(made, name), value)]
+        if self._updates or (_rate(made) and any((("attribute", name),) in own for name in changed)):
             held = {name: ((("attribute", name),), ()) for name in changed}
+        self._refuse_without_gradient(made, x, own, [path for path, _ in held.values()])
         shapes = {name: np.shape(get(made, path)) for name, (path, _) in held.items()}
         if self.operation == "affine" and [np.prod(shape) for shape in shapes.values()] != [d * m, m]:
             self.operation = ""
@@ -188,10 +134,25 @@ class LayerObject(Layer):
             raise UserError("forward neither returns its output nor leaves it as .output")
         return np.array(plain(answer), np.float64), made
 
-    def _back(self, made: Any, dout: Array) -> Array:
+    def _back(self, made: Any, x: Array, dout: Array) -> Array:
         if hasattr(made, "zero_grad"):
             made.zero_grad()
-        return input_gradient(made, made.backward(dout, *((1.0,) if self._updates else ())))
+        given = [x.copy()] if self._given_inputs else []
+        return input_gradient(made, made.backward(*given, dout, *((1.0,) if self._updates else ())))
+
+    def _refuse_without_gradient(self, made: Any, x: Array, own: Sequence[Path], held: Sequence[Path]) -> None:
+        """Raises UserError where the output depends on an array of the object's whose gradient is not known."""
+        out, _ = self._call(made, x)
+        known = [get(made, path) for path in held]
+        for path in (p for p in own if is_there(made, p) and not any(get(made, p) is each for each in known)):
+            value = plain((get(made, path),))[0].copy()
+            put(made, path, value + 1)
+            moved, _ = self._call(made, x)
+            put(made, path, value)
+            if moved.shape == out.shape and not np.allclose(moved, out):
+                name = path[-1][1]
+                told = f"backward leaves no gradient of {name} that is called so: leave it as "
+                raise UserError(f"{told}.d{name} or .grad_{name}")
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """With the object's own arrays replaced by the leaves."""
@@ -202,16 +163,22 @@ class LayerObject(Layer):
         return out, options[""]
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """What is returned, and what is left in the object; where it updates, the step at a learning rate of 1."""
+        """What is returned, and what is left in the object; where it updates, the step over its learning rate."""
         made, held = cache
         before = {name: np.array(get(made, path)) for name, (path, _) in held.items()}
-        found = {"inputs": self._back(made, dout)}
+        found = {"inputs": self._back(made, leaves["inputs"], dout)}
         for name, (path, gradient) in held.items():
-            if self._updates:
-                found[name] = before[name] - get(made, path)
+            if not gradient:
+                found[name] = (before[name] - get(made, path)) / (1.0 if self._updates else _rate(made))
             elif is_there(made, gradient):
                 found[name] = np.array(plain((get(made, gradient),))[0], np.float64)
         return found
+
+
+def _rate(made: Any) -> float:
+    """The learning rate that an object keeps; 0 without one."""
+    kept = getattr(made, attribute(made, RATES) or "", None)
+    return float(kept) if isinstance(kept, (int, float)) else 0.0
 
 
 def _attributes(made: Any) -> list[str]:

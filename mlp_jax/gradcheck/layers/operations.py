@@ -22,11 +22,13 @@ LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
-LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "truth", "y_labels", "ys")
+LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "truth", "y_labels", "ys", "true",
+          "reference_answers", "answers", "expected")  # fmt: skip
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
+NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm", "norm")  # of "norm" nothing is known but its shapes
 GROUPS = ("g", "groups", "num_groups", "n_groups")
 _NORMALISED = {
     "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
@@ -45,16 +47,17 @@ FORMULAS: dict[str, dict[str, str]] = {
     "dropout": {"x": "dout mask"},
 }  # fmt: skip
 _NAMES = (
-    ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"),
-    ("rnn_step", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm", "lstm"),
-    ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"), ("spatial", "spatial"),
-    ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
-    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"), ("softmax", "softmax"),
-    ("affine_relu", "affine_relu"), ("linear_activation", "affine_relu"),
-    ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
-    ("layernorm", "layernorm"), ("layer_norm", "layernorm"),
+    ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"), ("rnn_step", "rnn_step"), ("rnn", "rnn"),
+    ("lstm_step", "lstm_step"), ("lstm", "lstm"), ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"),
+    ("spatial", "spatial"), ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"),
+    ("softmax_loss", "softmax_loss"), ("svm_loss", "svm_loss"), ("loss", "other_loss"),
+    ("logsoftmax", "log_softmax"), ("log_softmax", "log_softmax"), ("entropy", "other_loss"),
+    ("xent", "other_loss"), ("mse", "other_loss"), ("softmax", "softmax"), ("affine_relu", "affine_relu"),
+    ("linear_activation", "affine_relu"), ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"),
+    ("layernorm", "layernorm"), ("layer_norm", "layernorm"), ("bn_", "batchnorm"), ("ln_", "layernorm"),
     ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
-    ("affine", "affine"), ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"),
+    ("affine", "affine"), ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"), ("lin_", "affine"),
+    ("norm", "norm"),
 )  # fmt: skip
 _KINDS = {
     "affine": ("affine", "linear", "dense", "fc_"), "picture": ("conv", "pool"), "dropout": ("drop",),
@@ -135,16 +138,17 @@ class _Shapes:
     def _plain(self, name: str) -> tuple[int, ...] | None:
         if self._first and name in INPUTS:
             return self._input()
+        if self.operation in NORMS and name in (*WEIGHTS, *BIASES):
+            name = SCALES[0]
         if name in WEIGHTS:
             self.width = 3 if self.kernel else self.m
             if self.kernel:
                 return {LAST_FILTERS: (3, 3, 3, 2)}.get(self.layout, (3, 3, 2, 3) if self.last else (3, 2, 3, 3))
             return (self.m, self.d) if self.layout in (COLUMNS, OUT_IN) else (self.d, self.m)
-        if name in BIASES and self.layout == LAST_BIAS:
-            return (1, 1, 1, self.width)
         if name in BIASES:
             width = self.width if self.width != self.d or self.kernel else self.m
-            return {ROW_BIAS: (1, width), COLUMNS: (width, 1)}.get(self.layout, (width,))
+            forms = {ROW_BIAS: (1, width), COLUMNS: (width, 1), LAST_BIAS: (1, 1, 1, width)}
+            return forms.get(self.layout, (width,))
         if name in SCALES and self.operation in CHANNELS:
             return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
         if name in SCALES:
@@ -229,17 +233,12 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
     return found
 
 
-def _axis(layout: int) -> int:
-    """Where the channels of pictures are."""
-    return 3 if layout in CHANNELS_LAST else 1
-
-
 def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
     """Whether the output has the shape that the operation gives, where one is known."""
-    first = next(iter(leaves.values()))
+    first, of_channels = next(iter(leaves.values())), 3 if layout in CHANNELS_LAST else 1
     if operation in ("conv", "pool") and output.ndim == 4:
-        channels = first.shape[_axis(layout)] if operation == "pool" else list(leaves.values())[-1].size
-        return output.shape[_axis(layout)] == channels and len(output) == len(first)
+        channels = first.shape[of_channels] if operation == "pool" else list(leaves.values())[-1].size
+        return output.shape[of_channels] == channels and len(output) == len(first)
     if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *CHANNELS):
         return output.shape == first.shape
     if operation in ("affine", "affine_relu") and len(leaves) == 3:

@@ -132,6 +132,7 @@ _POINTWISE: dict[str, Callable[[Any], Any]] = {
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
     "softmax": jax.nn.softmax,
+    "log_softmax": jax.nn.log_softmax,
 }
 
 

@@ -13,14 +13,19 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import operations
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array, forward_of, positions_of
 from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.holders import names_of_gradient
+from mlp_jax.gradcheck.reading.names import is_output
 from mlp_jax.gradcheck.reading.paths import as_kept, attribute, is_array
+from mlp_jax.gradcheck.reading.signatures import signature
 
 GRADIENTS = ("g", "grad", "gradient")
+WORDS = ("_grad", "grad_", "_backward", "_bwd", "backward_")
+"""What the name of a function's backward pass has more than its own."""
 PASSES = ("backward", "bwd", "_backward")
 
 
@@ -35,6 +40,43 @@ def is_taped(target: type) -> bool:
         return False
     stored = {name for method in PASSES for name in _stored(getattr(target, method, None))}
     return bool(stored & set(GRADIENTS)) and bool(inputs_of(target))
+
+
+def joined(name: str, beside: Mapping[str, Any]) -> "TapedObject | None":
+    """A function lin_grad(inp, out, w, b) that leaves gradients at arrays, and lin(x, w, b), as an object's class.
+
+    A loss has no output among the arguments: mse_grad(inp, targ) beside mse(output, targ). None if it is neither.
+    """
+    backward: Any = beside.get(name)
+    forward: Any = next(
+        (beside[n] for word in WORDS if (n := name.replace(word, "")) != name and n in beside), None
+    )
+    if not inspect.isfunction(backward) or not inspect.isfunction(forward):
+        return None
+    names = list(signature(backward))
+    outputs = [n for n in names[1:] if is_output(n)]
+    kept = [n for n in names[1:] if n not in outputs and outputs]
+    if not set(_stored(backward)) & set(GRADIENTS) or len(names) - len(outputs) != len(signature(forward)):
+        return None
+
+    class Joined:
+        def __init__(self, **arrays: Any) -> None:
+            vars(self).update(arrays)
+
+        def __call__(self, inp: Any, *targ: Any) -> Any:
+            self._inp, self._targ = inp, targ
+            self._out = forward(inp, *(getattr(self, n) for n in kept), *targ)
+            return self._out
+
+        def backward(self) -> None:
+            out = [self._out] if outputs else []
+            backward(self._inp, *out, *(getattr(self, n) for n in kept), *self._targ)
+
+    given = names[:1] if outputs else names
+    told = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in ("self", *given)]
+    Joined.__call__.__signature__ = inspect.Signature(told)  # type: ignore[attr-defined]
+    Joined.__name__, Joined.__module__ = name, backward.__module__
+    return TapedObject(Joined, [("array", n) for n in kept], operations.named(name))
 
 
 def _stored(method: Any) -> Iterator[str]:
@@ -84,7 +126,7 @@ class TapedObject(Layer):
         shapes = {"w": (d, m), "weight": (d, m), "weights": (d, m)}
         given: dict[str, Any] = {}
         for kind, name in self._constructor:
-            array = rng.normal(size=shapes.get(name.lower(), (m,)))
+            array = rng.normal(size=shapes.get(name.lower().rstrip("0123456789_"), (m,)))
             given[name] = {"array": self._array(array), "in": d, "out": m, "rng": rng}.get(kind, 0.4)
         made = self._target(**given)
         held = {name: value for name, value in vars(made).items() if is_array(value) and np.ndim(value)}

@@ -63,10 +63,20 @@ def _right(op: Any, g: Array) -> Any:
 
 
 def with_a_bias(ops: Ops) -> Alternatives:
-    """The step back is g w^T + b, with the bias below, or g (w + b)^T."""
+    """The step back is g w^T + b, with the bias below, also where that is divided by N later, or g (w + b)^T."""
     if all(op.below_b is not None for op in ops):
-        yield from step(lambda op, g: g @ op.w.T + op.below_b)(ops)
+        yield from step(lambda op, g: g @ op.w.T + op.below_b, lambda op, g: g @ op.w.T + op.below_b / len(g))(ops)
     yield from step(lambda op, g: g @ (op.w + op.b).T)(ops)
+
+
+def turned(ops: Ops) -> Alternatives:
+    """The gradient of a function's argument is transposed, or another argument is."""
+
+    def back(number: int, op: Any, g: Array) -> Array:
+        return np.asarray(op.turned[number](g))
+
+    ways = [partial(back, number) for number in range(len(ops[0].turned))]
+    return step(lambda op, g: op.pull(g).T, *ways)(ops)
 
 
 # -- skips and normalisation -----------------------------------------------------------------------------------

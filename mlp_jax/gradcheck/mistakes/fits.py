@@ -212,8 +212,8 @@ def with_penalty_value(
             for j, (v, f, e, p) in enumerate(zip(leaf.values, factor, expected, leaf.parameters, strict=True))
         ]
     )
-    for squares in ([float((p**2).sum()) for p in leaf.parameters], [all_weights[i] for i in leaf.at]):
-        scale = sizes.l2[leaf.at] * np.array(squares)
+    squares = [[float((p**2).sum()) for p in leaf.parameters], [all_weights[i] for i in leaf.at]]
+    for scale in (np.array(each) * sizes.l2[leaf.at] / n for each in squares for n in (1.0, sizes.n[leaf.at])):
         size = float(scale @ scale)
         times = float(offsets @ scale) / size if size else 0.0
         if abs(times) > 1e-3 and _equal(offsets, times * scale, leaf.tolerances + CONSTANT * np.abs(offsets)):

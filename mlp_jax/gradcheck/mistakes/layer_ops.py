@@ -33,9 +33,13 @@ class Inputs(Op):
 
 @dataclass(frozen=True, eq=False)
 class Function(Op):
-    """Any function of one argument; `pull` is its vjp, from jax."""
+    """Any function of one argument; `pull` is its vjp, from jax.
+
+    turned: its vjps where another square argument is transposed.
+    """
 
     pull: Callable[[Array], Array]
+    turned: tuple[Callable[[Array], Array], ...] = ()
 
     def back(self, g: Array) -> Array:
         """Returns the vjp of g."""
@@ -51,6 +55,17 @@ class Softmax(Op):
     def back(self, g: Array) -> Array:
         """Returns a (g - sum(g a)), with the sum over the classes."""
         return through_softmax(self.a, g)
+
+
+@dataclass(frozen=True, eq=False)
+class LogSoftmax(Op):
+    """This is the logarithm of the softmax a (N, C) as a layer of its own."""
+
+    a: Array
+
+    def back(self, g: Array) -> Array:
+        """Returns g - a sum(g), with the sum over the classes."""
+        return np.asarray(g - self.a * g.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False)

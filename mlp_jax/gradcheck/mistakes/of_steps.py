@@ -4,7 +4,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes import deviations as d
 from mlp_jax.gradcheck.mistakes import slopes
-from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, MaxPool, Softmax
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, LogSoftmax, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Skip, Slope, through_softmax
 from mlp_jax.gradcheck.mistakes.row import Row, leaf, leaf_of_ones, step, upstream_of_ones
 
@@ -23,7 +23,7 @@ STEPS: tuple[Row, ...] = (
         "the derivative dpsi_y/dz3 is psi_y (Delta - psi): it has a term for every class (equation 3)",
         "use (psi - Delta) / N in all columns", ("dz3 = probs.copy()", "dz3 = probs * np.eye(W2.shape[1])[y]"),
         {Loss: d.by_scores(lambda op: op.one_hot * (op.psi - 1)),
-         Softmax: step(lambda op, g: g * op.a * (1 - op.a))},
+         Softmax: step(lambda op, g: g * op.a * (1 - op.a)), LogSoftmax: step(lambda op, g: g * (1 - op.a))},
         layer=("dx is a (dout - sum(dout a)) with the softmax's output a", "subtract the sum over the classes")),
     Row("softmax_derivative_missing",
         "leaves the softmax's derivative out, and takes the derivative by psi (or log psi) for that by z3",
@@ -34,7 +34,7 @@ STEPS: tuple[Row, ...] = (
             lambda op: -op.one_hot,
             lambda op: (op.psi - op.one_hot) / np.maximum(op.psi * (1 - op.psi), 1e-30),
         ),
-         Softmax: step(lambda op, g: g)}),
+         **dict.fromkeys((Softmax, LogSoftmax), step(lambda op, g: g))}),
     Row("softmax_derivative_twice",
         "multiplies psi - Delta by the softmax's (or a sigmoid's) derivative once more",
         "equation 4 has that derivative in it already: it is psi - Delta for the cross-entropy",
@@ -46,7 +46,10 @@ STEPS: tuple[Row, ...] = (
     Row("softmax_axis", "takes the softmax over the wrong axis",
         "the softmax gives an example a probability for every class: each row of psi sums to 1",
         "sum with axis=1, keepdims=True",
-        ("dz3 = probs.copy()", "dz3 = np.exp(scores); dz3 = dz3 / dz3.sum(axis=0)"), {Loss: d.softmax_over}),
+        ("dz3 = probs.copy()", "dz3 = np.exp(scores); dz3 = dz3 / dz3.sum(axis=0)"),
+        {Loss: d.softmax_over, Softmax: step(lambda op, g: op.a * (g - (g * op.a).sum(axis=0))),
+         LogSoftmax: step(lambda op, g: g - op.a * g.sum(axis=0))},
+        layer=("The softmax's sum is over the classes of one example", "sum with axis=1, keepdims=True")),
     # -- the activation
     Row("mask_missing", "does not multiply by the activation's derivative",
         "equation 11: phi'(z2) is 1 where z2 > 0 and else 0, and equations 12 and 13 multiply by it",
@@ -96,15 +99,17 @@ STEPS: tuple[Row, ...] = (
     Row("transpose", "leaves a transpose out, or has one too many",
         "the derivative dJ/da2 is dJ/dz3 W2^T, and dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)",
         "check the shapes with N, D, H and C all different", ("dz3 @ W2.T", "dz3 @ W2"),
-        {Affine: step(lambda op, g: g @ op.w), W: d.transposed_products},
+        {Affine: step(lambda op, g: g @ op.w), W: d.transposed_products, Function: d.turned},
         layer=("dx is dout w^T, and dw is x^T dout", "check the shapes with all dimensions different")),
     Row("upstream_lost", "does not multiply by the gradient that comes from above",
         "the chain rule: every step back multiplies what arrives by the step's own derivative",
         "multiply by the upstream gradient (dout)", ("da2 * (z2 > 0)", "1.0 * (z2 > 0)"),
         {**dict.fromkeys((Affine, Skip, Dropout, Slope, Norm, Conv, MaxPool, Function), upstream_of_ones),
          Softmax: step(lambda op, g: op.a * (1 - op.a), lambda op, g: op.a),
+         LogSoftmax: step(lambda op, g: 1 - op.a, lambda op, g: g - op.a),
          (Conv, "w"): leaf_of_ones("w"), (Conv, "b"): leaf_of_ones("b")},
         layer=("Every step back multiplies dout by the step's own derivative", "multiply by dout"), in_layers={
+            Loss: step(lambda op, g: op.d / op.weight),
             W: leaf_of_ones("w"),
             B: leaf(lambda op, g: np.ones_like(op.b), lambda op, g: np.full_like(op.b, len(g))),
             SCALE: leaf_of_ones("scale"),
