@@ -42,6 +42,12 @@ _FOLDER = "cifar-10-batches-bin/"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _META = "batches.meta.txt"
 
+WAYS_OUT = (
+    "connect to the network, or get {} and give --archive=PATH, or give the --data_dir of a prepared copy, or use "
+    "--dataset=digits"
+)
+"""What a user can do who has no data set, with the official archive in words."""
+
 Files = Mapping[str, Any]
 """It has the open files of an archive, by name."""
 Sources = Mapping[str, list[int | str]]
@@ -68,11 +74,8 @@ def prepare(directory: Path, archive: str | Path | None) -> None:
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        raise UserError(
-            f"CIFAR-10 is not prepared in {directory} and {source} cannot be used ({one_line(error)}): "
-            f"connect to the network, or get {official} and give --archive=PATH, or give the --data_dir "
-            "of a prepared copy, or use --dataset=digits"
-        ) from error
+        why = f"CIFAR-10 is not prepared in {directory} and {source} cannot be used ({one_line(error)})"
+        raise UserError(f"{why}: {WAYS_OUT.format(official)}") from error
     _write(directory, classes, records)
     if found != info.checksum:
         logging.warning("%s (%s bytes, sha256 %s) is not the official archive, %s", source, size, found, official)

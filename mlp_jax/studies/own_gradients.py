@@ -110,20 +110,14 @@ def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row
     """
     splits, classes = normalize(config.split(dataset), "standardize", dtype=np.float64), len(dataset.classes)
     batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
-    seeds = range(config.seed, config.seed + config.seeds)
+    networks = architectures(batch.x.shape[1], classes)
     with jax.enable_x64(True):
         soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
-
-    def check(dtype: str) -> dict[str, list[list[LeafCheck]]]:
-        with jax.enable_x64(True):  # each thread has its own
-            drawn = [comparison.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
-            equations = list(comparison.check_equations(*drawn))
-            networks = {n: replace(c, dtype=dtype) for n, c in architectures(batch.x.shape[1], classes).items()}
-            batches = {name: _of_dtype(soft.get(name, batch), dtype) for name in networks}
-            return {EQUATIONS: equations} | check_networks(networks, batches, config.gradient, seeds)
-
+    batches = {name: soft.get(name, batch) for name in networks}
+    seeds = range(config.seed, config.seed + config.seeds)
     rows: list[results.Row] = []
-    cases = options.progress(len(DTYPES) * (1 + len(architectures(1, 2))), "case")
+    check = functools.partial(_check, networks, batches, config.gradient, seeds)
+    cases = options.progress(len(DTYPES) * (1 + len(networks)), "case")
     with cases as bar, ThreadPoolExecutor(ahead.AT_ONCE) as pool:  # nearly all of the time is compilation
         for dtype, found in zip(DTYPES, pool.map(check, DTYPES), strict=True):
             for name, checks in found.items():
@@ -131,6 +125,18 @@ def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row
                 rows += [_row(name, dtype, dict(zip(seeds, leaf, strict=True))) for leaf in leaves]
                 bar.update()
     return rows
+
+
+def _check(
+    networks: Mapping[str, MLPConfig], batches: Mapping[str, data.Split], source: str, seeds: range, dtype: str
+) -> dict[str, list[list[LeafCheck]]]:
+    """Checks the equations and the networks with numbers of this type: of each case, for each seed, the leaves."""
+    with jax.enable_x64(True):  # each thread has its own
+        drawn = [comparison.two_layer_case(np.random.default_rng(seed), dtype) for seed in seeds]
+        equations = list(comparison.check_equations(*drawn))
+        typed = {name: replace(config, dtype=dtype) for name, config in networks.items()}
+        rows = {name: _of_dtype(batch, dtype) for name, batch in batches.items()}
+        return {EQUATIONS: equations} | check_networks(typed, rows, source, seeds)
 
 
 def _row(name: str, dtype: str, checks: Mapping[int, LeafCheck]) -> results.Row:

@@ -186,6 +186,15 @@ def _devices(config: Training) -> dict[str, Any]:
     return {"max_memory_gb": config.max_memory_gb, "data_parallel": config.data_parallel}
 
 
+def _show(epoch: population.Epoch, config: Training, jobs: Sequence[_Job], bar: Any) -> None:
+    """Moves the bar on by each run that was trained in this epoch, and says how far the run has come."""
+    for number, (metrics, validation) in epoch.reports.items():
+        setting, recipe, seed = jobs[number]
+        bar.set_description(f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}")
+        bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", False)
+        bar.update()
+
+
 def _train(
     config: Training, folder: ResultsFolder, jobs: Sequence[_Job], splits: Splits, bar: Any, observe: Observe
 ) -> list[Result]:
@@ -195,12 +204,7 @@ def _train(
     bar.update(sum(len(result.history.validation_accuracy) for result in found.values()))
     with signals.between_epochs_only():
         for epoch in population.epochs(runs, splits, resume_from=dict(found), **_devices(config)):
-            for number, (metrics, validation) in epoch.reports.items():
-                setting, recipe, seed = jobs[number]
-                run = f"{setting.title()}, rate {recipe.learning_rate:g}, seed {config.seed + seed}"
-                bar.set_description(run)
-                bar.set_postfix_str(f"loss {metrics.loss.mean():.3f}, validation {validation.accuracy:.3f}", False)
-                bar.update()
+            _show(epoch, config, jobs, bar)
             if observe is not None:
                 epoch.observe(observe)
             folder.unfinished.between_epochs(runs, epoch)
