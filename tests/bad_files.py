@@ -23,11 +23,16 @@ def _written(path, content):
     return path
 
 
+def flipped(content, offset, bits=0xFF):
+    """The content with these bits of one byte altered."""
+    changed = bytearray(content)
+    changed[offset] ^= bits
+    return bytes(changed)
+
+
 def flip(path, offset, bits=0xFF):
     """Alters these bits of one byte of a file."""
-    content = bytearray(path.read_bytes())
-    content[offset] ^= bits
-    return _written(path, bytes(content))
+    return _written(path, flipped(path.read_bytes(), offset, bits))
 
 
 def cut(path, size):
@@ -38,10 +43,10 @@ def cut(path, size):
 # Pictures
 
 
-def picture(kind="png", size=(20, 30), mode="RGB"):
+def picture(kind="png", size=(20, 30), mode="RGB", **options):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     data = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(data, format=kind)
+    Image.fromarray(noise).convert(mode).save(data, format=kind, **options)
     return data.getvalue()
 
 

@@ -48,8 +48,16 @@ def wait_for(process, condition):
         time.sleep(0.005)
 
 
+def results_of(folder, study="depth_study"):
+    """What the study's results file holds."""
+    return json.loads((folder / study / "results.json").read_text())
+
+
+def without_times(rows):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
 def outcome(folder):
     """All that is to be the same, to the last bit: the rows, with digests of parameters, without times."""
-    content = json.loads((folder / "depth_study" / "results.json").read_text())
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in content["rows"]]
-    return rows, content["comparisons"], content["config"]
+    content = results_of(folder)
+    return without_times(content["rows"]), content["comparisons"], content["config"]

@@ -1,7 +1,5 @@
 """The activation study: what is trained, a run against an independent one, comparisons, words and figures."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -18,16 +16,13 @@ from mlp_jax.studies.study import Shape
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
+from tests.studies import results_of
 
 FEW = {
     "dataset": "synthetic", "activations": "leaky_relu", "batch_norms": "after", "dropouts": "0,0.5",
     "widths": "8", "width": 8, "hidden_layers": 1,
 }  # fmt: skip
 CENTRE = {"hidden": "400,400,400", "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
-
-
-def content_of(folder):
-    return json.loads((folder / "activation_study" / "results.json").read_text())
 
 
 def row(values, *, seeds=None, report=None, **changes):
@@ -94,7 +89,7 @@ def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     config = Config(**FEW, protocol="published", epochs=2, seeds=2, results_dir=str(folder))
     assert activation_study.STUDY.run(config)
-    return folder / "activation_study", content_of(folder)
+    return folder / "activation_study", results_of(folder, "activation_study")
 
 
 def test_a_row_is_what_an_independent_run_gives(published):
@@ -127,8 +122,9 @@ def test_the_results_file(published):
 def test_a_choice_of_rates(tmp_path):
     config = Config(**{**FEW, "widths": "4,8"}, epochs=0, seeds=1, results_dir=str(tmp_path))
     assert activation_study.STUDY.run(config)
-    for found in content_of(tmp_path)["rows"]:
+    for found in results_of(tmp_path, "activation_study")["rows"]:
         assert [c["learning_rate"] for c in found["choice"]] == list(activation_study.SMALL_RATES)
+        assert (found["validation_accuracy"]["n"], found["train_loss"]["mean"]) == (1, None)
 
 
 def test_factors_and_the_path():
@@ -196,11 +192,3 @@ def test_figures():
     assert len(accuracies) < 100_000
     alone = activation_study.figures(content([row([0.5])]))
     assert ">report</text>" not in alone["accuracies.svg"].content
-
-
-def test_the_command_line(tmp_path, capsys):
-    few = [f"--{name}={value}" for name, value in {**FEW, "dropouts": "0", "epochs": 0, "seeds": 1}.items()]
-    assert activation_study.main([*few, "--learning_rate=0.002", f"--results_dir={tmp_path}"]) == 0
-    out, err = capsys.readouterr()
-    assert str(activation_study.table(content_of(tmp_path))) in out
-    assert err == ""

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import os
 from functools import partial
 
@@ -18,6 +17,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.step import init_state
 from tests.commands import python
+from tests.studies import results_of
 
 TORCH = importlib.util.find_spec("torch") is not None
 digits = partial(workloads.workload, inputs=64, classes=10, seed=3)
@@ -178,7 +178,7 @@ def test_the_command_line(tmp_path):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(tmp_path)}
     done = python("-m", "experiments.benchmark", *flags, environment=environment)
     assert (done.status, done.err) == (0, "")
-    content = json.loads((tmp_path / "benchmark" / "results.json").read_text())
+    content = results_of(tmp_path, "benchmark")
     rows = {(row["workload"], row["contender"]): row for row in content["rows"]}
     assert len(rows) == len(content["rows"]) == 8
     for load in ("deep", "population-2"):

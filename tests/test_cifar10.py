@@ -32,7 +32,7 @@ from mlp_jax import data
 from mlp_jax.data import cifar10, cifar10_prepare, load
 from mlp_jax.errors import UserError
 from mlp_jax.files import UNFINISHED
-from tests.bad_files import cut, flip
+from tests.bad_files import cut, flip, flipped
 from tests.commands import python
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -229,6 +229,7 @@ def test_what_killed_writers_of_the_cache_have_left_is_removed(ours):
             pack(members() | {"test_batch.bin": bytes(3073) + b"\n" + bytes(3072)}),
             "record 1 in test_batch.bin is 10",
         ),
+        *((flipped(pack(members()), offset), "cannot be used") for offset in (10, 50_000, 100_000)),
     ],
     ids=itertools.count(),  # not the content: gzip writes the time into it, and two workers must agree
 )
@@ -238,15 +239,6 @@ def test_bad_archives(content, words, tmp_path):
     with user_error(archive, words, "170052171 bytes", "--dataset=digits"):
         cifar10.load(data_dir=tmp_path / "data", archive=archive, cache_dir=tmp_path)
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize("offset", [10, 50_000, 100_000])
-def test_a_flipped_byte_in_an_archive(offset, tmp_path):
-    archive = tmp_path / "bad.tar.gz"
-    archive.write_bytes(pack(members()))
-    flip(archive, offset)
-    with user_error(archive):
-        cifar10.load(data_dir=tmp_path / "data", archive=archive, cache_dir=tmp_path)
 
 
 # Over the network
@@ -347,25 +339,19 @@ def test_a_server_that_never_answers(tmp_path):
 # A damaged data set, without a cache and with one
 
 
-@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "label.labels.txt", SHARD.format("test")])
-def test_missing_files(copy, name):
-    (folder(copy) / name).unlink()
-    with user_error(folder(copy), name, "prepared again"):
-        cifar10.load(**copy)
+TRAINING = SHARD.format("train")
+DAMAGES = [
+    *((name, Path.unlink, (), (name, "prepared again"))
+      for name in ("dataset_info.json", "features.json", "label.labels.txt", SHARD.format("test"))),
+    *((TRAINING, cut, (size,), ("damaged",)) for size in (0, 100_000, 458_751)),
+    *((TRAINING, flip, (offset,), ("damaged",)) for offset in (64, 65_560, 225_117)),  # hashes are checked
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [0, 100_000, 458_751])
-def test_cut_records(copy, size):
-    cut(folder(copy) / SHARD.format("train"), size)
-    with user_error(folder(copy), "damaged"):
-        cifar10.load(**copy)
-
-
-@pytest.mark.parametrize("offset", [64, 65_560, 225_117])
-def test_flipped_records(copy, offset):
-    """array_record checks hashes of all that holds data."""
-    flip(folder(copy) / SHARD.format("train"), offset)
-    with user_error(folder(copy), "damaged"):
+@pytest.mark.parametrize(("name", "damage", "more", "words"), DAMAGES)
+def test_files_that_are_missing_cut_or_flipped(copy, name, damage, more, words):
+    damage(folder(copy) / name, *more)
+    with user_error(folder(copy), *words):
         cifar10.load(**copy)
 
 
@@ -487,35 +473,16 @@ def test_two_data_sets_share_a_cache_directory(copy, prepared):
     assert len(list(copy["cache_dir"].iterdir())) == 2
 
 
-@pytest.mark.parametrize("offset", [0, 80, 500, -1])
-def test_flipped_caches(copy, offset):
+@pytest.mark.parametrize(
+    ("damage", "place"), [*((flip, offset) for offset in (0, 80, 500, -1)), *((cut, size) for size in (0, 89, -1))]
+)
+def test_damaged_caches(copy, damage, place):
     cifar10.load(**copy)
-    flip(cache_file(copy), offset)
-    with user_error(cache_file(copy), "delete it and it will be rebuilt"):
-        cifar10.load(**copy)
-
-
-@pytest.mark.parametrize("size", [0, 89, -1])
-def test_cut_caches(copy, size):
-    cifar10.load(**copy)
-    cut(cache_file(copy), size)
+    damage(cache_file(copy), place)
     with user_error(cache_file(copy), "delete it and it will be rebuilt"):
         cifar10.load(**copy)
     cache_file(copy).unlink()
     assert_loaded(cifar10.load(**copy), members())
-
-
-def test_a_cache_of_pickles_is_not_loaded(copy):
-    """Even with the right digest: a cache that somebody else wrote cannot run code."""
-    cifar10.load(**copy)
-    content = cache_file(copy).read_bytes().split(b"\n", 2)
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([{}], object), allow_pickle=True)
-    rest = content[1] + b"\n" + pickled.getvalue()
-    start = content[0][: -len(hashlib.sha256().hexdigest())]
-    cache_file(copy).write_bytes(start + hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-    with pytest.raises(ValueError, match="allow_pickle"):
-        cifar10.load(**copy)
 
 
 def test_an_unwritable_cache_directory_is_only_a_warning(copy, caplog):
@@ -545,18 +512,6 @@ def test_writers_at_the_same_time(copy):
         assert process.wait() == 0
     assert_loaded(cifar10.load(**copy), members())
     cache_file(copy)
-
-
-def test_a_killed_writer_leaves_no_cache(tmp_path):
-    code = f"""
-import pathlib, numpy as np
-from mlp_jax.data import cifar10; from mlp_jax import data
-images, labels = np.zeros((50_000, 32, 32, 3), np.uint8), np.zeros(50_000, int)
-dataset = data.Dataset("big", images, labels, images, labels, ("a",), "none")
-cifar10._write_cache(pathlib.Path({str(tmp_path)!r}) / "cache", dataset, {{}})
-"""
-    kill_once_there(tmp_path.glob, f".*{UNFINISHED}", code)
-    assert not (tmp_path / "cache").exists()
 
 
 # The true data set

@@ -1,6 +1,5 @@
 """Which test images each run gets right: kept as bits, the same however a study was run."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -15,6 +14,7 @@ from mlp_jax.nn.model import forward, init
 from mlp_jax.studies import correctness, crossed
 from mlp_jax.training.evaluate import evaluate, evaluate_each
 from tests.commands import python
+from tests.studies import results_of
 
 STUDY = ("--dataset=synthetic", "--layers=1,2", "--hidden=8", "--epochs=2", "--seeds=3", "--learning_rate=0.02")
 
@@ -78,8 +78,7 @@ def test_the_pass_that_counts_the_hits_tells_which_they_are(batch_size):
 def study(folder: Path, *options):
     done = python("-m", "experiments.depth_study", *STUDY, f"--results_dir={folder}", *options)
     assert done.status == 0, done.err
-    content = json.loads((folder / "depth_study" / "results.json").read_text())
-    return content, folder / "depth_study" / correctness.FILE
+    return results_of(folder), folder / "depth_study" / correctness.FILE
 
 
 def test_the_bits_of_a_study_are_its_accuracies_and_give_its_intervals(tmp_path):

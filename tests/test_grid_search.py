@@ -1,7 +1,5 @@
 """The grid search: what is tried, what is chosen, what is said of it, and the published recipe against numpy."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from mlp_jax.studies import options, runs
 from mlp_jax.studies.statistics import measured
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
+from tests.studies import results_of, without_times
 
 # as many seeds as configurations: what is tried and what is measured then share their programs
 SMALL = {"dataset": "synthetic", "hidden": "4", "batch_size": "20", "seeds": 3}
@@ -25,10 +24,6 @@ PUBLISHED = {
 SHORT = Point(hidden=4, batch_size=20, l2=0.25, learning_rate=1e-4)
 
 
-def content_of(folder):
-    return json.loads((folder / "grid_search" / "results.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A whole run: its exit status as a bool, the content and the folder of its results."""
@@ -37,7 +32,7 @@ def published(tmp_path_factory):
         patch.setattr(grid_search, "DEFAULT", SHORT)
         patch.setattr(grid_search, "DEFAULT_STEPS", 20)
         ok = grid_search.STUDY.run(grid_search.Config(**PUBLISHED, results_dir=str(folder)))
-    return ok, content_of(folder), folder / "grid_search"
+    return ok, results_of(folder, "grid_search"), folder / "grid_search"
 
 
 def of_kind(content, kind):
@@ -152,18 +147,15 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
     monkeypatch.setattr(grid_search, "DEFAULT_STEPS", 20)
     monkeypatch.setattr(runs, "measure_together", lambda *a: pytest.fail("trained again"))
     assert grid_search.STUDY.run(grid_search.Config(**options, resume=True))
-    untimed = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in content["rows"]]
-        for content in (content_of(tmp_path), published[1])
-    ]
-    assert untimed[0] == untimed[1]
+    resumed = results_of(tmp_path, "grid_search")
+    assert without_times(resumed["rows"]) == without_times(published[1]["rows"])
 
 
 def test_random_search_in_the_clean_protocol_on_the_command_line(tmp_path, capsys):
     options = {**SMALL, "trials": 3, "epochs": 1, "learning_rate_range": "0.01,0.02", "results_dir": tmp_path}
     assert grid_search.main([f"--{name}={value}" for name, value in options.items()]) == 0
     assert capsys.readouterr().err == ""
-    content = content_of(tmp_path)
+    content = results_of(tmp_path, "grid_search")
     assert [row["kind"] for row in content["rows"]] == ["trial"] * 3 + ["best"]
     drawn = points(grid_search.Config(**{**options, "results_dir": "."}))
     assert [Point(*(row[name] for name in Point._fields)) for row in of_kind(content, "trial")] == drawn

@@ -1,7 +1,5 @@
 """The initialisation study: norms, the rule for death, words and figures, and the command as users run it."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +17,7 @@ from mlp_jax.studies.norms import norms, root_mean_square
 from mlp_jax.training import population
 from mlp_jax.training.config import Run, TrainConfig
 from mlp_jax.training.evaluate import evaluate
+from tests.studies import results_of
 
 SMALL = {
     "dataset": "synthetic", "layers": "2,3", "hidden": 8, "epochs": 2, "seeds": 2, "optimizers": "adam",
@@ -30,7 +29,7 @@ SMALL = {
 def content(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     assert init_study.STUDY.run(init_study.Config(**SMALL, results_dir=str(folder)))
-    written = json.loads((folder / "init_study" / "results.json").read_text())
+    written = results_of(folder, "init_study")
     assert {file["file"] for file in written["figures"]} == {
         "accuracy.svg", "first_gradient.svg", "norms_3_layers.svg",
     }  # fmt: skip
@@ -188,12 +187,3 @@ def test_protocols_name_their_sgd():
     assert init_study.recipe(clean, "sgd").optimizer == "momentum"
     assert init_study.Config(dataset="cifar10").value("layers") == (2, 3, 4, 5, 6, 7, 8)
     assert init_study.start("normal_1e-4") == {"init": "normal", "init_std": 1e-4}
-
-
-def test_the_command_line(tmp_path, capsys):
-    small = [f"--{name}={value}" for name, value in SMALL.items()]
-    more = ("--layers=1", "--inits=he", "--protocol=published", "--seeds=1", f"--results_dir={tmp_path}")
-    assert init_study.main([*small, *more]) == 0
-    out, err = capsys.readouterr()
-    assert "Learning dies under Adam: he at no depth up to 1." in out
-    assert err == ""

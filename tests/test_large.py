@@ -9,9 +9,7 @@ import pytest
 from experiments import depth_study
 from mlp_jax import data
 from mlp_jax.data.pixels import NORMALIZATIONS, normalize
-from mlp_jax.errors import UserError
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import results
 from mlp_jax.training import population
 from mlp_jax.training import step as train
 from mlp_jax.training.config import Run, TrainConfig
@@ -51,18 +49,6 @@ def test_sixteen_layers_one_of_them_4096_wide(digits):
     assert all((a.w != b.w).any() for a, b in zip(before, result.state.params, strict=True))
 
 
-TINY = {"dataset": "synthetic", "seeds": 1, "epochs": 0}
-
-
-def test_a_study_of_no_epochs(tmp_path):
-    assert depth_study.STUDY.run(
-        depth_study.Config(**TINY, layers="1", learning_rate=0.1, results_dir=str(tmp_path))
-    )
-    (row,) = results.read_json(tmp_path / "depth_study" / "results.json")["rows"]
-    assert row["validation_accuracy"]["n"] == 1
-    assert row["train_loss"]["mean"] is None
-
-
 def one_per_class(classes=10):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (classes, 4, 4, 1), dtype=np.uint8), np.arange(classes)
@@ -78,13 +64,3 @@ def test_one_image_per_class():
     config = TrainConfig(learning_rate=0.01, batch_size=5, epochs=2)
     result = population.train(jax.random.key(0), splits[-1], model, config)
     assert result.status == "finished"
-
-
-def test_images_that_are_all_alike_or_only_one():
-    same = dataclasses.replace(one_per_class(2), train_images=np.full((2, 4, 4, 1), 7, np.uint8), fingerprint="")
-    splits = normalize(data.split(same, validation=1), "standardize")
-    assert not splits.train.x.any()
-    with pytest.raises(
-        UserError, match="every split needs a whole number of at least 1 image: train=0, validation=1"
-    ):
-        data.split(one_per_class(1), validation=1)

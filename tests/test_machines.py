@@ -15,7 +15,7 @@ from mlp_jax.data.digits import synthetic
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training import layout
 from mlp_jax.training.config import TrainConfig
-from tests.test_experiments import rows_of, without_times
+from tests.studies import results_of, without_times
 
 STUDY = {"dataset": "synthetic", "hidden": 4, "layers": "2", "epochs": 1, "seeds": 2, "batch_size": 20}
 MANY = {"learning_rates": "0.01,0.02,0.03,0.05,1e30"}  # the last diverges
@@ -64,7 +64,7 @@ def ended(processes):
 
 def alone(folder, options):
     depth_study.STUDY.run(depth_study.Config(**{**STUDY, **options}, results_dir=str(folder)))
-    return without_times(rows_of(folder))
+    return without_times(results_of(folder)["rows"])
 
 
 def little_memory():
@@ -95,9 +95,9 @@ def test_two_and_four_processes_give_the_rows_of_one(job, tmp_path):
         assert out.startswith("| layers |"), name
         files = sorted(os.listdir(tmp_path / name / "depth_study"))
         assert files == [".lock", "accuracy.svg", "correct.safetensors", "results.json"], name
-    assert without_times(rows_of(tmp_path / "two")) == expected
-    assert without_times(rows_of(tmp_path / "four")) == expected
-    losses = [row["train_loss"]["values"] for row in (*rows_of(tmp_path / "shared"), *expected)]
+    assert without_times(results_of(tmp_path / "two")["rows"]) == expected
+    assert without_times(results_of(tmp_path / "four")["rows"]) == expected
+    losses = [row["train_loss"]["values"] for row in (*results_of(tmp_path / "shared")["rows"], *expected)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 

@@ -161,7 +161,10 @@ def version(path):
 DAMAGES = {
     "cut": (lambda path: path.write_text(path.read_text()[:200]), "not a whole JSON file"),
     "empty": (lambda path: path.write_text(""), "is empty"),
+    "deep": (lambda path: path.write_text("[" * 100_000), "not a whole JSON file"),
     "foreign": (lambda path: path.write_text("[1]"), "not a results file of this project"),
+    "of nothing else": (lambda path: path.write_text('{"rows": []}'), "not a results file of this project"),
+    "of no name": (lambda path: change(path, study=3), "not a results file of this project"),
     "another study's": (lambda path: change(path, study="other"), "is of another study, other"),
     "another version's": (version, "was written by version 0.0.1 of mlp_jax"),
     "another number": (lambda path: path.write_text(path.read_text().replace('"knob": 1', '"knob": 2')),

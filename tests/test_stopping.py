@@ -8,6 +8,7 @@ import pytest
 
 from mlp_jax.studies import correctness
 from tests import studies
+from tests.fuzz import mutations
 
 ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 
@@ -61,11 +62,8 @@ def stop_twice(server, folder):
 
 
 def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
+    found = mutations.state(folder).items()
+    return {name: held for name, held in found if isinstance(held, bytes) and not name.endswith(".lock")}
 
 
 def test_an_interrupted_study_under_other_options(server, tmp_path):

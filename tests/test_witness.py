@@ -20,6 +20,7 @@ from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG
 from mlp_jax.gradcheck.seeded_mistakes import CLASS
 from mlp_jax.gradcheck.witness import check_witness
 from mlp_jax.nn.config import MLPConfig
+from tests.studies import results_of
 
 TRUE_GRAD = jax.grad
 
@@ -165,6 +166,6 @@ def test_results_say_what_was_checked(tmp_path):
     (tmp_path / "net.py").write_text(CLASS)
     config = gradient_check.Config(target=f"{tmp_path}/net.py:TwoLayerNet", results_dir=str(tmp_path))
     assert gradient_check.STUDY.run(config)
-    content = json.loads((tmp_path / "gradient_check" / "results.json").read_text())
+    content = results_of(tmp_path, "gradient_check")
     assert content["witness"]["jaxlib"] == jaxlib.__version__
     assert f"jaxlib {jaxlib.__version__}" in gradient_check.witness_told(content["witness"])

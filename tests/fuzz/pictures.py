@@ -14,24 +14,16 @@ from PIL import Image
 
 from experiments import predict
 from mlp_jax.data.pictures import read_picture
-from mlp_jax.data.pixels import Scaling
-from mlp_jax.nn.config import MLPConfig
-from mlp_jax.training import model_format, saved_model
+from mlp_jax.training import saved_model
+from tests import bad_files
 from tests.fuzz import mutations
 
 SECONDS, MEGABYTES = 20.0, 1500.0
-SHAPE = (8, 8, 3)
 SAME_LENGTH = {"flip", "over", "zero"}
 
 
-def _drawn() -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8))
-
-
 def _saved(mode: str, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    _drawn().convert(mode).save(buffer, kind, **options)
-    return buffer.getvalue()
+    return bad_files.picture(kind, (13, 17), mode, **options)  # type: ignore[no-any-return]
 
 
 def _sixteen(kind: str) -> bytes:
@@ -45,7 +37,7 @@ def pictures() -> dict[str, bytes]:
     """Good pictures of every format and many ways to write it."""
     exif = Image.Exif()
     exif[274], exif[270] = 6, "text"  # turned; a description
-    more = {"save_all": True, "append_images": [_drawn().rotate(90)]}
+    more = {"save_all": True, "append_images": [Image.new("RGB", (17, 13), "red")]}
     found = {f"PNG {mode}": _saved(mode, "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")}
     found |= {f"JPEG {mode}": _saved(mode, "JPEG", exif=exif) for mode in ("L", "RGB", "CMYK")}
     found |= {f"BMP {mode}": _saved(mode, "BMP") for mode in ("1", "P", "RGB")}
@@ -73,19 +65,6 @@ def pictures() -> dict[str, bytes]:
 GOOD = pictures()
 
 
-def model(norm: str = "batch") -> saved_model.Model:
-    """A small network with all kinds of tensors."""
-    rng = np.random.default_rng(0)
-    config = MLPConfig(hidden=(5,), norm=norm, inputs=192, classes=3)
-    tensors = {
-        name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in model_format.shapes(config).items()
-    }
-    about = saved_model.About("synthetic", "0" * 64, "clean", 0, 0.5, 200, "0.2.0")
-    scaling = Scaling("standardize", np.full(3, 100.0), np.full(3, 50.0))
-    network = saved_model.network(tensors, config)
-    return saved_model.Model(config, *network, scaling, SHAPE, ("a", "b", "c"), about)
-
-
 def examples() -> Any:
     """A damaged picture, a model damaged in its bytes, its header or its metadata, or odd names."""
     picture = st.tuples(
@@ -111,13 +90,13 @@ NAMES = (
 
 
 def prepare(folder: Path) -> None:
-    """The good model's bytes."""
-    (folder / "good.safetensors").write_bytes(saved_model.as_bytes(model()))
+    """A good model."""
+    bad_files.model(folder)
 
 
 def check(folder: Path, place: Path, example: Any) -> str:
     """Reads the picture or model; or, for odd files and names, the whole command."""
-    good = (folder / "good.safetensors").read_bytes()
+    good = (folder / "model.safetensors").read_bytes()
     match example:
         case ["picture", name, edits, whole, channels]:
             return _picture(place, name, edits, whole, channels)
