@@ -33,6 +33,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_judgement.test_right_for_its_own_loss": 4,
     "test_judgement.test_wrong_for_its_own_loss": 4,
     "test_large": 0,
+    "test_layers.test_layers_of_torch": 0,
     "test_layers.test_mistakes": 2,
     "test_layers.test_options_of_networks_are_refused": 5,
     "test_layers.test_right_layers_of_several_operations": 3,

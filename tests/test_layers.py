@@ -1,5 +1,6 @@
 """Single layers: right ones in many styles, mistakes by name, and the command in a real second process."""
 
+import importlib.util
 import re
 import types
 
@@ -76,6 +77,41 @@ def test_right_layers_that_leave_gradients_at_the_arrays():
     assert [layer.name for layer in report.layers] == re.findall(
         r"(?:class (?!Module)|def (?=\w+_grad))(\w+)", NOTED
     )
+
+
+OF_TORCH = """
+import torch
+
+class LinearFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias=None):
+        ctx.save_for_backward(x, weight)
+        return x.mm(weight.t()) + bias
+
+    @staticmethod
+    def backward(ctx, dout):
+        x, weight = ctx.saved_tensors
+        return dout.mm(weight), dout.t().mm(x), dout.sum(0)
+
+class Linear:
+    @staticmethod
+    def forward(x, w, b):
+        return x.mm(w) + b, (x, w)
+
+    @staticmethod
+    def backward(dout, cache):
+        x, w = cache
+        return dout.mm(w.t()), x.t().mm(dout), dout.sum(dim=0)
+"""
+
+
+def test_layers_of_torch():
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch is not installed")
+    report = layers.check_module(module(OF_TORCH))
+    assert (report.codes, report.refused, len(report.layers)) == ([], (), 2), str(report)
+    assert mistake(OF_TORCH, "LinearFunction", "dout.sum(0)", "dout.mean(0)").codes == ["bias_mean"]
+    assert mistake(OF_TORCH, "Linear", "dout.sum(dim=0)", "dout.mean(dim=0)").codes == ["bias_mean"]
 
 
 def test_right_layers_of_pictures_whose_channels_are_last():

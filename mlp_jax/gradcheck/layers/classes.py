@@ -33,6 +33,8 @@ NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
 
 def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
+    if of_torch(target):
+        return True
     network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
     methods = [forward_of(target), getattr(target, "backward", None)]
     if network or hasattr(target, "apply") or constructor(target) is None:
@@ -51,6 +53,11 @@ def is_layer_class(target: type) -> bool:
         and len(forward) > 0
         and len(positions_of(methods[1])) > 0
     )
+
+
+def of_torch(target: type) -> bool:
+    """Whether it is a torch.autograd.Function."""
+    return any(base.__module__ == "torch.autograd.function" for base in target.__mro__)
 
 
 def is_pair(target: type) -> bool:

@@ -1,5 +1,6 @@
 """Layers that are functions: a forward and a backward one, or a loss of scores with its gradient."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,13 +20,13 @@ from mlp_jax.gradcheck.reading.signatures import signature
 class Pair(Layer):
     """The layer has forward(...) -> (out, cache) and backward(dout, cache)."""
 
-    def __init__(self, name: str, forward: Any, backward: Any) -> None:
+    def __init__(self, name: str, forward: Any, backward: Any, library: str = "") -> None:
         self.name, self._forward, self._backward = name, forward, backward
         self.operation = operations.named(name)
         if self.operation == "other_loss" and re.search("entropy|xent", name.lower()):
             self.mistakes_of = "softmax_loss"
         self.parameters = list(signature(forward).values())
-        library = likely_arrays(getattr(forward, "__func__", forward))[0]
+        library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
         self._convert = converter(library) if library == "torch" else lambda array: array
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -79,6 +80,24 @@ class Pair(Layer):
             return [dout]
         ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(np.split(dout, ends), self._shapes, strict=True)]
+
+
+def function_of_torch(target: Any) -> Pair:
+    """A torch.autograd.Function as a pair: torch runs its backward pass from the output's gradient."""
+
+    def forward(*given: Any) -> tuple[Any, Any]:
+        tensors = [each.clone().requires_grad_() if hasattr(each, "detach") else each for each in given]
+        out = target.apply(*tensors)
+        return out, (out, [each for each in tensors if hasattr(each, "detach")])
+
+    def backward(dout: Any, cache: Any) -> list[Any]:
+        out, tensors = cache
+        out.backward(dout)
+        return [each.grad for each in tensors]
+
+    arguments = list(signature(target.forward).values())[1:]  # without ctx
+    forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    return Pair(target.__name__, forward, backward, "torch")
 
 
 def _asks_for_the_mode(function: Any) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.classes import ARRAYS, LOSSES, RATES, constructor, is_given_inputs, is_pair
-from mlp_jax.gradcheck.layers.functions import Pair
+from mlp_jax.gradcheck.layers.classes import ARRAYS, LOSSES, RATES, constructor, is_given_inputs, is_pair, of_torch
+from mlp_jax.gradcheck.layers.functions import Pair, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
     OUTPUTS,
     Array,
@@ -36,6 +36,8 @@ SEQUENCES, LAST, COLUMNS, ONE_COLUMN = range(1, 5)
 
 def layer_of(target: type) -> Layer:
     """Returns the class as a layer."""
+    if of_torch(target):
+        return function_of_torch(target)
     if is_backward_alone(target):
         return LossObject(target)
     if is_taped(target):
@@ -92,7 +94,7 @@ class LayerObject(Layer):
             raise UserError(
                 f"{self.name} is built without layers: check a function f(params, x, y, l2) that adds them"
             )
-        own = [path for path, array in arrays(made) if np.ndim(array)]
+        own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
         shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
         if layout == SEQUENCES and not self._picture:
             self.operation = ""
