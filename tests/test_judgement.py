@@ -229,6 +229,15 @@ def without_w2(loss, p, l2):
     return loss - l2 * (p["W2"] ** 2).sum()
 
 
+def test_alpha_is_a_slope_or_a_learning_rate():
+    def leaky(params, x, y, alpha=0.3):
+        slopes = (lambda z: np.where(z > 0, z, alpha * z), lambda z: np.where(z > 0, 1, alpha))
+        return network(activation=slopes, returns_loss=False)(params, x, y, 0.0)
+
+    report = check_gradients(leaky, MLPConfig((6,), "leaky_relu", negative_slope=0.3, inputs=7, classes=4))
+    assert (report.codes, "no_penalty" in report.remarks) == ([], True), str(report)
+
+
 @pytest.mark.parametrize(
     ("off", "words"),
     [

@@ -91,7 +91,7 @@ def _data(case: Case, parameters: dict[str, inspect.Parameter], layout: Layout) 
 
 def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
     """Values for what has no default and does not matter to a gradient: a learning rate, epochs, a seed."""
-    found: dict[str, Any] = {name: 1e-2 for name in names if is_step(name)}
+    found: dict[str, Any] = {name: 1e-2 for name in names if is_step(name) or name == "alpha"}
     found |= {name: 1 for name in names if EPOCHS.fullmatch(plainly(name))}
     found |= {name: len(case.y) for name in names if plainly(name) in ("batchsize", "minibatchsize")}
     found |= {

@@ -25,9 +25,9 @@ is_penalty = called(
     r"(l2)?(reg|regul|regulari[sz]ation|regulari[sz]er|lam|lamb|lambda|lambd|lmbda|lamda|lmd|lbd|lmbd|weightdecay|wd)"
     r"(l2|l2norm)?(strength|str|param|parameter|coef|coeff|coefficient|factor|const|constant|rate|weight|penalty|term"
     r"|val|value|lambda|lambd|lam|reg)?|l2(reg)?(strength|coef|coeff|coefficient|factor|penalty|weight|lambda|rate|param)?"
-    r"|alpha|ridge"
+    r"|ridge"
 )
-"""Whether an argument is called as people call lambda."""
+"""Whether an argument is called as people call lambda. Not alpha, which is a learning rate or a slope as often."""
 INPUT = re.compile(
     rf"{COUNT}(input|inputs|in|inp|feature|features|visible)(layer)?{SIZE}|{COUNT}x(size|dim|dims)?|nin|d|(d|dim)in"
 )
