@@ -12,6 +12,7 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
 from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import attribute
 from mlp_jax.gradcheck.reading.signatures import signature
@@ -89,26 +90,10 @@ def _is_of_scores(target: type) -> bool:
     return False
 
 
-WORDS = (
-    "_grad",
-    "grad_",
-    "_backward",
-    "_bwd",
-    "backward_",
-    "_gradient",
-    "gradient_",
-    "_prime",
-    "_derivative",
-    "derivative_",
-    "_deriv",
-    "d_",
-)
-
-
 def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
     """A function mse_grad(prediction, labels) and mse of the same arguments, as an object's class; None else."""
     backward: Any = beside.get(name)
-    loss: Any = next((beside[n] for word in WORDS if (n := name.replace(word, "")) != name and n in beside), None)
+    loss = forward_beside(name, beside, DERIVATIVES)
     names = [n.lower() for n in signature(backward)] if inspect.isfunction(backward) else []
     labels = [n in LABELS or is_label(n) for n in names]
     if not inspect.isfunction(loss) or sorted(labels) != [False, True] or len(signature(loss)) != 2:

@@ -19,14 +19,11 @@ from mlp_jax.gradcheck.layers.classes import is_layer_class
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
 from mlp_jax.gradcheck.reading.running import quiet, where
 from mlp_jax.gradcheck.reading.signatures import signature
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.text import table
-
-BACKWARD = ("backward", "bwd", "backprop")
-FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}
-SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_loop", "_quick", "_ok")
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,33 +80,9 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
     beside = vars(module)
     if (joined := taped.joined(name, beside) or losses.joined(name, beside)) is not None:
         return joined
-    if (backward := _backward(name, module)) is not None:
-        return Pair(backward, forward_of(backward, module), getattr(module, backward))
+    if (backward := backward_beside(name, beside)) is not None:
+        return Pair(backward, forward_beside(backward, beside), beside[backward])
     return Scores(name, target) if _is_loss(name, target) else None
-
-
-def _backward(name: str, module: ModuleType) -> str | None:
-    """The backward function's name, from that of either function of a pair."""
-    others = [name.replace(word, back) for back, word in FORWARD.items() if word in name]
-    names = [name, *(other + suffix for other in others for suffix in ("", *SUFFIXES))]
-    return next((n for n in names if hasattr(module, n) and forward_of(n, module) is not None), None)
-
-
-def forward_of(name: str, module: ModuleType) -> Any:
-    """Returns the forward function beside a backward one, or None."""
-    for word in BACKWARD:
-        if word not in name.lower():
-            continue
-        start = name.lower().index(word)
-        forward = FORWARD[word]
-        forward = forward.capitalize() if name[start].isupper() else forward
-        whole = name[:start] + forward + name[start + len(word) :]
-        shorter = (whole.removesuffix(suffix) for suffix in SUFFIXES)
-        bare = name[:start].rstrip("_") or name[start + len(word) :].lstrip("_")  # relu beside relu_backward
-        for candidate in (whole, *shorter, *(f"{whole}{suffix}" for suffix in SUFFIXES), bare):
-            if candidate != name and callable(getattr(module, candidate, None)):
-                return getattr(module, candidate)
-    return None
 
 
 def _is_loss(name: str, target: Any) -> bool:
@@ -132,7 +105,7 @@ def check_module(module: ModuleType, seed: int = 0, *, strict: bool = False) -> 
     """Checks every layer of a module. Raises UserError if it has none."""
     name = module.__name__.removeprefix("_target_package.")
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
-    names = [n for n in own if is_layer(n, module) and _backward(n, module) in (None, n)]
+    names = [n for n in own if is_layer(n, module) and backward_beside(n, vars(module)) in (None, n)]
     if not names:
         raise UserError(
             f"{name} has no layer: write FILE.py:Name for a whole network, or put name_forward beside "

@@ -15,12 +15,8 @@ from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, LogSoftm
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
 
 Array = np.ndarray
-STEPS = {
-    "affine": "affine", "linear": "affine", "dense": "affine", "fc": "affine", "conv": "conv", "pool": "pool",
-    "bn": "batchnorm", "batchnorm": "batchnorm", "ln": "layernorm", "layernorm": "layernorm",
-    "activation": "relu", **{name: name for name in ("relu", "sigmoid", "tanh")},
-}  # fmt: skip
-"""The operations that the words in the name of several in a row say."""
+STEPS = ("affine", "conv", "pool", "batchnorm", "layernorm", "relu", "sigmoid", "tanh")
+"""The operations that may stand in a row."""
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # of x and the output
     "relu": lambda x, a: (x > 0) * 1.0,
     "leaky_relu": lambda x, a: a / np.where(x == 0, 1, x),
@@ -94,11 +90,12 @@ class View:
             op = self.op()
             return [] if op is None else [op]
         words = self.name.lower().removesuffix("_backward").removesuffix("_forward").split("_")
-        if not all(word in STEPS for word in words):
+        steps = [operations.named(f"{word}_") or word.replace("activation", "relu") for word in words]
+        if not all(step in STEPS for step in steps):
             return []
         leaves, options = list(self.trial.inputs.values()), list(self.trial.options.values())
         chain, a = list[Op](), leaves.pop(0)
-        for step in (STEPS[word] for word in words):
+        for step in steps:
             mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *operations.NORMS)))]
             given = [options.pop(0)] if step not in SLOPES and step != "affine" else []
             inputs, options_ = ({str(n): v for n, v in enumerate(some)} for some in ([a, *mine], given))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import operations
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.classes import ARRAYS, LOSSES, RATES, constructor, is_given_inputs, is_pair, of_torch
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_torch
@@ -201,12 +202,9 @@ def _kept(made: Any) -> dict[str, tuple[Path, Path]]:
     return {name: ((("attribute", name),), of[name]) for name in names if is_there(made, of[name])}
 
 
-_OPERATIONS = {
-    "dropout": "dropout", "dense": "affine", "affine": "affine", "lin": "affine", "fullyconnected": "affine",
-    "leakyrelu": "leaky_relu", "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
-}  # fmt: skip
+KNOWN = ("dropout", "affine", "leaky_relu", "relu", "sigmoid", "tanh", "softmax", "log_softmax")
 
 
 def _operation(target: type) -> str:
-    name = target.__name__.lower()
-    return next((operation for word, operation in _OPERATIONS.items() if word in name), "")
+    operation = operations.named(f"{target.__name__}_")
+    return operation if operation in KNOWN else ""

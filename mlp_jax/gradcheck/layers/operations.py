@@ -57,6 +57,7 @@ _NAMES = (
     ("layernorm", "layernorm"), ("layer_norm", "layernorm"), ("bn_", "batchnorm"), ("ln_", "layernorm"),
     ("dropout", "dropout"), ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"),
     ("affine", "affine"), ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"), ("lin_", "affine"),
+    ("fullyconnected", "affine"),
     ("norm", "norm"),
 )  # fmt: skip
 _KINDS = {

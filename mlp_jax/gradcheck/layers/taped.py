@@ -18,15 +18,14 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array, forward_of, positions_of
 from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.holders import names_of_gradient
 from mlp_jax.gradcheck.reading.names import is_output
 from mlp_jax.gradcheck.reading.paths import as_kept, attribute, is_array
 from mlp_jax.gradcheck.reading.signatures import signature
 
 GRADIENTS = ("g", "grad", "gradient")
-WORDS = ("_grad", "grad_", "_backward", "_bwd", "backward_")
-"""What the name of a function's backward pass has more than its own."""
-PASSES = ("backward", "bwd", "_backward")
+METHODS = ("backward", "bwd", "_backward")
 
 
 class Noted(np.ndarray):
@@ -38,7 +37,7 @@ def is_taped(target: type) -> bool:
     backward = getattr(target, "backward", None)
     if not callable(backward) or any(p.default is p.empty for p in positions_of(backward)):
         return False
-    stored = {name for method in PASSES for name in _stored(getattr(target, method, None))}
+    stored = {name for method in METHODS for name in _stored(getattr(target, method, None))}
     return bool(stored & set(GRADIENTS)) and bool(inputs_of(target))
 
 
@@ -48,9 +47,7 @@ def joined(name: str, beside: Mapping[str, Any]) -> "TapedObject | None":
     A loss has no output among the arguments: mse_grad(inp, targ) beside mse(output, targ). None if it is neither.
     """
     backward: Any = beside.get(name)
-    forward: Any = next(
-        (beside[n] for word in WORDS if (n := name.replace(word, "")) != name and n in beside), None
-    )
+    forward = forward_beside(name, beside, DERIVATIVES)
     if not inspect.isfunction(backward) or not inspect.isfunction(forward):
         return None
     names = list(signature(backward))

@@ -18,6 +18,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import arguments
 from mlp_jax.gradcheck.reading.answers import CONTAINERS, plain
+from mlp_jax.gradcheck.reading.beside import forward_beside
 from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
 from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, signature
@@ -91,9 +92,8 @@ def _with_forward(target: Any) -> Callable[..., Any] | None:
 
 
 def _forward_of(name: str, beside: Mapping[str, Any]) -> Any:
-    like = re.sub(r"back(ward)?", "forward", name, count=1, flags=re.IGNORECASE)
-    names = [like, *(arguments.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS)]
-    found = (beside.get(n) for n in (*names, *FORWARD_WORDS, *FORWARDS))
+    names = [arguments.BACKWARD.sub(word, name, count=1) for word in FORWARD_WORDS]
+    found = (forward_beside(name, beside), *(beside.get(n) for n in (*names, *FORWARD_WORDS, *FORWARDS)))
     return next((function for function in found if inspect.isfunction(function)), None)
 
 

@@ -1,0 +1,36 @@
+"""The forward pass beside a backward one, or the function beside its derivative, by their names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}
+PASSES = tuple(FORWARD)
+DERIVATIVES = (*PASSES, "gradient", "grad", "prime", "derivative", "deriv", "d_")
+SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_loop", "_quick", "_ok")
+
+
+def forward_beside(name: str, beside: Mapping[str, Any], words: tuple[str, ...] = PASSES) -> Any:
+    """What is called as a backward function, but for one of the words in its name; None if nothing is.
+
+    relu_backward has relu_forward or relu, conv_backward_fast has conv_forward_naive, grad_mse has mse.
+    """
+    for word in words:
+        if (start := name.lower().find(word)) < 0:
+            continue
+        forward = FORWARD.get(word, "")
+        forward = forward.capitalize() if name[start].isupper() else forward
+        before, after = name[:start], name[start + len(word) :]
+        whole = f"{before}{forward}{after}"
+        shorter = (whole.removesuffix(suffix) for suffix in SUFFIXES)
+        bare = before.rstrip("_") or after.lstrip("_")
+        for candidate in (whole, *shorter, *(f"{whole}{suffix}" for suffix in SUFFIXES), bare):
+            if candidate != name and callable(beside.get(candidate)):
+                return beside[candidate]
+    return None
+
+
+def backward_beside(name: str, beside: Mapping[str, Any]) -> str | None:
+    """The backward function's name, from that of either function of a pair."""
+    others = [name.replace(word, back) for back, word in FORWARD.items() if word in name]
+    names = [name, *(other + suffix for other in others for suffix in ("", *SUFFIXES))]
+    return next((n for n in names if n in beside and forward_beside(n, beside) is not None), None)
