@@ -73,7 +73,7 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
     named = {n: k for n in parameters if (k := n if n in known else kind_of(n)) in known}
     if any(kind_of(name) == "step" for name in parameters) and required(method, "step"):
         raise UserError(f"{target.__name__}.{method.__name__} is an optimiser's step: {WRAP}")
-    is_loss = name_of(method) in METHODS
+    is_loss = signatures.is_called(name_of(method), METHODS)
     if is_loss:
         named |= _loss_arguments(parameters, named)
     mine = any(is_penalty(name) for name in signature(target))

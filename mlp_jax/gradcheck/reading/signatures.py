@@ -9,30 +9,12 @@ import numpy as np
 
 from mlp_jax.gradcheck.reading.names import is_penalty, numbers
 
-METHODS = (
-    "loss",
-    "compute_loss",
-    "loss_and_grads",
-    "loss_and_gradients",
-    "loss_and_grad",
-    "loss_and_gradient",
-    "cost_and_grads",
-    "cost_and_grad",
-    "compute_loss_and_grads",
-    "compute_loss_and_gradients",
-    "forward_backward",
-    "cost",
-    "compute_cost",
-)
+METHODS = ("loss", "compute_loss", "loss_and_grads", "forward_backward", "cost", "compute_cost")
 FORWARDS = (
     "forward", "forward_propagation", "forward_pass", "forward_prop", "feedforward", "feed_forward", "forwardprop",
     "forward_propogation", "_forward", "predict_proba", "__call__",
 )  # fmt: skip
-BACKWARDS = (
-    "gradient", "gradients", "backward", "backprop", "backpropagation", "backward_propagation", "back_propagation",
-    "backward_pass", "back_prop", "backward_prop", "compute_gradients", "compute_gradient", "_backward",
-    "backward_propogation", "back_propogation",
-)  # fmt: skip
+BACKWARDS = ("gradient", "gradients", "backward", "backprop", "backward_pass")
 
 
 def signature(target: Any) -> dict[str, inspect.Parameter]:
@@ -78,18 +60,22 @@ WRAP = (
 
 
 COMPUTE = r"_*((compute|calc|calculate|get|eval|evaluate)_?)?"
-GRADIENT = r"(grads?|gradients?|backward|backprop)"
+GRADIENT = r"(grads?|gradients?|back(ward)?(_?prop([ao]gat(ion|e))?|_?pass)?)"
 FORMS = {
     METHODS: re.compile(rf"{COMPUTE}(loss|cost|objective)(_?(function|fn|func))?((_?(and|with))?_?{GRADIENT})?"),
-    BACKWARDS: re.compile(rf"{COMPUTE}(the_?)?{GRADIENT}(_?pass|propagate)?"),
+    BACKWARDS: re.compile(f"{COMPUTE}{GRADIENT}"),
 }
 """What else people call the methods, in small letters."""
 
 
+def is_called(name: str, names: tuple[str, ...]) -> bool:
+    """Whether a method is called so, or in such a form."""
+    return name in names or (names in FORMS and FORMS[names].fullmatch(name.lower()) is not None)
+
+
 def method_of(target: Any, names: tuple[str, ...]) -> Any:
     """The first method of a class or object that is called so, or in such a form; None if there is none."""
-    kind = target if isinstance(target, type) else type(target)
-    others = [n for n in vars(kind) if names in FORMS and FORMS[names].fullmatch(n.lower())]
+    others = [n for n in dir(target if isinstance(target, type) else type(target)) if is_called(n, names)]
     found = (
         getattr(target, name, None)
         for name in (*names, *others)
