@@ -955,6 +955,25 @@ def log_softmax_bwd(dout, cache):
     return dout - np.exp(cache) * dout.sum(1, keepdims=True)
 
 
+def hinge_loss(scores, y, delta=1.0):
+    margins = np.maximum(0, scores - scores[range(len(y)), y][:, None] + delta)
+    margins[range(len(y)), y] = 0
+    d = (margins > 0) * 1.0
+    d[range(len(y)), y] = -d.sum(1)
+    return margins.sum() / len(y), d / len(y)
+
+
+def rnn_cell_fwd(x, h_prev, Wx, Wh, b):
+    h = np.tanh(x @ Wx + h_prev @ Wh + b)
+    return h, (x, h_prev, Wx, Wh, h)
+
+
+def rnn_cell_bwd(dh, cache):
+    x, h_prev, Wx, Wh, h = cache
+    dz = dh * (1 - h * h)
+    return dz @ Wx.T, dz @ Wh.T, x.T @ dz, h_prev.T @ dz, dz.sum(0)
+
+
 def mse(y_true, y_pred):
     return np.mean((y_true - y_pred) ** 2)
 
@@ -995,6 +1014,42 @@ class Linear:
     def backward(self, grad_output):
         self.weight_grad, self.bias_grad = grad_output.T @ self.x, grad_output.sum(axis=0)
         return grad_output @ self.weight
+
+
+class Answering:
+    def __init__(self, d_in, d_out):
+        self.W, self.b = np.random.randn(d_in, d_out), np.zeros(d_out)
+
+    def forward(self, x):
+        self.saved = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        return dout @ self.W.T, self.saved.T @ dout, dout.sum(0)
+
+
+class Short:
+    def __init__(self, input_dim, output_dim):
+        self.weight, self.bias = np.random.randn(input_dim, output_dim), np.zeros((1, output_dim))
+        self.v_w = np.zeros_like(self.weight)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.weight + self.bias
+
+    def backward(self, g):
+        self.grad_w, self.grad_b = self.x.T @ g, g.sum(axis=0, keepdims=True)
+        return g @ self.weight.T
+
+
+class Tanh:
+    def forward(self, Z):
+        self.Z, self.A = Z, np.tanh(Z)
+        return self.A
+
+    def backward(self, dA):
+        self.dZ = dA * (1 - self.A**2)
+        return self.dZ
 
 
 class OfLoss:

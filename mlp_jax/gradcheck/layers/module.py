@@ -20,6 +20,7 @@ from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
+from mlp_jax.gradcheck.reading.names import is_penalty
 from mlp_jax.gradcheck.reading.running import quiet, where
 from mlp_jax.gradcheck.reading.signatures import signature
 from mlp_jax.gradcheck.report import Report
@@ -87,9 +88,9 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
 
 def _is_loss(name: str, target: Any) -> bool:
     """softmax_loss(x, y) -> (loss, dx); one with parameters or a penalty is a network."""
-    names = [parameter.lower() for parameter in signature(target)]
-    rest = names[2:] in ([], ["mask"], ["mask", "verbose"])
-    return "loss" in name.lower() and len(names) > 1 and names[1] in LABELS and rest
+    names = {n.lower(): p for n, p in signature(target).items()}
+    rest = all(n == "mask" or (p.default is not p.empty and not is_penalty(n)) for n, p in list(names.items())[2:])
+    return "loss" in name.lower() and len(names) > 1 and list(names)[1] in LABELS and rest
 
 
 def check(name: str, module: ModuleType, seed: int = 0, objective: str = "auto") -> Report:

@@ -106,7 +106,7 @@ class LayerObject(Layer):
         out, _ = self._call(made, x)
         before = {name: getattr(made, name).copy() for name in _attributes(made)}
         self._back(made, x, rng.normal(size=out.shape))
-        held = _kept(made)
+        held = self._returned_with(made, own) or _kept(made, own)
         changed = [name for name, value in before.items() if not np.array_equal(getattr(made, name), value)]
         if self._updates or (_rate(made) and any((("attribute", name),) in own for name in changed)):
             held = {name: ((("attribute", name),), ()) for name in changed}
@@ -141,7 +141,15 @@ class LayerObject(Layer):
         if hasattr(made, "zero_grad"):
             made.zero_grad()
         given = [x.copy()] if self._given_inputs else []
-        return input_gradient(made, made.backward(*given, dout, *((1.0,) if self._updates else ())))
+        answer = made.backward(*given, dout, *((1.0,) if self._updates else ()))
+        self._returned = answer[1:] if isinstance(answer, (tuple, list)) else ()
+        return input_gradient(made, answer[0] if self._returned else answer)
+
+    def _returned_with(self, made: Any, own: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
+        """The object's own arrays whose gradients are returned behind that of the inputs, in their order."""
+        pairs = list(zip(own, self._returned, strict=False))
+        fit = len(pairs) == len(own) and all(np.shape(get(made, path)) == np.shape(g) for path, g in pairs)
+        return {str(path[-1][1]): (path, (("returned", i),)) for i, path in enumerate(own)} if fit else {}
 
     def _refuse_without_gradient(self, made: Any, x: Array, own: Sequence[Path], held: Sequence[Path]) -> None:
         """Raises UserError where the output depends on an array of the object's whose gradient is not known."""
@@ -173,6 +181,8 @@ class LayerObject(Layer):
         for name, (path, gradient) in held.items():
             if not gradient:
                 found[name] = (before[name] - get(made, path)) / (1.0 if self._updates else _rate(made))
+            elif gradient[0][0] == "returned":
+                found[name] = np.array(plain(self._returned[gradient[0][1]]), np.float64)
             elif is_there(made, gradient):
                 found[name] = np.array(plain((get(made, gradient),))[0], np.float64)
         return found
@@ -188,8 +198,11 @@ def _attributes(made: Any) -> list[str]:
     return [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
 
 
-def _kept(made: Any) -> dict[str, tuple[Path, Path]]:
-    """By name, where an object that has been through both passes keeps its arrays, and their gradients."""
+def _kept(made: Any, own: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
+    """By name, where an object that has been through both passes keeps its arrays, and their gradients.
+
+    own: where it kept some before; what an object without any keeps is of its passes, but for W and b.
+    """
     held: dict[str, Path] = {}
     for path in (path for path, _ in arrays(getattr(made, "params", None)) if path):
         key = path[-1][1]
@@ -197,7 +210,7 @@ def _kept(made: Any) -> dict[str, tuple[Path, Path]]:
     pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
     if pairs:
         return pairs
-    names = [name for name in _attributes(made) if name not in ("inputs", "input", "x", "X")]
+    names = [n for n in _attributes(made) if (("attribute", n),) in own or (not own and n.lower() in ARRAYS)]
     of = {name: (("attribute", attribute(made, names_of_gradient(name)[1:])),) for name in names}
     return {name: ((("attribute", name),), of[name]) for name in names if is_there(made, of[name])}
 

@@ -19,7 +19,7 @@ FIELDS = {"w": "w", "t": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 GRADIENT = re.compile(r"^(d[ljec]_?)?d_?(w|b|theta|gamma|beta)|grad|^g[wb]\d*$|nabla|delta", re.IGNORECASE)
 OTHER = re.compile(r"^(v|m|s|vel|mom|cache|prev|old|best|adam|h|opt)(_|\d|[wWbB]|$)|veloc|moment|cache|best|optim|prev", re.IGNORECASE)  # fmt: skip  # noqa: E501
 GRADIENT_NAMES = ("d{}", "d_{}", "grad_{}", "{}_grad", "grad{}", "{}_gradient", "{}_gradients", "{}grad", "g{}",
-                  "{}_grads", "grads_{}", "gradient_{}", "delta_{}", "nabla_{}", "d{}_",
+                  "{}_grads", "grads_{}", "gradient_{}", "delta_{}", "{}_delta", "nabla_{}", "d{}_",
                   *(f"d{loss}{_}d{{}}" for loss in "LJEC" for _ in ("", "_")))  # fmt: skip
 GRADIENT_HOLDERS = ("grads", "gradients", "grad", "gradient", "params_grad", "grad_params", "dparams", "_grads")
 
@@ -120,12 +120,8 @@ def _refuse_more(net: Any, found: Mapping[At, Path], held: list[tuple[Path, Any]
         raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights")
 
 
-WORDS = {
-    "w": "weights (in, out) or (out, in)",
-    "b": "biases (out,), (1, out) or (out, 1)",
-    "scale": "scale gamma (out,)",
-    "shift": "shift beta (out,)",
-}
+WORDS = {"w": "weights (in, out) or (out, in)", "b": "biases (out,), (1, out) or (out, 1)",
+         "scale": "scale gamma (out,)", "shift": "shift beta (out,)"}  # fmt: skip
 
 
 def _missing(net: Any, at: At, case: Case) -> str:
@@ -166,8 +162,12 @@ def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
 
 
 def names_of_gradient(name: Any) -> list[Any]:
-    """What the gradient of a parameter of this name may be called."""
-    return [name, *(form.format(name) for form in GRADIENT_NAMES)] if isinstance(name, str) else [name]
+    """What the gradient of a parameter of this name may be called: of weight also as that of w."""
+    if not isinstance(name, str):
+        return [name]
+    short = re.sub("^(weight|kernel)s?|^bias(es)?", lambda match: match[0][0].replace("k", "w"), name)
+    words = dict.fromkeys((name, name.removesuffix("s"), name.removesuffix("es"), short))
+    return [name, *(form.format(word) for word in words for form in GRADIENT_NAMES)]
 
 
 def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case) -> dict[At, Path]:
