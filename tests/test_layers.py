@@ -476,20 +476,18 @@ def answer(server, tmp_path):
     return answer
 
 
-def test_the_seed_draws_other_inputs(answer):
-    source = STYLES.partition("def linear_forward")[0].replace('np.einsum("nm->m", dout)', "dout[0]")
-    texts = [answer(source, *seed)[:2] for seed in ([], ["--seed=4"])]
-    assert [code for code, _ in texts] == [1, 1]
-    assert texts[0] != texts[1]
-
-
-def test_the_strict_objective_is_the_operation_of_the_name(answer):
-    source = "import numpy as np\n\n\ndef batchnorm" + STYLES.partition("def batchnorm")[2]
-    own, text, _ = answer(source)
-    strict, told, _ = answer(source, "--objective=report")
-    assert (own, strict) == (0, 1)
-    assert "bn_eps" in text
-    assert "forward_mismatch" in told
+def test_the_seed_draws_other_inputs_and_the_strict_objective_is_the_operation_of_the_name(answer):
+    """By the module's function, and the command with both flags says the same."""
+    first = STYLES.partition("def linear_forward")[0].replace('np.einsum("nm->m", dout)', "dout[0]")
+    source = f"{first}\n\ndef batchnorm" + STYLES.partition("def batchnorm")[2]
+    plain, other = (layers.check_module(module(source), seed) for seed in (0, 4))
+    strict = layers.check_module(module(source), 4, strict=True)
+    assert len({str(plain), str(other), str(strict)}) == 3
+    own, told = (report.layers[1] for report in (other, strict))
+    assert (own.codes, own.remarks) == ([], ["bn_eps"])
+    assert "forward_mismatch" in told.codes
+    said = str(strict).replace("student", "layers.py", 1)
+    assert answer(source, "--seed=4", "--objective=report") == (1, f"{said}\n", "")
 
 
 def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(answer):
@@ -510,10 +508,11 @@ def test_options_of_networks_are_refused(answer, flag):
     assert said.count("\n") == 1
 
 
-def test_a_module_beside_it_that_does_not_compile_is_left_out(server, tmp_path):
+@pytest.mark.usefixtures("quick_targets")
+def test_a_module_beside_it_that_does_not_compile_is_left_out(tmp_path, capsys):
     (tmp_path / "common").mkdir()
     (tmp_path / "common" / "util.py").write_text("def im2col(:\n")
     (tmp_path / "common" / "layers.py").write_text(f"from common.util import im2col\n{CS231N}")
-    done = server.checked("common/layers.py:affine_backward", folder=tmp_path)
-    assert (done.status, done.err) == (0, "")
-    assert "util.py:1: SyntaxError" in done.out
+    target = f"{tmp_path}/common/layers.py:affine_backward"
+    assert gradient_check.STUDY.run(gradient_check.Config(target=target, results_dir=str(tmp_path / "r")))
+    assert "util.py:1: SyntaxError" in capsys.readouterr().out

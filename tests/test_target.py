@@ -2,15 +2,14 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
+from tests.commands import A_READER_LEAVES
+from tests.studies import results_of
 
 pytestmark = pytest.mark.usefixtures("quick_targets")  # those that `server` starts find their own
 
@@ -20,7 +19,7 @@ def check(tmp_path, source, name="TwoLayerNet", **options):
     (tmp_path / "net.py").write_text(source)
     config = gradient_check.Config(target=f"{tmp_path}/net.py:{name}", results_dir=str(tmp_path / "r"), **options)
     passed = gradient_check.STUDY.run(config)
-    return passed, json.loads((tmp_path / "r" / "gradient_check" / "results.json").read_text())
+    return passed, results_of(tmp_path / "r", "gradient_check")
 
 
 def test_a_wrong_class(tmp_path, capsys):
@@ -55,16 +54,16 @@ def test_prints_and_relative_imports_do_not_disturb(tmp_path, capfd):
     assert "noise" not in "".join(capfd.readouterr())
 
 
-def test_a_file_in_a_package(server, tmp_path):
+def test_a_file_in_a_package(tmp_path, monkeypatch):
     folder = tmp_path / "course" / "mlp_jax"  # a name that is loaded already
     folder.mkdir(parents=True)
     for place in (folder.parent, folder):
         (place / "__init__.py").touch()
     (folder.parent / "base.py").write_text("import numpy as np\n")
     (folder / "net.py").write_text(f"from ..base import np\n{CLASS}")
+    monkeypatch.chdir(tmp_path)
     for target in (f"{folder}/net.py:TwoLayerNet", "course.mlp_jax.net:TwoLayerNet"):
-        done = server.run("gradient_check", f"--target={target}", f"--results_dir={tmp_path}/r", folder=tmp_path)
-        assert (done.status, done.err) == (0, "")
+        assert gradient_check.STUDY.run(gradient_check.Config(target=target, results_dir="r"))
 
 
 UNUSABLE = [
@@ -148,17 +147,17 @@ def test_a_missing_module_is_named(tmp_path, capsys):
         check(tmp_path, f"import no_such_plots\n{CLASS}".replace("N = X.shape[0]", "N = no_such_plots.f(X)"))
 
 
-def test_a_notebook_is_what_it_defines(tmp_path):
-    texts = [
-        "%matplotlib inline\n!ls\nimport numpy as np",
-        CLASS,
-        "data = input('?')\nTwoLayerNet.loss = None",
-        "%%bash\nls",
-    ]
+def notebook(tmp_path, name, *texts):
+    """Whether the check of what a notebook with these cells defines passes."""
     cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
     (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
-    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:TwoLayerNet", results_dir=str(tmp_path / "r"))
-    assert gradient_check.STUDY.run(config)
+    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:{name}", results_dir=str(tmp_path / "r"))
+    return gradient_check.STUDY.run(config)
+
+
+def test_a_notebook_is_what_it_defines(tmp_path):
+    first, last = "%matplotlib inline\n!ls\nimport numpy as np", "data = input('?')\nTwoLayerNet.loss = None"
+    assert notebook(tmp_path, "TwoLayerNet", first, CLASS, last, "%%bash\nls")
 
 
 @pytest.mark.parametrize(
@@ -212,11 +211,7 @@ def back_prop(Z1, A1, A2, W2, X, Y):
 
 
 def test_two_functions_in_two_cells_of_a_notebook(tmp_path):
-    texts = ["%matplotlib inline\nimport numpy as np", FORWARD_CELL, BACKWARD_CELL]
-    cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
-    (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
-    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:back_prop", results_dir=str(tmp_path / "r"))
-    assert gradient_check.STUDY.run(config)
+    assert notebook(tmp_path, "back_prop", "%matplotlib inline\nimport numpy as np", FORWARD_CELL, BACKWARD_CELL)
 
 
 NET_CELL = """
@@ -243,13 +238,8 @@ net.train(undefined)
 """
 
 
-@pytest.mark.parametrize(("mask", "passed"), [(" * (1 - self.h**2)", True), ("", False)])
-def test_methods_that_a_cell_of_a_notebook_gives_a_class(mask, passed, tmp_path):
-    texts = ["import numpy as np", NET_CELL, METHODS_CELL.replace(" * (1 - self.h**2)", mask)]
-    cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
-    (tmp_path / "net.ipynb").write_text(json.dumps({"cells": cells}))
-    config = gradient_check.Config(target=f"{tmp_path}/net.ipynb:Net", results_dir=str(tmp_path / "r"))
-    assert gradient_check.STUDY.run(config) == passed
+def test_methods_that_a_cell_of_a_notebook_gives_a_class(tmp_path):
+    assert notebook(tmp_path, "Net", "import numpy as np", NET_CELL, METHODS_CELL)
 
 
 NORMALISED = """
@@ -282,7 +272,6 @@ class Net:
 def test_a_class_that_is_always_normalised(tmp_path, capsys):
     assert check(tmp_path, NORMALISED, "Net")[0]
     assert "gamma1, beta1 are not checked" in " ".join(capsys.readouterr().out.split())
-    assert check(tmp_path, NORMALISED, "Net", batch_norm="before")[0]
     passed, content = check(tmp_path, NORMALISED.replace("(da * n)", "da"), "Net", batch_norm="before")
     assert (passed, content["codes"]) == (False, ["bn_n_missing"])
 
@@ -306,24 +295,18 @@ def test_a_linear_classifier_of_torch(tmp_path):
     assert not check(tmp_path, LINEAR_IN_TORCH.replace("2 * reg * W", "reg * W"), "softmax_loss")[0]
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+def test_a_reader_that_leaves_early_is_no_error(server, tmp_path):
     (tmp_path / "net.py").write_text("def f(params, x, y, l2):\n    return {k: 0 * params[k] for k in params}\n")
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "mlp_jax.gradcheck", f"{tmp_path}/net.py:f"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert server.checked(f"{tmp_path}/net.py:f", first=A_READER_LEAVES) == (141, "", "")
 
 
-def test_a_file_beside_that_does_not_compile_is_named_where_it_is_used(server, tmp_path):
+def test_a_file_beside_that_does_not_compile_is_named_where_it_is_used(tmp_path):
     (tmp_path / "common.py").write_text("def softmax(:\n")
     source = "from common import softmax\n\n\ndef f(params, x, y, l2):\n    return softmax(x)\n"
-    (tmp_path / "net.py").write_text(source)
-    done = server.checked(f"{tmp_path}/net.py:f")
-    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
-    assert "uses common" in done.err
-    assert "pip install" not in done.err
+    with pytest.raises(UserError, match="uses common") as told:
+        check(tmp_path, source, "f")
+    assert "pip install" not in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 IN_TORCH = """
