@@ -1,6 +1,6 @@
-"""A few examples of the quick fuzz targets, always the same ones, and all that once were findings.
+"""All examples of the fuzz targets that once were findings; the slow tests draw many more, always the same ones.
 
-The slow tests draw more; `pytest tests/test_fuzz.py -m slow -k NAME --hypothesis-profile=nightly
+`pytest tests/test_fuzz.py -m slow -k NAME --hypothesis-profile=nightly
 --hypothesis-show-statistics` is a long run with other examples each time, which tells how they ended.
 """
 
@@ -21,7 +21,6 @@ from tests import commands
 from tests.fuzz import TARGETS
 
 MODULES = {name: importlib.import_module(f"tests.fuzz.{name}") for name in TARGETS}
-QUICK = [name for name in TARGETS if name not in ("gradients", "command_lines")]
 KEPT = [
     pytest.param(name, example, id=f"{name} {number}")
     for name, target in MODULES.items()
@@ -57,25 +56,14 @@ def holds(server, tmp_path_factory):
     return ends_well
 
 
-def draw(name, holds, profile):
-    @settings(profile, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("name", TARGETS)
+def test_many_examples(name, holds):
+    @settings(deadline=None, suppress_health_check=list(HealthCheck))
     @hypothesis.given(MODULES[name].examples())
     def every(example):
         hypothesis.event(holds(name, example))
 
     every()
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_a_few_examples(name, holds):
-    draw(
-        name, holds, settings(max_examples=5, derandomize=True, database=None, phases=[hypothesis.Phase.generate])
-    )
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_many_examples(name, holds):
-    draw(name, holds, settings.default)
 
 
 @pytest.mark.parametrize(("name", "example"), KEPT)

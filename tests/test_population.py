@@ -162,17 +162,6 @@ def test_the_estimate_of_memory_against_the_compiler(splits, hidden, optimizer):
     assert taken - needs.alias_size_in_bytes <= fixed + block <= 4 * taken
 
 
-def test_one_program_for_one_shape(splits, traces):
-    model = dataclasses.replace(MODEL, hidden=(19,), dropout=0.3)  # no other test has compiled this
-    runs = [
-        Run(jax.random.key(0), dataclasses.replace(model, dropout=rate, init_scale=scale), FAST)
-        for rate in (0.1, 0.3)
-        for scale in (0.5, 1.0)
-    ]
-    population.train_population(runs, splits)
-    assert len(traces) == 1
-
-
 def test_progress_of_every_run(splits):
     epochs = population.epochs(settings(learning_rate=(0.02, 1e6)), splits)
     reports = {(number, epoch.number): report for epoch in epochs for number, report in epoch.reports.items()}
