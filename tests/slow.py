@@ -37,6 +37,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_layers.test_options_of_networks_are_refused": 5,
     "test_layers.test_right_layers_of_several_operations": 3,
     "test_machines": 0,
+    "test_many_rows.test_both_gradients": ("-manual]",),
     "test_mistakes.test_every_way_of_making_a_mistake_is_named": ("-plain-relu-", "-batch after-tanh-"),
     "test_optimization.test_learns_and_gives_the_same_bits_again_and_in_a_population": 0,
     "test_optimization.test_minibatches_that_devices_share_are_augmented_alike": 0,
