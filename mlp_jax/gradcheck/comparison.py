@@ -92,12 +92,13 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def random_params(rng: np.random.Generator, config: MLPConfig) -> Params:
     """Normal weights of variance 1 / fan_in, and biases, scales and shifts that are all different.
 
-    A fresh network's zeros and ones hide mistakes. numpy draws and converts them, because jax would compile
-    both anew for every shape, which takes longer than the check.
+    A fresh network's zeros and ones hide mistakes. numpy draws them, and they are put on the device as they
+    are: `jax.random` and `jnp.asarray` would compile a program for every shape, which takes longer than the check.
     """
 
     def normal(*shape: int, mean: float = 0.0, scale: float) -> jax.Array:
-        return jnp.asarray(rng.normal(mean, scale, shape).astype(config.dtype))
+        drawn: jax.Array = jax.device_put(rng.normal(mean, scale, shape).astype(config.dtype))
+        return drawn
 
     layers: list[Layer | NormLayer] = []
     for fan_in, width, unit in zip(config.sizes[:-1], config.sizes[1:], (*config.units, None), strict=True):
@@ -127,8 +128,8 @@ def two_layer_case(rng: np.random.Generator, dtype: str = "float64") -> TwoLayer
     shapes = ((7, 5), (5, 6), (6,), (6, 4), (4,))
     arrays = [rng.normal(size=shape) for shape in shapes]
     arrays[0][0] = arrays[2][0] = 0
-    a1, w1, b1, w2, b2 = (jnp.asarray(array.astype(dtype)) for array in arrays)
-    return TwoLayerCase(a1, jnp.asarray(rng.integers(0, 4, 7)), w1, b1, w2, b2, 0.05)
+    a1, w1, b1, w2, b2 = (jax.device_put(array.astype(dtype)) for array in arrays)
+    return TwoLayerCase(a1, jax.device_put(rng.integers(0, 4, 7)), w1, b1, w2, b2, 0.05)
 
 
 def check_equations(*cases: TwoLayerCase) -> Iterator[list[LeafCheck]]:

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 
-from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.data.dataset import Splits
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.model import Params
 from mlp_jax.studies import ahead, options, results, signals
@@ -40,7 +40,8 @@ def ready(config: Common, folder: ResultsFolder, normalization: str | None) -> S
 
 
 def _on_device(splits: Splits) -> Splits:
-    return Splits(*(Split(jnp.asarray(part.x), jnp.asarray(part.y)) for part in splits))
+    placed: Splits = jax.device_put(splits)  # `jnp.asarray` would compile a program for every shape
+    return placed
 
 
 def inputs_of(setting: Setting, splits: Splits) -> Splits:

@@ -118,7 +118,7 @@ class Epoch:
         """Returns where each run stands, by its number."""
         host = self._chunk.on_host(self._state)
         return {
-            number: self._books[number].result(jax.tree.map(lambda a, at=place: jnp.asarray(a[at]), host))
+            number: self._books[number].result(jax.device_put(jax.tree.map(lambda a, at=place: a[at], host)))
             for number, place in self._chunk.places.items()
         }
 
