@@ -271,21 +271,3 @@ def test_training_asks_no_system_for_what_only_linux_has(splits, monkeypatch):
     monkeypatch.setattr(os, "sysconf", sysconf)
     result = population.train(jax.random.key(0), splits, MODEL, dataclasses.replace(FAST, steps=1))
     assert result.status == "finished"
-
-
-@pytest.mark.optimized
-def test_a_run_of_little_work_is_compiled_quickly_to_almost_the_same_numbers(splits, monkeypatch):
-    """Another compilation contracts other products and sums, so that only last bits part."""
-    run = Run(jax.random.key(0), MODEL, FAST)
-    quick = population.train_population([run], splits)[0]
-    monkeypatch.setattr(programs, "LITTLE", 0)
-    slow = population.train_population([run], splits)[0]
-    np.testing.assert_allclose(quick.history.loss, slow.history.loss, rtol=1e-4)
-
-
-def test_what_is_little_work():
-    """Six operations for each weight, example and step: below two billion of them."""
-    model, config = dataclasses.replace(MODEL, hidden=(100,), inputs=90), dataclasses.replace(FAST, batch_size=100)
-    most = 2 * 10**9 // (6 * (90 * 100 + 100 * 10) * 100)
-    assert programs.is_little(model, config, most)
-    assert not programs.is_little(model, config, most + 1)

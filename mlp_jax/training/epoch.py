@@ -9,7 +9,6 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import pairwise
 from typing import Any
 
 import jax
@@ -17,7 +16,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data.dataset import Split
-from mlp_jax.machine import quick_compilation
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
@@ -28,9 +26,6 @@ RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
 
 MOST = 32
 """So many programs of a kind are kept."""
-
-LITTLE = 2 * 10**9
-"""A run of fewer operations on numbers takes less time than a good compilation of its epoch."""
 
 Recorded = tuple[TrainState, Metrics, Sums]
 
@@ -55,12 +50,12 @@ def one_epoch(
 
 
 @lru_cache(maxsize=MOST)
-def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh, *, little: bool = False) -> Any:
+def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
     """Returns an epoch of many runs, compiled when it is first called.
 
     epoch(state, active, hyper, order, stop, training data, validation data) -> (state, Metrics, Sums); the state
     that is given is given away, and the order is what `compiled_order` gives. Networks that differ in their
-    initialisation alone share it (`shared`). With `little` work XLA compiles it quickly, where that is a CPU's.
+    initialisation alone share it (`shared`).
     """
     one_run: Any = partial(one_epoch, model=model, config=config, place=partial(_shard_batch, mesh=mesh))
 
@@ -76,17 +71,7 @@ def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh, *, little:
         # every process reads what was recorded
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, EVERYWHERE))
 
-    quick = quick_compilation() if little and mesh.devices.flat[0].platform == "cpu" else None
-    return jax.jit(all_devices, donate_argnums=0, compiler_options=quick)
-
-
-def is_little(model: MLPConfig, config: TrainConfig, steps: int) -> bool:
-    """Tells whether a run of so many steps has fewer operations than `LITTLE`: 6 a step, weight and example.
-
-    It is asked of one run alone, so that a run has the same bits in any population.
-    """
-    weights = sum(fan_in * fan_out for fan_in, fan_out in pairwise(model.sizes))
-    return 6 * weights * config.batch_size * steps < LITTLE
+    return jax.jit(all_devices, donate_argnums=0)
 
 
 @lru_cache(maxsize=MOST)

@@ -22,7 +22,7 @@ from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
 from mlp_jax.training.config import Hyper, Run, TrainConfig, hyper_from, key_data, steps_per_epoch
-from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_order, is_little, shared
+from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_order, shared
 from mlp_jax.training.evaluate import Evaluation, Sums
 from mlp_jax.training.history import Book, Observed, Result
 from mlp_jax.training.layout import Chunk, plan
@@ -142,7 +142,7 @@ def _epochs_of(chunk: Chunk, data: Split, validation: Split, resume_from: Mappin
     length = math.ceil(total / per_epoch)
     books = {number: Book(length, resume_from.get(number)) for number in chunk.places}
     number, hyper, state = next(iter(books.values())).epochs, hyper_of(chunk), begin(chunk, resume_from)
-    program = _program(chunk, total)
+    program = _program(chunk)
     order = compiled_order(len(data.y), chunk.config.batch_size, chunk.mesh)
     trained, reports = False, dict[int, tuple[Metrics, Evaluation]]()
     while True:
@@ -179,10 +179,9 @@ def _length(chunk: Chunk, data: Split) -> tuple[int, int | None]:
     return total, None if total % per_epoch == 0 else total
 
 
-def _program(chunk: Chunk, steps: int) -> Any:
-    """Returns the compiled epoch of a chunk whose runs have so many steps."""
-    little = is_little(chunk.model, chunk.config, steps)
-    return compiled_epoch(shared(chunk.model), chunk.config, chunk.mesh, little=little)
+def _program(chunk: Chunk) -> Any:
+    """Returns the compiled epoch of a chunk."""
+    return compiled_epoch(shared(chunk.model), chunk.config, chunk.mesh)
 
 
 def hyper_of(chunk: Chunk) -> Hyper:
@@ -245,7 +244,7 @@ def _compile(chunk: Chunk, splits: Splits) -> jax.stages.Compiled:
         minibatches = order.lower(state.order_key, np.int32(0))
         minibatches.compile()
         found = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=runs), minibatches.out_info)
-        total, stop = _length(chunk, splits.train)
+        _, stop = _length(chunk, splits.train)
         arguments = (found, stop, *map(shape_of, splits[:2]))
-        compiled: jax.stages.Compiled = _program(chunk, total).lower(state, active, hyper, *arguments).compile()
+        compiled: jax.stages.Compiled = _program(chunk).lower(state, active, hyper, *arguments).compile()
     return compiled
