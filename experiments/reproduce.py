@@ -5,7 +5,8 @@
 
 Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and
 best_model (Question 4), and ablation, which goes past the report; before all of them, jax.grad itself is held
-against numpy. Benchmark and speedrun are not part of it: they need a machine that does nothing else.
+against numpy. On a CPU of several cores gradients are checked in a second process, beside the rest. Benchmark and
+speedrun are not part of it: they need a machine that does nothing else.
 
 Writes RESULTS_DIR/reproduce/report.html (one file, nothing to fetch), report.md and results.json; the first table
 judges every claim of the report. The studies' own results go to RESULTS_DIR/NAME, under the published protocol to
