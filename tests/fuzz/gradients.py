@@ -211,4 +211,5 @@ KEPT: tuple[Any, ...] = (
     ([("import", "import os; os.fork()")], "(loss, grads)", "fork"),
     ([("import", "raise type('E', (Exception,), {'__str__': lambda self: 1})")], "(loss, grads)", "fork"),
     ([], "(loss, {k.lower(): v for k, v in grads.items()})", "fork"),
+    ([], "(grads, grads)", "fork"),
 )

@@ -127,10 +127,24 @@ def parts(result: Any) -> tuple[float | None, Any]:
         for loss, grads in (result, result[::-1]):
             if isinstance(grads, CONTAINERS) and not isinstance(loss, CONTAINERS) and np.size(_numpy(loss)) == 1:
                 return float(_numpy(loss).reshape(())), grads
+    refuse_alike(result)
     if not isinstance(result, CONTAINERS):
         kind = type(result).__name__
         raise UserError(f"returned {kind}, not gradients: return grads, or (loss, grads), with grads a dict")
     return None, result
+
+
+def refuse_alike(result: Any) -> None:
+    """Raises UserError for two dicts with the same names and shapes: nothing tells which one has the gradients."""
+    if (
+        not isinstance(result, (tuple, list))
+        or len(result) != 2
+        or not all(isinstance(r, Mapping) for r in result)
+    ):
+        return
+    first, second = ({name: np.shape(value) for name, value in part.items()} for part in result)
+    if first == second != {}:
+        raise UserError("returned two dicts of the same names: return grads, or (loss, grads), with grads a dict")
 
 
 def _is_loss_last(result: tuple[Any, ...]) -> bool:

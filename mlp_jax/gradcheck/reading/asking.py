@@ -13,7 +13,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import holders
-from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.answers import plain, refuse_alike
 from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
@@ -30,6 +30,8 @@ def _split(result: tuple[Any, ...], *, linear: bool = False) -> tuple[Any, Any]:
 
     linear: arrays that lie in no container are gradients, too.
     """
+    for each in result:
+        refuse_alike(each)
     flat = [part for each in result for part in (_together(each) if _is_pair(each) else (each,))]
     grads = [part for part in flat if isinstance(part, (Mapping, list, tuple)) and _arrays_in(part)]
     numbers = [part for part in flat if not isinstance(part, (Mapping, list, tuple)) and _is_number(part)]
