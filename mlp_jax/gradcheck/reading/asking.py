@@ -53,7 +53,10 @@ def _is_pair(each: Any) -> bool:
 
 
 def _arrays_in(part: Any) -> bool:
-    return any(np.ndim(array) == 2 for _, array in arrays(part))
+    """Whether it holds a matrix, which may be written as lists where it has a name."""
+    named = list(part.values()) if isinstance(part, Mapping) else []
+    as_lists = any(isinstance(value, list) and value and isinstance(value[0], list) for value in named)
+    return as_lists or any(np.ndim(array) == 2 for _, array in arrays(part))
 
 
 def _is_number(part: Any) -> bool:
