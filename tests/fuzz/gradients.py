@@ -185,7 +185,8 @@ def check(folder: Path, place: Path, example: Any) -> str:
             raise RuntimeError(f"a right gradient cannot be used: {error}") from error
         raise
     assert passed or not (harmless and returned in FINE), "a right gradient fails"
-    assert not passed or returned in FINE, "a wrong gradient passes"
+    right_numbers = returned in FINE or "(grads))" in returned  # also in a dict whose methods are broken
+    assert not passed or right_numbers, "a wrong gradient passes"
     return "PASS" if passed else "FAIL"
 
 
