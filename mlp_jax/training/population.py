@@ -234,11 +234,8 @@ def _compile(chunk: Chunk, splits: Splits) -> jax.stages.Compiled:
         types = zip(part, (chunk.model.dtype, "int32"), strict=True)
         return Split(*(jax.ShapeDtypeStruct(v.shape, dtype, sharding=everywhere) for v, dtype in types))
 
-    state, hyper, active = (
-        shapes(state_shape(chunk.model, chunk.config)),
-        hyper_of(chunk),
-        chunk.each(lambda number: np.bool_(True)),
-    )
+    state, hyper = shapes(state_shape(chunk.model, chunk.config)), hyper_of(chunk)
+    active = chunk.each(lambda number: np.bool_(True))
     with chunk.computing():
         order = compiled_order(len(splits.train.y), chunk.config.batch_size, chunk.mesh)
         minibatches = order.lower(state.order_key, np.int32(0))

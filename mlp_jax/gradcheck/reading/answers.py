@@ -136,14 +136,9 @@ def parts(result: Any) -> tuple[float | None, Any]:
 
 def refuse_alike(result: Any) -> None:
     """Raises UserError for two dicts with the same names and shapes: nothing tells which one has the gradients."""
-    if (
-        not isinstance(result, (tuple, list))
-        or len(result) != 2
-        or not all(isinstance(r, Mapping) for r in result)
-    ):
-        return
-    first, second = ({name: np.shape(value) for name, value in part.items()} for part in result)
-    if first == second != {}:
+    pair = result if isinstance(result, (tuple, list)) and len(result) == 2 else ()
+    shapes = [{n: getattr(v, "shape", None) for n, v in p.items()} for p in pair if isinstance(p, Mapping)]
+    if len(shapes) == 2 and shapes[0] == shapes[1] != {}:
         raise UserError("returned two dicts of the same names: return grads, or (loss, grads), with grads a dict")
 
 
