@@ -4,7 +4,7 @@
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from html import escape
@@ -73,6 +73,12 @@ class Finding(NamedTuple):
     sentence: str
     remark: bool
 
+    @property
+    def title(self) -> str:
+        """What it is called above its sentence."""
+        at = f", at {' and '.join(self.leaves)}" if self.leaves else ""
+        return f"{self.code}: equation {self.equation}{at}{' (a remark, not a failure)' * self.remark}"
+
 
 @dataclass(frozen=True, repr=False)
 class Report:
@@ -127,17 +133,21 @@ class Report:
     def __str__(self) -> str:
         lines = [*_wrapped(self.headline(), ""), "", self.leaf_table()]
         for finding in self.findings:
-            at = f", at {' and '.join(finding.leaves)}" if finding.leaves else ""
-            kind = " (a remark, not a failure)" if finding.remark else ""
-            lines += ["", f"{finding.code}: equation {finding.equation}{at}{kind}", *_wrapped(finding.sentence)]
+            lines += ["", finding.title, *_wrapped(finding.sentence)]
         return "\n".join([*lines, *("\n".join(["", *_wrapped(f"Note: {note}.", "")]) for note in self.notes)])
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        """Returns what a notebook shows."""
-        return _page(self)
+        """Returns what a notebook shows: a heading, the table of leaves, an element that opens per finding."""
+        parts = [
+            f"<p><b>{_coloured(self.headline(), 'PASS' if self.passed else 'FAIL')}</b></p>",
+            _html_table([_cells(row) for row in self.leaves]),
+            *map(_html_finding, self.findings),
+            *(f"<p>Note: {escape(note)}.</p>" for note in self.notes),
+        ]
+        return f"<div>{''.join(parts)}</div>"
 
     def leaf_table(self) -> str:
         """Returns one line per leaf, as a Markdown table."""
@@ -215,44 +225,23 @@ def as_row(row: LeafRow) -> dict[str, Any]:
     return {**asdict(row), "index": list(row.index), "codes": list(row.codes), "follows": list(row.follows)}
 
 
-# -- as HTML, for notebooks: verdicts in colour, findings that open; all text is escaped
+# -- as HTML, for notebooks; all text is escaped
 
 COLOURS = {"PASS": "#1a7f37", "FAIL": "#cf222e", "remark": "#9a6700"}
 
 
-def _page(report: "Report") -> str:
-    """A heading, the table of leaves, and an element that opens per finding."""
-    verdict = "PASS" if report.passed else "FAIL"
-    parts = [
-        f"<p><b>{_coloured(report.headline(), verdict)}</b></p>",
-        _html_table([_cells(row) for row in report.leaves]),
-        *_html_findings(report),
-    ]
-    parts += [f"<p>Note: {escape(note)}.</p>" for note in report.notes]
-    return f"<div>{''.join(parts)}</div>"
-
-
 def _coloured(text: str, kind: str) -> str:
-    """Escaped text in the colour of a verdict."""
-    return f'<span style="color: {COLOURS[kind]}">{escape(text)}</span>'
+    """Escaped text, in the colour of a verdict if it is of that kind."""
+    return f'<span style="color: {COLOURS[kind]}">{escape(text)}</span>' if kind in COLOURS else escape(text)
 
 
 def _html_table(cells: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>" for row in cells
-    )  # fmt: skip
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>"
+    rows = ["".join(f"<td>{_coloured(cell, cell)}</td>" for cell in row) for row in cells]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _html_cell(text: str) -> str:
-    return _coloured(text, text) if text in ("PASS", "FAIL") else escape(text)
-
-
-def _html_findings(report: "Report") -> Iterator[str]:
-    for finding in report.findings:
-        at = f" at {' and '.join(finding.leaves)}" if finding.leaves else ""
-        kind = "remark" if finding.remark else "FAIL"
-        title = _coloured(f"{finding.code}{at}", kind) + (" (a remark, not a failure)" if finding.remark else "")
-        where = f"<p>Equation {escape(finding.equation)}.</p>"
-        yield f"<details><summary>{title}</summary>{where}<p>{escape(finding.sentence)}</p></details>"
+def _html_finding(finding: Finding) -> str:
+    title = _coloured(finding.title, "remark" if finding.remark else "FAIL")
+    return f"<details><summary>{title}</summary><p>{escape(finding.sentence)}</p></details>"
