@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_jax.gradcheck.mistakes.ops import probabilities
+from mlp_jax.gradcheck.softmax import probabilities
 from mlp_jax.gradcheck.truth import Case, Leaves, Truth, one_hot
 
 LOSS_TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}

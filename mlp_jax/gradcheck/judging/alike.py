@@ -8,9 +8,9 @@ from mlp_jax.gradcheck.judging import variants
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.own_loss import Fitted
 from mlp_jax.gradcheck.judging.variants import Variant
-from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE
 from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN, behind
+from mlp_jax.gradcheck.softmax import softmax
 
 OF_CLASSES = ("squared error", "absolute error", "binary cross-entropy of the sigmoid")
 ALIKE = 1e-6  # how far a bias's gradient may be from that of a network that explains it

@@ -7,8 +7,9 @@ import numpy as np
 from mlp_jax.gradcheck.layers.network import LayerNetwork
 from mlp_jax.gradcheck.layers.trials import Array, Trial, distance
 from mlp_jax.gradcheck.mistakes.layer_ops import LogSoftmax, Softmax
-from mlp_jax.gradcheck.mistakes.ops import Op, Slope, softmax
+from mlp_jax.gradcheck.mistakes.ops import Op, Slope
 from mlp_jax.gradcheck.mistakes.slopes import values_of
+from mlp_jax.gradcheck.softmax import softmax
 from mlp_jax.nn import activations
 
 OfOne = Callable[[Array], Array]

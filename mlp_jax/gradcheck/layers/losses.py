@@ -10,12 +10,12 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
-from mlp_jax.gradcheck.mistakes.ops import softmax
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import attribute
 from mlp_jax.gradcheck.reading.signatures import signature
+from mlp_jax.gradcheck.softmax import softmax
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")

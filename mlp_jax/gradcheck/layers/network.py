@@ -12,7 +12,8 @@ import numpy as np
 from mlp_jax.gradcheck.layers import operations, references, windows
 from mlp_jax.gradcheck.layers.trials import Trial
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, LogSoftmax, MaxPool, Softmax
-from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope, softmax
+from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope
+from mlp_jax.gradcheck.softmax import softmax
 
 Array = np.ndarray
 STEPS = ("affine", "conv", "pool", "batchnorm", "layernorm", "relu", "sigmoid", "tanh")

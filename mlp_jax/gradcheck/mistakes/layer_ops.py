@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.gradcheck.mistakes.ops import Loss, Op, softmax, through_softmax
+from mlp_jax.gradcheck.mistakes.ops import Loss, Op
+from mlp_jax.gradcheck.softmax import softmax, through_softmax
 
 Array = np.ndarray
 

@@ -7,20 +7,10 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck.mistakes.layer_ops import Hinge, Softmax
-from mlp_jax.gradcheck.mistakes.ops import (
-    Affine,
-    Array,
-    Dropout,
-    Loss,
-    Norm,
-    Op,
-    Skip,
-    Slope,
-    probabilities,
-    sigmoid,
-)
+from mlp_jax.gradcheck.mistakes.ops import Affine, Array, Dropout, Loss, Norm, Op, Skip, Slope
 from mlp_jax.gradcheck.mistakes.slopes import slopes_of
 from mlp_jax.gradcheck.other_losses import ON_SCORES, behind, hinge_of
+from mlp_jax.gradcheck.softmax import probabilities, sigmoid
 
 
 def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> list[list[Op]]:

@@ -5,8 +5,9 @@ import numpy as np
 from mlp_jax.gradcheck.mistakes import deviations as d
 from mlp_jax.gradcheck.mistakes import slopes
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, LogSoftmax, MaxPool, Softmax
-from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Skip, Slope, through_softmax
+from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Skip, Slope
 from mlp_jax.gradcheck.mistakes.row import Row, leaf, leaf_of_ones, step, upstream_of_ones
+from mlp_jax.gradcheck.softmax import through_softmax
 
 W, B, SCALE, SHIFT = (Affine, "w"), (Affine, "b"), (Norm, "scale"), (Norm, "shift")
 
