@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from mlp_jax import data, gradcheck
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process, seeded_mistakes
-from mlp_jax.gradcheck.candidates import ARRAYS
 from mlp_jax.gradcheck.check import SCALES
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
+from mlp_jax.gradcheck.reading.settling import ARRAYS
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig

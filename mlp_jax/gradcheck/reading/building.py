@@ -3,43 +3,26 @@
 import contextlib
 import inspect
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import holders
+from mlp_jax.gradcheck.reading.given import data, told
 from mlp_jax.gradcheck.reading.layouts import Layout
-from mlp_jax.gradcheck.reading.names import (
-    ALL_SIZES,
-    DATA,
-    DEPTHS,
-    DROP,
-    KEEP,
-    LABELS,
-    SPREAD,
-    is_generator,
-    is_penalty,
-    is_step,
-    numbers,
-    plainly,
-    size_of,
-)
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, numbers, size_of
 from mlp_jax.gradcheck.reading.paths import arrays
 from mlp_jax.gradcheck.reading.resizing import resize
-from mlp_jax.gradcheck.reading.settings import Settings, activations_of, of_depth, settings_name
-from mlp_jax.gradcheck.reading.signatures import WRAP, loss_takes_penalty, signature, takes_anything
+from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
+from mlp_jax.gradcheck.reading.signatures import WRAP, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
 MAKERS = re.compile(
     r"_*(re)?(init(iali[sz]e)?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
 )
-EPOCHS = re.compile(r"(n|num|max)?(epochs?|iters?|iterations?|steps)")
-FILES = re.compile(r"path|file|folder|directory", re.IGNORECASE)
 NUMBERED = re.compile(r"^(n_?)?h(id|idden)?_?(size|dim|layer|units)?_?\d(_\w+)?$")
 
 
@@ -49,7 +32,7 @@ def build(target: Any, case: Case, layout: Layout) -> Any:
     layout: of the data, if the constructor wants them.
     """
     parameters = signature(target)
-    given = _told(target, case, parameters) | _data(case, parameters, layout)
+    given = told(target, case, parameters) | data(case, parameters, layout)
     if (settings := settings_name(parameters)) is not None:
         net = target(**given, **{settings: Settings(target, case, settings)})
     else:
@@ -60,53 +43,6 @@ def build(target: Any, case: Case, layout: Layout) -> Any:
     if not any(np.ndim(array) == 2 for _, array in arrays(net)):
         _make_parameters(net, case)
     return net
-
-
-def _told(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
-    """What the names tell, but for the widths: lambda, the dtype, the device, the data, normalisation."""
-    named: dict[str, Any] = {name: 1e-2 for name in SPREAD if name in parameters}
-    named |= {n: None for n, p in parameters.items() if FILES.search(n) and isinstance(p.default, str)}
-    named |= {"device": "cpu"} if "device" in parameters else {}
-    if "dtype" in parameters:
-        named["dtype"] = _double(target)
-    if (penalty := next((name for name in numbers(parameters, parameters) if is_penalty(name)), None)) is not None:
-        named[penalty] = case.l2
-    elif takes_anything(parameters) and not loss_takes_penalty(target):
-        named["reg"] = case.l2
-    named |= _normalisation(target, case, parameters)
-    named |= activations_of(target, case, parameters)
-    named |= _needed(target, case, [n for n, p in parameters.items() if p.default is p.empty and n not in named])
-    return named
-
-
-def _data(case: Case, parameters: dict[str, inspect.Parameter], layout: Layout) -> dict[str, Any]:
-    """Data for a constructor that wants them: as many rows as have every class among their labels."""
-    if not any(n in parameters for n in DATA):
-        return {}
-    rows, classes = max(case.config.classes, len(case.y)), max(case.config.classes, 2)
-    all_classes = np.arange(rows) % classes
-    x, y = layout.examples(case._replace(x=np.resize(case.x, (rows, case.config.inputs)), y=all_classes))
-    return {n: x for n in DATA if n in parameters} | {n: y for n in LABELS if n in parameters}
-
-
-def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
-    """Values for what has no default and does not matter to a gradient: a learning rate, epochs, a seed."""
-    found: dict[str, Any] = {name: 1e-2 for name in names if is_step(name) or name == "alpha"}
-    found |= {name: 1 for name in names if EPOCHS.fullmatch(plainly(name))}
-    found |= {name: len(case.y) for name in names if plainly(name) in ("batchsize", "minibatchsize")}
-    found |= {
-        name: len(case.config.sizes) - 1 for name in names if plainly(name) in ("numlayers", "nlayers", "depth")
-    }
-    found |= {name: 0 for name in names if plainly(name) in ("seed", "randomseed", "randomstate", "momentum")}
-    found |= {name: case.config.activation for name in names if name == "activation"}
-    return found | {name: _generator(target) for name in names if is_generator(name)}
-
-
-def _generator(target: Any) -> Any:
-    """A key where the target's module has jax, else a generator of numpy."""
-    module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
-    names = {getattr(value, "__name__", "") for value in module.values()}
-    return jax.random.PRNGKey(0) if names & {"jax", "jax.numpy", "jax.random"} else np.random.default_rng(0)
 
 
 def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], named: dict[str, Any]) -> Any:
@@ -157,7 +93,7 @@ def _is_list(parameters: dict[str, inspect.Parameter], names: list[str]) -> bool
     """Whether a hidden width's default or annotation is a list."""
     kinds = [(parameters[name].default, str(parameters[name].annotation).lower()) for name in names]
     return any(
-        isinstance(default, (list, tuple)) or "list" in told or "sequence" in told for default, told in kinds
+        isinstance(default, (list, tuple)) or "list" in words or "sequence" in words for default, words in kinds
     )
 
 
@@ -188,48 +124,6 @@ def _by_width(target: Any, groups: list[list[str]], width: Any, config: MLPConfi
     except ValueError:  # it does not tell
         pass
     return target(*sizes, **named)
-
-
-def _double(target: Any) -> Any:
-    """The float64 of the library whose dtype is the default."""
-    default = signature(target)["dtype"].default
-    if type(default).__module__ == "torch":
-        import torch  # type: ignore[import-not-found, unused-ignore]
-
-        return torch.float64
-    return np.float64
-
-
-def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    if case.config.dropout:
-        keep = [n for n in parameters if n in KEEP or (n in DROP and parameters[n].default == 1)]
-        named = dict.fromkeys(keep, 1 - case.config.dropout)
-        named = named or {n: case.config.dropout for n in DROP if n in parameters}
-        if not named:
-            raise UserError(
-                f"{target.__name__} takes no dropout, by one of {', '.join((*KEEP, *DROP))}: "
-                "leave --dropout out, or check a function with an argument masks instead"
-            )
-        named |= {"seed": 0} if "seed" in parameters else {}
-        named |= {"use_dropout": True} if "use_dropout" in parameters else {}
-    if not case.config.has_running_stats:
-        return named
-    if "normalization" in parameters:
-        return {**named, "normalization": "batchnorm"}
-    for name in ("use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm"):
-        if name in parameters:
-            return {**named, name: True}
-    if _has_scales(target):  # and is never without
-        return named
-    raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
-
-
-def _has_scales(target: Any) -> bool:
-    try:
-        return "gamma" in inspect.getsource(target)
-    except (OSError, TypeError, SyntaxError):
-        return False
 
 
 def _put_data(net: Any, case: Case, given: Mapping[str, Any], layout: Layout) -> None:

@@ -1,0 +1,198 @@
+"""How a class or function is called: conventions are tried until one gives gradients of the right shapes."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlp_jax.errors import UserError, one_of
+from mlp_jax.gradcheck.reading import calling, conventions, pairs, refusals, signatures, trees
+from mlp_jax.gradcheck.reading.answers import (
+    Answer,
+    Asked,
+    Held,
+    Question,
+    alike,
+    classes_changed,
+    equal,
+    fits,
+    leaves,
+    plain,
+    same,
+    units_changed,
+    with_classes_changed,
+    with_other_biases,
+    with_units_changed,
+)
+from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchecked
+from mlp_jax.gradcheck.reading.conventions import Convention
+from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, Layout
+from mlp_jax.gradcheck.reading.masks import drawn
+from mlp_jax.gradcheck.reading.running import line, quiet, where
+
+ARRAYS = ("numpy", "jax", "torch")
+
+
+class Called(Asked):
+    """A class or function of this process, and how it is called. Raises UserError if it is neither.
+
+    kinds: of a function's arguments, by name. outputs: how many the network had with which this was settled, and
+    has_biases whether it has any; both known then.
+    """
+
+    def __init__(self, target: Any, arrays: str = "auto") -> None:
+        one_of("arrays", arrays, ("auto", *ARRAYS))
+        if not callable(target):
+            raise UserError(f"{target!r} is neither a class nor a function: name one to check")
+        self.target, self.name = pairs.joined(target) or target, getattr(target, "__name__", type(target).__name__)
+        self.written = target  # by the user, where `target` is joined of two
+        self.is_class, self.has_biases = inspect.isclass(target), True
+        self.parameters = signatures.signature(self.target)
+        likely = ("numpy",) if self.is_class else conventions.likely_arrays(target)
+        self.arrays = likely if arrays == "auto" else (arrays,)
+        self.convention: Convention | None = None
+        self.takes_l2 = signatures.takes_l2(target) if self.is_class else conventions.takes_l2(self.parameters)
+        self.kinds = None if self.is_class else conventions.kinds_of(self.parameters)
+        self.drops = pairs.drops(self.target)
+        self.notes: tuple[str, ...] = ()
+        self._plans: Plans = {}
+        self._of_a_vector, self.outputs = False, 0
+
+    def settle(self, question: Question) -> str | None:
+        """Finds out how it is called. Returns the most telling error if that cannot be."""
+        if self.convention is not None:
+            return None
+        if not self.is_class:
+            refusals.by_signature(self.written, self.name, self.parameters)
+        case, failures = question.case, []
+        for convention in self.conventions_for(question):
+            answer = self.attempt(question, convention)
+            if answer.error is None and (case.name != "plain" or fits(answer, case)):
+                self._take(*self._with_labels(convention, question, answer))
+                return None
+            failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
+        failures += [f"how its vector holds the parameters cannot be told: {signatures.WRAP}"] * self._of_a_vector
+        if case.name == "plain":
+            refusals.by_answers(self.written, self.name, failures, joined=self.target is not self.written)
+            self._refuse_one_example(question)
+        return max(failures, key=line)  # the attempt that came furthest through the candidate's file
+
+    def _with_labels(
+        self, convention: Convention, question: Question, answer: Answer
+    ) -> tuple[Convention, Question, Answer]:
+        """The convention with the other form of labels, where classes may change places only with these.
+
+        A label of each example may be subtracted from the scores of all classes, if examples are columns.
+        """
+        case, layout = question.case, convention.layout
+        other = convention._replace(layout=layout._replace(one_hot=not layout.one_hot))
+        if case.config.classes > 1 and case.name == "plain" and not self._may_change(question, convention, answer):
+            found = self.attempt(question, other)
+            if found.error is None and fits(found, case) and self._may_change(question, other, found):
+                return other, question, found
+        return convention, question, answer
+
+    def _may_change(self, question: Question, convention: Convention, answer: Answer) -> bool:
+        """Whether classes may change places: the loss, or else the gradients, stay but for their places."""
+        other = self.attempt(with_classes_changed(question), convention)
+        if answer.leaves is None or other.leaves is None:
+            return False
+        if answer.loss is not None and other.loss is not None:
+            return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
+        return alike(classes_changed(answer.leaves), other.leaves)
+
+    def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
+        self.convention, self.outputs = convention, question.case.config.classes
+        if convention.layout.columns:
+            given = "x, y and the weights" if convention.layout.turned else "x and y"
+            self.notes += (f"its columns are the examples, so {given} are given transposed",)
+        if self.is_class:
+            with quiet():
+                self.notes += unchecked(self.target, question, convention.layout)
+        if not any("b" in layer for layer in answer.leaves or []):
+            self.has_biases = not equal(answer, self.attempt(with_other_biases(question), convention))
+
+    def _refuse_one_example(self, question: Question) -> None:
+        """Raises UserError if the gradient of the first example alone, without a batch axis, is what is given."""
+        case = question.case
+        alone = question._replace(case=case._replace(x=case.x[0], y=case.y[0]))
+        layouts = [Layout("W{}"), Layout(one_hot=True) if self.is_class else Layout(TREE)]
+        for layout, arrays in product(layouts, self.arrays):
+            answer = self.attempt(alone, Convention(arrays, layout))
+            if answer.error is None and fits(answer, case):
+                raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
+
+    def conventions_for(self, question: Question) -> Iterator[Convention]:
+        """The likeliest first; what needs more of the case than names and rows last."""
+        if self.is_class:
+            yield from conventions.of_class(self.arrays[0])
+            return
+        if not question.case.config.hidden:
+            yield from conventions.of_one_layer(self.kinds, self.arrays, question.case.config.classes)
+            yield from conventions.usual(self.kinds, self.arrays)
+            return
+        yield from conventions.usual(self.kinds, self.arrays)
+        yield from self._of_own_keys(question, conventions.ORDERS[:1])
+        for convention in conventions.others(self.kinds, self.arrays[0]):
+            if convention.layout.naming not in FLAT or self._has_layout(question, convention):
+                yield convention
+        yield from self._of_own_keys(question, conventions.ORDERS[1:])
+
+    def _has_layout(self, question: Question, convention: Convention) -> bool:
+        """Whether a flat vector is laid out so: then hidden units may change places.
+
+        The loss stays, and the gradients change places with them.
+        """
+        answer, other = (self.attempt(q, convention) for q in (question, with_units_changed(question)))
+        self._of_a_vector |= answer.leaves is not None
+        if answer.loss is not None and other.loss is not None:
+            return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
+        if answer.leaves is None or other.leaves is None:
+            return True
+        return alike(units_changed(answer.leaves), other.leaves)
+
+    def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
+        """Containers of the function's own keys, learnt from what it asks for."""
+        by_name = self.kinds is not None
+        for arrays, one_hot, (columns, turned) in product(self.arrays, (False, True), orders):
+            convert, layout = calling.converter(arrays), Layout(columns=columns, one_hot=one_hot or columns)
+
+            def asked(given: Any, layout: Layout = layout, convert: Any = convert) -> None:
+                x, y = map(convert, layout.examples(question.case))
+                with quiet(), jax.enable_x64(True):
+                    calling.call(self.target, given, (x, y), question.case, question.masks, by_name=by_name)
+
+            if own := trees.learnt(asked, question.case, convert, turned=turned != columns):
+                yield Convention(arrays, layout, by_name, own)
+
+    def attempt(self, question: Question, convention: Convention) -> Answer:
+        """Its answer, if it is called so; an exception becomes part of it."""
+        case = question.case
+        before = Held(case.params, case.x, case.y, question.masks)
+        try:
+            with quiet(), jax.enable_x64(True):
+                if self.is_class:
+                    loss, found, dtypes, held = ask_class(self.target, question, convention.layout, self._plans)
+                else:
+                    loss, found, dtypes, held = self._ask_function(question, convention)
+                after = Held(*plain(held))
+        except (Exception, SystemExit) as error:
+            return Answer(None, error=where(error, self.written))
+        changed = tuple(name for name, a, b in zip(Held._fields, after, before, strict=True) if not same(a, b))
+        return Answer(found, loss, dtypes, changed, after if changed else None)
+
+    def _ask_function(self, question: Question, convention: Convention) -> tuple[Any, Any, Any, Held]:
+        """Its loss, its gradients by leaf, their dtypes, and its arguments then."""
+        case = question.case
+        if convention.style == "linear":
+            result, held = calling.ask_linear(self.target, case, convention)
+        else:
+            masks = question.masks if self.drops else []
+            with drawn(masks, case.config.dropout, columns=convention.layout.columns):
+                result, held = calling.ask(self.target, question, convention)
+        loss, grads = parts_of(result, convention.layout)
+        found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
+        return loss, found, dtypes, held
