@@ -245,7 +245,7 @@ def test_the_estimate_by_hand(splits, width):
 
     A run also holds its state and the epoch's 17 losses and accuracies, twice.
     """
-    rows, parameters = max(FAST.batch_size, layout.EVALUATED_AT_ONCE), 192 * 16 + 16 + 16 * 10 + 10
+    rows, parameters = max(FAST.batch_size, min(layout.EVALUATED_AT_ONCE, 130)), 192 * 16 + 16 + 16 * 10 + 10
     images = (870 + 130) * (192 * 4 + 8) + 870 * 8
     state = jax.tree.leaves(init_state(jax.random.key(0), MODEL, FAST))
     held = 2 * (sum(leaf.nbytes for leaf in state) + 17 * 4)

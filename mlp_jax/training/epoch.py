@@ -12,14 +12,22 @@ from functools import lru_cache, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mlp_jax.data.dataset import Split
 from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.model import Stats
 from mlp_jax.training.config import Hyper, TrainConfig
 from mlp_jax.training.evaluate import Sums, sums, sums_in_training_mode
-from mlp_jax.training.step import Metrics, TrainState, minibatches, network, run_epoch, step_key
+from mlp_jax.training.step import (
+    Metrics,
+    TrainState,
+    minibatches,
+    network,
+    run_transposed_epoch,
+    step_key,
+    transposed,
+)
 
 RUNS, EVERYWHERE = PartitionSpec("runs"), PartitionSpec()
 """An array with runs as leading axis lies in the first way, one that is everywhere the same in the second."""
@@ -32,7 +40,6 @@ Recorded = tuple[TrainState, Metrics, Sums]
 
 def one_epoch(
     state: TrainState,
-    active: Any,
     hyper: Hyper,
     order: Any,
     stop: Any,
@@ -43,30 +50,31 @@ def one_epoch(
     config: TrainConfig,
     place: Callable[[Split], Split],
 ) -> Recorded:
-    """Trains one run for an epoch and validates it; a run that is not active stays as it is."""
-    new, metrics = run_epoch(state, data, hyper, model=model, config=config, stop=stop, order=order, place=place)
-    new, evaluated = _validate(new, hyper, validation, model, config)
-    return jax.tree.map(partial(jnp.where, active), new, state), metrics, evaluated
+    """Trains one run for an epoch and validates it; its state is held `transposed`."""
+    options: dict[str, Any] = {"model": model, "config": config, "stop": stop, "order": order, "place": place}
+    state, metrics = run_transposed_epoch(state, data, hyper, **options)
+    stats, evaluated = _validate(transposed(state), hyper, validation, model, config)
+    return state._replace(stats=stats), metrics, evaluated
 
 
 @lru_cache(maxsize=MOST)
 def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
     """Returns an epoch of many runs, compiled when it is first called.
 
-    epoch(state, active, hyper, order, stop, training data, validation data) -> (state, Metrics, Sums); the state
-    that is given is given away, and the order is what `compiled_order` gives. Networks that differ in their
-    initialisation alone share it (`shared`).
+    epoch(state, hyper, order, stop, training data, validation data) -> (state, Metrics, Sums). States are
+    `transposed`, and the one that is given is given away; the order is what `compiled_order` gives. Networks that
+    differ in their initialisation alone share it (`shared`).
     """
     one_run: Any = partial(one_epoch, model=model, config=config, place=partial(_shard_batch, mesh=mesh))
 
-    def one_device(state: TrainState, active: Any, hyper: Hyper, order: Any, *everywhere: Any) -> Any:
+    def one_device(state: TrainState, hyper: Hyper, order: Any, *everywhere: Any) -> Any:
         def one_block(runs: Any, order: Any) -> Any:
             return _over(lambda *run: one_run(*run, order, *everywhere), runs)
 
-        return _over(one_block, ((state, active, hyper), order))
+        return _over(one_block, ((state, hyper), order))
 
     def all_devices(*arguments: Any) -> Recorded:
-        sharded = _over_devices(one_device, mesh, (RUNS,) * 4 + (EVERYWHERE,) * 3)
+        sharded = _over_devices(one_device, mesh, (RUNS,) * 3 + (EVERYWHERE,) * 3)
         state, metrics, evaluated = sharded(*arguments)
         # every process reads what was recorded
         return state, *jax.lax.with_sharding_constraint((metrics, evaluated), NamedSharding(mesh, EVERYWHERE))
@@ -109,15 +117,12 @@ def _shard_batch(batch: Split, *, mesh: Mesh) -> Split:
 
 def _validate(
     state: TrainState, hyper: Hyper, validation: Split, model: MLPConfig, config: TrainConfig
-) -> tuple[TrainState, Sums]:
-    """Returns the sums over the validation split; in training mode they move the running statistics."""
+) -> tuple[Stats, Sums]:
+    """Returns the running statistics, which validation in training mode moves, and the sums over the split."""
     if not config.validate_in_training_mode:
-        return state, sums(*network(state), validation, model=model)
+        return state.stats, sums(*network(state), validation, model=model)
     options: dict[str, Any] = {"batch_size": config.batch_size, "dropout": hyper.dropout}
-    stats, found = sums_in_training_mode(
-        step_key(state), state.params, state.stats, validation, model=model, **options
-    )
-    return state._replace(stats=stats), found
+    return sums_in_training_mode(step_key(state), state.params, state.stats, validation, model=model, **options)
 
 
 def shared(model: MLPConfig) -> MLPConfig:

@@ -39,6 +39,8 @@ class Book:
 
     def __init__(self, length: int, reached: Result | None = None) -> None:
         self.length, self.diverged = length, False
+        self.end: TrainState | None = None
+        """Where a run that has diverged stood then."""
         self.metrics: list[Metrics] = []
         self.evaluations: list[Evaluation] = []
         self.observed: list[Observed] = []
@@ -64,9 +66,11 @@ class Book:
         return not self.diverged
 
     def result(self, state: TrainState) -> Result:
-        """Returns the result of the run, which has come to this state."""
+        """Returns the result of the run, which has come to this state, unless it has diverged before."""
         ended = "finished" if self.epochs == self.length else "unfinished"
-        return Result(state, self._history(), "diverged" if self.diverged else ended, tuple(self.observed))
+        return Result(
+            self.end or state, self._history(), "diverged" if self.diverged else ended, tuple(self.observed)
+        )
 
     def _history(self) -> History:
         losses, accuracies = (

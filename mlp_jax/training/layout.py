@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -27,10 +28,10 @@ from mlp_jax.training.config import Run, TrainConfig, key_data, program, steps_p
 from mlp_jax.training.epoch import EVERYWHERE, RUNS
 from mlp_jax.training.evaluate import check_labels, on_device
 from mlp_jax.training.history import Result
-from mlp_jax.training.step import state_shape
+from mlp_jax.training.step import TrainState, state_shape, transposed
 
 MOST_GB = 1e6  # a device may be said to have so many
-EVALUATED_AT_ONCE = 1000  # `evaluate.sums` takes so many examples
+EVALUATED_AT_ONCE = 1000  # `evaluate.sums` takes so many examples, if there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +72,14 @@ class Chunk:
 
         return jax.tree.map(place, tree)
 
-    def on_host(self, tree: Any) -> Any:
-        """Returns the runs' arrays as numpy arrays, in every process all of them."""
+    def states(self, held: TrainState) -> dict[int, TrainState]:
+        """Returns each run's state, by its number, in numpy arrays, of what the devices hold `transposed`."""
         if not NamedSharding(self.mesh, RUNS).is_fully_addressable:
-            tree = multihost_utils.process_allgather(tree, tiled=True)
-        return jax.device_get(tree)
+            held = multihost_utils.process_allgather(held, tiled=True)
+        host = jax.device_get(held)
+        own = {n: transposed(jax.tree.map(lambda a, at=at: a[at], host)) for n, at in self.places.items()}
+        found: dict[int, TrainState] = jax.tree.map(partial(np.array, order="C"), own)
+        return found
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
         """Returns a context to trace and start programs in: products are then for this kind of device."""
@@ -220,7 +224,7 @@ def footprint(model: MLPConfig, config: TrainConfig, data: Splits, width: int) -
     examples = data.train.y.size
     state = state_shape(model, config)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    rows = max(config.batch_size, EVALUATED_AT_ONCE)
+    rows = max(config.batch_size, min(EVALUATED_AT_ONCE, len(data.validation.y)))
     held = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     held += 2 * (examples // config.batch_size) * size
     used = size * (3 * parameters + 5 * rows * sum(model.sizes[1:]))

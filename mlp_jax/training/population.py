@@ -26,7 +26,7 @@ from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_or
 from mlp_jax.training.evaluate import Evaluation, Sums
 from mlp_jax.training.history import Book, Observed, Result
 from mlp_jax.training.layout import Chunk, plan
-from mlp_jax.training.step import Metrics, TrainState, init_params, init_state, state_shape
+from mlp_jax.training.step import Metrics, TrainState, init_params, init_state, state_shape, transposed
 
 __all__ = ["Epoch", "Run", "compile_ahead", "epochs", "train", "train_population"]
 
@@ -116,23 +116,18 @@ class Epoch:
 
     def results(self) -> dict[int, Result]:
         """Returns where each run stands, by its number."""
-        host = self._chunk.on_host(self._state)
-        return {
-            number: self._books[number].result(jax.device_put(jax.tree.map(lambda a, at=place: a[at], host)))
-            for number, place in self._chunk.places.items()
-        }
+        states = self._chunk.states(self._state)
+        return {number: self._books[number].result(jax.device_put(state)) for number, state in states.items()}
 
     def observe(self, look: Callable[[int, int, Params], Observed]) -> None:
         """Keeps look(number of the run, epochs so far, its parameters as numpy arrays) in the runs' results.
 
         Runs that have diverged are left out, and so are those that brought this epoch's with them, resumed.
         """
-        params = self._chunk.on_host(self._state.params)
-        for number, place in self._chunk.places.items():
+        for number, state in self._chunk.states(self._state).items():
             book = self._books[number]
             if not book.diverged and len(book.observed) <= self.number:
-                own = jax.tree.map(lambda values, at=place: values[at], params)
-                book.observed.append(look(number, self.number, own))
+                book.observed.append(look(number, self.number, state.params))
 
 
 def _epochs_of(chunk: Chunk, data: Split, validation: Split, resume_from: Mapping[int, Result]) -> Iterator[Epoch]:
@@ -150,11 +145,11 @@ def _epochs_of(chunk: Chunk, data: Split, validation: Split, resume_from: Mappin
         yield Epoch(number, trained, last, reports, chunk, state, books)
         if last:
             return
-        active = chunk.each(lambda number: np.bool_(not books[number].diverged))
         with chunk.computing():
             minibatches = order(state.order_key, np.int32(number))
-            state, *recorded = program(state, active, hyper, minibatches, stop, data, validation)
+            state, *recorded = program(state, hyper, minibatches, stop, data, validation)
         reports = _recorded(chunk, books, jax.device_get(recorded), total - number * per_epoch, len(validation.y))
+        _keep_diverged(chunk, books, state)
         number, trained = number + 1, True
 
 
@@ -170,6 +165,14 @@ def _recorded(
             if books[number].add(taken, found):
                 reports[number] = taken, found
     return reports
+
+
+def _keep_diverged(chunk: Chunk, books: Mapping[int, Book], state: TrainState) -> None:
+    """Keeps the states of runs that have just diverged: their programs go on, for others that run in them."""
+    if any(book.diverged and book.end is None for book in books.values()):
+        for number, reached in chunk.states(state).items():
+            if books[number].diverged and books[number].end is None:
+                books[number].end = reached
 
 
 def _length(chunk: Chunk, data: Split) -> tuple[int, int | None]:
@@ -197,7 +200,7 @@ def _hyper(chunk: Chunk, number: int) -> Hyper:
 def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})) -> TrainState:
     """Returns the state of a chunk's runs, on the devices: where they stand, or at their start."""
     if chunk.blocks[0][0] in resume_from:
-        state = chunk.each(lambda number: jax.tree.map(np.asarray, resume_from[number].state))
+        state = chunk.each(lambda number: transposed(jax.tree.map(np.asarray, resume_from[number].state)))
         return TrainState(*state)
     drawn: dict[tuple[bytes, bytes], Params] = {}
 
@@ -207,8 +210,7 @@ def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})
         kind = (key_data(key).tobytes(), np.asarray(hyper.init_scale).tobytes())
         if kind not in drawn:  # runs with one key and one scale share a draw
             drawn[kind] = init_params(key, chunk.model, hyper.init_scale)
-        state: TrainState = jax.device_get(init_state(key, chunk.model, chunk.config, hyper, drawn[kind]))
-        return state
+        return transposed(jax.device_get(init_state(key, chunk.model, chunk.config, hyper, drawn[kind])))
 
     with chunk.computing():
         return TrainState(*chunk.each(start))
@@ -234,8 +236,8 @@ def _compile(chunk: Chunk, splits: Splits) -> jax.stages.Compiled:
         types = zip(part, (chunk.model.dtype, "int32"), strict=True)
         return Split(*(jax.ShapeDtypeStruct(v.shape, dtype, sharding=everywhere) for v, dtype in types))
 
-    state, hyper = shapes(state_shape(chunk.model, chunk.config)), hyper_of(chunk)
-    active = chunk.each(lambda number: np.bool_(True))
+    state, hyper = state_shape(chunk.model, chunk.config), hyper_of(chunk)
+    state = shapes(jax.eval_shape(transposed, state))
     with chunk.computing():
         order = compiled_order(len(splits.train.y), chunk.config.batch_size, chunk.mesh)
         minibatches = order.lower(state.order_key, np.int32(0))
@@ -243,5 +245,5 @@ def _compile(chunk: Chunk, splits: Splits) -> jax.stages.Compiled:
         found = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=runs), minibatches.out_info)
         _, stop = _length(chunk, splits.train)
         arguments = (found, stop, *map(shape_of, splits[:2]))
-        compiled: jax.stages.Compiled = _program(chunk).lower(state, active, hyper, *arguments).compile()
+        compiled: jax.stages.Compiled = _program(chunk).lower(state, hyper, *arguments).compile()
     return compiled

@@ -165,7 +165,13 @@ def minibatches(
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def run_epoch(
+def run_epoch(state: TrainState, data: Split, hyper: Hyper, **options: Any) -> tuple[TrainState, Metrics]:
+    """Trains for one epoch, as `run_transposed_epoch` with these options does, from and to a state as it is."""
+    state, metrics = run_transposed_epoch(transposed(state), data, hyper, **options)
+    return transposed(state), metrics
+
+
+def run_transposed_epoch(
     state: TrainState,
     data: Split,
     hyper: Hyper,
@@ -178,7 +184,8 @@ def run_epoch(
 ) -> tuple[TrainState, Metrics]:
     """Trains for one epoch, a loop on the device over `order`, or else over the run's own minibatches.
 
-    `place` may say where a minibatch belongs (`population`: how it is shared out among devices).
+    The state that it takes and returns is `transposed`, as `matmul` wants weights. `place` may say where a
+    minibatch belongs (`population`: how it is shared out among devices).
 
     With `stop`, the epoch ends at that number of the run's steps, and the metrics beyond are NaN.
     """
@@ -198,8 +205,8 @@ def run_epoch(
         state, new = train_step(state, batch, hyper, **options, held=_transposed)
         return state, Metrics(*(jnp.asarray(m).at[i].set(v) for m, v in zip(metrics, new, strict=True)))
 
-    state, metrics = jax.lax.fori_loop(0, count, body, (_hold_transposed(state), metrics))
-    return _hold_transposed(state), metrics
+    found: tuple[TrainState, Metrics] = jax.lax.fori_loop(0, count, body, (state, metrics))
+    return found
 
 
 def _flips_of_run(state: TrainState, examples: int, per_epoch: int, config: TrainConfig) -> Mirrored | None:
@@ -212,10 +219,10 @@ def _flips_of_run(state: TrainState, examples: int, per_epoch: int, config: Trai
 
 def _transposed(tree: Any) -> Any:
     """Transposes all that has the shape of a parameter; applied twice, it changes nothing."""
-    return jax.tree.map(jnp.transpose, tree)
+    return jax.tree.map(lambda leaf: leaf.T, tree)
 
 
-def _hold_transposed(state: TrainState) -> TrainState:
-    """Holds weights as (outputs, inputs) inside the loop, where `matmul` wants them so, and back."""
+def transposed(state: TrainState) -> TrainState:
+    """Returns the state, of jax or numpy arrays, with weights as (outputs, inputs); twice, it is as it was."""
     names = ("params", "opt_state", "average")
     return state._replace(**{name: _transposed(getattr(state, name)) for name in names})
