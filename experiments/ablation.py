@@ -16,15 +16,14 @@ that everything works.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlp_jax import data
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, statistics
+from mlp_jax.studies import options, plotted, statistics
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
@@ -33,114 +32,90 @@ from mlp_jax.studies.rows import Setting, families
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, difference, measured
+from mlp_jax.text import counted
 from mlp_jax.training.config import TrainConfig
 from mlp_jax.training.recipes import RECIPES, Recipe, fitted, network_inputs
 from mlp_jax.training.written import as_written
 
 BASE = "base"
 QUANTITY = "validation_accuracy"
-
-
-@dataclass(frozen=True)
-class Variation:
-    """This names what is replaced in a recipe.
-
-    pixels: the network sees pixels instead of frequencies; flatness: whole images, whitened so far (`Inputs`).
-    """
-
-    kind: str
-    model: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    augmentation: Mapping[str, Any] = field(default_factory=dict)
-    spectrum: Mapping[str, Any] = field(default_factory=dict)
-    pixels: bool = False
-    flatness: float | None = None
-
-    def of(self, recipe: Recipe) -> Recipe:
-        """Gives the recipe with this change. Raises UserError if it cannot have it."""
-        training = replace(recipe.training, **self.training)
-        if self.augmentation:
-            if training.augmentation is None:
-                raise UserError("it has no augmentation to change")
-            training = replace(training, augmentation=replace(training.augmentation, **self.augmentation))
-        seen = recipe.spectrum
-        if self.spectrum or self.pixels:
-            if seen is None:
-                raise UserError("it sees pixels")
-            seen = None if self.pixels else replace(seen, **self.spectrum)
-        model = replace(recipe.model, **self.model)
-        return replace(recipe, model=model, training=training, spectrum=seen, flatness=self.flatness)
-
-
-without, instead, added = (partial(Variation, kind) for kind in ("without", "instead", "added"))
 MUON = {"optimizer": "muon", "momentum": 0.95}
 POLAR = {**MUON, "muon_coefficients": "polar_express"}
 RISING = {"accumulate": 2, "accumulate_from": 0.5}
 BETA = {"beta2": TrainConfig.beta2}  # which these optimisers have no use for
+WHITENED = {"spectrum": None, "flatness": 100.0}
 NO_NORM = {"norm": "none", "norm_place": "before"}
-VARIATIONS = {
-    "no_augmentation": without(training={"augmentation": None}),
-    "no_flips": without(augmentation={"flip": False, "alternating": False}),
-    "no_crops": without(augmentation={"crop": 0}),
-    "no_label_smoothing": without(training={"label_smoothing": 0.0}),
-    "no_normalisation": without(model=NO_NORM),
-    "constant_rate": without(training={"schedule": "decay", "decay": 1.0, "warmup": 0.0}),
-    "no_warm_up": without(training={"warmup": 0.0}),
-    "pixels": without(pixels=True),
-    "pixels_rate_0.002": without(training={"learning_rate": 2e-3}, pixels=True),
-    "whole_images_whitened": instead(pixels=True, flatness=100.0),
-    "whole_images_whitened_rate_0.002": instead(training={"learning_rate": 2e-3}, pixels=True, flatness=100.0),
-    "whole_images_whitened_more": instead(training={"learning_rate": 2e-3}, pixels=True, flatness=1.0),
-    "no_weight_decay": without(training={"weight_decay": 0.0}),
-    "no_mixup": without(augmentation={"mixup": 0.0}),
-    "no_dropout": without(model={"dropout": 0.0}),
-    "batch_normalisation_before": instead(model={"norm": "batch", "norm_place": "before"}),
-    "layer_normalisation_before": instead(model={"norm": "layer", "norm_place": "before"}),
-    "bottleneck_blocks": instead(model={**NO_NORM, "block": "bottleneck", "expansion": 2}),
-    "residual_blocks": instead(model={"block": "residual"}),
-    "relu": instead(model={"activation": "relu", "negative_slope": None}),
-    "gelu": instead(model={"activation": "gelu_tanh", "negative_slope": None}),
-    "leaky_relu": instead(model={"activation": "leaky_relu", "negative_slope": 0.1}),
-    "cosine": instead(training={"schedule": "cosine"}),
-    "momentum_rate_0.6": instead(
-        training={**BETA, "optimizer": "momentum", "learning_rate": 0.6, "weight_decay": 5e-4}
-    ),
-    "lion_rate_0.002": instead(training={**BETA, "optimizer": "lion", "learning_rate": 2e-3, "weight_decay": 0.4}),
-    "muon": instead(training=MUON),
-    "muon_of_3_steps": instead(training={**MUON, "muon_steps": 3}),
-    "muon_polar_express_2": instead(training={**POLAR, "muon_steps": 2}),
-    "muon_polar_express_1": instead(training={**POLAR, "muon_steps": 1}),
-    "muon_hidden_layers": instead(training={**MUON, "muon_layers": "hidden"}),
-    "muon_every_2": instead(training={**MUON, "muon_every": 2}),
-    "muon_every_4": instead(training={**MUON, "muon_every": 4}),
-    "muon_batch_1000": instead(training={**MUON, "batch_size": 1000}),
-    "beta2_0.999": instead(training={"beta2": 0.999}),
-    "label_smoothing_0.2": instead(training={"label_smoothing": 0.2}),
-    "float32": instead(model={"precision": "float32"}),
-    "rate_0.004": instead(training={"learning_rate": 4e-3}),
-    "batch_250": instead(training={"batch_size": 250}),
-    "150_frequencies": instead(spectrum={"lowest": (130, 15, 5)}),
-    "600_frequencies": instead(spectrum={"lowest": (520, 60, 20)}),
-    "whitened": instead(spectrum={"flatness": 0.1}),
-    "not_flattened": instead(spectrum={"flatness": 1000.0}),
-    "crops_of_1": instead(augmentation={"crop": 1}),
-    "crops_of_2": instead(augmentation={"crop": 2}),
-    "crops_of_4": instead(augmentation={"crop": 4}),
-    "alternating_flips": added(augmentation={"alternating": True}),
-    "rate_of_biases_times_4": added(training={"bias_rate": 4.0}),
-    "rate_of_the_last_layer_times_0.3": added(training={"last_layer_rate": 0.3}),
-    "logits_times_0.3": added(model={"logit_scale": 0.3}),
-    "logits_times_3": added(model={"logit_scale": 3.0}),
-    "lookahead_of_5": added(training={"lookahead": 5}),
-    "batch_rising_to_1000": added(training=RISING),
-    "batch_rising_from_250": instead(training={"batch_size": 250, **RISING}),
-    "cutout_of_8": added(augmentation={"cutout": 8}),
-    "mixup_0.2": added(augmentation={"mixup": 0.2}),
-    "dropout_0.1": added(model={"dropout": 0.1}),
-    "weight_decay_0.3": added(training={"weight_decay": 0.3}),
-    "exponential_average": added(training={"average_decay": 0.995}),
-    "average_of_the_last_quarter": added(training={"average_decay": 1.0, "average_start": 0.75}),
+CHANGES: dict[str, dict[str, dict[str, Any]]] = {
+    "without": {
+        "no_augmentation": {"training": {"augmentation": None}},
+        "no_flips": {"training": {"augmentation": {"flip": False, "alternating": False}}},
+        "no_crops": {"training": {"augmentation": {"crop": 0}}},
+        "no_label_smoothing": {"training": {"label_smoothing": 0.0}},
+        "no_normalisation": {"model": NO_NORM},
+        "constant_rate": {"training": {"schedule": "decay", "decay": 1.0, "warmup": 0.0}},
+        "no_warm_up": {"training": {"warmup": 0.0}},
+        "pixels": {"spectrum": None},
+        "pixels_rate_0.002": {"training": {"learning_rate": 2e-3}, "spectrum": None},
+        "no_weight_decay": {"training": {"weight_decay": 0.0}},
+        "no_mixup": {"training": {"augmentation": {"mixup": 0.0}}},
+        "no_dropout": {"model": {"dropout": 0.0}},
+    },
+    "instead": {
+        "whole_images_whitened": WHITENED,
+        "whole_images_whitened_rate_0.002": {**WHITENED, "training": {"learning_rate": 2e-3}},
+        "whole_images_whitened_more": {**WHITENED, "training": {"learning_rate": 2e-3}, "flatness": 1.0},
+        "batch_normalisation_before": {"model": {"norm": "batch", "norm_place": "before"}},
+        "layer_normalisation_before": {"model": {"norm": "layer", "norm_place": "before"}},
+        "bottleneck_blocks": {"model": {**NO_NORM, "block": "bottleneck", "expansion": 2}},
+        "residual_blocks": {"model": {"block": "residual"}},
+        "relu": {"model": {"activation": "relu", "negative_slope": None}},
+        "gelu": {"model": {"activation": "gelu_tanh", "negative_slope": None}},
+        "leaky_relu": {"model": {"activation": "leaky_relu", "negative_slope": 0.1}},
+        "cosine": {"training": {"schedule": "cosine"}},
+        "momentum_rate_0.6": {
+            "training": {**BETA, "optimizer": "momentum", "learning_rate": 0.6, "weight_decay": 5e-4}
+        },
+        "lion_rate_0.002": {"training": {**BETA, "optimizer": "lion", "learning_rate": 2e-3, "weight_decay": 0.4}},
+        "muon": {"training": MUON},
+        "muon_of_3_steps": {"training": {**MUON, "muon_steps": 3}},
+        "muon_polar_express_2": {"training": {**POLAR, "muon_steps": 2}},
+        "muon_polar_express_1": {"training": {**POLAR, "muon_steps": 1}},
+        "muon_hidden_layers": {"training": {**MUON, "muon_layers": "hidden"}},
+        "muon_every_2": {"training": {**MUON, "muon_every": 2}},
+        "muon_every_4": {"training": {**MUON, "muon_every": 4}},
+        "muon_batch_1000": {"training": {**MUON, "batch_size": 1000}},
+        "beta2_0.999": {"training": {"beta2": 0.999}},
+        "label_smoothing_0.2": {"training": {"label_smoothing": 0.2}},
+        "float32": {"model": {"precision": "float32"}},
+        "rate_0.004": {"training": {"learning_rate": 4e-3}},
+        "batch_250": {"training": {"batch_size": 250}},
+        "150_frequencies": {"spectrum": {"lowest": (130, 15, 5)}},
+        "600_frequencies": {"spectrum": {"lowest": (520, 60, 20)}},
+        "whitened": {"spectrum": {"flatness": 0.1}},
+        "not_flattened": {"spectrum": {"flatness": 1000.0}},
+        "crops_of_1": {"training": {"augmentation": {"crop": 1}}},
+        "crops_of_2": {"training": {"augmentation": {"crop": 2}}},
+        "crops_of_4": {"training": {"augmentation": {"crop": 4}}},
+        "batch_rising_from_250": {"training": {"batch_size": 250, **RISING}},
+    },
+    "added": {
+        "alternating_flips": {"training": {"augmentation": {"alternating": True}}},
+        "rate_of_biases_times_4": {"training": {"bias_rate": 4.0}},
+        "rate_of_the_last_layer_times_0.3": {"training": {"last_layer_rate": 0.3}},
+        "logits_times_0.3": {"model": {"logit_scale": 0.3}},
+        "logits_times_3": {"model": {"logit_scale": 3.0}},
+        "lookahead_of_5": {"training": {"lookahead": 5}},
+        "batch_rising_to_1000": {"training": RISING},
+        "cutout_of_8": {"training": {"augmentation": {"cutout": 8}}},
+        "mixup_0.2": {"training": {"augmentation": {"mixup": 0.2}}},
+        "dropout_0.1": {"model": {"dropout": 0.1}},
+        "weight_decay_0.3": {"training": {"weight_decay": 0.3}},
+        "exponential_average": {"training": {"average_decay": 0.995}},
+        "average_of_the_last_quarter": {"training": {"average_decay": 1.0, "average_start": 0.75}},
+    },
 }
+"""By kind and name, these are new values of a recipe's fields, or of those of its parts."""
+VARIATIONS = {name: (kind, changes) for kind, own in CHANGES.items() for name, changes in own.items()}
 """A variation that changes nothing about a recipe is left out there."""
 
 
@@ -169,15 +144,32 @@ def recipes(config: Config) -> dict[str, Recipe]:
     found = {BASE: base}
     for name in VARIATIONS if config.variations is None else config.variations:
         try:
-            varied = VARIATIONS[name].of(base)
+            found[name] = varied(base, name)
         except UserError as error:
-            if config.variations is None:
-                continue
-            raise UserError(f"{config.recipe} cannot have {name!r}: {error}") from error
-        if varied != base:
-            found[name] = varied
-        elif config.variations is not None:
-            raise UserError(f"{name!r} changes nothing about the recipe {config.recipe}: leave it out")
+            if config.variations is not None:
+                raise UserError(f"{config.recipe} cannot have {name!r}: {error}") from error
+    return found
+
+
+def changed(part: Any, changes: Mapping[str, Any]) -> Any:
+    """Gives a recipe, or a part of one, with these fields changed: all of a value, some of a part.
+
+    Raises UserError for a part that this recipe does not have.
+    """
+    new = {}
+    for name, value in changes.items():
+        old, within = getattr(part, name), isinstance(value, Mapping)
+        if old is None and (within or name == "spectrum"):
+            raise UserError(f"it has no {name} to change")
+        new[name] = changed(old, value) if within else value
+    return replace(part, **new)
+
+
+def varied(recipe: Recipe, name: str) -> Recipe:
+    """Gives the recipe with a variation. Raises UserError if it has none such."""
+    found: Recipe = changed(recipe, VARIATIONS[name][1])
+    if found == recipe:
+        raise UserError("that changes nothing about it")
     return found
 
 
@@ -185,7 +177,7 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     """Gives the base first, then every variation of it."""
     found = []
     for name, recipe in recipes(config).items():
-        label = {"variation": name, "kind": BASE if name == BASE else VARIATIONS[name].kind}
+        label = {"variation": name, "kind": BASE if name == BASE else VARIATIONS[name][0]}
         model, training = fitted(recipe, *shape)
         found.append(Setting(label, model, (training,), inputs=network_inputs(recipe, shape.image)))
     return found
@@ -211,16 +203,12 @@ def figures(content: Row) -> dict[str, draw.Figure]:
     if not found:
         return {}
     titles = {"without": "taken away", "instead": "in its place", "added": "added"}
-    groups = {
-        title: {c["variation"]: draw.difference(c) for c in found if c["kind"] == kind}
-        for kind, title in titles.items()
-    }
+    groups = {title: {c["variation"]: c for c in found if c["kind"] == kind} for kind, title in titles.items()}
     caption = (
         f"What each change does to the validation accuracy of the recipe {content['config']['recipe']}: mean "
-        f"paired difference over {many} seed{'s' if many > 1 else ''} and its 95 % interval."
+        f"paired difference over {counted(many, 'seed')} and its 95 % interval."
     )
-    drawn = draw.forest(groups, "difference in validation accuracy, points", ("", 0))
-    return {"differences.svg": draw.Figure(drawn, caption)}
+    return {"differences.svg": draw.Figure(plotted.differences(groups, "validation accuracy"), caption)}
 
 
 def _size(comparison: Row) -> float:

@@ -29,7 +29,7 @@ from mlp_jax import data
 from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import NORM_FLAGS, norm_options
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, statistics
+from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, Missing, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Floats, Ints, Names, option
@@ -202,13 +202,13 @@ def changes(content: Row) -> dict[str, Row]:
 def no_better(content: Row) -> Row:
     """Judges whether dropout gives no improvement, by the changes with it."""
     dropped = tested(content, "dropout")
-    return _answer(dropped, statistics.judge_no_better(dropped))
+    return _answer(dropped, verdicts.judge_no_better(dropped))
 
 
 def best(content: Row) -> Row:
     """Judges whether the centre is better than with any other activation or normalisation."""
     others = tested(content, "activation", "batch normalisation")
-    return _answer(others, statistics.judge_best([statistics.negated(row) for row in others]))
+    return _answer(others, verdicts.judge_best([statistics.negated(row) for row in others]))
 
 
 def _answer(differences: Sequence[Row], verdict: str) -> Row:
@@ -261,48 +261,36 @@ def _changes(content: Row, factor: str) -> str:
     )
 
 
-def accuracy_mark(quantity: Row, *, filled: bool) -> draw.Mark | None:
-    """Draws a measured fraction in %: its mean, one standard deviation around it, and every seed."""
-    if quantity["mean"] is None:
-        return None
-    mean, spread = 100 * quantity["mean"], 100 * (quantity["std"] or 0.0)
-    return draw.Mark(mean, mean - spread, mean + spread, [100 * value for value in quantity["values"]], filled)
-
-
 def accuracies(rows: Sequence[Row]) -> draw.Groups:
     """Marks the test accuracy of every setting, by factor."""
     groups = {"from plain to best": path(rows), **sweeps(rows)}
     return {
-        heading: {value: accuracy_mark(row[TEST], filled=row is rows[0]) for value, row in group.items()}
+        heading: {value: plotted.accuracy(row[TEST], filled=row is rows[0]) for value, row in group.items()}
         for heading, group in groups.items()
     }
 
 
-def differences(content: Row) -> draw.Groups:
-    """Marks every step of the path, and how every setting differs from the centre, by factor."""
+def differences(content: Row) -> dict[str, dict[str, Row]]:
+    """Gives the comparison of every step of the path, and of every setting with the centre, by factor."""
     rows, changed = content["rows"], changes(content)
-    steps = {name(row["setting"]): draw.difference(row) for row in tested(content, PATH)}
-    marks = {s: steps[name(row)] for s, row in path(rows).items() if name(row) in steps}
-    groups = {"each step - the one before": marks}
+    steps = {name(row["setting"]): row for row in tested(content, PATH)}
+    found = {"each step - the one before": {s: steps[name(r)] for s, r in path(rows).items() if name(r) in steps}}
     for heading, group in sweeps(rows).items():
-        own = {value: changed[name(row)] for value, row in group.items() if row is not rows[0]}
-        groups[f"{heading} - centre"] = {value: draw.difference(found) for value, found in own.items()}
-    return groups
+        found[f"{heading} - centre"] = {v: changed[name(row)] for v, row in group.items() if row is not rows[0]}
+    return found
 
 
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracies and differences by factor."""
     rows = content["rows"]
-    stated = (rows[0]["report"] or {}).get(TEST)
-    level = None if stated is None else ("report", 100 * stated)
     return {
         "accuracies.svg": draw.Figure(
-            draw.forest(accuracies(rows), "test accuracy, %", level),
+            draw.forest(accuracies(rows), "test accuracy, %", plotted.level(rows[0], TEST)),
             "Test accuracy, mean and standard deviation over seeds (dots: seeds). Filled: the centre, the "
             "report's best network, from which each group changes one factor.",
         ),
         "differences.svg": draw.Figure(
-            draw.forest(differences(content), "difference in test accuracy, points", ("", 0)),
+            plotted.differences(differences(content), "test accuracy"),
             "Differences in test accuracy, with 95 % intervals: steps from the best "
             "plain network to the best one, then every setting minus the centre.",
         ),

@@ -39,7 +39,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import learned, options, processes, results, statistics
+from mlp_jax.studies import learned, options, plotted, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
 from mlp_jax.studies.fields import Floats, Ints, option
 from mlp_jax.studies.folder import ResultsFolder
@@ -48,8 +48,8 @@ from mlp_jax.studies.rows import Setting, dataset_name
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import NORMALIZATION, Shape, Study, shape_of
 from mlp_jax.studies.tables import Table, stated
+from mlp_jax.text import counted
 from mlp_jax.training import saved_model
-from mlp_jax.training.evaluate import evaluate, on_device
 from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.recipes import HELD_OUT, RECIPES, fitted, network_inputs
 from mlp_jax.training.step import TrainState
@@ -158,14 +158,18 @@ def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, split
     row, runs = measure(config, folder, setting, splits, bar)
     dataset, images = config.load(), config.split(config.load())
     models = models_of(config, setting, {seed: runs[seed - config.seed].state for seed in row["seeds"]})
+
+    def over_seeds(split: Split, **views: Any) -> Row:
+        return statistics.measured([model.accuracy(split, **views) for model in models])
+
     if config.protocol == "published":
         tests = Split(dataset.test_images, dataset.test_labels)
-        row["validation_accuracy_evaluation_mode"] = over_seeds(models, images.validation)
-        row["test_accuracy_all_images"] = over_seeds(models, tests)
+        row["validation_accuracy_evaluation_mode"] = over_seeds(images.validation)
+        row["test_accuracy_all_images"] = over_seeds(tests)
         row["images"]["all_test"] = len(tests.y)
     augmentation = setting.recipes[0].augmentation
     if augmentation is not None and augmentation.crop and augmentation.flip:
-        row["test_accuracy_over_views"] = over_seeds(models, images.test, image=augmentation.image)
+        row["test_accuracy_over_views"] = over_seeds(images.test, image=augmentation.image)
     if config.recipe is not None:
         row["network"] = as_written(setting.model)
     values = row["validation_accuracy"]["values"]
@@ -194,15 +198,6 @@ def models_of(config: Config, setting: Setting, states: Mapping[int, TrainState]
     return found
 
 
-def over_seeds(models: Sequence[saved_model.Model], images: Split, **views: Any) -> Row:
-    """Gives the accuracy of every seed's network on a split of images."""
-    found = []
-    for model in models:
-        split = on_device(Split(pixels.rows(images.x, model.scaling), images.y), model.config)
-        found.append(evaluate(model.params, model.stats, split, model.config, **views).accuracy)
-    return statistics.measured(found)
-
-
 def save(folder: ResultsFolder, model: saved_model.Model, dataset: data.Dataset) -> Row:
     """Writes the model with its accuracy on all test images; gives what the row says of it."""
     accuracy = float((model.logits(dataset.test_images).argmax(axis=1) == dataset.test_labels).mean())
@@ -224,26 +219,22 @@ def pictures(config: Config, folder: ResultsFolder) -> tuple[Row, dict[str, draw
 
 def training_curves(row: Row) -> str:
     """Draws loss and accuracy against epoch, of minibatches and validation, with a band over seeds."""
-    curves, stated = row["curves"], row["report"]
+    curves, levels = row["curves"], plotted.level(row, "validation_accuracy")
     epochs = list(range(1, 1 + max((len(curve) for curve in curves["loss"]), default=0)))
-    levels = {} if stated is None else {"report: validation, one seed": 100 * stated["validation_accuracy"]}
-    panels = []
-    for name, scale, unit, grey in (("loss", 1, "nats", {}), ("accuracy", 100, "%", levels)):
-        lines = [
-            draw.over_seeds(label, epochs, scale * np.array(curves[prefix + name]), number)
-            for number, (prefix, label) in enumerate((("", "training minibatches"), ("validation_", "validation")))
-        ]
+
+    def panel(name: str, unit: str, **more: Any) -> draw.Panel:
+        both = {"training minibatches": curves[name], "validation": curves[f"validation_{name}"]}
         ticks = epochs[:: max(1, len(epochs) // 10)]
-        panels.append(draw.Panel(lines, "epoch", f"{name} ({unit})", xticks=ticks, levels=grey))
-    return draw.lines(panels)
+        return plotted.curves(both, epochs, "epoch", f"{name} ({unit})", xticks=ticks, **more)
+
+    return draw.lines([panel("loss", "nats"), panel("accuracy", "%", scale=100, levels=levels)])
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     """Draws what percentage of each true class (a row) was taken for each class (a column)."""
     table = np.asarray(counts, float)
     shares = {"% of each true class": 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)}
-    style: dict[str, Any] = {"cmap": "Blues", "form": ".0f", "height": 2.2 + 0.45 * len(classes), "turn": 45}
-    return draw.heat_map(shares, classes, classes, ("predicted class", "true class"), (0, 100), **style)
+    return draw.heat_map(shares, classes, classes, ("predicted class", "true class"), form=".0f", turn=45)
 
 
 def figures(content: Row) -> dict[str, draw.Figure]:
@@ -269,36 +260,33 @@ def figures(content: Row) -> dict[str, draw.Figure]:
 def finding(content: Row) -> str:
     """Tells what came out, in one or two sentences."""
     row, name = content["rows"][0], dataset_name(content)
-    many = len(row["seeds"])
+    many, images = len(row["seeds"]), row["images"]
     if not many:
         return f"On {name} none of {row['diverged']} runs finished: all diverged."
-    validation, test = (percent(row[q]) for q in ("validation_accuracy", "test_accuracy"))
-    runs = f"{many} seed{'s' if many > 1 else ''}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
-    images = row["images"]
+    validation, test = (percent(row[quantity]) for quantity in SPLITS)
+    runs = counted(many, "seed") + (f", {row['diverged']} diverged" if row["diverged"] else "")
     told = f"the recipe {row['name']}" if "name" in row else "the network"
     text = f"On {name} {told} reaches {validation} % on validation and {test} % on "
     text += f"{images['test']:,} test images ({runs})"
     if row["protocol"] == "published":
         text += f"; in evaluation mode {percent(row['validation_accuracy_evaluation_mode'])} % on validation, "
         text += f"and {percent(row['test_accuracy_all_images'])} % on all {images['all_test']:,} test images"
-    if row["report"] is None:
-        return text + "."
-    return f"{text}. {_against_report(row)}"
+    return f"{text}. {_against_report(row)}" if row["report"] else f"{text}."
 
 
 def _against_report(row: Row) -> str:
-    stated = row["report"]
-    if row["protocol"] != "published":
-        gap = 100 * (row["test_accuracy"]["mean"] - stated["test_accuracy"])
-        return (
-            f"The report states {100 * stated['test_accuracy']:.1f} % on its 1,000 test images: ours, with "
-            f"another recipe and all test images, is {abs(gap):.1f} points {'above' if gap >= 0 else 'below'}."
-        )
-    verdicts = [
-        f"{100 * value:.1f} % on {SPLITS[q]}: {against(row, q, value, REPORT_IMAGES[q])['verdict']}"
-        for q, value in stated.items()
-    ]
-    return f"The report's {'; its '.join(verdicts)}."
+    if row["protocol"] == "published":
+        verdicts = [
+            f"{100 * value:.1f} % on {SPLITS[q]}: {against(row, q, value, REPORT_IMAGES[q])['verdict']}"
+            for q, value in row["report"].items()
+        ]
+        return f"The report's {'; its '.join(verdicts)}."
+    theirs = 100 * row["report"]["test_accuracy"]
+    gap = 100 * row["test_accuracy"]["mean"] - theirs
+    return (
+        f"The report states {theirs:.1f} % on its 1,000 test images: ours, with another recipe and all test "
+        f"images, is {abs(gap):.1f} points {'above' if gap >= 0 else 'below'}."
+    )
 
 
 def table(content: Row) -> Table:

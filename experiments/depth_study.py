@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, statistics
+from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Ints, Names, option
@@ -115,13 +115,13 @@ def _finding(init: str, rows: Sequence[Row], content: Row) -> str:
     told = {row["layers"]: row for row in sorted((rows[0], best, rows[-1]), key=_layers)}
     accuracies = ", ".join(f"{100 * row[TEST]['mean']:.1f} % with {n} layers" for n, row in told.items())
     found = STUDY.compared(content)
-    verdicts = [c["verdict"] for c in found if (c["init"], c["quantity"]) == (init, TEST)]
-    if not verdicts:
+    judged = [c["verdict"] for c in found if (c["init"], c["quantity"]) == (init, TEST)]
+    if not judged:
         return f"With {init}, test accuracy is {accuracies}."
     words = (statistics.BETTER, statistics.WORSE, statistics.NO_DIFFERENCE, statistics.CANNOT_TELL)
-    holds, fails, same, open_ = map(verdicts.count, words)
+    holds, fails, same, open_ = map(judged.count, words)
     return (
-        f"With {init}, test accuracy is {accuracies} ({best['layers']} layers do best); of {len(verdicts)} "
+        f"With {init}, test accuracy is {accuracies} ({best['layers']} layers do best); of {len(judged)} "
         f"comparisons that test 'deeper is better', {holds} are in favour, {fails} against, {same} find no "
         f"difference beyond {100 * statistics.MARGIN:g} points, and {open_} cannot tell."
     )
@@ -132,8 +132,8 @@ def figures(content: Row) -> dict[str, draw.Figure]:
     rows, panels = sorted(content["rows"], key=_layers), list[draw.Panel]()
     for split in ("validation", "test"):
         quantity = f"{split}_accuracy"
-        lines = draw.grouped(rows, "init", "layers", draw.in_percent(quantity), how="whiskers")
-        lines.append(draw.stated(content["rows"], "layers", quantity))
+        lines = plotted.grouped(rows, "init", "layers", plotted.in_percent(quantity), how="whiskers")
+        lines.append(plotted.stated(content["rows"], "layers", quantity))
         axes = "layers (hidden layers + 1)", f"{split} accuracy [%]"
         panels.append(draw.Panel(lines, *axes, xticks=sorted(by(rows, "layers"))))
     caption = (
@@ -162,7 +162,7 @@ def over(base: int, layers: int, content: Row) -> Row:
 def three_are_best(content: Row) -> Row:
     """Judges whether 3 layers are better than 2, 4 and 5 on test."""
     differences = {f"over {other}": over(other, 3, content) for other in (2, 4, 5)}
-    return several(differences, statistics.judge_best(list(differences.values())))
+    return several(differences, verdicts.judge_best(list(differences.values())))
 
 
 CLAIMS = [

@@ -27,7 +27,7 @@ from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.equations import EQUATIONS
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, own_gradients, statistics
+from mlp_jax.studies import options, own_gradients, verdicts
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
 from mlp_jax.studies.fields import Ints, option
 from mlp_jax.studies.folder import ResultsFolder
@@ -196,7 +196,7 @@ def equation(name: str) -> Judge:
             raise Missing(name)
         worst = own_gradients.largest_error(row for row in rows if row["dtype"] == "float64")
         right = passed(rows)
-        verdict = statistics.REPRODUCED if right == len(rows) else statistics.NOT_REPRODUCED
+        verdict = verdicts.REPRODUCED if right == len(rows) else verdicts.NOT_REPRODUCED
         text = f"{right} of {len(rows)} checks pass, error at most {worst} in float64"
         return {"text": text, "verdict": verdict}
 

@@ -27,8 +27,8 @@ import numpy as np
 from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, statistics
-from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, against, greater, one, quantity
+from mlp_jax.studies import options, plotted, statistics, verdicts
+from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, beside_report, greater, one, quantity
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Floats, Ints, option, written
 from mlp_jax.studies.folder import ResultsFolder
@@ -37,6 +37,7 @@ from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.runs import measure
 from mlp_jax.studies.study import Shape, Study
 from mlp_jax.studies.tables import Columns, Table, measured, stated
+from mlp_jax.text import counted
 from mlp_jax.training.config import steps_per_epoch
 from mlp_jax.training.history import History
 
@@ -74,7 +75,7 @@ class Config(options.Training):
         "else clean": {"trials": 12, "learning_rate_range": (0.003, 0.3)},
     }
 
-    trials: int | None = option(None, "draws; if published, points of the grid", low=1, high=options.MOST_RUNS)
+    trials: int | None = option(None, "draws", low=1, high=options.MOST_RUNS, needs="protocol=clean")
     hidden: Ints | None = option(None, "hidden widths to try", low=1)
     batch_size: Ints | None = option(None, "batch sizes to try", low=1)
     l2: Floats | None = option(None, "lambdas to try", low=0, needs="protocol=published")
@@ -93,30 +94,24 @@ class Config(options.Training):
 
 
 def points(config: Config) -> list[Point]:
-    """Gives the configurations to try: if clean, log-uniform draws, else --trials points of the grid, or all.
+    """Gives the configurations to try: the grid, or if clean log-uniform draws.
 
     Draws are rounded to 4 digits, so that a table shows what was run; more of them begin with the same ones.
-    Raises UserError if the grid has fewer points.
     """
-    rng, trials = np.random.default_rng(config.seed), config.value("trials")
     hidden, batch_size = config.value("hidden"), config.value("batch_size")
-    if config.protocol == "clean":
-        ranges = [np.log(config.value(name)) for name in ("l2_range", "learning_rate_range")]
-        return [
-            Point(
-                int(rng.choice(hidden)),
-                int(rng.choice(batch_size)),
-                *(float(f"{math.exp(rng.uniform(*ends)):.4g}") for ends in ranges),
-            )
-            for _ in range(trials)
-        ]
-    axes = hidden, batch_size, config.value("l2"), config.value("learning_rate")
-    grid = list(itertools.starmap(Point, itertools.product(*axes)))
-    if trials is None:
-        return grid
-    if trials > len(grid):
-        raise UserError(f"--trials={trials} is more than the {len(grid)} points of the grid: choose fewer")
-    return [grid[place] for place in sorted(rng.choice(len(grid), trials, replace=False))]
+    if config.protocol == "published":
+        axes = hidden, batch_size, config.value("l2"), config.value("learning_rate")
+        return list(itertools.starmap(Point, itertools.product(*axes)))
+    rng = np.random.default_rng(config.seed)
+    ranges = [np.log(config.value(name)) for name in ("l2_range", "learning_rate_range")]
+    return [
+        Point(
+            int(rng.choice(hidden)),
+            int(rng.choice(batch_size)),
+            *(float(f"{math.exp(rng.uniform(*ends)):.4g}") for ends in ranges),
+        )
+        for _ in range(config.value("trials"))
+    ]
 
 
 def lengths(config: Config) -> tuple[int | None, ...]:
@@ -205,10 +200,12 @@ def shown_in_figure_1(history: History, per_epoch: int) -> dict[str, list[float]
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
     """Compares the best configuration trained longest with fewer steps of the same, over seeds alone."""
+
+    def name(row: Row) -> str:
+        return f"best, {row['steps']} steps"
+
     *shorter, last = of_kind(rows, "best") or [{}]
-    names = {row["steps"]: f"best, {row['steps']} steps" for row in of_kind(rows, "best")}
-    labelled = [({"ours": names[last["steps"]], "base": names[row["steps"]]}, last, row) for row in shorter]
-    return families(labelled, None, [VALIDATION])
+    return families([({"ours": name(last), "base": name(row)}, last, row) for row in shorter], None, [VALIDATION])
 
 
 COLUMNS: Columns = {
@@ -243,50 +240,41 @@ def finding(content: Row) -> str:
     """Tells what came out in one or two sentences."""
     rows = content["rows"]
     best, tried = of_kind(rows, "best"), configurations(of_kind(rows, *TRIED)).values()
-    counted = f"{len(tried)} {'random trials' if of_kind(rows, 'trial') else 'configurations'}"
+    searched = f"{len(tried)} {'random trials' if of_kind(rows, 'trial') else 'configurations'}"
     if not best:
-        return f"None of {counted} finished, so there is no best one."
+        return f"None of {searched} finished, so there is no best one."
     last = best[-1]
-    text = f"The best of {counted} was {_named(last)}: {_accuracy(last)} after {last['steps']} steps"
+    text = f"The best of {searched} was {_named(last)}: {_accuracy(last)} after {last['steps']} steps"
     if last["test_accuracy"]["mean"] is not None:
         text += f", {percent(last['test_accuracy'])} % on {last['images']['test']} test images"
-    if content["comparisons"]:
-        text += _gain(content["comparisons"][0], best[0]["steps"])
+    text += "".join(_gain(gain, best[0]["steps"]) for gain in content["comparisons"][:1])
     diverged = sum(any(row["status"] == "diverged" for row in same) for same in tried)
-    others = [f"{diverged} of {counted} diverged"] if diverged else []
+    others = [f"{diverged} of {searched} diverged"] if diverged else []
     told = "; ".join([*others, *(f"the default reached {_accuracy(row)}" for row in of_kind(rows, "default"))])
     return f"{text}." + (f" {told[0].upper()}{told[1:]}." if told else "")
 
 
 def _named(row: Row) -> str:
-    return (
-        f"hidden {row['hidden']}, batch {row['batch_size']}, lambda {row['l2']:g}, "
-        f"learning rate {row['learning_rate']:g}"
-    )
+    network = f"hidden {row['hidden']}, batch {row['batch_size']}"
+    return f"{network}, lambda {row['l2']:g}, learning rate {row['learning_rate']:g}"
 
 
 def _accuracy(row: Row) -> str:
     """Tells the validation accuracy, beside the report's and the verdict where it has one."""
-    quantity = row["validation_accuracy"]
-    if quantity["mean"] is None:
+    found = row[VALIDATION]
+    if found["mean"] is None:
         return "no accuracy, since every run diverged,"
-    seeds = f"{quantity['n']} seed{'s' if quantity['n'] > 1 else ''}"
-    text = f"validation {percent(quantity)} % over {seeds}"
-    if row["report"] is None:
-        return text
-    theirs = row["report"]["validation_accuracy"]
-    verdict = against(row, "validation_accuracy", theirs, 1000)["verdict"]
-    return f"{text} (report: {100 * theirs:.1f} %: {verdict})"
+    seeds = counted(found["n"], "seed")
+    return f"validation {percent(found)} % over {seeds}{beside_report(row, VALIDATION, 1000)}"
 
 
-def _gain(comparison: Row, steps: int) -> str:
-    if comparison["mean"] is None:
+def _gain(found: Row, steps: int) -> str:
+    if found["mean"] is None:
         return ""
-    points = 100 * comparison["mean"]
-    text = f", {abs(points):.1f} points {'more' if points >= 0 else 'less'} than after {steps}"
-    if comparison["low"] is None:
+    text = f", {100 * abs(found['mean']):.1f} points {'more' if found['mean'] >= 0 else 'less'} than after {steps}"
+    if found["low"] is None:
         return text
-    return f"{text} (95 % interval {100 * comparison['low']:+.1f} to {100 * comparison['high']:+.1f})"
+    return f"{text} (95 % interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
 
 
 def figure_1(row: Row) -> str:
@@ -296,16 +284,10 @@ def figure_1(row: Row) -> str:
     last = row["steps"] / (row["images"]["train"] // row["batch_size"])  # the last epoch may be cut
     epochs = [min(end + 1, last) for end in range(len(accuracies[0]))]
     curves = {"training: current minibatch": accuracies, "validation": row["curves"][VALIDATION]}
-    lines = [
-        draw.over_seeds(name, epochs, 100 * np.array(values), number)
-        for number, (name, values) in enumerate(curves.items(), start=1)
-    ]
-    known = row["report"]
-    ending = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS} if known else {}
-    reached = {f"report: {100 * known[VALIDATION]:.1f} %": 100 * known[VALIDATION]} if known else {}
-    loss = draw.over_seeds("minibatch, with L2", ends, losses, 2)
-    left = draw.Panel([loss], "iteration", "loss [nats]", levels=ending)
-    return draw.lines([left, draw.Panel(lines, "epoch", "accuracy [%]", levels=reached, legend="lower right")])
+    ending = {f"report: ends near {REPORT_LOSS}": REPORT_LOSS} if row["report"] else {}
+    reached = plotted.level(row, VALIDATION)
+    left = plotted.curves({"minibatch, with L2": losses}, ends, "iteration", "loss [nats]", levels=ending)
+    return draw.lines([left, plotted.curves(curves, epochs, "epoch", "accuracy [%]", scale=100, levels=reached)])
 
 
 def grid(rows: Sequence[Row], best: Row | None) -> str:
@@ -318,37 +300,34 @@ def grid(rows: Sequence[Row], best: Row | None) -> str:
     maps = {steps: np.full((len(down), len(across)), np.nan) for steps in sorted(by(rows, "steps"))}
     for row in (row for row in rows if row["status"] == "finished"):
         maps[row["steps"]][place(row)] = 100 * row[VALIDATION]["mean"]
-    reached = [value for values in maps.values() for value in values[np.isfinite(values)]]
-    low, high = min(reached, default=0.0), max(reached, default=100.0)
-    middle, span = (low + high) / 2, max(high - low, 1.0)
     return draw.heat_map(
         {f"after {steps} steps": values for steps, values in maps.items()},
         [f"{hidden}, {batch}" for hidden, batch in down],
         [f"{rate:g}\n{l2:g}" for rate, l2 in across],
         ("learning rate, lambda", "hidden, batch"),
-        (middle - 0.7 * span, middle + 0.8 * span),
         framed=None if best is None else place(best),
     )
 
 
-def trials(rows: Sequence[Row], best: Row | None) -> str:
+def trials(rows: Sequence[Row]) -> str:
     """Draws each trial's accuracy against learning rate and lambda, in logarithms; a marker per width."""
-    rows = sorted(rows, key=lambda row: int(row["hidden"]))
-    ringed = [row for row in rows if best is not None and best.items() <= row.items()][:1]
-    panels: list[draw.Panel] = []
-    for x, label in {"learning_rate": "learning rate", "l2": "lambda"}.items():
-        lines = draw.grouped(rows, "hidden", x, draw.in_percent(VALIDATION), how="points", label="hidden {}")
-        lines += draw.grouped(ringed, "kind", x, draw.in_percent(VALIDATION), how="ring", label="best")
-        crosses = [row[x] for row in rows if row["status"] != "finished"]
-        legend, ylabel = "" if panels else "best", "validation accuracy [%]"
-        panels.append(draw.Panel(lines, label, ylabel, xscale="log", crosses=crosses, legend=legend))
-    return draw.lines(panels)
+    rows, shown = sorted(rows, key=lambda row: int(row["hidden"])), plotted.in_percent(VALIDATION)
+    return draw.lines(
+        [
+            draw.Panel(
+                plotted.grouped(rows, "hidden", x, shown, how="points", label="hidden {}"),
+                label,
+                "validation accuracy [%]",
+                xscale="log",
+            )
+            for x, label in {"learning_rate": "learning rate", "l2": "lambda"}.items()
+        ]
+    )
 
 
 def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws Figure 1 of the best configuration, and what the search saw."""
-    rows, best = content["rows"], content["best"]
-    found: dict[str, draw.Figure] = {}
+    rows, found = content["rows"], dict[str, draw.Figure]()
     for row in [row for row in of_kind(rows, "best") if row["figure_1"]][-1:]:
         caption = (
             f"Figure 1, the best configuration ({_named(row)}). Left: loss of the minibatches with the L2 term, "
@@ -358,16 +337,13 @@ def figures(content: Row) -> dict[str, draw.Figure]:
         )
         found["figure1.svg"] = draw.Figure(figure_1(row), caption)
     if drawn := of_kind(rows, "trial"):
-        caption = (
-            "Every random trial (first seed) against its learning rate and its lambda; the marker tells the "
-            "width. Crosses on the axis diverged; the best is ringed."
-        )
-        return {**found, "trials.svg": draw.Figure(trials(drawn, best), caption)}
+        caption = "Every random trial that finished (first seed) against its learning rate and its lambda."
+        return {**found, "trials.svg": draw.Figure(trials(drawn), caption)}
     caption = (
         "Validation accuracy in % of every configuration of the grid (first seed), for each number of steps. "
         "Crosses diverged; the best is framed."
     )
-    return {**found, "grid.svg": draw.Figure(grid(of_kind(rows, "grid"), best), caption)}
+    return {**found, "grid.svg": draw.Figure(grid(of_kind(rows, "grid"), content["best"]), caption)}
 
 
 STATED_BEST = {"hidden": 200, "learning_rate": 1e-3, "l2": 0.01}
@@ -385,13 +361,13 @@ def best_configuration(content: Row) -> Row:
     text = f"hidden {best['hidden']}, rate {best['learning_rate']:g}, λ {best['l2']:g}: {100 * top:.1f}"
     if claimed < top:
         text += f"; the report's choice: {100 * claimed:.1f}"
-    return {"text": text, "verdict": statistics.judge_tried_best(claimed, top, images)}
+    return {"text": text, "verdict": verdicts.judge_tried_best(claimed, top, images)}
 
 
 def bar_is_passed(content: Row) -> Row:
     """Judges whether the best configuration is above 48 % on validation."""
     row = one(content, kind="best")
-    return quantity(row[VALIDATION], statistics.judge_above(row[VALIDATION], row["images"]["validation"], 0.48))
+    return quantity(row[VALIDATION], verdicts.judge_above(row[VALIDATION], row["images"]["validation"], 0.48))
 
 
 def longer(content: Row) -> Row:
@@ -406,7 +382,7 @@ def loss(values: Callable[[Row], list[float]], stated: float, tolerance: float, 
 
     def judge(content: Row) -> Row:
         ours = statistics.measured(values(one(content, kind="best")))
-        return quantity(ours, statistics.judge_loss(ours, stated, tolerance), scale=1, digits=digits)
+        return quantity(ours, verdicts.judge_loss(ours, stated, tolerance), scale=1, digits=digits)
 
     return judge
 
@@ -453,12 +429,11 @@ STUDY = Study(
     claims=CLAIMS,
     part="Question 3: the two-layer network",
     scales={
-        "smoke cifar10": {"trials": 2},
-        "smoke cifar10 published": {"steps": "50,100"},
-        "smoke cifar10 clean": {"epochs": 1},
-        "smoke else": {"trials": 3, "hidden": "20", "batch_size": "20"},
-        "smoke else published": {"steps": "100,200"},
-        "smoke else clean": {"epochs": 3},
+        "smoke cifar10 published": {"steps": "50,100", "hidden": "50", "batch_size": "200", "l2": "0.01"},
+        "smoke cifar10 clean": {"trials": 2, "epochs": 1},
+        "smoke else": {"hidden": "20", "batch_size": "20"},
+        "smoke else published": {"steps": "100,200", "l2": "0.01"},
+        "smoke else clean": {"trials": 3, "epochs": 3},
         "standard cifar10": {"seeds": 16},
         "full cifar10": {"seeds": 16},
         "standard else": {"hidden": "10,40", "batch_size": "20"},

@@ -34,7 +34,7 @@ from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import options, statistics
+from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, one
 from mlp_jax.studies.fields import Ints, Names, option, plain_number
 from mlp_jax.studies.folder import ResultsFolder
@@ -162,15 +162,15 @@ def dies(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _first_gradient(row: Row) -> float | None:
-    """Gives the root mean square of the first layer's gradient at the start; None if no run finished."""
-    return float(row["norms"]["gradient"]["mean"][0][0]) if row["norms"]["gradient"] else None
+def first_gradient(row: Row) -> Array | None:
+    """Gives the `_sizes` of the first layer's gradient at the start; None if no run finished."""
+    return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
 
 
 def shrinkage(rows: Sequence[Row], init: str) -> float | None:
     """Gives by what each further layer divides the first layer's gradient at the start: a geometric mean."""
-    own = {row["layers"]: _first_gradient(row) for row in rows if row["init"] == init}
-    sizes = {layers: size for layers, size in own.items() if size is not None}
+    own = {row["layers"]: first_gradient(row) for row in rows if row["init"] == init}
+    sizes = {layers: size[0] for layers, size in own.items() if size is not None}
     first, last = min(sizes, default=0), max(sizes, default=0)
     if first == last or not sizes[last]:
         return None
@@ -184,7 +184,7 @@ table = of_rows({
     "validation %": measured("validation_accuracy"),
     "test %": measured("test_accuracy"),
     "dead": lambda row: f"{row['dead']} of {len(row['seeds']) + row['diverged']}",
-    "first gradient": lambda row: f"{_first_gradient(row):.1e}" if row["norms"]["moved"] else "-",
+    "first gradient": lambda row: "-" if (found := first_gradient(row)) is None else f"{found[0]:.1e}",
     "moved": lambda row: f"{row['norms']['moved'][0]:.2g}" if row["norms"]["moved"] else "-",
     "status": status,
 })  # fmt: skip
@@ -231,11 +231,6 @@ def norms_by_layer(rows: Sequence[Row], layers: int) -> draw.Figure:
     )
 
 
-def first_norms(row: Row) -> Array | None:
-    """Gives the `_sizes` of the first layer's gradient at the start; None if no run finished."""
-    return _sizes(row["norms"]["gradient"], 0)[:, 0] if row["norms"]["gradient"] else None
-
-
 def _sizes(found: Row, when: int) -> Array:
     """Gives every layer's geometric mean, and one geometric deviation below and above it: (3, layers)."""
     middle = np.array(found["mean"][when])
@@ -245,7 +240,7 @@ def _sizes(found: Row, when: int) -> Array:
 
 def by_depth(rows: Sequence[Row], y: Callable[[Row], Any], ylabel: str, **more: Any) -> draw.Panel:
     """Draws a quantity of one optimiser's rows against depth, a line per initialisation."""
-    lines, depths = draw.grouped(rows, "init", "layers", y), sorted(by(rows, "layers"))
+    lines, depths = plotted.grouped(rows, "init", "layers", y), sorted(by(rows, "layers"))
     return draw.Panel(lines, "layers (hidden layers + 1)", ylabel, xticks=depths, **more)
 
 
@@ -253,13 +248,13 @@ def figures(content: Row) -> dict[str, draw.Figure]:
     """Draws accuracy and the first layer's gradient against depth; norms by layer for 5 layers and the deepest."""
     rows = sorted(content["rows"], key=lambda row: int(row["layers"]))
     optimizers, depths = by(rows, "optimizer"), {row["layers"] for row in rows}
-    accuracy, chance = draw.in_percent("validation_accuracy"), {"commonest class": 100 * rows[0]["chance"]}
+    accuracy, chance = plotted.in_percent("validation_accuracy"), {"commonest class": 100 * rows[0]["chance"]}
     accuracies = [
         by_depth(own, accuracy, "validation accuracy [%]", title=NAMES[name], levels=chance, legend=legend)
         for (name, own), legend in zip(optimizers.items(), ("best", ""), strict=False)
     ]
     own = next(iter(optimizers.values()))  # at the start the optimiser does not matter yet
-    gradients = by_depth(own, first_norms, "RMS of the first layer's weight gradient", yscale="log")
+    gradients = by_depth(own, first_gradient, "RMS of the first layer's weight gradient", yscale="log")
     shown = sorted({5, max(depths)} & depths)
     return {
         "accuracy.svg": draw.Figure(
@@ -288,7 +283,7 @@ def handed_out_dies(content: Row) -> Row:
     text = f"Adam: {row['dead']} of {runs} runs with 3 layers do not learn; {where(first['adam'])}"
     if "sgd" in first:
         text += f". SGD: {where(first['sgd'])}"
-    return {"text": text, "verdict": statistics.judge_event(row["dead"], runs)}
+    return {"text": text, "verdict": verdicts.judge_event(row["dead"], runs)}
 
 
 STUDY = Study(

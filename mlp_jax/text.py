@@ -13,6 +13,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def counted(number: int, what: str) -> str:
+    """Gives "1 seed", "2 seeds"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def note(what: str) -> None:
     """Prints a line on standard error about what the user may want to know, and need not act upon."""
     print(f"note: {' '.join(what.split())}", file=sys.stderr)

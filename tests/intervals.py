@@ -17,6 +17,7 @@ from scipy.stats import norm
 
 from mlp_jax.studies import crossed, statistics
 from mlp_jax.studies.further_run import further_run
+from mlp_jax.studies.verdicts import NOT_REPRODUCED, judge_number
 
 EASINESS, MIDDLE = 1.33, 0.1
 
@@ -81,7 +82,7 @@ def verdicts(ours, theirs, shared, runs, studies, worse=0.0, seed=0):
         report = float(_run(rng, easiness[ours - shared :] - _shift(worse), 1).mean())
         measured = statistics.measured(right)
         predicted = further_run(measured, ours, theirs, shared)
-        told[statistics.judge_number(measured, report, predicted)] += 1 / studies
+        told[judge_number(measured, report, predicted)] += 1 / studies
     return told
 
 
@@ -117,7 +118,7 @@ def _of_further_runs(studies):
     for name, sizes in SETS.items():
         for runs in (4, 8, 16):
             same, worse = (verdicts(*sizes, runs, studies, less) for less in (0, 0.05))
-            outside += not 0.93 <= 1 - same[statistics.NOT_REPRODUCED] <= 0.97
+            outside += not 0.93 <= 1 - same[NOT_REPRODUCED] <= 0.97
             print(
                 f"{runs:2} seeds, the report on {name}: {_shares(same)}; 5 points worse: {_shares(worse)}",
                 flush=True,

@@ -12,7 +12,7 @@ from experiments import ablation, reproduce, speedrun
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import figures as draw
-from mlp_jax.studies import own_gradients, page, results, statistics
+from mlp_jax.studies import own_gradients, page, results, verdicts
 from mlp_jax.studies.claims import REMARK, judged, summary
 from mlp_jax.studies.tables import Table
 from mlp_jax.training import recipes
@@ -162,7 +162,7 @@ def judged_claims() -> tuple[list[results.Row], results.Row]:
 def tally(told: list[results.Row]) -> str:
     """How many claims hold, Question 2's equations included."""
     equations = [c["clean"]["verdict"] for c in told if c["once"] and c["clean"]["verdict"] != REMARK]
-    right = equations.count(statistics.REPRODUCED)
+    right = equations.count(verdicts.REPRODUCED)
     agree = f"{right} of its {len(equations)} equations agree with `jax.grad`"
     return f"{summary(told)} That includes Question 2: {agree}."
 

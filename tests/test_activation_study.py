@@ -9,7 +9,7 @@ from experiments.activation_study import Config, labels, recipe, settings
 from mlp_jax.data import load
 from mlp_jax.data.pixels import normalize
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import statistics
+from mlp_jax.studies import statistics, verdicts
 from mlp_jax.studies.claims import Missing
 from mlp_jax.studies.rows import reported
 from mlp_jax.studies.study import Shape
@@ -140,19 +140,19 @@ def test_factors_and_the_path():
 
 
 def test_verdicts_by_hand():
-    def verdicts(rows):
+    def answers(rows):
         return activation_study.no_better(content(rows))["verdict"], activation_study.best(content(rows))[
             "verdict"
         ]
 
     # softplus diverged: there is nothing to compare
-    assert verdicts(ROWS) == (statistics.REPRODUCED, statistics.CANNOT_TELL)
+    assert answers(ROWS) == (verdicts.REPRODUCED, statistics.CANNOT_TELL)
     answer = activation_study.no_better(content(ROWS))
     assert [part["what"] for part in answer["parts"]] == ["with 0.2", "with 0.5"]
     better = row([0.56, 0.5701, 0.565], activation="elu")
     worse = row([0.55, 0.5601, 0.555], dropout=0.2)
-    assert verdicts([*ROWS, better])[1] == statistics.NOT_REPRODUCED
-    assert activation_study.no_better(content([ROWS[0], worse, ROWS[7]]))["verdict"] == statistics.NOT_REPRODUCED
+    assert answers([*ROWS, better])[1] == verdicts.NOT_REPRODUCED
+    assert activation_study.no_better(content([ROWS[0], worse, ROWS[7]]))["verdict"] == verdicts.NOT_REPRODUCED
     for judge in (activation_study.no_better, activation_study.best):
         with pytest.raises(Missing):
             judge(content([row([0.5])]))
@@ -164,7 +164,7 @@ def test_words():
     assert "dropout changes it by -1.0 (0.2) and -4.0 (0.5) points" in found
     assert "Of the activations leaky_relu is first with 54.5 ± 0.5 %" in found
     assert "by -4.0 (none) points" in found
-    assert f"improvement': {statistics.REPRODUCED})" in found
+    assert f"improvement': {verdicts.REPRODUCED})" in found
     one = [row([0.5]), row([0.4], dropout=0.5), row([], dropout=0.2), row([], activation="relu")]
     assert "- (0.2, diverged) and -10.0 (0.5)" in activation_study.finding(content(one))
     assert "reaches - % on test" in activation_study.finding(content([row([]), row([0.4], dropout=0.5)]))

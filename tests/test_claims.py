@@ -4,12 +4,13 @@ import pytest
 
 from experiments import depth_study
 from experiments.reproduce import CLAIMS
-from mlp_jax.studies import statistics
+from mlp_jax.studies import statistics, verdicts
 from mlp_jax.studies.claims import CIFAR_ONLY, NOT_ASKED, NOT_RUN, REMARK, judged, summary, tally
 from mlp_jax.studies.options import PROTOCOLS
 from mlp_jax.studies.page import claim_table
 from mlp_jax.studies.rows import MIRROR, NOT_OF_A_SEARCH
-from mlp_jax.studies.statistics import CANNOT_TELL, NOT_REPRODUCED, REPRODUCED, TIE, measured
+from mlp_jax.studies.statistics import CANNOT_TELL, measured
+from mlp_jax.studies.verdicts import NOT_REPRODUCED, REPRODUCED, TIE
 
 IMAGES = {"train": 49_000, "validation": 1000, "test": 1000}
 
@@ -242,13 +243,13 @@ def test_summary_and_tally():
 
 def test_losses_bars_and_events():
     ours = measured([0.97, 0.95])
-    assert statistics.judge_loss(ours, 0.95, 0.0475) == REPRODUCED
-    assert statistics.judge_loss(ours, 1.03, 0.0475) == CANNOT_TELL  # 0.07 off, between 1 and 2 tolerances
-    assert statistics.judge_loss(ours, 1.06, 0.0475) == NOT_REPRODUCED
-    assert statistics.judge_loss(measured([]), 0.95, 0.0475) == NOT_REPRODUCED
+    assert verdicts.judge_loss(ours, 0.95, 0.0475) == REPRODUCED
+    assert verdicts.judge_loss(ours, 1.03, 0.0475) == CANNOT_TELL  # 0.07 off, between 1 and 2 tolerances
+    assert verdicts.judge_loss(ours, 1.06, 0.0475) == NOT_REPRODUCED
+    assert verdicts.judge_loss(measured([]), 0.95, 0.0475) == NOT_REPRODUCED
     # 2 standard errors of 50 % on 10,000 images are 1 point
-    assert statistics.judge_above(measured([0.5]), 10_000, 0.48) == REPRODUCED
-    assert statistics.judge_above(measured([0.5]), 10_000, 0.495) == CANNOT_TELL
-    assert statistics.judge_above(measured([0.5]), 10_000, 0.52) == NOT_REPRODUCED
-    assert [statistics.judge_event(n, 2) for n in (2, 1, 0)] == [REPRODUCED, CANNOT_TELL, NOT_REPRODUCED]
-    assert statistics.judge_event(0, 0) == NOT_REPRODUCED
+    assert verdicts.judge_above(measured([0.5]), 10_000, 0.48) == REPRODUCED
+    assert verdicts.judge_above(measured([0.5]), 10_000, 0.495) == CANNOT_TELL
+    assert verdicts.judge_above(measured([0.5]), 10_000, 0.52) == NOT_REPRODUCED
+    assert [verdicts.judge_event(n, 2) for n in (2, 1, 0)] == [REPRODUCED, CANNOT_TELL, NOT_REPRODUCED]
+    assert verdicts.judge_event(0, 0) == NOT_REPRODUCED

@@ -6,7 +6,8 @@ import pytest
 
 from mlp_jax.studies.further_run import LEAST_RUNS, WIDEST, further_run
 from mlp_jax.studies.rows import MIRROR, shared_images
-from mlp_jax.studies.statistics import CANNOT_TELL, NOT_REPRODUCED, REPRODUCED, judge_number, measured
+from mlp_jax.studies.statistics import CANNOT_TELL, measured
+from mlp_jax.studies.verdicts import NOT_REPRODUCED, REPRODUCED, judge_number
 from tests.intervals import SETS, verdicts
 
 OURS = measured([0.50, 0.51, 0.51, 0.52])  # mean 0.51, sd 0.01 sqrt(2/3)

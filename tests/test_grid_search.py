@@ -196,21 +196,6 @@ def test_the_report_s_grid():
     assert (trained.optimizer, trained.decay, trained.decay_after_first_step) == ("sgd", 0.95, True)
 
 
-GRID = {**PUBLISHED, "hidden": "5,10", "l2": "0.1,0.2", "learning_rate": "1,2,3"}
-
-
-def test_a_subset_is_of_different_points_in_the_grid_s_order():
-    def drawn(**more):
-        return points(grid_search.Config(**GRID, **more))
-
-    grid, chosen = drawn(), drawn(trials=5, seed=3)
-    assert len(grid) == 12
-    assert len(set(chosen)) == 5
-    assert [grid.index(point) for point in chosen] == sorted(grid.index(point) for point in chosen)
-    assert drawn(trials=12, seed=3) == grid
-    assert drawn(trials=5, seed=3) == chosen != drawn(trials=5, seed=4)
-
-
 def test_draws_are_log_uniform_and_more_of_them_begin_with_the_same():
     def draw(trials, seed):
         ranges = {"l2_range": "1e-4,1e-2", "learning_rate_range": "1e-3,1e-1"}
@@ -284,5 +269,5 @@ def test_figures_show_the_report_s_values_and_random_trials():
     assert "200 images, as in the report" in figures["figure1.svg"].caption
     rows = [made("trial", 490, 0.5), made("trial", 490, 0.4, rate=0.1, hidden=50), made("trial", 490, rate=1.0)]
     figure = grid_search.figures({**content_by_hand(), "rows": rows})["trials.svg"].content
-    for word in ("hidden 50", "hidden 200", "diverged", "best", "learning rate", "lambda"):
+    for word in ("hidden 50", "hidden 200", "learning rate", "lambda"):
         assert word in figure

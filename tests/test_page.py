@@ -10,7 +10,7 @@ import pytest
 
 from experiments import depth_study, reproduce
 from mlp_jax.data import load
-from mlp_jax.studies import figures, options, page, question2
+from mlp_jax.studies import figures, learned, options, page, question2
 from mlp_jax.studies.claims import judged
 from mlp_jax.studies.rows import dataset_name
 from mlp_jax.studies.study import Study
@@ -60,7 +60,7 @@ def made(tmp_path_factory):
         (folder / name / "3.svg").write_text(
             figures.svg(a_figure(3)).replace("</svg>", f"{EVIL.split('<img')[0]}</svg>")
         )
-        (folder / name / "p.png").write_bytes(figures.image_grid([PIXELS], [""], 1, (6.4, 3)))
+        (folder / name / "p.png").write_bytes(learned.image_grid([PIXELS], [""], 1, (6.4, 3)))
         content = {
             "config": {"dataset": "digits", "layers": EVIL}, "environment": ENVIRONMENT, "rows": [],
             "figures": [{"file": f, "caption": f'{EVIL}" [x](y) {f}'} for f in ("1.svg", "3.svg", "p.png")],
@@ -217,7 +217,7 @@ def test_the_browser_check_can_fail(tmp_path, chromium):
 def test_the_width_of_a_figure_is_in_pixels_of_css():
     figure, _ = figures.canvas()
     assert page.width(figures.svg(figure).encode()) == 614  # 6.4 inches of 96 pixels
-    assert page.width(figures.image_grid([PIXELS], [""], 1, (6.4, 3))) == 704  # of 110
+    assert page.width(learned.image_grid([PIXELS], [""], 1, (6.4, 3))) == 704  # of 110
 
 
 def test_a_minute_and_a_half_is_told_in_minutes():

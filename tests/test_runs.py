@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import grid_search
-from mlp_jax.studies import figures
+from mlp_jax.studies import plotted
 from mlp_jax.studies.norms import summary
 from mlp_jax.studies.results import by
 from mlp_jax.studies.rows import edge_notes, epoch_means, families
@@ -48,7 +48,7 @@ def test_epoch_means_are_of_finite_numbers_and_finite():
 
 def test_figures_and_norms_of_finite_numbers_only():
     with pytest.raises(ValueError, match="not finite"):
-        figures.over_seeds("loss", [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0)
+        plotted.over_seeds("loss", [1, 2], [[1.0, 2.0], [1.0, np.nan]], 0)
     run = SimpleNamespace(observed=((np.ones(2), np.array([1, np.inf])),) * 2)
     with pytest.raises(ValueError, match="not finite"):
         summary([run])  # type: ignore[list-item]

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from mlp_jax.studies import crossed, statistics
-from mlp_jax.studies.statistics import CANNOT_TELL, NOT_REPRODUCED, REPRODUCED, TIE, measured
+from mlp_jax.studies import crossed, statistics, verdicts
+from mlp_jax.studies.statistics import CANNOT_TELL, measured
+from mlp_jax.studies.verdicts import NOT_REPRODUCED, REPRODUCED, TIE
 
 
 def row(values, seeds=None):
@@ -98,7 +99,7 @@ def test_verdicts_of_a_family():
     family = [estimated(0.01, 0.001), estimated(-0.01, 0.001), estimated(0.0005, 0.001), estimated(0.003, 0.004)]
     told = statistics.family(family)
     assert [one["verdict"] for one in told] == ["better", "worse", "no difference", "cannot tell"]
-    assert [statistics.judge_difference(one) for one in told] == [REPRODUCED, NOT_REPRODUCED, TIE, CANNOT_TELL]
+    assert [verdicts.judge_difference(one) for one in told] == [REPRODUCED, NOT_REPRODUCED, TIE, CANNOT_TELL]
     alone = estimated(0.022, 0.01)  # p = 0.04: better alone, not in the company of three more
     assert statistics.family([alone])[0]["verdict"] == "better"
     crowd = statistics.family([alone, *[estimated(0.003, 0.004)] * 3])
@@ -118,11 +119,11 @@ def test_no_improvement_is_decided():
     worse, same, better = estimated(-0.02, 0.002), estimated(0.0, 0.001), estimated(0.02, 0.002)
     below = estimated(-0.004, 0.003)  # worse or no different: which of the two cannot be told
     assert statistics.family([below])[0]["verdict"] == "cannot tell"
-    assert statistics.judge_no_better([worse, same, below]) == REPRODUCED
-    assert statistics.judge_no_better([worse, better]) == NOT_REPRODUCED
-    assert statistics.judge_no_better([worse, estimated(0.0, 0.01)]) == CANNOT_TELL
-    assert statistics.judge_best([better, same]) == TIE
-    assert statistics.judge_best([better, same, worse]) == NOT_REPRODUCED
+    assert verdicts.judge_no_better([worse, same, below]) == REPRODUCED
+    assert verdicts.judge_no_better([worse, better]) == NOT_REPRODUCED
+    assert verdicts.judge_no_better([worse, estimated(0.0, 0.01)]) == CANNOT_TELL
+    assert verdicts.judge_best([better, same]) == TIE
+    assert verdicts.judge_best([better, same, worse]) == NOT_REPRODUCED
 
 
 def difference(*values):
@@ -131,16 +132,16 @@ def difference(*values):
 
 def test_a_difference_is_judged_by_the_side_of_its_interval():
     up, down, open_ = difference(0.01, 0.011, 0.012), difference(-0.01, -0.011, -0.012), difference(0.01, -0.01)
-    assert statistics.judge_difference(up) == REPRODUCED
-    assert statistics.judge_difference(down) == NOT_REPRODUCED
-    assert statistics.judge_difference(open_) == CANNOT_TELL
-    assert statistics.judge_difference(difference(0.5)) == CANNOT_TELL
-    assert statistics.judge_difference(up, "not greater") == NOT_REPRODUCED
-    assert statistics.judge_difference(down, "not greater") == REPRODUCED
-    assert statistics.judge_best([up, up]) == REPRODUCED
-    assert statistics.judge_best([up, open_]) == CANNOT_TELL
-    assert statistics.judge_best([up, open_, down]) == NOT_REPRODUCED
-    assert statistics.judge_best([]) == CANNOT_TELL
+    assert verdicts.judge_difference(up) == REPRODUCED
+    assert verdicts.judge_difference(down) == NOT_REPRODUCED
+    assert verdicts.judge_difference(open_) == CANNOT_TELL
+    assert verdicts.judge_difference(difference(0.5)) == CANNOT_TELL
+    assert verdicts.judge_difference(up, "not greater") == NOT_REPRODUCED
+    assert verdicts.judge_difference(down, "not greater") == REPRODUCED
+    assert verdicts.judge_best([up, up]) == REPRODUCED
+    assert verdicts.judge_best([up, open_]) == CANNOT_TELL
+    assert verdicts.judge_best([up, open_, down]) == NOT_REPRODUCED
+    assert verdicts.judge_best([]) == CANNOT_TELL
 
 
 @pytest.mark.parametrize("name", ["protocol", "data_fingerprint"])
@@ -158,9 +159,9 @@ def test_no_verdict_on_what_is_not_finite(value):
         lambda: statistics.paired(broken, row([0.5, 0.5])),
         lambda: statistics.paired(row([0.5, 0.5]), broken),
         lambda: statistics.accuracy_error(value, 100),
-        lambda: statistics.judge_loss({"mean": value}, 1.0, 0.1),
-        lambda: statistics.judge_number({"mean": value}, 0.5, crossed.Estimate(value, 0.01, 3)),
-        lambda: statistics.judge_above({"mean": value, "n": 1, "values": [value]}, 100, 0.5),
+        lambda: verdicts.judge_loss({"mean": value}, 1.0, 0.1),
+        lambda: verdicts.judge_number({"mean": value}, 0.5, crossed.Estimate(value, 0.01, 3)),
+        lambda: verdicts.judge_above({"mean": value, "n": 1, "values": [value]}, 100, 0.5),
         lambda: statistics.holm([0.5, value]),
         lambda: statistics.family([{"mean": value, "p": 0.1, "p_equivalent": 0.1}]),
     ):

@@ -1,6 +1,6 @@
 """A claim of the report is judged here, and the answer to it is written.
 
-Every claim stands beside ours under both protocols, with a verdict by `statistics.RULE`.
+Every claim stands beside ours under both protocols, with a verdict by `verdicts.RULE`.
 """
 
 from collections import Counter
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlp_jax.studies import statistics
+from mlp_jax.studies import statistics, verdicts
 from mlp_jax.studies.further_run import further_run
 from mlp_jax.studies.options import PROTOCOLS
 from mlp_jax.studies.results import Row
@@ -18,7 +18,7 @@ REMARK = "remark"
 ONE_RUN = "one_run"
 """Under this key an answer has the prediction interval of one further run, its two ends as fractions."""
 NOT_RUN, CIFAR_ONLY, NOT_ASKED = "not run", "CIFAR-10 only", "not under this protocol"
-JUDGED = (statistics.REPRODUCED, statistics.TIE, statistics.CANNOT_TELL, statistics.NOT_REPRODUCED)
+JUDGED = (verdicts.REPRODUCED, verdicts.TIE, statistics.CANNOT_TELL, verdicts.NOT_REPRODUCED)
 Judge = Callable[[Row], Row]
 Contents = Mapping[tuple[str | None, str], Row]
 """These are results files by protocol and study."""
@@ -91,7 +91,7 @@ def greater(difference: Callable[[Row], Row]) -> Judge:
             if found["over"] == statistics.SEEDS:
                 text += " over seeds alone"
         numbers = {name: values[name] for name in ("mean", "std", "n")}
-        return {"text": text, "verdict": statistics.judge_difference(found), **numbers}
+        return {"text": text, "verdict": verdicts.judge_difference(found), **numbers}
 
     return judge
 
@@ -101,8 +101,15 @@ def against(row: Row, name: str, report: float, images: int) -> Row:
     split = name.split("_")[0]
     shared = shared_images(row, split, images)
     predicted = further_run(row[name], row["images"][split], images, shared)
-    answer = quantity(row[name], statistics.judge_number(row[name], report, predicted))
+    answer = quantity(row[name], verdicts.judge_number(row[name], report, predicted))
     return answer if predicted is None else {**answer, ONE_RUN: predicted.interval()}
+
+
+def beside_report(row: Row, name: str, images: int) -> str:
+    """Writes what the report states of a row's accuracy, and the verdict, in parentheses; "" for nothing."""
+    if (stated := (row["report"] or {}).get(name)) is None:
+        return ""
+    return f" (report: {100 * stated:.1f} %: {against(row, name, stated, images)['verdict']})"
 
 
 def accuracy(report: float, images: int, name: str = "validation_accuracy", **label: Any) -> Judge:

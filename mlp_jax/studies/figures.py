@@ -1,22 +1,17 @@
-"""There are four kinds of figure: lines with bands, a forest of intervals, heat maps, a grid of images.
+"""There are three kinds of figure: lines with bands, a forest of intervals, heat maps; `learned` has images.
 
-A study hands over data, and gets SVG text (or a PNG, for images): the same bytes for the same data.
+A study hands over data (`plotted` makes it of rows), and gets SVG text: the same bytes for the same data.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-
-from mlp_jax.data.dataset import Images
-from mlp_jax.studies.results import Row, by
-from mlp_jax.studies.statistics import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +60,8 @@ class Panel:
     """A panel is lines on one pair of axes.
 
     levels: grey horizontal values by label. limits: vertical ones as (label, value, number of a colour). xticks:
-    where ticks stand, if matplotlib is not to decide. rows: names of y = 0, 1, ... from the top. crosses: x of
-    what diverged, drawn at the foot. legend: matplotlib's name of a place, "above", or "" for none.
+    where ticks stand, if matplotlib is not to decide. rows: names of y = 0, 1, ... from the top. legend:
+    matplotlib's name of a place, "above", or "" for none.
     """
 
     lines: Sequence[Line]
@@ -79,7 +74,6 @@ class Panel:
     rows: Sequence[str] = ()
     levels: Mapping[str, float] = field(default_factory=dict)
     limits: Sequence[tuple[str, float, int]] = ()
-    crosses: Sequence[float] = ()
     legend: str = "best"
 
 
@@ -96,58 +90,6 @@ class Mark:
 
 Groups = dict[str, dict[str, Mark | None]]
 """Marks are grouped under headings, each with a label; None marks what diverged."""
-
-
-def over_seeds(label: str, x: Numbers, seeds: Sequence[Numbers] | NDArray[np.floating], number: int) -> Line:
-    """Gives the mean over seeds at x, and one standard deviation (n - 1) around it; one seed has none.
-
-    Raises ValueError for a value that is not finite.
-    """
-    values = np.asarray(seeds, float)
-    if values.size == 0:
-        return Line(label, [], [], number=number)
-    finite(values.ravel())
-    middle, spread = values.mean(axis=0), values.std(axis=0, ddof=1 if len(values) > 1 else 0)
-    sides = (middle - spread, middle + spread) if len(values) > 1 else ()
-    return Line(label, x, middle, *sides, number=number)
-
-
-def grouped(
-    rows: Iterable[Row], name: str, x: str, y: Callable[[Row], Any], *, how: str = "band", label: str = "{}"
-) -> list[Line]:
-    """Gives a line of rows for each of their values of this name, which stands in its label.
-
-    x: the name of a row's value. y: makes of a row (number, low, high), or None for no point.
-    """
-    lines = []
-    for number, (value, own) in enumerate(by(rows, name).items()):
-        told = [(row[x], found) for row in own if (found := y(row)) is not None]
-        sides: Any = np.array([found for _, found in told]).T if told else ([],)
-        lines.append(Line(label.format(value), [place for place, _ in told], *sides, number=number, how=how))
-    return lines
-
-
-def in_percent(quantity: str) -> Callable[[Row], tuple[float, ...] | None]:
-    """Gives for `grouped` a measured fraction in % and its standard deviation; None where no run finished."""
-
-    def sides(row: Row) -> tuple[float, ...] | None:
-        mean, spread = row[quantity]["mean"], row[quantity]["std"] or 0
-        return None if mean is None else tuple(100 * (mean + sign * spread) for sign in (0, -1, 1))
-
-    return sides
-
-
-def stated(rows: Iterable[Row], x: str, quantity: str) -> Line:
-    """Gives what the report states of a fraction, in %, against the rows' x: open grey markers."""
-    told = [row for row in rows if row["report"]]
-    values = [100 * row["report"][quantity] for row in told]
-    return Line("report", [row[x] for row in told], values, number=None, how="ring")
-
-
-def difference(paired: Mapping[str, Any]) -> Mark | None:
-    """Marks a paired difference in points with its interval, which one seed has not; None if all diverged."""
-    names = ("mean", "low", "high") if paired["low"] is not None else ("mean",) * 3
-    return None if paired["mean"] is None else Mark(*(100 * paired[name] for name in names))
 
 
 def lines(panels: Sequence[Panel], *, columns: int | None = None, height: float = 3.6) -> str:
@@ -189,9 +131,6 @@ def _furnish(axes: Axes, panel: Panel) -> None:
         axes.axhline(value, label=label, **GREY)
     for label, value, number in panel.limits:
         axes.axvline(value, color=STYLES[number][0], linestyle="--", linewidth=1, label=label)
-    if panel.crosses:
-        low, foot = [0.02] * len(panel.crosses), axes.get_xaxis_transform()
-        axes.plot(panel.crosses, low, "kx", transform=foot, clip_on=False, label="diverged")
     # a logarithmic scale has no place where no value is above 0
     scale = panel.yscale if any(np.any(np.asarray(line.y) > 0) for line in panel.lines) else "linear"
     axes.set(xscale=panel.xscale, yscale=scale, xlabel=panel.xlabel, ylabel=panel.ylabel)
@@ -210,18 +149,18 @@ def _legend(axes: Axes, place: str) -> None:
         axes.legend(fontsize="small", framealpha=0.85, **options)
 
 
-def forest(groups: Mapping[str, Mapping[str, Mark | None]], xlabel: str, level: tuple[str, float] | None) -> str:
+def forest(groups: Mapping[str, Mapping[str, Mark | None]], xlabel: str, levels: Mapping[str, float]) -> str:
     """Draws a line for each mark below its group's heading, None as "diverged"; empty groups are left out.
 
-    level: label and place of a vertical line to compare with; without a label it is in no legend.
+    levels: places, by label, of vertical lines to compare with; what has no label is in no legend.
     """
     groups = {heading: marks for heading, marks in groups.items() if marks}
     ticks = [
         tick for head, marks in groups.items() for tick in [(head, "bold"), *((name, "normal") for name in marks)]
     ]
     figure, (axes,) = canvas(height=0.8 + 0.24 * len(ticks))
-    if level is not None:
-        axes.axvline(level[1], **GREY | ({"label": level[0]} if level[0] else {"linestyle": "-", "linewidth": 1}))
+    for label, value in levels.items():
+        axes.axvline(value, **GREY | ({"label": label} if label else {"linestyle": "-", "linewidth": 1}))
     y = 0
     for number, marks in enumerate(groups.values()):
         for place, mark in enumerate(marks.values(), start=1):
@@ -249,24 +188,24 @@ def _mark(axes: Axes, y: int, number: int, mark: Mark | None) -> None:
 
 def heat_map(
     maps: Mapping[str, NDArray[np.floating]], rows: Sequence[str], columns: Sequence[str], labels: tuple[str, str],
-    limits: tuple[float, float], *, framed: tuple[int, int] | None = None,
-    cmap: str = "Greys", form: str = ".1f", height: float = 0, turn: float = 0,
+    *, framed: tuple[int, int] | None = None, form: str = ".1f", turn: float = 0,
 ) -> str:  # fmt: skip
     """Draws maps (rows, columns) side by side by title, with the number in each cell, or a cross for nan.
 
-    labels: of the columns and of the rows. limits: the values of the lightest and the darkest colour. framed: row
-    and column of the best. height: of a map in inches, 0 for what its rows need. turn: by how many degrees the
-    columns' names are turned.
+    labels: of the columns and of the rows. framed: row and column of the best. turn: by how many degrees the
+    columns' names are turned. Grey goes from 1 below the least value to 1 above the greatest.
     """
     from matplotlib.patches import Rectangle
 
-    figure, panels = canvas(len(maps), height=height or max(2.8, 1.2 + 0.36 * len(rows)))
+    figure, panels = canvas(len(maps), height=max(2.8, 1.2 + 0.36 * len(rows)))
+    known = [value for values in maps.values() for value in values[np.isfinite(values)]]
+    low, high = min(known, default=0) - 1, max(known, default=0) + 1
     slanted: dict[str, Any] = {"rotation": turn, "ha": "right", "rotation_mode": "anchor"} if turn else {}
     for axes, (title, values) in zip(panels, maps.items(), strict=True):
-        axes.pcolormesh(values, cmap=cmap, edgecolors="#bbbbbb", linewidth=0.5, vmin=limits[0], vmax=limits[1])
+        axes.pcolormesh(values, cmap="Greys", edgecolors="#bbbbbb", linewidth=0.5, vmin=low, vmax=high)
         for (y, x), value in np.ndenumerate(values):
             text = "x" if np.isnan(value) else f"{value:{form}}"
-            color = "white" if value > sum(limits) / 2 else "black"
+            color = "white" if value > (low + high) / 2 else "black"
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", size=8, color=color)
         if framed is not None:
             axes.add_patch(Rectangle(framed[::-1], 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5))
@@ -277,23 +216,6 @@ def heat_map(
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.set_title(title, fontsize="medium")
     return svg(figure)
-
-
-def image_grid(pictures: Sequence[Images], titles: Sequence[str], across: int, size: tuple[float, float]) -> bytes:
-    """Draws pictures (height, width, 1 or 3 channels) of 0 to 255 with titles, each of `size` inches: a PNG."""
-    figure, panels = canvas(across, -(-len(pictures) // across), width=size[0], height=size[1])
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, picture, title in zip(panels, pictures, titles, strict=False):  # the last row may have room left
-        shown = picture if picture.shape[-1] == 3 else picture[..., 0]
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(title, fontsize="small")
-    drawn, data = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    # a palette takes a third of the size, and random weights do not compress
-    whole = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    whole.save(data, format="PNG", optimize=True)
-    return data.getvalue()
 
 
 def canvas(columns: int = 1, rows: int = 1, *, height: float = 3.6, width: float = 0) -> tuple[Canvas, list[Axes]]:

@@ -1,10 +1,13 @@
 """This shows what the best model has learned: confusion, mistakes, first-layer weights."""
 
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mlp_jax import data
 from mlp_jax.data.dataset import Images
@@ -63,7 +66,7 @@ def first_layer(model: Model) -> draw.Figure:
         for w in (before, after)
     ]
     height, width = sides[0].shape[:2]
-    png = draw.image_grid(sides, ("before training", "after training"), 2, (4.8, 0.4 + 4.7 * height / width))
+    png = image_grid(sides, ("before training", "after training"), 2, (4.8, 0.4 + 4.7 * height / width))
     return draw.Figure(
         png,
         f"First-layer weights as pictures: the {len(units)} units (of {after.shape[1]}) whose weights are largest "
@@ -111,7 +114,24 @@ def mistakes_figure(model: Model, dataset: data.Dataset, mistakes: list[dict[str
     ]
     pictures = dataset.test_images[[m["index"] for m in mistakes]]
     return draw.Figure(
-        draw.image_grid(list(pictures), titles, min(5, len(pictures)), (1.6, 2.2)),
+        image_grid(list(pictures), titles, min(5, len(pictures)), (1.6, 2.2)),
         f"The {len(mistakes)} most confident mistakes on {len(dataset.test_labels):,} test images: true class, "
         "predicted class, and the probability that the network gives it.",
     )
+
+
+def image_grid(pictures: Sequence[Images], titles: Sequence[str], across: int, size: tuple[float, float]) -> bytes:
+    """Draws pictures (height, width, 1 or 3 channels) of 0 to 255 with titles, each of `size` inches: a PNG."""
+    figure, panels = draw.canvas(across, -(-len(pictures) // across), width=size[0], height=size[1])
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, picture, title in zip(panels, pictures, titles, strict=False):  # the last row may have room left
+        shown = picture if picture.shape[-1] == 3 else picture[..., 0]
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(title, fontsize="small")
+    drawn, data = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    # a palette takes a third of the size, and random weights do not compress
+    whole = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    whole.save(data, format="PNG", optimize=True)
+    return data.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from mlp_jax.studies import options, question2, results, statistics
+from mlp_jax.studies import options, question2, results, statistics, verdicts
 from mlp_jax.studies.claims import ONE_RUN, summary, tally
 from mlp_jax.studies.origin import plain
 from mlp_jax.studies.rows import dataset_name
@@ -23,9 +23,9 @@ from mlp_jax.studies.tables import Table, prose
 PROTOCOLS = {"published": "Published protocol", "clean": "Clean protocol", None: "The check"}
 # a verdict's class and sign: colour is never the only one
 BADGES = {
-    statistics.REPRODUCED: ("good", "✓"),
-    statistics.NOT_REPRODUCED: ("bad", "✗"),
-    statistics.TIE: ("open", "="),
+    verdicts.REPRODUCED: ("good", "✓"),
+    verdicts.NOT_REPRODUCED: ("bad", "✗"),
+    verdicts.TIE: ("open", "="),
     statistics.CANNOT_TELL: ("open", "≈"),
     "remark": ("none", "i"),
     "pass": ("good", "✓"),
@@ -78,7 +78,7 @@ def page(content: results.Row, parts: Sequence[Part], about: Sequence[Line] = ()
             for title, rows in results.by(claims, "part").items()
         ],
         "holm": HOLM,
-        "rule": re.split(r"(?<=[.]) (?=[A-Z'])", statistics.RULE),
+        "rule": re.split(r"(?<=[.]) (?=[A-Z'])", verdicts.RULE),
         "studies": [{"about": g[0].study, "parts": list(map(_shown, g))} for g in by_study.values()],
         "environment": [*_environment(own), *about, ("wall time of this start", minutes(own["wall_seconds"]))],
         "command": own["command"],

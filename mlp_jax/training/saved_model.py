@@ -18,13 +18,14 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as safetensors_bytes
 from scipy.special import softmax
 
-from mlp_jax.data.dataset import Images
+from mlp_jax.data.dataset import Images, Split
 from mlp_jax.data.pixels import Scaling, rows
 from mlp_jax.errors import UserError, in_range, whole_number
 from mlp_jax.files import printable, read_bounded, sha256, write
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Layer, NormLayer, Params, RunningStats, Stats, forward
 from mlp_jax.training import model_format
+from mlp_jax.training.evaluate import evaluate, on_device
 from mlp_jax.training.model_format import Tensors
 from mlp_jax.training.written import as_written
 
@@ -76,6 +77,11 @@ class Model:
     def probabilities(self, images: Images) -> NDArray[np.float64]:
         """Returns the softmax of the logits, (N, classes)."""
         return np.asarray(softmax(self.logits(images).astype(np.float64), axis=1))
+
+    def accuracy(self, images: Split, **views: Any) -> float:
+        """Returns the fraction of uint8 images that it classifies right; views: as `evaluate` has them."""
+        split = on_device(Split(rows(images.x, self.scaling), images.y), self.config)
+        return evaluate(self.params, self.stats, split, self.config, **views).accuracy
 
 
 @jax.jit(static_argnames="config")
