@@ -20,17 +20,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlp_jax import data
-from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Names, option
-from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, families
-from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import Shape, Study
+from mlp_jax.studies.study import Shape, Study, Trained
 from mlp_jax.studies.tables import Columns, Table, difference, measured
 from mlp_jax.text import counted
 from mlp_jax.training.config import TrainConfig
@@ -183,11 +180,10 @@ def settings(config: Config, shape: Shape) -> list[Setting]:
     return found
 
 
-def named_row(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """Adds the recipe's name and the network to the usual row; its test images are validation's, and left out."""
-    row, _ = measure(config, folder, setting, splits, bar)
-    images = {name: count for name, count in row["images"].items() if name != "test"}
-    return {**row, "images": images, "name": config.recipe, "network": as_written(setting.model)}
+def named(trained: Trained[Config]) -> Row:
+    """Gives the recipe's name and the network; a row's test images are validation's, and left out."""
+    images = {name: count for name, count in trained.row["images"].items() if name != "test"}
+    return {"images": images, "name": trained.options.recipe, "network": as_written(trained.setting.model)}
 
 
 def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
@@ -268,7 +264,7 @@ STUDY = Study(
     finding=finding,
     figures=figures,
     comparisons=comparisons,
-    measure=named_row,
+    more=named,
     left_out=("test_accuracy", "curves", "first_losses", "choice", "report"),
     scales={
         "smoke": {"variations": "no_augmentation", "epochs": 3},

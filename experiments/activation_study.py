@@ -47,20 +47,13 @@ REPORT = {
 SMALL_RATES = (0.002, 0.008)
 LAST = 1 / 32  # so much of the learning rate is left in the last epoch of the clean protocol
 LABEL = ("hidden", "activation", "batch_norm", "dropout")
-FACTORS = {
-    "activation": "activation",
-    "batch normalisation": "batch_norm",
-    "dropout": "dropout",
-    "width": "hidden",
+FACTORS: dict[str, tuple[str, Callable[[Row], Any]]] = {
+    "activation": ("activation", lambda row: -(row[TEST]["mean"] or 0.0)),
+    "batch normalisation": ("batch_norm", lambda row: NORM_FLAGS.index(row["batch_norm"])),
+    "dropout": ("dropout", lambda row: row["dropout"]),
+    "width": ("hidden", lambda row: [int(units) for units in row["hidden"].split(",")]),
 }
-"""Each factor's name leads to its place in the label."""
-ORDER: dict[str, Callable[[Row], Any]] = {
-    "activation": lambda row: -(row[TEST]["mean"] or 0.0),
-    "batch normalisation": lambda row: NORM_FLAGS.index(row["batch_norm"]),
-    "dropout": lambda row: row["dropout"],
-    "width": lambda row: [int(units) for units in row["hidden"].split(",")],
-}
-"""These keys sort the values of a factor; activations go from the best to the worst."""
+"""A factor has its place in the label, and what sorts its values; activations go from the best to the worst."""
 PATH, SEVERAL = "path", "several"
 TEST = "test_accuracy"
 PLAIN = {"hidden": "50,50", "activation": "relu", "batch_norm": "none", "dropout": 0.0}
@@ -119,7 +112,7 @@ def labels(config: Config) -> list[dict[str, Any]]:
     hidden = ",".join([str(config.value("width"))] * layers)
     centre = {"hidden": hidden, "activation": "leaky_relu", "batch_norm": "after", "dropout": 0.0}
     found = [centre, *reversed(steps_to(centre).values())]
-    found += [{**centre, key: value} for key in FACTORS.values() for value in values[key]]
+    found += [{**centre, key: value} for key, _ in FACTORS.values() for value in values[key]]
     return [label for number, label in enumerate(found) if label not in found[:number]]
 
 
@@ -160,15 +153,15 @@ def path(rows: Sequence[Row]) -> dict[str, Row]:
 
 def factor(row: Row, centre: Row) -> str | None:
     """Gives the factor in which the row differs from the centre: None for the centre itself, or "several"."""
-    differing = [name for name, key in FACTORS.items() if row[key] != centre[key]]
+    differing = [name for name, (key, _) in FACTORS.items() if row[key] != centre[key]]
     return SEVERAL if len(differing) > 1 else differing[0] if differing else None
 
 
 def sweep(rows: Sequence[Row], name: str) -> dict[str, Row]:
     """Gives, by its value, every row that differs from the centre in this factor alone, and the centre."""
+    (key, order), form = FACTORS[name], "{:g}" if name == "dropout" else "{}"
     found = [row for row in rows if factor(row, rows[0]) in (name, None)]
-    form = "{:g}" if name == "dropout" else "{}"
-    return {form.format(row[FACTORS[name]]): row for row in sorted(found, key=ORDER[name])}
+    return {form.format(row[key]): row for row in sorted(found, key=order)}
 
 
 def sweeps(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
@@ -201,20 +194,19 @@ def changes(content: Row) -> dict[str, Row]:
 
 def no_better(content: Row) -> Row:
     """Judges whether dropout gives no improvement, by the changes with it."""
-    dropped = tested(content, "dropout")
-    return _answer(dropped, verdicts.judge_no_better(dropped))
+    return _answer(tested(content, "dropout"), verdicts.judge_no_better)
 
 
 def best(content: Row) -> Row:
     """Judges whether the centre is better than with any other activation or normalisation."""
     others = tested(content, "activation", "batch normalisation")
-    return _answer(others, verdicts.judge_best([statistics.negated(row) for row in others]))
+    return _answer(others, lambda rows: verdicts.judge_best([statistics.negated(row) for row in rows]))
 
 
-def _answer(differences: Sequence[Row], verdict: str) -> Row:
-    if not differences:
+def _answer(found: Sequence[Row], judge: Callable[[Sequence[Row]], str]) -> Row:
+    if not found:
         raise Missing("nothing was changed")
-    return several({f"with {row['setting'][FACTORS[row['factor']]]}": row for row in differences}, verdict)
+    return several({f"with {row['setting'][FACTORS[row['factor']][0]]}": row for row in found}, judge(found))
 
 
 def table(content: Row) -> Table:
@@ -255,10 +247,11 @@ def _changes(content: Row, factor: str) -> str:
     """Writes the mean changes from the centre in points with the factor's values: "-0.8 (0.2) and -3.1 (0.5)"."""
     changed = changes(content)
     means = {v: changed[name(r)]["mean"] for v, r in sweep(content["rows"], factor).items() if name(r) in changed}
-    return " and ".join(
+    told = (
         f"- ({value}, diverged)" if mean is None else f"{100 * mean:+.1f} ({value})"
         for value, mean in means.items()
     )
+    return " and ".join(told)
 
 
 def accuracies(rows: Sequence[Row]) -> draw.Groups:

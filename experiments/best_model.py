@@ -34,7 +34,7 @@ import numpy as np
 
 from mlp_jax import data
 from mlp_jax.data import pixels
-from mlp_jax.data.dataset import Split, Splits
+from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
 from mlp_jax.files import sha256
 from mlp_jax.nn.config import MLPConfig
@@ -45,14 +45,12 @@ from mlp_jax.studies.fields import Floats, Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name
-from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import NORMALIZATION, Shape, Study, shape_of
+from mlp_jax.studies.study import NORMALIZATION, Shape, Study, Trained, shape_of
 from mlp_jax.studies.tables import Table, stated
 from mlp_jax.text import counted
 from mlp_jax.training import saved_model
 from mlp_jax.training.inputs import Inputs
 from mlp_jax.training.recipes import HELD_OUT, RECIPES, fitted, network_inputs
-from mlp_jax.training.step import TrainState
 from mlp_jax.training.step import network as trained
 from mlp_jax.training.written import as_written
 
@@ -149,40 +147,40 @@ def drop_row_without_model(folder: ResultsFolder) -> None:
         folder.rows.clear()
 
 
-def row_and_model(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """Gives the study's one row, and writes the best seed's network to a file.
+def with_model(made: Trained[Config]) -> Row:
+    """Writes the best seed's network to a file; gives what the study's one row says of it and of the others.
 
     Published, what evaluation mode and all test images give stands beside it; of a recipe whose images were moved
     in training, the accuracy over several views of each.
     """
-    row, runs = measure(config, folder, setting, splits, bar)
-    dataset, images = config.load(), config.split(config.load())
-    models = models_of(config, setting, {seed: runs[seed - config.seed].state for seed in row["seeds"]})
+    dataset, images, row = made.options.load(), made.options.split(made.options.load()), made.row
+    models, more = models_of(made), dict[str, Any]()
 
     def over_seeds(split: Split, **views: Any) -> Row:
         return statistics.measured([model.accuracy(split, **views) for model in models])
 
-    if config.protocol == "published":
+    if made.options.protocol == "published":
         tests = Split(dataset.test_images, dataset.test_labels)
-        row["validation_accuracy_evaluation_mode"] = over_seeds(images.validation)
-        row["test_accuracy_all_images"] = over_seeds(tests)
-        row["images"]["all_test"] = len(tests.y)
-    augmentation = setting.recipes[0].augmentation
+        more["validation_accuracy_evaluation_mode"] = over_seeds(images.validation)
+        more["test_accuracy_all_images"] = over_seeds(tests)
+        more["images"] = {**row["images"], "all_test": len(tests.y)}
+    augmentation = made.setting.recipes[0].augmentation
     if augmentation is not None and augmentation.crop and augmentation.flip:
-        row["test_accuracy_over_views"] = over_seeds(images.test, image=augmentation.image)
-    if config.recipe is not None:
-        row["network"] = as_written(setting.model)
+        more["test_accuracy_over_views"] = over_seeds(images.test, image=augmentation.image)
+    if made.options.recipe is not None:
+        more["network"] = as_written(made.setting.model)
     values = row["validation_accuracy"]["values"]
-    return {**row, "model": save(folder, models[values.index(max(values))], dataset) if models else None}
+    best = save(made.folder, models[values.index(max(values))], dataset) if models else None
+    return {**more, "model": best}
 
 
-def models_of(config: Config, setting: Setting, states: Mapping[int, TrainState]) -> list[saved_model.Model]:
+def models_of(made: Trained[Config]) -> list[saved_model.Model]:
     """Gives each seed's network as one of pixels; how many test images it gets right is not counted yet."""
-    dataset, found = config.load(), []
+    config, setting, dataset, found = made.options, made.setting, made.options.load(), []
     images, seen = config.split(dataset).train.x, setting.inputs or Inputs(None)
     by = seen.learned(images) if setting.inputs else pixels.scaling(images, NORMALIZATION[config.protocol])
-    for seed, state in states.items():
-        params, stats = trained(state)
+    for seed in made.row["seeds"]:
+        params, stats = trained(made.runs[seed - config.seed].state)
         network, params, scaling = seen.of_pixels(setting.model, params, by)
         about = saved_model.About(
             dataset=dataset.name,
@@ -334,7 +332,7 @@ STUDY = Study(
     figures=figures,
     notes=notes,
     prepare=drop_row_without_model,
-    measure=row_and_model,
+    more=with_model,
     drawn=pictures,
     claims=[
         Claim(f"best-{split}", f"Best model, 400-400-400: {split}", f"{100 * REPORT[name]:.1f}",

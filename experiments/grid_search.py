@@ -24,18 +24,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mlp_jax.data.dataset import Splits
 from mlp_jax.errors import UserError
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, beside_report, greater, one, quantity
 from mlp_jax.studies.correctness import Store
 from mlp_jax.studies.fields import Floats, Ints, option, written
-from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by, percent
 from mlp_jax.studies.rows import Setting, families, finite_mean
-from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import Shape, Study
+from mlp_jax.studies.study import Shape, Study, Trained
 from mlp_jax.studies.tables import Columns, Table, measured, stated
 from mlp_jax.text import counted
 from mlp_jax.training.config import steps_per_epoch
@@ -178,14 +175,13 @@ def passed(rows: Sequence[Row]) -> bool:
     return bool(of_kind(others, "best")) and all(row["status"] == "finished" for row in others)
 
 
-def row_with_figure_1(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """Gives the usual row; that of the best configuration has what Figure 1 shows of its runs."""
-    row, runs = measure(config, folder, setting, splits, bar)
-    if row["kind"] != "best":
-        return row
-    per_epoch = steps_per_epoch(splits.train, setting.recipes[0])
-    finished = [result.history for result in runs if result.status == "finished"]
-    return {**row, "figure_1": [shown_in_figure_1(history, per_epoch) for history in finished]}
+def for_figure_1(trained: Trained[Config]) -> Row:
+    """Gives what the row of the best configuration has for Figure 1."""
+    if trained.row["kind"] != "best":
+        return {}
+    per_epoch = steps_per_epoch(trained.splits.train, trained.setting.recipes[0])
+    finished = [run.history for run in trained.runs if run.status == "finished"]
+    return {"figure_1": [shown_in_figure_1(history, per_epoch) for history in finished]}
 
 
 def shown_in_figure_1(history: History, per_epoch: int) -> dict[str, list[float]]:
@@ -311,18 +307,11 @@ def grid(rows: Sequence[Row], best: Row | None) -> str:
 
 def trials(rows: Sequence[Row]) -> str:
     """Draws each trial's accuracy against learning rate and lambda, in logarithms; a marker per width."""
-    rows, shown = sorted(rows, key=lambda row: int(row["hidden"])), plotted.in_percent(VALIDATION)
-    return draw.lines(
-        [
-            draw.Panel(
-                plotted.grouped(rows, "hidden", x, shown, how="points", label="hidden {}"),
-                label,
-                "validation accuracy [%]",
-                xscale="log",
-            )
-            for x, label in {"learning_rate": "learning rate", "l2": "lambda"}.items()
-        ]
-    )
+    rows, panels = sorted(rows, key=lambda row: int(row["hidden"])), list[draw.Panel]()
+    for x, label in {"learning_rate": "learning rate", "l2": "lambda"}.items():
+        shown = plotted.grouped(rows, "hidden", x, plotted.in_percent(VALIDATION), how="points", label="hidden {}")
+        panels.append(draw.Panel(shown, label, "validation accuracy [%]", xscale="log"))
+    return draw.lines(panels)
 
 
 def figures(content: Row) -> dict[str, draw.Figure]:
@@ -424,7 +413,7 @@ STUDY = Study(
     figures=figures,
     beside=lambda config, rows: {"best": (best := choose(rows)) and best._asdict()},
     comparisons=comparisons,
-    measure=row_with_figure_1,
+    more=for_figure_1,
     passed=passed,
     claims=CLAIMS,
     part="Question 3: the two-layer network",

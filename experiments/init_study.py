@@ -37,12 +37,11 @@ from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, one
 from mlp_jax.studies.fields import Ints, Names, option, plain_number
-from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting
-from mlp_jax.studies.runs import measure
-from mlp_jax.studies.study import Shape, Study
+from mlp_jax.studies.runs import Observe
+from mlp_jax.studies.study import Shape, Study, Trained
 from mlp_jax.studies.tables import measured, of_rows, status
 from mlp_jax.training.config import TrainConfig
 
@@ -130,16 +129,19 @@ def recipe(config: Config, optimizer: str) -> TrainConfig:
     return config.training(optimizer=name, learning_rate=config.value(f"{optimizer}_learning_rate"))
 
 
-def row_with_norms(config: Config, folder: ResultsFolder, setting: Setting, splits: Splits, bar: Any) -> Row:
-    """Gives accuracy and norms of one setting."""
+def observed(config: Config, setting: Setting, splits: Splits) -> Observe:
+    """Tells what is noted after every epoch: the norms on the first training images."""
     batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
-    observe = observer(batch, setting.model, config.gradient)
-    row, runs = measure(config, folder, setting, splits, bar, observe)
-    finished = [found for found in runs if found.status == "finished"]
-    chance = majority(splits.validation)
-    accuracies, images = row["validation_accuracy"]["values"], len(splits.validation.y)
-    dead = sum(is_dead(accuracy, chance, images) for accuracy in accuracies)
-    return {**row, "chance": chance, "dead": dead, "norms": summary(finished)}
+    return observer(batch, setting.model, config.gradient)
+
+
+def with_norms(trained: Trained[Config]) -> Row:
+    """Gives the norms of a setting, and how many of its runs have learned nothing."""
+    split, accuracies = trained.splits.validation, trained.row["validation_accuracy"]["values"]
+    chance = majority(split)
+    dead = sum(is_dead(accuracy, chance, len(split.y)) for accuracy in accuracies)
+    finished = [run for run in trained.runs if run.status == "finished"]
+    return {"chance": chance, "dead": dead, "norms": summary(finished)}
 
 
 def majority(split: Split) -> float:
@@ -300,7 +302,8 @@ STUDY = Study(
     finding=finding,
     figures=figures,
     beside=lambda config, rows: {"dies": dies(rows)},
-    measure=row_with_norms,
+    observe=observed,
+    more=with_norms,
     left_out=("curves", "first_losses", "choice", "report"),
     passed=lambda rows: True,  # that runs diverge is a result
     claims=(

@@ -26,7 +26,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.files import printable, sealed
 from mlp_jax.nn import model
 from mlp_jax.nn.config import MLPConfig
-from mlp_jax.studies import learned
+from mlp_jax.studies import learned, study
 from mlp_jax.studies.rows import MIRROR
 from mlp_jax.studies.study import Shape
 from mlp_jax.training import model_format, saved_model
@@ -443,11 +443,11 @@ def test_resume_keeps_the_row_only_with_its_model(runs, tmp_path, monkeypatch):
     class Trained(Exception):
         pass
 
-    def train(config, study, *rest):
-        assert study.rows == []
+    def train(config, folder, *rest):
+        assert folder.rows == []
         raise Trained
 
-    monkeypatch.setattr(best_model, "measure", train)
+    monkeypatch.setattr(study, "measure", train)
     monkeypatch.setattr(best_model, "figures", lambda content: {})
     monkeypatch.setattr(learned, "shown", lambda dataset, loaded: ({"shown": loaded.about.seed}, {}))
     for other in (None, runs["clean"][0], source):

@@ -8,7 +8,7 @@ from experiments import grid_search
 from experiments.grid_search import DEFAULT, DEFAULT_STEPS, STUDY, Point, lengths, points, setting
 from mlp_jax.data import DATASETS
 from mlp_jax.data.digits import synthetic
-from mlp_jax.studies import options, runs
+from mlp_jax.studies import options, runs, study
 from mlp_jax.studies.statistics import measured
 from mlp_jax.studies.study import Shape, shape_of
 from mlp_jax.training.step import init_state, minibatches
@@ -140,7 +140,7 @@ def test_resume_trains_only_what_is_missing(published, monkeypatch, tmp_path):
 
     options = {**PUBLISHED, "results_dir": str(tmp_path)}
     with monkeypatch.context() as patch:
-        patch.setattr(grid_search, "measure", stop)
+        patch.setattr(study, "measure", stop)
         with pytest.raises(KeyboardInterrupt):
             grid_search.STUDY.run(grid_search.Config(**options))
     monkeypatch.setattr(grid_search, "DEFAULT", SHORT)

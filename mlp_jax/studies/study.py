@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mlp_jax.data.dataset import Dataset
+from mlp_jax.data.dataset import Dataset, Splits
 from mlp_jax.studies import command
 from mlp_jax.studies.claims import Claim
 from mlp_jax.studies.correctness import Store
@@ -14,8 +14,9 @@ from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.options import Common, Places, Training, narrowest, place
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.rows import Setting, edge_notes
-from mlp_jax.studies.runs import measure, ready, run_settings
+from mlp_jax.studies.runs import Observe, measure, ready, run_settings
 from mlp_jax.training import layout
+from mlp_jax.training.history import Result
 
 C = TypeVar("C", bound=Common)
 
@@ -39,6 +40,17 @@ class Shape(NamedTuple):
         return {"inputs": self.inputs, "classes": self.classes}
 
 
+class Trained(NamedTuple, Generic[C]):
+    """A setting was trained: with these options, on these splits, to this row, by these runs."""
+
+    options: C
+    folder: ResultsFolder
+    setting: Setting
+    splits: Splits
+    row: Row
+    runs: Sequence[Result]
+
+
 NORMALIZATION = MappingProxyType({"published": "unit_range", "clean": "standardize"})
 """The pixels are normalised so, by protocol, where a study has no other way."""
 
@@ -51,9 +63,9 @@ class Study(Generic[C]):
       flags come from. part: of the report, to which its claims belong.
     settings: what it trains, for data of a shape; they are made once before anything is read, which is the check
       of the options. then: what it trains next, by the rows of the first ones. normalization: of the pixels, by
-      protocol, where settings have no inputs of their own. measure: makes a setting's row, where the usual one is
-      not enough. left_out: keys of a row that are not kept. prepare: what is done with the folder first. job: what
-      is done with the options in place of all this, where nothing is trained.
+      protocol, where settings have no inputs of their own. observe: what is noted of parameters in training. more:
+      what a row has beside the usual, or in its place. left_out: keys of a row that are not kept. prepare: what is
+      done with the folder first. job: what is done with the options in place of all this, if nothing is trained.
     comparisons: of the rows, by the test images that their runs get right where these are known; results.json has
       them beside the rows. beside: what else it has, from the options and the rows. passed: whether the rows are
       what was asked for; by default, if no run diverged.
@@ -77,7 +89,8 @@ class Study(Generic[C]):
     comparisons: Callable[[Sequence[Row], Store | None], list[Row]] | None = None
     beside: Callable[[C, list[Row]], Row] = lambda options, rows: {}
     left_out: Sequence[str] = ()
-    measure: Callable[..., Row] = lambda *given: measure(*given)[0]
+    observe: Callable[[C, Setting, Splits], Observe] = lambda options, setting, splits: None
+    more: Callable[[Trained[C]], Row] = lambda trained: {}
     notes: Callable[[Row], Sequence[str]] = lambda content: ()
     passed: Callable[[list[Row]], bool] = lambda rows: all(row["status"] == "finished" for row in rows)
     claims: Sequence[Claim] = ()
@@ -129,7 +142,8 @@ class Study(Generic[C]):
         splits = ready(options, folder, None if raw else self.normalization[options.protocol])
 
         def row(setting: Setting, bar: Any) -> Row:
-            made = self.measure(options, folder, setting, splits, bar)
+            usual, runs = measure(options, folder, setting, splits, bar, self.observe(options, setting, splits))
+            made = usual | self.more(Trained(options, folder, setting, splits, usual, runs))
             return {name: value for name, value in made.items() if name not in self.left_out}
 
         run_settings(options, folder, settings, splits, row)
