@@ -1,7 +1,8 @@
 """How a network is trained is plain data: a part is compiled into a program, and programs share the rest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,9 +17,31 @@ from mlp_jax.training.augment import Augmentation
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
 ADAMS = ("adam", "adamw", "muon")
 DECOUPLED = ("adamw", "lion", "muon")
-COEFFICIENTS = ("standard", "polar_express")
-SCHEDULES = ("decay", "cosine", "one_cycle")
-MOST_EPOCHS, MOST_STEPS = 10**6, 2**31 - 1  # steps are counted in int32
+SIZE: Mapping[str, Any] = {"low": 0}
+SHARE: Mapping[str, Any] = {"low": 0, "high": 1, "open_high": True}
+FACTOR: Mapping[str, Any] = {"low": 0, "high": 1, "open_low": True}
+RANGES: Mapping[str, Mapping[str, Any]] = {
+    "learning_rate": {"low": 0, "open_low": True},
+    **dict.fromkeys(("l2", "weight_decay", "bias_rate", "last_layer_rate"), SIZE),
+    **dict.fromkeys(("momentum", "beta2", "warmup", "label_smoothing", "average_start", "accumulate_from"), SHARE),
+    **dict.fromkeys(("decay", "lookahead_rate"), FACTOR),
+}
+"""These options are numbers; each has its arguments of `errors.in_range`."""
+COUNTS = {
+    "batch_size": (1, None),
+    "epochs": (0, 10**6),
+    "steps": (0, 2**31 - 1),  # they are counted in int32
+    "muon_steps": (1, 100),
+    **dict.fromkeys(("muon_every", "accumulate"), (1, 1000)),
+}
+"""These options are whole numbers: the least and the greatest."""
+CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "gradient": SOURCES,
+    "schedule": ("decay", "cosine", "one_cycle"),
+    "muon_coefficients": ("standard", "polar_express"),
+    "muon_layers": ("all", "hidden"),
+}
 
 
 @dataclass(frozen=True)
@@ -93,49 +116,38 @@ class TrainConfig:
     accumulate_from: float = later(0.0)
 
     def __post_init__(self) -> None:
-        one_of("optimizer", self.optimizer, OPTIMIZERS)
-        one_of("gradient", self.gradient, SOURCES)
-        in_range("learning_rate", self.learning_rate, 0, open_low=True)
-        in_range("l2", self.l2, 0)
-        in_range("momentum", self.momentum, 0, 1, open_high=True)
-        for name in ("weight_decay", "bias_rate", "last_layer_rate"):
-            in_range(name, getattr(self, name), 0)
-        in_range("beta2", self.beta2, 0, 1, open_high=True)
-        if self.beta2 != TrainConfig.beta2 and self.optimizer not in ADAMS:
-            raise UserError(f"beta2 is for {', '.join(ADAMS)}, not {self.optimizer}: leave it out")
-        in_range("decay", self.decay, 0, 1, open_low=True)
-        whole_number("batch_size", self.batch_size, 1)
-        whole_number("epochs", self.epochs, 0, MOST_EPOCHS)
-        if self.steps is not None:
-            whole_number("steps", self.steps, 0, MOST_STEPS)
-        for name in ("warmup", "label_smoothing", "average_start", "accumulate_from"):
-            in_range(name, getattr(self, name), 0, 1, open_high=True)
-        whole_number("muon_steps", self.muon_steps, 1, 100)
-        whole_number("muon_every", self.muon_every, 1, 1000)
-        whole_number("accumulate", self.accumulate, 1, 1000)
-        if self.accumulate_from and self.accumulate == 1:
-            raise UserError("accumulate_from is for accumulate: give both, or leave it out")
-        one_of("muon_coefficients", self.muon_coefficients, COEFFICIENTS)
-        one_of("muon_layers", self.muon_layers, ("all", "hidden"))
-        for name in ("muon_steps", "muon_coefficients", "muon_layers", "muon_every"):
-            if getattr(self, name) != getattr(TrainConfig, name) and self.optimizer != "muon":
-                raise UserError(f"{name} is for the optimizer muon, not {self.optimizer}: leave it out")
+        for name, valid in CHOICES.items():
+            one_of(name, getattr(self, name), valid)
+        for name, limits in RANGES.items():
+            in_range(name, getattr(self, name), **limits)
+        for name, (least, most) in COUNTS.items():
+            if name != "steps" or self.steps is not None:
+                whole_number(name, getattr(self, name), least, most)
+        self._check_optimizer()
         self._check_schedule()
         self._check_average()
         self._check_lookahead()
+        if self.accumulate_from and self.accumulate == 1:
+            raise UserError("accumulate_from is for accumulate: give both, or leave it out")
         for name in ("learning_rate", "l2", "weight_decay", "bias_rate", "last_layer_rate"):
             float32(name, getattr(self, name))
 
+    def _check_optimizer(self) -> None:
+        """Refuses what this optimiser would ignore."""
+        if self.beta2 != TrainConfig.beta2 and self.optimizer not in ADAMS:
+            raise UserError(f"beta2 is for {', '.join(ADAMS)}, not {self.optimizer}: leave it out")
+        for name in ("muon_steps", "muon_coefficients", "muon_layers", "muon_every"):
+            if getattr(self, name) != getattr(TrainConfig, name) and self.optimizer != "muon":
+                raise UserError(f"{name} is for the optimizer muon, not {self.optimizer}: leave it out")
+
     def _check_schedule(self) -> None:
-        """Refuses an option that would be ignored, too."""
-        one_of("schedule", self.schedule, SCHEDULES)
+        """Refuses what this schedule would ignore."""
         if self.schedule == "decay" and self.warmup:
             raise UserError("warmup is for the schedules cosine and one_cycle: choose one, or leave it out")
         if self.schedule != "decay" and self.decay_after_first_step:
             raise UserError(f"decay_after_first_step is for the schedule decay, not {self.schedule}: leave it out")
 
     def _check_lookahead(self) -> None:
-        in_range("lookahead_rate", self.lookahead_rate, 0, 1, open_low=True)
         if self.lookahead is None:
             if self.lookahead_rate != TrainConfig.lookahead_rate:
                 raise UserError("lookahead_rate is for lookahead: give both, or leave it out")
