@@ -33,7 +33,7 @@ from mlp_jax.studies.fields import Floats, Ints, option, written
 from mlp_jax.studies.results import Row, by, percent
 from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.study import Shape, Study, Trained
-from mlp_jax.studies.tables import Columns, Table, measured, stated
+from mlp_jax.studies.tables import measured, of_rows, stated
 from mlp_jax.text import counted
 from mlp_jax.training.config import steps_per_epoch
 from mlp_jax.training.history import History
@@ -204,7 +204,7 @@ def comparisons(rows: Sequence[Row], correct: Store | None = None) -> list[Row]:
     return families([({"ours": name(last), "base": name(row)}, last, row) for row in shorter], None, [VALIDATION])
 
 
-COLUMNS: Columns = {
+table = of_rows({
     "": "kind",
     "hidden": "hidden",
     "batch": "batch_size",
@@ -215,27 +215,13 @@ COLUMNS: Columns = {
     "test %": lambda row: percent(row["test_accuracy"]) if "test_accuracy" in row else "",
     "report: validation %": stated(VALIDATION),
     "status": lambda row: f"{row['diverged']} diverged" if row["diverged"] and row["seeds"] else row["status"],
-}
-
-
-def table(content: Row) -> Table:
-    """Shows a line for each configuration, in %; numbers of steps, and what they led to, have slashes between."""
-    lines = []
-    for same in configurations(content["rows"]).values():
-        columns = zip(*Table.of(COLUMNS, same).rows, strict=True)
-        lines.append([cells[0] if len(set(cells)) == 1 else " / ".join(cells) for cells in columns])
-    return Table([*COLUMNS], lines)
-
-
-def configurations(rows: Sequence[Row]) -> dict[Any, list[Row]]:
-    """Gives the rows of each configuration, which differ in their numbers of steps."""
-    return by(rows, "kind", *Point._fields)
+})  # fmt: skip
 
 
 def finding(content: Row) -> str:
     """Tells what came out in one or two sentences."""
     rows = content["rows"]
-    best, tried = of_kind(rows, "best"), configurations(of_kind(rows, *TRIED)).values()
+    best, tried = of_kind(rows, "best"), by(of_kind(rows, *TRIED), *Point._fields).values()
     searched = f"{len(tried)} {'random trials' if of_kind(rows, 'trial') else 'configurations'}"
     if not best:
         return f"None of {searched} finished, so there is no best one."

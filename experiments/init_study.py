@@ -97,11 +97,6 @@ class Config(options.Training):
     epochs: int | None = option(None, "epochs of each run", low=1)
     batch_size: int | None = option(None, "examples in a minibatch", low=1)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len({deviation(init) or init for init in self.inits}) < len(self.inits):
-            raise UserError(f"--inits={','.join(self.inits)} names a value twice: leave one out")
-
 
 def settings(config: Config, shape: Shape) -> list[Setting]:
     """Gives a network of every depth, from every initialisation, under every optimiser."""
