@@ -166,7 +166,7 @@ def varied(recipe: Recipe, name: str) -> Recipe:
     """Gives the recipe with a variation. Raises UserError if it has none such."""
     found: Recipe = changed(recipe, VARIATIONS[name][1])
     if found == recipe:
-        raise UserError("that changes nothing about it")
+        raise UserError("it would change nothing, so leave it out")
     return found
 
 
