@@ -128,8 +128,7 @@ class Config(options.Training):
 
     def split(self, dataset: data.Dataset) -> data.Splits:
         """Gives the split on which recipes are chosen; validation images stand where test images would."""
-        validation = data.SPLITS["45000/5000"][1] if self.dataset == "cifar10" else options.SMALL_VALIDATION
-        splits = data.split(dataset, validation=min(validation, len(dataset.train_labels) // 2))
+        splits = super().split(dataset)
         return splits._replace(test=splits.validation)
 
 
