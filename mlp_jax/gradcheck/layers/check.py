@@ -19,8 +19,8 @@ from mlp_jax.gradcheck.report import Finding, Report
 OWN = "central differences of its own forward pass in float64"
 NAMED = "jax.vjp of the operation in float64"
 SHARED = (
-    "the gradients of the parameters are divided by the number of examples, as is right where dout is the "
-    "derivative of each example's own loss"
+    "the gradients of all parameters are divided by the number of examples: right where dout is the derivative of "
+    "each example's own loss, and once too often where dout is divided by it already"
 )
 SAID = ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "pool_ties", "non_finite")
 
@@ -124,8 +124,10 @@ def _told(
         judged, name, formulas=formulas, network=lambda leaf: network, findings=findings, against=against
     )
     report = told(trials)
-    if layout != operations.COLUMNS or report.passed:
+    if report.passed or layer.only_inputs:
         return report
+    # A parameter's gradient over N, in every leaf alike, is that of a mean loss whose dout has no 1/N in it yet. It
+    # trains as well as any, and no layer can know where its network divides. One leaf alone over N is wrong anywhere.
     shared = told([_undivided(t) for t in trials], notes=[SHARED])
     return min(report, shared, key=lambda r: (not r.passed, "unknown" in r.codes, len(r.codes), _off(r)))
 

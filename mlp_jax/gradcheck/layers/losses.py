@@ -1,8 +1,9 @@
 """Objects of two inputs: losses of predictions and labels, and gates."""
 
 import contextlib
+import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
+from mlp_jax.gradcheck.reading.calling import converter
+from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import attribute
 from mlp_jax.gradcheck.reading.signatures import signature
@@ -46,6 +49,11 @@ def forward_of(target: type) -> Any:
     return next((method for method in methods if inspect.isfunction(method)), None)
 
 
+def array_of(target: type) -> Callable[[Array], Any]:
+    """What makes an array of numpy's one of the library that the class's file is written with."""
+    return converter("torch") if likely_arrays(forward_of(target))[0] == "torch" else lambda array: array
+
+
 def input_gradient(made: Any, answer: Any) -> Array:
     """The gradient of the inputs, (N, D): returned, or left in the object. Raises UserError without one."""
     if answer is None:
@@ -60,7 +68,7 @@ class Gate(Layer):
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
-        self._names = [p.name for p in positions_of(forward_of(target))]
+        self._names, self._array = [p.name for p in positions_of(forward_of(target))], array_of(target)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns two arrays of one shape."""
@@ -69,11 +77,12 @@ class Gate(Layer):
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the output of a new object, and the object."""
         made = self._target()
-        return np.array(plain(forward_of(self._target)(made, *leaves.values())), np.float64), made
+        answer = forward_of(self._target)(made, *map(self._array, leaves.values()))
+        return np.array(plain(answer), np.float64), made
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Returns one gradient for each input."""
-        answer = cache.backward(dout)
+        answer = cache.backward(self._array(dout))
         if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
             raise UserError("backward must return one gradient for each argument of forward")
         return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
@@ -85,7 +94,8 @@ def _is_of_scores(target: type) -> bool:
     true = -np.log(softmax(x)[range(3), labels]).mean()
     for y in (labels, np.eye(4)[labels]):
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            if np.isclose(np.mean(np.asarray(plain(forward_of(target)(target(), x, y)))), true):
+            loss = forward_of(target)(target(), *map(array_of(target), (x, y)))
+            if np.isclose(np.mean(plain((loss,))[0]), true):
                 return True
     return False
 
@@ -142,9 +152,11 @@ class LossObject(Layer):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the mean loss."""
-        made, x, y = self._target(), leaves["inputs"], options["y"]
+        made, x, y = self._target(), *map(array_of(self._target), (leaves["inputs"], options["y"]))
         if is_backward_alone(self._target):
-            return np.asarray(-np.mean(np.log(softmax(x)[range(len(x)), classes_of(y)]))), (made, softmax(x), y)
+            psi = softmax(leaves["inputs"])
+            loss = -np.mean(np.log(psi[range(len(psi)), classes_of(options["y"])]))
+            return np.asarray(loss), (made, array_of(self._target)(psi), y)
         answer = forward_of(self._target)(made, x, y)
         if answer is None:
             raise UserError("forward returns no loss")
@@ -158,7 +170,7 @@ class LossObject(Layer):
             answer = made.backward()
         elif len(positions) == 2:
             output = getattr(made, attribute(made, OUTPUTS) or "", x)
-            answer = made.backward(np.array(output), y)
+            answer = made.backward(copy.deepcopy(output), y)
         else:
             answer = made.backward(1.0)
         if isinstance(answer, (tuple, list)):

@@ -20,6 +20,7 @@ from mlp_jax.gradcheck.layers.losses import (
     Array,
     Gate,
     LossObject,
+    array_of,
     forward_of,
     input_gradient,
     is_backward_alone,
@@ -29,7 +30,7 @@ from mlp_jax.gradcheck.layers.operations import LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
-from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_there, put
+from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, in_double, is_array, is_there, put
 
 # layouts of an object's inputs; rows are examples in the others
 SEQUENCES, LAST, COLUMNS, ONE_COLUMN = range(1, 5)
@@ -72,7 +73,7 @@ class LayerObject(Layer):
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
         names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
         self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
-        self._given_inputs = is_given_inputs(target)
+        self._given_inputs, self._array = is_given_inputs(target), array_of(target)
         rest = backward[1 + self._given_inputs :]
         self._updates = bool(rest) and rest[0].default is inspect.Parameter.empty
 
@@ -84,7 +85,7 @@ class LayerObject(Layer):
                 shape = (3, 2, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
             array = rng.normal(size=shape)
             given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng}[kind]
-        return self._target(**given)
+        return in_double(self._target(**given))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
@@ -104,10 +105,10 @@ class LayerObject(Layer):
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""
         out, _ = self._call(made, x)
-        before = {name: getattr(made, name).copy() for name in _attributes(made)}
+        before = {name: plain(getattr(made, name)) for name in _attributes(made)}
         self._back(made, x, rng.normal(size=out.shape))
         held = self._returned_with(made, own) or _kept(made, own)
-        changed = [name for name, value in before.items() if not np.array_equal(getattr(made, name), value)]
+        changed = [name for name, value in before.items() if not np.array_equal(plain(getattr(made, name)), value)]
         if self._updates or (_rate(made) and any((("attribute", name),) in own for name in changed)):
             held = {name: ((("attribute", name),), ()) for name in changed}
         self._refuse_without_gradient(made, x, own, [path for path, _ in held.values()])
@@ -130,7 +131,7 @@ class LayerObject(Layer):
         return found
 
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
-        answer = forward_of(self._target)(made, x, *self._training)
+        answer = forward_of(self._target)(made, self._array(x), *self._training)
         if answer is None:
             answer = getattr(made, attribute(made, OUTPUTS) or "", None)
         if answer is None:
@@ -140,8 +141,8 @@ class LayerObject(Layer):
     def _back(self, made: Any, x: Array, dout: Array) -> Array:
         if hasattr(made, "zero_grad"):
             made.zero_grad()
-        given = [x.copy()] if self._given_inputs else []
-        answer = made.backward(*given, dout, *((1.0,) if self._updates else ()))
+        given = [self._array(x.copy())] if self._given_inputs else []
+        answer = made.backward(*given, self._array(dout), *((1.0,) if self._updates else ()))
         self._returned = answer[1:] if isinstance(answer, (tuple, list)) else ()
         return input_gradient(made, answer[0] if self._returned else answer)
 
@@ -176,11 +177,12 @@ class LayerObject(Layer):
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """What is returned, and what is left in the object; where it updates, the step over its learning rate."""
         made, held = cache
-        before = {name: np.array(get(made, path)) for name, (path, _) in held.items()}
+        before = {name: plain((get(made, path),))[0] for name, (path, _) in held.items()}
         found = {"inputs": self._back(made, leaves["inputs"], dout)}
         for name, (path, gradient) in held.items():
             if not gradient:
-                found[name] = (before[name] - get(made, path)) / (1.0 if self._updates else _rate(made))
+                now = plain((get(made, path),))[0]
+                found[name] = (before[name] - now) / (1.0 if self._updates else _rate(made))
             elif gradient[0][0] == "returned":
                 found[name] = np.array(plain(self._returned[gradient[0][1]]), np.float64)
             elif is_there(made, gradient):
@@ -195,7 +197,7 @@ def _rate(made: Any) -> float:
 
 
 def _attributes(made: Any) -> list[str]:
-    return [n for n, v in vars(made).items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    return [n for n, v in vars(made).items() if is_array(v) and np.ndim(v) and "float" in str(v.dtype)]
 
 
 def _kept(made: Any, own: Sequence[Path]) -> dict[str, tuple[Path, Path]]:

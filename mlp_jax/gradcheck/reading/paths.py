@@ -125,6 +125,14 @@ def _replace(root: Any, path: Path, value: Any) -> None:
         raise UserError(f"keeps its parameters in a {type(holder).__name__}, which cannot be written to")
 
 
+def in_double(root: Any) -> Any:
+    """The object itself, with float64 in the place of the float32 that torch has by default."""
+    for path, kept in list(arrays(root)):
+        if hasattr(kept, "detach") and kept.dtype.is_floating_point:
+            _replace(root, path, kept.detach().double())
+    return root
+
+
 def nested(held: dict[Path, Any]) -> Any:
     """Containers for paths: objects for attributes, lists for numbers, dicts for other keys."""
     if () in held:
