@@ -1,7 +1,7 @@
 """Which classes are layers, and what their constructors take."""
 
 from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone, positions_of
-from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.operations import LABELS, attends
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
 from mlp_jax.gradcheck.reading.names import is_generator, size_of
@@ -15,7 +15,7 @@ ARRAYS = {
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 WINDOWS = (*POOLS, "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
-INS = ("fan_in", "features", "dim", "in_channels", "input_channels")  # beside what `names.size_of` knows
+INS = ("fan_in", "features", "dim", "in_channels", "input_channels", "d_model", "embed_dim")  # beside what `names.size_of` knows
 OUTS = (
     "n_neurons",
     "units",
@@ -46,6 +46,8 @@ def is_layer_class(target: type) -> bool:
     forward, backward = ([p.name.lower() for p in positions_of(m) if p.default is p.empty] for m in methods)
     if len(forward) == 2 and forward[1] in LABELS:
         return len(backward) <= 2
+    if len(forward) == 3 and attends(forward):
+        return len(backward) == 1 and constructor(target) == []
     backward = backward[is_given_inputs(target) :]
     return (
         forward[1:] in ([], *([name] for name in TRAINING))

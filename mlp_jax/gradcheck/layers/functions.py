@@ -26,6 +26,8 @@ class Pair(Layer):
         if self.operation == "other_loss" and re.search("entropy|xent", name.lower()):
             self.mistakes_of = "softmax_loss"
         self.parameters = list(signature(forward).values())
+        self.only_inputs = operations.attends([p.name for p in self.parameters])
+        self.operation = "attention" if self.only_inputs else self.operation
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
         self._convert = converter(library) if library == "torch" else lambda array: array
 

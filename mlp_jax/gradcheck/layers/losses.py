@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import operations
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
 from mlp_jax.gradcheck.reading.answers import plain
@@ -64,15 +65,21 @@ def input_gradient(made: Any, answer: Any) -> Array:
 
 
 class Gate(Layer):
-    """This is a class with forward(x, y) and backward(dout) -> (dx, dy), such as a product."""
+    """This is a class with forward(x, y) and backward(dout) -> (dx, dy): a product, or attention of q, k and v."""
+
+    only_inputs = True
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
-        self._names, self._array = [p.name for p in positions_of(forward_of(target))], array_of(target)
+        self._array = array_of(target)
+        self._inputs = [p for p in positions_of(forward_of(target)) if p.default is p.empty]
+        self.operation = "attention" if operations.attends([p.name for p in self._inputs]) else ""
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Returns two arrays of one shape."""
-        return {name: rng.normal(size=(4 + number, 3)) for name in self._names}, {}
+        """Returns two arrays of one shape, or queries, keys and values."""
+        if self.operation:
+            return operations.arguments(self.operation, self._inputs, rng, number, layout)
+        return {p.name: rng.normal(size=(4 + number, 3)) for p in self._inputs}, {}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the output of a new object, and the object."""

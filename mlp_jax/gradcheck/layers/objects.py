@@ -53,6 +53,8 @@ def layer_of(target: type) -> Layer:
             "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
         )
     forward = [p.name.lower() for p in positions_of(forward_of(target))]
+    if operations.attends(forward):
+        return Gate(target)
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
     backward = [p for p in positions_of(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]

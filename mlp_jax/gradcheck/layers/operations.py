@@ -6,6 +6,7 @@ that is not known, `arguments` goes by these names alone.
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,10 @@ INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores"
 WEIGHTS = ("w", "weights", "weight", "theta")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
+# of an attention, by the shape that they have: queries, keys, values, and the matrices that make them of x
+QUERIES = re.compile(r"q|query|queries|qs")
+KEYS = re.compile(r"k|key|keys|ks")
+VALUES = re.compile(r"v|value|values|vs")
 NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm", "norm")  # of "norm" nothing is known but its shapes
 GROUPS = ("g", "groups", "num_groups", "n_groups")
 _NORMALISED = {
@@ -47,6 +52,7 @@ FORMULAS: dict[str, dict[str, str]] = {
     "dropout": {"x": "dout mask"},
 }  # fmt: skip
 _NAMES = (
+    ("attention", "attention"), ("attn", "attention"), ("dot_product", "attention"), ("sdpa", "attention"),
     ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"), ("rnn_step", "rnn_step"),
     ("rnn_cell", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm_cell", "lstm_step"),
     ("lstm", "lstm"), ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"), ("spatial", "spatial"),
@@ -130,11 +136,27 @@ class _Shapes:
     def of(self, name: str) -> tuple[int, ...] | None:
         """The shape of the next argument, or None if its name says none."""
         recurrent = self.operation in ("rnn_step", "rnn", "lstm_step", "lstm")
+        attended = self._attended(name) if self.operation == "attention" else None
         shape = self._recurrent(name) if recurrent else self._plain(name.rstrip("0123456789_") or name)
+        shape = shape if attended is None else attended
         if shape is None and name in ("h", "prev_h", "h_prev", "hidden"):
             shape = (self.n, self.m)
         self._first = self._first and shape is None
         return shape
+
+    def _attended(self, name: str) -> tuple[int, ...] | None:
+        """Of attention: with a batch, of one sequence, or of several heads; also where all lengths are equal."""
+        before = {PLAIN: (), COLUMNS: (), OUT_IN: (2, 2)}.get(self.layout, (2,))
+        equal = self.layout in (ROW_BIAS, COLUMNS)
+        queries, keys, d, v = (3, 3, 4, 4) if equal else (self.n, self.m, self.d, self.d + 1)
+        if name in INPUTS:
+            return (*before, queries, d)
+        for form, shape in ((QUERIES, (queries, d)), (KEYS, (keys, d)), (VALUES, (keys, v))):
+            if form.fullmatch(name):
+                return (*before, *shape)
+        matrix = re.fullmatch(r"(weights?|w)_?(.+)|(.+)_(weights?|w)", name)
+        of = (matrix[2] or matrix[3]) if matrix else ""
+        return next(((d, d) for form in (QUERIES, KEYS, VALUES, re.compile("o|out")) if form.fullmatch(of)), None)
 
     def _plain(self, name: str) -> tuple[int, ...] | None:
         if self._first and name in INPUTS:
@@ -191,7 +213,7 @@ def _option(operation: str, name: str, number: int) -> Any:
         return {"mode": "train", "eps": 1e-5, "momentum": 0.9}
     if name in ("p", "keep_prob", "keep", "rate", "drop_prob", "dropout_rate", "prob", "p_dropout"):
         return 0.6
-    if name in GROUPS:
+    if name in (*GROUPS, "num_heads", "n_heads", "heads", "n_head"):
         return 2
     return {"mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
             "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
@@ -225,6 +247,8 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
         return {"N": first.size / first.shape[-1], "the number of sequences": float(len(first))}
     if operation in CHANNELS:
         return {"N": first.size / first.shape[1], "the number of examples": float(len(first))}
+    if operation == "attention":
+        return {"N": float(len(first)), "the root of the number of features": float(first.shape[-1]) ** 0.5}
     examples = first.shape[-1] if layout == COLUMNS else len(first)
     found = {"N": float(examples)}
     if first.ndim > 1:
@@ -232,6 +256,12 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
     if output.ndim == 2:
         found["the number of outputs"] = float(output.size / examples)
     return found
+
+
+def attends(names: Sequence[str]) -> bool:
+    """Whether the first arguments are called as queries, keys and values are."""
+    forms = (QUERIES, KEYS, VALUES)
+    return len(names) > 2 and all(f.fullmatch(n.lower()) for f, n in zip(forms, names, strict=False))
 
 
 def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
@@ -242,6 +272,8 @@ def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout
         return output.shape[of_channels] == channels and len(output) == len(first)
     if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *CHANNELS):
         return output.shape == first.shape
+    if operation == "attention":
+        return output.shape[:-1] == first.shape[:-1]
     if operation in ("affine", "affine_relu") and len(leaves) == 3:
         width = list(leaves.values())[2].size
         return output.shape == ((width, first.shape[-1]) if layout == COLUMNS else (len(first), width))
