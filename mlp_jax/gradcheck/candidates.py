@@ -59,7 +59,8 @@ class Candidate(Called):
     def _may_be_one_layer(self) -> bool:
         """Whether nothing that it takes speaks of hidden layers."""
         if not self.is_class:
-            return bool(conventions.ONE_LAYER & set(self.kinds or {}))
+            kinds, named = set((self.kinds or {}).values()), conventions.ONE_LAYER & set(self.kinds or {})
+            return bool(named or {"params", "classes"} <= kinds <= {"params", "x", "y", "l2", "input", "classes"})
         return not any(n in (*DEPTHS, *ALL_SIZES) or size_of(n) == "hidden" for n in self.parameters)
 
     def default_configs(self) -> list[MLPConfig]:

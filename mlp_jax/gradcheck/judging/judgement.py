@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from mlp_jax.gradcheck import objective
-from mlp_jax.gradcheck.judging import loss_fit, variants
+from mlp_jax.gradcheck.judging import loss_fit, probes, variants
 from mlp_jax.gradcheck.judging.alike import alike
 from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
 from mlp_jax.gradcheck.judging.evidence import Evidence
@@ -118,9 +118,11 @@ def _of_another_loss(
         if not first[0].wrong:
             return first
     text = f": it is the {own.text()}" if own is not None else ""
-    readings = [read(evidence, base, mismatch=f"your loss is not J~{text}")]
-    if free or not strict:
-        readings.append(read(evidence, other, mismatch=f"your loss is not J~{text}"))
+    purposes = [base, *([other] if free or not strict else [])]
+    if own is None and free and (penalty := probes.penalty(evidence)) is not None:
+        own_penalty = Own(Variant(), penalty).purpose(evidence.cases)
+        purposes = [*([own_penalty] if own_penalty.objectives not in (base[0], other[0]) else []), *purposes]
+    readings = [read(evidence, purpose, mismatch=f"your loss is not J~{text}") for purpose in purposes]
     for j, reading in enumerate(readings):
         if not reading.wrong:
             of = f"the gradient is that of {_j_text(reading.purpose)}, so it is wrong for your own loss"

@@ -1,4 +1,4 @@
-"""What further questions to a candidate tell: its precision, its derivative of relu at 0, and its own loss."""
+"""What further questions to a candidate tell: its precision, its derivative of relu at 0, its penalty and loss."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ import numpy as np
 
 from mlp_jax.gradcheck.battery import KINK
 from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, At, Evidence
+from mlp_jax.gradcheck.judging.own_loss import Fitted
+from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, square, square_of_biases
 from mlp_jax.gradcheck.reading.answers import Question
 from mlp_jax.gradcheck.truth import Case, Leaves, evaluate, moved
 
@@ -112,6 +114,35 @@ def _mixed_by(
     weights = [np.prod([value if sign > 0 else 1 - value for sign in side]) for side in sides]
     off = float(np.linalg.norm(np.array(weights) @ corners - found))
     return value if -CLOSE <= value <= 1 + CLOSE and off <= CLOSE * float(np.linalg.norm(found)) else None
+
+
+# -- the penalty in a loss that is not known: another lambda changes nothing else
+
+
+def penalty(evidence: Evidence) -> Fitted | None:
+    """The penalty in the candidate's losses; None if they are of none that is known here."""
+    used = [i for i, case in enumerate(evidence.cases) if case.l2 and i not in evidence.overflows]
+    cases = [evidence.cases[i] for i in used]
+    twice = [
+        Question(evidence.cases[i]._replace(l2=2 * evidence.cases[i].l2), evidence.truths[i].masks) for i in used
+    ]
+    pairs = [
+        (evidence.answers[i].loss, answer.loss) for i, answer in zip(used, evidence.asked.ask(twice), strict=True)
+    ]
+    if not pairs or any(loss is None or not np.isfinite(loss) for pair in pairs for loss in pair):
+        return None
+    rise = np.array(
+        [((after or 0) - (before or 0)) / case.l2 for (before, after), case in zip(pairs, cases, strict=True)]
+    )
+    size = max(abs(before or 0) / case.l2 for (before, _), case in zip(pairs, cases, strict=True))
+    squares = np.array([[*(square(layer.w) for layer in case.params), square_of_biases(case)] for case in cases])
+    for over_n in (False, True):
+        columns = squares / (np.array([[float(len(case.y))] for case in cases]) if over_n else 1.0)
+        found = np.linalg.lstsq(columns, rise, rcond=None)[0]
+        if np.abs(columns @ found - rise).max() <= LOSS_TOLERANCE[evidence.dtype] * size:
+            *weights, biases = (0.0 if abs(number) < CLOSE else round(float(number), 6) for number in found)
+            return Fitted(weights=tuple(weights), biases=biases, over_n=over_n)
+    return None
 
 
 # -- is a gradient the derivative of the candidate's own loss? Central differences of that loss tell

@@ -126,8 +126,8 @@ def _told(
     report = told(trials)
     if report.passed or layer.only_inputs:
         return report
-    # A parameter's gradient over N, in every leaf alike, is that of a mean loss whose dout has no 1/N in it yet. It
-    # trains as well as any, and no layer can know where its network divides. One leaf alone over N is wrong anywhere.
+    # The gradients of all parameters over N are those of a mean loss whose dout has no 1/N in it yet, for a layer
+    # cannot know where its network divides. One of them alone over N is wrong in any network.
     shared = told([_undivided(t) for t in trials], notes=[SHARED])
     return min(report, shared, key=lambda r: (not r.passed, "unknown" in r.codes, len(r.codes), _off(r)))
 

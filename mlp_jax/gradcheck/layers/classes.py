@@ -15,7 +15,8 @@ ARRAYS = {
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 WINDOWS = (*POOLS, "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
-INS = ("fan_in", "features", "dim", "in_channels", "input_channels", "d_model", "embed_dim")  # beside what `names.size_of` knows
+# beside what `names.size_of` knows
+INS = ("fan_in", "features", "dim", "in_channels", "input_channels", "d_model", "embed_dim")
 OUTS = (
     "n_neurons",
     "units",

@@ -139,7 +139,8 @@ class View:
         eps = references.eps_of(out, u, gamma, beta, axis)
         inverse_std = 1 / np.sqrt(u.var(axis=axis) + eps)
         n = (u - u.mean(axis=axis, keepdims=True)) * np.expand_dims(inverse_std, axis)
-        return Norm(0, u, n, inverse_std, gamma, beta, axis, eps, pictures=pictures)
+        sizes = {f"the number of {('features', 'examples')[axis]}": u.shape[1 - axis]}
+        return Norm(0, u, n, inverse_std, gamma, beta, axis, eps, pictures=pictures, sizes=sizes)
 
     def _slope(self) -> Slope:
         x, a = self.rows(self.trial.x), self.rows(self.trial.output)

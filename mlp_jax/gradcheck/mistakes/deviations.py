@@ -1,6 +1,6 @@
 """What the known mistakes compute in place of an operation's own way back; the rows of the `table` name them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -105,7 +105,7 @@ def terms_more(ops: Ops) -> Alternatives:
     """The mean's or the variance's term is there another number of times, also with another 1/N."""
 
     def extra(number: int, power: int, op: Any, g: Array) -> Array:
-        term = op.parts(g * op.scale, op.axis)[number] * np.expand_dims(op.inverse_std, op.axis)
+        term = op.parts(g * op.scale)[number] * np.expand_dims(op.inverse_std, op.axis)
         return np.asarray(np.broadcast_to(-term * float(op.count) ** power, g.shape))
 
     for number, name in enumerate(("mean", "variance")):
@@ -125,16 +125,45 @@ def other_eps(ops: Ops) -> Alternatives:
         yield from step(partial(back, eps), detail=f"in the backward pass: {text}")(ops)
 
 
-def one_term_over_the_other_axis(ops: Ops) -> Alternatives:
-    """The mean's or the variance's term is taken over the wrong axis."""
+def sums_over(*, other_axis: bool) -> Steps:
+    """The sums of the mean's term, the variance's, or both, are over another axis, or are not divided by N.
 
-    def back(number: int, op: Any, g: Array) -> Array:
-        d = g * op.scale
-        terms = [op.parts(d, op.axis if n != number else 1 - op.axis)[n] for n in (0, 1)]
-        return np.asarray((d - terms[0] - terms[1]) * np.expand_dims(op.inverse_std, op.axis))
+    Where the axis is another, it matters whether 1 / std stands inside the sums, as in a backward pass that goes
+    step by step, and whether the mean's term then has the variance's in it.
+    """
 
-    for number, text in enumerate(("the mean's term", "the variance's term")):
-        yield from step(partial(back, number), detail=text)(ops)
+    def alternatives(ops: Ops) -> Alternatives:
+        own = [op.n.shape[1 - op.axis if other_axis else op.axis] for op in ops]
+        lengths: dict[str, list[int]] = {"": own, " over N": [op.count for op in ops]}
+        if not other_axis:
+            of_others = {f", divided by {name}": [op.sizes[name] for op in ops] for name in ops[0].sizes}
+            lengths = {"": [1 for _ in ops], **of_others}
+        forms = ("outside", "inside", "carried") if other_axis else ("outside",)
+        for (wrong, name), (said, length), form in product(WHICH.items(), lengths.items(), forms):
+            of = dict(zip(ops, length, strict=True))
+            yield Alternative(partial(_summed, wrong, other_axis, of, form), f"{name}{said}")
+
+    return alternatives
+
+
+WHICH = {(True, False): "the mean's term", (False, True): "the variance's term", (True, True): "both terms"}
+
+
+def _summed(
+    wrong: tuple[bool, bool], other_axis: bool, lengths: Mapping[Any, int], form: str, op: Any, g: Array
+) -> Array:
+    """lengths: of every operation, what the wrong sums are divided by."""
+    d, inverse_std = g * op.scale, np.expand_dims(op.inverse_std, op.axis)
+
+    def mean(of: Array, is_wrong: bool) -> Any:
+        axis = 1 - op.axis if is_wrong and other_axis else op.axis
+        return of.sum(axis=axis, keepdims=True) / (lengths[op] if is_wrong else op.count)
+
+    if form == "outside":
+        return np.asarray((d - mean(d, wrong[0]) - op.n * mean(d * op.n, wrong[1])) * inverse_std)
+    variance = op.n * inverse_std**2 * mean(d * op.n / inverse_std, wrong[1])
+    of_mean = d * inverse_std - (variance if form == "carried" else 0)
+    return np.asarray(d * inverse_std - mean(of_mean, wrong[0]) - variance)
 
 
 # -- leaves ----------------------------------------------------------------------------------------------------

@@ -78,7 +78,9 @@ def _on_scores(k: int, activation: str, z: Array, a: Array, bias: Array) -> Op:
 def _norm(case: Any, trace: Any, k: int, u: Array) -> Norm:
     norm, layer = trace.hidden[k].norm, case.params[k]
     axis, eps = case.config.units[k].norm_axis, case.config.norm_eps
-    return Norm(k, u, norm.normalized, norm.inverse_std, layer.scale, layer.shift, axis, eps)
+    width = {f"the number of {('units', 'examples')[axis]}": u.shape[1 - axis]}
+    sizes = {**width, "the number of features": case.config.inputs, "the number of classes": case.config.classes}
+    return Norm(k, u, norm.normalized, norm.inverse_std, layer.scale, layer.shift, axis, eps, sizes=sizes)
 
 
 def _products(case: Any, truth: Any, weights: Sequence[float]) -> list[Affine]:

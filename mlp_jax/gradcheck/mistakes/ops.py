@@ -6,8 +6,8 @@ parameters (`leaves`). The tensors of the forward pass come from jax (`truth.eva
 differentiated. A layer of somebody's `layers.py` is a network of one operation.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -137,6 +137,7 @@ class Norm(Op):
     """n = (u - mean) inverse_std over the axis (0 batch, 1 layer normalisation), then scale n + shift.
 
     pictures: (N, C) where the rows are groups of the channels of pictures, of which each has its own scale.
+    sizes: numbers that somebody may divide by in the place of `count`, by name.
     """
 
     fields = ("scale", "shift")
@@ -149,6 +150,7 @@ class Norm(Op):
     eps: float
     sign: int = 1
     pictures: tuple[int, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -169,15 +171,14 @@ class Norm(Op):
         variance: float = 1.0,
         divided: bool = True,
         ddof: int = 0,
-        axis: int | None = None,
     ) -> Array:
         """Returns (d - mean(d) - n mean(d n)) / std, d = g scale (Ioffe & Szegedy 2015, section 3, simplified).
 
         The keywords make it wrong: whether the scale is there, how often each term is, whether std is divided by,
-        and of which variance and over which axis.
+        and of which variance.
         """
         d = g * self.scale if scaled else g
-        mean_term, variance_term = self.parts(d, self.axis if axis is None else axis)
+        mean_term, variance_term = self.parts(d)
         inverse_std = np.expand_dims(self.inverse_std, self.axis)
         if ddof:
             var = 1 / inverse_std**2 - self.eps
@@ -185,9 +186,10 @@ class Norm(Op):
         all_terms = d - self.sign * (mean * mean_term + variance * variance_term)
         return np.asarray(all_terms * inverse_std if divided else all_terms)
 
-    def parts(self, d: Array, axis: int) -> tuple[Array, Array]:
+    def parts(self, d: Array) -> tuple[Array, Array]:
         """Returns the terms of the mean and of the variance."""
-        return d.mean(axis=axis, keepdims=True), self.n * (d * self.n).mean(axis=axis, keepdims=True)
+        means = (each.mean(axis=self.axis, keepdims=True) for each in (d, d * self.n))
+        return next(means), self.n * next(means)
 
     def leaves(self, g: Array) -> dict[str, Array]:
         """Returns sums over the examples, also in layer normalisation."""

@@ -1,6 +1,7 @@
 """Calls somebody's function as a convention has it, and brings what it holds and gives into the case's form."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -76,22 +77,22 @@ def ask_linear(target: Any, case: Case, convention: Convention) -> tuple[Any, He
     layer, layout, convert = case.params[0], convention.layout, converter(convention.arrays)
     first = case.config.classes == 1
     rows = [layer.w, layer.b[None] / LARGE][:: -1 if first else 1]
-    w = layout.array("w", np.vstack(rows))
+    matrix = layout._replace(naming="W{}").array("w", np.vstack(rows))
     columns = [case.x, np.full((len(case.x), 1), LARGE)][:: -1 if first else 1]
-    x, y = layout.examples(case._replace(x=np.hstack(columns)))
-    w, x, y = map(convert, (w, x, y))
-    given = {"linear": w, "params": w, "x": x, "y": y, "l2": case.l2}
+    wider = case._replace(x=np.hstack(columns), config=replace(case.config, inputs=case.config.inputs + 1))
+    w = convert(matrix.ravel() if layout.naming == VECTOR else matrix)
+    x, y = map(convert, layout.examples(wider))
     kinds = kinds_of(signatures.signature(target)) or {}
-    result = target(**{name: given[kind] for name, kind in kinds.items()})
+    result = target(**{name: _value(name, kind, w, (x, y), wider) for name, kind in kinds.items()})
     loss, grad = result if isinstance(result, tuple) else (None, result)
     if np.ndim(loss) > np.ndim(grad):
         loss, grad = grad, loss
     if np.shape(grad) != w.shape:
         raise UserError("returned a gradient that has not the shape of W")
-    w, grad, x = layout.leaf("w", w), layout.leaf("w", grad), x.T if layout.columns else x
+    w, grad = (each.reshape(matrix.shape) for each in (w, grad))
     bias, rest = (0, slice(1, None)) if first else (-1, slice(-1))
-    turned = layout.turned and layout.naming != VECTOR
-    grads = {"W1": grad[rest].T if turned else grad[rest], "b1": grad[bias] / LARGE}
+    x, w, of = x.T if layout.columns else x, *((w.T, grad.T) if layout.turned else (w, grad))
+    grads = {"W1": of[rest].T if layout.turned else of[rest], "b1": of[bias] / LARGE}
     held = Held((type(layer)(w[rest], w[bias] * LARGE),), x[:, rest], case.y if layout.one_hot else y)
     return ((loss, grads) if loss is not None else grads), held
 
@@ -106,5 +107,12 @@ def _value(name: str, kind: str, given: Any, examples: tuple[Any, Any], case: Ca
         leaves = [leaf for key, leaf in given.items() if key[0] == ("W" if kind == "weights" else "b")]
         return leaves if case.config.hidden else leaves[0]
     widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
-    known = {"params": given, "x": examples[0], "y": examples[1], "l2": case.l2, "sizes": list(config.sizes)}
+    known = {
+        "params": given,
+        "linear": given,
+        "x": examples[0],
+        "y": examples[1],
+        "l2": case.l2,
+        "sizes": list(config.sizes),
+    }
     return (known | widths)[kind]

@@ -125,13 +125,12 @@ def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
         yield Convention(library, Layout(str(naming)), kinds is not None)
 
 
-def of_one_layer(kinds: Kinds | None, arrays: tuple[str, ...], outputs: int) -> Iterator[Convention]:
+def of_one_layer(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
     """Of a function without hidden layers: f(W, X, y), with the bias among the weights, or f(W, b, X, y)."""
     there = set((kinds or {}).values())
     style = "linear" if there & {"linear", "params"} else "one layer" if "weights" in there else ""
-    namings = ("W{}", VECTOR) if outputs == 1 else ("W{}",)
     for library, (columns, turned), one_hot, naming in product(
-        arrays, ORDERS, (False, True), namings if style else ()
+        arrays, ORDERS, (False, True), ("W{}", VECTOR) if style else ()
     ):
         yield Convention(library, Layout(naming, columns, one_hot, turned), by_name=True, style=style)
 

@@ -1,7 +1,7 @@
 """How a class or function is called: conventions are tried until one gives gradients of the right shapes."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -29,9 +29,10 @@ from mlp_jax.gradcheck.reading.answers import (
 )
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchecked
 from mlp_jax.gradcheck.reading.conventions import Convention
-from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, Layout
+from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.running import line, quiet, where
+from mlp_jax.gradcheck.truth import Leaves
 
 ARRAYS = ("numpy", "jax", "torch")
 
@@ -98,11 +99,7 @@ class Called(Asked):
     def _may_change(self, question: Question, convention: Convention, answer: Answer) -> bool:
         """Whether classes may change places: the loss, or else the gradients, stay but for their places."""
         other = self.attempt(with_classes_changed(question), convention)
-        if answer.leaves is None or other.leaves is None:
-            return False
-        if answer.loss is not None and other.loss is not None:
-            return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
-        return alike(classes_changed(answer.leaves), other.leaves)
+        return None not in (answer.leaves, other.leaves) and _stays(answer, other, classes_changed)
 
     def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
         self.convention, self.outputs = convention, question.case.config.classes
@@ -131,7 +128,9 @@ class Called(Asked):
             yield from conventions.of_class(self.arrays[0])
             return
         if not question.case.config.hidden:
-            yield from conventions.of_one_layer(self.kinds, self.arrays, question.case.config.classes)
+            for convention in conventions.of_one_layer(self.kinds, self.arrays):
+                if convention.layout.naming != VECTOR or self._has_classes(question, convention):
+                    yield convention
             yield from conventions.usual(self.kinds, self.arrays)
             return
         yield from conventions.usual(self.kinds, self.arrays)
@@ -141,6 +140,12 @@ class Called(Asked):
                 yield convention
         yield from self._of_own_keys(question, conventions.ORDERS[1:])
 
+    def _has_classes(self, question: Question, convention: Convention) -> bool:
+        """Whether a vector is laid out so: then classes may change places; of one output there is but one way."""
+        if question.case.config.classes == 1:
+            return True
+        return self._may_change(question, convention, self.attempt(question, convention))
+
     def _has_layout(self, question: Question, convention: Convention) -> bool:
         """Whether a flat vector is laid out so: then hidden units may change places.
 
@@ -148,11 +153,7 @@ class Called(Asked):
         """
         answer, other = (self.attempt(q, convention) for q in (question, with_units_changed(question)))
         self._of_a_vector |= answer.leaves is not None
-        if answer.loss is not None and other.loss is not None:
-            return bool(np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
-        if answer.leaves is None or other.leaves is None:
-            return True
-        return alike(units_changed(answer.leaves), other.leaves)
+        return _stays(answer, other, units_changed)
 
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""
@@ -196,3 +197,10 @@ class Called(Asked):
         loss, grads = parts_of(result, convention.layout)
         found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
         return loss, found, dtypes, held
+
+
+def _stays(answer: Answer, other: Answer, changed: Callable[[Leaves], Leaves]) -> bool:
+    """Whether the loss, or else the gradients but for their places, are the same; True where nothing tells."""
+    if answer.loss is not None and other.loss is not None:
+        return bool(np.isfinite(other.loss) and np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
+    return answer.leaves is None or other.leaves is None or alike(changed(answer.leaves), other.leaves)
