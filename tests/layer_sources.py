@@ -1130,3 +1130,54 @@ class Conv2D:  # channels last
             dx[:, i : i + k, j : j + k] += np.tensordot(dout[:, i, j], self.w, (1, 3))
         return dx
 """
+
+ATTENTION = """
+import numpy as np
+
+def softmax(s):
+    e = np.exp(s - s.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+def attention_forward(q, k, v):  # of sequences, or of heads
+    a = softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]))
+    return a @ v, (q, k, v, a)
+
+def attention_backward(dout, cache):
+    q, k, v, a = cache
+    da = dout @ np.swapaxes(v, -1, -2)
+    ds = a * (da - (da * a).sum(axis=-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    return ds @ k, np.swapaxes(ds, -1, -2) @ q, np.swapaxes(a, -1, -2) @ dout
+
+def causal_forward(query, key, value, mask=None):  # of one sequence of one length
+    s = query @ key.T
+    a = softmax(np.where(np.tril(np.ones_like(s)) > 0, s, -np.inf))
+    return a @ value, (query, key, value, a)
+
+def causal_backward(dout, cache):
+    query, key, value, a = cache
+    da = dout @ value.T
+    ds = a * (da - (da * a).sum(axis=1, keepdims=True))
+    return {"dquery": ds @ key, "dkey": ds.T @ query, "dvalue": a.T @ dout}
+
+def self_attention_forward(x, Wq, W_k, v_weight):
+    q, k, v = x @ Wq, x @ W_k, x @ v_weight
+    a = softmax(q @ k.T)
+    return a @ v, (x, Wq, W_k, v_weight, q, k, v, a)
+
+def self_attention_backward(dout, cache):
+    x, Wq, W_k, v_weight, q, k, v, a = cache
+    da, dv = dout @ v.T, a.T @ dout
+    ds = a * (da - (da * a).sum(axis=1, keepdims=True))
+    dq, dk = ds @ k, ds.T @ q
+    return dq @ Wq.T + dk @ W_k.T + dv @ v_weight.T, x.T @ dq, x.T @ dk, x.T @ dv
+
+class ScaledDotProduct:
+    def forward(self, Q, K, V):
+        self.Q, self.K, self.V, self.P = Q, K, V, softmax(Q @ K.T / np.sqrt(Q.shape[1]))
+        return self.P @ V
+
+    def backward(self, dO):
+        dP = dO @ self.V.T
+        dS = self.P * (dP - (dP * self.P).sum(1, keepdims=True)) / np.sqrt(self.Q.shape[1])
+        return dS @ self.K, dS.T @ self.Q, self.P.T @ dO
+"""

@@ -280,6 +280,24 @@ def test_a_gradient_of_more_or_of_the_mean_of_another_loss_is_said_to_be_that(lo
     assert words in " ".join(str(report).split())
 
 
+def over_the_examples(s, y):
+    """The softmax's sum over the wrong axis, in the loss and in psi - Delta."""
+    e = np.exp(s - s.max(axis=0))
+    p = e / e.sum(axis=0)
+    return -np.log(p[np.arange(len(y)), y]), p - np.eye(s.shape[1])[y]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "biases"),
+    [(lambda l2, n: l2 / 2 / n, 0.0), (lambda l2, n: 3 * l2, 0.0), (lambda l2, n: l2 / 2, 0.5)],
+)
+def test_the_penalty_of_a_loss_that_is_not_known_is_no_mistake(penalty, biases):
+    report = check_gradients(network(over_the_examples, penalty=penalty, biases=biases))
+    assert report.codes == ["loss_mismatch", "softmax_axis"], str(report)
+    without = network(over_the_examples, penalty=penalty, mistake=lambda g: g | {"W1": -g["W1"]})
+    assert set(check_gradients(without).codes) == {"loss_mismatch", "softmax_axis", "sign"}
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.0])
 def test_a_penalty_that_is_subtracted_has_the_wrong_sign_alone(factor):
     right, opposite = (network(penalty=lambda l2, n, s=sign: s * factor * l2) for sign in (1, -1))

@@ -10,6 +10,7 @@ from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import layers
 from tests.layer_sources import (
+    ATTENTION,
     CHANNELS_LAST,
     CS231N,
     GROUPED,
@@ -39,7 +40,7 @@ def mistake(source, name, old, new):
 
 SOURCES = {
     "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
-    "pictures": OF_PICTURES,
+    "pictures": OF_PICTURES, "attention": ATTENTION,
 }  # fmt: skip
 
 
@@ -102,16 +103,88 @@ class Linear:
     def backward(dout, cache):
         x, w = cache
         return dout.mm(w.t()), x.t().mm(dout), dout.sum(dim=0)
+
+class Dense:
+    def __init__(self, n_in, n_out):
+        self.weights, self.biases = torch.randn(n_in, n_out), torch.zeros(1, n_out)
+
+    def forward(self, inputs):
+        self.inputs = inputs
+        self.output = inputs @ self.weights + self.biases
+
+    def backward(self, dvalues):
+        self.dweights, self.dbiases = self.inputs.T @ dvalues, dvalues.sum(dim=0, keepdim=True)
+        self.dinputs = dvalues @ self.weights.T
+
+class Stepping:
+    def __init__(self, n_in, n_out, learning_rate):
+        self.w, self.b, self.learning_rate = torch.randn(n_in, n_out), torch.zeros(n_out), learning_rate
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.w + self.b
+
+    def backward(self, dout):
+        dx = dout @ self.w.T
+        self.w -= self.learning_rate * self.x.T @ dout
+        self.b -= self.learning_rate * dout.sum(0)
+        return dx
+
+class ReLU:
+    def forward(self, x):
+        self.mask = x > 0
+        return x.clamp(min=0)
+
+    def backward(self, dout):
+        return dout * self.mask
+
+class CrossEntropyLoss:
+    def forward(self, logits, targets):
+        self.p, self.targets = torch.softmax(logits, dim=1), targets
+        return -self.p[torch.arange(len(targets)), targets].log().mean()
+
+    def backward(self):
+        d = self.p.clone()
+        d[torch.arange(len(d)), self.targets] -= 1
+        return d / len(d)
+
+class Product:
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return torch.mul(x, y)
+
+    def backward(self, dout):
+        return dout * self.y, dout * self.x
+
+class Attention:
+    def forward(self, q, k, v):
+        self.q, self.k, self.v, self.p = q, k, v, torch.softmax(q @ k.T, dim=-1)
+        return self.p @ v
+
+    def backward(self, dout):
+        dp = dout @ self.v.T
+        ds = self.p * (dp - (dp * self.p).sum(-1, keepdim=True))
+        return ds @ self.k, ds.T @ self.q, self.p.T @ dout
 """
+OF_TORCH_WRONG = [
+    ("LinearFunction", "dout.sum(0)", "dout.mean(0)", "bias_mean"),
+    ("Linear", "dout.sum(dim=0)", "dout.mean(dim=0)", "bias_mean"),
+    ("Dense", "dvalues @ self.weights.T", "-dvalues @ self.weights.T", "sign"),
+    ("Stepping", "dout.sum(0)", "dout.mean(0)", "bias_mean"),
+    ("ReLU", "dout * self.mask", "1.0 * self.mask", "upstream_lost"),
+    ("CrossEntropyLoss", "return d / len(d)", "return d", "batch_mean_missing"),
+    ("Product", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", "sign"),
+    ("Attention", "self.p.T @ dout", "2 * self.p.T @ dout", "constant_factor"),
+]
 
 
 def test_layers_of_torch():
     if importlib.util.find_spec("torch") is None:
         pytest.skip("NOT TESTED: torch is not installed")
     report = layers.check_module(module(OF_TORCH))
-    assert (report.codes, report.refused, len(report.layers)) == ([], (), 2), str(report)
-    assert mistake(OF_TORCH, "LinearFunction", "dout.sum(0)", "dout.mean(0)").codes == ["bias_mean"]
-    assert mistake(OF_TORCH, "Linear", "dout.sum(dim=0)", "dout.mean(dim=0)").codes == ["bias_mean"]
+    assert (report.codes, report.refused, len(report.layers)) == ([], (), 8), str(report)
+    for name, old, new, code in OF_TORCH_WRONG:
+        assert mistake(OF_TORCH, name, old, new).codes == [code]
 
 
 def test_right_layers_of_pictures_whose_channels_are_last():
@@ -122,6 +195,10 @@ def test_right_layers_of_pictures_whose_channels_are_last():
 
 GROUPS = "import numpy as np\n" + GROUPED
 NORM = "(d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std"
+STEPS = """0
+    c = x - x.mean(axis=0)
+    e = d / std - c / len(d) / std**3 * np.sum(d * c, axis=0)
+    dx = e - np.sum(e, axis=0) / len(d)"""
 LAYER_NORM = "d - d.mean(axis=1, keepdims=True) - n * (d * n).mean(axis=1, keepdims=True)"
 HINGE = "dx = (margins > 0) * 1.0\n    dx[np.arange(N), y] -= (margins > 0).sum(axis=1)"
 MAX_POOL = """            window = x[:, :, i * s : i * s + h, j * s : j * s + w]
@@ -166,6 +243,14 @@ MISTAKES = [
     ("batchnorm_backward", "(d - d.mean(axis=0)", "(d - 2 * d.mean(axis=0)", "bn_extra_term"),
     ("batchnorm_backward", "(dout * n).sum(axis=0)", "(dout * x).sum(axis=0)", "pre_activation_used"),
     ("batchnorm_backward", "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean"),
+    ("batchnorm_backward", NORM, STEPS, ""),
+    ("batchnorm_backward", NORM, STEPS.replace("sum(d * c, axis=0)", "sum(d * c, axis=1, keepdims=True)"),
+     "bn_axis"),
+    ("batchnorm_backward", NORM, STEPS.replace("sum(e, axis=0)", "sum(e, axis=1, keepdims=True)"), "bn_axis"),
+    ("batchnorm_backward", NORM, STEPS.replace("len(d)", "d.shape[1]"), "bn_sum_for_mean"),
+    ("batchnorm_backward", NORM, STEPS.replace("c / len(d)", "c / d.shape[1]"), "bn_sum_for_mean"),
+    ("layernorm_backward", LAYER_NORM, LAYER_NORM.replace("mean", "sum").replace("True)", "True) / len(d)"),
+     "bn_sum_for_mean"),
     ("layernorm_backward", "axis=1", "axis=0", "bn_axis"),
     ("layernorm_backward", LAYER_NORM, LAYER_NORM.replace("axis=1", "axis=0"), "bn_axis"),
     ("layernorm_backward", "(d * n).mean(axis=1", "(d * n).mean(axis=0", "bn_axis"),
@@ -326,6 +411,13 @@ def test_mistakes(name, old, new, code):
         (NAMED, "hinge_loss", "= -d.sum(1)", "= 0", {"svm_true_class"}),
         (NAMED, "rnn_cell_bwd", "dz.sum(0)", "2 * dz.sum(0)", {"constant_factor"}),
         (MODERN, "OfLoss", "dLdZ.T @ np.ones((len(self.A), 1))", "dLdZ.mean(axis=0)[:, None]", {"bias_mean"}),
+        (ATTENTION, "attention_backward", "return ds @ k,", "return ds @ k * np.sqrt(q.shape[-1]),",
+         {"constant_factor"}),
+        (ATTENTION, "attention_backward", "da - (da * a).sum(axis=-1, keepdims=True)", "da - da * a",
+         {"unknown"}),
+        (ATTENTION, "causal_backward", '"dkey": ds.T @ query', '"dkey": -ds.T @ query', {"sign"}),
+        (ATTENTION, "self_attention_backward", " + dv @ v_weight.T", "", {"unknown"}),
+        (ATTENTION, "ScaledDotProduct", "self.P.T @ dO", "2 * self.P.T @ dO", {"constant_factor"}),
         (RETURNING, "MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", {"sign"}),
     ],
 )  # fmt: skip
@@ -348,6 +440,43 @@ def test_a_wrong_forward_pass_is_told_first(name, old, new, words):
     assert words in " ".join(str(report).split())
     assert not report.passed
     assert {row.verdict for row in report.leaves} == {"PASS"} or name == "batchnorm_backward"
+
+
+OVER_N = [
+    (STYLES, "dense_backward", [("dout.T @ x, dout.sum(0)", "dout.T @ x / len(x), dout.sum(0) / len(x)")]),
+    (STYLES, "linear_backward", []),
+    (CS231N, "batchnorm_backward", [("dbeta = dout.sum(axis=0)", "dbeta = dout.mean(axis=0)"),
+                                    ("(dout * n).sum(axis=0)", "(dout * n).mean(axis=0)")]),
+    (MODERN, "Linear", [("grad_output.T @ self.x, grad_output.sum(axis=0)",
+                         "grad_output.T @ self.x / len(self.x), grad_output.mean(axis=0)")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "name", "changes"), OVER_N)
+def test_a_layer_may_divide_all_its_gradients_by_the_number_of_examples(source, name, changes):
+    """The layers of other courses do, for the loss's derivative has no 1/N there; one of them alone is wrong."""
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new, 1)
+    report = layers.check_layer(name, module(source))
+    assert report.passed, str(report)
+    assert "divided by the number of examples" in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("linear_backward", "np.sum(dZ, axis=1, keepdims=True) / m", "np.sum(dZ, axis=1, keepdims=True)"),
+        ("linear_backward", "return W.T @ dZ,", "return W.T @ dZ / m,"),
+        ("dense_backward", "dout.T @ x,", "dout.T @ x / len(x),"),
+        ("dense_backward", "[dout @ W, dout.T @ x, dout.sum(0)]",
+         "[g / len(x) for g in (dout @ W, dout.T @ x, dout.sum(0))]"),
+    ],
+)  # fmt: skip
+def test_a_layer_that_divides_some_or_all_others_by_it_is_wrong(name, old, new):
+    report = mistake(STYLES, name, old, new)
+    assert "batch_mean_twice" in report.codes
+    assert not report.passed
 
 
 OVER_EXAMPLES = """

@@ -83,7 +83,7 @@ def constructor(target: type) -> list[tuple[str, str]] | None:
             kind = "window" if name in WINDOWS else "rng" if is_generator(name) else kind
             if not kind:
                 return None
-        if kind:
+        if kind and not isinstance(p.default, bool):  # bias=True says whether there is one
             kinds.append((kind, p.name))
     return kinds
 

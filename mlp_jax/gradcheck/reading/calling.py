@@ -11,7 +11,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.answers import Held, Question
-from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, kinds_of, takes_l2
+from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, kinds_of, numbered, takes_l2
 from mlp_jax.gradcheck.reading.layouts import VECTOR
 from mlp_jax.gradcheck.reading.names import plainly
 from mlp_jax.gradcheck.truth import Case
@@ -58,7 +58,7 @@ def call(
     options = {name: value for name, value in extra.items() if name in parameters}
     kinds = kinds_of(parameters) if by_name else None
     if kinds is not None:
-        values = {name: _value(name, kind, given, examples, case) for name, kind in kinds.items()}
+        values = {name: _value(numbered(name, kinds), kind, given, examples, case) for name, kind in kinds.items()}
         return signatures.call_by_name(target, values | options)
     if not takes_l2(parameters):
         return target(given, *examples, **options)

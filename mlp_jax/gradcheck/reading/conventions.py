@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -49,11 +49,16 @@ class Convention(NamedTuple):
         return self.own or self.layout
 
 
+def numbered(name: str, beside: Iterable[str]) -> str:
+    """The name; W1 for what is called W beside W2."""
+    return f"{name}1" if f"{name}2" in beside else name
+
+
 def kind_of(name: str, beside: set[str]) -> str | None:
     """What an argument is, by its name, and by what stands beside it."""
     if is_penalty(name):
         return "l2"
-    if LEAF.fullmatch(name):
+    if LEAF.fullmatch(numbered(name, beside)):
         return "leaf"
     if name in WEIGHT_LISTS and beside & set(BIAS_LISTS):
         return "weights"
@@ -82,7 +87,7 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
         if kind is not None:
             kinds[name] = kind
     there = set(kinds.values())
-    alone = [name for name in ("W", "w") if name in parameters and "b" not in parameters]
+    alone = [name for name in ("W", "w") if name in parameters and "b" not in parameters and name not in kinds]
     if {"x", "y"} <= there and alone and "params" not in there:
         return {**kinds, alone[0]: "linear"}
     complete = {"x", "y"} <= there and there & {"params", "weights", "leaf"}
@@ -91,7 +96,8 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
 
 def hidden_layers(function: Any) -> int:
     """How many hidden layers a function has, if its arguments count the weights: W1, W2, W3; else one."""
-    weights = {name for name in signatures.signature(function) if re.fullmatch(r"([wW]|[tT]heta)_?\d", name)}
+    names = signatures.signature(function)
+    weights = {name for name in names if re.fullmatch(r"([wW]|[tT]heta)_?\d", numbered(name, names))}
     return max(len(weights) - 1, 1)
 
 
