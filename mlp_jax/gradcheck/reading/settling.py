@@ -64,7 +64,7 @@ class Called(Asked):
 
     def settle(self, question: Question) -> str | None:
         """Finds out how it is called. Returns the most telling error if that cannot be."""
-        if self.convention is not None:
+        if self.convention is not None and self._holds_for(question):
             return None
         if not self.is_class:
             refusals.by_signature(self.written, self.name, self.parameters)
@@ -80,6 +80,12 @@ class Called(Asked):
             refusals.by_answers(self.written, self.name, failures, joined=self.target is not self.written)
             self._refuse_one_example(question)
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
+
+    def _holds_for(self, question: Question) -> bool:
+        """Whether what was settled is still so; of one output nothing tells how a vector has several."""
+        if self.is_class or self.outputs == question.case.config.classes or self.convention is None:
+            return True
+        return self.convention.layout.naming != VECTOR
 
     def _with_labels(
         self, convention: Convention, question: Question, answer: Answer
@@ -105,7 +111,8 @@ class Called(Asked):
         self.convention, self.outputs = convention, question.case.config.classes
         if convention.layout.columns:
             given = "x, y and the weights" if convention.layout.turned else "x and y"
-            self.notes += (f"its columns are the examples, so {given} are given transposed",)
+            note = f"its columns are the examples, so {given} are given transposed"
+            self.notes += (note,) if note not in self.notes else ()
         if self.is_class:
             with quiet():
                 self.notes += unchecked(self.target, question, convention.layout)
