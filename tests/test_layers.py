@@ -445,8 +445,8 @@ def test_a_wrong_forward_pass_is_told_first(name, old, new, words):
 OVER_N = [
     (STYLES, "dense_backward", [("dout.T @ x, dout.sum(0)", "dout.T @ x / len(x), dout.sum(0) / len(x)")]),
     (STYLES, "linear_backward", []),
-    (CS231N, "batchnorm_backward", [("dbeta = dout.sum(axis=0)", "dbeta = dout.mean(axis=0)"),
-                                    ("(dout * n).sum(axis=0)", "(dout * n).mean(axis=0)")]),
+    (CS231N, "batchnorm_backward", [("(dout * n).sum(axis=0), dout.sum(axis=0)",
+                                     "(dout * n).mean(axis=0), dout.mean(axis=0)")]),
     (MODERN, "Linear", [("grad_output.T @ self.x, grad_output.sum(axis=0)",
                          "grad_output.T @ self.x / len(self.x), grad_output.mean(axis=0)")]),
 ]  # fmt: skip

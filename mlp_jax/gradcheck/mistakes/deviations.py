@@ -141,7 +141,8 @@ def sums_over(*, other_axis: bool) -> Steps:
         forms = ("outside", "inside", "carried") if other_axis else ("outside",)
         for (wrong, name), (said, length), form in product(WHICH.items(), lengths.items(), forms):
             of = dict(zip(ops, length, strict=True))
-            yield Alternative(partial(_summed, wrong, other_axis, of, form), f"{name}{said}")
+            detail = f"{name}{said}" if said or (other_axis and not all(wrong)) else ""
+            yield Alternative(partial(_summed, wrong, other_axis, of, form), detail)
 
     return alternatives
 
