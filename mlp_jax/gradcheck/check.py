@@ -158,13 +158,13 @@ def _answers(asked: Asked, config: MLPConfig) -> bool:
 
 
 def _gives(asked: Asked, config: MLPConfig) -> bool:
-    """Whether it gives gradients in the parameters' shapes in an ordinary case."""
+    """Whether it gives gradients of all weights, in the parameters' shapes, in an ordinary case."""
     question = Question(sample(config), [])
     try:
         answer = asked.ask([question])[0]
     except UserError:
         return False
-    if answer.leaves is None or not fits(answer, question.case):
+    if answer.leaves is None or not fits(answer, question.case) or not all("w" in each for each in answer.leaves):
         return False
     # one example at a time leaves a bias's gradient a column for each; summed over units it is a number for each
     pairs, n = zip(answer.leaves, question.case.params, strict=True), len(question.case.y)

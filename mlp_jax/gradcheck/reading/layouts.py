@@ -43,6 +43,8 @@ class Layout(NamedTuple):
         if field == "w":
             leaf = leaf.T if self.turned else leaf
             return leaf.ravel() if self.naming == VECTOR else leaf.copy()
+        if self.naming == VECTOR:  # beside which the bias is a number
+            return leaf.reshape(())
         return leaf[:, None].copy() if self.columns else leaf.copy()
 
     def examples(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -191,4 +193,10 @@ def _listed(grads: Sequence[Any], wanted: list[At], case: Case) -> list[tuple[At
         return [((k, "w"), leaf) for k, leaf in enumerate(flat)]  # of a network without biases
     if len(flat) != len(wanted):
         raise UserError(f"returned {len(flat)} arrays, but there are {len(wanted)} parameters")
-    return list(zip(wanted, flat, strict=True))
+    turned = [wanted[i + 1 - 2 * (i % 2)] for i in range(len(wanted) - len(wanted) % 2)]  # b before w
+    sizes = [np.size(leaf) for leaf in flat]
+    fit = {
+        order: [getattr(case.params[k], f).size for k, f in order] == sizes
+        for order in map(tuple, (wanted, turned))
+    }
+    return list(zip(turned if list(fit.values()) == [False, True] else wanted, flat, strict=True))

@@ -57,6 +57,8 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
 
     if not inspect.isfunction(loss):
         return None
+    kinds = kinds_of(parameters) or {}
+    held = max(sum(kind in ("weights", "biases", "leaf") for kind in kinds.values()), 1)
 
     @functools.wraps(target)
     def run(*given: Any, **named: Any) -> Any:
@@ -64,7 +66,8 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
         with contextlib.suppress(Exception):  # then it is no loss of these arguments
             result = loss(*copy.deepcopy(given), **copy.deepcopy(named))
         grads, first = target(*given, **named), result[0] if isinstance(result, tuple) else result
-        has_loss = isinstance(grads, tuple) and not isinstance(grads[0], CONTAINERS) and np.size(grads[0]) == 1
+        more = isinstance(grads, tuple) and len(grads) > held  # than the gradients, of which one may be a number
+        has_loss = more and not isinstance(grads[0], CONTAINERS) and np.size(grads[0]) == 1
         return grads if has_loss or first is None or np.size(first) != 1 else (first, grads)
 
     return run
