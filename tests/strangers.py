@@ -248,6 +248,19 @@ class Net:
         self.dW2, self.db2 = dZ2 @ self.A1.T / m, np.sum(dZ2, axis=1, keepdims=True) / m
         self.dW1, self.db1 = dZ1 @ X.T / m, np.sum(dZ1, axis=1, keepdims=True) / m
 """
+WITH_ROW = """
+def f(params, X, y, reg):
+    one = np.ones((len(X), 1))
+    W1, W2 = params['W1'], params['W2']; X = np.hstack([X, one])
+    z = X @ W1
+    h = np.maximum(z, 0)
+    H = np.hstack([h, one])
+    p = softmax(H @ W2)
+    loss = -np.log(p[np.arange(len(y)), y]).mean() + reg * ((W1**2).sum() + (W2**2).sum())
+    d = (p - np.eye(p.shape[1])[y]) / len(y)
+    dz = (d @ W2.T)[:, :-1] * (z > 0)
+    return loss, {'W1': X.T @ dz + 2 * reg * W1, 'W2': H.T @ d + 2 * reg * W2}
+"""
 STRANGERS = {
     "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),
@@ -284,6 +297,11 @@ STRANGERS = {
     "a softmax regression of one vector, columns are examples": Stranger("def softmax_cost(theta, num_classes, input_size, lambda_, data, labels):\n    W, m = theta.reshape(num_classes, input_size), data.shape[1]\n    p, Y = softmax((W @ data).T).T, np.eye(num_classes)[:, labels]\n    return -np.sum(Y * np.log(p)) / m + lambda_ / 2 * np.sum(W**2), ((p - Y) @ data.T / m + lambda_ * W).ravel()", "softmax_cost", ("@ data.T / m", "@ data.T"), "batch_mean_missing"),
     "the same of rows, one-hot labels, lambda/2m": Stranger("def softmax_grad(w, X, Y, reg):\n    W, m = w.reshape(X.shape[1], Y.shape[1]), len(X)\n    p = softmax(X @ W)\n    return -np.sum(Y * np.log(p)) / m + reg / 2 / m * np.sum(W**2), (X.T @ (p - Y) / m + reg / m * W).ravel()", "softmax_grad", ("+ reg / m * W", ""), "l2_ignored"),
     "the same of the columns of a matrix": Stranger("def objective(params, X, y, n_classes):\n    W = params.reshape((X.shape[1], n_classes), order='F')\n    p = softmax(X @ W)\n    p[np.arange(len(y)), y] -= 1\n    return (X.T @ p / len(y)).ravel(order='F')", "objective", ("(X.T @ p", "(-X.T @ p"), "sign"),
+    "a bias as the last row of its weights": Stranger(WITH_ROW, "f", MASK),
+    "a bias as the first row of its weights": Stranger(WITH_ROW.replace("[X, one]", "[one, X]").replace("[h, one]", "[one, h]").replace("[:, :-1]", "[:, 1:]"), "f", MASK),
+    "two weights with a row for the bias, without a loss": Stranger(WITH_ROW.replace("f(params, X, y, reg)", "f(W1, W2, X, y)").replace("W1, W2 = params['W1'], params['W2']; ", "reg = 0; ").replace("return loss, {'W1': ", "return (").replace("'W2': ", "").replace(" + 2 * reg * W2}", ")"), "f", MASK),
+    "a gradient of the bias before that of the weights, and a cost": Stranger("def compute_cost(X, y, w, b):\n    return sum((np.dot(X[i], w) + b - y[i]) ** 2 for i in range(len(y))) / (2 * len(y))\n\ndef compute_gradient(X, y, w, b):\n    dw, db = np.zeros(len(w)), 0.0\n    for i in range(len(y)):\n        error = np.dot(X[i], w) + b - y[i]\n        for j in range(len(w)):\n            dw[j] += error * X[i, j]\n        db += error\n    return db / len(y), dw / len(y)", "compute_gradient", ("db / len(y)", "-db / len(y)"), "sign"),
+    "W and b of the first layer, W2 and b2 of the second, as arguments": Stranger(f"def f(W, b, W2, b2, X, y, reg):\n    W1, b1 = W, b{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, W1, b1, W2, b2", "f", MASK),
     "a vector of all weights, then all biases": Stranger(f"def f(theta, X, y, layer_sizes, lam):\n    a, c, e = layer_sizes\n    cut = np.cumsum([a * c, c * e, c])\n    W1, W2, b1, b2 = np.split(theta, cut)\n    W1, W2, reg = W1.reshape(a, c), W2.reshape(c, e), lam{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([W1.ravel(), W2.ravel(), b1, b2])", "f", ("2 * reg * W2", "reg * W2")),
     "a vector of matrices with a column of biases": Stranger(f"def nn_cost_function(nn_params, input_layer_size, hidden_layer_size, num_labels, X, y, lambda_):\n    k = hidden_layer_size * (input_layer_size + 1)\n    one, two = nn_params[:k].reshape((hidden_layer_size, -1), order='F'), nn_params[k:].reshape((num_labels, -1), order='F')\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], lambda_{BODY}    W1, b1, W2, b2 = {GRADS}\n    return loss, np.concatenate([np.column_stack([b, W.T]).ravel(order='F') for W, b in ((W1, b1), (W2, b2))])", "nn_cost_function", ("2 * reg * W2", "reg * W2")),
     "a vector of matrices with a column of biases, without a loss": Stranger(f"def theta_gradient(theta, layer_sizes, X, y):\n    a, c, e = layer_sizes\n    one, two = theta[: c * (a + 1)].reshape(c, -1), theta[c * (a + 1) :].reshape(e, -1)\n    W1, b1, W2, b2, reg = one[:, 1:].T, one[:, 0], two[:, 1:].T, two[:, 0], 0{BODY}    return np.concatenate([np.column_stack([b, W.T]).ravel() for W, b in ((X.T @ dz, dz.sum(0)), (h.T @ d, d.sum(0)))])", "theta_gradient", MASK),

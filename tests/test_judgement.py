@@ -293,7 +293,7 @@ def over_the_examples(s, y):
 )
 def test_the_penalty_of_a_loss_that_is_not_known_is_no_mistake(penalty, biases):
     report = check_gradients(network(over_the_examples, penalty=penalty, biases=biases))
-    assert report.codes == ["loss_mismatch", "softmax_axis"], str(report)
+    assert set(report.codes) == {"loss_mismatch", "softmax_axis"}, str(report)
     without = network(over_the_examples, penalty=penalty, mistake=lambda g: g | {"W1": -g["W1"]})
     assert set(check_gradients(without).codes) == {"loss_mismatch", "softmax_axis", "sign"}
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.holders import Places
-from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, VECTOR, Layout
+from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, VECTOR, WITH_ROW, Layout
 from mlp_jax.gradcheck.reading.names import (
     ALL_SIZES,
     BIAS_LISTS,
@@ -145,7 +145,7 @@ def others(kinds: Kinds | None, arrays: str) -> Iterator[Convention]:
     """The other names and forms, rows before columns, one-hot labels too."""
     by_name = kinds is not None
     for (columns, turned), one_hot, naming in product(ORDERS, (True, False), _namings(kinds)):
-        if naming.startswith("flat theta") and (columns or turned):  # these matrices are (out, in) as they are
+        if naming.startswith(("flat theta", *WITH_ROW)) and (columns or turned):  # their order is in the name
             continue
         yield Convention(arrays, Layout(naming, columns, one_hot, turned), by_name)
         if not columns and not turned:
@@ -157,7 +157,8 @@ def _namings(kinds: Kinds | None) -> tuple[str, ...]:
         return NAMINGS
     if "params" not in kinds.values():
         with_column = any(name.lower().startswith("theta") for name, kind in kinds.items() if kind == "leaf")
-        return ("Theta+",) if with_column and not any(name[0] == "b" for name in kinds) else ("W{}",)
+        biases = any(name[0] == "b" for name in kinds)
+        return ("W{}",) if biases else ("Theta+",) if with_column else ("W{}", *WITH_ROW)
     if {"sizes", "input", "hidden", "classes"} & set(kinds.values()):
         return (*FLAT, *(n for n in NAMINGS if n not in FLAT))
     return NAMINGS

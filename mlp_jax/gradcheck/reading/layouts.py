@@ -14,7 +14,8 @@ from mlp_jax.gradcheck.truth import Case, one_hot
 TREE = "layers"
 FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
 VECTOR = "vector"  # of the weights of one output
-NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT)
+WITH_ROW = ("W+", "+W")
+NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT, *WITH_ROW)
 _LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d*)$", re.IGNORECASE)
 _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
 
@@ -25,7 +26,7 @@ class Layout(NamedTuple):
     TREE stands for this package's layers. one_hot: labels are (N, C). transposed: weights are (out, in) where an
     example is a row, or the other way round. Of the flat vectors "flat" is layer by layer, "flat apart" all
     weights before all biases, "flat theta" the matrices [b, W^T], which "Theta+" has in a dict, and "flat theta by
-    columns" these column by column.
+    columns" these column by column. "W+" has matrices whose last row is the bias, the first one in "+W".
     """
 
     naming: str = "W{}"
@@ -70,6 +71,8 @@ class Layout(NamedTuple):
         if self.naming in ("lists", "list", *FLAT):
             return f"{stem}{k + 1}"
         number = k if self.naming.endswith("0") else k + 1
+        if self.naming in WITH_ROW:
+            return f"W{number}" + ("" if field == "w" else "[-1]" if self.naming == "W+" else "[0]")
         if self.naming in ("Theta{}", "Theta+") and field == "w":
             return f"Theta{number}"
         stem = stem.lower() if self.naming[0] == "w" else stem
@@ -91,6 +94,9 @@ class Layout(NamedTuple):
             return self._flat(layers)
         if self.naming == "Theta+":
             return {f"Theta{k + 1}": _with_column(layer) for k, layer in enumerate(layers)}
+        if self.naming in WITH_ROW:
+            rows = (np.vstack([layer["w"], layer["b"]]) for layer in layers)
+            return {f"W{k + 1}": w if self.naming == "W+" else np.roll(w, 1, axis=0) for k, w in enumerate(rows)}
         return {self.name(k, f): leaf for k, layer in enumerate(layers) for f, leaf in layer.items()}
 
     def _flat(self, layers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
@@ -116,8 +122,8 @@ class Layout(NamedTuple):
         """Gradients by layer and field. Raises UserError where there are none of the case's."""
         wanted = [(k, f) for k, layer in enumerate(fields_of(case.config)) for f in layer]
         pairs: list[tuple[At, Any]]
-        if self.naming == "Theta+":
-            pairs = _split(grads)
+        if self.naming in ("Theta+", *WITH_ROW):
+            pairs = _split(grads, self.naming)
         elif isinstance(grads, Mapping):
             pairs = self._mapped(grads)
         elif isinstance(grads, Sequence):
@@ -161,10 +167,13 @@ def _with_column(layer: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([layer["b"], layer["w"].T])
 
 
-def _split(grads: Any) -> list[tuple[At, Any]]:
-    """Weights and biases of gradients of [b, W^T], in their order."""
+def _split(grads: Any, naming: str) -> list[tuple[At, Any]]:
+    """Weights and biases of gradients of [b, W^T], or of matrices with a row for the bias, in their order."""
     held = list(grads.values()) if isinstance(grads, Mapping) else list(grads)
-    return [((k, f), g[:, 1:].T if f == "w" else g[:, 0]) for k, g in enumerate(held) for f in "wb"]
+    if naming == "Theta+":
+        held = [g.T for g in held]
+    bias, rest = (-1, slice(-1)) if naming == "W+" else (0, slice(1, None))
+    return [((k, f), g[rest] if f == "w" else g[bias]) for k, g in enumerate(held) for f in "wb"]
 
 
 def _apart(grads: Sequence[Any], case: Case) -> list[tuple[At, Any]]:

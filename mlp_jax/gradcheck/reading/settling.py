@@ -29,7 +29,7 @@ from mlp_jax.gradcheck.reading.answers import (
 )
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchecked
 from mlp_jax.gradcheck.reading.conventions import Convention
-from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, Layout
+from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, WITH_ROW, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.gradcheck.truth import Leaves
@@ -143,7 +143,7 @@ class Called(Asked):
         yield from conventions.usual(self.kinds, self.arrays)
         yield from self._of_own_keys(question, conventions.ORDERS[:1])
         for convention in conventions.others(self.kinds, self.arrays[0]):
-            if convention.layout.naming not in FLAT or self._has_layout(question, convention):
+            if convention.layout.naming not in (*FLAT, *WITH_ROW) or self._has_layout(question, convention):
                 yield convention
         yield from self._of_own_keys(question, conventions.ORDERS[1:])
 
@@ -154,12 +154,12 @@ class Called(Asked):
         return self._may_change(question, convention, self.attempt(question, convention))
 
     def _has_layout(self, question: Question, convention: Convention) -> bool:
-        """Whether a flat vector is laid out so: then hidden units may change places.
+        """Whether a flat vector, or a matrix with the bias, is laid out so: then hidden units may change places.
 
         The loss stays, and the gradients change places with them.
         """
         answer, other = (self.attempt(q, convention) for q in (question, with_units_changed(question)))
-        self._of_a_vector |= answer.leaves is not None
+        self._of_a_vector |= answer.leaves is not None and convention.layout.naming in FLAT
         return _stays(answer, other, units_changed)
 
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
