@@ -82,6 +82,20 @@ def test_muon_moves_weights_by_a_matrix_whose_singular_values_are_nearly_equal()
     np.testing.assert_allclose(other.w.T, moved.w, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate": 3, "accumulate_from": 0.5}, {"bias_rate": 2.0}, {"lookahead": 5}]
+)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_starts_with_the_state_that_its_optimiser_asks_for(name, options):
+    config = TrainConfig(optimizer=name, **options)
+    state = init_state(jax.random.key(0), MODEL, config)
+    asked = optimizer(config, hyper_from(config), 0.1).init(state.params)
+    assert jax.tree.structure(state.opt_state) == jax.tree.structure(asked)
+    for ours, theirs in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(asked), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_groups_move_as_with_their_own_learning_rates(name):
     rng = np.random.default_rng(0)

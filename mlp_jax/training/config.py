@@ -229,6 +229,11 @@ def program(model: MLPConfig, config: TrainConfig) -> tuple[MLPConfig, TrainConf
     return model, replace(config, **{name: getattr(defaults, name) for name in names})
 
 
+def drawn(model: MLPConfig) -> MLPConfig:
+    """Returns the network that programs know once its parameters are drawn, since these are like any numbers."""
+    return replace(model, init=MLPConfig.init, init_std=MLPConfig.init_std, init_scale=MLPConfig.init_scale)
+
+
 def steps_per_epoch(data: Split, config: TrainConfig) -> int:
     """Counts the full minibatches in a split. Raises UserError if there is none."""
     examples = data.y.shape[0]

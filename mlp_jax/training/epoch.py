@@ -7,7 +7,6 @@ mesh with the axes "runs" and "batch". Arrays of runs have the leading axes (blo
 import contextlib
 import ctypes
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -63,7 +62,7 @@ def compiled_epoch(model: MLPConfig, config: TrainConfig, mesh: Mesh) -> Any:
 
     epoch(state, hyper, order, stop, training data, validation data) -> (state, Metrics, Sums). States are
     `transposed`, and the one that is given is given away; the order is what `compiled_order` gives. Networks that
-    differ in their initialisation alone share it (`shared`).
+    differ in their initialisation alone share it (`config.drawn`).
     """
     one_run: Any = partial(one_epoch, model=model, config=config, place=partial(_shard_batch, mesh=mesh))
 
@@ -123,11 +122,6 @@ def _validate(
         return state.stats, sums(*network(state), validation, model=model)
     options: dict[str, Any] = {"batch_size": config.batch_size, "dropout": hyper.dropout}
     return sums_in_training_mode(step_key(state), state.params, state.stats, validation, model=model, **options)
-
-
-def shared(model: MLPConfig) -> MLPConfig:
-    """Returns the network that an epoch's program is known by: once drawn, parameters are like any numbers."""
-    return replace(model, init=MLPConfig.init)
 
 
 def forget() -> bool:

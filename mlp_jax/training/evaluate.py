@@ -1,6 +1,7 @@
 """Networks are evaluated by loss and accuracy on a whole split, the last partial batch included."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.losses import correct, cross_entropy
 from mlp_jax.nn.model import Params, Stats, forward, trace, update_stats
 from mlp_jax.training.augment import check_order, views
+from mlp_jax.training.config import drawn
 
 
 class Evaluation(NamedTuple):
@@ -69,7 +71,8 @@ def evaluate_each(
     if image is not None:
         check_order(split)
     data = on_device(split, model)
-    losses, hits = _each(params, stats, data, model=model, batch_size=batch_size, image=image)
+    known = replace(drawn(model), dropout=0.0)  # so that networks which differ in these alone share a program
+    losses, hits = _each(params, stats, data, model=known, batch_size=batch_size, image=image)
     examples, batches = len(data.y), np.asarray(hits)
     last = examples - (len(batches) - 1) * batches.shape[1]
     right = np.concatenate([batches[:-1].ravel(), batches[-1, -last:]])

@@ -21,8 +21,8 @@ from jaxtyping import PRNGKeyArray
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.model import Params
-from mlp_jax.training.config import Hyper, Run, TrainConfig, hyper_from, key_data, steps_per_epoch
-from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_order, shared
+from mlp_jax.training.config import Hyper, Run, TrainConfig, drawn, hyper_from, key_data, steps_per_epoch
+from mlp_jax.training.epoch import EVERYWHERE, RUNS, compiled_epoch, compiled_order
 from mlp_jax.training.evaluate import Evaluation, Sums
 from mlp_jax.training.history import Book, Observed, Result
 from mlp_jax.training.layout import Chunk, plan
@@ -184,7 +184,7 @@ def _length(chunk: Chunk, data: Split) -> tuple[int, int | None]:
 
 def _program(chunk: Chunk) -> Any:
     """Returns the compiled epoch of a chunk."""
-    return compiled_epoch(shared(chunk.model), chunk.config, chunk.mesh)
+    return compiled_epoch(drawn(chunk.model), chunk.config, chunk.mesh)
 
 
 def hyper_of(chunk: Chunk) -> Hyper:
@@ -202,15 +202,15 @@ def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})
     if chunk.blocks[0][0] in resume_from:
         state = chunk.each(lambda number: transposed(jax.tree.map(np.asarray, resume_from[number].state)))
         return TrainState(*state)
-    drawn: dict[tuple[bytes, bytes], Params] = {}
+    draws: dict[tuple[bytes, bytes], Params] = {}
 
     def start(number: int) -> TrainState:
         """Runs operation by operation: a program for each network and optimiser would take longer to compile."""
         key, hyper = chunk.runs[number].key, Hyper(*map(jnp.asarray, _hyper(chunk, number)))
         kind = (key_data(key).tobytes(), np.asarray(hyper.init_scale).tobytes())
-        if kind not in drawn:  # runs with one key and one scale share a draw
-            drawn[kind] = init_params(key, chunk.model, hyper.init_scale)
-        return transposed(jax.device_get(init_state(key, chunk.model, chunk.config, hyper, drawn[kind])))
+        if kind not in draws:  # runs with one key and one scale share a draw
+            draws[kind] = init_params(key, chunk.model, hyper.init_scale)
+        return transposed(jax.device_get(init_state(key, chunk.model, chunk.config, hyper, draws[kind])))
 
     with chunk.computing():
         return TrainState(*chunk.each(start))

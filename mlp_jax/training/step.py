@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Integer, PRNGKeyArray
 
@@ -63,8 +64,10 @@ def init_state(
     traced = hyper_from(config) if hyper is None else hyper
     if params is None:
         params = init_params(key, model, traced.init_scale)
-    opt_state = optimizer(config, traced, traced.learning_rate).init(params)
-    stats, step = init_stats(model), jnp.zeros((), jnp.int32)
+    # every optimiser starts at zeros (tested), and numpy's need no program, where jnp's are one for each shape
+    shapes = jax.eval_shape(optimizer(config, traced, traced.learning_rate).init, params)
+    opt_state = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    stats, step = init_stats(model), jax.device_put(np.zeros((), np.int32))
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)
     if config.average_decay is None and config.lookahead is None:
         return state
