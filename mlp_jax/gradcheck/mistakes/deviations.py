@@ -142,7 +142,8 @@ def sums_over(*, other_axis: bool) -> Steps:
         for (wrong, name), (said, length), form in product(WHICH.items(), lengths.items(), forms):
             of = dict(zip(ops, length, strict=True))
             detail = f"{name}{said}" if said or (other_axis and not all(wrong)) else ""
-            yield Alternative(partial(_summed, wrong, other_axis, of, form), detail)
+            unusual = bool(said) or form != "outside" or (other_axis and not all(wrong))
+            yield Alternative(partial(_summed, wrong, other_axis, of, form), detail, alone=unusual)
 
     return alternatives
 

@@ -19,7 +19,8 @@ class Alternative(NamedTuple):
 
     detail: what a code alone does not say. extra: what is added to it, times a number that the candidate tells,
     put into words by `say`. keywords: of `ops.Norm.back`, where such parts may be combined. wants_above: the step
-    is given the cotangent of the product above, too.
+    is given the cotangent of the product above, too. alone: it is not tried together with another mistake, for
+    there are too many of its kind.
     """
 
     back: Back
@@ -28,6 +29,7 @@ class Alternative(NamedTuple):
     say: Callable[[float], str] = "{:.3g}".format
     keywords: Mapping[str, Any] = {}
     wants_above: bool = False
+    alone: bool = False
 
 
 class LeafAlternative(NamedTuple):

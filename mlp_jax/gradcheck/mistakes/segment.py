@@ -118,7 +118,8 @@ class Segment:
         if late and most == 1:
             yield from fresh_mask.ways(self, state, right)
         for number in range(1, most + 1):
-            for chosen in combinations(single, number):
+            tried = single if number == 1 else [c for c in single if not c.alternative.alone]
+            for chosen in combinations(tried, number):
                 if len({change.at for change in chosen}) == number:
                     yield from self._wrong(state, chosen, right)
 
