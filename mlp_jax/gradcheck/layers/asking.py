@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations, references
+from mlp_jax.gradcheck.layers import operations, references, shapes
 from mlp_jax.gradcheck.layers.trials import (
     SINGLE,
     TOLERANCE,
@@ -93,7 +93,7 @@ def layout_of(layer: Layer, seed: int) -> int:
             continue
         taken.append(layout)
         fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
-        if fitting or not (layer.several_shapes or layout in operations.CHANNELS_LAST):
+        if fitting or not (layer.several_shapes or layout in shapes.CHANNELS_LAST):
             break  # of pictures whose channels are last, biases have several forms
     if taken:
         return taken[-1] if fitting else taken[0]

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import elementwise, operations, references
+from mlp_jax.gradcheck.layers import elementwise, operations, references, shapes
 from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes, layout_of
 from mlp_jax.gradcheck.layers.forward import describe
 from mlp_jax.gradcheck.layers.network import network_of
@@ -50,7 +50,7 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     problems += [(code, "") for code in at_extremes(layer, seed, layout)]
     report = _told(name, layer, asked, problems, layout, strict=strict)
     notes = [f"in another shape it stops: {error}" for error in errors[:1]]
-    if layer.operation in operations.PICTURES and layout == operations.OUT_IN:
+    if layer.operation in shapes.PICTURES and layout == shapes.OUT_IN:
         notes.append("it was given square pictures, because it does not take others")
     return replace(report, notes=(*notes, *report.notes))
 

@@ -1,7 +1,7 @@
 """Which classes are layers, and what their constructors take."""
 
 from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone, positions_of
-from mlp_jax.gradcheck.layers.operations import LABELS, attends
+from mlp_jax.gradcheck.layers.shapes import LABELS, attends
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
 from mlp_jax.gradcheck.reading.names import is_generator, size_of

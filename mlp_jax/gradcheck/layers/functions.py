@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations
+from mlp_jax.gradcheck.layers import operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array
 from mlp_jax.gradcheck.reading.answers import plain
@@ -26,7 +26,7 @@ class Pair(Layer):
         if self.operation == "other_loss" and re.search("entropy|xent", name.lower()):
             self.mistakes_of = "softmax_loss"
         self.parameters = list(signature(forward).values())
-        self.only_inputs = operations.attends([p.name for p in self.parameters])
+        self.only_inputs = shapes.attends([p.name for p in self.parameters])
         self.operation = "attention" if self.only_inputs else self.operation
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
         self._convert = converter(library) if library == "torch" else lambda array: array

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations
+from mlp_jax.gradcheck.layers import operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.operations import LABELS, classes_of
+from mlp_jax.gradcheck.layers.operations import classes_of
+from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.calling import converter
@@ -73,7 +74,7 @@ class Gate(Layer):
         self.name, self._target, self.source = target.__name__, target, target
         self._array = array_of(target)
         self._inputs = [p for p in positions_of(forward_of(target)) if p.default is p.empty]
-        self.operation = "attention" if operations.attends([p.name for p in self._inputs]) else ""
+        self.operation = "attention" if shapes.attends([p.name for p in self._inputs]) else ""
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns two arrays of one shape, or queries, keys and values."""

@@ -18,7 +18,7 @@ from mlp_jax.gradcheck.layers.check import judge
 from mlp_jax.gradcheck.layers.classes import is_layer_class
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
-from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
 from mlp_jax.gradcheck.reading.names import is_penalty
 from mlp_jax.gradcheck.reading.running import quiet, where

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_jax.gradcheck.layers import operations, references, windows
+from mlp_jax.gradcheck.layers import operations, references, shapes, windows
 from mlp_jax.gradcheck.layers.trials import Trial
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, LogSoftmax, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope
@@ -37,7 +37,7 @@ class View:
 
     def rows(self, array: Array) -> Array:
         """Returns inputs, outputs or dout as (N, features)."""
-        if self.layout == operations.COLUMNS:
+        if self.layout == shapes.COLUMNS:
             return array.T
         if self.operation == "spatial":
             return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
@@ -49,19 +49,19 @@ class View:
 
     def channels_first(self, array: Array) -> Array:
         """Returns pictures as (N, C, H, W)."""
-        last = self.layout in operations.CHANNELS_LAST and array.ndim == 4
+        last = self.layout in shapes.CHANNELS_LAST and array.ndim == 4
         return np.moveaxis(array, -1, 1) if last else array
 
     def kernel(self, w: Array) -> Array:
         """Returns the kernels of a convolution as (F, C, h, w)."""
-        if self.layout == operations.LAST_FILTERS:
+        if self.layout == shapes.LAST_FILTERS:
             return np.moveaxis(w, -1, 1)
-        return w.transpose(3, 2, 0, 1) if self.layout in operations.CHANNELS_LAST else w
+        return w.transpose(3, 2, 0, 1) if self.layout in shapes.CHANNELS_LAST else w
 
     @property
     def turned(self) -> bool:
         """Whether weights have shape (out, in)."""
-        return self.layout in (operations.COLUMNS, operations.OUT_IN)
+        return self.layout in (shapes.COLUMNS, shapes.OUT_IN)
 
     def seen(self, field: str, array: Array) -> Array:
         """Returns a gradient of the layer in the operation's own shape; as it is, where it has another one."""
@@ -97,7 +97,7 @@ class View:
         leaves, options = list(self.trial.inputs.values()), list(self.trial.options.values())
         chain, a = list[Op](), leaves.pop(0)
         for step in steps:
-            mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *operations.NORMS)))]
+            mine = [leaves.pop(0) for _ in range(2 * (step in ("affine", "conv", *shapes.NORMS)))]
             given = [options.pop(0)] if step not in SLOPES and step != "affine" else []
             inputs, options_ = ({str(n): v for n, v in enumerate(some)} for some in ([a, *mine], given))
             a = references.output(step, [a, *mine], options_, self.layout)
@@ -115,7 +115,7 @@ class View:
         if name == "affine" and len(leaves) == 3:
             w = leaves[1].T if self.turned else leaves[1]
             return Affine(0, self.rows(x), w, leaves[2].ravel(), (self.rows(out),))
-        if name in operations.NORMS and len(leaves) == 3:
+        if name in shapes.NORMS and len(leaves) == 3:
             return self._norm()
         if name in SLOPES and out.shape == x.shape:
             return self._slope()
@@ -192,8 +192,8 @@ class LayerNetwork(NamedTuple):
 
 def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
     """The network that a layer is, by its name and operation; None if that is not known."""
-    if operation == "affine" and layout == operations.RANK_4 and any(map(_is_turned, trials)):
-        layout = operations.OUT_IN
+    if operation == "affine" and layout == shapes.RANK_4 and any(map(_is_turned, trials)):
+        layout = shapes.OUT_IN
     views = [View(operation, layout, trial, name) for trial in trials]
     try:
         chains = [view.chain() for view in views]

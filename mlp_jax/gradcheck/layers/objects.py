@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations
+from mlp_jax.gradcheck.layers import operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.classes import ARRAYS, LOSSES, RATES, constructor, is_given_inputs, is_pair, of_torch
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_torch
@@ -26,7 +26,7 @@ from mlp_jax.gradcheck.layers.losses import (
     is_backward_alone,
     positions_of,
 )
-from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
@@ -53,7 +53,7 @@ def layer_of(target: type) -> Layer:
             "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
         )
     forward = [p.name.lower() for p in positions_of(forward_of(target))]
-    if operations.attends(forward):
+    if shapes.attends(forward):
         return Gate(target)
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)

@@ -10,13 +10,8 @@ import numpy as np
 
 from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.layers import windows
-from mlp_jax.gradcheck.layers.operations import (
-    CHANNELS_LAST,
-    COLUMNS,
-    LAST_FILTERS,
-    OUT_IN,
-    classes_of,
-)
+from mlp_jax.gradcheck.layers.operations import classes_of
+from mlp_jax.gradcheck.layers.shapes import CHANNELS_LAST, COLUMNS, LAST_FILTERS, OUT_IN
 from mlp_jax.gradcheck.layers.trials import Trial, distance
 
 Array = np.ndarray

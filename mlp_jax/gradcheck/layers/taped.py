@@ -16,7 +16,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import operations
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array, forward_of, positions_of
-from mlp_jax.gradcheck.layers.operations import LABELS
+from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.holders import names_of_gradient

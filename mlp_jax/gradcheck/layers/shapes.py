@@ -1,0 +1,114 @@
+"""The shapes of a layer's arguments, by their names and by what the layer's name says.
+
+Arguments are recognised by the names that CS231n's layers.py and its many relatives give them; for an operation
+that is not known, these names say all. `RANK_4` and the like are layouts: ways in which people arrange shapes.
+"""
+
+import re
+from collections.abc import Sequence
+
+RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
+ONE_HOT = 1  # the labels of a loss are one-hot in this layout
+LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h, w, C, F), or (F, h, w, C)
+CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
+CHANNELS = ("spatial", "groupnorm")  # operations whose scale is one number for each channel
+PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
+LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "truth", "y_labels", "ys", "true",
+          "reference_answers", "answers", "expected")  # fmt: skip
+INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
+WEIGHTS = ("w", "weights", "weight", "theta")
+BIASES = ("b", "bias", "biases")
+SCALES = ("gamma", "beta", "scale", "shift")
+# of an attention, by the shape that they have: queries, keys, values, and the matrices that make them of x
+QUERIES = re.compile(r"q|query|queries|qs")
+KEYS = re.compile(r"k|key|keys|ks")
+VALUES = re.compile(r"v|value|values|vs")
+NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm", "norm")  # of "norm" nothing is known but its shapes
+
+
+class Shapes:
+    """The shapes of arguments by their names, in the order of a forward pass: a weight changes the width."""
+
+    def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
+        self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
+        self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
+        self.kernel = operation in ("conv", "pictures")
+        self.width, self._first = (4 if operation in CHANNELS else d), True
+        self.last = layout in CHANNELS_LAST
+        self.labels = (n, 3) if self.temporal else (n,)
+
+    def of(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the next argument, or None if its name says none."""
+        recurrent = self.operation in ("rnn_step", "rnn", "lstm_step", "lstm")
+        attended = self._attended(name) if self.operation == "attention" else None
+        shape = self._recurrent(name) if recurrent else self._plain(name.rstrip("0123456789_") or name)
+        shape = shape if attended is None else attended
+        if shape is None and name in ("h", "prev_h", "h_prev", "hidden"):
+            shape = (self.n, self.m)
+        self._first = self._first and shape is None
+        return shape
+
+    def _attended(self, name: str) -> tuple[int, ...] | None:
+        """Of attention: with a batch, of one sequence, or of several heads; also where all lengths are equal."""
+        before = {PLAIN: (), COLUMNS: (), OUT_IN: (2, 2)}.get(self.layout, (2,))
+        equal = self.layout in (ROW_BIAS, COLUMNS)
+        queries, keys, d, v = (3, 3, 4, 4) if equal else (self.n, self.m, self.d, self.d + 1)
+        if name in INPUTS:
+            return (*before, queries, d)
+        for form, shape in ((QUERIES, (queries, d)), (KEYS, (keys, d)), (VALUES, (keys, v))):
+            if form.fullmatch(name):
+                return (*before, *shape)
+        matrix = re.fullmatch(r"(weights?|w)_?(.+)|(.+)_(weights?|w)", name)
+        of = (matrix[2] or matrix[3]) if matrix else ""
+        return next(((d, d) for form in (QUERIES, KEYS, VALUES, re.compile("o|out")) if form.fullmatch(of)), None)
+
+    def _plain(self, name: str) -> tuple[int, ...] | None:
+        if self._first and name in INPUTS:
+            return self._input()
+        if self.operation in NORMS and name in (*WEIGHTS, *BIASES):
+            name = SCALES[0]
+        if name in WEIGHTS:
+            self.width = 3 if self.kernel else self.m
+            if self.kernel:
+                return {LAST_FILTERS: (3, 3, 3, 2)}.get(self.layout, (3, 3, 2, 3) if self.last else (3, 2, 3, 3))
+            return (self.m, self.d) if self.layout in (COLUMNS, OUT_IN) else (self.d, self.m)
+        if name in BIASES:
+            width = self.width if self.width != self.d or self.kernel else self.m
+            forms = {ROW_BIAS: (1, width), COLUMNS: (width, 1), LAST_BIAS: (1, 1, 1, width)}
+            return forms.get(self.layout, (width,))
+        if name in SCALES and self.operation in CHANNELS:
+            return (1, 4, 1, 1) if self.layout in (ROW_BIAS, COLUMNS) else (4,)
+        if name in SCALES:
+            return {ROW_BIAS: (1, self.width), COLUMNS: (self.width, 1)}.get(self.layout, (self.width,))
+        return None
+
+    def _input(self) -> tuple[int, ...]:
+        if self.picture:
+            channels = self.operation in CHANNELS
+            height = 3 if channels else 4
+            width = height if self.layout == OUT_IN else 6  # some take only square pictures
+            size = (width, height, 4 if channels else 2)
+            return (min(self.n, 3), *(size if self.last else (size[2], *size[:2])))
+        if self.operation.endswith("loss"):
+            return (*self.labels, self.m)
+        if self.temporal:
+            return (self.n, 3, self.d)
+        if self.layout == RANK_4 and "affine" in self.operation:
+            return (self.n, 2, self.d // 2)
+        return (self.d, self.n) if self.layout == COLUMNS else (self.n, self.d)
+
+    def _recurrent(self, name: str) -> tuple[int, ...] | None:
+        gates = 4 * self.m if self.operation.startswith("lstm") else self.m
+        step = self.operation.endswith("step")
+        state = (self.n, self.m)
+        return {
+            "x": (self.n, self.d) if step else (self.n, 3, self.d), "prev_h": state, "h_prev": state, "h": state,
+            "h0": state, "prev_c": state, "c_prev": state, "wx": (self.d, gates), "wh": (self.m, gates),
+            "b": (gates,),
+        }.get(name)  # fmt: skip
+
+
+def attends(names: Sequence[str]) -> bool:
+    """Whether the first arguments are called as queries, keys and values are."""
+    forms = (QUERIES, KEYS, VALUES)
+    return len(names) > 2 and all(f.fullmatch(n.lower()) for f, n in zip(forms, names, strict=False))
