@@ -124,7 +124,8 @@ class Epoch:
 
         Runs that have diverged are left out, and so are those that brought this epoch's with them, resumed.
         """
-        for number, state in self._chunk.states(self._state).items():
+        seen = self._state._replace(opt_state=(), average=())  # as large as the parameters, and not asked for
+        for number, state in self._chunk.states(seen).items():
             book = self._books[number]
             if not book.diverged and len(book.observed) <= self.number:
                 book.observed.append(look(number, self.number, state.params))

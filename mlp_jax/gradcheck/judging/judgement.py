@@ -207,8 +207,8 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
     if not factor:
         base = Own(Variant(), penalty).purpose(evidence.cases)
         about = (("no_penalty", "there is no argument for lambda"),)
-    others = list[Judgement]() if asked_for == "report" else None
-    if others is None and _scores_differ(evidence, base):  # then another network is likelier, and sooner told
+    strict, others = asked_for == "report", list[Judgement]()
+    if not strict and _scores_differ(evidence, base):  # then another network is likelier, and sooner told
         others = _under_others(evidence, penalty, about)
         if any(not reading.wrong for reading in others):
             return others[-1:]
@@ -216,9 +216,9 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
     half = objective.j_tilde(evidence.cases, "half")
     if {m.code for m in first.mistakes} == {"l2_factor"} and not evidence.wrong(evidence.errors(half)):
         return [first._replace(mistakes=frozenset(m._replace(detail=OF_HALF) for m in first.mistakes))]
-    if all(mistake.code != "unknown" for mistake in first.mistakes):
+    if strict or all(mistake.code != "unknown" for mistake in first.mistakes):
         return [first]
-    others = _under_others(evidence, penalty, about) if others is None else others
+    others = others or _under_others(evidence, penalty, about)
     return others[-1:] if any(not reading.wrong for reading in others) else [first, *others]
 
 
