@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -90,7 +91,12 @@ def _start(config: Any) -> None:
     """Starts jax, with the other processes of the job if there are any."""
     if isinstance(config, Training) and config.distributed:
         processes.initialize(config)
-    devices = compilation.devices()
+    try:
+        devices = compilation.devices()
+    except UserError:
+        if isinstance(config, Training) and config.process_id == 0:
+            time.sleep(processes.GRACE)  # exit_status cannot: without devices jax does not know its own number
+        raise
     if isinstance(config, Training):
         processes.join(of_job(config))
         layout.check_devices(devices, config.data_parallel)
