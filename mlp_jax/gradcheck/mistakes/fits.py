@@ -6,7 +6,9 @@ penalty. Both are found by least squares in every case, and must then be one thi
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,26 @@ ROUGH = 1e-2
 ZERO = 1e-3  # of a tolerance: what is smaller is nothing but rounding errors
 
 
-class Leaf(NamedTuple):
+class Beside(NamedTuple):
+    """A leaf's values in one case, beside the parameter's direction, which has `size`, and `along` it; all flat."""
+
+    values: Array
+    norm: float
+    direction: Array
+    size: float
+    along: float
+
+
+def _beside(value: Array, parameter: Array) -> Beside:
+    value, size = value.ravel(), _norm(parameter)
+    direction = parameter.ravel() / (size or 1.0)
+    along = float(direction @ value)
+    rest = value - along * direction
+    return Beside(rest, _norm(rest), direction, size, along)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
     """One leaf in every case where the candidate gave it: which cases, and how closely it must fit there.
 
     norms: of its values. parameters: what the penalty is of, the parameter itself. expected: its coefficient,
@@ -37,6 +58,21 @@ class Leaf(NamedTuple):
     penalised: bool
     of_sum: bool
     true: list[Array] | None = None
+
+    @cached_property
+    def beside(self) -> list[Beside]:
+        """What every hypothesis is compared with, per case."""
+        return list(map(_beside, self.values, self.parameters))
+
+    @cached_property
+    def centred(self) -> "Leaf":
+        """The leaf without its means, to which no number that is added to all of its elements contributes."""
+        values, parameters = ([_centred(a) for a in arrays] for arrays in (self.values, self.parameters))
+        return replace(self, values=values, parameters=parameters)
+
+
+def _centred(array: Array) -> Array:
+    return np.asarray(array - array.mean())
 
 
 class Fit(NamedTuple):
@@ -70,46 +106,50 @@ class _Moments(NamedTuple):
     size: Array
 
 
-def _of_case(value: Array, parameter: Array, data: Array) -> tuple[float, ...]:
-    size = _norm(parameter)
-    across = parameter / (size or 1.0)
-    along_v, along_t = float((value * across).sum()), float((data * across).sum())
-    v, t = value - along_v * across, data - along_t * across
-    norm = _norm(t)
-    factor = float((v * t).sum()) / norm**2 if norm > 1e-14 * _norm(v) else 0.0
-    return factor, _norm(v - factor * t), norm, along_v, along_t, size
+def _of_case(beside: Beside, data: Array) -> tuple[float, ...]:
+    along = float(beside.direction @ data)
+    rest = data - along * beside.direction
+    norm = _norm(rest)
+    factor = float(beside.values @ rest) / norm**2 if norm > 1e-14 * beside.norm else 0.0
+    return factor, _norm(beside.values - factor * rest), norm, beside.along, along, beside.size
 
 
 def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
     rows = list[tuple[float, ...]]()
-    for j, (value, parameter, tolerance, norm) in enumerate(
-        zip(leaf.values, leaf.parameters, leaf.tolerances, leaf.norms, strict=True)
-    ):
-        data = term(j)
+    for j, value in enumerate(leaf.values):
+        data, beside = term(j), leaf.beside[j]
         if data.shape != value.shape:
             return None
-        known = ~np.isnan(data)  # NaN is what cannot be known
-        if not known.any():
-            rows.append((0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
-            continue
-        if not np.isfinite(data[known]).all():
-            return None
-        rows.append(_of_case(value[known], parameter[known], data[known]))
-        if not rows[-1][1] <= _limit(tolerance, norm, rows[-1][0]):
+        data = data.ravel()
+        if not np.isfinite(data).all():
+            known = ~np.isnan(data)  # NaN is what cannot be known
+            if not known.any():
+                rows.append((0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+                continue
+            data = data[known]
+            if not np.isfinite(data).all():
+                return None
+            beside = _beside(value.ravel()[known], leaf.parameters[j].ravel()[known])
+        rows.append(_of_case(beside, data))
+        if not rows[-1][1] <= _limit(leaf.tolerances[j], leaf.norms[j], rows[-1][0]):
             return None  # the first case alone rejects nearly every hypothesis
     return _Moments(*np.array(rows).T) if any(any(row) for row in rows) else None
 
 
-def _limit(tolerance: Any, value: Any, factor: Any) -> Any:
+def _limit(tolerance: float, value: float, factor: float) -> float:
     """How far off a leaf of the norm `value` may be where its data part is multiplied: rounding is, too."""
-    return np.minimum(tolerance * np.clip(np.abs(factor), 1.0, LARGEST), np.maximum(tolerance, ROUGH * value))
+    return float(min(tolerance * min(max(abs(factor), 1.0), LARGEST), max(tolerance, ROUGH * value)))
+
+
+def _limits(leaf: Leaf, factors: Array) -> Array:
+    return np.array(list(map(_limit, leaf.tolerances, leaf.norms, factors)))
 
 
 def possible(leaf: Leaf, data: Array) -> bool:
     """Whether the first case speaks for a factor times this, plus a coefficient times the parameter."""
     if not np.isfinite(data).all():
         return False
-    factor, distance, norm, *_ = _of_case(leaf.values[0], leaf.parameters[0], data)
+    factor, distance, norm, *_ = _of_case(leaf.beside[0], data.ravel())
     told = abs(factor) * norm > 10 * leaf.tolerances[0]  # a leaf that is 0 allows everything
     return told and bool(distance <= _limit(leaf.tolerances[0], leaf.norms[0], factor))
 
@@ -132,7 +172,7 @@ def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
 
     def agrees(values: Array) -> bool:
         distance = np.hypot(m.distance, (m.factor - values[at]) * m.norm)
-        return bool(np.all(distance <= _limit(leaf.tolerances, leaf.norms, values[at])))
+        return bool(np.all(distance <= _limits(leaf, values[at])))
 
     def found(values: Array) -> float:
         unit, weight = values[at], (m.norm / np.maximum(leaf.tolerances, SMALLEST)) ** 2
@@ -146,7 +186,7 @@ def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
         return None
     factor, size = named[0][at], np.where(m.size > 0, m.size, 1.0)
     coefficients = np.where(m.size > 0, (m.along_v - factor * m.along_t) / size, 0.0)
-    allowed = np.where(m.size > 0, 2 * _limit(leaf.tolerances, leaf.norms, factor) / size, np.inf)
+    allowed = np.where(m.size > 0, 2 * _limits(leaf, factor) / size, np.inf)
     rest = _penalty(leaf, sizes, coefficients, allowed, factor)
     return None if rest is None else Fit(named[0], named[1], rest)
 
@@ -190,20 +230,14 @@ def with_penalty_value(
     leaf: Leaf, sizes: Sizes, term: Callable[[int], Array], all_weights: Sequence[float]
 ) -> Fit | None:
     """A leaf to every element of which the penalty itself is added: of its own weights, or of all."""
-
-    def centred(array: Array) -> Array:
-        return np.asarray(array - array.mean())
-
-    without_mean = leaf._replace(
-        values=[centred(v) for v in leaf.values], parameters=[centred(p) for p in leaf.parameters]
-    )
-    found = None
+    moments = _moments(leaf.centred, lambda j: _centred(term(j)))
+    if moments is None:
+        return None
     for expected in (0 * leaf.expected, leaf.expected):
-        found = found or fit(without_mean._replace(expected=expected), sizes, lambda j: centred(term(j)))
+        found = _named(replace(leaf.centred, expected=expected), sizes, moments)
         if found is not None and not found.rest:
             break
-        found = None
-    if found is None:
+    else:
         return None
     factor = found.factor[leaf.at]
     offsets = np.array(
