@@ -74,18 +74,29 @@ class _Search:
     def best(self, most: int) -> frozenset[Mistake]:
         """Segment by segment; more than one change in one, and late ones, only where nothing else explains it."""
         beam = [self.start]
-        for segment in self.segments:
+        for number, segment in enumerate(self.segments):
+            if self._is_right_from(number, beam[0]):
+                break  # whatever else explains what is above costs as much at least
             states = _steps(segment, beam, 1, late=False)
             tries = [(1, True, BEAM), (2, False, 2), (2, True, 1)]
             if most == 1 or cost(beam[0].mistakes) >= UNKNOWN:  # below what nothing explains, much is spoilt
                 tries = tries[:1]
-            for number, late, width in tries:
+            for changes, late, width in tries:
                 if cost(states[0].mistakes) < UNKNOWN + cost(beam[0].mistakes):
                     break
-                states = sorted([*states, *_steps(segment, beam[:width], number, late)], key=_cost)
+                states = sorted([*states, *_steps(segment, beam[:width], changes, late)], key=_cost)
             limit = _cost(states[0]) + WITHIN
             beam = [state for state in states[:BEAM] if _cost(state) <= limit]
         return beam[0].mistakes
+
+    def _is_right_from(self, number: int, state: State) -> bool:
+        """Whether the right steps explain every leaf from this segment on."""
+        for segment in self.segments[number:]:
+            below = _right_step(segment, state)
+            if below is None:
+                return False
+            state = below
+        return True
 
 
 def _cost(state: State) -> float:
@@ -98,9 +109,9 @@ def _steps(segment: Segment, beam: list[State], most: int, late: bool) -> list[S
 
 def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
     """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves."""
-    right = segment.run(above, ())
-    if segment.leaves and all(_is_right(segment.explain(leaf, right)) for leaf in segment.leaves):
-        return [State(above.mistakes, right.entering[segment.last], right.pending)]
+    right = _right_step(segment, above)
+    if right is not None:
+        return [right]
     deltas = list(segment.deltas(above, most, late))
     explained = [
         [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta)]
@@ -127,6 +138,14 @@ def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
                 scaled = [{u: g * f for u, g in p.items()} for p, f in zip(delta.pending, factor, strict=True)]
                 states.append(State(found, values, scaled))
     return sorted(states, key=_cost)[: 2 * BEAM]
+
+
+def _right_step(segment: Segment, above: State) -> State | None:
+    """The right way through a segment, if it explains every leaf there."""
+    right = segment.run(above, ())
+    if segment.leaves and all(_is_right(segment.explain(leaf, right)) for leaf in segment.leaves):
+        return State(above.mistakes, right.entering[segment.last], right.pending)
+    return None
 
 
 def _is_right(ways: list[Way]) -> bool:
