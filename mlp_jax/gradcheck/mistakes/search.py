@@ -18,6 +18,7 @@ from mlp_jax.gradcheck.mistakes.table import MISTAKES
 ANOTHER_PLACE = 0.1  # cost of a mistake that is made once more, against 1 for another mistake
 UNKNOWN = 10.0
 BEAM = 6
+ONE = 1.3  # what costs no more is one mistake, in whatever many places
 WITHIN = 1.5  # more expensive ways than the best one that are followed
 # a leaf that needs one of these to be explained by a cotangent does not speak for that cotangent
 CANCELLING = {"batch_mean_missing", "batch_mean_twice", "bias_mean", "sign", "constant_factor", "mean_over_other"}
@@ -39,7 +40,7 @@ def diagnose(situations: list[Situation], tolerance: float) -> frozenset[Mistake
     search = _Search(of_network(situations, tolerance))
     best = search.best(most=2)
     top = len(situations[0].observed) - 1
-    if cost(best) <= 1.3 and not any(m.code == "constant_factor" for m in best):
+    if cost(best) <= ONE and not any(m.code == "constant_factor" for m in best):
         return best
     for factor, codes in _whole_factors(search):
         scaled = [
@@ -77,7 +78,9 @@ class _Search:
         for number, segment in enumerate(self.segments):
             if self._is_right_from(number, beam[0]):
                 break  # whatever else explains what is above costs as much at least
-            states = _steps(segment, beam, 1, late=False)
+            states = _steps(segment, beam, 1, late=False, both=False)
+            if _cost(states[0]) > cost(beam[0].mistakes) + ONE:
+                states = _steps(segment, beam, 1, late=False)
             tries = [(1, True, BEAM), (2, False, 2), (2, True, 1)]
             if most == 1 or cost(beam[0].mistakes) >= UNKNOWN:  # below what nothing explains, much is spoilt
                 tries = tries[:1]
@@ -103,18 +106,22 @@ def _cost(state: State) -> float:
     return cost(state.mistakes)
 
 
-def _steps(segment: Segment, beam: list[State], most: int, late: bool) -> list[State]:
-    return sorted((state for above in beam for state in _step(segment, above, most, late)), key=_cost)
+def _steps(segment: Segment, beam: list[State], most: int, late: bool, *, both: bool = True) -> list[State]:
+    found = (state for above in beam for state in _step(segment, above, most, late, both=both))
+    return sorted(found, key=_cost)
 
 
-def _step(segment: Segment, above: State, most: int, late: bool) -> list[State]:
-    """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves."""
+def _step(segment: Segment, above: State, most: int, late: bool, *, both: bool) -> list[State]:
+    """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves.
+
+    both: a leaf may be spoilt by a change on the way to it and by a mistake in its own product.
+    """
     right = _right_step(segment, above)
     if right is not None:
         return [right]
-    deltas = list(segment.deltas(above, most, late))
+    deltas = list(segment.deltas(above, most, late, used=not both and bool(segment.leaves)))
     explained = [
-        [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta)]
+        [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta, both=both)]
         for leaf in segment.leaves
     ]
     states = []

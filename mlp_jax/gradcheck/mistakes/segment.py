@@ -110,8 +110,11 @@ class Segment:
             for alternative in row.ways(type(self.loss[0]), self.loss):
                 yield Change((row.code,), 0, alternative._replace(back=partial(of_scores, alternative.back)))
 
-    def deltas(self, state: State, most: int, late: bool) -> Iterator[Delta]:
-        """The right way, and every wrong one with at most `most` changes, of different operations."""
+    def deltas(self, state: State, most: int, late: bool, *, used: bool = False) -> Iterator[Delta]:
+        """The right way, and every wrong one with at most `most` changes, of different operations.
+
+        used: only those from which a leaf may have been made, as far as the first case tells.
+        """
         right = self.run(state, ())
         yield right
         single = self.changes(late) if most == 1 else self.changes(False) + (self.changes(True) if late else [])
@@ -121,16 +124,16 @@ class Segment:
             tried = single if number == 1 else [c for c in single if not c.alternative.alone]
             for chosen in combinations(tried, number):
                 if len({change.at for change in chosen}) == number:
-                    yield from self._wrong(state, chosen, right)
+                    yield from self._wrong(state, chosen, right, used or number > 1)
 
-    def _wrong(self, state: State, chosen: tuple[Change, ...], right: Delta) -> Iterator[Delta]:
+    def _wrong(self, state: State, chosen: tuple[Change, ...], right: Delta, used: bool) -> Iterator[Delta]:
         """The way with some steps changed, unless it does not conform or the first case rules it out."""
         with np.errstate(all="ignore"):
             try:
                 first = self.run(state, chosen, right, cases=1)
                 if any(change.alternative.extra is not None for change in chosen):
                     known = list(self._settled(state, chosen, right, first))
-                elif len(chosen) > 1 and not self._possible(first):
+                elif used and not self._possible(first):
                     return
                 else:
                     known = [chosen]
@@ -176,13 +179,17 @@ class Segment:
 
     # -- what its leaves say
 
-    def explain(self, place: tuple[int, Leaf], delta: Delta) -> list[Way]:
-        """The ways to make a leaf from what arrives at its operation, the cheapest first; [] if nothing fits."""
+    def explain(self, place: tuple[int, Leaf], delta: Delta, *, both: bool = True) -> list[Way]:
+        """The ways to make a leaf from what arrives at its operation, the cheapest first; [] if nothing fits.
+
+        both: another mistake in the leaf itself is tried also where something changed on the way.
+        """
+        beside = 1 if both else 0
         at, leaf = place
         entering = delta.entering[at]
         ways: list[Way] = []
         products = self._products(at, leaf)
-        for code, alternative in products if len(delta.changes) < 2 else products[:1]:
+        for code, alternative in products if len(delta.changes) <= beside else products[:1]:
             true = leaf.true if not code and not delta.changes else None
 
             def term(j: int, alternative: LeafAlternative = alternative, true: list[Array] | None = true) -> Array:
@@ -191,7 +198,7 @@ class Segment:
 
             try:
                 found = fits.fit(leaf, self.sizes, term)
-                if found is None and leaf.penalised and len(delta.changes) + bool(code) < 2:
+                if found is None and leaf.penalised and len(delta.changes) + bool(code) <= beside:
                     found = fits.with_penalty_value(leaf, self.sizes, term, self.problem.squares)
             except ValueError:
                 continue
