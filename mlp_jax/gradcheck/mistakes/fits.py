@@ -21,7 +21,7 @@ ZERO = 1e-3  # of a tolerance: what is smaller is nothing but rounding errors
 
 
 class Beside(NamedTuple):
-    """A leaf's values in one case, beside the parameter's direction, which has `size`, and `along` it; all flat."""
+    """A leaf's values in one case, beside the direction of its parameter, which has `size`, and `along` it; flat."""
 
     values: Array
     norm: float
