@@ -21,7 +21,7 @@ ZERO = 1e-3  # of a tolerance: what is smaller is nothing but rounding errors
 
 
 class Beside(NamedTuple):
-    """A leaf's values in one case, beside the direction of its parameter, which has `size`, and `along` it; flat."""
+    """A leaf in one case, flat: what it is beside the direction of its parameter, of norm `size`, and along it."""
 
     values: Array
     norm: float
