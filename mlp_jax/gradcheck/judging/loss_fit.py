@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,8 @@ class _Losses:
         self.layers = len(self.cases[0].params)
         self.penalties = [self._penalties(each, over_n) for each in (False, True) for over_n in (False, True)]
         self.scores = variants.Scores([(case, truth) for case, truth, _ in told])
-        self.means: dict[Variant, np.ndarray] = {}
+        self.rows = dict[Any, list[_Rows]]()  # by the options of a variant
+        self.columns = dict[tuple[Variant, tuple[int, int]], np.ndarray]()
 
     def _penalties(self, each: bool, over_n: bool) -> "_Penalties":
         """Not lambda and lambda/N at once: nearly all cases have one N."""
@@ -45,15 +46,16 @@ class _Losses:
         columns = np.hstack([l2 * (squares if each else total), total, l2 * biases]) / n
         return _Penalties(columns, over_n, self._across(columns))
 
-    def data(self, variant: Variant) -> np.ndarray:
+    def _data(self, variant: Variant) -> np.ndarray:
         """The variant's mean data loss in every case."""
-        if variant not in self.means:
-            loss = LOSSES[variant.loss]
+        if variant.options not in self.rows:
+            self.rows[variant.options] = _rows(self.scores.of(variant), [case.y for case in self.cases])
+        means = np.zeros(len(self.cases))
+        for rows in self.rows[variant.options]:
             with np.errstate(all="ignore"):
-                pairs = zip(self.scores.of(variant), self.cases, strict=True)
-                means = [float(np.mean(loss(np, scores, case.y))) for scores, case in pairs]
-            self.means[variant] = np.array(means)
-        return self.means[variant]
+                losses = LOSSES[variant.loss](np, rows.scores, rows.labels)
+                means[rows.cases] = np.add.reduceat(losses, rows.starts) / self.sizes[rows.cases, 0]
+        return means
 
     def off(self, variant: Variant, penalties: "_Penalties", powers: tuple[int, int]) -> float:
         """The largest relative distance of the losses from the nearest function of this kind."""
@@ -68,7 +70,10 @@ class _Losses:
         return float(np.abs(y - factor * data).max())
 
     def _column(self, variant: Variant, powers: tuple[int, int]) -> np.ndarray:
-        return np.asarray(self.data(variant) * (self.sizes ** np.array(powers, float)).prod(axis=1) * self.row)
+        if (variant, powers) not in self.columns:
+            scale = (self.sizes ** np.array(powers, float)).prod(axis=1) * self.row
+            self.columns[variant, powers] = self._data(variant) * scale
+        return self.columns[variant, powers]
 
     def _across(self, columns: np.ndarray) -> np.ndarray:
         """An orthonormal basis of the penalties' columns."""
@@ -86,6 +91,25 @@ class _Losses:
         data, *weights, constant, biases = (_as_written(float(c), self.dtype) for c in found)
         terms = tuple(weights) * (self.layers if len(weights) == 1 else 1)
         return Fitted(data, *powers, terms, constant, biases, penalties.over_n)
+
+
+class _Rows(NamedTuple):
+    """The examples of all cases with one number of scores, one below another; `starts` says where each begins."""
+
+    cases: list[int]
+    starts: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def _rows(scores: list[np.ndarray], labels: list[np.ndarray]) -> list[_Rows]:
+    found = list[_Rows]()
+    for width in sorted({each.shape[1] for each in scores}):
+        cases = [i for i, each in enumerate(scores) if each.shape[1] == width]
+        starts = np.cumsum([0, *(len(labels[i]) for i in cases[:-1])])
+        one_below_another = (np.concatenate([arrays[i] for i in cases]) for arrays in (scores, labels))
+        found.append(_Rows(cases, starts, *one_below_another))
+    return found
 
 
 class _Penalties(NamedTuple):
