@@ -28,6 +28,7 @@ BY_NAME = "(params[k] for k in ('W1', 'b1', 'W2', 'b2'))"
 GRADS = "dict(W1=W1, b1=b1, W2=W2, b2=b2)"
 CUT = "(lambda a, h, c: (p.reshape(s) for p, s in zip(np.split(theta, np.cumsum([a * h, h, h * c])), ((a, h), (h,), (h, c), (c,)))))(*layer_sizes)"
 AS_VECTOR = "np.concatenate([W1.ravel(), b1, W2.ravel(), b2])"
+VECTOR = "one vector `f(theta, layer_sizes, X, y, reg)`"
 FUNCTIONS = {
     "`f(params, X, y, reg)` -> `grads`": ("params, X, y, reg", BY_NAME, GRADS),
     "`f(params, X, y, reg)` -> `(loss, grads)`": ("params, X, y, reg", BY_NAME, f"loss, {GRADS}"),
@@ -41,7 +42,7 @@ FUNCTIONS = {
     "columns are examples, biases (H, 1)": ("X, Y, parameters, lambd", "(parameters[k].T for k in ('W1', 'b1', 'W2', 'b2')); X, y, reg = X.T, Y.argmax(0), lambd", "loss, dict(dW1=W1.T, db1=b1.reshape(-1, 1), dW2=W2.T, db2=b2.reshape(-1, 1))"),
     "lists of weights and biases": ("params, X, y, reg", "[a for p in zip(params['weights'], params['biases']) for a in p]", "loss, {'weights': [W1, W2], 'biases': [b1, b2]}"),
     "one-hot labels": ("params, X, y, reg", f"{BY_NAME}; y = y.argmax(1)", f"loss, {GRADS}"),
-    "one vector `f(theta, layer_sizes, X, y, reg)`": ("theta, layer_sizes, X, y, reg", CUT, f"loss, {AS_VECTOR}"),
+    VECTOR: ("theta, layer_sizes, X, y, reg", CUT, f"loss, {AS_VECTOR}"),
     "one vector, no loss returned": ("theta, layer_sizes, X, y, reg", CUT, AS_VECTOR),
     "dicts of dicts, as flax has them": ("params, X, y, reg", "(params[k][n] for k in ('Dense_0', 'Dense_1') for n in ('kernel', 'bias'))", "loss, {'Dense_0': {'kernel': W1, 'bias': b1}, 'Dense_1': {'kernel': W2, 'bias': b2}}"),
     "dicts of weights and of biases": ("X, y, weights, biases, reg", "weights['h1'], biases['b1'], weights['out'], biases['out']", "loss, {'h1': W1, 'out': W2}, {'b1': b1, 'out': b2}"),
@@ -80,6 +81,13 @@ CLASSES = {
     "class with a configuration": ("config", "(config.input_size, config.hidden_size, config.num_classes)"),
     "class with two hidden layers of one size": ("input_size, hidden_size, output_size", "(input_size, hidden_size, hidden_size, output_size)"),
 }  # fmt: skip
+METHOD = """
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, reg):
+        self.sizes, self.reg = (input_size, hidden_size, output_size), reg
+    def cost(self, theta, X, y):
+        return grads(theta, self.sizes, X, y, self.reg)
+"""
 LINEAR = """
     n = len(y)
     s = X @ W1
@@ -125,6 +133,7 @@ def sources() -> dict[str, str]:
     """Of every shape the code of a right gradient, whose last definition is what is checked."""
     made = {name: _function(*how) for name, how in FUNCTIONS.items()}
     made |= {name: f"import numpy as np\n{source}" for name, source in LINEARS.items()}
+    made["class whose `cost(theta, X, y)` takes one vector"] = made[VECTOR] + METHOD
     return made | {
         name: "import numpy as np" + CLASS.format(arguments=arguments, sizes=sizes)
         for name, (arguments, sizes) in CLASSES.items()

@@ -278,6 +278,20 @@ class Net:
         self.dW1, self.db1 = self.X.T @ d, d.sum(0)
 """,
 }  # fmt: skip
+CLASSES["parameters that a method takes, in a dict"] = f"""
+class Net:
+    def __init__(self, layers):
+        self.layers = layers
+    def loss_and_grad(self, params, X, y, reg=0.0):
+        W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2'))
+        self.z = X @ W1 + b1
+        h, n = np.maximum(self.z, 0), len(y)
+        p = softmax(h @ W2 + b2)
+        loss = -np.log(p[range(n), y]).mean() + reg * ((W1**2).sum() + (W2**2).sum())
+        d2 = (p - one_hot(y, p.shape[1])) / n
+        d1 = d2 @ W2.T{MASK}
+        return loss, {{'W1': X.T @ d1 + 2 * reg * W1, 'b1': d1.sum(0), 'W2': h.T @ d2 + 2 * reg * W2, 'b2': d2.sum(0)}}
+"""
 SIZES = "input_size, hidden1_size, hidden2_size, output_size"
 EACH = shapes.CLASS.format(arguments=SIZES, sizes=f"[{SIZES}]").replace("X, z,", "X, self.z,")
 EACH = EACH.replace(" * (z > 0)", MASK)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError, one_of
-from mlp_jax.gradcheck.reading import calling, conventions, pairs, refusals, signatures, trees
+from mlp_jax.gradcheck.reading import calling, conventions, methods, pairs, refusals, signatures, trees
 from mlp_jax.gradcheck.reading.answers import (
     Answer,
     Asked,
@@ -48,11 +48,12 @@ class Called(Asked):
         one_of("arrays", arrays, ("auto", *ARRAYS))
         if not callable(target):
             raise UserError(f"{target!r} is neither a class nor a function: name one to check")
-        self.target, self.name = pairs.joined(target) or target, getattr(target, "__name__", type(target).__name__)
+        self.target = methods.of_class(target) or pairs.joined(target) or target
+        self.name = getattr(target, "__name__", type(target).__name__)
         self.written = target  # by the user, where `target` is joined of two
-        self.is_class, self.has_biases = inspect.isclass(target), True
+        self.is_class, self.has_biases = inspect.isclass(self.target), True
         self.parameters = signatures.signature(self.target)
-        likely = ("numpy",) if self.is_class else conventions.likely_arrays(target)
+        likely = ("numpy",) if self.is_class else conventions.likely_arrays(self.target)
         self.arrays = likely if arrays == "auto" else (arrays,)
         self.convention: Convention | None = None
         self.takes_l2 = signatures.takes_l2(target) if self.is_class else conventions.takes_l2(self.parameters)
