@@ -1,6 +1,6 @@
 """The main job: every study of the report, in order, under both protocols, and one page that holds it all.
 
-  python -m experiments.reproduce                                   digits: 2 minutes on two cores
+  python -m experiments.reproduce                                   digits: 2 to 4 minutes on two cores
   TFDS_DATA_DIR=... python -m experiments.reproduce --dataset=cifar10 [--scale=full]
 
 Runs gradient_check (Question 2), grid_search (Question 3), depth_study, activation_study, init_study and

@@ -56,7 +56,6 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_model.test_a_quick_compilation_draws_the_same_bits": ("[uniform", "[he]"),
     "test_muon.test_it_costs_less_than_optax_s_where_a_matrix_is_wide_and_no_more_elsewhere": 4,
     "test_muon.test_it_is_that_of_optax": 3,
-    "test_shapes.test_a_gradient_of_this_shape": 4,
     "test_stopping.test_a_folder_that_vanishes": 0,
     "test_stopping.test_an_interrupted_study_under_other_options": 0,
     "test_stopping.test_killed_stopped_and_resumed_it_ends_with_the_same_bits": ("[killed]",),

@@ -4,20 +4,31 @@ import pytest
 
 from mlp_jax.gradcheck.check import check_gradients
 from tests import shapes
+from tests.commands import ROOT
 
 FOUND = dict(
     zip(shapes.MISTAKES, ("mask_without_bias", "bias_mean", "l2_ignored", "batch_mean_missing"), strict=True)
 )
 
 
-@pytest.mark.parametrize("shape", shapes.sources())
+def test_the_readme_has_every_shape_and_each_is_told_as_it_should_be():
+    """What its matrix says is made anew by `test_readme`."""
+    part = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- shapes -->")[1].split("<!-- end of")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.strip().splitlines()[2:]]
+    assert [name for name, *_ in rows] == list(shapes.sources())
+    for name, right, *wrong in rows:
+        assert right == "right"
+        made = shapes.mistaken(name)
+        assert len(made) >= 2
+        assert wrong == [f"`{code}`" if mistake in made else "-" for mistake, code in FOUND.items()], name
+
+
+@pytest.mark.parametrize("shape", list(shapes.sources())[::4])
 def test_a_gradient_of_this_shape(shape):
     """It is taken as it is: right, and the same with each of the mistakes wrong by that mistake's code."""
     report = check_gradients(shapes.defined(shapes.sources()[shape]))
     assert report.passed, str(report)
-    wrong = shapes.mistaken(shape)
-    assert len(wrong) >= 2
-    for mistake, changed in wrong.items():
+    for mistake, changed in shapes.mistaken(shape).items():
         report = check_gradients(shapes.defined(changed))
         assert (report.passed, report.codes) == (False, [FOUND[mistake]]), str(report)
 
