@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes import fits
 from mlp_jax.gradcheck.mistakes.factors import Array, Codes, Sizes, name_factor
-from mlp_jax.gradcheck.mistakes.segment import Segment, Way
+from mlp_jax.gradcheck.mistakes.segment import Effort, Segment, Way
 from mlp_jax.gradcheck.mistakes.situation import Delta, Mistake, Problem, Situation, State, of_network
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 
@@ -73,21 +73,21 @@ class _Search:
         self.start = State(frozenset(), problem.cotangents, [{} for _ in problem.cotangents])
 
     def best(self, most: int) -> frozenset[Mistake]:
-        """Segment by segment; more than one change in one, and late ones, only where nothing else explains it."""
+        """Segment by segment; more than one mistake in one, and late ones, only where nothing else explains it."""
         beam = [self.start]
         for number, segment in enumerate(self.segments):
             if self._is_right_from(number, beam[0]):
                 break  # whatever else explains what is above costs as much at least
-            states = _steps(segment, beam, 1, late=False, both=False)
-            if _cost(states[0]) > cost(beam[0].mistakes) + ONE:
-                states = _steps(segment, beam, 1, late=False)
-            tries = [(1, True, BEAM), (2, False, 2), (2, True, 1)]
-            if most == 1 or cost(beam[0].mistakes) >= UNKNOWN:  # below what nothing explains, much is spoilt
+            states = _steps(segment, beam, Effort(both=False))
+            if _cost(states[0]) > _cost(beam[0]) + ONE:
+                states = _steps(segment, beam, Effort())
+            tries = [(Effort(late=True), BEAM), (Effort(changes=2), 2), (Effort(changes=2, late=True), 1)]
+            if most == 1 or _cost(beam[0]) >= UNKNOWN:  # below what nothing explains, much is spoilt
                 tries = tries[:1]
-            for changes, late, width in tries:
-                if cost(states[0].mistakes) < UNKNOWN + cost(beam[0].mistakes):
+            for effort, width in tries:
+                if _cost(states[0]) < UNKNOWN + _cost(beam[0]):
                     break
-                states = sorted([*states, *_steps(segment, beam[:width], changes, late)], key=_cost)
+                states = sorted([*states, *_steps(segment, beam[:width], effort)], key=_cost)
             limit = _cost(states[0]) + WITHIN
             beam = [state for state in states[:BEAM] if _cost(state) <= limit]
         return beam[0].mistakes
@@ -106,22 +106,18 @@ def _cost(state: State) -> float:
     return cost(state.mistakes)
 
 
-def _steps(segment: Segment, beam: list[State], most: int, late: bool, *, both: bool = True) -> list[State]:
-    found = (state for above in beam for state in _step(segment, above, most, late, both=both))
-    return sorted(found, key=_cost)
+def _steps(segment: Segment, beam: list[State], effort: Effort) -> list[State]:
+    return sorted((state for above in beam for state in _step(segment, above, effort)), key=_cost)
 
 
-def _step(segment: Segment, above: State, most: int, late: bool, *, both: bool) -> list[State]:
-    """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves.
-
-    both: a leaf may be spoilt by a change on the way to it and by a mistake in its own product.
-    """
+def _step(segment: Segment, above: State, effort: Effort) -> list[State]:
+    """The best ways through a segment: a cotangent to hand down, and the mistakes that explain the leaves."""
     right = _right_step(segment, above)
     if right is not None:
         return [right]
-    deltas = list(segment.deltas(above, most, late, used=not both and bool(segment.leaves)))
+    deltas = list(segment.deltas(above, effort))
     explained = [
-        [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta, both=both)]
+        [(i, way) for i, delta in enumerate(deltas) for way in segment.explain(leaf, delta, both=effort.both)]
         for leaf in segment.leaves
     ]
     states = []
@@ -150,13 +146,10 @@ def _step(segment: Segment, above: State, most: int, late: bool, *, both: bool) 
 def _right_step(segment: Segment, above: State) -> State | None:
     """The right way through a segment, if it explains every leaf there."""
     right = segment.run(above, ())
-    if segment.leaves and all(_is_right(segment.explain(leaf, right)) for leaf in segment.leaves):
+    ways = [segment.explain(leaf, right) for leaf in segment.leaves]
+    if ways and all(any(not (fit.factor_codes or own or fit.rest) for fit, own in each) for each in ways):
         return State(above.mistakes, right.entering[segment.last], right.pending)
     return None
-
-
-def _is_right(ways: list[Way]) -> bool:
-    return any(not (fit.factor_codes or own or fit.rest) for fit, own in ways)
 
 
 def _of_delta(codes: Codes) -> Codes:
@@ -243,7 +236,7 @@ def of_leaf(problem: Problem) -> Codes | None:
     for late in (False, True):
         ways = [
             (*delta.codes, *own, *fit.factor_codes, *fit.rest)
-            for delta in segment.deltas(search.start, 1, late)
+            for delta in segment.deltas(search.start, Effort(late=late))
             if all(change.at < at for change in delta.changes)
             for fit, own in segment.explain((at, leaf), delta)
         ]

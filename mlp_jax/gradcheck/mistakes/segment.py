@@ -7,7 +7,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,18 @@ from mlp_jax.gradcheck.mistakes.situation import Change, Delta, Problem, State, 
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 
 Way = tuple[fits.Fit, Codes]  # what a leaf is made of, and the mistakes in its own product
+
+
+class Effort(NamedTuple):
+    """How much is tried in a segment.
+
+    changes: how many steps back may be wrong. late: whether the table's late rows are tried. both: whether a leaf
+    may be spoilt by a wrong step back and by a mistake in its own product.
+    """
+
+    changes: int = 1
+    late: bool = False
+    both: bool = True
 
 
 class Segment:
@@ -110,21 +122,23 @@ class Segment:
             for alternative in row.ways(type(self.loss[0]), self.loss):
                 yield Change((row.code,), 0, alternative._replace(back=partial(of_scores, alternative.back)))
 
-    def deltas(self, state: State, most: int, late: bool, *, used: bool = False) -> Iterator[Delta]:
-        """The right way, and every wrong one with at most `most` changes, of different operations.
+    def deltas(self, state: State, effort: Effort) -> Iterator[Delta]:
+        """The right way, and the wrong ones, with changes of different operations.
 
-        used: only those from which a leaf may have been made, as far as the first case tells.
+        What no leaf may have been made from, as the first case tells, is left out where changes are tried by
+        themselves, and where there are several.
         """
-        right = self.run(state, ())
+        right, late = self.run(state, ()), effort.late
         yield right
-        single = self.changes(late) if most == 1 else self.changes(False) + (self.changes(True) if late else [])
-        if late and most == 1:
+        single = self.changes(late) if effort.changes == 1 else self.changes(False) + late * self.changes(True)
+        if late and effort.changes == 1:
             yield from fresh_mask.ways(self, state, right)
-        for number in range(1, most + 1):
+        for number in range(1, effort.changes + 1):
             tried = single if number == 1 else [c for c in single if not c.alternative.alone]
+            used = number > 1 or (not effort.both and bool(self.leaves))
             for chosen in combinations(tried, number):
                 if len({change.at for change in chosen}) == number:
-                    yield from self._wrong(state, chosen, right, used or number > 1)
+                    yield from self._wrong(state, chosen, right, used)
 
     def _wrong(self, state: State, chosen: tuple[Change, ...], right: Delta, used: bool) -> Iterator[Delta]:
         """The way with some steps changed, unless it does not conform or the first case rules it out."""
