@@ -292,6 +292,19 @@ class Net:
         d1 = d2 @ W2.T{MASK}
         return loss, {{'W1': X.T @ d1 + 2 * reg * W1, 'b1': d1.sum(0), 'W2': h.T @ d2 + 2 * reg * W2, 'b2': d2.sum(0)}}
 """
+KEPT = {"    z = X": "    self = Net\n    self.z = X", "maximum(z": "maximum(self.z", " * (z > 0)": MASK}
+VECTOR = shapes.sources()[shapes.VECTOR]
+for old, new in KEPT.items():
+    VECTOR = VECTOR.replace(old, new)
+CLASSES["a cost and a gradient that take one vector"] = f"""{VECTOR}
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, reg):
+        self.sizes, self.reg = (input_size, hidden_size, output_size), reg
+    def cost(self, theta, X, y):
+        return grads(theta, self.sizes, X, y, self.reg)[0]
+    def gradient(self, theta, X, y):
+        return grads(theta, self.sizes, X, y, self.reg)[1]
+"""
 SIZES = "input_size, hidden1_size, hidden2_size, output_size"
 EACH = shapes.CLASS.format(arguments=SIZES, sizes=f"[{SIZES}]").replace("X, z,", "X, self.z,")
 EACH = EACH.replace(" * (z > 0)", MASK)
