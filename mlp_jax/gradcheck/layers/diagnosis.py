@@ -9,8 +9,8 @@ from mlp_jax.gradcheck.layers.network import LayerNetwork, alone
 from mlp_jax.gradcheck.layers.trials import Array, Trial, distance, floor, is_right
 from mlp_jax.gradcheck.mistakes import search
 from mlp_jax.gradcheck.mistakes.factors import Codes, Sizes
-from mlp_jax.gradcheck.mistakes.fits import Leaf
 from mlp_jax.gradcheck.mistakes.layer_ops import Inputs, Upstream
+from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.ops import Slope
 from mlp_jax.gradcheck.mistakes.situation import Problem
 

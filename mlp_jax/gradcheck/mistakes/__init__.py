@@ -2,7 +2,7 @@
 
 `ops` and `layer_ops` are the operations, and `networks` makes a list of them. A mistake is a `row` of the `table`
 (`of_steps`, `of_layers`): where, what is computed instead (`deviations`, `slopes`), and what to say. A `situation`
-is what was observed; `search` goes down through it, `segment` by segment, and `fits` says what a leaf is made of.
+is what was observed; `search` goes through it, `segment` by segment, and `fits` says what a `leaf` is made of.
 """
 
 from mlp_jax.gradcheck.mistakes.table import CODES, LAYER_ROWS, MISTAKES, ROWS, Row

@@ -4,75 +4,19 @@ The factors tell a missing 1/N, a doubled one, a flipped sign or a number; the c
 penalty. Both are found by least squares in every case, and must then be one thing in all of them.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp_jax.gradcheck.mistakes.factors import LARGEST, Array, Codes, Sizes, name_factor
+from mlp_jax.gradcheck.mistakes.leaf import Beside, Leaf, beside_of, centred, norm_of
 
 CONSTANT = 1e-6  # how far apart a coefficient in two cases may be, relative to it
 SMALLEST = 1e-30  # a tolerance
 ROUGH = 1e-2
 ZERO = 1e-3  # of a tolerance: what is smaller is nothing but rounding errors
-
-
-class Beside(NamedTuple):
-    """A leaf in one case, flat: what it is beside the direction of its parameter, of norm `size`, and along it."""
-
-    values: Array
-    norm: float
-    direction: Array
-    size: float
-    along: float
-
-
-def _beside(value: Array, parameter: Array) -> Beside:
-    value, size = value.ravel(), _norm(parameter)
-    direction = parameter.ravel() / (size or 1.0)
-    along = float(direction @ value)
-    rest = value - along * direction
-    return Beside(rest, _norm(rest), direction, size, along)
-
-
-@dataclass(frozen=True, eq=False)
-class Leaf:
-    """One leaf in every case where the candidate gave it: which cases, and how closely it must fit there.
-
-    norms: of its values. parameters: what the penalty is of, the parameter itself. expected: its coefficient,
-    which is 2 lambda for weights. penalised, of_sum: whether it may have a penalty, and whether it is a sum over
-    the examples, as a bias's is. true: its part from the data, where that is not what its operation says.
-    """
-
-    layer: int
-    field: str
-    at: list[int]
-    values: list[Array]
-    norms: Array
-    tolerances: Array
-    parameters: list[Array]
-    expected: Array
-    penalised: bool
-    of_sum: bool
-    true: list[Array] | None = None
-
-    @cached_property
-    def beside(self) -> list[Beside]:
-        """What every hypothesis is compared with, per case."""
-        return list(map(_beside, self.values, self.parameters))
-
-    @cached_property
-    def centred(self) -> "Leaf":
-        """The leaf without its means, to which no number that is added to all of its elements contributes."""
-        values, parameters = ([_centred(a) for a in arrays] for arrays in (self.values, self.parameters))
-        return replace(self, values=values, parameters=parameters)
-
-
-def _centred(array: Array) -> Array:
-    return np.asarray(array - array.mean())
 
 
 class Fit(NamedTuple):
@@ -109,9 +53,9 @@ class _Moments(NamedTuple):
 def _of_case(beside: Beside, data: Array) -> tuple[float, ...]:
     along = float(beside.direction @ data)
     rest = data - along * beside.direction
-    norm = _norm(rest)
+    norm = norm_of(rest)
     factor = float(beside.values @ rest) / norm**2 if norm > 1e-14 * beside.norm else 0.0
-    return factor, _norm(beside.values - factor * rest), norm, beside.along, along, beside.size
+    return factor, norm_of(beside.values - factor * rest), norm, beside.along, along, beside.size
 
 
 def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
@@ -129,7 +73,7 @@ def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
             data = data[known]
             if not np.isfinite(data).all():
                 return None
-            beside = _beside(value.ravel()[known], leaf.parameters[j].ravel()[known])
+            beside = beside_of(value.ravel()[known], leaf.parameters[j].ravel()[known])
         rows.append(_of_case(beside, data))
         if not rows[-1][1] <= _limit(leaf.tolerances[j], leaf.norms[j], rows[-1][0]):
             return None  # the first case alone rejects nearly every hypothesis
@@ -161,7 +105,7 @@ def open_number(leaf: Leaf, data: Array, direction: Array) -> float | None:
     if not np.isfinite(matrix).all():
         return None
     numbers, _, rank, _ = np.linalg.lstsq(matrix, value, rcond=None)
-    factor, number, distance = float(numbers[0]), float(numbers[1]), _norm(matrix @ numbers - value)
+    factor, number, distance = float(numbers[0]), float(numbers[1]), norm_of(matrix @ numbers - value)
     if rank < 2 or not factor or not distance <= _limit(leaf.tolerances[0], leaf.norms[0], factor):
         return None
     return number / factor if abs(number) > 1e-6 * abs(factor) else None
@@ -230,7 +174,7 @@ def with_penalty_value(
     leaf: Leaf, sizes: Sizes, term: Callable[[int], Array], all_weights: Sequence[float]
 ) -> Fit | None:
     """A leaf to every element of which the penalty itself is added: of its own weights, or of all."""
-    moments = _moments(leaf.centred, lambda j: _centred(term(j)))
+    moments = _moments(leaf.centred, lambda j: centred(term(j)))
     if moments is None:
         return None
     for expected in (0 * leaf.expected, leaf.expected):
@@ -253,7 +197,3 @@ def with_penalty_value(
         if abs(times) > 1e-3 and _equal(offsets, times * scale, leaf.tolerances + CONSTANT * np.abs(offsets)):
             return found._replace(rest=(("penalty_value", ""),))
     return None
-
-
-def _norm(array: Array) -> float:
-    return math.sqrt(np.vdot(array, array))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes import ops
 from mlp_jax.gradcheck.mistakes.factors import Array
-from mlp_jax.gradcheck.mistakes.fits import Leaf
+from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.row import Alternative
 from mlp_jax.gradcheck.mistakes.situation import Change, Delta, State
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes import fits
 from mlp_jax.gradcheck.mistakes.factors import Array, Codes, Sizes, name_factor
+from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.segment import Effort, Segment, Way
 from mlp_jax.gradcheck.mistakes.situation import Delta, Mistake, Problem, Situation, State, of_network
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
@@ -212,7 +213,7 @@ def _placed(codes: Codes, layer: int, place: str) -> frozenset[Mistake]:
     return frozenset(Mistake(code, layer, place, detail) for code, detail in codes)
 
 
-def _ratio(sizes: Sizes, leaf: fits.Leaf, fit: fits.Fit, factor: Array) -> Codes | None:
+def _ratio(sizes: Sizes, leaf: Leaf, fit: fits.Fit, factor: Array) -> Codes | None:
     """The mistakes in a leaf's factor, beside a factor that is handed down."""
     if (factor == 1).all():
         return fit.factor_codes

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes import fits, fresh_mask, ops
 from mlp_jax.gradcheck.mistakes.factors import Array, Codes
-from mlp_jax.gradcheck.mistakes.fits import Leaf
+from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.row import Alternative, Back, LeafAlternative, Place, Row
 from mlp_jax.gradcheck.mistakes.situation import Change, Delta, Problem, State, Values
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
@@ -130,7 +130,9 @@ class Segment:
         """
         right, late = self.run(state, ()), effort.late
         yield right
-        single = self.changes(late) if effort.changes == 1 else self.changes(False) + late * self.changes(True)
+        single = self.changes(late)
+        if late and effort.changes > 1:
+            single = self.changes(False) + single
         if late and effort.changes == 1:
             yield from fresh_mask.ways(self, state, right)
         for number in range(1, effort.changes + 1):

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes import networks
 from mlp_jax.gradcheck.mistakes.factors import Array, Codes, Sizes
-from mlp_jax.gradcheck.mistakes.fits import Leaf
+from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.row import Alternative
 from mlp_jax.gradcheck.objective import Objective
 from mlp_jax.gradcheck.truth import Case, Leaves, Truth

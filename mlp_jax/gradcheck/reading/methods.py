@@ -29,8 +29,8 @@ def of_class(target: Any) -> Callable[..., Any] | None:
     methods = [method for method in methods if list(_arguments(method)) == list(own)]
     if not methods:
         return None
-    penalised = "l2" in (kinds_of(own) or {}).values() or not signatures.takes_l2(target)
-    more = ["config"] if penalised else ["config", "l2"]
+    by_constructor = "l2" not in (kinds_of(own) or {}).values() and signatures.takes_l2(target)
+    more = ["config", "l2"] if by_constructor else ["config"]
     keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in more]
     takes = inspect.Signature([*own.values(), *keywords])
 
@@ -38,7 +38,7 @@ def of_class(target: Any) -> Callable[..., Any] | None:
     def run(*given: Any, **named: Any) -> Any:
         values = takes.bind(*given, **named)
         case = sample(values.arguments.pop("config"))
-        case = case._replace(l2=values.arguments.pop("l2", case.l2)) if "l2" in more else case
+        case = case._replace(l2=values.arguments.pop("l2", case.l2)) if by_constructor else case
         net = building.build(target, case, Layout())
         first, *rest = (getattr(net, method.__name__) for method in methods)
         result = first(*values.args, **values.kwargs)
