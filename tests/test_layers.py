@@ -240,6 +240,8 @@ MISTAKES = [
     ("batchnorm_backward", "mean(axis=0)) / std", "mean(axis=0))", "bn_std_dropped"),
     ("batchnorm_backward", NORM, NORM.replace("mean", "sum"), "bn_sum_for_mean"),
     ("batchnorm_backward", "/ std", "/ np.sqrt(x.var(axis=0, ddof=1) + 1e-5)", "bn_ddof"),
+    ("batchnorm_backward", "d = dout * gamma", "std = np.sqrt(x.var(axis=0, ddof=1) + 1e-5)\n    n = (x - "
+     "x.mean(axis=0)) / std\n    d = dout * gamma", "bn_ddof"),
     ("batchnorm_backward", "(d - d.mean(axis=0)", "(d - 2 * d.mean(axis=0)", "bn_extra_term"),
     ("batchnorm_backward", "(dout * n).sum(axis=0)", "(dout * x).sum(axis=0)", "pre_activation_used"),
     ("batchnorm_backward", "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean"),

@@ -104,3 +104,147 @@ def test_an_embedding_object_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"Embedding is given indices.*check_vjp") as refused:
         layers.check_layer("Embedding", module(OBJECTS))
     assert "\n" not in str(refused.value)
+
+
+DENSE = """import numpy as np
+
+
+class Hidden:
+    def __init__(self, n_in, n_out):
+        self.W, self.b = np.random.randn(n_in, n_out), np.random.randn(n_out)
+    def forward(self, x):
+        self.x, self.z = x, x @ self.W + self.b
+        self.a = np.maximum(self.z, 0)
+        return self.a
+    def backward(self, dout):
+        dz = dout * (self.z > 0)
+        self.dW, self.db = self.x.T @ dz, dz.sum(axis=0)
+        return dz @ self.W.T
+"""
+TANH = {"np.maximum(self.z, 0)": "np.tanh(self.z)", "(self.z > 0)": "(1 - self.a**2)"}
+TURNED = {"(n_in, n_out)": "(n_out, n_in)", "x @ self.W": "x @ self.W.T", "self.W.T\n": "self.W\n",
+          "self.x.T @ dz": "dz.T @ self.x"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({}, []),
+        (TANH, []),
+        (TURNED, []),
+        ({"dout * (self.z > 0)": "dout"}, ["mask_missing"]),
+        ({"self.z > 0": "self.x @ self.W > 0"}, ["mask_without_bias"]),
+        ({"self.z > 0": "dout > 0"}, ["mask_wrong_tensor"]),
+        ({"self.x.T @ dz": "self.x.T @ dout"}, ["mask_missing"]),
+        ({"dz.sum(": "dz.mean("}, ["bias_mean"]),
+        (TANH | {"(self.z > 0)": "(1 - self.z**2)"}, ["output_form_at_z"]),
+        (TANH | {"(self.z > 0)": "self.a"}, ["activation_for_derivative"]),
+        (TURNED | {"dout * (self.z > 0)": "dout"}, ["mask_missing"]),
+        (TURNED | {"self.z > 0": "self.x @ self.W.T > 0"}, ["mask_without_bias"]),
+    ],
+)
+def test_a_layer_with_an_activation_is_told_by_its_values(changes, codes):
+    source = DENSE
+    for old, new in changes.items():
+        assert old in source
+        source = source.replace(old, new)
+    assert layers.check_layer("Hidden", module(source)).codes == codes
+
+
+POOLING = """import numpy as np
+
+
+class Largest:
+    def forward(self, x):
+        N, C, H, W = x.shape
+        self.x = x.reshape(N, C, H // 2, 2, W // 2, 2)
+        self.out = self.x.max(axis=(3, 5))
+        return self.out
+    def backward(self, dout):
+        mask = self.x == self.out[:, :, :, None, :, None]
+        return (mask * dout[:, :, :, None, :, None]).reshape(len(dout), dout.shape[1], -1, 2 * dout.shape[3])
+
+
+class Conv2D:
+    def __init__(self, in_channels, out_channels, kernel_size=3):
+        self.W = np.random.randn(out_channels, in_channels, kernel_size, kernel_size)
+        self.b = np.zeros(out_channels)
+    def forward(self, x):
+        self.x, k = x, self.W.shape[2]
+        h, w = x.shape[2] - k + 1, x.shape[3] - k + 1
+        out = np.zeros((len(x), len(self.W), h, w))
+        for i, j in np.ndindex(h, w):
+            out[:, :, i, j] = np.tensordot(x[:, :, i : i + k, j : j + k], self.W, axes=((1, 2, 3), (1, 2, 3)))
+        return out + self.b[:, None, None]
+    def backward(self, dout):
+        x, k, dx = self.x, self.W.shape[2], np.zeros_like(self.x)
+        self.dW, self.db = np.zeros_like(self.W), dout.sum(axis=(0, 2, 3))
+        for i, j in np.ndindex(*dout.shape[2:]):
+            self.dW += np.tensordot(dout[:, :, i, j], x[:, :, i : i + k, j : j + k], axes=(0, 0))
+            dx[:, :, i : i + k, j : j + k] += np.tensordot(dout[:, :, i, j], self.W, 1)
+        return dx
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "codes"),
+    [
+        ("MaxPool", "", "", []),
+        ("MaxPool", "mask = self.x == self.out[:, :, :, None, :, None]", "mask = np.ones_like(self.x)",
+         ["pool_everywhere"]),
+        ("Conv2D", "", "", []),
+        ("Conv2D", "dout[:, :, i, j], self.W, 1)", "dout[:, :, i, j], self.W[:, :, ::-1, ::-1], 1)",
+         ["kernel_flipped"]),
+        ("Conv2D", "self.dW += np", "self.dW = np", ["window_overwritten"]),
+        ("Conv2D", "dout.sum(axis=(0, 2, 3))", "dout.mean(axis=(0, 2, 3))", None),
+    ],
+)  # fmt: skip
+def test_windows_of_objects_are_told_by_their_values(name, old, new, codes):
+    source = POOLING.replace("Largest", "MaxPool")
+    assert old in source
+    report = layers.check_layer(name, module(source.replace(old, new) if old else source))
+    assert report.codes == codes if codes is not None else not report.passed
+
+
+ALONE = """import numpy as np
+
+
+def standardised_forward(x):
+    std = x.std(axis=0)
+    n = (x - x.mean(axis=0)) / std
+    return n, (n, std)
+
+
+def standardised_backward(dout, cache):
+    n, std = cache
+    return (dout - dout.mean(axis=0) - n * (dout * n).mean(axis=0)) / std
+
+
+def scaled_forward(x, gamma):
+    return x * gamma, (x, gamma)
+
+
+def scaled_backward(dout, cache):
+    x, gamma = cache
+    return dout * gamma, (dout * x).mean(axis=0)
+
+
+def dense_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+
+def dense_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout / len(x), dout.mean(axis=0)
+"""
+
+
+def test_a_gradient_that_is_0_is_no_noise_and_one_scale_over_n_is_no_mean_loss():
+    """Behind a normalisation of two examples all gradients are 0."""
+    report = layers.check_module(module(ALONE))
+    assert [(r.name, r.codes) for r in report.layers] == [
+        ("standardised_backward", []), ("scaled_backward", ["batch_mean_twice"]), ("dense_backward", []),
+    ]  # fmt: skip
+    text = " ".join(str(report).split())
+    assert "Note on dense_backward: the gradients of all parameters are divided by the number of examples" in text
+    assert "Note on standardised_backward" not in text

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import elementwise, operations, references, shapes
+from mlp_jax.gradcheck.layers import by_values, elementwise, operations, references, shapes
 from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes, layout_of
 from mlp_jax.gradcheck.layers.forward import describe
-from mlp_jax.gradcheck.layers.network import network_of
+from mlp_jax.gradcheck.layers.network import LayerNetwork, network_of
 from mlp_jax.gradcheck.layers.report import finding, judged
 from mlp_jax.gradcheck.layers.trials import SINGLE, Array, Trial, differences, distance, is_right
 from mlp_jax.gradcheck.reading.running import where
@@ -86,6 +86,12 @@ def _off(report: Report) -> int:
     return sum(row.verdict == "FAIL" for row in report.leaves)
 
 
+def _has_several(trial: Trial) -> bool:
+    """Whether a layer has several parameters, or a matrix: of a single scale over N nothing is known."""
+    parameters = list(trial.inputs.values())[1:]
+    return len(parameters) > 1 or any(each.ndim == 2 for each in parameters)
+
+
 def _undivided(trial: Trial) -> Trial:
     first = next(iter(trial.inputs))
     found = {k: v if k == first else v * trial.sizes["N"] for k, v in trial.found.items()}
@@ -115,21 +121,29 @@ def _told(
     trials, against, findings = _true(layer, asked, strict=strict)
     findings += _behaviour(problems)
     formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
-    network = network_of(layer.name, layer.mistakes_of or layer.operation, layout, trials)
-    if network is None and layer.upstream and len(trials[0].inputs) == 1:
-        name_of_x = next(iter(trials[0].inputs))
-        functions = [partial(one.moved, name_of_x) for one in asked]
-        network = elementwise.network_of(name_of_x, functions, trials)
+    network = cache(lambda: _network(layer, asked, trials, layout))
     told = partial(
-        judged, name, formulas=formulas, network=lambda leaf: network, findings=findings, against=against
+        judged, name, formulas=formulas, network=lambda leaf: network(), findings=findings, against=against
     )
     report = told(trials)
-    if report.passed or layer.only_inputs:
+    if report.passed or layer.only_inputs or not _has_several(trials[0]):
         return report
     # The gradients of all parameters over N are those of a mean loss whose dout has no 1/N in it yet, for a layer
     # cannot know where its network divides. One of them alone over N is wrong in any network.
     shared = told([_undivided(t) for t in trials], notes=[SHARED])
     return min(report, shared, key=lambda r: (not r.passed, "unknown" in r.codes, len(r.codes), _off(r)))
+
+
+def _network(layer: Layer, asked: Sequence[Asked], trials: Sequence[Trial], layout: int) -> LayerNetwork | None:
+    """The operations that the layer's name says, or its values; None if they are not known."""
+    network = network_of(layer.name, layer.mistakes_of or layer.operation, layout, trials)
+    if network is not None or not layer.upstream:
+        return network
+    name_of_x, *more = trials[0].inputs
+    if not more:
+        functions = [partial(one.moved, name_of_x) for one in asked]
+        network = elementwise.network_of(name_of_x, functions, trials)
+    return network or by_values.network_of(layout, trials)
 
 
 def _true(layer: Layer, asked: Sequence[Asked], *, strict: bool) -> tuple[list[Trial], str, list[Finding]]:

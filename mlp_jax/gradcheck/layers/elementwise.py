@@ -24,12 +24,12 @@ def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -
     """
     xs, outputs = [trial.inputs[leaf] for trial in trials], [trial.output for trial in trials]
     chains: list[list[Op]]
-    if all(x.ndim == 2 and _same(a, softmax(x)) for x, a in zip(xs, outputs, strict=True)):
+    if all(x.ndim == 2 and same(a, softmax(x)) for x, a in zip(xs, outputs, strict=True)):
         chains = [[Softmax(0, a)] for a in outputs]
-    elif all(x.ndim == 2 and _same(np.exp(a), softmax(x)) for x, a in zip(xs, outputs, strict=True)):
+    elif all(x.ndim == 2 and same(np.exp(a), softmax(x)) for x, a in zip(xs, outputs, strict=True)):
         chains = [[LogSoftmax(0, np.exp(a))] for a in outputs]
     elif all(_is_elementwise(f, x) for f, x in zip(functions, xs, strict=True)):
-        name, low = _named(xs, outputs)
+        name, low = named(xs, outputs)
         chains = [[_slope(f, trial, leaf, name, low)] for f, trial in zip(functions, trials, strict=True)]
     else:
         return None
@@ -60,17 +60,23 @@ def _slope(function: OfOne, trial: Trial, leaf: str, name: str, low: float | Non
     return Slope(0, x, a, trial.true[leaf] / trial.dout, name, low, tensors, None if name else derivative)
 
 
-def _named(xs: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, float | None]:
-    """The activation that outputs are of, and a leaky ReLU's slope; ("", None) if it is not known."""
+def named(xs: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, float | None]:
+    """The activation that outputs are of, and a leaky ReLU's slope; ("", None) if it is not known.
+
+    Raises ValueError if the shapes of an output and its input differ.
+    """
+    if any(x.shape != a.shape for x, a in zip(xs, outputs, strict=True)):
+        raise ValueError("shapes differ")
     x, a = (np.concatenate([array.ravel() for array in arrays]) for arrays in (xs, outputs))
     names = [name for name in activations.ACTIVATIONS if name != "leaky_relu"]
     for name, value in zip(names, values_of(tuple(names), x), strict=True):
-        if _same(a, value):
+        if same(a, value):
             return name, None
     left = x < 0
     low = float(np.median(a[left] / x[left])) if left.any() else 0.0
-    return ("leaky_relu", low) if _same(a, np.where(left, low * x, x)) else ("", None)
+    return ("leaky_relu", low) if same(a, np.where(left, low * x, x)) else ("", None)
 
 
-def _same(found: Array, true: Array) -> bool:
+def same(found: Array, true: Array) -> bool:
+    """Whether two outputs are one, as far as float32 tells."""
     return distance(found, true) < CLOSE

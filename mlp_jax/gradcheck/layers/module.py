@@ -45,6 +45,7 @@ class ModuleReport(Report):
         right = sum(layer.passed for layer in self.layers)
         heading = f"{self.name}: {right} of {len(self.layers)} layers right, {len(self.refused)} not checked"
         details = [str(layer) for layer in self.layers if layer.findings]
+        details += [f"Note on {r.name}: {note}." for r in self.layers if not r.findings for note in r.notes]
         in_table = {_not_checked(*each) for each in self.refused}
         details += [f"Note: {note}." for note in self.notes if note not in in_table]
         return "\n\n".join([heading, table(["layer", "verdict", ""], rows), *details])

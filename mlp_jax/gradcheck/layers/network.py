@@ -4,7 +4,7 @@ Arrays are turned into those of `ops`: rows are examples, and weights have shape
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,6 +105,8 @@ class View:
             op = View(step, self.layout, trial).op()
             if op is None:
                 return []
+            if isinstance(op, Slope) and chain and isinstance(chain[0], Affine):
+                op = replace(op, tensors={**op.tensors, "without bias": op.z - chain[0].b})
             chain.insert(0, op)
         return chain
 
@@ -173,7 +175,9 @@ class View:
                 pool if len(leaves) == 1 and np.array_equal(pool.forward(), out) else None
             )  # or it is an average
         w = self.kernel(leaves[1])
-        return Conv(0, x, window["stride"], window["pad"], w.shape[2:], w) if len(leaves) == 3 else None
+        if len(leaves) != 3:
+            return None
+        return Conv(0, x, window["stride"], window["pad"], w.shape[2:], w, leaves[2].ravel())
 
 
 class LayerNetwork(NamedTuple):
@@ -192,7 +196,7 @@ class LayerNetwork(NamedTuple):
 
 def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
     """The network that a layer is, by its name and operation; None if that is not known."""
-    if operation == "affine" and layout == shapes.RANK_4 and any(map(_is_turned, trials)):
+    if operation == "affine" and layout == shapes.RANK_4 and any(map(is_turned, trials)):
         layout = shapes.OUT_IN
     views = [View(operation, layout, trial, name) for trial in trials]
     try:
@@ -206,7 +210,7 @@ def network_of(name: str, operation: str, layout: int, trials: Sequence[Trial]) 
     return LayerNetwork(chains, cotangents, places, lambda field, array, i: views[i].seen(field, array))
 
 
-def _is_turned(trial: Trial) -> bool:
+def is_turned(trial: Trial) -> bool:
     """Whether an object's weights are (out, in)."""
     shapes = [leaf.shape for leaf in trial.inputs.values()]
     return len(shapes) == 3 and shapes[1] == (trial.output.shape[-1], shapes[0][-1]) != shapes[1][::-1]

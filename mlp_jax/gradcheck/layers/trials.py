@@ -87,8 +87,13 @@ def looks_single(leaves: Iterable[Array]) -> bool:
 
 
 def floor(trial: Trial) -> float:
-    """A thousandth of the norm of the largest leaf: smaller ones are measured against it."""
-    return 1e-3 * max(float(np.linalg.norm(np.nan_to_num(value))) for value in trial.true.values())
+    """A thousandth of the norm of the largest leaf: smaller ones are measured against it.
+
+    Where all of them are 0, as behind a normalisation of two examples, it is that of a linear layer's gradient.
+    """
+    leaves = [float(np.linalg.norm(np.nan_to_num(value))) for value in trial.true.values()]
+    x, output, dout = (float(np.linalg.norm(array)) for array in (trial.x, trial.output, trial.dout))
+    return 1e-3 * max(*leaves, 1e-3 * dout * output / x if x else 0.0)
 
 
 def off(leaf: str, trial: Trial) -> float:

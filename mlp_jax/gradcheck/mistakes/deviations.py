@@ -108,10 +108,33 @@ def terms_more(ops: Ops) -> Alternatives:
         term = op.parts(g * op.scale)[number] * np.expand_dims(op.inverse_std, op.axis)
         return np.asarray(np.broadcast_to(-term * float(op.count) ** power, g.shape))
 
+    def times(name: str, power: int, more: float) -> str:
+        return f"{f'1 {more:+.3g} / N' if power else f'{1 + more:.3g}'} times the {name}'s term"
+
     for number, name in enumerate(("mean", "variance")):
-        for power, text in ((0, ""), (-1, " / N")):
-            say = f"{{:.3g}}{text} times the {name}'s term more than once".format
+        for power in (0, -1):
+            say = partial(times, name, power)
             yield Alternative(_right, extra=partial(extra, number, power), say=say)
+
+
+def unbiased_variance(ops: Ops) -> Alternatives:
+    """The variance is divided by N - 1: that of std, of the variance's term, of both, or of the values n too."""
+    yield from parts(
+        lambda m: {"ddof": 1},
+        lambda m: {"variance": m / (m - 1)},
+        lambda m: {"mean": m / (m - 1), "variance": m / (m - 1)},
+        lambda m: {"ddof": 1, "variance": m / (m - 1)},
+    )(ops)
+    yield Alternative(lambda op, g: op.back(g, ddof=1, variance=_by_unbiased(op) ** 2))
+
+
+def scale_of_unbiased(op: Any, g: Array) -> Any:
+    """The scale's gradient by values n that are divided by the unbiased std."""
+    return op.total(g * op.n * _by_unbiased(op))
+
+
+def _by_unbiased(op: Any) -> Array:
+    return np.expand_dims(op.inverse_std_of(1) / op.inverse_std, op.axis)
 
 
 def other_eps(ops: Ops) -> Alternatives:

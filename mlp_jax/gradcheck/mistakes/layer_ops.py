@@ -122,6 +122,11 @@ class Windows(Op):
         """Returns x with zeros around it."""
         return np.pad(self.x, ((0, 0), (0, 0), (self.pad,) * 2, (self.pad,) * 2))
 
+    def empty(self, channels: int) -> Array:
+        """Returns zeros in the shape of outputs with so many channels."""
+        sizes = zip(self.x.shape[2:], self.size, strict=True)
+        return np.zeros((len(self.x), channels, *((n + 2 * self.pad - m) // self.stride + 1 for n, m in sizes)))
+
     def cut(self, padded: Array, start: int) -> Array:
         """What belongs to x of a gradient of the padded input."""
         height, width = self.x.shape[2:]
@@ -134,6 +139,14 @@ class Conv(Windows):
 
     fields = ("w", "b")
     w: Array
+    b: Array
+
+    def forward(self) -> Array:
+        """Returns the outputs, (N, F, H, W)."""
+        out, padded = self.empty(len(self.w)), self.padded()
+        for i, j, at in self.places(out):
+            out[:, :, i, j] = np.tensordot(padded[at], self.w, axes=((1, 2, 3), (1, 2, 3))) + self.b
+        return out
 
     def of(self, *, examples: int = 0, filters: int = 0) -> "Conv":
         """Returns that of the examples, or the filters, from a number on."""
@@ -162,8 +175,7 @@ class MaxPool(Windows):
 
     def forward(self) -> Array:
         """Returns the maxima, (N, C, H, W)."""
-        h, w = ((n - m) // self.stride + 1 for n, m in zip(self.x.shape[2:], self.size, strict=True))
-        out = np.zeros((*self.x.shape[:2], h, w))
+        out = self.empty(self.x.shape[1])
         for i, j, at in self.places(out):
             out[:, :, i, j] = self.x[at].max(axis=(2, 3))
         return out

@@ -166,12 +166,7 @@ STEPS: tuple[Row, ...] = (
         "the forward pass divides by the biased one, with N (numpy's default, ddof=0)",
         "use the standard deviation of the forward pass, and means over N",
         ("(dn * n).mean(axis=0)) / std", "(dn * n).mean(axis=0)) / np.sqrt(u.var(axis=0, ddof=1) + 1e-5)"),
-        {Norm: d.parts(
-            lambda m: {"ddof": 1},
-            lambda m: {"variance": m / (m - 1)},
-            lambda m: {"mean": m / (m - 1), "variance": m / (m - 1)},
-            lambda m: {"ddof": 1, "variance": m / (m - 1)},
-        )}),
+        {Norm: d.unbiased_variance, SCALE: leaf(d.scale_of_unbiased)}),
     Row("bn_axis", "takes the normalisation's means over the wrong axis in the backward pass",
         "batch normalisation has means over the examples, layer normalisation over the features of each",
         "use the forward pass's axis",
@@ -180,7 +175,7 @@ STEPS: tuple[Row, ...] = (
         {Norm: d.sums_over(other_axis=True)}),
     Row("bn_extra_term", "counts a term of the normalisation's backward pass another number of times than once",
         "the terms are d - mean(d) - n mean(d n), each once (Ioffe & Szegedy 2015, section 3)",
-        "leave out what is there twice",
+        "count each term once",
         ("dn - dn.mean(axis=0)", "dn - dn.mean(axis=0) - dn.mean(axis=0) / len(y)"), {Norm: d.terms_more},
         cost=1.15),
     # -- skips and dropout

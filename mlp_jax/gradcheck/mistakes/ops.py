@@ -168,7 +168,7 @@ class Norm(Op):
         *,
         scaled: bool = True,
         mean: float = 1.0,
-        variance: float = 1.0,
+        variance: Array | float = 1.0,
         divided: bool = True,
         ddof: int = 0,
     ) -> Array:
@@ -179,12 +179,16 @@ class Norm(Op):
         """
         d = g * self.scale if scaled else g
         mean_term, variance_term = self.parts(d)
-        inverse_std = np.expand_dims(self.inverse_std, self.axis)
-        if ddof:
-            var = 1 / inverse_std**2 - self.eps
-            inverse_std = 1 / np.sqrt(var * self.count / (self.count - ddof) + self.eps)
+        inverse_std = np.expand_dims(self.inverse_std_of(ddof), self.axis)
         all_terms = d - self.sign * (mean * mean_term + variance * variance_term)
         return np.asarray(all_terms * inverse_std if divided else all_terms)
+
+    def inverse_std_of(self, ddof: int) -> Array:
+        """Returns 1 / std by the variance that divides by N - ddof."""
+        if not ddof:
+            return self.inverse_std
+        var = 1 / self.inverse_std**2 - self.eps
+        return np.asarray(1 / np.sqrt(var * self.count / (self.count - ddof) + self.eps))
 
     def parts(self, d: Array) -> tuple[Array, Array]:
         """Returns the terms of the mean and of the variance."""

@@ -21,7 +21,7 @@ SIZES: tuple[Row, ...] = (
         "J is a mean over the batch: equation 4 has the factor 1/N", "divide dJ/dz3 by N = X.shape[0], once",
         ("dz3 = dz3 / N", "pass"),
         layer=("The loss is a mean over the examples", "divide by N, the number of examples, once")),
-    Row("batch_mean_twice", "divides by N twice",
+    Row("batch_mean_twice", "divides by N once too often",
         "equation 4 has the factor 1/N once, and everything below inherits it", "remove one of the two divisions",
         ("a2.T @ dz3", "a2.T @ dz3 / N"),
         layer=("A layer's backward pass sums over the examples: the 1/N of the mean loss is in dout already",

@@ -1,0 +1,91 @@
+"""Layers that their values tell, whatever they are called: operations, whose mistakes have names.
+
+A product of two matrices with an activation on it, a convolution, and the maxima of windows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+import numpy as np
+
+from mlp_jax.gradcheck.layers import shapes
+from mlp_jax.gradcheck.layers.elementwise import named, same
+from mlp_jax.gradcheck.layers.network import LayerNetwork, View, is_turned
+from mlp_jax.gradcheck.layers.trials import Array, Trial
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, MaxPool
+from mlp_jax.gradcheck.mistakes.ops import Affine, Op, Slope
+from mlp_jax.gradcheck.mistakes.slopes import slopes_of
+
+SIZES, STRIDES, PADS = (2, 3), (1, 2, 3), (0, 1, 2)
+"""These windows, steps and paddings are tried."""
+
+
+def network_of(layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
+    """The layer as operations; None if its outputs are of none of these."""
+    pictures = all(trial.x.ndim == trial.output.ndim == 4 for trial in trials)
+    if not pictures and layout == shapes.RANK_4 and any(map(is_turned, trials)):
+        layout = shapes.OUT_IN
+    views = [View("conv" if pictures else "affine", layout, trial) for trial in trials]
+    try:
+        chains = _windows(views) if pictures else _dense(views)
+        cotangents = [view.cotangent() for view in views]
+    except (ValueError, IndexError):  # arguments of other shapes
+        return None
+    if not chains:
+        return None
+    last = len(chains[0])
+    places = dict(zip(trials[0].inputs, ((last + 1, "x"), (last, "w"), (last, "b")), strict=False))
+    return LayerNetwork(chains, cotangents, places, lambda field, array, i: views[i].seen(field, array))
+
+
+def _dense(views: Sequence[View]) -> list[list[Op]]:
+    """x w + b and an activation of it in every trial; [] if the outputs are not these."""
+    products, outputs = [_product(view) for view in views], [view.rows(view.trial.output) for view in views]
+    name, low = named([each.outputs[0] for each in products], outputs)
+    if name == "identity":
+        return [[each] for each in products]
+    return [[_slope(p, a, name, low), p] for p, a in zip(products, outputs, strict=True)] if name else []
+
+
+def _product(view: View) -> Affine:
+    """The product, with a bias of 0 where there is none; ValueError if the arguments are not of one."""
+    x, w, *rest = view.trial.inputs.values()
+    if w.ndim != 2 or len(rest) > 1:
+        raise ValueError(w.shape)
+    inputs, w = view.rows(x), w.T if view.turned else w
+    b = rest[0].ravel() if rest else np.zeros(w.shape[1])
+    return Affine(0, inputs, w, b, (inputs @ w + b,))
+
+
+def _slope(of: Affine, a: Array, name: str, low: float | None) -> Slope:
+    z = of.outputs[0]
+    tensors = {"without bias": z - of.b, "the opposite of z": -z, "its outputs": a}
+    return Slope(0, z, a, slopes_of(((name, low),), [z])[0][0], name, low, tensors)
+
+
+def _windows(views: Sequence[View]) -> list[list[Op]]:
+    """A convolution or maxima, of the same windows in every trial; [] if the outputs are not these."""
+    for make in _of_windows(views[0]):
+        ops = [make(view) for view in views]
+        outputs = (view.channels_first(view.trial.output) for view in views)
+        if all(same(a, op.forward()) for op, a in zip(ops, outputs, strict=True)):
+            return [[op] for op in ops]
+    return []
+
+
+def _of_windows(view: View) -> Iterator[Callable[[View], Conv | MaxPool]]:
+    """The operations that may be meant, as functions of a trial."""
+    if len(view.trial.inputs) == 1:
+        for size, stride in product(SIZES, STRIDES):
+            yield lambda v, n=size, s=stride: MaxPool(0, v.channels_first(v.trial.x), s, 0, (n, n))  # type: ignore[misc]
+    elif len(view.trial.inputs) == 3:
+        for stride, pad in product(STRIDES, PADS):
+            yield lambda v, s=stride, p=pad: _conv(v, s, p)  # type: ignore[misc]
+
+
+def _conv(view: View, stride: int, pad: int) -> Conv:
+    x, w, b = view.trial.inputs.values()
+    if w.ndim != 4:
+        raise ValueError(w.shape)
+    kernel = view.kernel(w)
+    return Conv(0, view.channels_first(x), stride, pad, kernel.shape[2:], kernel, b.ravel())
