@@ -21,10 +21,10 @@ from typing import Any
 
 from mlp_jax import data
 from mlp_jax.errors import UserError
+from mlp_jax.fields import Names, option
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, families
 from mlp_jax.studies.study import Shape, Study, Trained

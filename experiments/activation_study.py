@@ -26,13 +26,13 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from mlp_jax import data
+from mlp_jax.fields import Floats, Ints, Names, option
 from mlp_jax.nn.activations import ACTIVATIONS
 from mlp_jax.nn.config import NORM_FLAGS, norm_options
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, Missing, several
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import Floats, Ints, Names, option
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, families, find, reported
 from mlp_jax.studies.study import Shape, Study

@@ -30,8 +30,8 @@ from mlp_jax.benchmark.worker import CONTENDERS
 from mlp_jax.benchmark.workloads import MOST_NETWORKS, USUAL, Workload, workload, write_data, write_start
 from mlp_jax.data.pixels import normalize
 from mlp_jax.errors import UserError
+from mlp_jax.fields import Ints, Names, option
 from mlp_jax.studies import command, options
-from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row
 from mlp_jax.studies.tables import Columns, Table

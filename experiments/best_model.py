@@ -36,12 +36,12 @@ from mlp_jax import data
 from mlp_jax.data import pixels
 from mlp_jax.data.dataset import Split
 from mlp_jax.errors import UserError
+from mlp_jax.fields import Floats, Ints, option
 from mlp_jax.files import sha256
 from mlp_jax.nn.config import MLPConfig
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import learned, options, plotted, processes, results, statistics
 from mlp_jax.studies.claims import Claim, accuracy, against
-from mlp_jax.studies.fields import Floats, Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, percent
 from mlp_jax.studies.rows import Setting, dataset_name

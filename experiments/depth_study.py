@@ -23,12 +23,12 @@ from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar
 
+from mlp_jax.fields import Ints, Names, option
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, Missing, accuracy, greater, several
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import Ints, Names, option
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting, families, find, reported
 from mlp_jax.studies.study import Shape, Study

@@ -19,51 +19,22 @@ from dataclasses import dataclass
 from mlp_jax import data, gradcheck
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import process, seeded_mistakes
-from mlp_jax.gradcheck.check import SCALES
-from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.reading.settling import ARRAYS
+from mlp_jax.gradcheck.options import Options
 from mlp_jax.gradcheck.report import as_row
 from mlp_jax.gradcheck.witness import trusted_witness
-from mlp_jax.nn.config import MLPConfig
 from mlp_jax.nn.equations import EQUATIONS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, own_gradients, verdicts
 from mlp_jax.studies.claims import REMARK, Claim, Judge, Missing
-from mlp_jax.studies.fields import Ints, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.study import Study
 from mlp_jax.studies.tables import Table
 
-NETWORK = ("hidden", "activation", "batch_norm", "dropout", "layer_norm", "negative_slope", "bn_eps")
-
 
 @dataclass(frozen=True)
-class Config(options.Common):
+class Config(Options, options.Common):
     """These are the options; `gradient` names the source that is checked where no target is given."""
-
-    target: str | None = option(None, "path/to/file.py:Name or package.module:Name, somebody's gradient to check")
-    hidden: Ints | None = option(
-        None, "hidden widths; default 6 or several depths", low=1, empty=True, repeats=True, needs="target"
-    )
-    activation: str = option("relu", "activation function", needs="target")
-    batch_norm: str = option("none", "batch normalisation: none, before or after the activation", needs="target")
-    dropout: float = option(0.0, "dropout probability, in [0, 1)", needs="target")
-    layer_norm: str = option("none", "layer normalisation: none, before or after the activation", needs="target")
-    negative_slope: float | None = option(None, "slope of leaky_relu below 0; default 0.1", needs="target")
-    bn_eps: float = option(1e-5, "what normalisation adds to the variance", needs="target")
-    l2_convention: str = option(
-        "auto",
-        "penalty lambda ||W||^2 (full), half of it (half), or as the target's loss (auto)",
-        choices=("auto", *CONVENTIONS),
-        needs="target",
-    )
-    objective: str = option(
-        "auto", "judge by its own loss (auto), or the report's alone (report)", choices=OBJECTIVES, needs="target"
-    )
-    arrays: str = option("auto", "arrays that it wants", choices=("auto", *ARRAYS), needs="target")
-    scale: float = option(1.0, "factor of inputs and parameters", low=SCALES[0], high=SCALES[1], needs="target")
-    timeout: float = option(60.0, "seconds that it may take", above=0, high=1e6, needs="target")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,11 +45,6 @@ class Config(options.Common):
         for name in ("gradient", "seeds", "protocol"):
             if name in self.changed():
                 raise UserError(f"--{name} would be ignored with --target: leave one of them out")
-
-    def checked(self) -> MLPConfig:
-        """Gives the network that the options name, of 7 inputs and 4 classes."""
-        widths = (6,) if self.hidden is None else self.hidden
-        return self.network(inputs=7, classes=4, hidden=widths, norm_eps=self.bn_eps)
 
 
 def run(config: Config) -> bool:
@@ -97,11 +63,9 @@ def run(config: Config) -> bool:
 
 def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
-    # a target decides, if no option names a network
-    network = None if config.changed().keys().isdisjoint(NETWORK) else config.checked()
     how = {name: getattr(config, name) for name in ("l2_convention", "objective", "seed", "scale")}
     with process.Target(place, config.arrays, config.timeout) as target:
-        report = gradcheck.check(target, network, **how)
+        report = gradcheck.check(target, config.checked(), **how)
     folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
     more: Row = {"findings": findings, "notes": list(report.notes), "witness": trusted_witness()}

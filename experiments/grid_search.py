@@ -25,11 +25,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.fields import Floats, Ints, option, written
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, Judge, Missing, accuracy, beside_report, greater, one, quantity
 from mlp_jax.studies.correctness import Store
-from mlp_jax.studies.fields import Floats, Ints, option, written
 from mlp_jax.studies.results import Row, by, percent
 from mlp_jax.studies.rows import Setting, families, finite_mean
 from mlp_jax.studies.study import Shape, Study, Trained

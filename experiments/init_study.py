@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 
 from mlp_jax.data.dataset import Split, Splits
 from mlp_jax.errors import UserError, in_range, one_of
+from mlp_jax.fields import Ints, Names, option, plain_number
 from mlp_jax.nn.config import INITS
 from mlp_jax.studies import figures as draw
 from mlp_jax.studies import options, plotted, statistics, verdicts
 from mlp_jax.studies.claims import Claim, one
-from mlp_jax.studies.fields import Ints, Names, option, plain_number
 from mlp_jax.studies.norms import observer, summary
 from mlp_jax.studies.results import Row, by
 from mlp_jax.studies.rows import Setting

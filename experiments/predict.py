@@ -20,9 +20,9 @@ import numpy as np
 from mlp_jax.data.dataset import Images
 from mlp_jax.data.pictures import read_picture
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.fields import Names, option
 from mlp_jax.files import as_json, printable
 from mlp_jax.studies import command, results
-from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.tables import Table
 from mlp_jax.training import saved_model
 

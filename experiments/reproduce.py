@@ -36,11 +36,11 @@ from experiments import (
     init_study,
 )
 from mlp_jax.errors import UserError, one_of
+from mlp_jax.fields import Names, option
 from mlp_jax.files import as_json, sealed
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.studies import aside, command, keep, options, page, processes, results
 from mlp_jax.studies.claims import judged
-from mlp_jax.studies.fields import Names, option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import Job
 from mlp_jax.studies.results import Row

@@ -25,9 +25,9 @@ from pathlib import Path
 from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.benchmark.timed_run import PARTS, Job, measure
+from mlp_jax.fields import option
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.studies import command, options, results, statistics
-from mlp_jax.studies.fields import option
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.study import shape_of
 from mlp_jax.studies.tables import measured, of_rows

@@ -7,11 +7,14 @@ from pathlib import Path
 from tests.commands import ROOT, python
 
 BELOW = {
-    "errors": set(), "text": set(), "files": {"errors"}, "machine": {"errors"}, "nn": {"errors", "machine"},
-    "data": {"errors", "files"}, "gradcheck": {"errors", "files", "machine", "nn", "text"},
+    "errors": set(), "text": set(), "fields": {"errors"}, "flags": {"errors", "fields"}, "files": {"errors"},
+    "machine": {"errors"}, "nn": {"errors", "machine"}, "data": {"errors", "files"},
+    "gradcheck": {"errors", "fields", "files", "flags", "machine", "nn", "text"},
     "training": {"data", "errors", "files", "machine", "nn"},
     "benchmark": {"data", "errors", "files", "nn", "training"},
-    "studies": {"data", "errors", "files", "gradcheck", "machine", "nn", "text", "training"},
+    "studies": {
+        "data", "errors", "fields", "files", "flags", "gradcheck", "machine", "nn", "text", "training",
+    },
 }  # fmt: skip
 """What each part of the library may import beside itself."""
 

@@ -616,7 +616,8 @@ def test_the_seed_draws_other_inputs_and_the_strict_objective_is_the_operation_o
     assert len({str(plain), str(other), str(strict)}) == 3
     own, told = (report.layers[1] for report in (other, strict))
     assert (own.codes, own.remarks) == ([], ["bn_eps"])
-    assert "forward_mismatch" in told.codes
+    assert (told.codes, told.remarks) == (["forward_mismatch"], [])
+    assert "--bn_eps" not in str(own)  # which is of networks
     said = str(strict).replace("student", "layers.py", 1)
     assert answer(source, "--seed=4", "--objective=report") == (1, f"{said}\n", "")
 
@@ -630,7 +631,8 @@ def test_a_file_that_trains_on_data_of_a_missing_module_is_what_it_defines(answe
 
 
 @pytest.mark.parametrize(
-    "flag", ["--hidden=5", "--l2_convention=half", "--scale=2", "--arrays=jax", "--dropout=0.5"]
+    "flag",
+    ["--hidden=5", "--l2_convention=half", "--scale=2", "--arrays=jax", "--dropout=0.5", "--bn_eps=1e-3"],
 )
 def test_options_of_networks_are_refused(answer, flag):
     code, text, said = answer(CS231N.partition("def relu_forward")[0], flag)

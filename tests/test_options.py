@@ -9,9 +9,9 @@ import pytest
 from experiments import ablation, activation_study, best_model, depth_study, grid_search, init_study
 from mlp_jax.data import Dataset
 from mlp_jax.errors import UserError
+from mlp_jax.fields import option
 from mlp_jax.studies import options
 from mlp_jax.studies.command import configured
-from mlp_jax.studies.fields import option
 from mlp_jax.studies.options import narrowest
 
 PLACES = {

@@ -9,10 +9,10 @@ import pytest
 from experiments import ablation, depth_study, gradient_check, reproduce
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError
+from mlp_jax.fields import option
 from mlp_jax.files import sealed, unsealed
 from mlp_jax.gradcheck import seeded_mistakes
 from mlp_jax.studies import options, own_gradients, results
-from mlp_jax.studies.fields import option
 from mlp_jax.studies.figures import Figure
 from mlp_jax.studies.folder import ResultsFolder
 from mlp_jax.studies.keep import kept

@@ -7,6 +7,7 @@ import pytest
 
 from experiments import gradient_check
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import __main__
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
 from tests.commands import A_READER_LEAVES
 from tests.studies import results_of
@@ -329,3 +330,32 @@ def test_a_gradient_of_torch(tmp_path):
     twice = IN_TORCH.replace("zip(weights, grads)", "zip(weights, (2 * grad for grad in grads))")
     passed, content = check(tmp_path, twice, "f", arrays="torch")
     assert (passed, content["codes"]) == (False, ["constant_factor"])
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        *((f"--timeout={value}", "--timeout must be a number in (0") for value in ("inf", "nan", "0", "-3")),
+        ("--timeout=abc", "--timeout must be a number, not 'abc'"),
+        *((f"--seed={value}", "--seed must be a whole number") for value in ("-1", "abc", "1.5", "4294967296")),
+        ("--nosuch=1", "'nosuch'"),
+        ("--bn_eps=-1", "--bn_eps must be"),
+        ("--scale=0", "--scale must be"),
+        ("--dropout=1", "dropout must be"),
+        ("--activation=rleu", "Did you mean 'relu'?"),
+        ("--arrays=list", "unknown arrays 'list'"),
+        ("--hidden=100000000", "--hidden must be a whole number of at most 1000"),
+        ("--hidden=5,x", "--hidden must be whole numbers"),
+        ("--negative_slope=0.3", "is of a network with --activation=leaky_relu"),
+        ("another.py", "name one target"),
+    ],
+)
+def test_a_bad_option_is_told_in_one_line(option, words, capsys):
+    assert __main__.main(["net.py:Net", option]) == 2
+    out, told = capsys.readouterr()
+    assert (out, told[:7], told.count("\n"), words in told) == ("", "error: ", 1, True), told
+
+
+def test_the_help_of_the_command(capsys):
+    assert __main__.main(["--help"]) == 0
+    assert "--timeout" in capsys.readouterr().out

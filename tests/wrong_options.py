@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any, cast
 
-from mlp_jax.studies.fields import Field, kind
+from mlp_jax.fields import Field, kind
 from tests.commands import SCRIPTS
 
 PATHS = ("data_dir", "archive", "results_dir", "model")

@@ -86,8 +86,8 @@ def check(
     if asked.layer is not None:
         if config is not None or l2_convention != "auto" or scale != 1:
             raise UserError(
-                f"{asked.name} is a layer, which has no network, penalty or scale: of the options leave "
-                "seed, objective and timeout alone"
+                f"{asked.name} is a layer, not a network: only --seed, --objective and --timeout are for layers; "
+                "leave the others out"
             )
         report = asked.layer(seed, objective)
         assert isinstance(report, Report)

@@ -1,7 +1,6 @@
 """An experiment's command line makes flags of its options, runs the job, and turns its end into an exit status."""
 
 import contextlib
-import dataclasses
 import errno
 import io
 import os
@@ -10,18 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from absl import flags, logging
+from absl import logging
 
+from mlp_jax import flags
 from mlp_jax.errors import UserError, user_path
+from mlp_jax.fields import Field
+from mlp_jax.flags import fail
 from mlp_jax.studies import compilation, processes, signals
-from mlp_jax.studies.fields import Field, kind, written
 from mlp_jax.studies.options import BATCHES, Basic, Places, Training
 from mlp_jax.studies.origin import of_job, plain
 from mlp_jax.training import layout
 
 C = TypeVar("C")
-MISTAKE, CLOSED = 2, 128 + 13
-"""A user's mistake has this exit status, and a job whose reader left that of a shell for SIGPIPE."""
+CLOSED = 128 + 13
+"""A job whose reader left has this exit status, that of a shell for SIGPIPE."""
 UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 """The system says so where standard output does not take what is printed."""
 
@@ -107,86 +108,30 @@ def configured(config_class: type[C], doc: str, arguments: Sequence[str]) -> C |
 
     Raises UserError for a flag that does not exist, or a value that it cannot have.
     """
-    given = _flags(config_class)
-    try:
-        _, *others = given(["", *arguments])
-    except (flags.Error, ValueError, OSError) as error:  # a file that --flagfile names, perhaps
-        raise UserError(f"{error} (--help lists the options)") from error
-    if given.help:
-        print(f"{doc.strip()}\n\nflags:\n{given.module_help(MODULE)}")
+    usual = getattr(config_class, "USUAL", {})
+    found = flags.read(config_class, doc, arguments, lambda field: _described(field, usual))
+    if found is None:
         return None
-    operands = getattr(config_class, "ARGUMENTS", None)
-    if others and operands is None:
-        raise UserError(f"unexpected argument {others[0]!r}: options are written --name=value")
-    values = {field.name: given[field.name].value for field in flag_fields(config_class)}
-    if operands is not None:
-        values[operands] = tuple(others)
+    values, given = found
     if issubclass(config_class, Basic):
-        config_class.refuse_ignored({name: value for name, value in values.items() if given[name].present})
+        config_class.refuse_ignored({name: value for name, value in values.items() if name in given})
     return config_class(**values)
-
-
-def _flags(config_class: type[Any]) -> flags.FlagValues:
-    given = flags.FlagValues()
-    for field in flag_fields(config_class):
-        _define(field, _described(field, getattr(config_class, "USUAL", {})), given)
-    flags.DEFINE_boolean("help", False, "shows this help", flag_values=given, module_name=MODULE)
-    given.set_gnu_getopt()  # flags may follow other arguments
-    return given
-
-
-MODULE = "the options"
-"""absl takes this for the module that defines the flags."""
 
 
 WHERE = {"cifar10": "on cifar10", "else": "elsewhere", "published": "if published", "clean": "if clean"}
 
 
-def flag_fields(config_class: type[Any]) -> list[Field]:
-    """Gives the options that are flags: all but the one that takes the plain arguments."""
-    arguments = getattr(config_class, "ARGUMENTS", None)
-    return [field for field in dataclasses.fields(config_class) if field.name != arguments]
-
-
-def _define(field: Field, told: str, given: flags.FlagValues) -> None:
-    """Defines a flag: its text is read as `fields.parsed` does."""
-    where = {"flag_values": given, "module_name": MODULE}
-    default = field.default
-    if kind(field)[0] is bool:
-        flags.DEFINE_boolean(field.name, default, told, **where)
-    else:
-        shown = default if default is None else written(default if isinstance(default, tuple) else (default,))
-        flags.DEFINE_string(field.name, shown, told, **where)
-
-
 def _described(field: Field, usual: Places) -> str:
-    """Gives the help text, with what is usual where, the names to choose from, and the range."""
-    choices, limits = field.metadata["choices"], field.metadata["limits"]
-    told: str = field.metadata["help"]
+    """Gives the help text, with what is usual where, and without which option this one is useless."""
+    default = ""
     by_place = {where: plain(v[field.name]) for p in (BATCHES, usual) for where, v in p.items() if field.name in v}
     if by_place and field.default is None:
         defaults = (
             f"{value} {' '.join(WHERE[word] for word in where.split())}" for where, value in by_place.items()
         )
-        told += f"; default {', '.join(defaults)}"
-    if not callable(choices) and choices and not all(name in told for name in choices):
-        told += f"; of {', '.join(choices)}"
-    if kind(field)[1]:
-        told += "; with commas between them"
-    if limits["low"] is not None:
-        told += f"; {'above' if limits['open_low'] else 'at least'} {limits['low']:g}"
-    if limits["high"] is not None:
-        told += f"; {'below' if limits['open_high'] else 'at most'} {limits['high']:g}"
-    needs = field.metadata["needs"]
+        default = f"; default {', '.join(defaults)}"
+    told, needs = flags.described(field, default), field.metadata["needs"]
     return f"{told}; for --{needs}" if needs else told
-
-
-def fail(message: str) -> int:
-    """Prints a user's mistake as one line; gives the exit status for it."""
-    # a file's name, say, shall do nothing to the terminal
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
-    print(f"error: {line}", file=sys.stderr)
-    return MISTAKE
 
 
 @contextlib.contextmanager

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from mlp_jax import data
 from mlp_jax.data import DATASETS
 from mlp_jax.errors import UserError, one_of, user_path
+from mlp_jax.fields import Floats, check_needs, parsed
+from mlp_jax.fields import option as option
 from mlp_jax.nn.config import MLPConfig, norm_options
 from mlp_jax.nn.gradients import SOURCES
 from mlp_jax.nn.matmul import PRECISIONS
 from mlp_jax.studies import processes, results
-from mlp_jax.studies.fields import Floats, check_needs, parsed
-from mlp_jax.studies.fields import option as option
 from mlp_jax.training.config import OPTIMIZERS, TrainConfig
 from mlp_jax.training.layout import MOST_GB
 

@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mlp_jax.fields import written
 from mlp_jax.studies import processes
-from mlp_jax.studies.fields import written
 from mlp_jax.studies.options import Basic, Training
 from mlp_jax.training.recipes import RECIPES
 

@@ -23,8 +23,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mlp_jax.errors import UserError, whole_number
+from mlp_jax.fields import option
 from mlp_jax.files import sha256
-from mlp_jax.studies.fields import option
 
 GIVE = "give --coordinator=HOST:PORT, --num_processes and --process_id"
 LONGEST = 24 * 3600  # no wait is longer, in seconds

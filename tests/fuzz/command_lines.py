@@ -21,9 +21,9 @@ from mlp_jax import data
 from mlp_jax.benchmark import turns
 from mlp_jax.data.digits import synthetic
 from mlp_jax.errors import UserError
+from mlp_jax.fields import Field, kind
 from mlp_jax.gradcheck import process
 from mlp_jax.studies import own_gradients, processes
-from mlp_jax.studies.fields import Field, kind
 from mlp_jax.training.layout import Chunk
 from tests.fuzz import mutations
 from tests.wrong_options import wrong_values
