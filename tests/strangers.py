@@ -261,6 +261,33 @@ def f(params, X, y, reg):
     dz = (d @ W2.T)[:, :-1] * (z > 0)
     return loss, {'W1': X.T @ dz + 2 * reg * W1, 'W2': H.T @ d + 2 * reg * W2}
 """
+RESIDUAL = """
+def f(params, X, y):
+    A, B, C = (params[k] for k in ("stem_W", "block_W", "head_W"))
+    z1 = X @ A + params["stem_b"]
+    h1 = np.maximum(z1, 0)
+    z2 = h1 @ B + params["block_b"]
+    h2 = h1 + np.maximum(z2, 0)
+    p = softmax(h2 @ C + params["head_b"])
+    loss = -np.log(p[np.arange(len(y)), y]).mean()
+    d = (p - one_hot(y, p.shape[1])) / len(y)
+    g = d @ C.T
+    dz2 = g * (z2 > 0)
+    dz1 = (g + dz2 @ B.T) * (z1 > 0)
+    grads = {"head_W": h2.T @ d, "head_b": d.sum(0), "block_W": h1.T @ dz2, "block_b": dz2.sum(0)}
+    return loss, grads | {"stem_W": X.T @ dz1, "stem_b": dz1.sum(0)}
+"""
+THREE = """
+def f(X, Y, params):
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    a1 = np.maximum(X @ W1 + b1, 0)
+    a2 = np.maximum(a1 @ W2 + b2, 0)
+    p = softmax(a2 @ W3 + b3)
+    d3 = (p - Y) / len(X)
+    d2 = d3 @ W3.T * (a2 > 0)
+    d1 = d2 @ W2.T * (a1 > 0)
+    return dict(W1=X.T @ d1, b1=d1.sum(0), W2=a1.T @ d2, b2=d2.sum(0), W3=a2.T @ d3, b3=d3.sum(0))
+"""
 STRANGERS = {
     "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),
@@ -315,6 +342,9 @@ STRANGERS = {
     "the same with another gradient of the true class": Stranger(HINGE, "svm_loss", ("= -d.sum(1)", "= -1"), "svm_true_class"),
     "the same without the margin": Stranger(HINGE, "svm_loss", ("(margins > 0)", "(s > s[np.arange(N), y][:, None])"), "svm_margin"),
     "the squared hinge loss": Stranger(SQUARED, "svm_loss", ("2 * margins**0.5", "1.0 * (margins > 0)"), "svm_mask"),
+    "a hidden width that is the class's own": Stranger(f"class Net:\n    H = 24\n    def __init__(self, input_size, output_size):\n        a, h, c, self.z = input_size, self.H, output_size, None{STORED}\n    def loss(self, X, y, reg):\n        W1, b1, W2, b2 = self.W1, self.b1, self.W2, self.b2{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "Net", MASK),
+    "keys of its own, that begin as a bias's, of a residual network": Stranger(RESIDUAL, "f", ("+ dz2 @ B.T", "+ 2 * dz2 @ B.T"), ""),
+    "three layers of a function, one-hot labels": Stranger(THREE, "f", ("(p - Y) / len(X)", "(p - Y) * p * (1 - p) / len(X)"), "softmax_derivative_twice"),
     "another derivative of relu at 0": Stranger(f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "f", ("0.3, z > 0", "0.3, z > -0.1")),
 }  # fmt: skip
 

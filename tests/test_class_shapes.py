@@ -519,7 +519,21 @@ def backward_prop(X, Y, A1, A2, W2, Z1, m):
     dW2, db2 = dZ2 @ A1.T, np.sum(dZ2, axis=1).reshape(-1, 1)
     return dW1, db1, dW2, db2
 """
+EXPRESSION = """
+def forward_prop(W1, b1, W2, b2, X):
+    Z1 = W1 @ X + b1
+    A1 = np.maximum(Z1, 0)
+    Z2 = W2 @ A1 + b2
+    return Z1, A1, Z2, np.exp(Z2 - Z2.max(0)) / np.exp(Z2 - Z2.max(0)).sum(0)
+
+def backward_prop(Z1, A1, Z2, A2, W1, W2, X, Y):
+    m = X.shape[1]
+    dZ2 = A2 - np.eye(len(A2))[Y].T
+    dZ1 = W2.T @ dZ2 * (Z1 > 0)
+    return dZ1 @ X.T / m, dZ1.sum(1, keepdims=True) / m, dZ2 @ A1.T / m, dZ2.sum(1, keepdims=True) / m
+"""
 FUNCTIONS = {
+    "a forward pass that returns an expression": (EXPRESSION, "backward_prop", " * (Z1 > 0)"),
     "the number of examples as an argument": (COUNTED, "backward_prop", " * (Z1 > 0)"),
     "parameters and a cache": (TWO, "backward_propagation", " * (cache['Z1'] > 0)"),
     "loose arguments, gradients the last layer's first": (LOOSE, "backward_prop", " * (Z1 > 0)"),
@@ -534,3 +548,9 @@ def test_a_network_of_two_functions(shape, tmp_path):
     for text, codes in ((source, []), (source.replace(mask, ""), ["mask_missing"])):
         passed, content = check(tmp_path, HEAD + text, name)
         assert (passed, content["codes"]) == (not codes, codes)
+
+
+@pytest.mark.usefixtures("quick_targets")
+def test_a_name_that_nothing_defines_is_said(tmp_path):
+    with pytest.raises(UserError, match="NameError: name 'm' is not defined"):
+        check(tmp_path, HEAD + EXPRESSION.replace("m = X.shape[1]", "pass"), "backward_prop")

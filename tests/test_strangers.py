@@ -127,3 +127,55 @@ def test_a_class_that_only_trains_is_refused_in_a_sentence():
 
     with pytest.raises(UserError, match="no gradient but what its training subtracts"):
         check_gradients(Net)
+
+
+ADDED_UP = """
+class Net:
+    def __init__(self, D, H, C):
+        self.W1, self.b1, self.W2, self.b2 = np.zeros((D, H)), np.zeros(H), np.zeros((H, C)), np.zeros(C)
+        self.dW1, self.db1, self.dW2, self.db2 = (0 * a for a in (self.W1, self.b1, self.W2, self.b2))
+    def forward(self, X):
+        self.X, self.h = X, np.maximum(X @ self.W1 + self.b1, 0)
+        self.p = softmax(self.h @ self.W2 + self.b2)
+        return self.p
+    def backward(self, y):
+        d = (self.p - one_hot(y, self.p.shape[1])) / len(y)
+        self.dW2 += self.h.T @ d
+        self.db2 += d.sum(0)
+        d = d @ self.W2.T * (self.h > 0)
+        self.dW1 += self.X.T @ d
+        self.db1 += d.sum(0)
+"""
+
+
+def test_gradients_that_are_added_up_from_call_to_call_are_found_unless_something_sets_them_to_0():
+    assert check_gradients(defined(ADDED_UP)).codes == ["state_between_calls"]
+    assert check_gradients(defined(ADDED_UP.replace("+=", "="))).passed
+    assert check_gradients(defined(f"{ADDED_UP}    def zero_grad(self):\n        self.dW1[:] = 0\n")).passed
+
+
+STEP = """
+def train_step(params, X, y, lr=0.1):
+    grads = gradient(params, X, y)
+    return {k: params[k] - lr * grads[k] for k in params}
+
+def gradient(params, X, y):
+    h = np.maximum(X @ params["W1"] + params["b1"], 0)
+    p = softmax(h @ params["W2"] + params["b2"])
+    labels = np.eye(y.max() + 1)[y]
+    d = (p - labels) / len(y)
+    dh = d @ params["W2"].T * (h > 0)
+    return {"W1": X.T @ dh, "b1": dh.sum(0), "W2": h.T @ d, "b2": d.sum(0)}
+"""
+
+
+def test_an_optimisers_step_that_has_a_learning_rate_of_its_own_is_refused():
+    with pytest.raises(UserError, match="train_step is an optimiser's step, which returns parameters"):
+        check_gradients(defined(STEP, "train_step"))
+
+
+def test_where_it_stops_is_told_where_nothing_else_is_wrong():
+    report = check_gradients(defined(STEP, "gradient"))
+    assert (report.codes, report.passed) == (["fails"], False)
+    assert "a class is missing from the labels" in " ".join(str(report).split())
+    assert all(row.verdict == "PASS" for row in report.leaves)

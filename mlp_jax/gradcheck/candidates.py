@@ -29,6 +29,7 @@ from mlp_jax.nn.config import MLPConfig
 
 WIDTHS = (6, 8, 9, 5)
 DEEPER = (WIDTHS[:2], WIDTHS[:3])  # than a function whose arguments do not count its layers
+SKIPS = ((6, 6), (6, 6, 6))  # the same where layers are added to what they are given
 ONE_WIDTH: tuple[int, ...] = (6, 6)  # of a class that has two hidden layers of one size
 
 
@@ -53,6 +54,7 @@ class Candidate(Called):
         outputs = (config.classes,) if config.has_running_stats else (1, config.classes)
         depths = [config.hidden, *([()] if self._may_be_one_layer else []), *([] if self.is_class else DEEPER)]
         tried = [replace(config, hidden=hidden, classes=n) for hidden in dict.fromkeys(depths) for n in outputs]
+        tried += [] if self.is_class else [replace(config, hidden=hidden) for hidden in SKIPS]
         return [other for other in tried if other != config]
 
     @property
@@ -116,4 +118,6 @@ class Candidate(Called):
         if error is not None and self.convention is None and not self.is_class:
             return [Answer(None, error=error) for _ in questions]
         convention = self.convention or Convention(self.arrays[0])
-        return [self.attempt(question, convention) for question in questions]
+        asked = [any(question is other for other in questions[:n]) for n, question in enumerate(questions)]
+        pairs = zip(questions, asked, strict=True)
+        return [self.attempt(question, convention, twice=before) for question, before in pairs]

@@ -96,8 +96,8 @@ def check(
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports, options = [], (l2_convention, objective, seed, scale)
     if not _answers(asked, configs[0]) and (others := _others(asked, configs[0])):
-        note = INSTEAD.format(*("-".join(map(str, each.sizes)) for each in (others[0], configs[0])))
-        best = _best(partial(_report, asked, each, *options) for each in others)
+        best, of = _best([(each, partial(_report, asked, each, *options)) for each in others])
+        note = INSTEAD.format(*("-".join(map(str, each.sizes)) for each in (of, configs[0])))
         return replace(best, notes=(*best.notes, note))
     for each in configs:
         reports.append(_report(asked, each, *options))
@@ -111,20 +111,20 @@ def check(
     return reports[0]
 
 
-def _best(reports: Iterable[Callable[[], Report]]) -> Report:
+def _best(reports: Iterable[tuple[MLPConfig, Callable[[], Report]]]) -> tuple[Report, MLPConfig]:
     """The first that is right, or else that leaves the least unexplained; of networks that can be asked."""
-    seen, refusals = list[Report](), list[UserError]()
-    for report in reports:
+    seen, refusals = list[tuple[Report, MLPConfig]](), list[UserError]()
+    for config, report in reports:
         try:
-            seen.append(report())
+            seen.append((report(), config))
         except UserError as error:
             refusals.append(error)
             continue
-        if seen[-1].passed:
+        if seen[-1][0].passed:
             return seen[-1]
     if not seen:
         raise refusals[0]
-    return min(seen, key=_unexplained)
+    return min(seen, key=lambda pair: _unexplained(pair[0]))
 
 
 def _unexplained(report: Report) -> tuple[bool, int, int]:
@@ -158,13 +158,18 @@ def _answers(asked: Asked, config: MLPConfig) -> bool:
 
 
 def _gives(asked: Asked, config: MLPConfig) -> bool:
-    """Whether it gives gradients of all weights, in the parameters' shapes, in an ordinary case."""
+    """Whether it gives gradients of all weights, in the parameters' shapes, in an ordinary case.
+
+    That all are 0 tells nothing: a softmax of one class is a constant.
+    """
     question = Question(sample(config), [])
     try:
         answer = asked.ask([question])[0]
     except UserError:
         return False
     if answer.leaves is None or not fits(answer, question.case) or not all("w" in each for each in answer.leaves):
+        return False
+    if not any(leaf.any() for found in answer.leaves for leaf in found.values()):
         return False
     # one example at a time leaves a bias's gradient a column for each; summed over units it is a number for each
     pairs, n = zip(answer.leaves, question.case.params, strict=True), len(question.case.y)

@@ -111,7 +111,7 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
     if changed:
         findings.append(finding("mutates_input", "-", detail=f"it changes {' and '.join(changed)}"))
     if evidence.failed and all(f.remark for f in findings):
-        findings.append(finding("unknown", "-", detail=_failure(evidence)))
+        findings.append(finding("fails", "-", detail=_failure(evidence)))
     return findings
 
 
@@ -121,7 +121,7 @@ def _failure(evidence: Evidence) -> str:
     kept = [(len(set(case.y)), case.config.classes) for case in evidence.cases]
     missing = all(n < classes for n, classes in counts) and any(n == classes for n, classes in kept)
     why = ", because a class is missing from the labels of the batch" if missing else ""
-    return f"it fails{why}: {evidence.failed[0][1]}"
+    return f"{evidence.failed[0][1]}{why}"
 
 
 def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
@@ -172,11 +172,13 @@ class _Table:
     def row(self, k: int, field: str) -> tuple[LeafRow, WorstCase | None]:
         """Returns one leaf's row, and its worst case with the inputs."""
         evidence = self.evidence
-        here = {m.code for m in self.mistakes if m.layer == k and m.place in (field, "delta", "all")}
-        above = {m.code for m in self.mistakes if m.layer > k and m.place in ("delta", "all")}
         counted = [at for at in self.errors if at[1:] == (k, field)]
-        told = any(not MISTAKES[code].remark for code in here)
-        bad = told or (k, field) in evidence.non_finite or any(at in self.over for at in counted)
+        over = (k, field) in evidence.non_finite or any(at in self.over for at in counted)
+        # what goes wrong in a normalisation's way back stands below its scale and shift
+        places = (field, "all", "delta") if over or field in ("w", "b") else (field, "all")
+        here = {m.code for m in self.mistakes if m.layer == k and m.place in places}
+        above = {m.code for m in self.mistakes if m.layer > k and m.place in ("delta", "all")}
+        bad = over or any(not MISTAKES[code].remark for code in here)
         follows = {code for code in above if bad and not MISTAKES[code].remark}
         if bad and not here | follows and self.judgement.mismatch:
             follows = {"loss_mismatch"}
@@ -223,6 +225,7 @@ def _notes(judgement: Judgement, convention: str) -> list[str]:
         notes.append("its results are float64, but only as exact as float32, and are judged as such")
     if evidence.dtype != "float64":
         notes.append(f"{evidence.dtype}: relative errors up to {TOLERANCE[evidence.dtype]:.0e} count as rounding")
-    if judgement.purpose.text == HALF and convention == "auto":
+    penalty_is_wrong = any(m.code.startswith("l2") for m in judgement.mistakes)
+    if judgement.purpose.text == HALF and convention == "auto" and not judgement.mismatch and not penalty_is_wrong:
         notes.append("loss and gradient agree on the penalty lambda/2 ||W||^2: a convention, not a mistake")
     return [*notes, *(f"it fails in the case {case.describe()}: {error}" for case, error in evidence.failed)]

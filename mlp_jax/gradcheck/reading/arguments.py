@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlp_jax.errors import UserError
@@ -42,29 +42,35 @@ def kind_of(name: str) -> str | None:
     return found or next((kind for kind, is_called in CALLED.items() if is_called(name)), None)
 
 
-def kept(forward: Any, output: Any) -> dict[str, Any]:
-    """What a forward pass gave that a backward pass may want: by the names that it returns, else by place."""
+def kept(forward: Any, output: Any, wanted: Sequence[str] = ()) -> dict[str, Any]:
+    """What a forward pass gave that a backward pass may want: by the names that it returns, else by place.
+
+    wanted: the names that the backward pass needs beside. One that is returned without a name is the only one.
+    """
     if isinstance(output, Mapping):  # everything that was computed, the last of it last
         arrays = [value for value in output.values() if is_array(value)]
         return {"output": arrays[-1] if arrays else output, "cache": output}
     if not isinstance(output, tuple) or len(output) < 2:
         return {"output": output}
-    named = dict(zip(names, output, strict=True)) if len(names := returned(forward)) == len(output) else {}
+    names = returned(forward)
+    missing = [name for name in wanted if name not in names]
+    names = [name or missing[0] for name in names] if names.count("") == len(missing) == 1 else names
+    named = dict(zip(names, output, strict=True)) if len(names) == len(output) and "" not in names else {}
     outputs = [value for name, value in named.items() if kind_of(name) == "output"]
     rest = output[1] if len(output) == 2 else output[1:]
     return {"output": outputs[-1] if outputs else output[0], "cache": rest, **named}
 
 
 def returned(function: Any) -> list[str]:
-    """The names in a function's last `return a, b, c`; none if it returns otherwise, or has no source."""
+    """The names in a function's last `return a, b, c`, "" for an expression; none if it returns otherwise."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return []
     values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
     last = values[-1] if values else None
-    names = last.elts if isinstance(last, ast.Tuple) else []
-    return [name.id for name in names if isinstance(name, ast.Name)] if len(names) > 1 else []
+    names = [getattr(each, "id", "") for each in last.elts] if isinstance(last, ast.Tuple) else []
+    return names if len(names) > 1 and any(names) else []
 
 
 def call(method: Any, known: dict[str, Any], target: Any) -> Any:

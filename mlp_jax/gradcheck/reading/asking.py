@@ -25,6 +25,11 @@ from mlp_jax.gradcheck.truth import Case
 TRAINS = ("train", "fit", "train_step", "training")
 
 
+def of_torch(target: type) -> bool:
+    """Whether it is a torch.nn.Module, which has a method train."""
+    return any(base.__module__ == "torch.nn.modules.module" for base in target.__mro__)
+
+
 def _split(result: tuple[Any, ...], *, linear: bool = False) -> tuple[Any, Any]:
     """(loss or None, the container of gradients or None) from all that was returned.
 
@@ -79,6 +84,10 @@ def _asked(
     results: list[Any] = []
     loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
     if loss is None and backward is None and method_of(net, TRAINS) is not None:
+        if of_torch(target):
+            raise UserError(
+                f"{target.__name__} leaves its gradients to autograd: nothing in it is written by hand"
+            )
         raise UserError(f"{target.__name__} has no gradient but what its training subtracts: {WRAP}")
     if forward is not None and _needs_forward(loss):
         output = call(forward, known, target)

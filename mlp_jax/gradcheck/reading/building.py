@@ -55,6 +55,10 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
     ends = {group[0]: n for group, n in zip(groups[::2], (config.inputs, config.classes), strict=True) if group}
     if not config.hidden and ends and not groups[1]:
         return target(**named, **ends)
+    if len(ends) == 2 and set(parameters) == {*named, *ends}:  # the hidden width is the class's own
+        net = target(**named, **ends)
+        resize(net, case)
+        return net
     depths = next((name for name in DEPTHS if name in parameters), None)
     if depths is not None:
         has_ends = ends or any(n in named for n in DATA) or takes_anything(parameters)

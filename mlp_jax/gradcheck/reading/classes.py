@@ -1,6 +1,9 @@
 """Asks a class in a case, and brings what it keeps and gives into the case's form."""
 
+import contextlib
+import inspect
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +20,7 @@ from mlp_jax.gradcheck.reading.signatures import WRAP
 from mlp_jax.gradcheck.truth import Case, Leaves
 
 SCALES = re.compile(r"(gamma|beta)_?\d*")
+SETS_TO_0 = re.compile(r"zero_?grad|(zero|reset|clear)_?(the_)?(grad|dw|delta)|^(zero|reset)$", re.IGNORECASE)
 UNCHECKED = "{} are not checked: say what is normalised by --batch_norm or --layer_norm, before or after"
 
 
@@ -42,9 +46,12 @@ class Plan(NamedTuple):
 Plans = dict[tuple[Any, ...], Plan]
 
 
-def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> tuple[Any, Any, Any, Held]:
+def ask_class(
+    target: Any, question: Question, layout: Layout, plans: Plans, *, twice: bool = False
+) -> tuple[Any, Any, Any, Held]:
     """Its loss, its gradients by leaf, their dtypes, and its arguments then.
 
+    twice: after a second time, where nothing beside the object sets to 0 what it adds up.
     Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
     case = question.case
@@ -55,9 +62,12 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
         plan.places.put(net, case)
         sample = get(net, plan.places.paths[0, "w"])
         x, y = (like_kept(sample, array) for array in layout.examples(case))
-        loss, grads, plan = _gradients(
-            net, target, {"x": x, "y": y, "l2": case.l2, "train": True}, case, layout, plan
-        )
+        known = {"x": x, "y": y, "l2": case.l2, "train": True}
+        loss, grads, plan = _gradients(net, target, dict(known), case, layout, plan)
+        if twice and not question.masks and not _is_set_to_0(target):
+            with contextlib.suppress(Exception):  # then the first time is what there is
+                plan.places.put(net, case)
+                loss, grads, plan = _gradients(net, target, dict(known), case, layout, plan)
     if len(set(case.config.sizes)) == len(case.config.sizes):
         plans[key] = plan
     found, dtypes = leaves({at: plan.places.arranged(at, leaf) for at, leaf in grads.items()}, case.config)
@@ -65,6 +75,14 @@ def ask_class(target: Any, question: Question, layout: Layout, plans: Plans) -> 
     x, y = (case.x, case.y) if layout.columns or layout.one_hot else (x, y)
     loss = None if loss is None else float(plain((loss,))[0].reshape(()))
     return loss, found, dtypes, Held(plan.places.read(net, case), x, y, question.masks)
+
+
+def _is_set_to_0(target: Any) -> bool:
+    """Whether a method, or something beside the class, is called as what sets gradients to 0 is."""
+    module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
+    own = [c for c in module.values() if inspect.isclass(c) and c.__module__ == target.__module__]
+    names = [*dir(target), *module, *(name for each in own for name in vars(each))]
+    return any(SETS_TO_0.search(name) for name in names)
 
 
 def _as_vectors(found: Leaves, net: Any, places: Places, case: Case) -> None:

@@ -128,6 +128,8 @@ def drops(function: Any) -> bool:
 def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
     """The function, with arguments for lambda and for dropout if one of them takes these."""
     functions = [f for f in (backward, cost) if f is not None]
+    required = [n for n, p in signature(backward).items() if p.default is p.empty]
+    needed = [n for n in required if arguments.kind_of(n) in (None, "output")]
     chances = [n for n in {**signature(forward), **signature(backward)} if n in (*KEEP, *DROP)]
 
     def run(params: Any, x: Any, y: Any, l2: float, config: Any) -> Any:
@@ -141,7 +143,7 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
         known |= {n: leaves[plainly(n)] for n in asked if LEAF.match(n) and plainly(n) in leaves}
         known |= {n: _examples(x, y) for n in asked if plainly(n) in COUNTS}
         output = arguments.call(forward, known, backward)
-        known |= arguments.kept(forward, output)
+        known |= arguments.kept(forward, output, [n for n in needed if n not in known])
         loss = None if cost is None else arguments.call(cost, known, backward)
         if cost is None and _is_sigmoid(plain((known["output"],))[0]):
             raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")

@@ -33,6 +33,11 @@ def by_signature(function: Any, name: str, parameters: dict[str, inspect.Paramet
         raise UserError(f"{name} is an optimiser's step, which takes a gradient: {signatures.WRAP}")
 
 
+def refuse_a_step(name: str) -> None:
+    """Raises UserError for a function that returns what its parameters become."""
+    raise UserError(f"{name} is an optimiser's step, which returns parameters, not gradients: {signatures.WRAP}")
+
+
 def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool = False) -> None:
     """Raises UserError where a sentence tells more than the candidate's own exceptions.
 
@@ -46,8 +51,9 @@ def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool 
         unwritten = unwritten or _unwritten(target)
     if unwritten:
         raise UserError(f"{name} is not written yet: {unwritten}")
-    if refused is not None:
-        raise UserError(f"{name} gives no gradient: {refused}")
+    undefined = next((failure for failure in failures if ": NameError: " in failure), refused)
+    if undefined is not None:
+        raise UserError(f"{name} gives no gradient: {undefined}")
     if joined:
         raise UserError(f"{name} and the function beside it give no gradient: {furthest}: {signatures.WRAP}")
 

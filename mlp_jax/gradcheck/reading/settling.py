@@ -1,5 +1,6 @@
 """How a class or function is called: conventions are tried until one gives gradients of the right shapes."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -31,6 +32,7 @@ from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchec
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, WITH_ROW, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
+from mlp_jax.gradcheck.reading.names import is_step
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.gradcheck.truth import Leaves
 
@@ -73,6 +75,7 @@ class Called(Asked):
         for convention in self.conventions_for(question):
             answer = self.attempt(question, convention)
             if answer.error is None and (case.name != "plain" or fits(answer, case)):
+                self._refuse_a_step(question, convention)
                 self._take(*self._with_labels(convention, question, answer))
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
@@ -119,6 +122,20 @@ class Called(Asked):
                 self.notes += unchecked(self.target, question, convention.layout)
         if not any("b" in layer for layer in answer.leaves or []):
             self.has_biases = not equal(answer, self.attempt(with_other_biases(question), convention))
+
+    def _refuse_a_step(self, question: Question, convention: Convention) -> None:
+        """Raises UserError for a function that gives the parameters themselves where its learning rate is 0."""
+        rates = [name for name in self.parameters if is_step(name)]
+        if self.is_class or not rates:
+            return
+        target, self.target = self.target, functools.partial(self.target, **{rates[0]: 0.0})
+        try:
+            answer = self.attempt(question, convention)
+        finally:
+            self.target = target
+        given = [layer._asdict() for layer in question.case.params]
+        if answer.leaves is not None and alike(answer.leaves, given):
+            refusals.refuse_a_step(self.name)
 
     def _refuse_one_example(self, question: Question) -> None:
         """Raises UserError if the gradient of the first example alone, without a batch axis, is what is given."""
@@ -177,14 +194,16 @@ class Called(Asked):
             if own := trees.learnt(asked, question.case, convert, turned=turned != columns):
                 yield Convention(arrays, layout, by_name, own)
 
-    def attempt(self, question: Question, convention: Convention) -> Answer:
-        """Its answer, if it is called so; an exception becomes part of it."""
+    def attempt(self, question: Question, convention: Convention, *, twice: bool = False) -> Answer:
+        """Its answer, if it is called so; an exception becomes part of it. twice: the second of one object."""
         case = question.case
         before = Held(case.params, case.x, case.y, question.masks)
         try:
             with quiet(), jax.enable_x64(True):
                 if self.is_class:
-                    loss, found, dtypes, held = ask_class(self.target, question, convention.layout, self._plans)
+                    loss, found, dtypes, held = ask_class(
+                        self.target, question, convention.layout, self._plans, twice=twice
+                    )
                 else:
                     loss, found, dtypes, held = self._ask_function(question, convention)
                 after = Held(*plain(held))

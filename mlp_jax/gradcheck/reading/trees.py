@@ -111,15 +111,20 @@ def learnt(
         except Exception:  # the function's own, as it would be in a container of another kind
             return None
         else:
-            return tree if all((k, "w") in tree.paths for k in range(layers)) else None
+            fields = [field for _, field in tree.paths]
+            return tree if fields.count("w") == layers and fields.count("b") in (0, layers) else None
     return None
 
 
 def _next(used: Used, tree: Places) -> At | None:
-    """The parameter that is used now: layers come one after the other."""
+    """The parameter that is used now: layers come one after the other, and a bias after its weights."""
     key = str(used.path[-1][1]) if used.path else ""
     by_name = "w" if WEIGHT.match(key) else "b" if BIAS.match(key) else ""
-    kind = by_name or used.kind
+    kind = used.kind or by_name  # block1_W is no bias
     if not used.path or not kind:
         return None
+    weights = sum(field == "w" for _, field in tree.paths)
+    own = weights - 1, "b"
+    if kind == "b" and weights and own not in tree.paths:
+        return own
     return sum(field == kind for _, field in tree.paths), kind
