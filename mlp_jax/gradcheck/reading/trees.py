@@ -117,14 +117,10 @@ def learnt(
 
 
 def _next(used: Used, tree: Places) -> At | None:
-    """The parameter that is used now: layers come one after the other, and a bias after its weights."""
+    """The parameter that is used now: layers come one after the other."""
     key = str(used.path[-1][1]) if used.path else ""
     by_name = "w" if WEIGHT.match(key) else "b" if BIAS.match(key) else ""
     kind = used.kind or by_name  # block1_W is no bias
     if not used.path or not kind:
         return None
-    weights = sum(field == "w" for _, field in tree.paths)
-    own = weights - 1, "b"
-    if kind == "b" and weights and own not in tree.paths:
-        return own
     return sum(field == kind for _, field in tree.paths), kind
