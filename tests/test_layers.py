@@ -8,7 +8,8 @@ import pytest
 
 from experiments import gradient_check
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck import layers
+from mlp_jax.gradcheck import assert_gradients, layers
+from mlp_jax.nn.config import MLPConfig
 from tests.layer_sources import (
     ATTENTION,
     CHANNELS_LAST,
@@ -401,7 +402,7 @@ def test_mistakes(name, old, new, code):
         (NNFS, "Activation_Softmax_Loss_CategoricalCrossentropy", "self.dinputs / len(dvalues)",
          "-self.dinputs / len(dvalues)", {"sign"}),
         (RETURNING, "Affine", "self.dW = np.dot", "self.dW = (0 if self.dW is None else self.dW) + np.dot",
-         {"state_between_calls", "unknown"}),
+         {"state_between_calls"}),
         (RETURNING, "Listed", "self.x.T @ dout", "3 * self.x.T @ dout", {"constant_factor"}),
         (RETURNING, "Linear", "g.sum(0)", "g.mean(0)", {"bias_mean"}),
         (RETURNING, "Updating", "learning_rate * self.input.T", "-learning_rate * self.input.T", {"sign"}),
@@ -605,6 +606,121 @@ def answer(server, tmp_path):
         return server.checked("layers.py", *flags, folder=tmp_path)
 
     return answer
+
+
+STOPS = """
+import numpy as np
+
+
+def helper(x):
+    return np.einsum("abc->a", x)
+
+
+def relu_forward(x):
+    return helper(x), x
+
+
+def relu_backward(dout, cache):
+    return dout
+
+
+def tanh_forward(x):
+    return np.tanh(x), x
+
+
+def tanh_backward(dout, cache):
+    return dout
+"""
+
+
+def test_where_it_stops_is_a_line_of_the_users_file(answer):
+    code, text, said = answer(STOPS)
+    assert (code, said) == (1, "")
+    assert "every shape that was tried: layers.py:6: ValueError" in text
+
+
+ADDS_UP = """
+import numpy as np
+
+
+class Linear:
+    def __init__(self, n_in, n_out):
+        self.W, self.b = np.random.randn(n_in, n_out), np.zeros(n_out)
+        self.dW, self.db = np.zeros((n_in, n_out)), np.zeros(n_out)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        self.dW += self.x.T @ dout
+        self.db += dout.sum(0)
+        return dout @ self.W.T
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "codes"),
+    [
+        ("", "", ["state_between_calls"]),
+        ("self.db += dout", "self.db = dout", ["state_between_calls"]),
+        ("dout.sum(0)", "-dout.sum(0)", ["sign", "state_between_calls"]),
+        ("self.dW += self.x.T @ dout", "self.dW += np.tanh(self.x.T @ dout)", ["state_between_calls"]),
+    ],
+)
+def test_what_adds_up_from_call_to_call_is_one_mistake(old, new, codes):
+    assert layers.check_layer("Linear", module(ADDS_UP.replace(old, new))).codes == codes
+
+
+@pytest.mark.parametrize("forward", ["np.log(-abs(x))", "np.sqrt(-1 - x * x)", "x * np.nan"])
+def test_where_nothing_can_be_compared_there_is_no_verdict(forward):
+    source = f"import numpy as np\ndef f_forward(x): return {forward}, x\ndef f_backward(dout, x): return 5 * dout"
+    with pytest.raises(UserError, match="nothing can be compared at x"):
+        layers.check_layer("f_backward", module(source))
+
+
+class Relu:
+    slope = 1.0
+
+    def forward(self, x):
+        self.mask = x > 0
+        return x * self.mask
+
+    def backward(self, dout):
+        return self.slope * dout * self.mask
+
+
+def scale_forward(x, gamma):
+    return x * gamma, (x, gamma)
+
+
+def scale_backward(dout, cache):
+    x, gamma = cache
+    return dout * gamma, (dout * x).sum(axis=0)
+
+
+def test_layers_are_checked_in_a_test_suite_too():
+    class Twice(Relu):
+        slope = 2.0
+
+    for layer in (Relu, scale_forward, scale_backward):
+        assert_gradients(layer)
+    with pytest.raises(AssertionError, match="2 times"):
+        assert_gradients(Twice)
+    with pytest.raises(UserError, match="not a network"):
+        assert_gradients(Relu, MLPConfig((5,), inputs=7, classes=4))
+
+
+@pytest.mark.parametrize(
+    "line", ["def relu_backward(dout, cache): pass", "def tanh_backward_naive(grad_output, x): pass"]
+)
+def test_a_backward_pass_alone_is_told_what_it_lacks(answer, line):
+    name = line.split("(")[0].removeprefix("def ")
+    code, text, said = answer(line)
+    assert (code, text) == (2, "")
+    assert "put name_forward beside name_backward" in said
+    with pytest.raises(UserError, match=f"put {name.replace('backward', 'forward')}, which"):
+        assert_gradients(vars(module(line))[name])
 
 
 def test_the_seed_draws_other_inputs_and_the_strict_objective_is_the_operation_of_the_name(answer):

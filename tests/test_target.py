@@ -189,6 +189,28 @@ def test_a_file_that_stops_is_what_it_defines(line, words, tmp_path, capsys):
     assert words in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("line", "name", "words"),
+    [
+        ("import sys; sys.exit(3)", "net.py", "net has no layer.*for it stops: net.py:1: SystemExit: 3"),
+        ("import sys; sys.exit(3)", "net.py:Net", "cannot import .*net.py:1: SystemExit: 3"),
+        ("1 / 0", "net.py", "for it stops: net.py:1: ZeroDivisionError"),
+        ("def f_backward(dout, cache): pass\nraise SystemExit", "net.py", "for it stops: net.py:2: SystemExit"),
+    ],
+)
+def test_where_a_file_without_what_was_named_stops_is_said(line, name, words, tmp_path):
+    (tmp_path / "net.py").write_text(line)
+    with pytest.raises(UserError, match=words):
+        gradient_check.STUDY.run(
+            gradient_check.Config(target=f"{tmp_path}/{name}", results_dir=str(tmp_path / "r"))
+        )
+
+
+def test_what_a_notebook_has_are_its_own_names(tmp_path):
+    with pytest.raises(UserError, match=r"has no Nothing: it has TwoLayerNet$"):
+        notebook(tmp_path, "Nothing", "import numpy as np", CLASS)
+
+
 def test_reshape_has_the_argument_that_numpy_1_had(tmp_path):
     assert check(tmp_path, CLASS.replace("N = X.shape[0]", "X = np.reshape(X, newshape=X.shape); N = len(X)"))[0]
 

@@ -249,14 +249,187 @@ def test_a_function_of_numpy_arrays_is_held_against_central_differences(factor, 
     np.testing.assert_array_equal(backward(case.upstream, case.x), case.yours)
 
 
+def of_tree(of_weights):
+    """A product with weights in a container, and its backward pass, whose gradient of the weights is changed."""
+
+    def f(p, x):
+        return x @ p["w"] + p["b"][0][None]
+
+    def backward(dout, p, x):
+        return {"w": of_weights(x.T @ dout), "b": (dout.sum(0),)}, dout @ p["w"].T
+
+    return f, backward, {"w": W, "b": (np.arange(2.0),)}, X
+
+
+@pytest.mark.parametrize(
+    ("change", "codes"),
+    [
+        (lambda g: g, []),
+        (lambda g: -g, ["sign"]),
+        (lambda g: 0 * g, ["constant_factor"]),
+        (np.transpose, ["transpose"]),
+    ],
+)
+def test_arguments_in_containers_are_checked_one_by_one(change, codes):
+    report = check_vjp(*of_tree(change))
+    assert report.codes == codes
+    assert [row.leaf for row in report.leaves] == ["argument 0['b'][0]", "argument 0['w']", "argument 1"]
+    assert {leaf for found in report.findings for leaf in found.leaves} <= {"argument 0['w']"}
+
+
+@pytest.mark.parametrize("wrap", [list, tuple])
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (0, False)])
+def test_a_list_of_arrays_as_the_only_argument(wrap, factor, passed):
+    gradients = lambda dout, ws: wrap([dout, factor * dout])  # noqa: E731
+    assert check_vjp(lambda ws: ws[0] + ws[1], gradients, wrap([X, X])).passed == passed
+    assert check_vjp(lambda ws: ws[0] + ws[1], lambda *a: (gradients(*a),), wrap([X, X])).passed == passed
+
+
+@pytest.mark.parametrize("numbers", [[1.0, 2.0, 3.0], (0.5, 2), [[1.0, 2], [3, 4]]])
+def test_a_list_of_numbers_is_an_array(numbers):
+    assert check_vjp(lambda x: np.asarray(x) ** 2, lambda dout, x: 2 * x * dout, numbers).passed
+    assert not check_vjp(lambda x: np.asarray(x) ** 2, lambda dout, x: x * dout, numbers).passed
+
+
+def product_and_sum(x, y):
+    return x * y, {"sum": (x + y).sum()}
+
+
+@pytest.mark.parametrize(("forgotten", "codes"), [(1, []), (0, ["unknown"])])
+@pytest.mark.parametrize("of_numpy", [False, True])
+def test_several_outputs(of_numpy, forgotten, codes):
+    """Dout is then what f returns; all outputs count."""
+
+    def ways_back(x, y, g):
+        return g[0] * y + g[1]["sum"], g[0] * x + forgotten * g[1]["sum"]
+
+    if of_numpy:
+        report = check_vjp(
+            lambda x, y: product_and_sum(np.array(x), y), lambda g, x, y: ways_back(x, y, g), X, X + 1
+        )
+    else:
+        f = jax.custom_vjp(product_and_sum)
+        f.defvjp(lambda x, y: (product_and_sum(x, y), (x, y)), lambda saved, g: ways_back(saved[0], saved[1], g))
+        report = check_custom_vjp(f, X, X + 1)
+    assert report.codes == codes
+    assert {leaf for found in report.findings for leaf in found.leaves} == ({"argument 1"} if codes else set())
+
+
+def in_float32(f):
+    return lambda x: f(np.asarray(x, np.float32))
+
+
+@pytest.mark.parametrize(
+    "f", [np.tanh, np.sqrt, lambda x: 0.5 * x * (1 + np.tanh(0.8 * x)), lambda x: (x * x).sum(1)]
+)
+@pytest.mark.parametrize("back", [lambda out: out, lambda out: out.astype(np.float64)])
+def test_a_function_that_computes_in_float32(f, back):
+    x, h = abs(Z), 1e-4
+
+    def backward(factor, dout, x):
+        slope = (f(x + h) - f(x - h)) / (2 * h) if f(x).shape == x.shape else 2 * x
+        return factor * slope * (dout if slope.shape == dout.shape else dout[:, None])
+
+    f32 = in_float32(lambda x: back(f(x)))
+    assert check_vjp(f32, lambda *a: backward(1, *a), x).passed
+    assert check_vjp(f32, lambda *a: backward(-1, *a), x).codes == ["sign"]
+
+
+@pytest.mark.parametrize("f", [np.linalg.inv, np.linalg.det, np.sort, lambda x: x / np.sqrt((x**2).sum())])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_mistake_that_nothing_explains_in_any_function_of_numpy(f, seed):
+    x = np.random.default_rng(seed).normal(size=(4, 4))
+    assert check_vjp(f, lambda dout, x: np.tanh(x) + dout, x).codes == ["unknown"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dout_is_not_what_the_user_may_have_drawn(seed):
+    x, douts = np.random.default_rng(seed).normal(size=(3, 2)), []
+
+    def backward(dout, x):
+        douts.append(dout)
+        return dout * (1 - np.tanh(x) ** 2)
+
+    check_vjp(np.tanh, backward, x, seed=seed)
+    assert not any(np.array_equal(x, dout) for dout in douts)
+
+
+def test_what_adds_up_from_call_to_call_is_one_mistake():
+    kept = np.zeros_like(W)
+
+    def adds_up(sign, dw, dout, x, w):
+        kept[...] += sign * dw
+        return kept.copy()
+
+    assert check_vjp(f, changed(lambda *a: adds_up(1, *a)), X, W).codes == ["state_between_calls"]
+    assert check_vjp(f, changed(lambda *a: adds_up(-1, *a)), X, W).codes == ["sign", "state_between_calls"]
+
+
+def test_changing_dout_is_a_remark_as_in_a_layer():
+    report = check_vjp(lambda x: np.maximum(x, 0), lambda dout, x: np.multiply(dout, x > 0, out=dout), Z)
+    assert (report.codes, report.remarks) == ([], ["mutates_input"])
+
+
+RNG = np.random.default_rng(0)
+
+
+def fails(*_):
+    raise TypeError("missing 1 argument")
+
+
+@pytest.mark.parametrize(
+    ("f", "backward", "args", "words"),
+    [
+        (lambda x: None, parts, [X], "f must return an array of numbers, .* it returns None"),
+        (lambda x: "a", parts, [X], "it returns a str"),
+        (3, parts, [X], "f must be a function, not int"),
+        (np.tanh, None, [X], "backward must be a function"),
+        (np.tanh, lambda x: x, [X], r"it is called as backward\(dout, \*args\)"),
+        (np.tanh, lambda dout, x: None, [X], "backward returns None: return one gradient"),
+        (np.log, lambda dout, x: 5 * dout / x, [-X - 1], "f gives NaN"),
+        (jnp.log, lambda dout, x: 5 * dout / x, [-X - 1], "f gives NaN"),
+        (lambda x: x * RNG.random(), lambda dout, x: dout, [X], "fix its seed"),
+        (lambda x, a: a * x, lambda dout, x, a: (a * dout, 0.0), [X, 2], "argument 1 is given without floating-p"),
+        (
+            lambda x, a: a * x,
+            lambda dout, x, a: (a * dout, 0 * a),
+            [X, np.array([[2]])],
+            "argument 1 is given without",
+        ),
+        (lambda p, x: p["a"] * x, lambda dout, p, x: (dout, dout), [{"a": X}, X], "argument 0 is a dict, and"),
+        (lambda p: p[0] * p[1], lambda dout, p: (dout, dout, dout), [[X, X]], "3 gradients for 1 argument"),
+        (lambda p, x: p[0] * x, lambda dout, p, x: (None, dout), [[X], X], r"None for argument 0\[0\]"),
+        (np.tanh, fails, [np.zeros((0, 3))], "argument 0 is empty"),
+        (lambda x: x, fails, [np.array([np.nan])], "argument 0 is empty, or holds NaN"),
+        (np.tanh, fails, [], "at least one argument"),
+    ],
+)
+def test_what_cannot_be_checked_is_told_in_one_line(f, backward, args, words):
+    with pytest.raises(UserError, match=words) as refused:
+        check_vjp(f, backward, *args)
+    assert "\n" not in str(refused.value)
+
+
+def test_tensors_of_torch_are_told():
+    torch = pytest.importorskip("torch")
+    for x in (X, torch.ones(2)):
+        with pytest.raises(UserError, match="functions of numpy or jax arrays"):
+            check_vjp(torch.tanh, fails, x)
+
+
+def test_an_argument_without_numbers_of_a_custom_vjp_is_told():
+    with pytest.raises(UserError, match="at least one argument"):
+        check_custom_vjp(with_rule(relu, lambda x: x > 0), "a")
+
+
 def test_misuse_is_told_in_one_line():
-    with pytest.raises(UserError, match="f returns several arrays"):
+    with pytest.raises(UserError, match="backward returns 2 gradients for 1 argument:"):
         check_vjp(lambda x: (x, x), lambda dout, x: dout, X)
     with pytest.raises(UserError, match="f raises ValueError"):
         check_vjp(lambda x: x.reshape(17), lambda dout, x: dout, X)
     with pytest.raises(UserError, match="check_vjp"):
         check_custom_vjp(f, X, W)
-    with pytest.raises(UserError, match="1 gradients for 2 arguments"):
+    with pytest.raises(UserError, match="1 gradient for 2 arguments"):
         check_vjp(f, lambda dout, x, w: x, X, W)
     with pytest.raises(UserError, match="ZeroDivisionError"):
         check_vjp(f, lambda dout, x, w: 1 / 0, X, W)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError, in_range, one_of
+from mlp_jax.gradcheck import layers
 from mlp_jax.gradcheck.battery import sample, square
 from mlp_jax.gradcheck.candidates import Candidate
 from mlp_jax.gradcheck.judging.evidence import Evidence
@@ -39,8 +40,8 @@ def check_gradients(
 ) -> Report:
     """Checks a gradient on the battery of cases, and names the mistakes in it.
 
-    candidate: a class or function, as described in `candidates`. config: the network whose gradient it is
-    (widths, activation, normalisation, dropout); default: two layers and ReLU, or several depths for a class
+    candidate: a class or function, as described in `candidates`, or a layer's. config: the network whose gradient
+    it is (widths, activation, normalisation, dropout); default: two layers and ReLU, or several depths for a class
     of any depth. l2_convention: "full" (lambda ||W||^2, the report's), "half" (lambda/2 ||W||^2), or "auto":
     half where the candidate's own loss and gradient have it. objective: "auto": by the loss that the
     candidate returns, with a remark where that is not J~; "report": J~ alone, and any other loss is a
@@ -50,8 +51,11 @@ def check_gradients(
     Raises UserError if the candidate cannot be used: it fails in every case, or returns no gradients; or if
     `jax.grad` itself is computed wrong here (`witness.trusted_witness`, once for a jaxlib: seconds).
     """
+    asked = Candidate(candidate, arrays)
+    if (beside := layers.beside(candidate)) is not None:
+        asked.layer = partial(layers.check, asked.name, beside)
     return check(
-        Candidate(candidate, arrays),
+        asked,
         config,
         l2_convention=l2_convention,
         objective=objective,

@@ -70,8 +70,7 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         network = pairs.joined(getattr(loaded.module, name, None)) is not None
         if not name or (layers.is_layer(name, loaded.module) and not network):
             pipe.send(LAYER)
-            report = layers.check(name, loaded.module, *pipe.recv())
-            pipe.send(replace(report, notes=(*loaded.notes, *report.notes)))
+            pipe.send(_layers(loaded, name, *pipe.recv()))
             return
         asked = Candidate(loaded.get(name), arrays)
         pipe.send((loaded.notes, asked.takes_l2, asked.drops, asked.default_configs()))
@@ -87,6 +86,17 @@ def _serve(pipe: Connection, place: str, name: str, arrays: str) -> None:
         pipe.send(UserError(_named(str(error))))
     except BaseException as error:
         pipe.send(UserError(_named(where(error, None))))
+
+
+def _layers(loaded: Loaded, name: str, seed: int, objective: str) -> Report:
+    """The report on one layer, or on all of a file, with what was left out of the file."""
+    try:
+        report = layers.check(name, loaded.module, seed, objective)
+    except UserError as error:
+        if not loaded.stopped:
+            raise
+        raise UserError(f"{error}; only what the file defines is known, for it stops: {loaded.stopped}") from error
+    return replace(report, notes=(*loaded.notes, *report.notes))
 
 
 def _reply(asked: Candidate, request: Any) -> Any:

@@ -6,6 +6,6 @@ what is true (`references`, `forward`), and searched for mistakes as the `networ
 to be (`elementwise`, `diagnosis`); `report` tells it.
 """
 
-from mlp_jax.gradcheck.layers.module import ModuleReport, check, check_layer, check_module, is_layer
+from mlp_jax.gradcheck.layers.module import ModuleReport, beside, check, check_layer, check_module, is_layer
 
-__all__ = ["ModuleReport", "check", "check_layer", "check_module", "is_layer"]
+__all__ = ["ModuleReport", "beside", "check", "check_layer", "check_module", "is_layer"]

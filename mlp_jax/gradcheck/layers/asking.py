@@ -140,8 +140,8 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     repeats = np.array_equal(outputs[0], outputs[1], equal_nan=True)
     if not repeats and layer.operation != "dropout":
         raise UserError("its forward pass gives another output for the same inputs: fix its seed")
-    state = any(n in answers[1] and distance(answers[1][n], answers[0][n]) > 1e-9 for n in answers[0])
-    problems += [("state_between_calls", "")] if state and repeats else []
+    increments = _increments(*answers) if repeats else {}
+    problems += [("state_between_calls", "")] if increments else []
     problems += [("test_mode", name) for name in _wrong_in_test_mode(layer, leaves, options, rng)]
     shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
     sizes = operations.sizes(layer.operation, leaves, outputs[0], layout)
@@ -151,10 +151,17 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     named = {key: option for key, option in options.items() if key}
     penalties = layer.penalties(leaves, options)
     trial = Trial(leaves, outputs[0], dout, answers[0], {}, sizes, shapes, tolerance, named, penalties)
+    trial = trial._replace(increments=increments)
     if layer.upstream and len(leaves) == 1 and repeats:
         trial = trial._replace(diagonal=_diagonal(layer, options, trial, rng))
     truth = references.truth(layer.operation, leaves, named, layout, dout)
     return Asked(trial, truth, partial(_moved, layer, leaves, options)), problems
+
+
+def _increments(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, Array]:
+    """By how much a second answer is another one, where it is."""
+    differs = {n for n, g in first.items() if n in second and distance(second[n], g) > 1e-9}
+    return {n: second[n] - first[n] if second[n].shape == first[n].shape else second[n] for n in differs}
 
 
 def _diagonal(layer: Layer, options: Any, trial: Trial, rng: Any) -> frozenset[str]:

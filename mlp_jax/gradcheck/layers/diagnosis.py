@@ -15,13 +15,21 @@ from mlp_jax.gradcheck.mistakes.ops import Slope
 from mlp_jax.gradcheck.mistakes.situation import Problem
 
 UNKNOWN: Codes = (("unknown", ""),)
+STATE: Codes = (("state_between_calls", ""),)
 OTHER_SLOPE: Codes = (("other_activation", "dout is multiplied by numbers that are not the derivative"),)
 CLOSE = 1e-5  # how far a leaf may be from what a mistake makes of it, relative to the leaf
 BIASES = ("b", "bias", "biases", "beta", "shift", "b1", "b2")
 
 
 def mistakes_at(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None) -> Codes:
-    """The mistakes at one leaf; () if it is right. network: None where the operations are not known."""
+    """The mistakes at one leaf; () if it is right. network: None where the operations are not known.
+
+    A leaf that adds up from call to call is judged by what a call adds to it.
+    """
+    if all(leaf in trial.increments for trial in trials):
+        added = [t._replace(found={**t.found, leaf: t.increments[leaf]}, increments={}) for t in trials]
+        told = mistakes_at(leaf, added, network)
+        return (*STATE, *(told if told not in (UNKNOWN, OTHER_SLOPE) else ()))
     given = [i for i, trial in enumerate(trials) if leaf in trial.found]
     if not all(np.isfinite(trials[i].found[leaf]).all() for i in given):
         return (("non_finite", ""),)
@@ -40,7 +48,7 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None
 
 def _is_of_another(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None) -> bool:
     """Whether dout is multiplied element by element, as the derivative of another activation would be."""
-    activation = network is not None and isinstance(network.chains[0][0], Slope)
+    activation = network is not None and isinstance(next(iter(network.chains[0]), None), Slope)
     return activation and all(leaf in trial.diagonal for trial in trials)
 
 

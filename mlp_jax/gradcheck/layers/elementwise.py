@@ -52,9 +52,10 @@ def _slope(function: OfOne, trial: Trial, leaf: str, name: str, low: float | Non
 
     def derivative(at: Array) -> Array:
         try:
-            return np.asarray((function(at + STEP) - function(at - STEP)) / (2 * STEP))
+            slope = np.asarray((function(at + STEP) - function(at - STEP)) / (2 * STEP))
         except (ArithmeticError, ValueError):  # as math's functions raise outside of their domain
-            return np.full_like(at, np.nan)
+            return np.full_like(at, np.inf)
+        return np.where(np.isnan(slope), np.inf, slope)  # no answer that is a number was computed so
 
     tensors = {"the opposite of z": -x, "its outputs": a}
     return Slope(0, x, a, trial.true[leaf] / trial.dout, name, low, tensors, None if name else derivative)

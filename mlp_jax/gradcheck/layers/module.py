@@ -6,6 +6,7 @@ that is known; the gradient must be that of sum(out * dout) for the candidate's 
 """
 
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -19,6 +20,7 @@ from mlp_jax.gradcheck.layers.classes import is_layer_class
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
+from mlp_jax.gradcheck.reading import pairs
 from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
 from mlp_jax.gradcheck.reading.names import is_penalty
 from mlp_jax.gradcheck.reading.running import quiet, where
@@ -73,6 +75,15 @@ def is_layer(name: str, module: ModuleType) -> bool:
     """Whether a name is one layer's: a backward beside its forward, a loss of scores, or a layer's class."""
     target = getattr(module, name, None)
     return is_layer_class(target) if inspect.isclass(target) else _of_function(name, module) is not None
+
+
+def beside(target: Any) -> ModuleType | None:
+    """A module in which a layer's class or function is checked; None for a network's, or what is neither."""
+    name, home = getattr(target, "__name__", ""), sys.modules.get(getattr(target, "__module__", None) or "")
+    if home is None or vars(home).get(name) is not target:
+        home = ModuleType("__main__")  # for what a function or a test defines
+        vars(home)[name] = target
+    return home if pairs.joined(target) is None and is_layer(name, home) else None
 
 
 def _of_function(name: str, module: ModuleType) -> Layer | None:

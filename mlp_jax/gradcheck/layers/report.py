@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import report
 from mlp_jax.gradcheck.layers.diagnosis import mistakes_at
 from mlp_jax.gradcheck.layers.network import LayerNetwork
@@ -56,9 +57,16 @@ def judged(
     """Returns the report on the trials of one function; network: that in which a leaf is, where one is known."""
     formulas = formulas or {}
     leaves = list(trials[0].true)
+    for leaf in leaves:
+        if all(np.isnan(t.true[leaf]).all() and t.true[leaf].size for t in trials):
+            raise UserError(
+                f"nothing can be compared at {leaf}: wherever it was tried, the forward pass gives no number or "
+                "has a kink"
+            )
     told = {leaf: mistakes_at(leaf, trials, network(leaf)) for leaf in leaves}
     rows = [row(leaf, formulas.get(leaf, "-"), told[leaf], trials) for leaf in leaves]
-    found = list(findings)
+    at_leaves = {code for codes in told.values() for code, _ in codes}
+    found = [each for each in findings if each.code not in at_leaves]
     for code in MISTAKES:
         at = [leaf for leaf in leaves if any(other == code for other, _ in told[leaf])]
         if at:

@@ -21,7 +21,7 @@ class Trial(NamedTuple):
     that it did not give. true: the right ones, NaN where an input lies at a kink. sizes: numbers that somebody may
     divide by, by name. about: dimensions in words. options: the forward pass's other arguments. penalty: what a
     regulariser of the layer's own adds to `true`. diagonal: the leaves whose gradient is dout times an array that
-    no dout changes.
+    no dout changes. increments: of the leaves that another call with the same inputs gives otherwise, by how much.
     """
 
     inputs: Named
@@ -35,6 +35,7 @@ class Trial(NamedTuple):
     options: Mapping[str, Any] = {}
     penalty: Mapping[str, Array] = {}
     diagonal: frozenset[str] = frozenset()
+    increments: Mapping[str, Array] = {}
 
     @property
     def x(self) -> Array:

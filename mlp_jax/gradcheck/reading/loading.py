@@ -33,11 +33,14 @@ ASKS = (ImportError, SyntaxError, EOFError, FileNotFoundError)
 
 
 class Loaded:
-    """A target's module; notes: sentences on what was left out of it, or read otherwise."""
+    """A target's module.
+
+    notes: sentences on what was left out of it, or read otherwise. stopped: where it stops, "" if it does not.
+    """
 
     def __init__(self, place: str) -> None:
         self.place, self.notes = place, list[str]()
-        self._standins, self._stopped = StandIns(), ""
+        self._standins, self.stopped = StandIns(), ""
         rename_in_modules()
         sys.meta_path.append(self._standins)
         is_file = place.endswith((".py", ".ipynb"))
@@ -52,9 +55,10 @@ class Loaded:
     def get(self, name: str) -> Any:
         """The class or function. Raises UserError if there is none of that name."""
         if not hasattr(self.module, name):
-            names = [n for n, value in vars(self.module).items() if callable(value) and not n.startswith("_")]
-            if self._stopped:
-                raise UserError(f"cannot import {self.place}: {self._stopped}")
+            named = {n: value for n, value in vars(self.module).items() if PYTHON_2.get(n) is not value}
+            names = [n for n, value in named.items() if callable(value) and not n.startswith("_")]
+            if self.stopped:
+                raise UserError(f"cannot import {self.place}: {self.stopped}")
             has = ", ".join(names[:10]) or "no class or function"
             raise UserError(f"{self.place} has no {name}: it has {has}")
         return getattr(self.module, name)
@@ -94,7 +98,7 @@ class Loaded:
 
     def _defined(self, path: Path, top: Path, why: str) -> ModuleType:
         """What the file defines, where `why` stops the rest of it."""
-        self._stopped = why
+        self.stopped = why
         self.notes.append(f"only what it defines is checked, for the file stops: {why}")
         return self._persistently(lambda: self._member(path, top, own=True, whole=False), [])
 

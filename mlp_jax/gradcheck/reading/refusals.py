@@ -12,6 +12,8 @@ from mlp_jax.gradcheck.reading.running import line
 
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
 """Arguments that only what takes a gradient has, as an optimiser's step does."""
+UPSTREAM = re.compile("d[a-zA-Z_]*|grad.*|g|upstream.*")
+"""What a layer's backward pass calls the gradient of its output."""
 NOTHING = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"], ["BUILD_MAP", "RETURN_VALUE"])
 """The instructions of a function whose body is `pass`, or returns an empty dict."""
 
@@ -20,6 +22,13 @@ def by_signature(function: Any, name: str, parameters: dict[str, inspect.Paramet
     """Raises UserError for a function that is no gradient of a network by what its arguments are called."""
     if not parameters and inspect.isfunction(function):
         raise UserError(f"{name} takes no arguments, so that it cannot be asked: {signatures.WRAP}")
+    first = next(iter(parameters), "")
+    if "backward" in name and UPSTREAM.fullmatch(first) and len(parameters) < 3:
+        forward = name.replace("backward", "forward")
+        raise UserError(
+            f"{name} is a layer's backward pass without its forward pass: put {forward}, which returns the output "
+            "and the cache, beside it in the file, or call mlp_jax.gradcheck.check_vjp(function, backward, x)"
+        )
     if {"caches", "cache"} & set(parameters):
         raise UserError(f"{name} is a backward pass alone, which needs its forward's cache: {signatures.WRAP}")
     required = {n for n, p in parameters.items() if p.default is inspect.Parameter.empty}

@@ -4,10 +4,12 @@ import contextlib
 import inspect
 import os
 import signal
+import sysconfig
 import threading
 import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +19,7 @@ from mlp_jax.errors import UserError
 
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 """The checker's own files."""
+PYTHON = sysconfig.get_path("stdlib") + os.sep
 
 
 @contextlib.contextmanager
@@ -47,14 +50,21 @@ def _files(target: Any) -> set[str]:
     return {code.co_filename for code in codes if code is not None}
 
 
+def _is_library(file: str) -> bool:
+    """Whether a file is the checker's own, Python's, or an installed library's."""
+    installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return file.startswith((OURS, PYTHON, "<frozen ")) or bool(installed)
+
+
 def where(error: BaseException, target: Any) -> str:
     """`file.py:31: ValueError: message`, with the last line that lies in the candidate's own file."""
     if isinstance(error, UserError):
         return str(error)
     frames, files = traceback.extract_tb(error.__traceback__), _files(target)
-    own = [frame for frame in frames if frame.filename in files]
+    own = [frame for frame in frames if frame.filename in files and not frame.filename.startswith(OURS)]
+    own = own or [frame for frame in frames if not _is_library(frame.filename)]
     if not own and frames and not frames[-1].filename.startswith(OURS):
-        own = frames[-1:]  # of code that has no file; no line of this package is the user's
+        own = frames[-1:]  # no line of this package is the user's
     what = " ".join(str(error).split()) or "no message"
     place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
     return f"{place}{type(error).__name__}: {what}"
