@@ -1181,3 +1181,115 @@ class ScaledDotProduct:
         dS = self.P * (dP - (dP * self.P).sum(1, keepdims=True)) / np.sqrt(self.Q.shape[1])
         return dS @ self.K, dS.T @ self.Q, self.P.T @ dO
 """
+
+LEARNT = """
+import numpy as np
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+def prelu_forward(x, alpha=0.25):  # one number
+    return np.where(x > 0, x, alpha * x), (x, alpha)
+
+def prelu_backward(dout, cache):
+    x, alpha = cache
+    return dout * np.where(x > 0, 1, alpha), (dout * x * (x <= 0)).sum()
+
+def channel_prelu_forward(x, a):  # one for each feature, of a name that tells nothing
+    return np.where(x > 0, x, a * x), (x, a)
+
+def channel_prelu_backward(dout, cache):
+    x, a = cache
+    return dout * np.where(x > 0, 1, a), (dout * x * (x <= 0)).sum(0)
+
+def swish_forward(x, beta):
+    s = sigmoid(beta * x)
+    return x * s, (x, beta, s)
+
+def swish_backward(dout, cache):
+    x, beta, s = cache
+    return {"dx": dout * (s + beta * x * s * (1 - s)), "dbeta": (dout * x * x * s * (1 - s)).sum()}
+
+def softmax_forward(x, temperature):
+    e = np.exp(x / temperature)
+    p = e / e.sum(1, keepdims=True)
+    return p, (x, p, temperature)
+
+def softmax_backward(dout, cache):
+    x, p, t = cache
+    ds = p * (dout - (dout * p).sum(1, keepdims=True))
+    return ds / t, -(ds * x).sum() / t**2
+
+def residual_forward(x, fx):
+    return x + fx, None
+
+def residual_backward(dout, cache):
+    return dout, dout.copy()
+
+def elu_forward(x, alpha=1.0):  # a number that nobody learns
+    return np.where(x > 0, x, alpha * np.expm1(x)), (x, alpha)
+
+def elu_backward(dout, cache):
+    x, alpha = cache
+    return dout * np.where(x > 0, 1, alpha * np.exp(x)), None
+
+class PReLU:
+    def __init__(self, alpha=0.25):
+        self.alpha, self.dalpha = alpha, 0.0
+
+    def forward(self, x):
+        self.x = x
+        return np.where(x > 0, x, self.alpha * x)
+
+    def backward(self, dout):
+        self.dalpha = np.sum(dout * self.x * (self.x <= 0))
+        return dout * np.where(self.x > 0, 1, self.alpha)
+
+class Held:
+    def __init__(self):
+        self.params, self.grads = {"alpha": 0.25}, {"alpha": 0.0}
+
+    def forward(self, x):
+        self.x = x
+        return np.where(x > 0, x, self.params["alpha"] * x)
+
+    def backward(self, dout):
+        self.grads["alpha"] = np.sum(dout * self.x * (self.x <= 0))
+        return dout * np.where(self.x > 0, 1, self.params["alpha"])
+
+class Swish:
+    def __init__(self, beta):
+        self.beta = beta
+
+    def forward(self, x):
+        self.x, self.s = x, sigmoid(self.beta * x)
+        return x * self.s
+
+    def backward(self, dout):
+        slope = self.s * (1 - self.s)
+        return dout * (self.s + self.beta * self.x * slope), np.sum(dout * self.x**2 * slope)
+
+class Stepping:
+    def __init__(self, alpha=0.25, lr=0.01):
+        self.alpha, self.lr = alpha, lr
+
+    def forward(self, x):
+        self.x = x
+        return np.where(x > 0, x, self.alpha * x)
+
+    def backward(self, dout):
+        dx = dout * np.where(self.x > 0, 1, self.alpha)
+        self.alpha -= self.lr * np.sum(dout * self.x * (self.x <= 0))
+        return dx
+
+class Softplus:
+    def __init__(self, beta=2.0):
+        self.beta = beta
+
+    def forward(self, x):
+        self.x = x
+        return np.log1p(np.exp(self.beta * x)) / self.beta
+
+    def backward(self, grad):
+        return grad * sigmoid(self.beta * self.x)
+"""

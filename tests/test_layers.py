@@ -15,6 +15,7 @@ from tests.layer_sources import (
     CHANNELS_LAST,
     CS231N,
     GROUPED,
+    LEARNT,
     MODERN,
     NAMED,
     NNFS,
@@ -42,6 +43,7 @@ def mistake(source, name, old, new):
 SOURCES = {
     "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
     "pictures": OF_PICTURES, "attention": ATTENTION,
+    "learnt": LEARNT,
 }  # fmt: skip
 
 
@@ -421,6 +423,17 @@ def test_mistakes(name, old, new, code):
         (ATTENTION, "causal_backward", '"dkey": ds.T @ query', '"dkey": -ds.T @ query', {"sign"}),
         (ATTENTION, "self_attention_backward", " + dv @ v_weight.T", "", {"unknown"}),
         (ATTENTION, "ScaledDotProduct", "self.P.T @ dO", "2 * self.P.T @ dO", {"constant_factor"}),
+        (LEARNT, "prelu_backward", "(dout * x * (x <= 0)).sum()", "0.0", {"constant_factor"}),
+        (LEARNT, "prelu_backward", "(dout * x * (x <= 0)).sum()", "dout * x * (x <= 0)", {"wrong_shape"}),
+        (LEARNT, "channel_prelu_backward", "* (x <= 0)).sum(0)", "* (x <= 0)).sum(1)", {"wrong_shape"}),
+        (LEARNT, "swish_backward", "(dout * x * x", "-(dout * x * x", {"sign"}),
+        (LEARNT, "softmax_backward", "t**2", "t", {"unknown"}),
+        (LEARNT, "residual_backward", "dout.copy()", "2 * dout", {"constant_factor"}),
+        (LEARNT, "PReLU", "self.dalpha = np.sum", "self.dalpha = -np.sum", {"sign"}),
+        (LEARNT, "Held", "np.sum(dout", "2 * np.sum(dout", {"constant_factor"}),
+        (LEARNT, "Swish", "slope), np.sum", "slope), -np.sum", {"sign"}),
+        (LEARNT, "Stepping", "self.alpha -= ", "self.alpha += ", {"sign"}),
+        (LEARNT, "Softplus", "grad * sigmoid(", "self.beta * grad * sigmoid(", {"other_activation"}),
         (RETURNING, "MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", {"sign"}),
     ],
 )  # fmt: skip
@@ -563,6 +576,12 @@ def test_what_cannot_be_checked_is_refused_in_one_line():
         layers.check_layer("Sequential", module(EMPTY))
     with pytest.raises(UserError, match="no gradient of bias"):
         mistake(MODERN, "Linear", "self.bias_grad =", "self.other =")
+    with pytest.raises(UserError, match="leaves dalpha, and of which attribute"):
+        mistake(LEARNT.replace("self.alpha", "self.leak"), "PReLU", "", "")
+    with pytest.raises(UserError, match="returns 3 gradients, and of which attributes"):
+        mistake(LEARNT, "Swish", "slope), np.sum", "slope), dout, np.sum")
+    with pytest.raises(UserError, match="returns 3 gradients, and of which arguments those behind x"):
+        mistake(LEARNT, "prelu_backward", "(x <= 0)).sum()", "(x <= 0)).sum(), dout")
     with pytest.raises(UserError, match="has no layer"):
         layers.check_module(module("def loss(w): return w"))
 

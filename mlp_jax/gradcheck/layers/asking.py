@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,6 +37,10 @@ class Layer:
     only_inputs = False  # leaves are inputs all, none of them a parameter
     several_shapes = False  # only where gradients have the shapes of the inputs, these are what it wants
     source: Any = None
+
+    def layouts(self) -> Sequence[int]:
+        """The arrangements of shapes that are tried, the likeliest first."""
+        return operations.layouts(self.operation)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Random leaves by name, and the arguments that have no gradient."""
@@ -76,9 +80,9 @@ class Asked(NamedTuple):
 
 def layout_of(layer: Layer, seed: int) -> int:
     """The first arrangement of shapes that both passes take, or, if none is, the forward pass."""
-    first, forward = "", None
+    first, forward, untold = "", None, None
     taken = list[int]()
-    for layout in operations.layouts(layer.operation):
+    for layout in layer.layouts():
         try:
             leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
             output, cache = layer.forward(_copies(leaves), options)
@@ -86,17 +90,26 @@ def layout_of(layer: Layer, seed: int) -> int:
                 continue
             forward = layout if forward is None else forward
             found = layer.backward(np.ones_like(output), cache, leaves)
+        except operations.Untold as error:
+            untold = untold or error
+            continue
         except UserError:
-            raise
+            if untold is None:
+                raise
+            continue
         except Exception as error:
             first = first or where(error, layer.source)
             continue
-        taken.append(layout)
         fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
+        if untold is not None and not (fitting and leaves.keys() <= found.keys()):
+            continue  # only what fits in every gradient tells what an argument is
+        taken.append(layout)
         if fitting or not (layer.several_shapes or layout in shapes.CHANNELS_LAST):
             break  # of pictures whose channels are last, biases have several forms
     if taken:
         return taken[-1] if fitting else taken[0]
+    if untold is not None:
+        raise untold
     if forward is not None:
         return forward
     first = first or "another output was expected"

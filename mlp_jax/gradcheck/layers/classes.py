@@ -1,10 +1,13 @@
 """Which classes are layers, and what their constructors take."""
 
+import inspect
+from collections.abc import Sequence
+
 from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone, positions_of
 from mlp_jax.gradcheck.layers.shapes import LABELS, attends
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
-from mlp_jax.gradcheck.reading.names import is_generator, size_of
+from mlp_jax.gradcheck.reading.names import called, is_generator, size_of
 from mlp_jax.gradcheck.reading.signatures import signature
 
 ARRAYS = {
@@ -15,19 +18,21 @@ ARRAYS = {
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 WINDOWS = (*POOLS, "stride")
 RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
-# beside what `names.size_of` knows
-INS = ("fan_in", "features", "dim", "in_channels", "input_channels", "d_model", "embed_dim")
-OUTS = (
-    "n_neurons",
-    "units",
-    "n_units",
-    "neurons",
-    "fan_out",
-    "out_channels",
-    "num_filters",
-    "n_filters",
-    "filters",
+# beside what `names.size_of` knows, without underscores
+INS = called(
+    r"fanin|features|dim|dims|(in|input|num|n)?(channels?|chans?|ch|c)(in|input)?|inc|cin|dmodel|embed(ding)?(dim|size)?"
+    r"|nembd|normali[sz]edshape|size|shape|numfeatures|in(dim|put)?size|nin|infeats|(num|n)?param(eter)?s"
 )
+OUTS = called(
+    r"nneurons|nunits|units|neurons|fanout|out(put)?(channels?|chans?|ch|c)|(channels?|chans?|ch|c)out"
+    r"|(num|n|nb)?(filters|kernels)|outc|nout|outfeats"
+)
+NUMBERS = called(
+    r"alpha|beta|a|slope|negativeslope|leak|leakiness|temperature|temp|tau|scale|gain|factor|delta|margin|threshold"
+    r"|(eps|epsilon)|momentum|keep|p|power|exponent|lamb?da?|value|const(ant)?"
+)
+GROUPS = called(r"(num|n)?groups?|g|numgroups")
+PADS = called(r"pad(ding)?s?")
 LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
 NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
 
@@ -71,21 +76,49 @@ def is_pair(target: type) -> bool:
 
 def constructor(target: type) -> list[tuple[str, str]] | None:
     """What each argument of the constructor is, with its name; None if that cannot be told of one."""
-    if target.__init__ is object.__init__:  # type: ignore[misc]
-        return []
-    kinds = []
-    for p in positions_of(target.__init__):  # type: ignore[misc]
-        name = p.name.lower()
-        width = "input" if name in INS else "classes" if name in OUTS else size_of(p.name)
-        kind = "array" if name in ARRAYS else {"input": "in", "classes": "out"}.get(str(width), "")
-        if not kind and p.default is p.empty:
-            kind = "rate" if any(word in name for word in ("rate", "prob", "ratio", "drop")) else ""
-            kind = "window" if name in WINDOWS else "rng" if is_generator(name) else kind
-            if not kind:
-                return None
-        if kind and not isinstance(p.default, bool):  # bias=True says whether there is one
-            kinds.append((kind, p.name))
-    return kinds
+    given = _told(target)
+    if any(not kind and p.default is p.empty for p, kind in given):
+        return None
+    # bias=True says whether there is one, and a number by default is one that suits the layer
+    return [(kind, p.name) for p, kind in given if kind and not isinstance(p.default, (bool, float))]
+
+
+def untold(target: type) -> list[str]:
+    """The arguments of the constructor of which it cannot be told what they are."""
+    return [p.name for p, kind in _told(target) if not kind and p.default is p.empty]
+
+
+def is_of_pictures(target: type) -> bool:
+    """Whether a class is given pictures, as its name says."""
+    return any(word in target.__name__.lower() for word in ("conv", "pool", "2d", "group", "instance", "spatial"))
+
+
+def _told(target: type) -> list[tuple[inspect.Parameter, str]]:
+    """The constructor's arguments, each with what it is; "" if its name does not tell, or its default may stay."""
+    own = target.__init__ is not object.__init__  # type: ignore[misc]
+    parameters = positions_of(target.__init__) if own else []  # type: ignore[misc]
+    names = [p.name for p in parameters]
+    return [(p, _kind(p, names, windows=is_of_pictures(target))) for p in parameters]
+
+
+def _kind(p: inspect.Parameter, names: Sequence[str], *, windows: bool) -> str:
+    name, needed = p.name.lower(), p.default is p.empty
+    if name in ARRAYS and (name != "beta" or "gamma" in names):
+        return "array"
+    of_window = {"window": name in WINDOWS, "pad": PADS(name)}
+    if windows and (kind := next((each for each, fits in of_window.items() if fits), "")):
+        return kind if needed else ""
+    alone = [size_of(other) for other in names].count(None) == len(names) - 1
+    width = size_of(p.name) if not (alone and size_of(p.name)) else "input"
+    width = "classes" if OUTS(name) else "input" if INS(name) else width
+    if kind := {"input": "in", "classes": "out"}.get(str(width), ""):
+        return kind
+    if not needed:
+        return ""
+    if any(word in name for word in ("rate", "prob", "ratio", "drop")):
+        return "rate"
+    kinds = {**of_window, "rng": is_generator(name), "groups": GROUPS(name), "rate": NUMBERS(name)}
+    return next((each for each, fits in kinds.items() if fits), "")
 
 
 def is_given_inputs(target: type) -> bool:

@@ -2,13 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations, shapes
+from mlp_jax.gradcheck.layers import learnt, operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array
 from mlp_jax.gradcheck.reading.answers import plain
@@ -29,11 +29,25 @@ class Pair(Layer):
         self.only_inputs = shapes.attends([p.name for p in self.parameters])
         self.operation = "attention" if self.only_inputs else self.operation
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
+        self._learnt, self._options = learnt.Learnt(), dict[str, Any]()
+        self.several_shapes = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
         self._convert = converter(library) if library == "torch" else lambda array: array
+
+    def layouts(self) -> Sequence[int]:
+        """Of what is scaled by beta alone, that is one number first: its gradient would fit a vector too."""
+        usual = operations.layouts(self.operation)
+        alone = self.several_shapes and not any(p.name.lower() == "gamma" for p in self.parameters)
+        return (*shapes.GUESSED, *usual) if alone else usual
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Random leaves, and the arguments that have no gradient."""
-        return operations.arguments(self.operation, self.parameters, rng, number, layout)
+        leaves, options = operations.arguments(self.operation, self.parameters, rng, number, layout)
+        for p in (p for p in self.parameters if p.name in self._learnt):
+            options.pop(p.name, None)
+            shape = learnt.shape_of(p, self._learnt[p.name], next(iter(leaves.values())))
+            leaves[p.name] = shapes.drawn(rng, shape)
+        self._options = options
+        return {p.name: leaves[p.name] for p in self.parameters if p.name in leaves}, options
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """The output, several of them end to end; and the cache, or what stands for it."""
@@ -59,9 +73,15 @@ class Pair(Layer):
         known = {name.lower(): value for name, value in given.items()}
         if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
             more = [known[name.lower()] for name in rest[1:] if name.lower() in known]
-            return matched(self._backward(*upstream, saved, *more), leaves)
+            return self._matched(self._backward(*upstream, saved, *more), leaves)
         values = [known.get(name.lower(), next(iter(leaves.values()))) for name in rest]
-        return matched(self._backward(*upstream, *values), leaves)
+        return self._matched(self._backward(*upstream, *values), leaves)
+
+    def _matched(self, answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """Gradients by leaf; numbers that turn out to have one are leaves from the next draw on."""
+        answer = learnt.ordered(answer, leaves, self.parameters)
+        self._learnt |= learnt.learnt(answer, leaves, self.parameters, self._options)
+        return matched(answer, leaves)
 
     def _given(self, value: Any) -> Any:
         """An array as one of the library that the functions are of, which shares its memory."""

@@ -53,7 +53,8 @@ def forward_of(target: type) -> Any:
 
 def array_of(target: type) -> Callable[[Array], Any]:
     """What makes an array of numpy's one of the library that the class's file is written with."""
-    return converter("torch") if likely_arrays(forward_of(target))[0] == "torch" else lambda array: array
+    function = getattr(target, "joined_of", None) or forward_of(target)
+    return converter("torch") if likely_arrays(function)[0] == "torch" else lambda array: array
 
 
 def input_gradient(made: Any, answer: Any) -> Array:
@@ -119,6 +120,8 @@ def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
     order = -1 if labels[0] else 1
 
     class Joined:
+        joined_of = staticmethod(loss)
+
         def forward(self, x: Any, y: Any) -> Any:
             self._given = (x, y)[::order]
             return loss(*self._given)

@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations, shapes
+from mlp_jax.gradcheck.layers import kept, operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.classes import ARRAYS, LOSSES, RATES, constructor, is_given_inputs, is_pair, of_torch
+from mlp_jax.gradcheck.layers.classes import (
+    ARRAYS,
+    LOSSES,
+    constructor,
+    is_given_inputs,
+    is_of_pictures,
+    is_pair,
+    of_torch,
+)
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
     OUTPUTS,
@@ -29,11 +37,10 @@ from mlp_jax.gradcheck.layers.losses import (
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import plain
-from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
-from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, in_double, is_array, is_there, put
+from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, in_double, is_there, put
 
 # layouts of an object's inputs; rows are examples in the others
-SEQUENCES, LAST, COLUMNS, ONE_COLUMN = range(1, 5)
+SEQUENCES, LAST, COLUMNS, ONE_COLUMN, SQUARE = range(1, 6)
 
 
 def layer_of(target: type) -> Layer:
@@ -70,7 +77,8 @@ class LayerObject(Layer):
         self.operation = _operation(target)
         norms = [norm for norm in ("batchnorm", "layernorm") if norm in target.__name__.lower()]
         self.mistakes_of = norms[0] if norms else ""
-        self._picture = any(word in target.__name__.lower() for word in ("conv", "pool"))
+        self._picture = is_of_pictures(target)
+        self._channels = 4 if "group" in target.__name__.lower() else 2
         forward, backward = (positions_of(method) for method in (forward_of(target), target.backward))  # type: ignore[attr-defined]
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
         names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
@@ -81,45 +89,51 @@ class LayerObject(Layer):
 
     def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
         given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
+        numbers = {"in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng, "groups": 2, "pad": 1}
         for kind, name in constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
-            if self._picture:
-                shape = (3, 2, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
-            array = rng.normal(size=shape)
-            given[name] = {"array": array, "in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng}[kind]
+            if self._picture and ARRAYS.get(name.lower()) != "n":
+                shape = (3, n_in, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
+            given[name] = rng.normal(size=shape) if kind == "array" else numbers[kind]
         return in_double(self._target(**given))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
-        ends = (2, 3) if self._picture else (d, m)
+        ends = (self._channels, 3) if self._picture else (d, m)
         made = self._make(*ends, rng, ("none", "l2", "l1", "none")[number])
         if hasattr(made, "add") and [] in vars(made).values():
             raise UserError(
                 f"{self.name} is built without layers: check a function f(params, x, y, l2) that adds them"
             )
         own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
+        singles = {path: get(made, path) for path in kept.numbers(made)}
         shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
         if layout == SEQUENCES and not self._picture:
             self.operation = ""
-        picture = (2 + number % 2, *((6, 4, 2) if layout == LAST else (2, 6, 4)))
-        x = rng.normal(size=picture if self._picture else shape)
+        c = self._channels
+        picture = {LAST: (6, 4, c), SQUARE: (c, 4, 4)}.get(layout, (c, 6, 4))
+        x = rng.normal(size=(2 + number % 2, *picture) if self._picture else shape)
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""
         out, _ = self._call(made, x)
-        before = {name: plain(getattr(made, name)) for name in _attributes(made)}
+        before = {path: kept.value_of(made, path) for path in kept.stepped(made, singles)}
+        numbers = dict(vars(made))
         self._back(made, x, rng.normal(size=out.shape))
-        held = self._returned_with(made, own) or _kept(made, own)
-        changed = [name for name, value in before.items() if not np.array_equal(plain(getattr(made, name)), value)]
-        if self._updates or (_rate(made) and any((("attribute", name),) in own for name in changed)):
-            held = {name: ((("attribute", name),), ()) for name in changed}
+        held = kept.returned_with(made, own, singles, self._returned) or kept.kept(made, own, singles)
+        changed = [path for path, value in before.items() if not np.array_equal(kept.value_of(made, path), value)]
+        if self._updates or (kept.rate(made) and any(path in own or path in singles for path in changed)):
+            held = {str(path[-1][1]): (path, ()) for path in changed}
         self._refuse_without_gradient(made, x, own, [path for path, _ in held.values()])
-        shapes = {name: np.shape(get(made, path)) for name, (path, _) in held.items()}
-        if self.operation == "affine" and [np.prod(shape) for shape in shapes.values()] != [d * m, m]:
+        kept.refuse_unmatched(made, held, numbers)
+        if not changed:
+            kept.refuse_unread(self._returned, held)
+        sizes = {name: np.shape(get(made, path)) for name, (path, _) in held.items()}
+        if self.operation == "affine" and [np.prod(shape) for shape in sizes.values()] != [d * m, m]:
             self.operation = ""
-        if self.operation == "affine" and not number and next(iter(shapes.values())) != (d, m):
+        if self.operation == "affine" and not number and next(iter(sizes.values())) != (d, m):
             self.operation, self.mistakes_of = "", "affine"  # weights of shape (out, in), say
-        leaves = {"inputs": x, **{name: rng.normal(size=shape) for name, shape in shapes.items()}}
+        leaves = {"inputs": x, **{name: shapes.drawn(rng, shape) for name, shape in sizes.items()}}
         return leaves, {"": (made, held)}
 
     def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
@@ -148,12 +162,6 @@ class LayerObject(Layer):
         self._returned = answer[1:] if isinstance(answer, (tuple, list)) else ()
         return input_gradient(made, answer[0] if self._returned else answer)
 
-    def _returned_with(self, made: Any, own: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
-        """The object's own arrays whose gradients are returned behind that of the inputs, in their order."""
-        pairs = list(zip(own, self._returned, strict=False))
-        fit = len(pairs) == len(own) and all(np.shape(get(made, path)) == np.shape(g) for path, g in pairs)
-        return {str(path[-1][1]): (path, (("returned", i),)) for i, path in enumerate(own)} if fit else {}
-
     def _refuse_without_gradient(self, made: Any, x: Array, own: Sequence[Path], held: Sequence[Path]) -> None:
         """Raises UserError where the output depends on an array of the object's whose gradient is not known."""
         out, _ = self._call(made, x)
@@ -179,44 +187,17 @@ class LayerObject(Layer):
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """What is returned, and what is left in the object; where it updates, the step over its learning rate."""
         made, held = cache
-        before = {name: plain((get(made, path),))[0] for name, (path, _) in held.items()}
+        before = {name: kept.value_of(made, path) for name, (path, _) in held.items()}
         found = {"inputs": self._back(made, leaves["inputs"], dout)}
         for name, (path, gradient) in held.items():
             if not gradient:
-                now = plain((get(made, path),))[0]
-                found[name] = (before[name] - now) / (1.0 if self._updates else _rate(made))
+                now = kept.value_of(made, path)
+                found[name] = (before[name] - now) / (1.0 if self._updates else kept.rate(made))
             elif gradient[0][0] == "returned":
                 found[name] = np.array(plain(self._returned[gradient[0][1]]), np.float64)
-            elif is_there(made, gradient):
-                found[name] = np.array(plain((get(made, gradient),))[0], np.float64)
+            elif kept.is_value(made, gradient):
+                found[name] = kept.value_of(made, gradient)
         return found
-
-
-def _rate(made: Any) -> float:
-    """The learning rate that an object keeps; 0 without one."""
-    kept = getattr(made, attribute(made, RATES) or "", None)
-    return float(kept) if isinstance(kept, (int, float)) else 0.0
-
-
-def _attributes(made: Any) -> list[str]:
-    return [n for n, v in vars(made).items() if is_array(v) and np.ndim(v) and "float" in str(v.dtype)]
-
-
-def _kept(made: Any, own: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
-    """By name, where an object that has been through both passes keeps its arrays, and their gradients.
-
-    own: where it kept some before; what an object without any keeps is of its passes, but for W and b.
-    """
-    held: dict[str, Path] = {}
-    for path in (path for path, _ in arrays(getattr(made, "params", None)) if path):
-        key = path[-1][1]
-        held[key if isinstance(key, str) else f"params[{key}]"] = (("attribute", "params"), *path)
-    pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
-    if pairs:
-        return pairs
-    names = [n for n in _attributes(made) if (("attribute", n),) in own or (not own and n.lower() in ARRAYS)]
-    of = {name: (("attribute", attribute(made, names_of_gradient(name)[1:])),) for name in names}
-    return {name: ((("attribute", name),), of[name]) for name in names if is_there(made, of[name])}
 
 
 KNOWN = ("dropout", "affine", "leaky_relu", "relu", "sigmoid", "tanh", "softmax", "log_softmax")

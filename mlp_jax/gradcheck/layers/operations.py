@@ -9,7 +9,18 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import windows
-from mlp_jax.gradcheck.layers.shapes import CHANNELS, CHANNELS_LAST, COLUMNS, LABELS, ONE_HOT, Shapes
+from mlp_jax.gradcheck.layers.shapes import (
+    CHANNELS,
+    CHANNELS_LAST,
+    COLUMNS,
+    GUESSED,
+    LABELS,
+    ONE_HOT,
+    PICTURE,
+    SEQUENCE,
+    Shapes,
+    drawn,
+)
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
@@ -41,7 +52,8 @@ _NAMES = (
     ("softmax", "softmax"), ("affine_relu", "affine_relu"), ("linear_activation", "affine_relu"),
     ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"), ("layernorm", "layernorm"),
     ("layer_norm", "layernorm"), ("bn_", "batchnorm"), ("ln_", "layernorm"), ("dropout", "dropout"),
-    ("leaky", "leaky_relu"), ("relu", "relu"), ("sigmoid", "sigmoid"), ("tanh", "tanh"), ("affine", "affine"),
+    ("leaky", "leaky_relu"), ("prelu", ""), ("parametric", ""), ("rrelu", ""), ("relu6", ""), ("relu", "relu"),
+    ("sigmoid", "sigmoid"), ("tanh", "tanh"), ("affine", "affine"),
     ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"), ("lin_", "affine"),
     ("fullyconnected", "affine"), ("norm", "norm"),
 )  # fmt: skip
@@ -49,6 +61,17 @@ _KINDS = {
     "affine": ("affine", "linear", "dense", "fc_"), "picture": ("conv", "pool"), "dropout": ("drop",),
     "norm": ("norm", "_bn", "_ln", "bn_", "ln_", "batch"), "relu": ("relu",), "squashing": ("sigmoid", "tanh"),
 }  # fmt: skip
+
+
+class Untold(UserError):
+    """It cannot be told what an argument is by its name alone."""
+
+
+_MORE: dict[str, Sequence[int]] = {
+    "": (*GUESSED, SEQUENCE, PICTURE),
+    **dict.fromkeys(("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "log_softmax"), GUESSED),
+    **dict.fromkeys(("layernorm", "norm", "batchnorm", "affine", "affine_relu"), (SEQUENCE, PICTURE)),
+}
 
 
 def named(name: str) -> str:
@@ -65,7 +88,9 @@ def named(name: str) -> str:
 
 def layouts(operation: str) -> Sequence[int]:
     """The arrangements of shapes that an operation may want."""
-    return range(8) if operation in windows.OPERATIONS else range(5)
+    if operation in windows.OPERATIONS:
+        return range(8)
+    return (*range(5), *_MORE.get(operation, ()))
 
 
 def arguments(
@@ -88,13 +113,19 @@ def arguments(
         elif operation == "embedding" and not leaves and not options:
             options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
         elif (shape := shapes.of(name)) is not None:
-            leaves[p.name] = rng.normal(size=shape)
+            leaves[p.name] = drawn(rng, shape)
         elif (option := _option(operation, name, number)) is not None and (
             p.default is p.empty or isinstance(option, dict) or name in GROUPS or windows.is_number(operation, p)
         ):
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
-            raise UserError(
+            if not leaves and p is parameters[0]:
+                leaves[p.name] = rng.normal(size=shapes.first())
+                continue
+            if layout in GUESSED:
+                leaves[p.name] = drawn(rng, shapes.guessed())
+                continue
+            raise Untold(
                 f"what its argument {p.name} is cannot be told: call it x, w, b, gamma, beta or ..._param, or use "
                 "mlp_jax.gradcheck.check_vjp(f, backward, *args)"
             )

@@ -7,22 +7,29 @@ that is not known, these names say all. `RANK_4` and the like are layouts: ways 
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), columns = examples, w (M, D)
 ONE_HOT = 1  # the labels of a loss are one-hot in this layout
 LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h, w, C, F), or (F, h, w, C)
+# of a function of which nothing is known: arguments behind the first are single numbers, arrays of one number,
+# vectors, or of the first one's shape
+GUESSED = NUMBERS, ONE_NUMBER, VECTORS, SAME = (8, 9, 10, 11)
+SEQUENCE, PICTURE = range(12, 14)  # inputs (N, T, D); (N, C, H, W), with one scale for each channel
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "truth", "y_labels", "ys", "true",
           "reference_answers", "answers", "expected")  # fmt: skip
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
-WEIGHTS = ("w", "weights", "weight", "theta")
+WEIGHTS = ("w", "weights", "weight", "theta", "kernel", "kernels", "filter", "filters")
 BIASES = ("b", "bias", "biases")
 SCALES = ("gamma", "beta", "scale", "shift")
 # of an attention, by the shape that they have: queries, keys, values, and the matrices that make them of x
 QUERIES = re.compile(r"q|query|queries|qs")
 KEYS = re.compile(r"k|key|keys|ks")
 VALUES = re.compile(r"v|value|values|vs")
+OF_NORM = re.compile("gamma|beta|gain|scale|shift|weight|bias")
 NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm", "norm")  # of "norm" nothing is known but its shapes
 
 
@@ -31,9 +38,9 @@ class Shapes:
 
     def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
-        self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES
+        self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES or layout == PICTURE
         self.kernel = operation in ("conv", "pictures")
-        self.width, self._first = (4 if operation in CHANNELS else d), True
+        self.width, self._first = (4 if operation in CHANNELS or layout == PICTURE else d), True
         self.last = layout in CHANNELS_LAST
         self.labels = (n, 3) if self.temporal else (n,)
 
@@ -64,9 +71,11 @@ class Shapes:
 
     def _plain(self, name: str) -> tuple[int, ...] | None:
         if self._first and name in INPUTS:
-            return self._input()
-        if self.operation in NORMS and name in (*WEIGHTS, *BIASES):
+            return self.first()
+        if self.operation in NORMS and (name in (*WEIGHTS, *BIASES) or OF_NORM.search(name)):
             name = SCALES[0]
+        if self.layout in GUESSED and name in (*WEIGHTS, *BIASES, *SCALES):
+            return self.guessed()
         if name in WEIGHTS:
             self.width = 3 if self.kernel else self.m
             if self.kernel:
@@ -82,16 +91,21 @@ class Shapes:
             return {ROW_BIAS: (1, self.width), COLUMNS: (self.width, 1)}.get(self.layout, (self.width,))
         return None
 
-    def _input(self) -> tuple[int, ...]:
+    def guessed(self) -> tuple[int, ...]:
+        """The shape of an argument behind the first, where it is tried what that may be."""
+        return {VECTORS: (self.d,), NUMBERS: (), ONE_NUMBER: (1,)}.get(self.layout, (self.n, self.d))
+
+    def first(self) -> tuple[int, ...]:
+        """The shape of the inputs."""
         if self.picture:
-            channels = self.operation in CHANNELS
+            channels = not self.kernel and self.operation != "pool"
             height = 3 if channels else 4
             width = height if self.layout == OUT_IN else 6  # some take only square pictures
             size = (width, height, 4 if channels else 2)
             return (min(self.n, 3), *(size if self.last else (size[2], *size[:2])))
         if self.operation.endswith("loss"):
             return (*self.labels, self.m)
-        if self.temporal:
+        if self.temporal or self.layout == SEQUENCE:
             return (self.n, 3, self.d)
         if self.layout == RANK_4 and "affine" in self.operation:
             return (self.n, 2, self.d // 2)
@@ -106,6 +120,11 @@ class Shapes:
             "h0": state, "prev_c": state, "c_prev": state, "wx": (self.d, gates), "wh": (self.m, gates),
             "b": (gates,),
         }.get(name)  # fmt: skip
+
+
+def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Random numbers of this shape; a single one is positive, as a slope, a power or a temperature is."""
+    return rng.normal(size=shape) if shape else np.asarray(rng.uniform(0.3, 1.3))
 
 
 def attends(names: Sequence[str]) -> bool:

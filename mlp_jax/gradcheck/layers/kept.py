@@ -1,0 +1,135 @@
+"""What an object that is a layer keeps: its parameters, arrays or single numbers, and their gradients."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers.classes import ARRAYS, RATES
+from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
+from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_array
+
+Places = dict[str, tuple[Path, Path]]  # by name, where a parameter lies, and its gradient
+FIXED = ("eps", "epsilon", "momentum", *RATES[:3], "step_size", "p", "rate")  # numbers that nobody learns
+LEARNT = ("alpha", "beta", "gamma", "a", "slope", "negative_slope", "scale", "shift", "weight", "w", "bias", "b",
+          "temperature", "theta", "k")  # fmt: skip
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one number, of Python's or of an array's without axes."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_value(root: Any, path: Path) -> bool:
+    """Whether an array or a number lies at a path."""
+    try:
+        value = get(root, path)
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return False
+    return is_array(value) or is_number(value)
+
+
+def value_of(root: Any, path: Path) -> np.ndarray:
+    """What lies at a path, as a numpy array in float64."""
+    return np.array(plain((get(root, path),))[0], np.float64)
+
+
+def rate(made: Any) -> float:
+    """The learning rate that an object keeps; 0 without one."""
+    kept = getattr(made, attribute(made, RATES) or "", None)
+    return float(kept) if isinstance(kept, (int, float)) else 0.0
+
+
+def attributes(made: Any) -> list[str]:
+    """The names of an object's arrays."""
+    return [n for n, v in vars(made).items() if is_array(v) and np.ndim(v) and "float" in str(v.dtype)]
+
+
+def stepped(made: Any, singles: Iterable[Path]) -> list[Path]:
+    """The paths of what a step of an object's own may change: its arrays and numbers, but no gradients."""
+    paths = [*[(("attribute", name),) for name in attributes(made)], *singles]
+    gradients = {name for path in paths for name in names_of_gradient(path[-1][1])[1:]}
+    return [path for path in paths if path[-1][1] not in gradients]
+
+
+def numbers(made: Any) -> Iterator[Path]:
+    """The paths of an object's single numbers: its own, and those in a dict or list `params`."""
+    for name, value in vars(made).items():
+        if is_number(value) or (is_array(value) and not np.ndim(value)):
+            yield (("attribute", name),)
+    params = getattr(made, "params", None)
+    items = params.items() if isinstance(params, Mapping) else enumerate(params or ())
+    yield from ((("attribute", "params"), ("item", key)) for key, value in items if is_number(value))
+
+
+def kept(made: Any, own: Sequence[Path], singles: Mapping[Path, Any]) -> Places:
+    """By name, where an object that has been through both passes keeps its parameters, and their gradients.
+
+    own: where it kept arrays before; what an object without any keeps is of its passes, but for W and b. singles:
+    the single numbers that it kept; what its passes change is no parameter.
+    """
+    held: dict[str, Path] = {}
+    for path in (path for path, _ in arrays(getattr(made, "params", None)) if path):
+        held[_name(path)] = (("attribute", "params"), *path)
+    held |= {_name(path): path for path in singles if len(path) > 1}
+    pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
+    if not pairs:
+        names = [n for n in attributes(made) if (("attribute", n),) in own or (not own and n.lower() in ARRAYS)]
+        of = {name: (("attribute", attribute(made, names_of_gradient(name)[1:])),) for name in names}
+        pairs = {name: ((("attribute", name),), of[name]) for name in names if is_value(made, of[name])}
+    return {**pairs, **_single(made, singles)}
+
+
+def _name(path: Path) -> str:
+    key = path[-1][1]
+    return key if isinstance(key, str) else f"params[{key}]"
+
+
+def _single(made: Any, singles: Mapping[Path, Any]) -> Places:
+    """The single numbers of which the object keeps a gradient."""
+    found: Places = {}
+    for path in (path for path, value in singles.items() if len(path) == 1 and get(made, path) == value):
+        name = str(path[0][1])
+        gradient = (("attribute", attribute(made, names_of_gradient(name)[1:])),)
+        if is_value(made, gradient):
+            found[name] = (path, gradient)
+    return found
+
+
+def refuse_unmatched(made: Any, held: Places, before: Mapping[str, Any]) -> None:
+    """Raises UserError where backward leaves a gradient, one number, of a parameter that is not found."""
+    taken = {gradient[0][1] for _, gradient in held.values() if gradient}
+    names = {gradient for name in LEARNT for gradient in names_of_gradient(name)[1:]}
+    changed = (n for n, v in vars(made).items() if n in names - taken and is_number_like(v))
+    for name in (n for n in changed if n not in before or before[n] != vars(made)[n]):
+        raise UserError(
+            f"backward leaves {name}, and of which attribute that is the gradient cannot be told: call that so, "
+            "without the d or grad"
+        )
+
+
+def is_number_like(value: Any) -> bool:
+    """Whether it is a number, or an array of one."""
+    return is_number(value) or (is_array(value) and np.size(value) == 1)
+
+
+def returned_with(made: Any, own: Sequence[Path], singles: Mapping[Path, Any], answers: Sequence[Any]) -> Places:
+    """The object's own parameters whose gradients are returned behind that of the inputs, in their order."""
+    learnt = [path for path in singles if str(path[-1][1]).lower() not in FIXED]
+    for paths in (list(own), learnt, [*own, *learnt]):
+        pairs = list(zip(paths, answers, strict=False))
+        if len(paths) == len(answers) and all(np.shape(get(made, p)) in ((), np.shape(g)) for p, g in pairs):
+            return {_name(path): (path, (("returned", i),)) for i, path in enumerate(paths)}
+    return {}
+
+
+def refuse_unread(answers: Sequence[Any], held: Places) -> None:
+    """Raises UserError where backward returns more gradients than parameters were found."""
+    given = [answer for answer in answers if answer is not None]
+    if len(given) > len(held):
+        raise UserError(
+            f"backward returns {len(given) + 1} gradients, and of which attributes the last are cannot be told: "
+            "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+        )
