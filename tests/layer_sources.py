@@ -1293,3 +1293,135 @@ class Softplus:
     def backward(self, grad):
         return grad * sigmoid(self.beta * self.x)
 """
+
+SHAPED = """
+import numpy as np
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+class LayerNorm:  # of sequences
+    def __init__(self, normalized_shape, eps=1e-5):
+        self.weight, self.bias, self.eps = np.ones(normalized_shape), np.zeros(normalized_shape), eps
+
+    def forward(self, x):
+        B, T, C = x.shape
+        self.std = np.sqrt(x.var(-1, keepdims=True) + self.eps)
+        self.n = (x - x.mean(-1, keepdims=True)) / self.std
+        return self.weight * self.n + self.bias
+
+    def backward(self, g):
+        self.dweight, self.dbias, d = (g * self.n).sum((0, 1)), g.sum((0, 1)), g * self.weight
+        return (d - d.mean(-1, keepdims=True) - self.n * (d * self.n).mean(-1, keepdims=True)) / self.std
+
+class GroupNorm:
+    def __init__(self, num_groups, num_channels):
+        self.groups, self.gamma, self.beta = num_groups, np.ones(num_channels), np.zeros(num_channels)
+
+    def forward(self, x):
+        g = x.reshape(len(x), self.groups, -1)
+        self.s = np.sqrt(g.var(2, keepdims=True) + 1e-5)
+        self.n = (g - g.mean(2, keepdims=True)) / self.s
+        return self.n.reshape(x.shape) * self.gamma[:, None, None] + self.beta[:, None, None]
+
+    def backward(self, dout):
+        self.dgamma, self.dbeta = (dout * self.n.reshape(dout.shape)).sum((0, 2, 3)), dout.sum((0, 2, 3))
+        d = (dout * self.gamma[:, None, None]).reshape(self.n.shape)
+        d = (d - d.mean(2, keepdims=True) - self.n * (d * self.n).mean(2, keepdims=True)) / self.s
+        return d.reshape(dout.shape)
+
+class Conv1d:
+    def __init__(self, c_in, c_out, kernel):
+        self.W, self.b = np.random.randn(c_out, c_in, kernel), np.zeros(c_out)
+
+    def forward(self, x):
+        (N, C, L), k, self.x = x.shape, self.W.shape[2], x
+        out = [np.einsum("nck,fck->nf", x[:, :, t : t + k], self.W) for t in range(L - k + 1)]
+        return np.stack(out, 2) + self.b[:, None]
+
+    def backward(self, dout):
+        k, dx, self.dW, self.db = self.W.shape[2], np.zeros_like(self.x), np.zeros_like(self.W), dout.sum((0, 2))
+        for t in range(dout.shape[2]):
+            dx[:, :, t : t + k] += np.einsum("nf,fck->nck", dout[:, :, t], self.W)
+            self.dW += np.einsum("nck,nf->fck", self.x[:, :, t : t + k], dout[:, :, t])
+        return dx
+
+def instancenorm_forward(x, gamma, beta, eps=1e-5):
+    s = np.sqrt(x.var((2, 3), keepdims=True) + eps)
+    n = (x - x.mean((2, 3), keepdims=True)) / s
+    return gamma[:, None, None] * n + beta[:, None, None], (n, s, gamma)
+
+def instancenorm_backward(dout, cache):
+    n, s, gamma = cache
+    d = dout * gamma[:, None, None]
+    dx = (d - d.mean((2, 3), keepdims=True) - n * (d * n).mean((2, 3), keepdims=True)) / s
+    return dx, (dout * n).sum((0, 2, 3)), dout.sum((0, 2, 3))
+
+def conv1d_forward(x, w, b):  # channels last
+    N, T, C = x.shape
+    K = len(w)
+    return np.stack([np.einsum("nkc,kcf->nf", x[:, t : t + K], w) for t in range(T - K + 1)], axis=1) + b, (x, w)
+
+def conv1d_backward(dout, cache):
+    x, w = cache
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for t in range(dout.shape[1]):
+        dx[:, t : t + len(w)] += np.einsum("nf,kcf->nkc", dout[:, t], w)
+        dw += np.einsum("nkc,nf->kcf", x[:, t : t + len(w)], dout[:, t])
+    return dx, dw, dout.sum(axis=(0, 1))
+
+def gru_step_forward(x, h_prev, Wx, Wh, b):
+    H = h_prev.shape[1]
+    ax, ah = x @ Wx + b, h_prev @ Wh
+    r, z = sigmoid(ax[:, :H] + ah[:, :H]), sigmoid(ax[:, H : 2 * H] + ah[:, H : 2 * H])
+    n = np.tanh(ax[:, 2 * H :] + r * ah[:, 2 * H :])
+    return (1 - z) * n + z * h_prev, (x, h_prev, Wx, Wh, r, z, n, ah)
+
+def gru_step_backward(dh, cache):
+    x, h_prev, Wx, Wh, r, z, n, ah = cache
+    dn, dz = dh * (1 - z) * (1 - n**2), dh * (h_prev - n) * z * (1 - z)
+    dr = dn * ah[:, 2 * h_prev.shape[1] :] * r * (1 - r)
+    dax, dah = np.hstack([dr, dz, dn]), np.hstack([dr, dz, dn * r])
+    return dax @ Wx.T, dah @ Wh.T + dh * z, x.T @ dax, h_prev.T @ dah, dax.sum(0)
+
+class RNN:
+    def __init__(self, Wx, Wh, b):
+        self.params, self.grads = [Wx, Wh, b], [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
+
+    def forward(self, x, h_prev):
+        Wx, Wh, b = self.params
+        self.cache = (x, h_prev, np.tanh(h_prev @ Wh + x @ Wx + b))
+        return self.cache[2]
+
+    def backward(self, dh_next):
+        Wx, Wh, b = self.params
+        x, h_prev, h_next = self.cache
+        dt = dh_next * (1 - h_next**2)
+        self.grads[0][...], self.grads[1][...], self.grads[2][...] = x.T @ dt, h_prev.T @ dt, dt.sum(0)
+        return dt @ Wx.T, dt @ Wh.T
+
+class Mul:  # of an automatic differentiation of one's own
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a * b
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        a, b = ctx.saved_values
+        return b * grad_output, a * grad_output
+
+class Add:
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, dout):
+        return dout, dout
+
+def huber_loss(pred, target):
+    d = pred - target
+    return np.where(abs(d) < 1, 0.5 * d * d, abs(d) - 0.5).mean(), np.clip(d, -1, 1) / d.size
+
+def bce_loss(p, t):
+    return -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(), (p - t) / (p * (1 - p)) / p.size
+"""

@@ -23,6 +23,7 @@ from tests.layer_sources import (
     OF_PICTURES,
     RETURNING,
     SANDWICHES,
+    SHAPED,
     STYLES,
 )
 
@@ -43,7 +44,7 @@ def mistake(source, name, old, new):
 SOURCES = {
     "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
     "pictures": OF_PICTURES, "attention": ATTENTION,
-    "learnt": LEARNT,
+    "learnt": LEARNT, "shaped": SHAPED,
 }  # fmt: skip
 
 
@@ -425,7 +426,19 @@ def test_mistakes(name, old, new, code):
         (ATTENTION, "ScaledDotProduct", "self.P.T @ dO", "2 * self.P.T @ dO", {"constant_factor"}),
         (LEARNT, "prelu_backward", "(dout * x * (x <= 0)).sum()", "0.0", {"constant_factor"}),
         (LEARNT, "prelu_backward", "(dout * x * (x <= 0)).sum()", "dout * x * (x <= 0)", {"wrong_shape"}),
-        (LEARNT, "channel_prelu_backward", "* (x <= 0)).sum(0)", "* (x <= 0)).sum(1)", {"wrong_shape"}),
+        (LEARNT, "channel_prelu_backward", "(dout * x * (x <= 0)).sum(0)",
+         "-(dout * x * (x <= 0)).sum(0)", {"sign"}),
+        (SHAPED, "LayerNorm", " - d.mean(-1, keepdims=True)", "", {"bn_mean_term_dropped"}),
+        (SHAPED, "GroupNorm", "dout.sum((0, 2, 3))", "-dout.sum((0, 2, 3))", {"sign"}),
+        (SHAPED, "Conv1d", "dout.sum((0, 2))", "2 * dout.sum((0, 2))", {"constant_factor"}),
+        (SHAPED, "instancenorm_backward", "(dout * n).sum", "-(dout * n).sum", {"sign"}),
+        (SHAPED, "conv1d_backward", "dout.sum(axis=(0, 1))", "-dout.sum(axis=(0, 1))", {"sign"}),
+        (SHAPED, "gru_step_backward", "dax.sum(0)", "2 * dax.sum(0)", {"constant_factor"}),
+        (SHAPED, "RNN", "dt @ Wh.T", "-dt @ Wh.T", {"sign"}),
+        (SHAPED, "Mul", "a * grad_output", "-a * grad_output", {"sign"}),
+        (SHAPED, "Add", "dout, dout", "dout, 2 * dout", {"constant_factor"}),
+        (SHAPED, "huber_loss", "/ d.size", "/ len(d)", {"mean_over_other"}),
+        (SHAPED, "bce_loss", "/ p.size", "", {"batch_mean_missing"}),
         (LEARNT, "swish_backward", "(dout * x * x", "-(dout * x * x", {"sign"}),
         (LEARNT, "softmax_backward", "t**2", "t", {"unknown"}),
         (LEARNT, "residual_backward", "dout.copy()", "2 * dout", {"constant_factor"}),
@@ -582,6 +595,14 @@ def test_what_cannot_be_checked_is_refused_in_one_line():
         mistake(LEARNT, "Swish", "slope), np.sum", "slope), dout, np.sum")
     with pytest.raises(UserError, match="returns 3 gradients, and of which arguments those behind x"):
         mistake(LEARNT, "prelu_backward", "(x <= 0)).sum()", "(x <= 0)).sum(), dout")
+    with pytest.raises(UserError, match="its constructor's argument zeta is cannot be told"):
+        layers.check_module(
+            module(
+                SHAPED[SHAPED.index("class Add") :]
+                .replace("def forward(self", "def __init__(self, zeta): pass\n    def forward(self")
+                .split("def huber")[0]
+            )
+        )
     with pytest.raises(UserError, match="has no layer"):
         layers.check_module(module("def loss(w): return w"))
 

@@ -89,6 +89,8 @@ def layout_of(layer: Layer, seed: int) -> int:
             if not output.size or not operations.plausible(layer.operation, leaves, output, layout):
                 continue
             forward = layout if forward is None else forward
+            if layer.operation.endswith("loss") and not np.isfinite(output).all():
+                continue
             found = layer.backward(np.ones_like(output), cache, leaves)
         except operations.Untold as error:
             untold = untold or error
@@ -102,9 +104,10 @@ def layout_of(layer: Layer, seed: int) -> int:
             continue
         fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
         if untold is not None and not (fitting and leaves.keys() <= found.keys()):
-            continue  # only what fits in every gradient tells what an argument is
+            fitting = False  # only what fits in every gradient tells what an argument is
+            continue
         taken.append(layout)
-        if fitting or not (layer.several_shapes or layout in shapes.CHANNELS_LAST):
+        if fitting or not (layer.several_shapes or layout in (*shapes.CHANNELS_LAST, *shapes.GUESSED)):
             break  # of pictures whose channels are last, biases have several forms
     if taken:
         return taken[-1] if fitting else taken[0]

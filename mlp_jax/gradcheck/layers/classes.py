@@ -3,21 +3,16 @@
 import inspect
 from collections.abc import Sequence
 
+from mlp_jax.gradcheck.layers.cells import is_cell
 from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone, positions_of
-from mlp_jax.gradcheck.layers.shapes import LABELS, attends
+from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS, RATES
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
-from mlp_jax.gradcheck.reading.names import called, is_generator, size_of
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, called, is_generator, size_of
 from mlp_jax.gradcheck.reading.signatures import signature
 
-ARRAYS = {
-    **dict.fromkeys(("w", "weights", "weight"), "w"),
-    **dict.fromkeys(("b", "bias", "biases"), "b"),
-    **dict.fromkeys(("gamma", "beta"), "n"),
-}
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 WINDOWS = (*POOLS, "stride")
-RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 # beside what `names.size_of` knows, without underscores
 INS = called(
     r"fanin|features|dim|dims|(in|input|num|n)?(channels?|chans?|ch|c)(in|input)?|inc|cin|dmodel|embed(ding)?(dim|size)?"
@@ -33,17 +28,22 @@ NUMBERS = called(
 )
 GROUPS = called(r"(num|n)?groups?|g|numgroups")
 PADS = called(r"pad(ding)?s?")
+KERNELS = called(r"kernel(size|width|length|shape)?|ksize|kw|window(size)?")
 LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
 NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
 
 
 def is_layer_class(target: type) -> bool:
     """Whether a class has forward(x) and backward(dout), or forward(predictions, labels), and is no network."""
-    if of_torch(target):
+    if of_torch(target) or takes_context(target):
         return True
     network = hasattr(target, "loss") or any(word in target.__name__.lower() for word in NETWORKS)
     methods = [forward_of(target), getattr(target, "backward", None)]
-    if network or hasattr(target, "apply") or constructor(target) is None:
+    if network or hasattr(target, "apply"):
+        return False
+    if is_cell(target):
+        return True
+    if constructor(target) is None:
         return False
     if is_backward_alone(target) or is_taped(target) or is_pair(target):
         return True
@@ -52,7 +52,7 @@ def is_layer_class(target: type) -> bool:
     forward, backward = ([p.name.lower() for p in positions_of(m) if p.default is p.empty] for m in methods)
     if len(forward) == 2 and forward[1] in LABELS:
         return len(backward) <= 2
-    if len(forward) == 3 and attends(forward):
+    if len(forward) in (2, 3) and forward[1] not in TRAINING and not is_given_inputs(target):
         return len(backward) == 1 and constructor(target) == []
     backward = backward[is_given_inputs(target) :]
     return (
@@ -66,6 +66,13 @@ def is_layer_class(target: type) -> bool:
 def of_torch(target: type) -> bool:
     """Whether it is a torch.autograd.Function."""
     return any(base.__module__ == "torch.autograd.function" for base in target.__mro__)
+
+
+def takes_context(target: type) -> bool:
+    """Whether forward and backward are static, and are given an object to save arrays in: forward(ctx, a, b)."""
+    methods = [inspect.getattr_static(target, name, None) for name in ("forward", "backward")]
+    firsts = [next(iter(signature(m.__func__)), "") for m in methods if isinstance(m, (staticmethod, classmethod))]
+    return len(firsts) == 2 and all(name.lower() in ("ctx", "context") for name in firsts)
 
 
 def is_pair(target: type) -> bool:
@@ -105,7 +112,7 @@ def _kind(p: inspect.Parameter, names: Sequence[str], *, windows: bool) -> str:
     name, needed = p.name.lower(), p.default is p.empty
     if name in ARRAYS and (name != "beta" or "gamma" in names):
         return "array"
-    of_window = {"window": name in WINDOWS, "pad": PADS(name)}
+    of_window = {"window": name in WINDOWS or KERNELS(name), "pad": PADS(name)}
     if windows and (kind := next((each for each, fits in of_window.items() if fits), "")):
         return kind if needed else ""
     alone = [size_of(other) for other in names].count(None) == len(names) - 1
@@ -119,6 +126,27 @@ def _kind(p: inspect.Parameter, names: Sequence[str], *, windows: bool) -> str:
         return "rate"
     kinds = {**of_window, "rng": is_generator(name), "groups": GROUPS(name), "rate": NUMBERS(name)}
     return next((each for each, fits in kinds.items() if fits), "")
+
+
+def not_told(target: type) -> str:
+    """Why a class that is plainly a layer cannot be asked as one; "" if it can, or may be a network."""
+    methods = [forward_of(target), getattr(target, "backward", None)]
+    names = [p.name.lower() for p in (p for p, _ in _told(target))]
+    network = any(hasattr(target, name) for name in ("loss", "fit", "train", "predict", "apply"))
+    network |= any(word in target.__name__.lower() for word in NETWORKS)
+    sizes = any(name in (*ALL_SIZES, *DEPTHS) or size_of(name) == "hidden" for name in names)
+    if is_layer_class(target) or network or sizes or not all(map(inspect.isfunction, methods)):
+        return ""
+    taken = [[p.name for p in positions_of(method) if p.default is p.empty] for method in methods]
+    if any(name.lower() in LABELS for names in taken for name in names):
+        return ""
+    both = "lambda dout, x: (made.forward(x), made.backward(dout))[1]"
+    how = f"mlp_jax.gradcheck.check_vjp(made.forward, {both}, x)"
+    how = f"check an object of it with {how}"
+    if arguments := untold(target):
+        return f"what its constructor's argument {arguments[0]} is cannot be told: give it a default, or {how}"
+    forward, backward = (", ".join(names) for names in taken)
+    return f"forward({forward}) and backward({backward}) are not called as forward(x) and backward(dout): {how}"
 
 
 def is_given_inputs(target: type) -> bool:

@@ -122,6 +122,32 @@ def function_of_torch(target: Any) -> Pair:
     return Pair(target.__name__, forward, backward, "torch")
 
 
+class Context:
+    """What a static forward pass saves arrays in, for its backward pass."""
+
+    needs_input_grad = (True,) * 8
+
+    def save_for_backward(self, *values: Any) -> None:
+        """Keeps the values, under the names that are usual."""
+        self.saved_values = self.saved_tensors = values
+
+
+def function_of_context(target: Any) -> Pair:
+    """A class of static forward(ctx, ...) and backward(ctx, dout) as a pair, whose cache is the context."""
+    made = inspect.unwrap(target.forward).__globals__.get("Context", Context)
+
+    def forward(*given: Any) -> tuple[Any, Any]:
+        ctx = made()
+        return target.forward(ctx, *given), ctx
+
+    def backward(dout: Any, cache: Any) -> Any:
+        return target.backward(cache, dout)
+
+    arguments = list(signature(target.forward).values())[1:]  # without ctx
+    forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    return Pair(target.__name__, forward, backward, likely_arrays(target.forward)[0])
+
+
 def _asks_for_the_mode(function: Any) -> bool:
     code = getattr(function, "__code__", None)
     words = (*code.co_consts, *code.co_names, *code.co_varnames) if code else ()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers.classes import ARRAYS, RATES
+from mlp_jax.gradcheck.layers.shapes import ARRAYS, RATES
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
 from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_array

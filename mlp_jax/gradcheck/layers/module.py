@@ -16,7 +16,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import losses, taped
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
-from mlp_jax.gradcheck.layers.classes import is_layer_class
+from mlp_jax.gradcheck.layers.classes import is_layer_class, not_told
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
@@ -72,9 +72,16 @@ def _together(name: str, layers: Sequence[Report], refused: Sequence[tuple[str, 
 
 
 def is_layer(name: str, module: ModuleType) -> bool:
-    """Whether a name is one layer's: a backward beside its forward, a loss of scores, or a layer's class."""
+    """Whether a name is one layer's: a backward beside its forward, a loss of scores, or a layer's class.
+
+    A class that is plainly a layer, but cannot be asked, is one too, so that it is told why.
+    """
     target = getattr(module, name, None)
-    return is_layer_class(target) if inspect.isclass(target) else _of_function(name, module) is not None
+    return (
+        bool(is_layer_class(target) or not_told(target))
+        if inspect.isclass(target)
+        else _of_function(name, module) is not None
+    )
 
 
 def beside(target: Any) -> ModuleType | None:

@@ -13,16 +13,19 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import kept, operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.cells import Cell, is_cell
 from mlp_jax.gradcheck.layers.classes import (
-    ARRAYS,
     LOSSES,
+    TRAINING,
     constructor,
     is_given_inputs,
     is_of_pictures,
     is_pair,
+    not_told,
     of_torch,
+    takes_context,
 )
-from mlp_jax.gradcheck.layers.functions import Pair, function_of_torch
+from mlp_jax.gradcheck.layers.functions import Pair, function_of_context, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
     OUTPUTS,
     Array,
@@ -34,7 +37,7 @@ from mlp_jax.gradcheck.layers.losses import (
     is_backward_alone,
     positions_of,
 )
-from mlp_jax.gradcheck.layers.shapes import LABELS
+from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, in_double, is_there, put
@@ -47,6 +50,12 @@ def layer_of(target: type) -> Layer:
     """Returns the class as a layer."""
     if of_torch(target):
         return function_of_torch(target)
+    if takes_context(target):
+        return function_of_context(target)
+    if why := not_told(target):
+        raise UserError(why)
+    if is_cell(target):
+        return Cell(target)
     if is_backward_alone(target):
         return LossObject(target)
     if is_taped(target):
@@ -60,7 +69,8 @@ def layer_of(target: type) -> Layer:
             "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
         )
     forward = [p.name.lower() for p in positions_of(forward_of(target))]
-    if shapes.attends(forward):
+    needed = [p.name.lower() for p in positions_of(forward_of(target)) if p.default is p.empty]
+    if shapes.attends(forward) or (len(needed) > 1 and needed[1] not in (*LABELS, *TRAINING)):
         return Gate(target)
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
@@ -78,6 +88,7 @@ class LayerObject(Layer):
         norms = [norm for norm in ("batchnorm", "layernorm") if norm in target.__name__.lower()]
         self.mistakes_of = norms[0] if norms else ""
         self._picture = is_of_pictures(target)
+        self._row = "1d" in target.__name__.lower()  # pictures are one pixel high
         self._channels = 4 if "group" in target.__name__.lower() else 2
         forward, backward = (positions_of(method) for method in (forward_of(target), target.backward))  # type: ignore[attr-defined]
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
@@ -93,7 +104,8 @@ class LayerObject(Layer):
         for kind, name in constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
             if self._picture and ARRAYS.get(name.lower()) != "n":
-                shape = (3, n_in, 3, 3) if ARRAYS.get(name.lower()) == "w" else (3,)
+                window = (3,) if self._row else (3, 3)
+                shape = (3, n_in, *window) if ARRAYS.get(name.lower()) == "w" else (3,)
             given[name] = rng.normal(size=shape) if kind == "array" else numbers[kind]
         return in_double(self._target(**given))
 
@@ -112,7 +124,9 @@ class LayerObject(Layer):
         if layout == SEQUENCES and not self._picture:
             self.operation = ""
         c = self._channels
-        picture = {LAST: (6, 4, c), SQUARE: (c, 4, 4)}.get(layout, (c, 6, 4))
+        pictures: dict[int, tuple[int, ...]]
+        pictures = {LAST: (6, c)} if self._row else {LAST: (6, 4, c), SQUARE: (c, 4, 4)}
+        picture = pictures.get(layout, (c, 6) if self._row else (c, 6, 4))
         x = rng.normal(size=(2 + number % 2, *picture) if self._picture else shape)
         if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
             self.operation = ""

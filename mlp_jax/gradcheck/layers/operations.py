@@ -16,6 +16,7 @@ from mlp_jax.gradcheck.layers.shapes import (
     GUESSED,
     LABELS,
     ONE_HOT,
+    OUT_IN,
     PICTURE,
     SEQUENCE,
     Shapes,
@@ -45,7 +46,10 @@ _NAMES = (
     ("attention", "attention"), ("attn", "attention"), ("dot_product", "attention"), ("sdpa", "attention"),
     ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"), ("rnn_step", "rnn_step"),
     ("rnn_cell", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm_cell", "lstm_step"),
-    ("lstm", "lstm"), ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"), ("spatial", "spatial"),
+    ("lstm", "lstm"), ("gru_step", "gru_step"), ("gru_cell", "gru_step"), ("gru", "gru"), ("conv1d", "conv1d"),
+    ("conv_1d", "conv1d"), ("batchnorm2d", "spatial"), ("instancenorm", "instancenorm"),
+    ("instance_norm", "instancenorm"), ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"),
+    ("spatial", "spatial"),
     ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"), ("softmax_loss", "softmax_loss"),
     ("svm_loss", "svm_loss"), ("hinge", "svm_loss"), ("loss", "other_loss"), ("logsoftmax", "log_softmax"),
     ("log_softmax", "log_softmax"), ("entropy", "other_loss"), ("xent", "other_loss"), ("mse", "other_loss"),
@@ -88,7 +92,7 @@ def named(name: str) -> str:
 
 def layouts(operation: str) -> Sequence[int]:
     """The arrangements of shapes that an operation may want."""
-    if operation in windows.OPERATIONS:
+    if operation in windows.OPERATIONS or operation == "conv1d":
         return range(8)
     return (*range(5), *_MORE.get(operation, ()))
 
@@ -107,29 +111,33 @@ def arguments(
         name = p.name.lower()
         if name in LABELS and operation.endswith("loss"):
             labels = rng.integers(0, shapes.m, shapes.labels)
-            options[p.name] = np.eye(shapes.m)[labels] if layout == ONE_HOT else labels
+            options[p.name] = np.eye(shapes.m)[labels] if layout in (ONE_HOT, OUT_IN) else labels
         elif operation == "temporal_loss" and name == "mask":
             options[p.name] = rng.random(shapes.labels) < 0.7
         elif operation == "embedding" and not leaves and not options:
             options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
         elif (shape := shapes.of(name)) is not None:
-            leaves[p.name] = drawn(rng, shape)
+            leaves[p.name] = _drawn(operation, layout, rng, shape)
         elif (option := _option(operation, name, number)) is not None and (
             p.default is p.empty or isinstance(option, dict) or name in GROUPS or windows.is_number(operation, p)
         ):
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
-            if not leaves and p is parameters[0]:
-                leaves[p.name] = rng.normal(size=shapes.first())
-                continue
-            if layout in GUESSED:
-                leaves[p.name] = drawn(rng, shapes.guessed())
+            first = not leaves and p is parameters[0]
+            if first or layout in GUESSED:
+                leaves[p.name] = _drawn(operation, layout, rng, shapes.first() if first else shapes.guessed())
                 continue
             raise Untold(
                 f"what its argument {p.name} is cannot be told: call it x, w, b, gamma, beta or ..._param, or use "
                 "mlp_jax.gradcheck.check_vjp(f, backward, *args)"
             )
     return leaves, options
+
+
+def _drawn(operation: str, layout: int, rng: Any, shape: tuple[int, ...]) -> Array:
+    array = drawn(rng, shape)
+    probabilities = operation.endswith("loss") and layout == OUT_IN
+    return 1 / (1 + np.exp(-array)) if probabilities else array
 
 
 def _option(operation: str, name: str, number: int) -> Any:
@@ -171,6 +179,8 @@ def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
 def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> dict[str, float]:
     """What somebody may divide by: N, the numbers of features and of outputs; N counts what a bias sums over."""
     first = next(iter(leaves.values()))
+    if not first.ndim:
+        return {}
     if operation == "temporal":
         return {"N": first.size / first.shape[-1], "the number of sequences": float(len(first))}
     if operation in CHANNELS:

@@ -13,11 +13,11 @@ RANK_4, PLAIN, ROW_BIAS, COLUMNS, OUT_IN = range(5)  # of x, of biases (1, M), c
 ONE_HOT = 1  # the labels of a loss are one-hot in this layout
 LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h, w, C, F), or (F, h, w, C)
 # of a function of which nothing is known: arguments behind the first are single numbers, arrays of one number,
-# vectors, or of the first one's shape
-GUESSED = NUMBERS, ONE_NUMBER, VECTORS, SAME = (8, 9, 10, 11)
+# vectors, of the first one's shape, or a matrix that it is multiplied by; or all of them are single numbers
+GUESSED = NUMBERS, ONE_NUMBER, VECTORS, SAME, MATRIX, ALL_NUMBERS = (8, 9, 10, 11, 14, 15)
 SEQUENCE, PICTURE = range(12, 14)  # inputs (N, T, D); (N, C, H, W), with one scale for each channel
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
-CHANNELS = ("spatial", "groupnorm")  # operations whose scale is one number for each channel
+CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "truth", "y_labels", "ys", "true",
           "reference_answers", "answers", "expected")  # fmt: skip
@@ -31,6 +31,13 @@ KEYS = re.compile(r"k|key|keys|ks")
 VALUES = re.compile(r"v|value|values|vs")
 OF_NORM = re.compile("gamma|beta|gain|scale|shift|weight|bias")
 NORMS = ("batchnorm", "layernorm", "spatial", "groupnorm", "norm")  # of "norm" nothing is known but its shapes
+# of a class's constructor
+ARRAYS = {
+    **dict.fromkeys(("w", "weights", "weight"), "w"),
+    **dict.fromkeys(("b", "bias", "biases"), "b"),
+    **dict.fromkeys(("gamma", "beta"), "n"),
+}
+RATES = ("learning_rate", "lr", "eta", "alpha", "step_size")
 
 
 class Shapes:
@@ -39,14 +46,14 @@ class Shapes:
     def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
         self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES or layout == PICTURE
-        self.kernel = operation in ("conv", "pictures")
+        self.kernel = operation in ("conv", "conv1d", "pictures")
         self.width, self._first = (4 if operation in CHANNELS or layout == PICTURE else d), True
         self.last = layout in CHANNELS_LAST
         self.labels = (n, 3) if self.temporal else (n,)
 
     def of(self, name: str) -> tuple[int, ...] | None:
         """The shape of the next argument, or None if its name says none."""
-        recurrent = self.operation in ("rnn_step", "rnn", "lstm_step", "lstm")
+        recurrent = self.operation.startswith(("rnn", "lstm", "gru"))
         attended = self._attended(name) if self.operation == "attention" else None
         shape = self._recurrent(name) if recurrent else self._plain(name.rstrip("0123456789_") or name)
         shape = shape if attended is None else attended
@@ -78,6 +85,8 @@ class Shapes:
             return self.guessed()
         if name in WEIGHTS:
             self.width = 3 if self.kernel else self.m
+            if self.operation == "conv1d":
+                return {LAST_FILTERS: (3, 3, 2)}.get(self.layout, (3, 2, 3))
             if self.kernel:
                 return {LAST_FILTERS: (3, 3, 3, 2)}.get(self.layout, (3, 3, 2, 3) if self.last else (3, 2, 3, 3))
             return (self.m, self.d) if self.layout in (COLUMNS, OUT_IN) else (self.d, self.m)
@@ -93,10 +102,15 @@ class Shapes:
 
     def guessed(self) -> tuple[int, ...]:
         """The shape of an argument behind the first, where it is tried what that may be."""
-        return {VECTORS: (self.d,), NUMBERS: (), ONE_NUMBER: (1,)}.get(self.layout, (self.n, self.d))
+        forms = {VECTORS: (self.d,), ONE_NUMBER: (1,), SAME: (self.n, self.d), MATRIX: (self.d, self.m)}
+        return forms.get(self.layout, ())
 
     def first(self) -> tuple[int, ...]:
         """The shape of the inputs."""
+        if self.layout == ALL_NUMBERS:
+            return ()
+        if self.operation == "conv1d":
+            return (self.n, 6, 2) if self.last else (self.n, 2, 6)
         if self.picture:
             channels = not self.kernel and self.operation != "pool"
             height = 3 if channels else 4
@@ -112,14 +126,25 @@ class Shapes:
         return (self.d, self.n) if self.layout == COLUMNS else (self.n, self.d)
 
     def _recurrent(self, name: str) -> tuple[int, ...] | None:
-        gates = 4 * self.m if self.operation.startswith("lstm") else self.m
-        step = self.operation.endswith("step")
-        state = (self.n, self.m)
-        return {
-            "x": (self.n, self.d) if step else (self.n, 3, self.d), "prev_h": state, "h_prev": state, "h": state,
-            "h0": state, "prev_c": state, "c_prev": state, "wx": (self.d, gates), "wh": (self.m, gates),
-            "b": (gates,),
-        }.get(name)  # fmt: skip
+        """Of a recurrent layer: inputs, states, and the matrices of its gates, in one or each for itself."""
+        name = name.replace("_", "")
+        if name in ("x", "xt", "xs", "inputs", "input"):
+            return (self.n, self.d) if self.operation.endswith("step") else (self.n, 3, self.d)
+        if re.fullmatch(r"(prev)?[hc](t?1?|prev|0|init|next)|hidden|state|cell", name):
+            return (self.n, self.m)
+        gates = next((k for word, k in (("lstm", 4), ("gru", 3)) if self.operation.startswith(word)), 1)
+        forms = {
+            r"w(x|xh|ih|i)?": (self.d, gates * self.m),
+            r"wh|whh|u|wr": (self.m, gates * self.m),
+            r"b(h|ih|hh|x|ias)?": (gates * self.m,),
+            r"wx?[rzngifoc]": (self.d, self.m),
+            r"(u|wh)[rzngifohc]": (self.m, self.m),
+            r"b[rzngifoc]": (self.m,),
+        }
+        for form, shape in forms.items():
+            if re.fullmatch(form, name):
+                return shape[::-1] if self.layout == OUT_IN else shape
+        return None
 
 
 def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -43,7 +43,7 @@ def is_number(operation: str, p: inspect.Parameter) -> bool:
 def option(operation: str, name: str, number: int) -> Any:
     """An argument of an operation in a trial, or None if its name is none of these."""
     stride = 2 if operation == "pool" else 1 + number % 2
-    if operation in OPERATIONS and name in (*STRIDES, *PADS, *POOLS):
+    if operation in (*OPERATIONS, "conv1d") and name in (*STRIDES, *PADS, *POOLS):
         return stride if name in STRIDES else 1 - (operation == "pool") if name in PADS else 2
     if name == "conv_param" or (operation == "conv" and HYPER.fullmatch(name)):
         return {"stride": stride, "pad": 1, "padding": 1}

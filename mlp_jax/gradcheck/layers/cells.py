@@ -1,0 +1,115 @@
+"""Cells of recurrent networks that are objects: forward(x, h_prev), and backward(dh) -> (dx, dh_prev)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.layers import kept, operations, shapes
+from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.losses import Array, array_of, forward_of, positions_of
+from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.names import size_of
+from mlp_jax.gradcheck.reading.paths import arrays, get, in_double, put
+
+STATE = re.compile(r"(prev)?[hc](t?1?|prev|0|init|next)|(prev)?(hidden|state|cell)(prev|state)?")
+
+
+def is_cell(target: type) -> bool:
+    """Whether a class has forward(x, h_prev), or one with a cell's state too, and a constructor that is known."""
+    names = [p.name.lower().replace("_", "") for p in positions_of(forward_of(target)) if p.default is p.empty]
+    upstream = [p for p in positions_of(getattr(target, "backward", None)) if p.default is p.empty]
+    states = len(names) > 1 and not STATE.fullmatch(names[0]) and all(map(STATE.fullmatch, names[1:]))
+    return states and 0 < len(upstream) <= len(names) - 1 and _given(target, _shapes(target, 0)) is not None
+
+
+def _shapes(target: type, number: int) -> shapes.Shapes:
+    kind = next((word for word in ("lstm", "gru") if word in target.__name__.lower()), "rnn")
+    return shapes.Shapes(f"{kind}_step", *operations.SIZES[number], shapes.PLAIN)
+
+
+def _given(target: type, of: shapes.Shapes) -> dict[str, Any] | None:
+    """The shapes of the constructor's arrays, and its sizes, by name; None if an argument is neither."""
+    own = target.__init__ is not object.__init__  # type: ignore[misc]
+    given: dict[str, Any] = {}
+    for p in positions_of(target.__init__) if own else []:  # type: ignore[misc]
+        size = {"input": of.d, "hidden": of.m, "classes": of.m}.get(str(size_of(p.name)))
+        value = of.of(p.name.lower()) if size is None else size
+        if value is None and p.default is p.empty:
+            return None
+        if value is not None and not isinstance(p.default, (bool, float, int)):
+            given[p.name] = value
+    return given
+
+
+class Cell(Layer):
+    """This is a class with forward(x, h_prev[, c_prev]), whose backward returns a gradient of each of these."""
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self._inputs = [p.name for p in positions_of(forward_of(target)) if p.default is p.empty]
+        self._array = array_of(target)
+
+    def layouts(self) -> Sequence[int]:
+        """There is but one."""
+        return (0,)
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """The inputs, and the arrays of which the object keeps a gradient; option "": the object."""
+        of = _shapes(self._target, number)
+        given = _given(self._target, of) or {}
+        made = in_double(
+            self._target(**{n: rng.normal(size=v) if isinstance(v, tuple) else v for n, v in given.items()})
+        )
+        inputs: dict[str, Array] = {}
+        for name in self._inputs:
+            state = STATE.fullmatch(name.lower().replace("_", ""))
+            inputs[name] = rng.normal(size=(of.n, of.m if state else of.d))
+        own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
+        out = self._call(made, list(inputs.values()))
+        self._back(made, rng.normal(size=out.shape))
+        held = kept.kept(made, own, {})
+        self._refuse(made, list(inputs.values()), held)
+        return {**inputs, **{n: rng.normal(size=np.shape(get(made, path))) for n, (path, _) in held.items()}}, {
+            "": (made, held)
+        }
+
+    def _refuse(self, made: Any, inputs: Sequence[Array], held: kept.Places) -> None:
+        """Raises UserError where backward leaves no gradient of any array that the output depends on."""
+        if not held and any(np.ndim(array) == 2 for _, array in arrays(made)):
+            raise UserError(
+                "backward leaves no gradients that are called as its parameters are: leave grads beside params"
+            )
+
+    def _call(self, made: Any, inputs: Sequence[Array]) -> Array:
+        answer = forward_of(self._target)(made, *map(self._array, inputs))
+        outputs = [np.array(plain((each,))[0], np.float64) for each in _listed(answer)]
+        self._outputs = [output.shape for output in outputs]
+        return np.concatenate([output.ravel() for output in outputs])
+
+    def _back(self, made: Any, dout: Array) -> list[Array]:
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._outputs])[:-1]
+        parts = [part.reshape(s) for part, s in zip(np.split(dout, ends), self._outputs, strict=True)]
+        answer = _listed(made.backward(*map(self._array, parts)))
+        if len(answer) < len(self._inputs):
+            raise UserError(f"backward returns {len(answer)} gradients, of {len(self._inputs)} inputs")
+        return [np.array(plain((each,))[0], np.float64) for each in answer[: len(self._inputs)]]
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """With the object's own arrays replaced by the leaves; several outputs end to end."""
+        made, held = options[""]
+        for name, (path, _) in held.items():
+            put(made, path, leaves[name])
+        return self._call(made, [leaves[name] for name in self._inputs]), options[""]
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """What is returned, and what is left in the object."""
+        made, held = cache
+        found = dict(zip(self._inputs, self._back(made, dout), strict=True))
+        return found | {name: kept.value_of(made, gradient) for name, (_, gradient) in held.items()}
+
+
+def _listed(answer: Any) -> list[Any]:
+    return list(answer) if isinstance(answer, (tuple, list)) else [answer]
