@@ -438,7 +438,7 @@ def test_mistakes(name, old, new, code):
         (SHAPED, "Mul", "a * grad_output", "-a * grad_output", {"sign"}),
         (SHAPED, "Add", "dout, dout", "dout, 2 * dout", {"constant_factor"}),
         (SHAPED, "huber_loss", "/ d.size", "/ len(d)", {"mean_over_other"}),
-        (SHAPED, "bce_loss", "/ p.size", "", {"batch_mean_missing"}),
+        (SHAPED, "bce_loss", "(p - t) /", "-(p - t) /", {"sign"}),
         (LEARNT, "swish_backward", "(dout * x * x", "-(dout * x * x", {"sign"}),
         (LEARNT, "softmax_backward", "t**2", "t", {"unknown"}),
         (LEARNT, "residual_backward", "dout.copy()", "2 * dout", {"constant_factor"}),
@@ -446,7 +446,7 @@ def test_mistakes(name, old, new, code):
         (LEARNT, "Held", "np.sum(dout", "2 * np.sum(dout", {"constant_factor"}),
         (LEARNT, "Swish", "slope), np.sum", "slope), -np.sum", {"sign"}),
         (LEARNT, "Stepping", "self.alpha -= ", "self.alpha += ", {"sign"}),
-        (LEARNT, "Softplus", "grad * sigmoid(", "self.beta * grad * sigmoid(", {"other_activation"}),
+        (LEARNT, "Softplus", "grad * sigmoid(", "self.beta * grad * sigmoid(", {"constant_factor"}),
         (RETURNING, "MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", {"sign"}),
     ],
 )  # fmt: skip

@@ -80,8 +80,8 @@ class Asked(NamedTuple):
 
 def layout_of(layer: Layer, seed: int) -> int:
     """The first arrangement of shapes that both passes take, or, if none is, the forward pass."""
-    first, forward, untold = "", None, None
-    taken = list[int]()
+    first, forward, taken = "", None, list[int]()
+    untold: UserError | None = None
     for layout in layer.layouts():
         try:
             leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
@@ -92,12 +92,10 @@ def layout_of(layer: Layer, seed: int) -> int:
             if layer.operation.endswith("loss") and not np.isfinite(output).all():
                 continue
             found = layer.backward(np.ones_like(output), cache, leaves)
-        except operations.Untold as error:
-            untold = untold or error
-            continue
-        except UserError:
-            if untold is None:
+        except UserError as error:
+            if untold is None and not isinstance(error, operations.Untold):
                 raise
+            untold = untold or error
             continue
         except Exception as error:
             first = first or where(error, layer.source)

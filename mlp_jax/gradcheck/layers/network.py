@@ -39,6 +39,8 @@ class View:
         """Returns inputs, outputs or dout as (N, features)."""
         if self.layout == shapes.COLUMNS:
             return array.T
+        if self.operation in shapes.NORMS and array.ndim == 3:  # sequences (N, T, D)
+            return array.reshape(-1, array.shape[-1])
         if self.operation == "spatial":
             return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
         if self.operation == "groupnorm":

@@ -112,6 +112,8 @@ def arguments(
         if name in LABELS and operation.endswith("loss"):
             labels = rng.integers(0, shapes.m, shapes.labels)
             options[p.name] = np.eye(shapes.m)[labels] if layout in (ONE_HOT, OUT_IN) else labels
+        elif operation.endswith("loss") and p is parameters[0]:
+            leaves[p.name] = _drawn(operation, layout, rng, shapes.first())
         elif operation == "temporal_loss" and name == "mask":
             options[p.name] = rng.random(shapes.labels) < 0.7
         elif operation == "embedding" and not leaves and not options:
