@@ -248,3 +248,24 @@ def test_a_gradient_that_is_0_is_no_noise_and_one_scale_over_n_is_no_mean_loss()
     text = " ".join(str(report).split())
     assert "Note on dense_backward: the gradients of all parameters are divided by the number of examples" in text
     assert "Note on standardised_backward" not in text
+
+
+RMS = """import numpy as np
+
+
+def rmsnorm_forward(x, g):
+    r = 1 / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+    return g * x * r, (x, g, r)
+
+
+def rmsnorm_backward(dout, cache):
+    x, g, r = cache
+    n, d = x * r, dout * g
+    return (d - n * (d * n).mean(-1, keepdims=True)) * r, (dout * n).sum(axis=0)
+"""
+
+
+def test_a_scale_that_is_called_g_is_no_number_of_groups():
+    assert layers.check_layer("rmsnorm_backward", module(RMS)).passed
+    wrong = layers.check_layer("rmsnorm_backward", module(RMS.replace("(dout * n)", "(dout * x)")))
+    assert [row.verdict for row in wrong.leaves] == ["PASS", "FAIL"]

@@ -79,7 +79,8 @@ class Shapes:
     def _plain(self, name: str) -> tuple[int, ...] | None:
         if self._first and name in INPUTS:
             return self.first()
-        if self.operation in NORMS and (name in (*WEIGHTS, *BIASES) or OF_NORM.search(name)):
+        scale = OF_NORM.search(name) or (name == "g" and self.operation != "groupnorm")  # there it counts groups
+        if self.operation in NORMS and (scale or name in (*WEIGHTS, *BIASES)):
             name = SCALES[0]
         if self.layout in GUESSED and name in (*WEIGHTS, *BIASES, *SCALES):
             return self.guessed()
