@@ -66,6 +66,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_train.test_relu_networks_train_bit_for_bit_the_same_with_both_sources": ("little-sgd", "little-adamw"),
     "test_train.test_validation_in_training_mode_moves_the_statistics": 0,
     "test_class_shapes": 3,
+    "test_vjp.test_tensors_of_torch_are_told": 0,
 }  # fmt: skip
 """A file, or how names of functions in it begin -> one of so many of these tests stays; 0: none does; words: those
 stay whose names have one of them."""
