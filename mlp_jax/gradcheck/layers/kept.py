@@ -18,7 +18,7 @@ LEARNT = ("alpha", "beta", "gamma", "a", "slope", "negative_slope", "scale", "sh
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is one number, of Python's or of an array's without axes."""
+    """Whether it is a number of Python's, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
