@@ -70,6 +70,10 @@ def test_a_file_in_a_package(tmp_path, monkeypatch):
 UNUSABLE = [
     ("def broken(:", "net.py:1: SyntaxError"),
     ("import not_there; not_there.x()", "net.py:1: ModuleNotFoundError: uses not_there, which is not installed"),
+    (
+        "import not_there\nclass Part(not_there.Base): pass\nPart()",
+        "net.py:3: ModuleNotFoundError: uses not_there, which is not installed",
+    ),
     ("class Other: pass", "has no TwoLayerNet: it has Other"),
     (CLASS.replace("N = X.shape[0]", "N = X.shap[0]"), "net.py:13: AttributeError"),
     (CLASS.replace("N = X.shape[0]", "import os; os._exit(3)"), "ended its process (exit code 3)"),
@@ -139,6 +143,10 @@ def test_a_file_is_imported_as_from_its_own_folder(door, tmp_path):
         (tmp_path / name).write_text(text)
     config = gradient_check.Config(target=f"{tmp_path}/{place}:TwoLayerNet", results_dir=str(tmp_path / "r"))
     assert gradient_check.STUDY.run(config)
+
+
+def test_a_class_may_be_derived_from_what_a_missing_module_has(tmp_path):
+    assert check(tmp_path, f"import not_there\nclass Part(not_there.Base): pass\n{CLASS}")[0]
 
 
 def test_a_missing_module_is_named(tmp_path, capsys):

@@ -105,7 +105,11 @@ class Missing:
             raise AttributeError(name)
         return Missing(self._module)
 
-    __call__ = __getitem__ = __iter__ = __len__ = __enter__ = __mro_entries__ = __array__ = __bool__ = _use
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        """A class can be derived from it, and raises where an object of it is made."""
+        return (type("Missing", (), {"__init__": self._use}),)
+
+    __call__ = __getitem__ = __iter__ = __len__ = __enter__ = __array__ = __bool__ = _use
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __float__ = __int__ = _use
 
 
