@@ -11,10 +11,10 @@ import numpy as np
 from mlp_jax.gradcheck.layers import shapes
 from mlp_jax.gradcheck.layers.elementwise import named, same
 from mlp_jax.gradcheck.layers.network import LayerNetwork, View, is_turned
-from mlp_jax.gradcheck.layers.trials import Array, Trial
+from mlp_jax.gradcheck.layers.trials import Trial
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, MaxPool
-from mlp_jax.gradcheck.mistakes.ops import Affine, Op, Slope
-from mlp_jax.gradcheck.mistakes.slopes import slopes_of
+from mlp_jax.gradcheck.mistakes.ops import Affine, Op
+from mlp_jax.gradcheck.mistakes.slopes import of_product
 
 SIZES, STRIDES, PADS = (2, 3), (1, 2, 3), (0, 1, 2)
 """These windows, steps and paddings are tried."""
@@ -44,7 +44,8 @@ def _dense(views: Sequence[View]) -> list[list[Op]]:
     name, low = named([each.outputs[0] for each in products], outputs)
     if name == "identity":
         return [[each] for each in products]
-    return [[_slope(p, a, name, low), p] for p, a in zip(products, outputs, strict=True)] if name else []
+    pairs = zip(products, outputs, strict=True)
+    return [[of_product(0, p.outputs[0], a, p.b, name, low), p] for p, a in pairs] if name else []
 
 
 def _product(view: View) -> Affine:
@@ -55,12 +56,6 @@ def _product(view: View) -> Affine:
     inputs, w = view.rows(x), w.T if view.turned else w
     b = rest[0].ravel() if rest else np.zeros(w.shape[1])
     return Affine(0, inputs, w, b, (inputs @ w + b,))
-
-
-def _slope(of: Affine, a: Array, name: str, low: float | None) -> Slope:
-    z = of.outputs[0]
-    tensors = {"without bias": z - of.b, "the opposite of z": -z, "its outputs": a}
-    return Slope(0, z, a, slopes_of(((name, low),), [z])[0][0], name, low, tensors)
 
 
 def _windows(views: Sequence[View]) -> list[list[Op]]:

@@ -57,8 +57,8 @@ def _slope(function: OfOne, trial: Trial, leaf: str, name: str, low: float | Non
             return np.full_like(at, np.inf)
         return np.where(np.isnan(slope), np.inf, slope)  # no answer that is a number was computed so
 
-    tensors = {"the opposite of z": -x, "its outputs": a}
-    return Slope(0, x, a, trial.true[leaf] / trial.dout, name, low, tensors, None if name else derivative)
+    slope = trial.true[leaf] / trial.dout
+    return Slope(0, x, a, slope, name, low, derivative=None if name else derivative)
 
 
 def named(xs: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, float | None]:

@@ -149,9 +149,8 @@ class View:
     def _slope(self) -> Slope:
         x, a = self.rows(self.trial.x), self.rows(self.trial.output)
         slope = SLOPES[self.operation](x, a)
-        tensors = {"the opposite of z": -x, "its outputs": a}
         low = float(slope[x < 0].mean()) if self.operation == "leaky_relu" and (x < 0).any() else None
-        return Slope(0, x, a, slope, self.operation, low, tensors)
+        return Slope(0, x, a, slope, self.operation, low)
 
     def _loss(self, x: Array, options: list[Any]) -> Op | None:
         if len(options) != 1 or x.ndim != 2:

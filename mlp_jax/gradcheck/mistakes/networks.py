@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.mistakes.layer_ops import Hinge, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Array, Dropout, Loss, Norm, Op, Skip, Slope
-from mlp_jax.gradcheck.mistakes.slopes import slopes_of
+from mlp_jax.gradcheck.mistakes.slopes import of_product
 from mlp_jax.gradcheck.other_losses import ON_SCORES, behind, hinge_of
 from mlp_jax.gradcheck.softmax import probabilities, sigmoid
 
@@ -71,8 +71,7 @@ def _on_scores(k: int, activation: str, z: Array, a: Array, bias: Array) -> Op:
         return Softmax(k, a)
     name, _, slope = activation.rstrip(")").partition("(")
     low = float(slope or 0.01) if name == "leaky_relu" else None
-    tensors = {"without bias": z - bias, "the opposite of z": -z, "its outputs": a}
-    return Slope(k, z, a, slopes_of(((name, low),), [z])[0][0], name, low, tensors)
+    return of_product(k, z, a, bias, name, low)
 
 
 def _norm(case: Any, trace: Any, k: int, u: Array) -> Norm:
@@ -112,7 +111,6 @@ def _tensors(case: Any, truth: Any, products: list[Affine], k: int) -> dict[str,
     place = case.config.units[k].norm_place
     tensors = {
         "without bias": hidden.z - (layer.shift if place == "before" else layer.b),
-        "the opposite of z": -hidden.z,
         "its inputs": hidden.inputs,
         "its outputs": products[k + 1].inputs,
         "the scores": trace.logits,

@@ -110,7 +110,7 @@ class Affine(Op):
 class Slope(Op):
     """This is an activation: its derivative `slope` at z, both (N, H), and its value a.
 
-    tensors: others of the same shape, at which the derivative may be taken by mistake. derivative: as a function
+    tensors: more of the same shape, at which the derivative may be taken by mistake. derivative: as a function
     of z, of an activation that has no name here.
     """
 
@@ -119,8 +119,13 @@ class Slope(Op):
     slope: Array
     activation: str
     negative_slope: float | None
-    tensors: dict[str, Array]
+    tensors: Mapping[str, Array] = field(default_factory=dict)
     derivative: Callable[[Array], Array] | None = None
+
+    @property
+    def elsewhere(self) -> dict[str, Array]:
+        """All tensors at which the derivative may be taken by mistake, by name."""
+        return {"the opposite of z": -self.z, "its outputs": self.a, **self.tensors}
 
     def back(self, g: Array) -> Array:
         """Returns g times the derivative (equation 11)."""

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mlp_jax.gradcheck.comparison import compiled
+from mlp_jax.gradcheck.mistakes.ops import Slope
 from mlp_jax.gradcheck.mistakes.row import Alternative, Alternatives, Array, Ops
 from mlp_jax.nn import activations
 
@@ -15,6 +16,12 @@ from mlp_jax.nn import activations
 def _times(ops: Ops, slopes: Sequence[Array], detail: str = "") -> Alternative:
     of = dict(zip(ops, slopes, strict=True))
     return Alternative(lambda op, g: g * of[op], detail)
+
+
+def of_product(layer: int, z: Array, a: Array, bias: Array, activation: str, low: float | None) -> Slope:
+    """Returns the activation with values a of a product z with its bias; low: the slope of a leaky ReLU."""
+    slope = slopes_of(((activation, low),), [z])[0][0]
+    return Slope(layer, z, a, slope, activation, low, {"without bias": z - bias})
 
 
 def slope_without_bias(ops: Ops) -> Alternatives:
@@ -26,9 +33,10 @@ def slope_without_bias(ops: Ops) -> Alternatives:
 
 def slope_elsewhere(ops: Ops) -> Alternatives:
     """The derivative is taken at any other tensor of the same shape, or at what is handed down."""
-    for name in ops[0].tensors:
-        if name != "without bias" and all(name in op.tensors for op in ops):
-            yield _times(ops, _slopes_at(ops, [op.tensors[name] for op in ops]), f"at {name}")
+    tensors = [op.elsewhere for op in ops]
+    for name in tensors[0]:
+        if name != "without bias" and all(name in each for each in tensors):
+            yield _times(ops, _slopes_at(ops, [each[name] for each in tensors]), f"at {name}")
     yield Alternative(lambda op, g: g * _slopes_at([op], [g])[0], "at the gradient from above")
     above = "at the gradient of the layer above"
     yield Alternative(lambda op, g, higher: g * _slopes_at([op], [higher])[0], above, wants_above=True)
