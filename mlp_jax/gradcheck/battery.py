@@ -10,8 +10,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from mlp_jax.gradcheck.comparison import random_params
-from mlp_jax.gradcheck.truth import Case, NumpyParams, Truth, evaluate, evaluated_at
+from mlp_jax.gradcheck.comparison import numpy_params
+from mlp_jax.gradcheck.truth import Case, Truth, evaluate, evaluated_at
 from mlp_jax.nn.config import MLPConfig
 
 OVERFLOW, KINK = "large logits", "pre-activations of 0"  # the cases that a remark may explain
@@ -82,7 +82,7 @@ def _drawn(recipes: list[tuple[str, MLPConfig, int, float, int, float]]) -> list
 
 def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale: float) -> Case:
     rng = np.random.default_rng(seed)
-    params = jax.tree.map(lambda leaf: scale * np.array(leaf), _numpy_params(rng, config))
+    params = jax.tree.map(lambda leaf: scale * leaf, numpy_params(rng, config))
     if any(unit.norm != "none" for unit in config.units):  # scale and shift act on what is already normalised
         params = tuple(
             p._replace(scale=p.scale / scale, shift=p.shift / scale) if hasattr(p, "scale") else p for p in params
@@ -103,11 +103,6 @@ def _draw(name: str, config: MLPConfig, batch: int, l2: float, seed: int, scale:
             (layer.shift if unit.norm_place == "before" else layer.b)[-1] = -30 * scale**2
     params, x = jax.tree.map(_as_float32_can_hold, (params, x))
     return Case(name, config, params, x, y.astype(np.int64), float(np.float32(l2)), seed)
-
-
-def _numpy_params(rng: np.random.Generator, config: MLPConfig) -> NumpyParams:
-    with jax.enable_x64(True):
-        return random_params(rng, config)
 
 
 def _as_float32_can_hold(array: np.ndarray) -> np.ndarray:

@@ -95,10 +95,15 @@ def random_params(rng: np.random.Generator, config: MLPConfig) -> Params:
     A fresh network's zeros and ones hide mistakes. numpy draws them, and they are put on the device as they
     are: `jax.random` and `jnp.asarray` would compile a program for every shape, which takes longer than the check.
     """
+    params: Params = jax.tree.map(jax.device_put, numpy_params(rng, config))
+    return params
 
-    def normal(*shape: int, mean: float = 0.0, scale: float) -> jax.Array:
-        drawn: jax.Array = jax.device_put(rng.normal(mean, scale, shape).astype(config.dtype))
-        return drawn
+
+def numpy_params(rng: np.random.Generator, config: MLPConfig) -> Any:
+    """The same with numpy's arrays."""
+
+    def normal(*shape: int, mean: float = 0.0, scale: float) -> Any:
+        return rng.normal(mean, scale, shape).astype(config.dtype)
 
     layers: list[Layer | NormLayer] = []
     for fan_in, width, unit in zip(config.sizes[:-1], config.sizes[1:], (*config.units, None), strict=True):

@@ -77,11 +77,10 @@ class Truth(NamedTuple):
         return [hidden.mask > 0 for hidden in self.trace.hidden if hidden.mask is not None]
 
 
-@functools.lru_cache(maxsize=64)
-def _program(kinds: tuple[tuple[MLPConfig, str], ...]) -> Callable[..., Any]:
-    """One program for all cases of a battery: compiling it costs little more than compiling one of them."""
-    runs = {kind: jax.jit(_run(*kind)) for kind in kinds}  # what has the shapes of another case is traced once
-    return compiled(lambda arguments: [runs[kind](*given) for kind, given in zip(kinds, arguments, strict=True)])
+@functools.lru_cache(maxsize=256)
+def _program(config: MLPConfig, loss: str) -> Callable[..., Any]:
+    """A program for each network and number of examples: one for all cases of a battery takes twice the time."""
+    return compiled(_run(config, loss))
 
 
 def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
@@ -105,13 +104,11 @@ def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
 def evaluated_at(cases: Sequence[Case], params: Sequence[NumpyParams], x: Sequence[np.ndarray]) -> list[Any]:
     """The same of the cases with other parameters and inputs, as `_run` returns it."""
     with jax.enable_x64(True):
-        program = _program(tuple((case.config, case.loss) for case in cases))
-        arguments = [
-            (p, one, case.y, case.l2, jax.random.key(case.seed))
+        found = [
+            _program(case.config, case.loss)(p, one, case.y, case.l2, jax.random.key(case.seed))
             for case, p, one in zip(cases, params, x, strict=True)
         ]
-        found: list[Any] = jax.tree.map(np.asarray, program(arguments))
-        return found
+    return [jax.tree.map(np.asarray, one) for one in found]
 
 
 def evaluate(*cases: Case) -> list[Truth]:

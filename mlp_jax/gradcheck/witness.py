@@ -22,7 +22,7 @@ import numpy as np
 from mlp_jax import files, machine
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import derivation
-from mlp_jax.gradcheck.comparison import compare, compiled, random_params
+from mlp_jax.gradcheck.comparison import compare, compiled, numpy_params
 from mlp_jax.gradcheck.known_wrong import KNOWN_WRONG, ROWS, Program
 from mlp_jax.nn import losses
 from mlp_jax.nn.config import MLPConfig
@@ -113,7 +113,7 @@ def _gradient_is_right(
     grad: Callable[..., Gradient], config: MLPConfig, rows: int, prepared: Callable[[Gradient], Gradient]
 ) -> bool:
     rng = np.random.default_rng(0)
-    params: Params = jax.tree.map(np.asarray, random_params(rng, config))
+    params: Params = numpy_params(rng, config)
     x, y = rng.standard_normal((rows, config.inputs)), rng.integers(0, config.classes, rows)
     found = prepared(grad(lambda params, x, y: losses.loss(params, x, y, config, l2=L2)))(params, x, y)
     true = derivation.gradient(params, x, y, config, L2)

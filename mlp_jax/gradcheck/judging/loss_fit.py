@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ CLOSE = 1e-9  # how well float64 losses agree with the function that they are th
 DIGITS = {"float64": 7, "float32": 3, "float16": 1, "bfloat16": 1}
 MOST_FACTOR = 1e4  # that may stand before a data loss
 POWERS = ((0, 0), (1, 0), (-1, 0), (0, -1), (1, -1))  # of the examples and of the classes
+AT_ONCE = 64  # functions that are tried at once
+Kind = tuple[Variant, tuple[int, int]]  # of a loss, with powers as above
 
 
 class _Losses:
@@ -35,7 +37,7 @@ class _Losses:
         self.penalties = [self._penalties(each, over_n) for each in (False, True) for over_n in (False, True)]
         self.scores = variants.Scores([(case, truth) for case, truth, _ in told])
         self.rows = dict[Any, list[_Rows]]()  # by the options of a variant
-        self.columns = dict[tuple[Variant, tuple[int, int]], np.ndarray]()
+        self.means = dict[Variant, np.ndarray]()
 
     def _penalties(self, each: bool, over_n: bool) -> "_Penalties":
         """Not lambda and lambda/N at once: nearly all cases have one N."""
@@ -46,34 +48,42 @@ class _Losses:
         columns = np.hstack([l2 * (squares if each else total), total, l2 * biases]) / n
         return _Penalties(columns, over_n, self._across(columns))
 
-    def _data(self, variant: Variant) -> np.ndarray:
-        """The variant's mean data loss in every case."""
+    def _learn(self, variants_: Sequence[Variant]) -> None:
+        """Finds the mean data loss of variants in every case, those of one kind of loss at once."""
+        new = dict.fromkeys(variant for variant in variants_ if variant not in self.means)
+        for loss, same in groupby(sorted(new, key=lambda v: v.loss), key=lambda v: v.loss):
+            kind = list(same)
+            means = np.zeros((len(kind), len(self.cases)))
+            for of_one_width in zip(*map(self._rows_of, kind), strict=True):
+                first = of_one_width[0]
+                scores = np.concatenate([rows.scores for rows in of_one_width])
+                with np.errstate(all="ignore"):
+                    losses = LOSSES[loss](np, scores, np.tile(first.labels, len(kind))).reshape(len(kind), -1)
+                    sums = np.add.reduceat(losses, first.starts, axis=1)
+                means[:, first.cases] = sums / self.sizes[first.cases, 0]
+            self.means |= dict(zip(kind, means, strict=True))
+
+    def _rows_of(self, variant: Variant) -> "list[_Rows]":
         if variant.options not in self.rows:
             self.rows[variant.options] = _rows(self.scores.of(variant), [case.y for case in self.cases])
-        means = np.zeros(len(self.cases))
-        for rows in self.rows[variant.options]:
-            with np.errstate(all="ignore"):
-                losses = LOSSES[variant.loss](np, rows.scores, rows.labels)
-                means[rows.cases] = np.add.reduceat(losses, rows.starts) / self.sizes[rows.cases, 0]
-        return means
+        return self.rows[variant.options]
 
-    def off(self, variant: Variant, penalties: "_Penalties", powers: tuple[int, int]) -> float:
-        """The largest relative distance of the losses from the nearest function of this kind."""
-        basis, data = penalties.basis, self._column(variant, powers)
-        if not np.isfinite(data).all():
-            return np.inf
-        y, data = self.y - basis @ (basis.T @ self.y), data - basis @ (basis.T @ data)
-        size = float(data @ data)
-        factor = float(data @ y) / size if size else 0.0
-        if not 1 / MOST_FACTOR < factor < MOST_FACTOR:
-            return np.inf
-        return float(np.abs(y - factor * data).max())
+    def off(self, kinds: Sequence[Kind], penalties: "_Penalties") -> np.ndarray:
+        """Returns the largest relative distance of the losses from the nearest function of each kind."""
+        basis, data = penalties.basis, self._columns(kinds)
+        with np.errstate(all="ignore"):
+            y, data = self.y - basis @ (basis.T @ self.y), data - basis @ (basis.T @ data)
+            factors = (y @ data) / (data**2).sum(axis=0)
+            found = np.abs(y[:, None] - factors * data).max(axis=0)
+        possible = (factors > 1 / MOST_FACTOR) & (factors < MOST_FACTOR)  # NaN is not
+        return np.asarray(np.where(possible, found, np.inf))
 
-    def _column(self, variant: Variant, powers: tuple[int, int]) -> np.ndarray:
-        if (variant, powers) not in self.columns:
-            scale = (self.sizes ** np.array(powers, float)).prod(axis=1) * self.row
-            self.columns[variant, powers] = self._data(variant) * scale
-        return self.columns[variant, powers]
+    def _columns(self, kinds: Sequence[Kind]) -> np.ndarray:
+        """The data loss of each kind, weighted as the losses are."""
+        self._learn([variant for variant, _ in kinds])
+        scales = [(self.sizes ** np.array(powers, float)).prod(axis=1) for _, powers in kinds]
+        means = [self.means[variant] for variant, _ in kinds]
+        return np.asarray((np.array(means) * np.array(scales) * self.row).T)
 
     def _across(self, columns: np.ndarray) -> np.ndarray:
         """An orthonormal basis of the penalties' columns."""
@@ -82,9 +92,10 @@ class _Losses:
         u, s, _ = np.linalg.svd(used / np.linalg.norm(used, axis=0), full_matrices=False)
         return np.asarray(u[:, s > 1e-10 * s.max(initial=0.0)])
 
-    def fitted(self, variant: Variant, penalties: "_Penalties", powers: tuple[int, int]) -> Fitted:
+    def fitted(self, kind: Kind, penalties: "_Penalties") -> Fitted:
         """The numbers of the nearest function, as somebody may have written them."""
-        matrix = np.column_stack([self._column(variant, powers), penalties.columns * self.row[:, None]])
+        powers = kind[1]
+        matrix = np.column_stack([self._columns([kind])[:, 0], penalties.columns * self.row[:, None]])
         size = np.linalg.norm(matrix, axis=0)
         size[size == 0] = 1
         found = np.linalg.lstsq(matrix / size, self.y, rcond=1e-10)[0] / size
@@ -143,20 +154,26 @@ def own(told: Sequence[tuple[Case, Truth, float]], config: MLPConfig, dtype: str
     for number, penalties in enumerate(losses.penalties):
         if penalties.columns.shape[1] + 3 > len(told):
             continue
-        for variant, powers in _tried(config, dtype):
-            off = losses.off(variant, penalties, powers)
-            if off <= enough:
-                return Own(variant, losses.fitted(variant, penalties, powers))
-            if off <= limit and nearly is None:
-                nearly = variant, penalties, powers
+        tried = _tried(config, dtype)
+        for kinds in (tried[at : at + AT_ONCE] for at in range(0, len(tried), AT_ONCE)):
+            off = losses.off(kinds, penalties)
+            if (off <= enough).any():
+                kind = kinds[int(np.argmax(off <= enough))]
+                return Own(kind[0], losses.fitted(kind, penalties))
+            if nearly is None and (off <= limit).any():
+                nearly = kinds[int(np.argmax(off <= limit))], penalties
         if dtype == "float64" and number < 2:
-            found = variants.nearest(partial(losses.off, penalties=penalties, powers=(0, 0)), config)
-            if found is not None and losses.off(found, penalties, (0, 0)) <= enough:
-                return Own(found, losses.fitted(found, penalties, (0, 0)))
-    return None if nearly is None else Own(nearly[0], losses.fitted(*nearly))
+
+            def off_of(variant: Variant, penalties: _Penalties = penalties) -> float:
+                return float(losses.off([(variant, (0, 0))], penalties)[0])
+
+            found = variants.nearest(off_of, config)
+            if found is not None and off_of(found) <= enough:
+                return Own(found, losses.fitted((found, (0, 0)), penalties))
+    return None if nearly is None else Own(nearly[0][0], losses.fitted(*nearly))
 
 
-def _tried(config: MLPConfig, dtype: str) -> list[tuple[Variant, tuple[int, int]]]:
+def _tried(config: MLPConfig, dtype: str) -> list[Kind]:
     """One deviation first, then two; with few digits, no more than one."""
     plain, *others = variants.networks(config)
     names = list(LOSSES)

@@ -58,6 +58,16 @@ def _of_case(beside: Beside, data: Array) -> tuple[float, ...]:
     return factor, norm_of(beside.values - factor * rest), norm, beside.along, along, beside.size
 
 
+def _is_far(beside: Beside, data: Array, tolerance: float, value: float) -> bool:
+    """Whether products alone tell that nothing fits, as they do of nearly all hypotheses, far from rounding."""
+    along, product = float(beside.direction @ data), float(beside.values @ data)
+    square = float(data @ data) - along**2
+    if not square > 1e-6 * along**2:
+        return False
+    distance = beside.norm**2 - product**2 / square
+    return distance > 1e-6 * beside.norm**2 + 4 * _limit(tolerance, value, product / square) ** 2
+
+
 def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
     rows = list[tuple[float, ...]]()
     for j, value in enumerate(leaf.values):
@@ -65,6 +75,8 @@ def _moments(leaf: Leaf, term: Callable[[int], Array]) -> _Moments | None:
         if data.shape != value.shape:
             return None
         data = data.ravel()
+        if _is_far(beside, data, leaf.tolerances[j], leaf.norms[j]):
+            return None
         if not np.isfinite(data).all():
             known = ~np.isnan(data)  # NaN is what cannot be known
             if not known.any():
@@ -86,7 +98,9 @@ def _limit(tolerance: float, value: float, factor: float) -> float:
 
 
 def _limits(leaf: Leaf, factors: Array) -> Array:
-    return np.array(list(map(_limit, leaf.tolerances, leaf.norms, factors)))
+    """`_limit` in every case."""
+    most = np.maximum(leaf.tolerances, ROUGH * leaf.norms)
+    return np.asarray(np.minimum(leaf.tolerances * np.clip(np.abs(factors), 1.0, LARGEST), most))
 
 
 def possible(leaf: Leaf, data: Array) -> bool:

@@ -50,12 +50,12 @@ def call(
 ) -> Any:
     """What the function returns for these parameters, by what its arguments are called, else by place."""
     parameters = signatures.signature(target)
-    extra = {
-        "config": case.config,
-        "key": jax.random.key(case.seed),
-        "masks": masks if case.config.dropout else None,
+    extra: dict[str, Callable[[], Any]] = {
+        "config": lambda: case.config,
+        "key": lambda: jax.random.key(case.seed),
+        "masks": lambda: masks if case.config.dropout else None,
     }
-    options = {name: value for name, value in extra.items() if name in parameters}
+    options = {name: value() for name, value in extra.items() if name in parameters}
     kinds = kinds_of(parameters) if by_name else None
     if kinds is not None:
         values = {name: _value(numbered(name, kinds), kind, given, examples, case) for name, kind in kinds.items()}

@@ -60,13 +60,15 @@ def where(error: BaseException, target: Any) -> str:
     """`file.py:31: ValueError: message`, with the last line that lies in the candidate's own file."""
     if isinstance(error, UserError):
         return str(error)
-    frames, files = traceback.extract_tb(error.__traceback__), _files(target)
-    own = [frame for frame in frames if frame.filename in files and not frame.filename.startswith(OURS)]
-    own = own or [frame for frame in frames if not _is_library(frame.filename)]
-    if not own and frames and not frames[-1].filename.startswith(OURS):
+    # `traceback.extract_tb` reads the source files too
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    files = _files(target)
+    own = [each for each in frames if each[0] in files and not each[0].startswith(OURS)]
+    own = own or [each for each in frames if not _is_library(each[0])]
+    if not own and frames and not frames[-1][0].startswith(OURS):
         own = frames[-1:]  # no line of this package is the user's
     what = " ".join(str(error).split()) or "no message"
-    place = f"{own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}: " if own else ""
+    place = f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}: " if own else ""
     return f"{place}{type(error).__name__}: {what}"
 
 
