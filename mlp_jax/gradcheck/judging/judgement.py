@@ -122,6 +122,9 @@ def _of_another_loss(
     if own is None and free and (penalty := probes.penalty(evidence)) is not None:
         own_penalty = Own(Variant(), penalty).purpose(evidence.cases)
         purposes = [*([own_penalty] if own_penalty.objectives not in (base[0], other[0]) else []), *purposes]
+    unknown = own is None and all(evidence.wrong(evidence.errors(purpose)) for purpose in purposes)
+    if differences and unknown and is_of_own_loss(evidence):  # this is sooner told than how J~ is missed
+        return [_by_differences(evidence, base, strict)]
     readings = [read(evidence, purpose, mismatch=f"your loss is not J~{text}") for purpose in purposes]
     for j, reading in enumerate(readings):
         if not reading.wrong:
@@ -132,9 +135,6 @@ def _of_another_loss(
     nearly = _of_nearly_own(evidence, own) if own is not None and all(r.wrong for r in readings) else None
     if nearly is not None:
         return [nearly]
-    unexplained = differences and own is None and all(reading.wrong for reading in readings)
-    if unexplained and is_of_own_loss(evidence):
-        return [_by_differences(evidence, base, strict)]
     too = ", and the gradient is wrong for your own loss too"
     return [*first, *(r._replace(mismatch=r.mismatch + too) if r.wrong else r for r in readings)]
 

@@ -1,6 +1,6 @@
 """The mistakes at one leaf of a layer, or of any function: a network of one segment, which `search` explains."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.ops import Slope
 from mlp_jax.gradcheck.mistakes.situation import Problem
 
+NetworkOf = Callable[[str], LayerNetwork | None]
 UNKNOWN: Codes = (("unknown", ""),)
 STATE: Codes = (("state_between_calls", ""),)
 OTHER_SLOPE: Codes = (("other_activation", "dout is multiplied by numbers that are not the derivative"),)
@@ -21,14 +22,14 @@ CLOSE = 1e-5  # how far a leaf may be from what a mistake makes of it, relative 
 BIASES = ("b", "bias", "biases", "beta", "shift", "b1", "b2")
 
 
-def mistakes_at(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None) -> Codes:
-    """The mistakes at one leaf; () if it is right. network: None where the operations are not known.
+def mistakes_at(leaf: str, trials: Sequence[Trial], network_of: NetworkOf) -> Codes:
+    """The mistakes at one leaf; () if it is right. network_of: gives None where the operations are not known.
 
     A leaf that adds up from call to call is judged by what a call adds to it.
     """
     if all(leaf in trial.increments for trial in trials):
         added = [t._replace(found={**t.found, leaf: t.increments[leaf]}, increments={}) for t in trials]
-        told = mistakes_at(leaf, added, network)
+        told = mistakes_at(leaf, added, network_of)
         return (*STATE, *(told if told not in (UNKNOWN, OTHER_SLOPE) else ()))
     given = [i for i, trial in enumerate(trials) if leaf in trial.found]
     if not all(np.isfinite(trials[i].found[leaf]).all() for i in given):
@@ -37,6 +38,7 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None
     everywhere = len(shaped) == len(trials)
     if everywhere and all(is_right(leaf, trial) for trial in trials):
         return ()
+    network = network_of(leaf)
     codes = explained(leaf, trials, network, shaped or given) if given else None
     if everywhere:
         return codes or (OTHER_SLOPE if _is_of_another(leaf, trials, network) else UNKNOWN)

@@ -1,14 +1,13 @@
 """The report on the trials of one layer, or of any function."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import report
-from mlp_jax.gradcheck.layers.diagnosis import mistakes_at
-from mlp_jax.gradcheck.layers.network import LayerNetwork
+from mlp_jax.gradcheck.layers.diagnosis import NetworkOf, mistakes_at
 from mlp_jax.gradcheck.layers.trials import Trial, off
 from mlp_jax.gradcheck.mistakes.factors import Codes
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
@@ -49,12 +48,12 @@ def judged(
     trials: Sequence[Trial],
     *,
     formulas: Mapping[str, str] | None = None,
-    network: Callable[[str], LayerNetwork | None] = lambda leaf: None,
+    network: NetworkOf = lambda leaf: None,
     findings: Sequence[Finding] = (),
     notes: Sequence[str] = (),
     against: str = "jax.vjp in float64",
 ) -> Report:
-    """Returns the report on the trials of one function; network: that in which a leaf is, where one is known."""
+    """Returns the report on the trials of one function; network: gives that of a leaf, where one is known."""
     formulas = formulas or {}
     leaves = list(trials[0].true)
     for leaf in leaves:
@@ -63,7 +62,7 @@ def judged(
                 f"nothing can be compared at {leaf}: wherever it was tried, the forward pass gives no number or "
                 "has a kink"
             )
-    told = {leaf: mistakes_at(leaf, trials, network(leaf)) for leaf in leaves}
+    told = {leaf: mistakes_at(leaf, trials, network) for leaf in leaves}
     rows = [row(leaf, formulas.get(leaf, "-"), told[leaf], trials) for leaf in leaves]
     at_leaves = {code for codes in told.values() for code, _ in codes}
     found = [each for each in findings if each.code not in at_leaves]

@@ -23,27 +23,31 @@ class Sizes(NamedTuple):
 
 
 def name_factor(
-    sizes: Sizes, agrees: Callable[[Array], bool], found: Callable[[Array], float], *, of_sum: bool
+    sizes: Sizes, agrees: Callable[[Array], Array], found: Callable[[Array], Array], *, of_sum: bool
 ) -> tuple[Array, Codes] | None:
     """The first factor that agrees with a leaf: 1, N, 1/N, one with another number for N, or c times one.
 
-    found: the number c that suits the leaf best before values of all cases. of_sum: the leaf is a sum over the
-    examples, as a bias's is, so that 1/N makes a mean of it.
+    agrees: of factors (K, cases), whether each agrees with the leaf, (K,). found: of the same, the number c that
+    suits the leaf best before each, (K,). of_sum: the leaf is a sum over the examples, as a bias's is, so that
+    1/N makes a mean of it.
     """
     known = _known_factors(sizes, "bias_mean" if of_sum else "batch_mean_twice")
-    for codes, values in known:
-        for sign in (1, -1):
-            if agrees(sign * values):
-                return sign * values, (*codes, ("sign", "")) if sign < 0 else codes
-    for codes, values in known:
-        c = found(values)
-        if 1 / LARGEST < abs(c) < LARGEST and agrees(c * values):
-            instead, sign_code = 1 / abs(c), (("sign", ""),) if c < 0 else ()
-            is_whole = instead > 1.5 and abs(instead - round(instead)) < 1e-4 * instead
-            if sizes.of_mean and values is sizes.n and is_whole:
-                return c * values, (("mean_over_other", f"it divides by {instead:.6g} in place of N"), *sign_code)
-            return c * values, (*codes, ("constant_factor", f"{_digits(abs(c))} times"), *sign_code)
-    return None
+    values = np.array([each for _, each in known])
+    fits = agrees(np.concatenate([values, -values])).reshape(2, -1)
+    if fits.any():
+        k = int(np.argmax(fits.any(axis=0)))
+        return (values[k], known[k][0]) if fits[0, k] else (-values[k], (*known[k][0], ("sign", "")))
+    numbers = found(values)
+    fits = (np.abs(numbers) > 1 / LARGEST) & (np.abs(numbers) < LARGEST) & agrees(numbers[:, None] * values)
+    if not fits.any():
+        return None
+    k = int(np.argmax(fits))
+    c, (codes, of) = float(numbers[k]), known[k]
+    instead, sign_code = 1 / abs(c), (("sign", ""),) if c < 0 else ()
+    is_whole = instead > 1.5 and abs(instead - round(instead)) < 1e-4 * instead
+    if sizes.of_mean and of is sizes.n and is_whole:
+        return c * of, (("mean_over_other", f"it divides by {instead:.6g} in place of N"), *sign_code)
+    return c * of, (*codes, ("constant_factor", f"{_digits(abs(c))} times"), *sign_code)
 
 
 def _known_factors(sizes: Sizes, twice: str) -> list[tuple[Codes, Array]]:

@@ -128,16 +128,16 @@ def open_number(leaf: Leaf, data: Array, direction: Array) -> float | None:
 def _named(leaf: Leaf, sizes: Sizes, m: _Moments) -> Fit | None:
     at = leaf.at
 
-    def agrees(values: Array) -> bool:
-        distance = np.hypot(m.distance, (m.factor - values[at]) * m.norm)
-        return bool(np.all(distance <= _limits(leaf, values[at])))
+    def agrees(values: Array) -> Array:
+        distance = np.hypot(m.distance, (m.factor - values[:, at]) * m.norm)
+        return np.asarray(np.all(distance <= _limits(leaf, values[:, at]), axis=1))
 
-    def found(values: Array) -> float:
-        unit, weight = values[at], (m.norm / np.maximum(leaf.tolerances, SMALLEST)) ** 2
-        total = float((weight * unit**2).sum())
-        return float((weight * unit * m.factor).sum()) / total if total else np.nan
+    def found(values: Array) -> Array:
+        unit, weight = values[:, at], (m.norm / np.maximum(leaf.tolerances, SMALLEST)) ** 2
+        return np.asarray((weight * unit * m.factor).sum(axis=1) / (weight * unit**2).sum(axis=1))
 
-    named = name_factor(sizes, agrees, found, of_sum=leaf.of_sum)
+    with np.errstate(all="ignore"):  # NaN is a number that agrees with nothing
+        named = name_factor(sizes, agrees, found, of_sum=leaf.of_sum)
     if named is None and np.all(leaf.norms <= ZERO * leaf.tolerances):
         named = np.zeros_like(sizes.n), (("constant_factor", "0 times, as where nothing is computed"),)
     if named is None:

@@ -219,10 +219,10 @@ def _ratio(sizes: Sizes, leaf: Leaf, fit: fits.Fit, factor: Array) -> Codes | No
         return fit.factor_codes
     ratio = fit.factor / factor
 
-    def agrees(values: Array) -> bool:
-        return bool(np.allclose(values, ratio, rtol=1e-6, atol=0))
+    def agrees(values: Array) -> Array:
+        return np.asarray(np.isclose(values, ratio, rtol=1e-6, atol=0).all(axis=1))
 
-    named = name_factor(sizes, agrees, lambda values: float(np.median(ratio / values)), of_sum=leaf.of_sum)
+    named = name_factor(sizes, agrees, lambda values: np.median(ratio / values, axis=1), of_sum=leaf.of_sum)
     return None if named is None else named[1]
 
 
