@@ -1425,3 +1425,45 @@ def huber_loss(pred, target):
 def bce_loss(p, t):
     return -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(), (p - t) / (p * (1 - p)) / p.size
 """
+
+OTHER_NAMES = """
+import numpy as np
+
+class FCLayer:  # one example at a time, a row, and its step in its backward pass
+    def __init__(self, input_size, output_size):
+        self.weights = np.random.rand(input_size, output_size) - 0.5
+        self.bias = np.random.rand(1, output_size) - 0.5
+    def forward_propagation(self, input_data):
+        self.input = input_data
+        return np.dot(self.input, self.weights) + self.bias
+    def backward_propagation(self, output_error, learning_rate):
+        input_error = np.dot(output_error, self.weights.T)
+        self.weights -= learning_rate * np.dot(self.input.T, output_error)
+        self.bias -= learning_rate * output_error
+        return input_error
+
+def layernorm_forward(x, w, b, eps=1e-5):  # of sequences, as nothing but the backward pass says
+    mean, rstd = x.mean(-1, keepdims=True), (x.var(-1, keepdims=True) + eps) ** -0.5
+    n = (x - mean) * rstd
+    return n * w + b, (n, w, rstd)
+
+def layernorm_backward(dout, cache):
+    n, w, rstd = cache
+    dn = dout * w
+    dx = (dn - dn.mean(-1, keepdims=True) - n * (dn * n).mean(-1, keepdims=True)) * rstd
+    return dx, (dout * n).sum((0, 1)), dout.sum((0, 1))
+
+def lrelu_forward(x, lrelu_param):
+    alpha = lrelu_param.get("alpha", 2e-3)
+    return np.maximum(x, alpha * x), (x, alpha)
+
+def lrelu_backward(dout, cache):
+    x, alpha = cache
+    return dout * np.where(x > 0, 1.0, alpha)
+
+def log_sigmoid_forward(x):
+    return -np.logaddexp(0, -x), x
+
+def log_sigmoid_backward(dout, x):
+    return dout / (1 + np.exp(x))
+"""

@@ -21,6 +21,7 @@ from tests.layer_sources import (
     NNFS,
     NOTED,
     OF_PICTURES,
+    OTHER_NAMES,
     RETURNING,
     SANDWICHES,
     SHAPED,
@@ -74,6 +75,25 @@ def test_right_layers_of_several_operations(old, new, remarks):
     assert (report.codes, report.refused) == ([], ()), str(report)
     assert set(report.remarks) == {*remarks, "pool_ties"}
     assert len(report.layers) == len(re.findall(r"def \w+_(?:loss|backward\w*)\(", SANDWICHES))
+
+
+def test_right_layers_of_other_names_and_shapes():
+    report = layers.check_module(module(OTHER_NAMES))
+    assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
+    assert len(report.layers) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        ("FCLayer", "learning_rate * output_error", "learning_rate * 2 * output_error", "constant_factor"),
+        ("FCLayer", "np.dot(self.input.T, output_error)", "-np.dot(self.input.T, output_error)", "sign"),
+        ("layernorm_backward", "dout.sum((0, 1))", "2 * dout.sum((0, 1))", "constant_factor"),
+        ("lrelu_backward", "x > 0", "dout > 0", "mask_wrong_tensor"),
+    ],
+)
+def test_mistakes_in_layers_of_other_names_and_shapes(name, old, new, code):
+    assert mistake(OTHER_NAMES, name, old, new).codes == [code]
 
 
 def test_right_layers_that_leave_gradients_at_the_arrays():

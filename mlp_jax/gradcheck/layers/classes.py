@@ -30,6 +30,11 @@ GROUPS = called(r"(num|n)?groups?|g|numgroups")
 PADS = called(r"pad(ding)?s?")
 KERNELS = called(r"kernel(size|width|length|shape)?|ksize|kw|window(size)?")
 LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
+OTHER_NAMES = (
+    ("forward_propagation", "backward_propagation"), ("forward_pass", "backward_pass"),
+    ("forward_prop", "backward_prop"), ("forward_propagate", "backward_propagate"), ("forward", "backprop"),
+    ("forwardprop", "backprop"), ("forward", "backward_pass"), ("fprop", "bprop"), ("feedforward", "backprop"),
+)  # fmt: skip
 NETWORKS = ("net", "mlp", "model", "classifier", "perceptron", "regression")
 
 
@@ -61,6 +66,18 @@ def is_layer_class(target: type) -> bool:
         and len(forward) > 0
         and len(positions_of(methods[1])) > 0
     )
+
+
+def with_usual_names(target: type) -> type:
+    """The class with forward(x) and backward(dout), where it calls them forward_propagation or the like."""
+    for forward, backward in OTHER_NAMES:
+        methods = [getattr(target, name, None) for name in (forward, backward)]
+        if hasattr(target, "backward") or not all(map(inspect.isfunction, methods)):
+            continue
+        upstream = positions_of(methods[1])[:1]
+        if len(positions_of(methods[0])) == 1 and upstream and upstream[0].name.lower() not in LABELS:
+            return type(target.__name__, (target,), {"forward": methods[0], "backward": methods[1]})
+    return target
 
 
 def of_torch(target: type) -> bool:

@@ -30,13 +30,15 @@ class Pair(Layer):
         self.operation = "attention" if self.only_inputs else self.operation
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
         self._learnt, self._options = learnt.Learnt(), dict[str, Any]()
-        self.several_shapes = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
+        scaled = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
+        self.several_shapes = scaled or self.operation == "layernorm"  # of rows, or of sequences
         self._convert = converter(library) if library == "torch" else lambda array: array
 
     def layouts(self) -> Sequence[int]:
         """Of what is scaled by beta alone, that is one number first: its gradient would fit a vector too."""
         usual = operations.layouts(self.operation)
-        alone = self.several_shapes and not any(p.name.lower() == "gamma" for p in self.parameters)
+        alone = not self.operation and self.several_shapes
+        alone = alone and not any(p.name.lower() == "gamma" for p in self.parameters)
         return (*shapes.GUESSED, *usual) if alone else usual
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -16,7 +16,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import losses, taped
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
-from mlp_jax.gradcheck.layers.classes import is_layer_class, not_told
+from mlp_jax.gradcheck.layers.classes import is_layer_class, not_told, with_usual_names
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
@@ -77,11 +77,10 @@ def is_layer(name: str, module: ModuleType) -> bool:
     A class that is plainly a layer, but cannot be asked, is one too, so that it is told why.
     """
     target = getattr(module, name, None)
-    return (
-        bool(is_layer_class(target) or not_told(target))
-        if inspect.isclass(target)
-        else _of_function(name, module) is not None
-    )
+    if not inspect.isclass(target):
+        return _of_function(name, module) is not None
+    target = with_usual_names(target)
+    return bool(is_layer_class(target) or not_told(target))
 
 
 def beside(target: Any) -> ModuleType | None:

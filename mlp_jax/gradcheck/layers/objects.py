@@ -24,6 +24,7 @@ from mlp_jax.gradcheck.layers.classes import (
     not_told,
     of_torch,
     takes_context,
+    with_usual_names,
 )
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_context, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
@@ -43,11 +44,12 @@ from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, in_double, is_there, put
 
 # layouts of an object's inputs; rows are examples in the others
-SEQUENCES, LAST, COLUMNS, ONE_COLUMN, SQUARE = range(1, 6)
+SEQUENCES, LAST, COLUMNS, ONE_COLUMN, SQUARE, ONE_ROW = range(1, 7)
 
 
 def layer_of(target: type) -> Layer:
     """Returns the class as a layer."""
+    target = with_usual_names(target)
     if of_torch(target):
         return function_of_torch(target)
     if takes_context(target):
@@ -98,6 +100,11 @@ class LayerObject(Layer):
         rest = backward[1 + self._given_inputs :]
         self._updates = bool(rest) and rest[0].default is inspect.Parameter.empty
 
+    def layouts(self) -> Sequence[int]:
+        """One example, as a row, is tried last."""
+        usual = super().layouts()
+        return usual if self._picture else (*usual, ONE_ROW)
+
     def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
         given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
         numbers = {"in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng, "groups": 2, "pad": 1}
@@ -120,7 +127,7 @@ class LayerObject(Layer):
             )
         own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
         singles = {path: get(made, path) for path in kept.numbers(made)}
-        shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1)}.get(layout, (n, d))
+        shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1), ONE_ROW: (1, d)}.get(layout, (n, d))
         if layout == SEQUENCES and not self._picture:
             self.operation = ""
         c = self._channels
