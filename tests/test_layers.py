@@ -96,6 +96,27 @@ def test_mistakes_in_layers_of_other_names_and_shapes(name, old, new, code):
     assert mistake(OTHER_NAMES, name, old, new).codes == [code]
 
 
+EPS_OUTSIDE = """
+import numpy as np
+
+def batchnorm_forward(x, gamma, beta):
+    root = np.sqrt(x.var(0))
+    n = (x - x.mean(0)) / (root + 1e-3)
+    return gamma * n + beta, (n, gamma, root)
+
+def batchnorm_backward(dout, cache):
+    n, gamma, root = cache
+    d, std = dout * gamma, root + 1e-3
+    return (d - d.mean(0) - n * (d * n).mean(0) * std / root) / std, (dout * n).sum(0), dout.sum(0)
+"""
+
+
+def test_a_normalisation_whose_eps_is_added_to_the_root_is_told_as_that():
+    report = layers.check_layer("batchnorm_backward", module(EPS_OUTSIDE))
+    assert (report.codes, report.remarks) == ([], ["bn_eps"]), str(report)
+    assert "eps = 0.001 is added to the root" in " ".join(str(report).split())
+
+
 def test_right_layers_that_leave_gradients_at_the_arrays():
     report = layers.check_module(module(NOTED))
     assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)

@@ -101,9 +101,11 @@ def test_an_object_of_batch_normalisation_has_the_codes_of_one(old, new, codes):
 
 
 def test_an_embedding_object_is_refused_in_one_line():
-    with pytest.raises(UserError, match=r"Embedding is given indices.*check_vjp") as refused:
-        layers.check_layer("Embedding", module(OBJECTS))
-    assert "\n" not in str(refused.value)
+    of_a_size = OBJECTS.replace("self, W):", "self, vocabulary):\n        W = np.ones((vocabulary, 2))")
+    for source in (OBJECTS, of_a_size):
+        with pytest.raises(UserError, match=r"Embedding is given indices.*check_vjp") as refused:
+            layers.check_layer("Embedding", module(source))
+        assert "\n" not in str(refused.value)
 
 
 DENSE = """import numpy as np

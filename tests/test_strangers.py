@@ -1,5 +1,6 @@
 """Gradients as strangers have them: taken as they are, right ones right and wrong ones wrong."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -102,6 +103,8 @@ def test_a_vector_whose_layout_nothing_tells_is_refused():
 def test_what_takes_too_little_for_a_network_is_refused_with_what_would_do():
     with pytest.raises(UserError, match="check_vjp"):
         check_gradients(defined("def sigmoid_prime(z):\n    return z * (1 - z)\n", "sigmoid_prime"))
+    with pytest.raises(UserError, match=r"check_custom_vjp\(function, x\)"):
+        check_gradients(jax.custom_vjp(lambda x: x))
 
 
 @pytest.mark.parametrize("what", UNWRITTEN)

@@ -24,6 +24,8 @@ def _others(operation: str) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
         axis = int(operation == "layernorm")
         kinds: list[tuple[str, dict[str, Any]]] = [("the variance is divided by N - 1", {"axis": axis, "ddof": 1})]
         kinds += [(f"eps = {eps:g}", {"axis": axis, "eps": eps}) for eps in OTHER_EPS]
+        more = {"axis": axis, "outside": True}
+        kinds += [(f"eps = {eps:g} is added to the root", {**more, "eps": eps}) for eps in (1e-5, *OTHER_EPS)]
         kinds += [("mean and variance are those of the other axis", {"axis": 1 - axis})]
         for text, keywords in kinds:
             yield text, partial(_with, keywords)

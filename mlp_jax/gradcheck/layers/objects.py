@@ -54,6 +54,11 @@ def layer_of(target: type) -> Layer:
         return function_of_torch(target)
     if takes_context(target):
         return function_of_context(target)
+    if "embed" in target.__name__.lower():
+        raise UserError(
+            f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
+            "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
+        )
     if why := not_told(target):
         raise UserError(why)
     if is_cell(target):
@@ -65,11 +70,6 @@ def layer_of(target: type) -> Layer:
     if is_pair(target):
         made = target()
         return Pair(target.__name__, made.forward, made.backward)
-    if "embed" in target.__name__.lower():
-        raise UserError(
-            f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
-            "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
-        )
     forward = [p.name.lower() for p in positions_of(forward_of(target))]
     needed = [p.name.lower() for p in positions_of(forward_of(target)) if p.default is p.empty]
     if shapes.attends(forward) or (len(needed) > 1 and needed[1] not in (*LABELS, *TRAINING)):

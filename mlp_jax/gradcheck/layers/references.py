@@ -90,10 +90,13 @@ def _affine_reference(layout: int, operation: str, x: Any, w: Any, b: Any) -> An
     return jax.nn.relu(out) if operation == "affine_relu" else out
 
 
-def normalised(axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5, ddof: int = 0) -> Any:
-    """Returns the normalisation of x over the axis, scaled and shifted."""
+def normalised(
+    axis: Any, x: Any, gamma: Any, beta: Any, eps: float = 1e-5, ddof: int = 0, *, outside: bool = False
+) -> Any:
+    """Returns the normalisation of x over the axis, scaled and shifted; outside: eps is added to the root."""
     var = x.var(axis=axis, keepdims=True, ddof=ddof)
-    return (x - x.mean(axis=axis, keepdims=True)) / (var + eps) ** 0.5 * gamma + beta
+    std = var**0.5 + eps if outside else (var + eps) ** 0.5
+    return (x - x.mean(axis=axis, keepdims=True)) / std * gamma + beta
 
 
 def groups_of(options: Sequence[Any]) -> int:

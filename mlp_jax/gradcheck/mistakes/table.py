@@ -66,8 +66,9 @@ SIZES: tuple[Row, ...] = (
 ANSWERS: tuple[Row, ...] = (
     # -- how the candidate behaves
     Row("softmax_unstable", "overflows for large scores, because exp is taken of them as they are",
-        "the softmax does not change if the largest score of each row is subtracted first",
-        "scores -= scores.max(axis=1, keepdims=True) before np.exp",
+        "the softmax does not change if the largest score of each row is subtracted first; the log of a sigmoid "
+        "is -log(1 + exp(-z))",
+        "scores -= scores.max(axis=1, keepdims=True) before np.exp, or -np.logaddexp(0, -z) for a sigmoid's log",
         ("scores = scores - scores.max(axis=1, keepdims=True)", "pass"), remark=True, cost=0.5),
     Row("loss_mismatch", "returns a loss that is not J~",
         "J~ is the mean cross-entropy + lambda (||W1||^2 + ||W2||^2), biases not penalised",

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.running import line
@@ -34,9 +36,11 @@ def by_signature(function: Any, name: str, parameters: dict[str, inspect.Paramet
     required = {n for n, p in parameters.items() if p.default is inspect.Parameter.empty}
     few = len(parameters) < 3 and signatures.positions(parameters) < 3
     if few and not signatures.takes_anything(parameters):
+        how = "check_vjp(function, backward, x)"
+        how = "check_custom_vjp(function, x)" if isinstance(function, jax.custom_vjp) else how
         raise UserError(
             f"{name} does not take parameters, examples and labels, as a network's gradient does: check the "
-            "derivative of a function by mlp_jax.gradcheck.check_vjp(function, backward, x)"
+            f"derivative of a function by mlp_jax.gradcheck.{how}"
         )
     if STEP_NAMES & required:
         raise UserError(f"{name} is an optimiser's step, which takes a gradient: {signatures.WRAP}")
