@@ -479,6 +479,7 @@ def test_mistakes(name, old, new, code):
         (SHAPED, "Mul", "a * grad_output", "-a * grad_output", {"sign"}),
         (SHAPED, "Add", "dout, dout", "dout, 2 * dout", {"constant_factor"}),
         (SHAPED, "huber_loss", "/ d.size", "/ len(d)", {"mean_over_other"}),
+        (SHAPED, "huber_loss", "np.clip(d, -1, 1) / d.size", "np.clip(d, -1, 1)", {"batch_mean_missing"}),
         (SHAPED, "bce_loss", "(p - t) /", "-(p - t) /", {"sign"}),
         (LEARNT, "swish_backward", "(dout * x * x", "-(dout * x * x", {"sign"}),
         (LEARNT, "softmax_backward", "t**2", "t", {"unknown"}),

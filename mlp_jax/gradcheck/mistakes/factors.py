@@ -64,6 +64,7 @@ def _known_factors(sizes: Sizes, twice: str) -> list[tuple[Codes, Array]]:
         known.append(((("mean_over_other", f"it divides by {name} in place of N"),), sizes.n / size))
         known.append(((("mean_over_other", f"it divides by N and by {name}"),), 1 / size))
         known.append(((("mean_over_other", f"it does not divide by {name} too"),), size))
+        known.append(((("batch_mean_missing", f"nor does it divide by {name}"),), sizes.n * size))
     return known
 
 
