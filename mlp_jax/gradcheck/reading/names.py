@@ -71,7 +71,7 @@ is_output = called(
     r"|outputs?|out|o|al|a2|a3|scores?|logits?|finaloutputs?|softmaxout(put)?"
 )
 """Whether it is called as what a network gives, scores or probabilities."""
-WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W", "w"), ("biases", "bs", "b")
+WEIGHT_LISTS, BIAS_LISTS = ("weights", "Ws", "ws", "W", "w"), ("biases", "bs", "b", "Bs", "B")
 is_step = called(r"lr|learningrate|eta|learnrate|stepsize")
 """Whether it is called as a learning rate is."""
 is_generator = called(r"(prng|rng|random)?key|rng|generator")
