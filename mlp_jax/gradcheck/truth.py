@@ -79,7 +79,7 @@ class Truth(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _program(config: MLPConfig, loss: str) -> Callable[..., Any]:
-    """A program for each network and number of examples: one for all cases of a battery takes twice the time."""
+    """One program for each network and loss; all cases of one shape, also of other batteries, share it."""
     return compiled(_run(config, loss))
 
 
