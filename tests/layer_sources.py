@@ -1461,6 +1461,15 @@ def lrelu_backward(dout, cache):
     x, alpha = cache
     return dout * np.where(x > 0, 1.0, alpha)
 
+class MulConstant:
+    @staticmethod
+    def forward(ctx, tensor, constant):
+        ctx.constant = constant
+        return tensor * constant
+    @staticmethod
+    def backward(ctx, grad_output):
+        return grad_output * ctx.constant, None
+
 def log_sigmoid_forward(x):
     return -np.logaddexp(0, -x), x
 

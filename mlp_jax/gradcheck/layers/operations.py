@@ -154,6 +154,10 @@ def _option(operation: str, name: str, number: int) -> Any:
         return 0.6
     if name in (*GROUPS, "num_heads", "n_heads", "heads", "n_head"):
         return 2
+    if name in ("constant", "const", "scalar", "factor", "temperature", "temp", "tau"):
+        return 1.7
+    if name in ("power", "exponent"):
+        return 3.0
     return {"mode": "train", "train": True, "training": True, "is_training": True, "activation": "relu",
             "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
 
