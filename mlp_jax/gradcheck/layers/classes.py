@@ -114,7 +114,8 @@ def untold(target: type) -> list[str]:
 
 def is_of_pictures(target: type) -> bool:
     """Whether a class is given pictures, as its name says."""
-    return any(word in target.__name__.lower() for word in ("conv", "pool", "2d", "group", "instance", "spatial"))
+    words = ("conv", "pool", "2d", "group", "instance", "spatial", "upsampl")
+    return any(word in target.__name__.lower() for word in words)
 
 
 def _told(target: type) -> list[tuple[inspect.Parameter, str]]:
