@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading.paths import one_for_two
 from mlp_jax.gradcheck.truth import Case, Leaves
 from mlp_jax.nn.config import MLPConfig
 
@@ -113,6 +114,9 @@ def same(a: Any, b: Any) -> bool:
 
 def parts(result: Any) -> tuple[float | None, Any]:
     """(loss or None, gradients) from what was returned."""
+    if isinstance(result, tuple):
+        result = one_for_two(result)
+        result = result[0] if len(result) == 1 and isinstance(result[0], Mapping) else result
     if isinstance(result, tuple) and len(result) > 2 and sum(isinstance(part, Mapping) for part in result) == 1:
         grads = next(part for part in result if isinstance(part, Mapping))
         first = next((part for part in result if not isinstance(part, CONTAINERS) and np.ndim(part) == 0), None)

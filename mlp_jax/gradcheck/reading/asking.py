@@ -18,7 +18,7 @@ from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import is_step
-from mlp_jax.gradcheck.reading.paths import arrays, get, is_array, like_kept
+from mlp_jax.gradcheck.reading.paths import arrays, get, is_array, like_kept, one_for_two
 from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, WRAP, method_of, signature
 from mlp_jax.gradcheck.truth import Case
 
@@ -35,6 +35,7 @@ def _split(result: tuple[Any, ...], *, linear: bool = False) -> tuple[Any, Any]:
 
     linear: arrays that lie in no container are gradients, too.
     """
+    result = tuple(one_for_two(each) if isinstance(each, tuple) else each for each in result)
     for each in result:
         refuse_alike(each)
     flat = [part for each in result for part in (_together(each) if _is_pair(each) else (each,))]

@@ -51,6 +51,21 @@ def _bias(path: Path) -> bool:
     return name in ("b", "bias") or (match is not None and match[1][0] in "bB" and match[1].lower() != "beta")
 
 
+def one_for_two(results: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What was returned, with a dict of weights and one of biases as one dict, or as two lists for equal keys."""
+    two = [part for part in results if isinstance(part, Mapping) and part and all(map(is_array, part.values()))]
+    if len(two) != 2 or len(two[0]) != len(two[1]) or _has_matrix(two[0]) == _has_matrix(two[1]):
+        return results
+    rest = tuple(part for part in results if not any(part is each for each in two))
+    if not two[0].keys() & two[1].keys():
+        return *rest, {**two[0], **two[1]}
+    return *rest, *([each[k] for k in sorted(each, key=lambda k: (len(str(k)), str(k)))] for each in two)
+
+
+def _has_matrix(arrays_: Mapping[Any, Any]) -> bool:
+    return any(np.size(array) > max(np.shape(array), default=1) for array in arrays_.values())
+
+
 def get(root: Any, path: Path) -> Any:
     """What lies at a path."""
     for kind, key in path:
