@@ -288,6 +288,18 @@ def f(X, Y, params):
     d1 = d2 @ W2.T * (a1 > 0)
     return dict(W1=X.T @ d1, b1=d1.sum(0), W2=a1.T @ d2, b2=d2.sum(0), W3=a2.T @ d3, b3=d3.sum(0))
 """
+LISTED = """
+def f(params, X, y):
+    Ws, bs = params["Ws"], params["bs"]
+    a = [X]
+    for k in range(len(Ws)):
+        a.append(np.maximum(a[-1] @ Ws[k] + bs[k].ravel(), 0) if k + 1 < len(Ws) else softmax(a[-1] @ Ws[k] + bs[k].ravel()))
+    d, gW, gb = (a[-1] - one_hot(y, a[-1].shape[1])) / len(y), {}, {}
+    for k in reversed(range(len(Ws))):
+        gW[k], gb[k] = a[k].T @ d, d.sum(0)
+        d = d @ Ws[k].T * (a[k] > 0)
+    return -np.log(a[-1][np.arange(len(y)), y]).mean(), {"Ws": [gW[k] for k in range(len(Ws))], "bs": [gb[k] for k in range(len(Ws))]}
+"""
 STRANGERS = {
     "half the squared error, not returned": Stranger(SQUARE, "grads", (" / len(y)", ""), "batch_mean_missing"),
     "its mean over the classes too": Stranger(SQUARE.replace("/ len(y)", "/ len(y) / W2.shape[1]"), "grads", (" * (1 - h**2)", ""), "mask_missing"),

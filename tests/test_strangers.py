@@ -6,7 +6,8 @@ import pytest
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
-from tests.strangers import PYTHON_2, STRANGERS, TRAINS, defined
+from mlp_jax.nn.config import MLPConfig
+from tests.strangers import LISTED, PYTHON_2, STRANGERS, TRAINS, defined
 from tests.test_target import check
 
 
@@ -19,6 +20,14 @@ def test_a_gradient_of_this_kind(kind):
     report = check_gradients(defined(source.replace(right, wrong), name))
     assert not report.passed
     assert report.codes == [code] or not code
+
+
+@pytest.mark.parametrize("bias", ["bs[k].ravel()", "bs[k]"])
+def test_lists_of_weights_and_of_biases_by_names_of_their_own_in_three_layers(bias):
+    source, config = LISTED.replace("bs[k].ravel()", bias), MLPConfig(hidden=(6, 4))
+    assert check_gradients(defined(source, "f"), config).passed
+    report = check_gradients(defined(source.replace(" * (a[k] > 0)", ""), "f"), config)
+    assert report.codes == ["mask_missing"]
 
 
 @pytest.mark.usefixtures("quick_targets")

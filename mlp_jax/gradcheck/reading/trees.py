@@ -31,6 +31,9 @@ OF_ARRAYS = (
     "astype",
     "reshape",
     "transpose",
+    "ravel",
+    "flatten",
+    "squeeze",
 )
 
 
@@ -74,7 +77,8 @@ class _Node:
         return self._at("attribute", name)
 
     def __len__(self) -> int:
-        return 2 if self._path else self._layers
+        key = str(self._path[-1][1]) if self._path else ""
+        return 2 if key[-1:].isdigit() else self._layers  # weights and biases of one layer; all layers of "W"
 
     def __iter__(self) -> Iterator[Any]:
         return (self._at("item", i) for i in range(len(self)))
@@ -118,7 +122,7 @@ def learnt(
 
 def _next(used: Used, tree: Places) -> At | None:
     """The parameter that is used now: layers come one after the other."""
-    key = str(used.path[-1][1]) if used.path else ""
+    key = next((key for _, key in reversed(used.path) if isinstance(key, str)), "")
     by_name = "w" if WEIGHT.match(key) else "b" if BIAS.match(key) else ""
     kind = used.kind or by_name  # block1_W is no bias
     if not used.path or not kind:
