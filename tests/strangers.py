@@ -288,6 +288,23 @@ def f(X, Y, params):
     d1 = d2 @ W2.T * (a1 > 0)
     return dict(W1=X.T @ d1, b1=d1.sum(0), W2=a1.T @ d2, b2=d2.sum(0), W3=a2.T @ d3, b3=d3.sum(0))
 """
+WELCH = """
+class Net:
+    def __init__(self, Lambda=0):
+        self.Lambda, self.W1, self.W2 = Lambda, np.random.randn(2, 3), np.random.randn(3, 1)
+    def forward(self, X):
+        self.a2 = np.tanh(X @ self.W1)
+        return 1 / (1 + np.exp(-self.a2 @ self.W2))
+    def costFunction(self, X, y):
+        return 0.5 * sum((y - self.forward(X)) ** 2) / len(X) + self.Lambda / 2 * (np.sum(self.W1**2) + np.sum(self.W2**2))
+    def costFunctionPrime(self, X, y):
+        p = self.forward(X)
+        d = -(y - p) * p * (1 - p)
+        dz = d @ self.W2.T * (1 - self.a2**2)
+        return X.T @ dz / len(X) + self.Lambda * self.W1, self.a2.T @ d / len(X) + self.Lambda * self.W2
+    def computeGradients(self, X, y):
+        return np.concatenate([dW.ravel() for dW in self.costFunctionPrime(X, y)])
+"""
 LISTED = """
 def f(params, X, y):
     Ws, bs = params["Ws"], params["bs"]
@@ -359,6 +376,7 @@ STRANGERS = {
     "a hidden width that is the class's own": Stranger(f"class Net:\n    H = 24\n    def __init__(self, input_size, output_size):\n        a, h, c, self.z = input_size, self.H, output_size, None{STORED}\n    def loss(self, X, y, reg):\n        W1, b1, W2, b2 = self.W1, self.b1, self.W2, self.b2{LOSS}        W1, b1, W2, b2 = {GRADS}\n        return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "Net", MASK),
     "keys of its own, that begin as a bias's, of a residual network": Stranger(RESIDUAL, "f", ("+ dz2 @ B.T", "+ 2 * dz2 @ B.T"), ""),
     "three layers of a function, one-hot labels": Stranger(THREE, "f", ("(p - Y) / len(X)", "(p - Y) * p * (1 - p) / len(X)"), "softmax_derivative_twice"),
+    "one output of sizes of its own, without biases": Stranger(WELCH, "Net", (" * (1 - self.a2**2)", ""), "mask_missing"),
     "another derivative of relu at 0": Stranger(f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "f", ("0.3, z > 0", "0.3, z > -0.1")),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import is_step
 from mlp_jax.gradcheck.reading.paths import arrays, get, is_array, like_kept, one_for_two
-from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, WRAP, method_of, signature
+from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, PRIMES, WRAP, method_of, signature
 from mlp_jax.gradcheck.truth import Case
 
 TRAINS = ("train", "fit", "train_step", "training")
@@ -83,7 +83,8 @@ def _asked(
     net: Any, target: Any, known: dict[str, Any], case: Case, layout: Layout, places: Places
 ) -> tuple[Any, ...]:
     results: list[Any] = []
-    loss, forward, backward = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS))
+    loss, forward, backward, prime = (method_of(net, names) for names in (METHODS, FORWARDS, BACKWARDS, PRIMES))
+    backward = prime if prime is not None and required(prime, "x") and required(prime, "y") else backward
     if loss is None and backward is None and method_of(net, TRAINS) is not None:
         if of_torch(target):
             raise UserError(

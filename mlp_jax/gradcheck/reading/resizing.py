@@ -20,11 +20,14 @@ def resize(net: Any, case: Case) -> None:
     sizes = case.config.sizes
     held = [(p, a) for p, a in arrays(net) if np.ndim(a) and not (matches(p, GRADIENT) or matches(p, OTHER))]
     once = list({id(array): array for _, array in held}.values())  # some are kept under several names
-    weights = [array for array in once if np.ndim(array) == 2 and 1 not in np.shape(array)]
+    weights = _weights(once)
     shapes = [np.shape(array) for array in weights]
     turned = _is_chain([shape[::-1] for shape in shapes]) and not _is_chain(shapes)
     if len(weights) != len(sizes) - 1 or not (turned or _is_chain(shapes)):
         raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights, in sizes of its own: {WRAP}")
+    if (1 in shapes[-1]) != (case.config.classes == 1):
+        outputs = "one output" if 1 in shapes[-1] else "several outputs"
+        raise UserError(f"{type(net).__name__} has {outputs}, in sizes of its own: {WRAP}")
     biases = [array for array in once if not any(array is each for each in weights)]
     new: list[tuple[Any, tuple[int, ...]]] = []
     for k, (array, shape) in enumerate(zip(weights, shapes, strict=True)):
@@ -37,6 +40,15 @@ def resize(net: Any, case: Case) -> None:
     for array, shape in new:
         for path in (path for path, each in held if each is array):
             exchange(net, path, np.zeros(shape))
+
+
+def _weights(once: list[Any]) -> list[Any]:
+    """The matrices, and behind them the line of weights, no bias, that may lead to one output."""
+    wide = [array for array in once if np.ndim(array) == 2 and 1 not in np.shape(array)]
+    lines = [array for array in once if np.ndim(array) == 2 and np.size(array) > 1 and 1 in np.shape(array)]
+    with_one = [[*(np.shape(array) for array in wide), np.shape(line)] for line in lines]
+    ends = [_is_chain(s) or _is_chain([shape[::-1] for shape in s]) for s in with_one]
+    return [*wide, *(line for line, fits in zip(lines, ends, strict=True) if wide and fits)][: len(wide) + 1]
 
 
 def _is_chain(shapes: list[tuple[int, ...]]) -> bool:

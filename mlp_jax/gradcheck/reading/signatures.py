@@ -16,6 +16,8 @@ FORWARDS = (
     "forward_propogation", "_forward", "predict_proba", "__call__",
 )  # fmt: skip
 BACKWARDS = ("gradient", "gradients", "backward", "backprop", "backward_pass")
+PRIMES = ("costFunctionPrime",)
+"""A derivative of the loss, which is asked before other backward passes: those may give it as a vector."""
 
 
 def signature(target: Any) -> dict[str, inspect.Parameter]:
@@ -71,6 +73,7 @@ GRADIENT = r"(grads?|gradients?|back(ward)?(_?prop([ao]gat(ion|e))?|_?pass)?)"
 FORMS = {
     METHODS: re.compile(rf"{COMPUTE}(loss|cost|objective)(_?(function|fn|func))?((_?(and|with))?_?{GRADIENT})?"),
     BACKWARDS: re.compile(f"{COMPUTE}{GRADIENT}"),
+    PRIMES: re.compile(rf"{COMPUTE}(loss|cost|objective)(_?(function|fn|func))?_?(prime|deriv(ative)?)"),
 }
 """What else people call the methods, in small letters."""
 
