@@ -206,6 +206,7 @@ WAYS = [
     ("dropout_mask_missing", "penalty", "dW[2] = act(kept[1][1]).T @ deltas[2]", DROPOUT, ANY),
     ("dropout_scale_missing", "slope", "drop = masks[k - 1]", DROPOUT, ANY),
     ("fresh_mask", "slope", "drop = (np.random.rand(*z.shape) < 0.5) / T(0.5)", DROPOUT, ANY),
+    ("other_activation", "slope", "slope = (z >= 0)", PLAIN, SMOOTH),
 ]  # fmt: skip
 
 

@@ -91,6 +91,7 @@ def of_another(ops: Ops) -> Alternatives:
     for name, slopes in zip(names, every, strict=True):
         yield _times(ops, slopes, f"that of {name}")
     if not kinks:
+        yield _times(ops, [np.asarray(op.z >= 0, float) for op in ops], "that of relu, with 1 at 0")
         yield from _leaky(ops, "that of a leaky ReLU with slope {:.3g}".format)
     for name in ("tanh", "sigmoid"):
         if name != ops[0].activation:
