@@ -305,6 +305,18 @@ class Net:
     def computeGradients(self, X, y):
         return np.concatenate([dW.ravel() for dW in self.costFunctionPrime(X, y)])
 """
+PENALISES_ALL = """
+def f(params, X, Y, reg):
+    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
+    z = X @ W1 + b1
+    h = np.maximum(z, 0)
+    s = h @ W2 + b2
+    loss = np.sum(np.logaddexp(0, s) - Y * s) / len(X) + reg * sum((v**2).sum() for v in params.values())
+    d = (1 / (1 + np.exp(-s)) - Y) / len(X)
+    dz = d @ W2.T * (z > 0)
+    W1, b1, W2, b2 = X.T @ dz + 2 * reg * W1, dz.sum(0) + 2 * reg * b1, h.T @ d + 2 * reg * W2, d.sum(0) + 2 * reg * b2
+    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)
+"""
 LISTED = """
 def f(params, X, y):
     Ws, bs = params["Ws"], params["bs"]
@@ -377,6 +389,8 @@ STRANGERS = {
     "keys of its own, that begin as a bias's, of a residual network": Stranger(RESIDUAL, "f", ("+ dz2 @ B.T", "+ 2 * dz2 @ B.T"), ""),
     "three layers of a function, one-hot labels": Stranger(THREE, "f", ("(p - Y) / len(X)", "(p - Y) * p * (1 - p) / len(X)"), "softmax_derivative_twice"),
     "one output of sizes of its own, without biases": Stranger(WELCH, "Net", (" * (1 - self.a2**2)", ""), "mask_missing"),
+    "a binary cross-entropy that penalises the biases, and a gradient that does not": Stranger(PENALISES_ALL.replace(" + 2 * reg * b2", " + rest * b2").replace("    z =", "    rest = 2 * reg\n    z =").replace("2 * reg * b1", "rest * b1"), "f", ("rest = 2 * reg", "rest = 0"), "loss_mismatch"),
+    "the same where one bias's gradient does": Stranger(PENALISES_ALL, "f", (" + 2 * reg * b2", ""), "l2_ignored"),
     "another derivative of relu at 0": Stranger(f"def f(params, X, y, reg):\n    W1, b1, W2, b2 = (params[k] for k in ('W1', 'b1', 'W2', 'b2')){BODY.replace('(z > 0)', 'np.where(z == 0, 0.3, z > 0)')}    W1, b1, W2, b2 = {GRADS}\n    return loss, dict(W1=W1, b1=b1, W2=W2, b2=b2)", "f", ("0.3, z > 0", "0.3, z > -0.1")),
 }  # fmt: skip
 

@@ -90,6 +90,8 @@ class Own(NamedTuple):
             yield self._replace(fitted=replace(f, examples=0))
         if self.variant.loss == PLAIN and not _one(f.data):
             yield self._replace(fitted=replace(f, data=1.0))
+        if f.biases:
+            yield self._replace(fitted=replace(f, biases=0.0))
         if f.penalty_code == "no_penalty":
             for factor in (1.0, 0.5):
                 for over_n in (False, True):

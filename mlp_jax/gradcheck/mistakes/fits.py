@@ -154,7 +154,7 @@ def _penalty(leaf: Leaf, sizes: Sizes, found: Array, limits: Array, factor: Arra
     expected = leaf.expected
     if _equal(found, expected, limits):
         return ()
-    if not leaf.penalised:
+    if not leaf.penalised and not expected.any():
         return (("l2_on_bias", ""),)
     if (factor != 1).any() and _equal(found, expected * factor, limits):
         return ()  # the factor stands before the whole leaf

@@ -99,7 +99,7 @@ ANSWERS: tuple[Row, ...] = (
         "the report's J~ has lambda ||W||^2, whatever N is; lambda/N is another convention",
         "leave it if it is meant, or leave N out of the penalty's terms",
         ("N = X.shape[0]", "N = X.shape[0]; reg = reg / N"), remark=True, cost=0.5),
-    Row("biases_penalised", "penalises the biases too, in the loss and in the gradient",
+    Row("biases_penalised", "penalises the biases too, in the loss",
         "the penalty of J~ is of the weights alone",
         "leave it if it is meant, or leave the biases out of the penalty",
         ("return loss, grads",
