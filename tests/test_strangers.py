@@ -61,11 +61,21 @@ class f(abc.ABC):
     def loss(self, X, y):
         return 0.0
 """
+PLACEHOLDER = """
+class f:
+    def __init__(self, D, H, C):
+        self.W1, self.b1, self.W2, self.b2 = np.zeros((D, H)), np.zeros(H), np.zeros((H, C)), np.zeros(C)
+    def loss(self, X, y, reg=0.0):
+        # *** YOUR CODE
+        pass
+        return None, {}
+"""
 UNWRITTEN = {
     "an abstract class": ABSTRACT,
     "nothing": "def f(params, X, y, reg):\n    pass\n",
     "NotImplementedError": "def f(params, X, y, reg):\n    raise NotImplementedError('later')\n",
     "a TODO": TODO,
+    "a place for code": f"import numpy as np\n{PLACEHOLDER}",
 }
 
 
@@ -109,11 +119,28 @@ def test_a_vector_whose_layout_nothing_tells_is_refused():
         check_gradients(defined(source.replace(".ravel() for", "[::-1].ravel() for"), "theta_gradient"))
 
 
-def test_what_takes_too_little_for_a_network_is_refused_with_what_would_do():
-    with pytest.raises(UserError, match="check_vjp"):
-        check_gradients(defined("def sigmoid_prime(z):\n    return z * (1 - z)\n", "sigmoid_prime"))
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def f(z):\n    return z * (1 - z)\n", "f does not take parameters.*check_vjp"),
+        ("def f(y_true, y_score, k=5):\n    return np.take(y_true, y_score[:k])\n", "f does not take parameters"),
+        ("def f(X, y, n_hidden=10, lr=0.1):\n    return np.zeros((X.shape[1], n_hidden))\n", "as training does"),
+    ],
+)
+def test_what_takes_too_little_for_a_network_is_refused_with_what_would_do(source, told):
+    with pytest.raises(UserError, match=told):
+        check_gradients(defined(source, "f"))
+
+
+def test_a_custom_vjp_function_is_refused_with_what_would_do():
     with pytest.raises(UserError, match=r"check_custom_vjp\(function, x\)"):
         check_gradients(jax.custom_vjp(lambda x: x))
+
+
+def test_what_is_empty_is_said_to_be():
+    source = PLACEHOLDER.replace("# *** YOUR CODE", "").replace("pass", "")
+    with pytest.raises(UserError, match="returned None, or an empty container, not gradients"):
+        check_gradients(defined(source, "f"))
 
 
 @pytest.mark.parametrize("what", UNWRITTEN)

@@ -15,7 +15,7 @@ from mlp_jax.gradcheck.reading.answers import At, Held, Question, leaves, parts,
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
-from mlp_jax.gradcheck.reading.paths import Path, arrays, get, like_kept
+from mlp_jax.gradcheck.reading.paths import Path, arrays, get, is_array, like_kept
 from mlp_jax.gradcheck.reading.signatures import WRAP
 from mlp_jax.gradcheck.truth import Case, Leaves
 
@@ -114,6 +114,12 @@ def _gradients(
             raise UserError(f"{target.__name__} makes an optimiser's step, and keeps no gradient: {WRAP}")
         if not kept:
             kind = type(results[-1]).__name__ if results else "nothing"
+            if (
+                results
+                and isinstance(results[-1], tuple)
+                and not any(is_array(part) or part for part in results[-1])
+            ):
+                kind = "None, or an empty container"
             raise UserError(f"returned {kind}, not gradients, and keeps none called so: {WRAP}")
         return loss, {at: get(net, path) for at, path in kept.items()}, plan
     found = holders.by_name(grads, places.paths) or plan.grads
