@@ -216,5 +216,25 @@ def test_an_optimisers_step_that_has_a_learning_rate_of_its_own_is_refused():
 def test_where_it_stops_is_told_where_nothing_else_is_wrong():
     report = check_gradients(defined(STEP, "gradient"))
     assert (report.codes, report.passed) == (["fails"], False)
+    assert len(report.notes) == 1
     assert "a class is missing from the labels" in " ".join(str(report).split())
     assert all(row.verdict == "PASS" for row in report.leaves)
+
+
+BY_LABELS = """
+def f(params, X, y):
+    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
+    z = X @ W1 + b1
+    h = np.maximum(z, 0)
+    p = softmax(h @ W2 + b2)
+    T = 1.0 * (y[:, None] == np.unique(y))
+    d = (p - T) / len(y)
+    dz = d @ W2.T * (z > 0)
+    return -np.sum(T * np.log(p)) / len(y), {"W1": X.T @ dz, "b1": dz.sum(0), "W2": h.T @ d, "b2": d.sum(0)}
+"""
+
+
+def test_a_loss_of_the_labels_that_there_are_is_no_other_loss():
+    report = check_gradients(defined(BY_LABELS, "f"))
+    assert [finding.code for finding in report.findings] == ["no_penalty", "fails"], str(report)
+    assert len(report.notes) == 1

@@ -181,6 +181,13 @@ class Evidence:
         other.cases, other.truths = list(cases), evaluate(*cases)
         return other
 
+    def of(self, cases: list[Case], truths: list[Truth], answers: list[Answer]) -> "Evidence":
+        """Returns other answers, to other cases, in the place of these."""
+        other = copy.copy(self)
+        other.cases, other.truths, other.answers = cases, truths, answers
+        other._observe()
+        return other
+
     def restricted(
         self, *, cases: Sequence[int] | None = None, leaves: Sequence[tuple[int, str]] | None = None
     ) -> "Evidence":
@@ -233,3 +240,9 @@ ORDINARY = ("plain", "large batch", "equal dimensions")
 def explained_by_remarks(case: Case, codes: Sequence[str]) -> bool:
     """Whether a remark is all that is to say about a case."""
     return case.name == KINK and "mask_at_zero" in codes
+
+
+def lacks_classes(evidence: Evidence) -> bool:
+    """Whether it fails where a class is missing from the labels, and nowhere else."""
+    counts = [(len(set(case.y)), case.config.classes) for case, _ in evidence.failed]
+    return bool(counts) and all(n < classes for n, classes in counts)

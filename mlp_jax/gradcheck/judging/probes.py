@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlp_jax.gradcheck.battery import KINK
-from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, At, Evidence
+from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, At, Evidence, lacks_classes
 from mlp_jax.gradcheck.judging.own_loss import Fitted
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, square, square_of_biases
 from mlp_jax.gradcheck.reading.answers import Question
@@ -114,6 +114,25 @@ def _mixed_by(
     weights = [np.prod([value if sign > 0 else 1 - value for sign in side]) for side in sides]
     off = float(np.linalg.norm(np.array(weights) @ corners - found))
     return value if -CLOSE <= value <= 1 + CLOSE and off <= CLOSE * float(np.linalg.norm(found)) else None
+
+
+# -- what stops without some class may compute another loss where it does not stop
+
+
+def with_every_class(evidence: Evidence) -> Evidence | None:
+    """The answers where every class is among the labels; None unless it fails only where one is missing."""
+    if not lacks_classes(evidence):
+        return None
+    every = [*(case for case, _ in evidence.failed), *evidence.cases]
+    cases = [
+        case._replace(y=np.arange(len(case.y)) % case.config.classes)
+        for case in every
+        if len(case.y) >= case.config.classes
+    ]
+    truths = evaluate(*cases)
+    pairs = zip(cases, truths, strict=True)
+    answers = evidence.asked.ask([Question(case, truth.masks) for case, truth in pairs])
+    return None if any(answer.leaves is None for answer in answers) else evidence.of(cases, truths, answers)
 
 
 # -- the penalty in a loss that is not known: another lambda changes nothing else

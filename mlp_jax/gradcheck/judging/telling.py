@@ -6,7 +6,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.battery import OVERFLOW
 from mlp_jax.gradcheck.judging.diagnosis import Judgement
-from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks
+from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks, lacks_classes
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
@@ -117,9 +117,8 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
 
 def _failure(evidence: Evidence) -> str:
     """What it fails with, and whether that is where a class is missing among the labels."""
-    counts = [(len(set(case.y)), case.config.classes) for case, _ in evidence.failed]
-    kept = [(len(set(case.y)), case.config.classes) for case in evidence.cases]
-    missing = all(n < classes for n, classes in counts) and any(n == classes for n, classes in kept)
+    has_all = any(len(set(case.y)) == case.config.classes for case in evidence.cases)
+    missing = lacks_classes(evidence) and has_all
     why = ", because a class is missing from the labels of the batch" if missing else ""
     return f"{evidence.failed[0][1]}{why}"
 
@@ -228,4 +227,14 @@ def _notes(judgement: Judgement, convention: str) -> list[str]:
     penalty_is_wrong = any(m.code.startswith("l2") for m in judgement.mistakes)
     if judgement.purpose.text == HALF and convention == "auto" and not judgement.mismatch and not penalty_is_wrong:
         notes.append("loss and gradient agree on the penalty lambda/2 ||W||^2: a convention, not a mistake")
-    return [*notes, *(f"it fails in the case {case.describe()}: {error}" for case, error in evidence.failed)]
+    return [*notes, *_failures(evidence)]
+
+
+def _failures(evidence: Evidence) -> list[str]:
+    """A note on every place that it fails at, with the first case that does."""
+    places: dict[str, list[str]] = {}
+    for case, error in evidence.failed:
+        place = ":".join(error.split(":", 3)[:3])  # the file, the line and the kind of error
+        places.setdefault(place, []).append(f"{case.describe()}: {error}")
+    first = [(told[0], len(told) - 1) for told in places.values()]
+    return [f"it fails in the case {told}" + f" (and {n} more there)" * bool(n) for told, n in first]
