@@ -498,6 +498,12 @@ def test_layers_are_searched_as_networks_are(source, name, old, new, codes):
     assert {*mistake(source, name, old, new).codes} == codes
 
 
+def test_a_regularisers_part_that_is_left_out_may_be_that_of_l1():
+    report = mistake(NNFS, "Layer_DenseRegularised", "+= self.weight_regularizer_l1 *", "+= 0 *")
+    assert report.codes == ["l2_ignored"]
+    assert "l1 * sign(w) for l1 |w|" in " ".join(str(report).split())
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "words"),
     [
