@@ -20,7 +20,7 @@ def resize(net: Any, case: Case) -> None:
     sizes = case.config.sizes
     held = [(p, a) for p, a in arrays(net) if np.ndim(a) and not (matches(p, GRADIENT) or matches(p, OTHER))]
     once = list({id(array): array for _, array in held}.values())  # some are kept under several names
-    weights = _weights(once)
+    weights = _weights(once, len(sizes) - 1)
     shapes = [np.shape(array) for array in weights]
     turned = _is_chain([shape[::-1] for shape in shapes]) and not _is_chain(shapes)
     if len(weights) != len(sizes) - 1 or not (turned or _is_chain(shapes)):
@@ -42,13 +42,14 @@ def resize(net: Any, case: Case) -> None:
             exchange(net, path, np.zeros(shape))
 
 
-def _weights(once: list[Any]) -> list[Any]:
-    """The matrices, and behind them the line of weights, no bias, that may lead to one output."""
+def _weights(once: list[Any], layers: int) -> list[Any]:
+    """The matrices, and where one is wanting the line of weights, no bias, that may lead to one output."""
     wide = [array for array in once if np.ndim(array) == 2 and 1 not in np.shape(array)]
     lines = [array for array in once if np.ndim(array) == 2 and np.size(array) > 1 and 1 in np.shape(array)]
     with_one = [[*(np.shape(array) for array in wide), np.shape(line)] for line in lines]
     ends = [_is_chain(s) or _is_chain([shape[::-1] for shape in s]) for s in with_one]
-    return [*wide, *(line for line, fits in zip(lines, ends, strict=True) if wide and fits)][: len(wide) + 1]
+    last = [line for line, fits in zip(lines, ends, strict=True) if fits][:1]
+    return [*wide, *last] if len(wide) == layers - 1 > 0 else wide
 
 
 def _is_chain(shapes: list[tuple[int, ...]]) -> bool:
