@@ -1483,3 +1483,53 @@ def log_sigmoid_forward(x):
 def log_sigmoid_backward(dout, x):
     return dout / (1 + np.exp(x))
 """
+
+POOLS = """
+import numpy as np
+
+
+class MaxPool:
+    def __init__(self, size=2, stride=None):
+        self.k, self.s = size, stride or size
+
+    def forward(self, x):
+        self.x, k, s = x, self.k, self.s
+        out = np.zeros((*x.shape[:2], (x.shape[2] - k) // s + 1, (x.shape[3] - k) // s + 1))
+        for i, j in np.ndindex(out.shape[2:]):
+            out[:, :, i, j] = x[:, :, i * s : i * s + k, j * s : j * s + k].max(axis=(2, 3))
+        return out
+
+    def backward(self, dout):
+        dx, k, s = np.zeros_like(self.x), self.k, self.s
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = self.x[n, c, i * s : i * s + k, j * s : j * s + k]
+            row, column = np.unravel_index(window.argmax(), window.shape)
+            dx[n, c, i * s + row, j * s + column] += dout[n, c, i, j]
+        return dx
+
+
+class FastMaxPool:
+    def __init__(self, size, stride):
+        assert size == stride
+        self.k = size
+
+    def forward(self, x):
+        n, c, height, width = x.shape
+        self.x = x.reshape(n, c, height // self.k, self.k, width // self.k, self.k)
+        self.out = self.x.max(axis=(3, 5), keepdims=True)
+        return self.out[:, :, :, 0, :, 0]
+
+    def backward(self, dout):
+        dx = (self.x == self.out) * dout[:, :, :, None, :, None]
+        n, c, height, k, width, _ = dx.shape
+        return dx.reshape(n, c, height * k, width * k)
+
+
+def max_pool_forward(x, size, stride=2):
+    pool = MaxPool(size, stride)
+    return pool.forward(x), pool
+
+
+def max_pool_backward(dout, cache):
+    return cache.backward(dout)
+"""

@@ -22,6 +22,7 @@ from tests.layer_sources import (
     NOTED,
     OF_PICTURES,
     OTHER_NAMES,
+    POOLS,
     RETURNING,
     SANDWICHES,
     SHAPED,
@@ -45,7 +46,7 @@ def mistake(source, name, old, new):
 SOURCES = {
     "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
     "pictures": OF_PICTURES, "attention": ATTENTION,
-    "learnt": LEARNT, "shaped": SHAPED,
+    "learnt": LEARNT, "shaped": SHAPED, "pools": POOLS,
 }  # fmt: skip
 
 
@@ -337,6 +338,7 @@ MISTAKES = [
     ("conv_backward_naive", "w, axes=(1, 0)", "w[:, :, ::-1, ::-1], axes=(1, 0)", "kernel_flipped"),
     ("conv_backward_naive", "dpadded[:, :, p:-p, p:-p]", "dpadded", "wrong_shape"),
     ("max_pool_backward_naive", "largest * dout", "np.ones_like(largest) * dout", "pool_everywhere"),
+    ("max_pool_backward_naive", "+= largest * dout", "= largest * dout", "window_overwritten"),
     ("max_pool_backward_naive", "largest * dout", "0.25 * dout", "pool_everywhere"),
     ("max_pool_backward_naive", "largest * dout[:, :, i, j][:, :, None, None]", "largest", "upstream_lost"),
     ("max_pool_backward_naive", MAX_POOL, MAX_POOL.replace(" * s", ""), "window_stride"),
@@ -398,6 +400,8 @@ def test_mistakes(name, old, new, code):
         (CHANNELS_LAST, "conv2d_backward", "dout.sum((0, 1, 2))", "dout.sum((0, 1, 2)) * 3", {"constant_factor"}),
         (CHANNELS_LAST, "pool_backward", "mask * ", "(mask + 1) / (mask + 1) * ", {"pool_everywhere"}),
         (CHANNELS_LAST, "average_pool_backward", " / f**2", "", {"constant_factor"}),
+        (CHANNELS_LAST, "pool_backward", "dA_prev[at] += ", "dA_prev[at] = ", {"window_overwritten"}),
+        (POOLS, "MaxPool", "column] += ", "column] = ", {"window_overwritten"}),
         (NAMED, "linear_activation_backward", "dA * (Z > 0)", "dA", {"mask_missing"}),
         (NAMED, "linear_activation_backward", "dZ.sum(axis=1, keepdims=True)", "-dZ.sum(axis=1, keepdims=True)",
          {"sign"}),
@@ -613,6 +617,13 @@ def test_a_layer_of_square_pictures_alone_is_checked_on_these():
     report = mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (H - w) // s")
     assert report.passed
     assert "square pictures" in str(report)
+
+
+def test_a_pooling_that_takes_no_overlapping_windows_is_checked_on_others():
+    report = layers.check_layer("FastMaxPool", module(POOLS))
+    assert (report.codes, report.notes, report.cases) == ([], (), 3)
+    overwritten = module(POOLS.replace("column] += ", "column] = "))
+    assert layers.check_layer("max_pool_backward", overwritten).codes == ["window_overwritten"]
 
 
 def test_what_python_2_divided_is_told():

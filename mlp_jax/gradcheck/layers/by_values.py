@@ -3,7 +3,7 @@
 A product of two matrices with an activation on it, a convolution, and the maxima of windows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -59,23 +59,22 @@ def _product(view: View) -> Affine:
 
 
 def _windows(views: Sequence[View]) -> list[list[Op]]:
-    """A convolution or maxima, of the same windows in every trial; [] if the outputs are not these."""
-    for make in _of_windows(views[0]):
-        ops = [make(view) for view in views]
-        outputs = (view.channels_first(view.trial.output) for view in views)
-        if all(same(a, op.forward()) for op, a in zip(ops, outputs, strict=True)):
-            return [[op] for op in ops]
-    return []
+    """A convolution or maxima of windows in every trial; [] if the outputs are not these."""
+    chains = list[list[Op]]()
+    for view in views:
+        a = view.channels_first(view.trial.output)
+        chains.append([op for op in _of_windows(view) if same(a, op.forward())][:1])
+    return chains if all(chains) else []
 
 
-def _of_windows(view: View) -> Iterator[Callable[[View], Conv | MaxPool]]:
-    """The operations that may be meant, as functions of a trial."""
+def _of_windows(view: View) -> Iterator[Conv | MaxPool]:
+    """The operations that may be meant in a trial."""
     if len(view.trial.inputs) == 1:
         for size, stride in product(SIZES, STRIDES):
-            yield lambda v, n=size, s=stride: MaxPool(0, v.channels_first(v.trial.x), s, 0, (n, n))  # type: ignore[misc]
+            yield MaxPool(0, view.channels_first(view.trial.x), stride, 0, (size, size))
     elif len(view.trial.inputs) == 3:
         for stride, pad in product(STRIDES, PADS):
-            yield lambda v, s=stride, p=pad: _conv(v, s, p)  # type: ignore[misc]
+            yield _conv(view, stride, pad)
 
 
 def _conv(view: View, stride: int, pad: int) -> Conv:

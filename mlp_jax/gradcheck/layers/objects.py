@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import kept, operations, shapes
+from mlp_jax.gradcheck.layers import kept, operations, shapes, windows
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.cells import Cell, is_cell
 from mlp_jax.gradcheck.layers.classes import (
@@ -95,6 +95,7 @@ class LayerObject(Layer):
         forward, backward = (positions_of(method) for method in (forward_of(target), target.backward))  # type: ignore[attr-defined]
         self._training = (True,) if len(forward) > 1 and forward[1].default is inspect.Parameter.empty else ()
         names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
+        self._strides = [n for n in names if n.lower() in windows.STRIDES]
         self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
         self._given_inputs, self._array = is_given_inputs(target), array_of(target)
         rest = backward[1 + self._given_inputs :]
@@ -105,7 +106,8 @@ class LayerObject(Layer):
         usual = super().layouts()
         return usual if self._picture else (*usual, ONE_ROW)
 
-    def _make(self, n_in: int, n_out: int, rng: np.random.Generator, kind_of_penalty: str) -> Any:
+    def _make(self, n_in: int, n_out: int, rng: np.random.Generator, number: int) -> Any:
+        kind_of_penalty = ("none", "l2", "l1", "none")[number]
         given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
         numbers = {"in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng, "groups": 2, "pad": 1}
         for kind, name in constructor(self._target) or []:
@@ -114,13 +116,15 @@ class LayerObject(Layer):
                 window = (3,) if self._row else (3, 3)
                 shape = (3, n_in, *window) if ARRAYS.get(name.lower()) == "w" else (3,)
             given[name] = rng.normal(size=shape) if kind == "array" else numbers[kind]
+        if windows.overlap(self.name, number):
+            given |= dict.fromkeys(self._strides, 1)
         return in_double(self._target(**given))
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
         n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
         ends = (self._channels, 3) if self._picture else (d, m)
-        made = self._make(*ends, rng, ("none", "l2", "l1", "none")[number])
+        made = self._make(*ends, rng, number)
         if hasattr(made, "add") and [] in vars(made).values():
             raise UserError(
                 f"{self.name} is built without layers: check a function f(params, x, y, l2) that adds them"

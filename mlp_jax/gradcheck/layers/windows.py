@@ -19,6 +19,7 @@ POOLS = (
     "pool_w",
     "filter_size",
 )
+OVERLAPPING = 1  # the number of a trial in which the windows of a pooling overlap, if it takes such
 HYPER = re.compile(r"(h|hyper|conv|pool)_?(param(eter)?s?|config)|params?|options")
 
 
@@ -37,16 +38,23 @@ def of(options: Mapping[str, Any]) -> dict[str, int] | None:
 
 def is_number(operation: str, p: inspect.Parameter) -> bool:
     """Whether an argument is a number of the windows, which is given although it has a default."""
-    return operation in OPERATIONS and p.name.lower() in (*STRIDES, *PADS, *POOLS) and isinstance(p.default, int)
+    may_be = isinstance(p.default, int) or (p.default is None and p.name.lower() in STRIDES)
+    return operation in OPERATIONS and p.name.lower() in (*STRIDES, *PADS, *POOLS) and may_be
+
+
+def overlap(name: str, number: int) -> bool:
+    """Whether the windows of a layer, a pooling by its name, overlap in a trial."""
+    return "pool" in name.lower() and number == OVERLAPPING
 
 
 def option(operation: str, name: str, number: int) -> Any:
     """An argument of an operation in a trial, or None if its name is none of these."""
-    stride = 2 if operation == "pool" else 1 + number % 2
+    stride = 1 + number % 2 if operation != "pool" else 1 if overlap(operation, number) else 2
     if operation in (*OPERATIONS, "conv1d") and name in (*STRIDES, *PADS, *POOLS):
         return stride if name in STRIDES else 1 - (operation == "pool") if name in PADS else 2
     if name == "conv_param" or (operation == "conv" and HYPER.fullmatch(name)):
         return {"stride": stride, "pad": 1, "padding": 1}
     if name == "pool_param" or (operation == "pool" and HYPER.fullmatch(name)):
-        return {"pool_height": 2, "pool_width": 2, "stride": 2, "f": 2, "pool_size": 2, "size": 2}
+        stride = stride if operation == "pool" else 2
+        return {"pool_height": 2, "pool_width": 2, "stride": stride, "f": 2, "pool_size": 2, "size": 2}
     return None

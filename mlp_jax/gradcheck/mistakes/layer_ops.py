@@ -180,12 +180,22 @@ class MaxPool(Windows):
             out[:, :, i, j] = self.x[at].max(axis=(2, 3))
         return out
 
-    def back(self, g: Array, *, stride: int = 0, everywhere: bool = False, of_output: bool = False) -> Array:
+    def back(
+        self, g: Array, *, stride: int = 0, everywhere: bool = False, of_output: bool = False, add: bool = True
+    ) -> Array:
         """The largest input of each window gets g. The keywords make it wrong."""
         dx, right = np.zeros_like(self.x), {(i, j): self.x[at] for i, j, at in self.places(g)}
         for i, j, at in self.places(g, stride):
             window = self.x[at]
             output = (right[i, j] if of_output else window).max(axis=(2, 3), keepdims=True)
             largest = everywhere or window == output
-            dx[at] += largest * g[:, :, i, j][:, :, None, None]
+            dx[at] = largest * g[:, :, i, j][:, :, None, None] + (dx[at] if add else 0)
+        return dx
+
+    def overwritten(self, g: Array) -> Array:
+        """Returns the gradient of which each largest input has but that of its last window."""
+        dx = np.zeros_like(self.x)
+        for i, j, at in self.places(g):
+            largest = self.x[at] == self.x[at].max(axis=(2, 3), keepdims=True)
+            dx[at] = np.where(largest, g[:, :, i, j][:, :, None, None], dx[at])
         return dx

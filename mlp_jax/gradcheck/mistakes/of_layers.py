@@ -79,6 +79,7 @@ LAYER_ROWS: tuple[Row, ...] = (
                 lambda op, g: op.of(examples=-1).leaves(g[-1:], add=False)["w"],
             ),
             (Conv, "b"): leaf(lambda op, g: g[:, :, -1, -1].sum(axis=0), lambda op, g: g[-1, :, -1, -1]),
+            MaxPool: step(lambda op, g: op.overwritten(g), lambda op, g: op.back(g, add=False)),
         }),
     Row("kernel_flipped", "goes back through the kernel turned by 180 degrees",
         "the input at a place of a window has been multiplied by the kernel's number at that same place",
