@@ -780,6 +780,56 @@ def test_where_nothing_can_be_compared_there_is_no_verdict(forward):
         layers.check_layer("f_backward", module(source))
 
 
+SATURATING = [
+    ("clip(x, 0, 6)", "(0 < x) & (x < 6)", "x > 0", "other_activation"),
+    ("clip(x, -5, 5)", "abs(x) < 5", "x > -np.inf", "mask_missing"),
+    ("clip(0.2 * x + 0.5, 0, 1)", "0.2 * (abs(x) < 2.5)", "0.2", "mask_wrong_tensor"),
+    ("tanh(x / 4)", "(1 - np.tanh(x / 4) ** 2) / 4", "(1 - np.tanh(x) ** 2) / 4", "other_activation"),
+]
+
+
+@pytest.mark.parametrize("name", ["hard_sigmoid", "act"])
+@pytest.mark.parametrize(("function", "right", "wrong", "code"), SATURATING)
+def test_a_function_of_each_element_is_asked_far_from_0_too(name, function, right, wrong, code):
+    source = f"import numpy as np\ndef {name}_forward(x): return np.{function}, x\n"
+    source += f"def {name}_backward(dout, x): return dout * ({right})"
+    assert layers.check_layer(f"{name}_backward", module(source)).passed
+    told = layers.check_layer(f"{name}_backward", module(source.replace(right, wrong)))
+    assert code in told.codes
+    assert "forward_mismatch" not in told.codes
+
+
+SINGLE = """
+import numpy as np
+
+
+def softplus(x): return np.log(1 + np.exp(x))
+def cube(x): return x**3
+def clipped(x): return np.clip(x, -1, 1)
+def scores(x): return x - np.log(np.exp(x).sum(1, keepdims=True))
+
+
+def {0}_forward(x): return {0}(x.astype(np.float32)), x.astype(np.float32)
+def {0}_backward(dout, x): return dout.astype(np.float32) * np.float32({1}) - np.float32({2})
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("name", "slope", "rest"),
+    [
+        ("softplus", "1 / (1 + np.exp(-x))", "0"),
+        ("cube", "3 * x**2", "0"),
+        ("clipped", "abs(x) < 1", "0"),
+        ("scores", "1", "np.exp(scores(x)) * dout.sum(1, keepdims=True)"),
+    ],
+)
+def test_right_functions_in_single_precision(name, slope, rest, seed):
+    """Where an element lies so near a kink that the differences step over it, it is left out."""
+    report = layers.check_layer(f"{name}_backward", module(SINGLE.format(name, slope, rest)), seed)
+    assert report.passed, str(report)
+
+
 class Relu:
     slope = 1.0
 

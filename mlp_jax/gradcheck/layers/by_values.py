@@ -63,8 +63,11 @@ def _windows(views: Sequence[View]) -> list[list[Op]]:
     chains = list[list[Op]]()
     for view in views:
         a = view.channels_first(view.trial.output)
-        chains.append([op for op in _of_windows(view) if same(a, op.forward())][:1])
-    return chains if all(chains) else []
+        op = next((op for op in _of_windows(view) if same(a, op.forward())), None)
+        if op is None:
+            return []
+        chains.append([op])
+    return chains
 
 
 def _of_windows(view: View) -> Iterator[Conv | MaxPool]:

@@ -34,15 +34,22 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     layout = layout_of(layer, seed)
     asked, problems, errors = list[Asked](), list[tuple[str, str]](), list[str]()
     for number in range(len(operations.SIZES)):
+        wide = number == elementwise.WIDE and bool(asked) and _is_elementwise(asked[0])
         rng = np.random.default_rng(seed + 100 * number)
         try:
             leaves, options = layer.drawn(rng, number, layout)
+            if wide:
+                first = next(iter(leaves))
+                leaves = {**leaves, first: elementwise.spread(leaves[first], rng)}
             one, found = ask(layer, leaves, options, rng, layout)
         except UserError:
             raise
         except Exception as error:
-            if not windows.overlap(layer.operation or name, number):  # many take no such windows
+            # many take no such windows, and some no such numbers
+            if not (wide or windows.overlap(layer.operation or name, number)):
                 errors.append(where(error, layer.source))
+            continue
+        if wide and not np.isfinite(one.trial.output).all():
             continue
         asked.append(one)
         problems += found
@@ -54,6 +61,13 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     if layer.operation in shapes.PICTURES and layout == shapes.OUT_IN:
         notes.append("it was given square pictures, because it does not take others")
     return replace(report, notes=(*notes, *report.notes))
+
+
+def _is_elementwise(one: Asked) -> bool:
+    """Whether every output hangs on one element of the first leaf, and the others are single numbers."""
+    first, *others = one.trial.inputs
+    single = one.trial.dout.ndim > 0 and all(one.trial.inputs[other].size == 1 for other in others)
+    return single and elementwise.is_elementwise(partial(one.moved, first), one.trial.x)
 
 
 def _own(one: Asked) -> Trial:

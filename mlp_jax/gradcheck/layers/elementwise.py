@@ -15,6 +15,8 @@ from mlp_jax.nn import activations
 OfOne = Callable[[Array], Array]
 STEP = 1e-5  # of a central difference
 CLOSE = 1e-6  # outputs that may have been computed in float32
+WIDE = 3  # the number of a trial in which a function of each element is asked far from 0 too
+FAR = 9.0  # beyond 6, where a ReLU6 has its second kink
 
 
 def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -> LayerNetwork | None:
@@ -28,7 +30,7 @@ def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -
         chains = [[Softmax(0, a)] for a in outputs]
     elif all(x.ndim == 2 and same(np.exp(a), softmax(x)) for x, a in zip(xs, outputs, strict=True)):
         chains = [[LogSoftmax(0, np.exp(a))] for a in outputs]
-    elif all(_is_elementwise(f, x) for f, x in zip(functions, xs, strict=True)):
+    elif all(is_elementwise(f, x) for f, x in zip(functions, xs, strict=True)):
         name, low = named(xs, outputs)
         chains = [[_slope(f, trial, leaf, name, low)] for f, trial in zip(functions, trials, strict=True)]
     else:
@@ -36,7 +38,7 @@ def network_of(leaf: str, functions: Sequence[OfOne], trials: Sequence[Trial]) -
     return LayerNetwork(chains, [trial.dout for trial in trials], {leaf: (2, "x")}, lambda _, array, __: array)
 
 
-def _is_elementwise(function: OfOne, x: Array) -> bool:
+def is_elementwise(function: OfOne, x: Array) -> bool:
     """Whether every element of the output hangs on the same element of x alone."""
     even, other = np.arange(x.size).reshape(x.shape) % 2 == 0, 0.7 * x + 0.1
     try:
@@ -45,6 +47,12 @@ def _is_elementwise(function: OfOne, x: Array) -> bool:
         return False
     moved = zip((even, ~even), outputs, strict=True)
     return out.shape == x.shape and all(np.allclose(m[kept], out[kept], rtol=1e-12) for kept, m in moved)
+
+
+def spread(x: Array, rng: np.random.Generator) -> Array:
+    """Returns numbers in the order of x, one in each of as many equal parts of [-FAR, FAR]."""
+    ranks = x.ravel().argsort().argsort()
+    return np.asarray(FAR * (2 * (ranks + rng.random(x.size)) / x.size - 1)).reshape(x.shape)
 
 
 def _slope(function: OfOne, trial: Trial, leaf: str, name: str, low: float | None) -> Slope:

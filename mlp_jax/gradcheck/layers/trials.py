@@ -49,7 +49,7 @@ def differences(value: Callable[[Array], float], at: Array, *, single: bool = Fa
     Two steps, h and h/2, are combined to the fourth order (Richardson). NaN marks an element where they do not
     agree, or where the slopes on both sides differ: there is a kink. single: the function is as exact as float32.
     """
-    step, rounding = (1e-2, 1e-6) if single else (STEP, 1e-12)
+    step, rounding, bent = (1e-2, 1e-6, 1e-2) if single else (STEP, 1e-12, 1e-5)
     gradient, centre = np.zeros(at.shape), value(at)
     for index in np.ndindex(at.shape):
         slopes, bends = [], []
@@ -62,7 +62,7 @@ def differences(value: Callable[[Array], float], at: Array, *, single: bool = Fa
             bends.append(abs(right - 2 * centre + left) / h)
         noise = rounding * max(1.0, abs(centre)) / step
         scale = max(1.0, abs(slopes[1]))
-        curved = 1e-5 * (step / STEP) ** 2 * scale
+        curved = bent * scale
         smooth = abs(slopes[1] - slopes[0]) <= curved + noise
         straight = bends[1] <= 0.75 * bends[0] + noise or bends[1] <= curved
         gradient[index] = (4 * slopes[1] - slopes[0]) / 3 if smooth and straight else np.nan
