@@ -1532,4 +1532,53 @@ def max_pool_forward(x, size, stride=2):
 
 def max_pool_backward(dout, cache):
     return cache.backward(dout)
+
+
+class MaxPool1d:
+    def __init__(self, kernel_size=3, stride=2):
+        self.k, self.s = kernel_size, stride
+
+    def forward(self, x):
+        self.x, k, s = x, self.k, self.s
+        starts = range(0, x.shape[2] - k + 1, s)
+        return np.stack([x[:, :, i : i + k].max(axis=2) for i in starts], axis=2)
+
+    def backward(self, dout):
+        dx, k, s = np.zeros_like(self.x), self.k, self.s
+        for n, c, i in np.ndindex(dout.shape):
+            column = i * s + self.x[n, c, i * s : i * s + k].argmax()
+            dx[n, c, column] += dout[n, c, i]
+        return dx
+
+
+def conv1d_forward(x, w, b, stride, pad):
+    xp, k = np.pad(x, ((0, 0), (0, 0), (pad, pad))), w.shape[2]
+    starts = range(0, xp.shape[2] - k + 1, stride)
+    out = [np.tensordot(xp[:, :, i : i + k], w, ((1, 2), (1, 2))) + b for i in starts]
+    return np.stack(out, axis=2), (xp, w, stride, pad)
+
+
+def conv1d_backward(dout, cache):
+    xp, w, s, pad = cache
+    dxp, dw, k = np.zeros_like(xp), np.zeros_like(w), w.shape[2]
+    for i in range(dout.shape[2]):
+        dxp[:, :, i * s : i * s + k] += np.tensordot(dout[:, :, i], w, 1)
+        dw += np.tensordot(dout[:, :, i], xp[:, :, i * s : i * s + k], (0, 0))
+    return dxp[:, :, pad:-pad], dw, dout.sum(axis=(0, 2))
+
+
+class ResidualBlock:
+    def __init__(self, dim, hidden):
+        self.W1, self.W2 = np.random.randn(dim, hidden), np.random.randn(hidden, dim)
+
+    def forward(self, x):
+        self.x, self.z = x, x @ self.W1
+        self.h = np.maximum(self.z, 0)
+        return x + self.h @ self.W2
+
+    def backward(self, dout):
+        self.dW2 = self.h.T @ dout
+        dz = (dout @ self.W2.T) * (self.z > 0)
+        self.dW1 = self.x.T @ dz
+        return dout + dz @ self.W1.T
 """

@@ -11,7 +11,7 @@ import numpy as np
 from mlp_jax.gradcheck.layers import shapes
 from mlp_jax.gradcheck.layers.elementwise import named, same
 from mlp_jax.gradcheck.layers.network import LayerNetwork, View, is_turned
-from mlp_jax.gradcheck.layers.trials import Trial
+from mlp_jax.gradcheck.layers.trials import Array, Trial
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, MaxPool
 from mlp_jax.gradcheck.mistakes.ops import Affine, Op
 from mlp_jax.gradcheck.mistakes.slopes import of_product
@@ -22,10 +22,12 @@ SIZES, STRIDES, PADS = (2, 3), (1, 2, 3), (0, 1, 2)
 
 def network_of(layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
     """The layer as operations; None if its outputs are of none of these."""
-    pictures = all(trial.x.ndim == trial.output.ndim == 4 for trial in trials)
+    pictures = all(map(_is_of_pictures, trials))
     if not pictures and layout == shapes.RANK_4 and any(map(is_turned, trials)):
         layout = shapes.OUT_IN
-    views = [View("conv" if pictures else "affine", layout, trial) for trial in trials]
+    views = [
+        View("conv" if pictures else "affine", layout, _in_2d(trial) if pictures else trial) for trial in trials
+    ]
     try:
         chains = _windows(views) if pictures else _dense(views)
         cotangents = [view.cotangent() for view in views]
@@ -35,7 +37,28 @@ def network_of(layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
         return None
     last = len(chains[0])
     places = dict(zip(trials[0].inputs, ((last + 1, "x"), (last, "w"), (last, "b")), strict=False))
-    return LayerNetwork(chains, cotangents, places, lambda field, array, i: views[i].seen(field, array))
+    return LayerNetwork(
+        chains,
+        cotangents,
+        places,
+        lambda field, array, i: views[i].seen(field, _high(array) if pictures else array),
+    )
+
+
+def _is_of_pictures(trial: Trial) -> bool:
+    """Whether inputs and outputs are (N, C, H, W), or (N, C, W), and the weights have as many axes."""
+    x, *rest = trial.inputs.values()
+    return x.ndim == trial.output.ndim and x.ndim in (3, 4) and all(w.ndim == x.ndim for w in rest[:1])
+
+
+def _high(array: Array) -> Array:
+    """Returns pictures (N, C, W), or kernels of such, with a height of 1."""
+    return array[:, :, None] if array.ndim == 3 else array
+
+
+def _in_2d(trial: Trial) -> Trial:
+    inputs = {name: _high(array) for name, array in trial.inputs.items()}
+    return trial._replace(inputs=inputs, output=_high(trial.output), dout=_high(trial.dout))
 
 
 def _dense(views: Sequence[View]) -> list[list[Op]]:
@@ -74,7 +97,8 @@ def _of_windows(view: View) -> Iterator[Conv | MaxPool]:
     """The operations that may be meant in a trial."""
     if len(view.trial.inputs) == 1:
         for size, stride in product(SIZES, STRIDES):
-            yield MaxPool(0, view.channels_first(view.trial.x), stride, 0, (size, size))
+            x = view.channels_first(view.trial.x)
+            yield MaxPool(0, x, stride, 0, (min(size, x.shape[2]), size))
     elif len(view.trial.inputs) == 3:
         for stride, pad in product(STRIDES, PADS):
             yield _conv(view, stride, pad)

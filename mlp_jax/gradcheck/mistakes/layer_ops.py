@@ -111,6 +111,11 @@ class Windows(Op):
     pad: int
     size: tuple[int, int]
 
+    @property
+    def pads(self) -> tuple[int, int]:
+        """The padding of rows and columns; what is one pixel high is padded at its ends alone."""
+        return self.pad * (self.size[0] > 1), self.pad
+
     def places(self, g: Array, stride: int = 0) -> Iterator[tuple[int, int, Any]]:
         """Yields rows and columns of the output g, and where the window of each lies in the padded input."""
         step = stride or self.stride
@@ -120,17 +125,17 @@ class Windows(Op):
 
     def padded(self) -> Array:
         """Returns x with zeros around it."""
-        return np.pad(self.x, ((0, 0), (0, 0), (self.pad,) * 2, (self.pad,) * 2))
+        return np.pad(self.x, ((0, 0), (0, 0), *((pad, pad) for pad in self.pads)))
 
     def empty(self, channels: int) -> Array:
         """Returns zeros in the shape of outputs with so many channels."""
-        sizes = zip(self.x.shape[2:], self.size, strict=True)
-        return np.zeros((len(self.x), channels, *((n + 2 * self.pad - m) // self.stride + 1 for n, m in sizes)))
+        sizes = zip(self.x.shape[2:], self.pads, self.size, strict=True)
+        return np.zeros((len(self.x), channels, *((n + 2 * p - m) // self.stride + 1 for n, p, m in sizes)))
 
-    def cut(self, padded: Array, start: int) -> Array:
+    def cut(self, padded: Array, starts: tuple[int, int]) -> Array:
         """What belongs to x of a gradient of the padded input."""
-        height, width = self.x.shape[2:]
-        return padded[:, :, start : start + height, start : start + width]
+        (height, width), (row, column) = self.x.shape[2:], starts
+        return padded[:, :, row : row + height, column : column + width]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,13 +162,13 @@ class Conv(Windows):
         padded, w = np.zeros_like(self.padded()), self.w[:, :, ::-1, ::-1] if flip else self.w
         for i, j, at in self.places(g, stride):
             padded[at] = np.tensordot(g[:, :, i, j], w, 1) + (padded[at] if add else 0)
-        return self.cut(padded, self.pad if cut else 0)
+        return self.cut(padded, self.pads if cut else (0, 0))
 
     def leaves(self, g: Array, *, stride: int = 0, cut: bool = True, add: bool = True) -> dict[str, Array]:
         """Returns the sum of every window times its output's g, and the sum of g."""
         inputs, w = self.padded(), np.zeros_like(self.w)
         if not cut:
-            inputs = np.pad(self.x, ((0, 0), (0, 0), (0, 2 * self.pad), (0, 2 * self.pad)))
+            inputs = np.pad(self.x, ((0, 0), (0, 0), *((0, 2 * pad) for pad in self.pads)))
         for i, j, at in self.places(g, stride):
             w = np.tensordot(g[:, :, i, j], inputs[at], axes=(0, 0)) + (w if add else 0)
         return {"w": w, "b": g.sum(axis=(0, 2, 3))}
