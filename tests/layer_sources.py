@@ -1400,6 +1400,33 @@ class RNN:
         self.grads[0][...], self.grads[1][...], self.grads[2][...] = x.T @ dt, h_prev.T @ dt, dt.sum(0)
         return dt @ Wx.T, dt @ Wh.T
 
+class TimeRNN:
+    def __init__(self, Wx, Wh, b, stateful=False):
+        self.params, self.grads = [Wx, Wh, b], [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
+        self.stateful, self.h = stateful, None
+
+    def forward(self, xs):
+        Wx, Wh, b = self.params
+        N, T, D = xs.shape
+        if not self.stateful or self.h is None:
+            self.h = np.zeros((N, len(Wh)), dtype="f")
+        self.layers, hs = [], np.empty((N, T, len(Wh)), dtype="f")
+        for t in range(T):
+            self.layers.append(RNN(*self.params))
+            self.h = self.layers[t].forward(xs[:, t], self.h)
+            hs[:, t] = self.h
+        return hs
+
+    def backward(self, dhs):
+        dxs, dh = np.empty((*dhs.shape[:2], len(self.params[0])), dtype="f"), 0
+        for grad in self.grads:
+            grad[...] = 0
+        for t in reversed(range(dhs.shape[1])):
+            dxs[:, t], dh = self.layers[t].backward(dhs[:, t] + dh)
+            for grad, step in zip(self.grads, self.layers[t].grads):
+                grad += step
+        return dxs
+
 class Mul:  # of an automatic differentiation of one's own
     @staticmethod
     def forward(ctx, a, b):

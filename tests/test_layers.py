@@ -487,6 +487,7 @@ def test_mistakes(name, old, new, code):
         (SHAPED, "conv1d_backward", "dout.sum(axis=(0, 1))", "-dout.sum(axis=(0, 1))", {"sign"}),
         (SHAPED, "gru_step_backward", "dax.sum(0)", "2 * dax.sum(0)", {"constant_factor"}),
         (SHAPED, "RNN", "dt @ Wh.T", "-dt @ Wh.T", {"sign"}),
+        (SHAPED, "TimeRNN", "grad += step", "grad -= step", {"sign"}),
         (SHAPED, "Mul", "a * grad_output", "-a * grad_output", {"sign"}),
         (SHAPED, "Add", "dout, dout", "dout, 2 * dout", {"constant_factor"}),
         (SHAPED, "huber_loss", "/ d.size", "/ len(d)", {"mean_over_other"}),

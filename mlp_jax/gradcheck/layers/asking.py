@@ -160,7 +160,7 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
     sizes = operations.sizes(layer.operation, leaves, outputs[0], layout)
     tolerance = TOLERANCE if layer.upstream else LOSS_TOLERANCE
-    if looks_single([outputs[0], *answers[0].values()]) and layer.operation not in ("relu", "embedding"):
+    if looks_single([outputs[0], *list(answers[0].values())[:1]]) and layer.operation not in ("relu", "embedding"):
         tolerance = SINGLE
     named = {key: option for key, option in options.items() if key}
     penalties = layer.penalties(leaves, options)

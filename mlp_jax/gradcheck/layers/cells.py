@@ -1,4 +1,4 @@
-"""Cells of recurrent networks that are objects: forward(x, h_prev), and backward(dh) -> (dx, dh_prev)."""
+"""Recurrent layers that are objects: cells, with forward(x, h_prev), and those of sequences, with forward(xs)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,27 @@ STATE = re.compile(r"(prev)?[hc](t?1?|prev|0|init|next)|(prev)?(hidden|state|cel
 
 
 def is_cell(target: type) -> bool:
-    """Whether a class has forward(x, h_prev), or one with a cell's state too, and a constructor that is known."""
+    """Whether it has forward(x, h_prev), with a cell's state too, or forward(xs), and a known constructor."""
     names = [p.name.lower().replace("_", "") for p in positions_of(forward_of(target)) if p.default is p.empty]
     upstream = [p for p in positions_of(getattr(target, "backward", None)) if p.default is p.empty]
     states = len(names) > 1 and not STATE.fullmatch(names[0]) and all(map(STATE.fullmatch, names[1:]))
-    return states and 0 < len(upstream) <= len(names) - 1 and _given(target, _shapes(target, 0)) is not None
+    called = (states and 0 < len(upstream) <= len(names) - 1) or _over_time(target)
+    return called and _given(target, _shapes(target, 0)) is not None
+
+
+def _over_time(target: type) -> bool:
+    """Whether a class goes through whole sequences, with forward(xs) alone: TimeRNN(Wx, Wh, b)."""
+    methods = [forward_of(target), getattr(target, "backward", None)]
+    taken = [len([p for p in positions_of(method) if p.default is p.empty]) for method in methods]
+    recurrent = any(word in target.__name__.lower() for word in ("rnn", "lstm", "gru"))
+    arrays_given = any(isinstance(v, tuple) for v in (_given(target, _shapes(target, 0)) or {}).values())
+    return taken == [1, 1] and recurrent and arrays_given
 
 
 def _shapes(target: type, number: int) -> shapes.Shapes:
     kind = next((word for word in ("lstm", "gru") if word in target.__name__.lower()), "rnn")
-    return shapes.Shapes(f"{kind}_step", *operations.SIZES[number], shapes.PLAIN)
+    inputs = [p for p in positions_of(forward_of(target)) if p.default is p.empty]
+    return shapes.Shapes(kind + "_step" * (len(inputs) > 1), *operations.SIZES[number], shapes.PLAIN)
 
 
 def _given(target: type, of: shapes.Shapes) -> dict[str, Any] | None:
@@ -45,7 +56,7 @@ def _given(target: type, of: shapes.Shapes) -> dict[str, Any] | None:
 
 
 class Cell(Layer):
-    """This is a class with forward(x, h_prev[, c_prev]), whose backward returns a gradient of each of these."""
+    """This is a class with forward(x[, h_prev[, c_prev]]), whose backward returns a gradient of each of these."""
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
@@ -66,7 +77,7 @@ class Cell(Layer):
         inputs: dict[str, Array] = {}
         for name in self._inputs:
             state = STATE.fullmatch(name.lower().replace("_", ""))
-            inputs[name] = rng.normal(size=(of.n, of.m if state else of.d))
+            inputs[name] = rng.normal(size=(of.n, of.m) if state else of.of("x"))
         own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
         out = self._call(made, list(inputs.values()))
         self._back(made, rng.normal(size=out.shape))
