@@ -122,11 +122,6 @@ class Slope(Op):
     tensors: Mapping[str, Array] = field(default_factory=dict)
     derivative: Callable[[Array], Array] | None = None
 
-    @property
-    def elsewhere(self) -> dict[str, Array]:
-        """All tensors at which the derivative may be taken by mistake, by name."""
-        return {"the opposite of z": -self.z, "its outputs": self.a, **self.tensors}
-
     def back(self, g: Array) -> Array:
         """Returns g times the derivative (equation 11)."""
         return np.asarray(g * self.slope)

@@ -33,7 +33,7 @@ def slope_without_bias(ops: Ops) -> Alternatives:
 
 def slope_elsewhere(ops: Ops) -> Alternatives:
     """The derivative is taken at any other tensor of the same shape, or at what is handed down."""
-    tensors = [op.elsewhere for op in ops]
+    tensors = [{"the opposite of z": -op.z, "its outputs": op.a, **op.tensors} for op in ops]
     for name in tensors[0]:
         if name != "without bias" and all(name in each for each in tensors):
             yield _times(ops, _slopes_at(ops, [each[name] for each in tensors]), f"at {name}")
