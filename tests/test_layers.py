@@ -81,7 +81,7 @@ def test_right_layers_of_several_operations(old, new, remarks):
 def test_right_layers_of_other_names_and_shapes():
     report = layers.check_module(module(OTHER_NAMES))
     assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
-    assert len(report.layers) == 6
+    assert len(report.layers) == 7
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,7 @@ def test_right_layers_of_other_names_and_shapes():
         ("FCLayer", "np.dot(self.input.T, output_error)", "-np.dot(self.input.T, output_error)", "sign"),
         ("layernorm_backward", "dout.sum((0, 1))", "2 * dout.sum((0, 1))", "constant_factor"),
         ("lrelu_backward", "x > 0", "dout > 0", "mask_wrong_tensor"),
+        ("Log", "dy / self.x", "-dy / self.x", "sign"),
         ("Upsample2x", ".sum(axis=(3, 5))", ".mean(axis=(3, 5))", "constant_factor"),
         ("MulConstant", "grad_output * ctx.constant", "-grad_output * ctx.constant", "sign"),
     ],

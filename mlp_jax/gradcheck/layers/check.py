@@ -35,13 +35,8 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     asked, problems, errors = list[Asked](), list[tuple[str, str]](), list[str]()
     for number in range(len(operations.SIZES)):
         wide = number == elementwise.WIDE and bool(asked) and _is_elementwise(asked[0])
-        rng = np.random.default_rng(seed + 100 * number)
         try:
-            leaves, options = layer.drawn(rng, number, layout)
-            if wide:
-                first = next(iter(leaves))
-                leaves = {**leaves, first: elementwise.spread(leaves[first], rng)}
-            one, found = ask(layer, leaves, options, rng, layout)
+            one, found = _tried(layer, layout, number, seed, wide=wide)
         except UserError:
             raise
         except Exception as error:
@@ -61,6 +56,18 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     if layer.operation in shapes.PICTURES and layout == shapes.OUT_IN:
         notes.append("it was given square pictures, because it does not take others")
     return replace(report, notes=(*notes, *report.notes))
+
+
+def _tried(layer: Layer, layout: int, number: int, seed: int, *, wide: bool) -> tuple[Asked, Problems]:
+    """One trial; wide: with inputs far from 0 too. They are positive where it wants that, as log does."""
+    rng = np.random.default_rng(seed + 100 * number)
+    leaves, options = layer.drawn(rng, number, layout)
+    first, x = next(iter(leaves.items()))
+    x = elementwise.spread(x, rng) if wide else x
+    found = ask(layer, {**leaves, first: x}, options, rng, layout)
+    if layer.upstream and not np.isfinite(found[0].trial.output).all():
+        found = ask(layer, {**leaves, first: np.abs(x) + 0.1}, options, rng, layout)
+    return found
 
 
 def _is_elementwise(one: Asked) -> bool:
