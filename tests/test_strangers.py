@@ -44,6 +44,24 @@ def test_a_file_that_trains_is_what_it_defines(tmp_path, capsys):
     assert "it still runs after" in capsys.readouterr().out
 
 
+def test_a_callable_object_without_a_hash_is_asked_by_the_names_of_its_arguments():
+    source, name, (right, wrong), _ = STRANGERS["lists of weights and of biases, one-hot labels"]
+
+    def held(text):
+        function = defined(text, name)
+
+        class Held:
+            __hash__ = None
+
+            def __call__(self, X, Y_onehot, weights, biases):
+                return function(X, Y_onehot, weights, biases)
+
+        return Held()
+
+    assert check_gradients(held(source)).passed
+    assert not check_gradients(held(source.replace(right, wrong))).passed
+
+
 TODO = """
 class f:
     def __init__(self, D, H, C):

@@ -1,6 +1,5 @@
 """What somebody's class or function takes and offers: the arguments of callables, and the methods of a network."""
 
-import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -23,20 +22,14 @@ PRIMES = ("costFunctionPrime",)
 def signature(target: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a callable by name, without self; empty if it does not tell."""
     try:
-        return dict(_signature(target).parameters)
+        return dict(inspect.signature(target).parameters)
     except (TypeError, ValueError):
         return {}
 
 
-@functools.lru_cache
-def _signature(target: Any) -> inspect.Signature:
-    """What inspect says, which takes longer than many a function that is asked a thousand times."""
-    return inspect.signature(target)
-
-
 def call_by_name(target: Any, values: Mapping[str, Any], **more: Any) -> Any:
     """Calls a callable with its arguments by name, also with those that it takes by place alone."""
-    bound = _signature(target).bind_partial()
+    bound = inspect.signature(target).bind_partial()
     bound.arguments.update(values)
     return target(*bound.args, **bound.kwargs, **more)
 
