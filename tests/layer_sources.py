@@ -3,12 +3,9 @@
 CS231N = """
 import numpy as np
 
-
 def affine_forward(x, w, b):
     out = x.reshape(x.shape[0], -1) @ w + b
     return out, (x, w, b)
-
-
 def affine_backward(dout, cache):
     x, w, b = cache
     rows = x.reshape(x.shape[0], -1)
@@ -17,55 +14,39 @@ def affine_backward(dout, cache):
     db = dout.sum(axis=0)
     return dx, dw, db
 
-
 def relu_forward(x):
     return np.maximum(x, 0), x
-
-
 def relu_backward(dout, cache):
     x = cache
     return dout * (x > 0)
 
-
 def sigmoid_forward(x):
     a = 1 / (1 + np.exp(-x))
     return a, (x, a)
-
-
 def sigmoid_backward(dout, cache):
     x, a = cache
     return dout * a * (1 - a)
 
-
 def tanh_forward(x):
     a = np.tanh(x)
     return a, (x, a)
-
-
 def tanh_backward(dout, cache):
     x, a = cache
     return dout * (1 - a**2)
 
-
 def leaky_relu_forward(x, slope=0.05):
     return np.where(x > 0, x, slope * x), (x, slope)
-
-
 def leaky_relu_backward(dout, cache):
     x, slope = cache
     return dout * np.where(x > 0, 1, slope)
-
 
 def softmax_forward(x):
     e = np.exp(x - x.max(axis=1, keepdims=True))
     a = e / e.sum(axis=1, keepdims=True)
     return a, a
-
-
 def softmax_backward(dout, cache):
     a = cache
     return a * (dout - (dout * a).sum(axis=1, keepdims=True))
-
 
 def batchnorm_forward(x, gamma, beta, bn_param):
     mode, eps, momentum = bn_param["mode"], bn_param.get("eps", 1e-5), bn_param.get("momentum", 0.9)
@@ -75,35 +56,27 @@ def batchnorm_forward(x, gamma, beta, bn_param):
     std = np.sqrt(var + eps)
     n = (x - mean) / std
     return gamma * n + beta, (x, n, gamma, std)
-
-
 def batchnorm_backward(dout, cache):
     x, n, gamma, std = cache
     d = dout * gamma
     dx = (d - d.mean(axis=0) - n * (d * n).mean(axis=0)) / std
     return dx, (dout * n).sum(axis=0), dout.sum(axis=0)
-
-
 def batchnorm_backward_alt(dout, cache):
     x, n, gamma, std = cache
     N = len(dout)
     d = gamma * dout
     return (N * d - d.sum(0) - n * (d * n).sum(0)) / (N * std), (dout * n).sum(0), dout.sum(0)
 
-
 def layernorm_forward(x, gamma, beta, ln_param):
     mean, var = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
     std = np.sqrt(var + ln_param.get("eps", 1e-5))
     n = (x - mean) / std
     return gamma * n + beta, (n, gamma, std)
-
-
 def layernorm_backward(dout, cache):
     n, gamma, std = cache
     d = dout * gamma
     dx = (d - d.mean(axis=1, keepdims=True) - n * (d * n).mean(axis=1, keepdims=True)) / std
     return dx, (dout * n).sum(axis=0), dout.sum(axis=0)
-
 
 def dropout_forward(x, dropout_param):
     p, mode = dropout_param["p"], dropout_param["mode"]
@@ -115,36 +88,27 @@ def dropout_forward(x, dropout_param):
         mask = (np.random.rand(*x.shape) < p) / p
         out = x * mask
     return out, (dropout_param, mask)
-
-
 def dropout_backward(dout, cache):
     dropout_param, mask = cache
     return dout * mask if dropout_param["mode"] == "train" else dout
-
 
 def affine_relu_forward(x, w, b):
     a, fc_cache = affine_forward(x, w, b)
     out, relu_cache = relu_forward(a)
     return out, (fc_cache, relu_cache)
-
-
 def affine_relu_backward(dout, cache):
     fc_cache, relu_cache = cache
     return affine_backward(relu_backward(dout, relu_cache), fc_cache)
-
 
 def affine_bn_relu_forward(x, w, b, gamma, beta, bn_param):
     a, fc_cache = affine_forward(x, w, b)
     n, bn_cache = batchnorm_forward(a, gamma, beta, bn_param)
     out, relu_cache = relu_forward(n)
     return out, (fc_cache, bn_cache, relu_cache)
-
-
 def affine_bn_relu_backward(dout, cache):
     fc_cache, bn_cache, relu_cache = cache
     dn, dgamma, dbeta = batchnorm_backward(relu_backward(dout, relu_cache), bn_cache)
     return (*affine_backward(dn, fc_cache), dgamma, dbeta)
-
 
 def conv_forward_naive(x, w, b, conv_param):
     s, p = conv_param["stride"], conv_param["pad"]
@@ -157,8 +121,6 @@ def conv_forward_naive(x, w, b, conv_param):
             patch = padded[:, :, i * s : i * s + HH, j * s : j * s + WW]
             out[:, :, i, j] = np.tensordot(patch, w, axes=([1, 2, 3], [1, 2, 3])) + b
     return out, (x, w, b, conv_param)
-
-
 def conv_backward_naive(dout, cache):
     x, w, b, conv_param = cache
     s, p = conv_param["stride"], conv_param["pad"]
@@ -172,7 +134,6 @@ def conv_backward_naive(dout, cache):
             dpadded[:, :, rows, columns] += np.tensordot(dout[:, :, i, j], w, axes=(1, 0))
     return dpadded[:, :, p:-p, p:-p], dw, dout.sum(axis=(0, 2, 3))
 
-
 def max_pool_forward_naive(x, pool_param):
     h, w, s = pool_param["pool_height"], pool_param["pool_width"], pool_param["stride"]
     N, C, H, W = x.shape
@@ -181,8 +142,6 @@ def max_pool_forward_naive(x, pool_param):
         for j in range(out.shape[3]):
             out[:, :, i, j] = x[:, :, i * s : i * s + h, j * s : j * s + w].max(axis=(2, 3))
     return out, (x, out, pool_param)
-
-
 def max_pool_backward_naive(dout, cache):
     x, out, pool_param = cache
     h, w, s = pool_param["pool_height"], pool_param["pool_width"], pool_param["stride"]
@@ -194,7 +153,6 @@ def max_pool_backward_naive(dout, cache):
             dx[:, :, i * s : i * s + h, j * s : j * s + w] += largest * dout[:, :, i, j][:, :, None, None]
     return dx
 
-
 def softmax_loss(x, y):
     shifted = x - x.max(axis=1, keepdims=True)
     p = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
@@ -204,7 +162,6 @@ def softmax_loss(x, y):
     dx[np.arange(N), y] -= 1
     dx = dx / N
     return loss, dx
-
 
 def svm_loss(x, y):
     N = len(y)
@@ -258,8 +215,6 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
     N, C, H, W = x.shape
     out, cache = batchnorm_forward(x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, beta, bn_param)
     return out.reshape(N, H, W, C).transpose(0, 3, 1, 2), cache
-
-
 def spatial_batchnorm_backward(dout, cache):
     N, C, H, W = dout.shape
     dx, dgamma, dbeta = batchnorm_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
@@ -272,8 +227,6 @@ def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
     std = np.sqrt(groups.var(axis=2, keepdims=True) + gn_param.get("eps", 1e-5))
     n = (groups - groups.mean(axis=2, keepdims=True)) / std
     return gamma * n.reshape(x.shape) + beta, (G, n, gamma, std)
-
-
 def spatial_groupnorm_backward(dout, cache):
     G, n, gamma, std = cache
     d = (dout * gamma).reshape(n.shape)
@@ -296,7 +249,6 @@ def affine_forward(x, w, b):  # loops, and one bias for each row
     for i in range(len(x)):
         out[i] = np.einsum("d,dm->m", x[i].ravel(), w) + b
     return out, [x, w, b]
-
 def affine_backward(dout, cache):  # a dict, and einsum
     x, w, b = cache
     dx = np.einsum("nm,dm->nd", dout, w).reshape(x.shape)
@@ -304,7 +256,6 @@ def affine_backward(dout, cache):  # a dict, and einsum
 
 def linear_forward(A, W, b):  # columns are examples
     return W @ A + b, (A, W, b)
-
 def linear_backward(dZ, cache):  # of each example's own loss
     A_prev, W, b = cache
     m = A_prev.shape[1]
@@ -312,28 +263,24 @@ def linear_backward(dZ, cache):  # of each example's own loss
 
 def dense_forward(x, W, b):  # rows are examples, weights (out, in)
     return x @ W.T + b, (x, W, b)
-
 def dense_backward(dout, cache):
     x, W, b = cache
     return [dout @ W, dout.T @ x, dout.sum(0)]
 
 def relu(Z):
     return np.maximum(0, Z), Z
-
 def relu_backward(dA, cache):  # in place, as many do
     dA[cache <= 0] = 0
     return dA
 
 def elu_forward(x):  # only the output
     return np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1)
-
 def elu_backward(dout, x):
     return dout * np.where(x > 0, 1, np.exp(np.minimum(x, 0)))
 
 def swiglu_forward(x, w):  # of no known name
     a = x @ w
     return a / (1 + np.exp(-a)) * a, (x, w, a)
-
 def swiglu_backward(dout, cache):
     x, w, a = cache
     s = 1 / (1 + np.exp(-a))
@@ -343,13 +290,11 @@ def swiglu_backward(dout, cache):
 def dropout_forward(x, keep_prob):  # a generator of its own, not inverted
     mask = np.random.default_rng().random(x.shape) < keep_prob
     return x * mask, mask
-
 def dropout_backward(dout, cache):
     return dout * cache
 
 def gate_forward(x, h, w):  # two outputs
     return x @ w + h, np.tanh(h), (x, h, w)
-
 def gate_backward(da, dh, cache):
     x, h, w = cache
     return da @ w.T, da + dh * (1 - np.tanh(h) ** 2), x.T @ da
@@ -364,7 +309,6 @@ def batchnorm_forward(x, gamma, beta, eps=1e-8):  # another eps, consistently
     std = np.sqrt(x.var(0) + eps)
     n = (x - x.mean(0)) / std
     return gamma * n + beta, (n, gamma, std)
-
 def batchnorm_backward(dout, cache):
     n, gamma, std = cache
     d = dout * gamma
@@ -378,11 +322,9 @@ class Layer_Dense:
     def __init__(self, n_inputs, n_neurons):
         self.weights = 0.01 * np.random.randn(n_inputs, n_neurons)
         self.biases = np.zeros((1, n_neurons))
-
     def forward(self, inputs, training):
         self.inputs = inputs
         self.output = np.dot(inputs, self.weights) + self.biases
-
     def backward(self, dvalues):
         self.dweights = np.dot(self.inputs.T, dvalues)
         self.dbiases = np.sum(dvalues, axis=0, keepdims=True)
@@ -395,11 +337,9 @@ class Layer_DenseRegularised:
         self.weights, self.biases = np.random.randn(n_inputs, n_neurons), np.random.randn(1, n_neurons)
         self.weight_regularizer_l1, self.weight_regularizer_l2 = weight_regularizer_l1, weight_regularizer_l2
         self.bias_regularizer_l2 = bias_regularizer_l2
-
     def forward(self, inputs):
         self.inputs = inputs
         self.output = np.dot(inputs, self.weights) + self.biases
-
     def backward(self, dvalues):
         self.dWeights = np.dot(self.inputs.T, dvalues)
         self.dBiases = np.sum(dvalues, axis=0, keepdims=True)
@@ -414,7 +354,6 @@ class Layer_DenseRegularised:
 class Layer_Dropout:
     def __init__(self, rate):
         self.rate = 1 - rate
-
     def forward(self, inputs, training):
         self.inputs = inputs
         if not training:
@@ -422,7 +361,6 @@ class Layer_Dropout:
             return
         self.mask = np.random.binomial(1, self.rate, size=inputs.shape) / self.rate
         self.output = inputs * self.mask
-
     def backward(self, dvalues):
         self.dinputs = dvalues * self.mask
 
@@ -430,7 +368,6 @@ class Activation_ReLU:
     def forward(self, inputs):
         self.inputs = inputs
         self.output = np.maximum(0, inputs)
-
     def backward(self, dvalues):
         self.dinputs = dvalues.copy()
         self.dinputs[self.inputs <= 0] = 0
@@ -439,7 +376,6 @@ class Activation_Softmax:
     def forward(self, inputs):
         e = np.exp(inputs - np.max(inputs, axis=1, keepdims=True))
         self.output = e / np.sum(e, axis=1, keepdims=True)
-
     def backward(self, dvalues):
         self.dinputs = np.empty_like(dvalues)
         for i, (a, d) in enumerate(zip(self.output, dvalues)):
@@ -453,7 +389,6 @@ class Loss_CategoricalCrossentropy(Loss):
     def forward(self, y_pred, y_true):
         clipped = np.clip(y_pred, 1e-7, 1 - 1e-7)
         return -np.log(clipped[range(len(y_pred)), y_true])
-
     def backward(self, dvalues, y_true):
         self.dinputs = -np.eye(len(dvalues[0]))[y_true] / dvalues
         self.dinputs = self.dinputs / len(dvalues)
@@ -461,7 +396,6 @@ class Loss_CategoricalCrossentropy(Loss):
 class CCE_Loss(Loss):
     def forward(self, y_pred, y_true):
         return -np.log(np.clip(y_pred, 1e-7, 1 - 1e-7)[range(len(y_pred)), y_true])
-
     def backward(self, y_pred, y_true):
         self.dInputs = -np.eye(len(y_pred[0]))[y_true] / y_pred / len(y_pred)
 
@@ -470,7 +404,6 @@ class Loss_BinaryCrossentropy(Loss):  # of several outputs
         clipped = np.clip(y_pred, 1e-7, 1 - 1e-7)
         losses = -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
         return np.mean(losses, axis=-1)
-
     def backward(self, dvalues, y_true):
         outputs = len(dvalues[0])
         clipped = np.clip(dvalues, 1e-7, 1 - 1e-7)
@@ -488,12 +421,10 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
     def __init__(self):
         self.activation = Activation_Softmax()
         self.loss = Loss_CategoricalCrossentropy()
-
     def forward(self, inputs, y_true):
         self.activation.forward(inputs)
         self.output = self.activation.output
         return self.loss.calculate(self.output, y_true)
-
     def backward(self, dvalues, y_true):
         self.dinputs = dvalues.copy()
         self.dinputs[range(len(dvalues)), y_true] -= 1
@@ -507,11 +438,9 @@ class Affine:
     def __init__(self, W, b):
         self.W, self.b = W, b
         self.dW, self.db = None, None
-
     def forward(self, x):
         self.x = x
         return np.dot(x, self.W) + self.b
-
     def backward(self, dout):
         self.dW = np.dot(self.x.T, dout)
         self.db = np.sum(dout, axis=0)
@@ -520,30 +449,24 @@ class Affine:
 class MulLayer:
     def __init__(self):
         self.x, self.y = None, None
-
     def forward(self, x, y):
         self.x, self.y = x, y
         return x * y
-
     def backward(self, dout):
         return dout * self.y, dout * self.x
 
 class DenseOfLists:  # that are made when they are asked for
     def __init__(self, in_features, out_features, rng, init="he"):
         self.W, self.b = rng.normal(size=(in_features, out_features)), np.zeros(out_features)
-
     @property
     def params(self):
         return [self.W, self.b]
-
     @property
     def grads(self):
         return [self.dW, self.db]
-
     def forward(self, x):
         self._x = x
         return x @ self.W + self.b
-
     def backward(self, grad_out):
         self.dW, self.db = self._x.T @ grad_out, grad_out.sum(axis=0)
         return grad_out @ self.W.T
@@ -551,12 +474,10 @@ class DenseOfLists:  # that are made when they are asked for
 class TimeAffine:  # (N, T, D)
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
-
     def forward(self, x):
         N, T, D = x.shape
         self.x = x
         return (x.reshape(N * T, -1) @ self.params[0] + self.params[1]).reshape(N, T, -1)
-
     def backward(self, dout):
         N, T, D = self.x.shape
         rows, inputs = dout.reshape(N * T, -1), self.x.reshape(N * T, -1)
@@ -566,12 +487,10 @@ class TimeAffine:  # (N, T, D)
 class Listed:
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
-
     def forward(self, x):
         W, b = self.params
         self.x = x
         return x @ W + b
-
     def backward(self, dout):
         W, b = self.params
         self.grads[0][...] = self.x.T @ dout
@@ -582,14 +501,11 @@ class Linear:
     def __init__(self, in_features, out_features):
         self.weight, self.bias = np.random.randn(out_features, in_features), np.zeros(out_features)
         self.zero_grad()
-
     def zero_grad(self):
         self.grad_weight, self.grad_bias = np.zeros_like(self.weight), np.zeros_like(self.bias)
-
     def forward(self, x):
         self.x = x
         return x @ self.weight.T + self.bias
-
     def backward(self, g):
         self.grad_weight += g.T @ self.x
         self.grad_bias += g.sum(0)
@@ -598,11 +514,9 @@ class Linear:
 class Updating:
     def __init__(self, input_size, output_size):
         self.weights, self.bias = np.random.randn(input_size, output_size), np.random.randn(1, output_size)
-
     def forward(self, input):
         self.input = input
         return input @ self.weights + self.bias
-
     def backward(self, output_gradient, learning_rate):
         input_gradient = output_gradient @ self.weights.T
         self.weights -= learning_rate * self.input.T @ output_gradient
@@ -614,7 +528,6 @@ class SoftmaxWithLoss:
         e = np.exp(x - x.max(axis=1, keepdims=True))
         self.y, self.t = e / e.sum(axis=1, keepdims=True), t
         return -np.mean(np.log(self.y[np.arange(len(t)), t] + 1e-7))
-
     def backward(self, dout=1):
         dx = self.y.copy()
         dx[np.arange(len(self.t)), self.t] -= 1
@@ -624,18 +537,15 @@ class SigmoidWithLoss:
     def forward(self, x, t):
         self.y, self.t = 1 / (1 + np.exp(-x)), t
         return -np.mean(t * np.log(self.y) + (1 - t) * np.log(1 - self.y))
-
     def backward(self, dout=1):
         return dout * (self.y - self.t) / len(self.t)
 
 class ColumnDense:  # one example, a column
     def __init__(self, input_size, output_size):
         self.weights, self.bias = np.random.randn(output_size, input_size), np.random.randn(output_size, 1)
-
     def forward(self, input):
         self.input = input
         return np.dot(self.weights, self.input) + self.bias
-
     def backward(self, output_gradient, learning_rate):
         input_gradient = np.dot(self.weights.T, output_gradient)
         self.weights -= learning_rate * np.dot(output_gradient, self.input.T)
@@ -645,12 +555,10 @@ class ColumnDense:  # one example, a column
 class Convolution:
     def __init__(self, W, b, stride=1, pad=0):
         self.W, self.b, self.dW, self.db = W, b, None, None
-
     def forward(self, x):
         self.x = x
         self.windows = np.lib.stride_tricks.sliding_window_view(x, self.W.shape[2:], axis=(2, 3))
         return np.einsum('nchwij,fcij->nfhw', self.windows, self.W) + self.b.reshape(1, -1, 1, 1)
-
     def backward(self, dout):
         self.dW = np.einsum('nchwij,nfhw->fcij', self.windows, dout)
         self.db = dout.sum(axis=(0, 2, 3))
@@ -665,10 +573,8 @@ class Stepping:
     def __init__(self, input_units, output_units, learning_rate=0.1):
         self.learning_rate = learning_rate
         self.weights, self.biases = np.random.randn(input_units, output_units), np.zeros(output_units)
-
     def forward(self, input):
         return input @ self.weights + self.biases
-
     def backward(self, input, grad_output):
         grad_input = grad_output @ self.weights.T
         self.weights = self.weights - self.learning_rate * (input.T @ grad_output)
@@ -679,16 +585,13 @@ class Stepping:
 CHANNELS_LAST = """
 import numpy as np
 
-
 def windows(x, f, stride):
     for i in range((x.shape[1] - f) // stride + 1):
         for j in range((x.shape[2] - f) // stride + 1):
             yield i, j, np.s_[:, i * stride : i * stride + f, j * stride : j * stride + f]
 
-
 def padded(x, pad):
     return np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-
 
 def conv_forward(A_prev, W, b, hparameters):  # loops, and biases (1, 1, 1, F)
     (m, height, width, _), (f, f, _, filters) = A_prev.shape, W.shape
@@ -699,8 +602,6 @@ def conv_forward(A_prev, W, b, hparameters):  # loops, and biases (1, 1, 1, F)
         for c in range(filters):
             Z[:, i, j, c] = np.sum(A_prev_pad[at] * W[..., c], axis=(1, 2, 3)) + b[0, 0, 0, c]
     return Z, (A_prev, W, b, hparameters)
-
-
 def conv_backward(dZ, cache):
     A_prev, W, b, hparameters = cache
     f, stride, pad = W.shape[0], hparameters["stride"], hparameters["pad"]
@@ -714,7 +615,6 @@ def conv_backward(dZ, cache):
                 db[..., c] += dZ[n, i, j, c]
     return dA_prev_pad[:, pad:-pad, pad:-pad], dW, db
 
-
 def conv2d_forward(x, w, b, stride=1, padding=0):  # kernels (F, h, w, C)
     xp = padded(x, padding)
     found = windows(xp, w.shape[1], stride)
@@ -722,8 +622,6 @@ def conv2d_forward(x, w, b, stride=1, padding=0):  # kernels (F, h, w, C)
     rows, columns = (max(ij[axis] for ij in outputs) + 1 for axis in (0, 1))
     out = np.stack([np.stack([outputs[i, j] for j in range(columns)], 1) for i in range(rows)], 1)
     return out + b, (x, w, stride, padding)
-
-
 def conv2d_backward(dout, cache):
     x, w, stride, p = cache
     xp, dw = padded(x, p), np.zeros_like(w)
@@ -733,7 +631,6 @@ def conv2d_backward(dout, cache):
         dxp[at] += np.tensordot(dout[:, i, j], w, 1)
     return dxp[:, p : p + x.shape[1], p : p + x.shape[2]], dw, dout.sum((0, 1, 2))
 
-
 def pool_forward(A_prev, hparameters, mode="max"):
     f, stride = hparameters["f"], hparameters["stride"]
     m, height, width, channels = A_prev.shape
@@ -741,8 +638,6 @@ def pool_forward(A_prev, hparameters, mode="max"):
     for i, j, at in windows(A_prev, f, stride):
         A[:, i, j] = A_prev[at].max((1, 2))
     return A, (A_prev, hparameters)
-
-
 def pool_backward(dA, cache, mode="max"):
     A_prev, hparameters = cache
     dA_prev = np.zeros_like(A_prev)
@@ -751,14 +646,11 @@ def pool_backward(dA, cache, mode="max"):
         dA_prev[at] += mask * dA[:, i, j][:, None, None]
     return dA_prev
 
-
 def average_pool_forward(x, pool_size=2, stride=2):
     A = np.zeros((len(x), x.shape[1] // 2, x.shape[2] // 2, x.shape[3]))
     for i, j, at in windows(x, pool_size, stride):
         A[:, i, j] = x[at].mean((1, 2))
     return A, (x, pool_size, stride)
-
-
 def average_pool_backward(dout, cache):
     x, f, stride = cache
     dx = np.zeros_like(x)
@@ -770,103 +662,78 @@ def average_pool_backward(dout, cache):
 NOTED = """
 import numpy as np
 
-
 class Module:
     def __call__(self, *args):
         self.args = args
         self.out = self.forward(*args)
         return self.out
-
     def backward(self):
         self.bwd(self.out, *self.args)
-
 
 class Lin(Module):
     def __init__(self, w, b):
         self.w, self.b = w, b
-
     def forward(self, inp):
         return inp @ self.w + self.b
-
     def bwd(self, out, inp):
         inp.g = out.g @ self.w.T
         self.w.g = inp.T @ out.g
         self.b.g = out.g.sum(0)
 
-
 class Relu(Module):
     def forward(self, inp):
         return inp.clip(0.0)
-
     def bwd(self, out, inp):
         inp.g = (inp > 0) * out.g
-
 
 class Mse(Module):
     def forward(self, inp, targ):
         return ((inp.squeeze() - targ) ** 2).mean()
-
     def bwd(self, out, inp, targ):
         inp.g = 2 * (inp.squeeze() - targ)[..., None] / targ.shape[0]
-
 
 class CrossEntropy(Module):
     def forward(self, inp, targ):
         self.p = np.exp(inp) / np.exp(inp).sum(1, keepdims=True)
         return -np.log(self.p[range(len(targ)), targ]).mean()
-
     def bwd(self, out, inp, targ):
         inp.g = (self.p - np.eye(inp.shape[1])[targ]) / len(targ)
-
 
 class Linear:  # called, and its gradients are its own
     def __init__(self, n_in, n_out):
         self.weight, self.bias = np.random.randn(n_out, n_in), np.zeros(n_out)
-
     def __call__(self, x):
         self.x = x
         return x @ self.weight.T + self.bias
-
     def backward(self, grad):
         self.grad_weight, self.grad_bias = grad.T @ self.x, grad.sum(0)
         return grad @ self.weight
 
-
 class Dense:  # called without a base, and .grad in place of .g
     def __init__(self, in_features, out_features):
         self.w, self.b = np.random.randn(in_features, out_features), np.zeros(out_features)
-
     def __call__(self, x):
         self.x, self.y = x, x @ self.w + self.b
         return self.y
-
     def backward(self):
         self.x.grad, self.w.grad, self.b.grad = self.y.grad @ self.w.T, self.x.T @ self.y.grad, self.y.grad.sum(0)
-
 
 class Swish(Module):
     def forward(self, inp):
         return inp / (1 + np.exp(-inp))
-
     def bwd(self, out, inp):
         s = 1 / (1 + np.exp(-inp))
         inp.g = out.g * s * (1 + inp * (1 - s))
 
-
 def lin(x, w, b):
     return x @ w + b
-
-
 def lin_grad(inp, out, w, b):
     inp.g = out.g @ w.T
     w.g = inp.T @ out.g
     b.g = out.g.sum(0)
 
-
 def mse(output, targ):
     return ((output[:, 0] - targ) ** 2).mean()
-
-
 def mse_grad(inp, targ):
     inp.g = 2.0 * (inp[:, 0] - targ)[:, None] / inp.shape[0]
 """
@@ -874,86 +741,65 @@ def mse_grad(inp, targ):
 NAMED = """
 import numpy as np
 
-
 def sigmoid(Z):
     A = 1 / (1 + np.exp(-Z))
     return A, Z
 
-
 def relu(Z):
     return np.maximum(0, Z), Z
-
 
 def linear_activation_forward(A_prev, W, b, activation):  # columns are examples
     Z = W @ A_prev + b
     A, activation_cache = {"sigmoid": sigmoid, "relu": relu}[activation](Z)
     return A, ((A_prev, W, b), activation_cache)
-
-
 def linear_activation_backward(dA, cache, activation):
     (A_prev, W, b), Z = cache
     dZ = dA * (Z > 0) if activation == "relu" else dA * sigmoid(Z)[0] * (1 - sigmoid(Z)[0])
     m = A_prev.shape[1]
     return W.T @ dZ, dZ @ A_prev.T / m, dZ.sum(axis=1, keepdims=True) / m
 
-
 class BatchNorm1d:
     def __init__(self, num_features, eps=1e-5):
         self.gamma, self.beta, self.eps = np.ones(num_features), np.zeros(num_features), eps
-
     def forward(self, x):
         self.std = np.sqrt(x.var(axis=0) + self.eps)
         self.n = (x - x.mean(axis=0)) / self.std
         return self.gamma * self.n + self.beta
-
     def backward(self, dout):
         self.dgamma, self.dbeta = (dout * self.n).sum(axis=0), dout.sum(axis=0)
         d = dout * self.gamma
         return (d - d.mean(axis=0) - self.n * (d * self.n).mean(axis=0)) / self.std
 
-
 def bn_fwd(x, gamma, beta):
     rstd = 1 / np.sqrt(x.var(0) + 1e-5)
     n = (x - x.mean(0)) * rstd
     return gamma * n + beta, (n, rstd, gamma)
-
-
 def bn_bwd(dout, cache):
     n, rstd, gamma = cache
     db, dg = dout.sum(0), (dout * n).sum(0)
     return gamma * rstd * (dout - db / len(dout) - n * dg / len(dout)), dg, db
 
-
 def rmsnorm_fwd(x, w):
     r = ((x * x).mean(-1, keepdims=True) + 1e-5) ** -0.5
     return x * r * w, (x, w, r)
-
-
 def rmsnorm_bwd(dout, cache):
     x, w, r = cache
     d = dout * w
     return r * (d - x * r * r * (d * x).mean(-1, keepdims=True)), (dout * x * r).sum(0)
 
-
 def cross_entropy_fwd(logits, targets):
     p = np.exp(logits - logits.max(1, keepdims=True))
     p = p / p.sum(1, keepdims=True)
     return -np.log(p[range(len(p)), targets]).mean(), (p, targets)
-
-
 def cross_entropy_bwd(dloss, cache):
     p, targets = cache
     return dloss * (p - np.eye(p.shape[1])[targets]) / len(p)
 
-
 def log_softmax_fwd(x):
     out = x - np.log(np.exp(x).sum(1, keepdims=True))
     return out, out
-
-
 def log_softmax_bwd(dout, cache):
     return dout - np.exp(cache) * dout.sum(1, keepdims=True)
-
 
 def hinge_loss(scores, y, delta=1.0):
     margins = np.maximum(0, scores - scores[range(len(y)), y][:, None] + delta)
@@ -962,25 +808,18 @@ def hinge_loss(scores, y, delta=1.0):
     d[range(len(y)), y] = -d.sum(1)
     return margins.sum() / len(y), d / len(y)
 
-
 def rnn_cell_fwd(x, h_prev, Wx, Wh, b):
     h = np.tanh(x @ Wx + h_prev @ Wh + b)
     return h, (x, h_prev, Wx, Wh, h)
-
-
 def rnn_cell_bwd(dh, cache):
     x, h_prev, Wx, Wh, h = cache
     dz = dh * (1 - h * h)
     return dz @ Wx.T, dz @ Wh.T, x.T @ dz, h_prev.T @ dz, dz.sum(0)
 
-
 def mse(y_true, y_pred):
     return np.mean((y_true - y_pred) ** 2)
-
-
 def mse_prime(y_true, y_pred):
     return 2 * (y_pred - y_true) / y_true.size
-
 
 class Layernorm:
     @staticmethod
@@ -988,7 +827,6 @@ class Layernorm:
         rstd = (x.var(-1, keepdims=True) + 1e-5) ** -0.5
         n = (x - x.mean(-1, keepdims=True)) * rstd
         return n * w + b, (n, w, rstd)
-
     @staticmethod
     def backward(dout, cache):
         n, w, rstd = cache
@@ -1000,109 +838,86 @@ class Layernorm:
 MODERN = """
 import numpy as np
 
-
 class Linear:
     def __init__(self, in_features, out_features):
         k = 1 / np.sqrt(in_features)
         self.weight = np.random.uniform(-k, k, (out_features, in_features))
         self.bias = np.random.uniform(-k, k, out_features)
-
     def forward(self, x):
         self.x = x
         return x @ self.weight.T + self.bias
-
     def backward(self, grad_output):
         self.weight_grad, self.bias_grad = grad_output.T @ self.x, grad_output.sum(axis=0)
         return grad_output @ self.weight
 
-
 class Answering:
     def __init__(self, d_in, d_out):
         self.W, self.b = np.random.randn(d_in, d_out), np.zeros(d_out)
-
     def forward(self, x):
         self.saved = x
         return x @ self.W + self.b
-
     def backward(self, dout):
         return dout @ self.W.T, self.saved.T @ dout, dout.sum(0)
-
 
 class Short:
     def __init__(self, input_dim, output_dim):
         self.weight, self.bias = np.random.randn(input_dim, output_dim), np.zeros((1, output_dim))
         self.v_w = np.zeros_like(self.weight)
-
     def forward(self, x):
         self.x = x
         return x @ self.weight + self.bias
-
     def backward(self, g):
         self.grad_w, self.grad_b = self.x.T @ g, g.sum(axis=0, keepdims=True)
         return g @ self.weight.T
-
 
 class Tanh:
     def forward(self, Z):
         self.Z, self.A = Z, np.tanh(Z)
         return self.A
-
     def backward(self, dA):
         self.dZ = dA * (1 - self.A**2)
         return self.dZ
 
-
 class OfLoss:
     def __init__(self, in_features, out_features):
         self.W, self.b = np.zeros((out_features, in_features)), np.zeros((out_features, 1))
-
     def forward(self, A):
         self.A = A
         return A @ self.W.T + self.b.T
-
     def backward(self, dLdZ):
         self.dLdW, self.dLdb = dLdZ.T @ self.A, dLdZ.T @ np.ones((len(self.A), 1))
         return dLdZ @ self.W
-
 
 class GELU:
     def forward(self, x):
         self.x = x
         return x / (1 + np.exp(-1.702 * x))
-
     def backward(self, g):
         s = 1 / (1 + np.exp(-1.702 * self.x))
         return g * (s + 1.702 * self.x * s * (1 - s))
 
-
 class LayerNorm:
     def __init__(self, dim, eps=1e-5):
         self.gamma, self.beta, self.eps = np.ones(dim), np.zeros(dim), eps
-
     def forward(self, x):
         self.std = np.sqrt(x.var(-1, keepdims=True) + self.eps)
         self.n = (x - x.mean(-1, keepdims=True)) / self.std
         return self.gamma * self.n + self.beta
-
     def backward(self, g):
         self.dgamma, self.dbeta, d = (g * self.n).sum(0), g.sum(0), g * self.gamma
         return (d - d.mean(-1, keepdims=True) - self.n * (d * self.n).mean(-1, keepdims=True)) / self.std
-
 
 class EntropyOfScores:
     def forward(self, x, y):
         self.p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
         return -np.log(self.p[range(len(x)), y]).mean()
-
     def backward(self, x, y):
         return (self.p - np.eye(self.p.shape[1])[y]) / len(x)
-
 
 class MSELoss:
     def forward(self, pred, target):
         self.pred, self.target = pred, target
         return np.mean((pred - target) ** 2)
-
     def backward(self):
         return 2 * (self.pred - self.target) / self.pred.size
 """
@@ -1110,19 +925,16 @@ class MSELoss:
 OF_PICTURES = """
 import numpy as np
 
-
 class Conv2D:  # channels last
     def __init__(self, in_channels, num_filters, kernel_size):
         self.w = np.random.randn(kernel_size, kernel_size, in_channels, num_filters)
         self.b = np.zeros(num_filters)
-
     def forward(self, x):
         self.x, k = x, len(self.w)
         out = np.zeros((len(x), x.shape[1] - k + 1, x.shape[2] - k + 1, len(self.b)))
         for i, j in np.ndindex(out.shape[1:3]):
             out[:, i, j] = np.tensordot(x[:, i : i + k, j : j + k], self.w, 3) + self.b
         return out
-
     def backward(self, dout):
         k, dx, self.dw, self.db = len(self.w), np.zeros_like(self.x), np.zeros_like(self.w), dout.sum((0, 1, 2))
         for i, j in np.ndindex(dout.shape[1:3]):
@@ -1141,7 +953,6 @@ def softmax(s):
 def attention_forward(q, k, v):  # of sequences, or of heads
     a = softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]))
     return a @ v, (q, k, v, a)
-
 def attention_backward(dout, cache):
     q, k, v, a = cache
     da = dout @ np.swapaxes(v, -1, -2)
@@ -1152,7 +963,6 @@ def causal_forward(query, key, value, mask=None):  # of one sequence of one leng
     s = query @ key.T
     a = softmax(np.where(np.tril(np.ones_like(s)) > 0, s, -np.inf))
     return a @ value, (query, key, value, a)
-
 def causal_backward(dout, cache):
     query, key, value, a = cache
     da = dout @ value.T
@@ -1163,7 +973,6 @@ def self_attention_forward(x, Wq, W_k, v_weight):
     q, k, v = x @ Wq, x @ W_k, x @ v_weight
     a = softmax(q @ k.T)
     return a @ v, (x, Wq, W_k, v_weight, q, k, v, a)
-
 def self_attention_backward(dout, cache):
     x, Wq, W_k, v_weight, q, k, v, a = cache
     da, dv = dout @ v.T, a.T @ dout
@@ -1175,7 +984,6 @@ class ScaledDotProduct:
     def forward(self, Q, K, V):
         self.Q, self.K, self.V, self.P = Q, K, V, softmax(Q @ K.T / np.sqrt(Q.shape[1]))
         return self.P @ V
-
     def backward(self, dO):
         dP = dO @ self.V.T
         dS = self.P * (dP - (dP * self.P).sum(1, keepdims=True)) / np.sqrt(self.Q.shape[1])
@@ -1190,14 +998,12 @@ def sigmoid(x):
 
 def prelu_forward(x, alpha=0.25):  # one number
     return np.where(x > 0, x, alpha * x), (x, alpha)
-
 def prelu_backward(dout, cache):
     x, alpha = cache
     return dout * np.where(x > 0, 1, alpha), (dout * x * (x <= 0)).sum()
 
 def channel_prelu_forward(x, a):  # one for each feature, of a name that tells nothing
     return np.where(x > 0, x, a * x), (x, a)
-
 def channel_prelu_backward(dout, cache):
     x, a = cache
     return dout * np.where(x > 0, 1, a), (dout * x * (x <= 0)).sum(0)
@@ -1205,7 +1011,6 @@ def channel_prelu_backward(dout, cache):
 def swish_forward(x, beta):
     s = sigmoid(beta * x)
     return x * s, (x, beta, s)
-
 def swish_backward(dout, cache):
     x, beta, s = cache
     return {"dx": dout * (s + beta * x * s * (1 - s)), "dbeta": (dout * x * x * s * (1 - s)).sum()}
@@ -1214,7 +1019,6 @@ def softmax_forward(x, temperature):
     e = np.exp(x / temperature)
     p = e / e.sum(1, keepdims=True)
     return p, (x, p, temperature)
-
 def softmax_backward(dout, cache):
     x, p, t = cache
     ds = p * (dout - (dout * p).sum(1, keepdims=True))
@@ -1222,13 +1026,11 @@ def softmax_backward(dout, cache):
 
 def residual_forward(x, fx):
     return x + fx, None
-
 def residual_backward(dout, cache):
     return dout, dout.copy()
 
 def elu_forward(x, alpha=1.0):  # a number that nobody learns
     return np.where(x > 0, x, alpha * np.expm1(x)), (x, alpha)
-
 def elu_backward(dout, cache):
     x, alpha = cache
     return dout * np.where(x > 0, 1, alpha * np.exp(x)), None
@@ -1236,11 +1038,9 @@ def elu_backward(dout, cache):
 class PReLU:
     def __init__(self, alpha=0.25):
         self.alpha, self.dalpha = alpha, 0.0
-
     def forward(self, x):
         self.x = x
         return np.where(x > 0, x, self.alpha * x)
-
     def backward(self, dout):
         self.dalpha = np.sum(dout * self.x * (self.x <= 0))
         return dout * np.where(self.x > 0, 1, self.alpha)
@@ -1248,11 +1048,9 @@ class PReLU:
 class Held:
     def __init__(self):
         self.params, self.grads = {"alpha": 0.25}, {"alpha": 0.0}
-
     def forward(self, x):
         self.x = x
         return np.where(x > 0, x, self.params["alpha"] * x)
-
     def backward(self, dout):
         self.grads["alpha"] = np.sum(dout * self.x * (self.x <= 0))
         return dout * np.where(self.x > 0, 1, self.params["alpha"])
@@ -1260,11 +1058,9 @@ class Held:
 class Swish:
     def __init__(self, beta):
         self.beta = beta
-
     def forward(self, x):
         self.x, self.s = x, sigmoid(self.beta * x)
         return x * self.s
-
     def backward(self, dout):
         slope = self.s * (1 - self.s)
         return dout * (self.s + self.beta * self.x * slope), np.sum(dout * self.x**2 * slope)
@@ -1272,11 +1068,9 @@ class Swish:
 class Stepping:
     def __init__(self, alpha=0.25, lr=0.01):
         self.alpha, self.lr = alpha, lr
-
     def forward(self, x):
         self.x = x
         return np.where(x > 0, x, self.alpha * x)
-
     def backward(self, dout):
         dx = dout * np.where(self.x > 0, 1, self.alpha)
         self.alpha -= self.lr * np.sum(dout * self.x * (self.x <= 0))
@@ -1285,11 +1079,9 @@ class Stepping:
 class Softplus:
     def __init__(self, beta=2.0):
         self.beta = beta
-
     def forward(self, x):
         self.x = x
         return np.log1p(np.exp(self.beta * x)) / self.beta
-
     def backward(self, grad):
         return grad * sigmoid(self.beta * self.x)
 """
@@ -1303,13 +1095,11 @@ def sigmoid(x):
 class LayerNorm:  # of sequences
     def __init__(self, normalized_shape, eps=1e-5):
         self.weight, self.bias, self.eps = np.ones(normalized_shape), np.zeros(normalized_shape), eps
-
     def forward(self, x):
         B, T, C = x.shape
         self.std = np.sqrt(x.var(-1, keepdims=True) + self.eps)
         self.n = (x - x.mean(-1, keepdims=True)) / self.std
         return self.weight * self.n + self.bias
-
     def backward(self, g):
         self.dweight, self.dbias, d = (g * self.n).sum((0, 1)), g.sum((0, 1)), g * self.weight
         return (d - d.mean(-1, keepdims=True) - self.n * (d * self.n).mean(-1, keepdims=True)) / self.std
@@ -1317,13 +1107,11 @@ class LayerNorm:  # of sequences
 class GroupNorm:
     def __init__(self, num_groups, num_channels):
         self.groups, self.gamma, self.beta = num_groups, np.ones(num_channels), np.zeros(num_channels)
-
     def forward(self, x):
         g = x.reshape(len(x), self.groups, -1)
         self.s = np.sqrt(g.var(2, keepdims=True) + 1e-5)
         self.n = (g - g.mean(2, keepdims=True)) / self.s
         return self.n.reshape(x.shape) * self.gamma[:, None, None] + self.beta[:, None, None]
-
     def backward(self, dout):
         self.dgamma, self.dbeta = (dout * self.n.reshape(dout.shape)).sum((0, 2, 3)), dout.sum((0, 2, 3))
         d = (dout * self.gamma[:, None, None]).reshape(self.n.shape)
@@ -1333,12 +1121,10 @@ class GroupNorm:
 class Conv1d:
     def __init__(self, c_in, c_out, kernel):
         self.W, self.b = np.random.randn(c_out, c_in, kernel), np.zeros(c_out)
-
     def forward(self, x):
         (N, C, L), k, self.x = x.shape, self.W.shape[2], x
         out = [np.einsum("nck,fck->nf", x[:, :, t : t + k], self.W) for t in range(L - k + 1)]
         return np.stack(out, 2) + self.b[:, None]
-
     def backward(self, dout):
         k, dx, self.dW, self.db = self.W.shape[2], np.zeros_like(self.x), np.zeros_like(self.W), dout.sum((0, 2))
         for t in range(dout.shape[2]):
@@ -1350,7 +1136,6 @@ def instancenorm_forward(x, gamma, beta, eps=1e-5):
     s = np.sqrt(x.var((2, 3), keepdims=True) + eps)
     n = (x - x.mean((2, 3), keepdims=True)) / s
     return gamma[:, None, None] * n + beta[:, None, None], (n, s, gamma)
-
 def instancenorm_backward(dout, cache):
     n, s, gamma = cache
     d = dout * gamma[:, None, None]
@@ -1361,7 +1146,6 @@ def conv1d_forward(x, w, b):  # channels last
     N, T, C = x.shape
     K = len(w)
     return np.stack([np.einsum("nkc,kcf->nf", x[:, t : t + K], w) for t in range(T - K + 1)], axis=1) + b, (x, w)
-
 def conv1d_backward(dout, cache):
     x, w = cache
     dx, dw = np.zeros_like(x), np.zeros_like(w)
@@ -1376,7 +1160,6 @@ def gru_step_forward(x, h_prev, Wx, Wh, b):
     r, z = sigmoid(ax[:, :H] + ah[:, :H]), sigmoid(ax[:, H : 2 * H] + ah[:, H : 2 * H])
     n = np.tanh(ax[:, 2 * H :] + r * ah[:, 2 * H :])
     return (1 - z) * n + z * h_prev, (x, h_prev, Wx, Wh, r, z, n, ah)
-
 def gru_step_backward(dh, cache):
     x, h_prev, Wx, Wh, r, z, n, ah = cache
     dn, dz = dh * (1 - z) * (1 - n**2), dh * (h_prev - n) * z * (1 - z)
@@ -1387,12 +1170,10 @@ def gru_step_backward(dh, cache):
 class RNN:
     def __init__(self, Wx, Wh, b):
         self.params, self.grads = [Wx, Wh, b], [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-
     def forward(self, x, h_prev):
         Wx, Wh, b = self.params
         self.cache = (x, h_prev, np.tanh(h_prev @ Wh + x @ Wx + b))
         return self.cache[2]
-
     def backward(self, dh_next):
         Wx, Wh, b = self.params
         x, h_prev, h_next = self.cache
@@ -1404,7 +1185,6 @@ class TimeRNN:
     def __init__(self, Wx, Wh, b, stateful=False):
         self.params, self.grads = [Wx, Wh, b], [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
         self.stateful, self.h = stateful, None
-
     def forward(self, xs):
         Wx, Wh, b = self.params
         N, T, D = xs.shape
@@ -1416,7 +1196,6 @@ class TimeRNN:
             self.h = self.layers[t].forward(xs[:, t], self.h)
             hs[:, t] = self.h
         return hs
-
     def backward(self, dhs):
         dxs, dh = np.empty((*dhs.shape[:2], len(self.params[0])), dtype="f"), 0
         for grad in self.grads:
@@ -1432,7 +1211,6 @@ class Mul:  # of an automatic differentiation of one's own
     def forward(ctx, a, b):
         ctx.save_for_backward(a, b)
         return a * b
-
     @staticmethod
     def backward(ctx, grad_output):
         a, b = ctx.saved_values
@@ -1441,7 +1219,6 @@ class Mul:  # of an automatic differentiation of one's own
 class Add:
     def forward(self, a, b):
         return a + b
-
     def backward(self, dout):
         return dout, dout
 
@@ -1473,7 +1250,6 @@ def layernorm_forward(x, w, b, eps=1e-5):  # of sequences, as nothing but the ba
     mean, rstd = x.mean(-1, keepdims=True), (x.var(-1, keepdims=True) + eps) ** -0.5
     n = (x - mean) * rstd
     return n * w + b, (n, w, rstd)
-
 def layernorm_backward(dout, cache):
     n, w, rstd = cache
     dn = dout * w
@@ -1483,7 +1259,6 @@ def layernorm_backward(dout, cache):
 def lrelu_forward(x, lrelu_param):
     alpha = lrelu_param.get("alpha", 2e-3)
     return np.maximum(x, alpha * x), (x, alpha)
-
 def lrelu_backward(dout, cache):
     x, alpha = cache
     return dout * np.where(x > 0, 1.0, alpha)
@@ -1513,7 +1288,6 @@ class MulConstant:
 
 def log_sigmoid_forward(x):
     return -np.logaddexp(0, -x), x
-
 def log_sigmoid_backward(dout, x):
     return dout / (1 + np.exp(x))
 """
@@ -1521,18 +1295,15 @@ def log_sigmoid_backward(dout, x):
 POOLS = """
 import numpy as np
 
-
 class MaxPool:
     def __init__(self, size=2, stride=None):
         self.k, self.s = size, stride or size
-
     def forward(self, x):
         self.x, k, s = x, self.k, self.s
         out = np.zeros((*x.shape[:2], (x.shape[2] - k) // s + 1, (x.shape[3] - k) // s + 1))
         for i, j in np.ndindex(out.shape[2:]):
             out[:, :, i, j] = x[:, :, i * s : i * s + k, j * s : j * s + k].max(axis=(2, 3))
         return out
-
     def backward(self, dout):
         dx, k, s = np.zeros_like(self.x), self.k, self.s
         for n, c, i, j in np.ndindex(dout.shape):
@@ -1541,42 +1312,33 @@ class MaxPool:
             dx[n, c, i * s + row, j * s + column] += dout[n, c, i, j]
         return dx
 
-
 class FastMaxPool:
     def __init__(self, size, stride):
         assert size == stride
         self.k = size
-
     def forward(self, x):
         n, c, height, width = x.shape
         self.x = x.reshape(n, c, height // self.k, self.k, width // self.k, self.k)
         self.out = self.x.max(axis=(3, 5), keepdims=True)
         return self.out[:, :, :, 0, :, 0]
-
     def backward(self, dout):
         dx = (self.x == self.out) * dout[:, :, :, None, :, None]
         n, c, height, k, width, _ = dx.shape
         return dx.reshape(n, c, height * k, width * k)
 
-
 def max_pool_forward(x, size, stride=2):
     pool = MaxPool(size, stride)
     return pool.forward(x), pool
-
-
 def max_pool_backward(dout, cache):
     return cache.backward(dout)
-
 
 class MaxPool1d:
     def __init__(self, kernel_size=3, stride=2):
         self.k, self.s = kernel_size, stride
-
     def forward(self, x):
         self.x, k, s = x, self.k, self.s
         starts = range(0, x.shape[2] - k + 1, s)
         return np.stack([x[:, :, i : i + k].max(axis=2) for i in starts], axis=2)
-
     def backward(self, dout):
         dx, k, s = np.zeros_like(self.x), self.k, self.s
         for n, c, i in np.ndindex(dout.shape):
@@ -1584,14 +1346,11 @@ class MaxPool1d:
             dx[n, c, column] += dout[n, c, i]
         return dx
 
-
 def conv1d_forward(x, w, b, stride, pad):
     xp, k = np.pad(x, ((0, 0), (0, 0), (pad, pad))), w.shape[2]
     starts = range(0, xp.shape[2] - k + 1, stride)
     out = [np.tensordot(xp[:, :, i : i + k], w, ((1, 2), (1, 2))) + b for i in starts]
     return np.stack(out, axis=2), (xp, w, stride, pad)
-
-
 def conv1d_backward(dout, cache):
     xp, w, s, pad = cache
     dxp, dw, k = np.zeros_like(xp), np.zeros_like(w), w.shape[2]
@@ -1600,16 +1359,13 @@ def conv1d_backward(dout, cache):
         dw += np.tensordot(dout[:, :, i], xp[:, :, i * s : i * s + k], (0, 0))
     return dxp[:, :, pad:-pad], dw, dout.sum(axis=(0, 2))
 
-
 class ResidualBlock:
     def __init__(self, dim, hidden):
         self.W1, self.W2 = np.random.randn(dim, hidden), np.random.randn(hidden, dim)
-
     def forward(self, x):
         self.x, self.z = x, x @ self.W1
         self.h = np.maximum(self.z, 0)
         return x + self.h @ self.W2
-
     def backward(self, dout):
         self.dW2 = self.h.T @ dout
         dz = (dout @ self.W2.T) * (self.z > 0)

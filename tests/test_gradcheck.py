@@ -57,7 +57,6 @@ class TwoLayerNet:  # the later assignments' names and conventions
         for i in range(self.L):
             self.params[f"W{i + 1}"] = weight_scale * np.random.randn(dims[i], dims[i + 1]).astype(dtype)
             self.params[f"b{i + 1}"] = np.zeros(dims[i + 1], dtype=dtype)
-
     def loss(self, X, y=None):
         out, caches = X.astype(self.dtype), []
         for i in range(1, self.L + 1):

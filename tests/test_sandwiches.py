@@ -9,7 +9,6 @@ from tests.test_layers import module
 
 OBJECTS = """import numpy as np
 
-
 class BatchNormalization:
     def __init__(self, gamma, beta, momentum=0.9, running_mean=None, running_var=None):
         self.gamma, self.beta, self.momentum = gamma, beta, momentum
@@ -42,7 +41,6 @@ class BatchNormalization:
         dx = dxc - dmu / self.batch_size
         self.dgamma, self.dbeta = dgamma, dbeta
         return dx
-
 
 class Embedding:
     def __init__(self, W):
@@ -110,7 +108,6 @@ def test_an_embedding_object_is_refused_in_one_line():
 
 DENSE = """import numpy as np
 
-
 class Hidden:
     def __init__(self, n_in, n_out):
         self.W, self.b = np.random.randn(n_in, n_out), np.random.randn(n_out)
@@ -155,7 +152,6 @@ def test_a_layer_with_an_activation_is_told_by_its_values(changes, codes):
 
 POOLING = """import numpy as np
 
-
 class Largest:
     def forward(self, x):
         N, C, H, W = x.shape
@@ -165,7 +161,6 @@ class Largest:
     def backward(self, dout):
         mask = self.x == self.out[:, :, :, None, :, None]
         return (mask * dout[:, :, :, None, :, None]).reshape(len(dout), dout.shape[1], -1, 2 * dout.shape[3])
-
 
 class Conv2D:
     def __init__(self, in_channels, out_channels, kernel_size=3):
@@ -210,30 +205,24 @@ def test_windows_of_objects_are_told_by_their_values(name, old, new, codes):
 
 ALONE = """import numpy as np
 
-
 def standardised_forward(x):
     std = x.std(axis=0)
     n = (x - x.mean(axis=0)) / std
     return n, (n, std)
 
-
 def standardised_backward(dout, cache):
     n, std = cache
     return (dout - dout.mean(axis=0) - n * (dout * n).mean(axis=0)) / std
 
-
 def scaled_forward(x, gamma):
     return x * gamma, (x, gamma)
-
 
 def scaled_backward(dout, cache):
     x, gamma = cache
     return dout * gamma, (dout * x).mean(axis=0)
 
-
 def dense_forward(x, w, b):
     return x @ w + b, (x, w)
-
 
 def dense_backward(dout, cache):
     x, w = cache
@@ -254,11 +243,9 @@ def test_a_gradient_that_is_0_is_no_noise_and_one_scale_over_n_is_no_mean_loss()
 
 RMS = """import numpy as np
 
-
 def rmsnorm_forward(x, g):
     r = 1 / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
     return g * x * r, (x, g, r)
-
 
 def rmsnorm_backward(dout, cache):
     x, g, r = cache

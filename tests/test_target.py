@@ -281,7 +281,6 @@ class Net:
         self.params = {"W1": np.zeros((input_dim, hidden_dim)), "b1": np.zeros(hidden_dim)}
         self.params |= {"gamma1": np.ones(hidden_dim), "beta1": np.zeros(hidden_dim)}
         self.params |= {"W2": np.zeros((hidden_dim, num_classes)), "b2": np.zeros(num_classes)}
-
     def loss(self, X, y):
         p, N = self.params, len(y)
         z = X @ p["W1"] + p["b1"]
