@@ -118,7 +118,7 @@ def test_random_architectures(**drawn):
     agrees(**drawn)
 
 
-@settings(DRAWN, max_examples=40)
+@settings(DRAWN, max_examples=20)
 @given(**ARCHITECTURES)
 def test_many_random_architectures(**drawn):
     agrees(**drawn)

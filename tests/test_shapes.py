@@ -23,7 +23,7 @@ def test_the_readme_has_every_shape_and_each_is_told_as_it_should_be():
         assert wrong == [f"`{code}`" if mistake in made else "-" for mistake, code in FOUND.items()], name
 
 
-@pytest.mark.parametrize("shape", list(shapes.sources())[::4])
+@pytest.mark.parametrize("shape", list(shapes.sources())[::9])
 def test_a_gradient_of_this_shape(shape):
     """It is taken as it is: right, and the same with each of the mistakes wrong by that mistake's code."""
     report = check_gradients(shapes.defined(shapes.sources()[shape]))
