@@ -126,7 +126,7 @@ def recipe(config: Config, optimizer: str) -> TrainConfig:
 
 def observed(config: Config, setting: Setting, splits: Splits) -> Observe:
     """Tells what is noted after every epoch: the norms on the first training images."""
-    batch = Split(*(values[:NORM_IMAGES] for values in splits.train))
+    batch = Split(*(np.asarray(values)[:NORM_IMAGES] for values in splits.train))
     return observer(batch, setting.model, config.gradient)
 
 

@@ -55,21 +55,22 @@ def quick_compilation(level: int = 0) -> dict[str, bool | int | float | str]:
     At level 0 the program is several times slower, at level 1 hardly. The last bits of a result may be others.
     What this jaxlib does not know is left out.
     """
-    quick: dict[str, bool | int | float | str] = {
+    options: dict[str, bool | int | float | str] = {
         "xla_backend_optimization_level": level,
         "xla_llvm_disable_expensive_passes": level == 0,
         "xla_cpu_use_fusion_emitters": False,
         "xla_cpu_parallel_codegen_split_count": 1,  # in one piece
     }
+    return {name: value for name, value in options.items() if _knows(name, isinstance(value, bool))}
 
-    def known(name: str) -> bool:
-        try:
-            jax.jit(lambda: 0, compiler_options={name: quick[name]}).lower().compile()
-        except jax.errors.JaxRuntimeError:  # "No such compile option"
-            return False
-        return True
 
-    return {name: value for name, value in quick.items() if known(name)}
+@functools.cache
+def _knows(option: str, is_switch: bool) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={option: is_switch or 1}).lower().compile()
+    except jax.errors.JaxRuntimeError:  # "No such compile option"
+        return False
+    return True
 
 
 def settings() -> dict[str, Any]:

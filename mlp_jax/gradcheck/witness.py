@@ -45,9 +45,12 @@ WAYS: tuple[tuple[str, int, str, Callable[[Gradient], Gradient]], ...] = (
     (TWO, ROWS, "compiled", jax.jit),
     (FIVE, 7, FOR_VERDICTS, compiled),
     (FIVE, ROWS, "compiled", jax.jit),
-    (FIVE, 7, "operation by operation", lambda gradient: gradient),  # of many rows it would take seconds
+    (FIVE, 3, "operation by operation", lambda gradient: gradient),
 )
-"""The network, how many rows its gradient is of, and how it is computed."""
+"""The network, how many rows its gradient is of, and how it is computed.
+
+Operation by operation, each shape is a program: there are as many rows as units, and many would take seconds.
+"""
 LARGEST_ERROR = {"float32": 1e-4, "float64": 1e-10}
 """Of a leaf of a gradient, as `compare` has it; of a number of `known_wrong`, relative to 1 plus its size."""
 _passed: set[bytes] = set()

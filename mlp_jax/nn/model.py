@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 from jaxtyping import PRNGKeyArray as Key
@@ -66,15 +67,15 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     factor = config.init_scale if scale is None else scale
     if config.init == "normal":  # one product is made of both, as where they are traced (`training.hyper_from`)
         factor = factor * config.init_std
-    factor = jnp.asarray(factor, config.dtype)
+    host = np if not isinstance(factor, jax.Array) else jnp  # numpy's operations are no programs to compile
+    factor = host.asarray(factor, config.dtype)
     keys, pairs = split(key, len(config.sizes) - 1), pairwise(config.sizes)
     plain = [Layer(*draw(k, factor, *fans, config.init)) for k, fans in zip(keys, pairs, strict=True)]
     layers: list[Layer | NormLayer] = list(plain)
     for number, unit in enumerate(config.units):
         if unit.norm != "none":
-            ones = jnp.ones(unit.norm_width, factor.dtype)
-            w, b = plain[number]
-            layers[number] = NormLayer(w, b, ones, jnp.zeros_like(ones))
+            scale_and_shift = (np.full(unit.norm_width, value, config.dtype) for value in (1, 0))
+            layers[number] = NormLayer(*plain[number], *map(jax.device_put, scale_and_shift))
     return tuple(layers)
 
 
@@ -82,8 +83,8 @@ def init_stats(config: MLPConfig) -> Stats:
     """Returns the running statistics before training: mean 0 and variance 1, or () without batch normalisation."""
     if not config.has_running_stats:
         return ()
-    dtype = jnp.dtype(config.dtype)
-    return tuple(RunningStats(jnp.zeros(width, dtype), jnp.ones(width, dtype)) for width in config.hidden)
+    start = ([np.full(width, value, config.dtype) for value in (0, 1)] for width in config.hidden)
+    return tuple(RunningStats(*map(jax.device_put, pair)) for pair in start)
 
 
 class Normalization(NamedTuple):

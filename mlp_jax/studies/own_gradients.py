@@ -112,7 +112,7 @@ def check_all(config: options.Common, dataset: data.Dataset) -> list[results.Row
     batch = data.Split(splits.train.x[:EXAMPLES], splits.train.y[:EXAMPLES])
     networks = architectures(batch.x.shape[1], classes)
     with jax.enable_x64(True):
-        soft = {name: softened(batch, classes) for name, softened in SOFTENED.items()}
+        soft = jax.jit(lambda: {name: softened(batch, classes) for name, softened in SOFTENED.items()})()
     batches = {name: soft.get(name, batch) for name in networks}
     seeds = range(config.seed, config.seed + config.seeds)
     rows: list[results.Row] = []

@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 def on_device(split: Split, model: MLPConfig) -> Split:
     """Returns the split in the model's dtype, as device arrays. Raises UserError as `check_labels` does."""
     check_labels([split], model)
-    return Split(jnp.asarray(split.x, model.dtype), jnp.asarray(split.y))
+    return Split(jnp.asarray(split.x, model.dtype), jax.device_put(split.y))
 
 
 def check_labels(splits: Iterable[Split], model: MLPConfig) -> None:

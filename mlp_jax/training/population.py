@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -207,7 +206,7 @@ def begin(chunk: Chunk, resume_from: Mapping[int, Result] = MappingProxyType({})
 
     def start(number: int) -> TrainState:
         """Runs operation by operation: a program for each network and optimiser would take longer to compile."""
-        key, hyper = chunk.runs[number].key, Hyper(*map(jnp.asarray, _hyper(chunk, number)))
+        key, hyper = chunk.runs[number].key, Hyper(*map(jax.device_put, _hyper(chunk, number)))
         kind = (key_data(key).tobytes(), np.asarray(hyper.init_scale).tobytes())
         if kind not in draws:  # runs with one key and one scale share a draw
             draws[kind] = init_params(key, chunk.model, hyper.init_scale)

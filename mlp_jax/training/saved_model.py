@@ -100,7 +100,9 @@ def as_bytes(model: Model) -> bytes:
     """Returns the whole file; equal models are equal files."""
     scale, (*below, last) = model.config.logit_scale, model.params
     config = replace(model.config, logit_scale=1.0)
-    model = replace(model, config=config, params=(*below, Layer(scale * last.w, scale * last.b)))
+    model = replace(
+        model, config=config, params=(*below, jax.tree.map(lambda leaf: scale * np.asarray(leaf), last))
+    )
     tensors: Tensors = {"input.shift": model.scaling.shift, "input.scale": model.scaling.scale}
     for number, layer in enumerate(model.params, start=1):
         tensors |= {f"layer{number}.{name}": np.asarray(value) for name, value in layer._asdict().items()}
@@ -173,7 +175,7 @@ def network(tensors: Tensors, config: MLPConfig) -> tuple[Params, Stats]:
     """Returns the parameters and running statistics of a network with these tensors, named as in `shapes`."""
 
     def taken(number: int, names: tuple[str, ...]) -> list[jax.Array]:
-        return [jax.numpy.asarray(tensors[f"layer{number}.{name}"]) for name in names]
+        return [jax.device_put(tensors[f"layer{number}.{name}"]) for name in names]
 
     units = list(enumerate(config.units, start=1))
     hidden = (

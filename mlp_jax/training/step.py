@@ -65,7 +65,7 @@ def init_state(
     if params is None:
         params = init_params(key, model, traced.init_scale)
     # every optimiser starts at zeros (tested), and numpy's need no program, where jnp's are one for each shape
-    shapes = jax.eval_shape(optimizer(config, traced, traced.learning_rate).init, params)
+    shapes = jax.eval_shape(optimizer(config, traced, 0.0).init, params)
     opt_state = jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     stats, step = init_stats(model), jax.device_put(np.zeros((), np.int32))
     state = TrainState(params, opt_state, stats, order_key, dropout_key, step)

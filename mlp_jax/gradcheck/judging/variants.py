@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.other_losses import PLAIN, Array
 from mlp_jax.gradcheck.truth import Case, Truth
 from mlp_jax.nn import activations
@@ -122,9 +123,11 @@ def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -
 _PADDED = 4096  # a function is compiled for one length only
 
 
-@functools.lru_cache
-def _function(name: str) -> Callable[[np.ndarray], Any]:
-    return jax.jit(activations.get(name).function)
+@functools.cache
+def _activations() -> Callable[[int, np.ndarray], Any]:
+    """All are one program: one for each would take longer to compile."""
+    functions = [activation.function for activation in activations.ACTIVATIONS.values()]
+    return compiled(lambda number, z: jax.lax.switch(number, functions, z))
 
 
 def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndarray:
@@ -133,11 +136,11 @@ def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndar
         return np.asarray(np.where(z >= 0, z, (0.1 if negative_slope is None else negative_slope) * z))
     if name == "relu":
         return np.asarray(np.maximum(z, 0))
-    flat, parts = z.ravel(), list[np.ndarray]()
+    flat, parts, number = z.ravel(), list[np.ndarray](), list(activations.ACTIVATIONS).index(name)
     with jax.enable_x64(True):
         for start in range(0, flat.size, _PADDED):
             part = flat[start : start + _PADDED]
-            parts.append(np.asarray(_function(name)(np.pad(part, (0, _PADDED - part.size))))[: part.size])
+            parts.append(np.asarray(_activations()(number, np.pad(part, (0, _PADDED - part.size))))[: part.size])
     return np.asarray(np.concatenate(parts).reshape(z.shape))
 
 
