@@ -1,6 +1,6 @@
 """The whole check of one candidate: ask it, hold it against autodiff, name what is wrong."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -145,7 +145,7 @@ def _report(
     if asked.drops and not config.dropout:
         config = replace(config, dropout=DROPOUT)
     evidence = Evidence(asked, config, seed, scale)
-    evidence = evidence if asked.has_biases else _without_biases(evidence)
+    evidence = _without_biases(evidence, asked.unbiased) if asked.unbiased else evidence
     report = tell(judge(evidence, l2_convention, objective), l2_convention)
     if len(report.findings) > 1 and (complete := with_every_class(evidence)) is not None:
         report = min(tell(judge(complete, l2_convention, objective), l2_convention), report, key=_told)
@@ -192,10 +192,14 @@ def _others(asked: Asked, config: MLPConfig) -> list[MLPConfig]:
     return [other for other in asked.others(config) if _gives(asked, other)]
 
 
-def _without_biases(evidence: Evidence) -> Evidence:
-    """The evidence on a network without biases: with every bias 0, and none among the leaves."""
-    unbiased = [
-        case._replace(params=tuple(layer._replace(b=np.zeros_like(layer.b)) for layer in case.params))
-        for case in evidence.cases
+def _without_biases(evidence: Evidence, numbers: Sequence[int]) -> Evidence:
+    """The evidence on a network whose layers of these numbers have no bias: it is 0, and none of the leaves."""
+
+    def unbiased(k: int, layer: Any) -> Any:
+        return layer._replace(b=np.zeros_like(layer.b)) if k in numbers else layer
+
+    cases = [
+        case._replace(params=tuple(unbiased(*each) for each in enumerate(case.params))) for case in evidence.cases
     ]
-    return evidence.against(unbiased).restricted(leaves=[at for at in evidence.leaves if at[1] != "b"])
+    without = {(k, "b") for k in numbers}
+    return evidence.against(cases).restricted(leaves=[at for at in evidence.leaves if at not in without])

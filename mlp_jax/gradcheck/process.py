@@ -104,7 +104,7 @@ def _reply(asked: Candidate, request: Any) -> Any:
     if isinstance(request, MLPConfig):
         return asked.others(request)
     answers = [a._replace(error=a.error and _named(a.error)) for a in asked.ask(request)]
-    return answers, asked.leaf_names(request[0].case.config), (*asked.notes, *floored), asked.has_biases
+    return answers, asked.leaf_names(request[0].case.config), (*asked.notes, *floored), asked.unbiased
 
 
 def _named(error: str) -> str:
@@ -200,7 +200,7 @@ class Target(Asked):
         """See `reading.answers.Asked`."""
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
-        answers, self._names, told, self.has_biases = self._timed()
+        answers, self._names, told, self.unbiased = self._timed()
         self.notes = tuple(dict.fromkeys((*self.notes, *told)))
         return list(answers)
 

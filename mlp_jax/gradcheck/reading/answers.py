@@ -53,15 +53,15 @@ class Answer(NamedTuple):
 class Asked(ABC):
     """A candidate that can be asked: in this process (`candidates`), or in another.
 
-    takes_l2, has_biases: whether lambda has a way into it, and whether its network has biases, which is known once
-    it was asked. drops: whether it draws dropout masks unless it is told not to. layer: where the candidate is no
-    network but a layer, or a file of layers: its report, for a seed and an objective.
+    takes_l2: whether lambda has a way into it. unbiased: which layers have no bias, by number from 0; it is known
+    once it was asked. drops: whether it draws dropout masks unless it is told not to. layer: where the candidate
+    is no network but a layer, or a file of layers: its report, for a seed and an objective.
     """
 
     name: str
     notes: Sequence[str] = ()
     takes_l2: bool = True
-    has_biases: bool = True
+    unbiased: tuple[int, ...] = ()
     drops: bool = False
     layer: Callable[[int, str], Any] | None = None
 
@@ -177,9 +177,12 @@ def leaves(found: Mapping[At, Any], config: MLPConfig) -> tuple[Leaves, dict[At,
     return arrays, {at: dtype if dtype in DTYPES else "float64" for at, dtype in dtypes.items()}
 
 
-def with_other_biases(question: Question) -> Question:
-    """The same network with other biases, which one without any does not see."""
-    layers = tuple(layer._replace(b=layer.b + 1.5) for layer in question.case.params)
+def with_other_biases(question: Question, numbers: Sequence[int]) -> Question:
+    """The same network with no numbers as the biases of these layers, which layers without any do not see."""
+    layers = tuple(
+        layer._replace(b=np.full_like(layer.b, np.nan)) if k in numbers else layer
+        for k, layer in enumerate(question.case.params)
+    )
     return question._replace(case=question.case._replace(params=layers))
 
 

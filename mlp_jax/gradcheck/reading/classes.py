@@ -15,13 +15,13 @@ from mlp_jax.gradcheck.reading.answers import At, Held, Question, leaves, parts,
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
+from mlp_jax.gradcheck.reading.names import NORMALISED, SCALES
 from mlp_jax.gradcheck.reading.paths import Path, arrays, get, is_array, like_kept
 from mlp_jax.gradcheck.reading.signatures import WRAP
 from mlp_jax.gradcheck.truth import Case, Leaves
 
-SCALES = re.compile(r"(gamma|beta)_?\d*")
 SETS_TO_0 = re.compile(r"zero_?grad|(zero|reset|clear)_?(the_)?(grad|dw|delta)|^(zero|reset)$", re.IGNORECASE)
-UNCHECKED = "{} are not checked: say what is normalised by --batch_norm or --layer_norm, before or after"
+UNCHECKED = "{} are not checked: " + NORMALISED
 
 
 def unchecked(target: Any, question: Question, layout: Layout) -> tuple[str, ...]:

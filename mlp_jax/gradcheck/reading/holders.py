@@ -12,6 +12,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading.answers import NAMES, At, fields_of
+from mlp_jax.gradcheck.reading.names import SCALES
 from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, get, is_there, nested, put
 from mlp_jax.gradcheck.truth import Case
 
@@ -91,9 +92,7 @@ def parameters(net: Any, case: Case) -> Places:
 
     Raises UserError, with the names and shapes that are missing, if it has not all of them.
     """
-    held = [
-        (path, array) for path, array in arrays(net) if not matches(path, GRADIENT) and not matches(path, OTHER)
-    ]
+    held = [(path, a) for path, a in arrays(net) if not matches(path, GRADIENT) and not matches(path, OTHER)]
     found: dict[At, Path] = {}
     for at in _wanted(case):
         fitting = [path for path, array in held if _fits(np.shape(array), at, case)]
@@ -107,7 +106,8 @@ def parameters(net: Any, case: Case) -> Places:
             raise UserError(_missing(net, at, case))
     _refuse_more(net, found, held)
     without = [at for at in _wanted(case) if at not in found]
-    if without and any(field == "b" for _, field in found):  # a network may have no biases at all
+    rest = [path for path, _ in held if path not in found.values() and not SCALES.fullmatch(str(path[-1][1]))]
+    if without and rest and any(field == "b" for _, field in found):  # what else it has may be the bias
         raise UserError(_missing(net, without[0], case))
     return Places(found, _turned(net, found, case))
 

@@ -37,6 +37,9 @@ CLASSES = re.compile(
 HIDDEN = re.compile(rf"{COUNT}(hidden|hiddens|hid|h)(layer)?{SIZE}|(d|dim)h(id|idden)?")
 NO_SIZE = re.compile(r"[xydckh]|labels?|targets?|input|features?|output|class|.*layers")
 """What is data, or a number of layers, although it has a size's form."""
+SCALES = re.compile(r"(gamma|beta)_?\d*")
+"""The scale and shift of a normalisation."""
+NORMALISED = "say what is normalised by --batch_norm or --layer_norm, before or after"
 
 DEPTHS = (
     "hidden_dims", "hidden_sizes", "hidden_layers", "hidden_size_list", "hidden_layer_sizes", "hidden_layer_dims",

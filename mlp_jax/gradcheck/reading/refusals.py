@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
-from mlp_jax.gradcheck.reading.names import is_input, is_label
+from mlp_jax.gradcheck.reading.names import NORMALISED, is_input, is_label
 from mlp_jax.gradcheck.reading.running import line
 
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
@@ -74,6 +74,8 @@ def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool 
     undefined = next((failure for failure in failures if ": NameError: " in failure), refused)
     if undefined is not None:
         raise UserError(f"{name} gives no gradient: {undefined}")
+    if re.search(r"KeyError: '(gamma|beta)", furthest):
+        raise UserError(f"{name} gives no gradient: {furthest}: {NORMALISED}")
     if joined:
         raise UserError(f"{name} and the function beside it give no gradient: {furthest}: {signatures.WRAP}")
 

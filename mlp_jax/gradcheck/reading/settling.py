@@ -43,7 +43,7 @@ class Called(Asked):
     """A class or function of this process, and how it is called. Raises UserError if it is neither.
 
     kinds: of a function's arguments, by name. outputs: how many the network had with which this was settled, and
-    has_biases whether it has any; both known then.
+    unbiased which layers had no bias; both known then.
     """
 
     def __init__(self, target: Any, arrays: str = "auto") -> None:
@@ -53,7 +53,7 @@ class Called(Asked):
         self.target = methods.of_class(target) or pairs.joined(target) or target
         self.name = getattr(target, "__name__", type(target).__name__)
         self.written = target  # by the user, where `target` is joined of two
-        self.is_class, self.has_biases = inspect.isclass(self.target), True
+        self.is_class = inspect.isclass(self.target)
         self.parameters = signatures.signature(self.target)
         likely = ("numpy",) if self.is_class else conventions.likely_arrays(self.target)
         self.arrays = likely if arrays == "auto" else (arrays,)
@@ -120,8 +120,9 @@ class Called(Asked):
         if self.is_class:
             with quiet():
                 self.notes += unchecked(self.target, question, convention.layout)
-        if not any("b" in layer for layer in answer.leaves or []):
-            self.has_biases = not equal(answer, self.attempt(with_other_biases(question), convention))
+        without = tuple(k for k, layer in enumerate(answer.leaves or []) if "b" not in layer)
+        if without and equal(answer, self.attempt(with_other_biases(question, without), convention)):
+            self.unbiased = without
 
     def _refuse_a_step(self, question: Question, convention: Convention) -> None:
         """Raises UserError for a function that gives the parameters themselves where its learning rate is 0."""
