@@ -10,6 +10,8 @@ from mlp_jax.nn.config import MLPConfig
 from tests.strangers import LISTED, PYTHON_2, STRANGERS, TRAINS, defined
 from tests.test_target import check
 
+pytestmark = pytest.mark.usefixtures("quick_targets")
+
 
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_a_gradient_of_this_kind(kind):
@@ -30,7 +32,6 @@ def test_lists_of_weights_and_of_biases_by_names_of_their_own_in_three_layers(bi
     assert report.codes == ["mask_missing"]
 
 
-@pytest.mark.usefixtures("quick_targets")
 def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys):
     assert check(tmp_path, PYTHON_2, "Net")[0]
     assert "net.py:11 wants a whole number" in capsys.readouterr().out
@@ -38,7 +39,6 @@ def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys)
     assert (passed, content["codes"]) == (False, ["mask_missing"])
 
 
-@pytest.mark.usefixtures("quick_targets")
 def test_a_file_that_trains_is_what_it_defines(tmp_path, capsys):
     assert check(tmp_path, PYTHON_2 + TRAINS, "Net")[0]
     assert "it still runs after" in capsys.readouterr().out
