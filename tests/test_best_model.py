@@ -564,20 +564,3 @@ def test_weights_before_training_are_those_that_the_run_started_with(runs, monke
     units = learned.largest_units(np.asarray(loaded.params[0].w))
     np.testing.assert_array_equal(shown[0], start[:, units])
     np.testing.assert_array_equal(shown[1], np.asarray(loaded.params[0].w)[:, units])
-
-
-TEXTS_FOR_TYPES = """
-import importlib.util, sys
-from pathlib import Path
-spec = importlib.util.find_spec("mlp_jax.nn.config")
-module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-source = "from __future__ import annotations\\n" + Path(spec.origin).read_text()
-exec(compile(source, spec.origin, "exec"), module.__dict__)
-from mlp_jax.training import saved_model as export
-print(export.load(Path(sys.argv[1])).config.hidden)
-"""
-
-
-def test_a_model_is_read_where_types_are_texts(runs):
-    path = runs["clean"][0] / "model.safetensors"
-    assert python("-c", TEXTS_FOR_TYPES, path)[:2] == (0, "(8, 8)\n")

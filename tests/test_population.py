@@ -47,8 +47,8 @@ def one_by_one(runs, splits):
 
 
 VARIED = {
-    "learning_rate": (0.01, 0.03, 0.05), "l2": (0.0, 1e-2, 1e-1), "momentum": (0.0, 0.5, 0.7),
-    "weight_decay": (1e-4, 1e-3, 1e-2), "dropout": (0.1, 0.5, 0.7), "init_scale": (0.1, 0.5, 2.0),
+    "learning_rate": (0.01, 0.03), "l2": (0.0, 1e-1), "momentum": (0.0, 0.5), "weight_decay": (1e-4, 1e-2),
+    "dropout": (0.1, 0.5), "init_scale": (0.1, 2.0),
 }  # fmt: skip
 
 
