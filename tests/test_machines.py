@@ -76,17 +76,17 @@ def little_memory():
 
 
 @pytest.mark.optimized
-def test_two_processes_give_the_rows_of_one(job, tmp_path):
-    """In chunks that the process with the least memory dictates; where they share minibatches, Slurm's variables
-    tell them who they are."""
-    slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+def test_two_and_four_processes_give_the_rows_of_one(job, tmp_path):
+    """In chunks that the process with the least memory dictates; Slurm's variables tell the four who they are."""
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "4"}
     slurm |= {"SLURM_STEP_NUM_NODES": "1"}
-    both = [{**slurm, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
+    four = [{**slurm, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(4)]
     expected = alone(tmp_path / "one", MANY)
     assert [choice["status"] for choice in expected[0]["choice"]] == ["finished"] * 4 + ["diverged"]
     jobs = {
         "two": lambda: job(tmp_path / "two", MANY, [], [little_memory()], devices=2),
-        "shared": lambda: job(tmp_path / "shared", {**MANY, "data_parallel": 4}, *both, devices=2, place=False),
+        "four": lambda: job(tmp_path / "four", MANY, *four, place=False),
+        "shared": lambda: job(tmp_path / "shared", {**MANY, "data_parallel": 4}, [], [], devices=2),
     }
     for name, start in jobs.items():
         (status, out, err), *others = ended(start())
@@ -96,6 +96,7 @@ def test_two_processes_give_the_rows_of_one(job, tmp_path):
         files = sorted(os.listdir(tmp_path / name / "depth_study"))
         assert files == [".lock", "accuracy.svg", "correct.safetensors", "results.json"], name
     assert without_times(results_of(tmp_path / "two")["rows"]) == expected
+    assert without_times(results_of(tmp_path / "four")["rows"]) == expected
     losses = [row["train_loss"]["values"] for row in (*results_of(tmp_path / "shared")["rows"], *expected)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
