@@ -19,7 +19,6 @@ from mlp_jax.training.config import OPTIMIZERS, TrainConfig, hyper_from
 from mlp_jax.training.evaluate import evaluate, evaluate_in_training_mode
 from mlp_jax.training.optimizers import learning_rate
 from mlp_jax.training.step import init_state, run_epoch
-from tests.conftest import AS_USERS_HAVE
 from tests.small import FAST, MODEL, bits, same_bits
 
 
@@ -73,17 +72,7 @@ def test_both_sources_of_gradients_train_alike(splits, batch_norm):  # without i
 
 
 @pytest.mark.usefixtures("both_ways")
-@pytest.mark.parametrize(
-    ("both_ways", "optimizer"),
-    [
-        *(("little", optimizer) for optimizer in OPTIMIZERS),
-        *(
-            pytest.param(*AS_USERS_HAVE.values, name, marks=AS_USERS_HAVE.marks)
-            for name in ("sgd", "adamw", "muon")
-        ),
-    ],
-    indirect=["both_ways"],
-)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_relu_networks_train_bit_for_bit_the_same_with_both_sources(splits, optimizer):
     """A last bit that differs would grow until accuracies differ by more than the differences of interest."""
     model = dataclasses.replace(MODEL, hidden=(16, 16))
