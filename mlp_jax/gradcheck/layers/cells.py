@@ -9,18 +9,19 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import kept, operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.losses import Array, array_of, forward_of, positions_of
-from mlp_jax.gradcheck.reading.answers import plain
-from mlp_jax.gradcheck.reading.names import size_of
+from mlp_jax.gradcheck.layers.losses import Array, array_of, forward_of, inputs_of
+from mlp_jax.gradcheck.reading.answers import double
+from mlp_jax.gradcheck.reading.names import plainly, size_of
 from mlp_jax.gradcheck.reading.paths import arrays, get, in_double, put
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of
 
 STATE = re.compile(r"(prev)?[hc](t?1?|prev|0|init|next)|(prev)?(hidden|state|cell)(prev|state)?")
 
 
 def is_cell(target: type) -> bool:
     """Whether it has forward(x, h_prev), with a cell's state too, or forward(xs), and a known constructor."""
-    names = [p.name.lower().replace("_", "") for p in positions_of(forward_of(target)) if p.default is p.empty]
-    upstream = [p for p in positions_of(getattr(target, "backward", None)) if p.default is p.empty]
+    names = [plainly(name) for name in inputs_of(target)]
+    upstream = needed(positions_of(getattr(target, "backward", None)))
     states = len(names) > 1 and not STATE.fullmatch(names[0]) and all(map(STATE.fullmatch, names[1:]))
     called = (states and 0 < len(upstream) <= len(names) - 1) or _over_time(target)
     return called and _given(target, _shapes(target, 0)) is not None
@@ -29,7 +30,7 @@ def is_cell(target: type) -> bool:
 def _over_time(target: type) -> bool:
     """Whether a class goes through whole sequences, with forward(xs) alone: TimeRNN(Wx, Wh, b)."""
     methods = [forward_of(target), getattr(target, "backward", None)]
-    taken = [len([p for p in positions_of(method) if p.default is p.empty]) for method in methods]
+    taken = [len(needed(positions_of(method))) for method in methods]
     recurrent = any(word in target.__name__.lower() for word in ("rnn", "lstm", "gru"))
     arrays_given = any(isinstance(v, tuple) for v in (_given(target, _shapes(target, 0)) or {}).values())
     return taken == [1, 1] and recurrent and arrays_given
@@ -37,8 +38,7 @@ def _over_time(target: type) -> bool:
 
 def _shapes(target: type, number: int) -> shapes.Shapes:
     kind = next((word for word in ("lstm", "gru") if word in target.__name__.lower()), "rnn")
-    inputs = [p for p in positions_of(forward_of(target)) if p.default is p.empty]
-    return shapes.Shapes(kind + "_step" * (len(inputs) > 1), *operations.SIZES[number], shapes.PLAIN)
+    return shapes.Shapes(kind + "_step" * (len(inputs_of(target)) > 1), *operations.SIZES[number], shapes.PLAIN)
 
 
 def _given(target: type, of: shapes.Shapes) -> dict[str, Any] | None:
@@ -60,7 +60,7 @@ class Cell(Layer):
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
-        self._inputs = [p.name for p in positions_of(forward_of(target)) if p.default is p.empty]
+        self._inputs = inputs_of(target)
         self._array = array_of(target)
 
     def layouts(self) -> Sequence[int]:
@@ -76,9 +76,9 @@ class Cell(Layer):
         )
         inputs: dict[str, Array] = {}
         for name in self._inputs:
-            state = STATE.fullmatch(name.lower().replace("_", ""))
+            state = STATE.fullmatch(plainly(name))
             inputs[name] = rng.normal(size=(of.n, of.m) if state else of.of("x"))
-        own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
+        own = kept.own_arrays(made)
         out = self._call(made, list(inputs.values()))
         self._back(made, rng.normal(size=out.shape))
         held = kept.kept(made, own, {})
@@ -96,7 +96,7 @@ class Cell(Layer):
 
     def _call(self, made: Any, inputs: Sequence[Array]) -> Array:
         answer = forward_of(self._target)(made, *map(self._array, inputs))
-        outputs = [np.array(plain((each,))[0], np.float64) for each in _listed(answer)]
+        outputs = [double(each) for each in _listed(answer)]
         self._outputs = [output.shape for output in outputs]
         return np.concatenate([output.ravel() for output in outputs])
 
@@ -106,7 +106,7 @@ class Cell(Layer):
         answer = _listed(made.backward(*map(self._array, parts)))
         if len(answer) < len(self._inputs):
             raise UserError(f"backward returns {len(answer)} gradients, of {len(self._inputs)} inputs")
-        return [np.array(plain((each,))[0], np.float64) for each in answer[: len(self._inputs)]]
+        return [double(each) for each in answer[: len(self._inputs)]]
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """With the object's own arrays replaced by the leaves; several outputs end to end."""

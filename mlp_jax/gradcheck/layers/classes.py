@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Sequence
 
 from mlp_jax.gradcheck.layers.cells import is_cell
-from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone, positions_of
+from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS, RATES
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, called, is_generator, size_of
-from mlp_jax.gradcheck.reading.signatures import signature
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
 TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 WINDOWS = (*POOLS, "stride")
@@ -54,7 +54,7 @@ def is_layer_class(target: type) -> bool:
         return True
     if not all(callable(method) for method in methods):
         return False
-    forward, backward = ([p.name.lower() for p in positions_of(m) if p.default is p.empty] for m in methods)
+    forward, backward = ([name.lower() for name in needed(positions_of(m))] for m in methods)
     if len(forward) == 2 and forward[1] in LABELS:
         return len(backward) <= 2
     if len(forward) in (2, 3) and forward[1] not in TRAINING and not is_given_inputs(target):
@@ -94,7 +94,7 @@ def takes_context(target: type) -> bool:
 
 def is_pair(target: type) -> bool:
     """Whether a class keeps nothing: forward(x, ...) -> (out, cache), backward(dout, cache)."""
-    names = [p.name.lower() for p in signature(getattr(target, "backward", None)).values() if p.default is p.empty]
+    names = [name.lower() for name in needed(signature(getattr(target, "backward", None)).values())]
     return names[-1:] == ["cache"] and len(names) in (2, 3) and constructor(target) == []
 
 
@@ -155,7 +155,7 @@ def not_told(target: type) -> str:
     sizes = any(name in (*ALL_SIZES, *DEPTHS) or size_of(name) == "hidden" for name in names)
     if is_layer_class(target) or network or sizes or not all(map(inspect.isfunction, methods)):
         return ""
-    taken = [[p.name for p in positions_of(method) if p.default is p.empty] for method in methods]
+    taken = [needed(positions_of(method)) for method in methods]
     if not all(taken) or any(name.lower() in LABELS for names in taken for name in names):
         return ""
     both = "lambda dout, x: (made.forward(x), made.backward(dout))[1]"

@@ -11,7 +11,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import learnt, operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.losses import Array
-from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.signatures import signature
@@ -61,7 +61,7 @@ class Pair(Layer):
             outputs, cache = list(answer[:-1]), answer[-1]
         if any(output is None for output in outputs):
             raise UserError(f"{self._forward.__name__} returns nothing: it is not written yet")
-        arrays = [np.asarray(plain(output), np.float64) for output in outputs]
+        arrays = [double(output) for output in outputs]
         self._shapes = [array.shape for array in arrays]
         out = arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
         return out, (cache, {**given, "out": out, "a": out, "output": out})
@@ -184,4 +184,4 @@ def matched(answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         found = dict(zip(leaves, values, strict=False))
     if all(value is None for value in found.values()):
         raise UserError("its backward pass returns nothing: it is not written yet")
-    return {leaf: np.array(plain(value), np.float64) for leaf, value in found.items() if value is not None}
+    return {leaf: double(value) for leaf, value in found.items() if value is not None}

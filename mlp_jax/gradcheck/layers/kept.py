@@ -7,7 +7,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, RATES
-from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
 from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_array
 
@@ -33,7 +33,7 @@ def is_value(root: Any, path: Path) -> bool:
 
 def value_of(root: Any, path: Path) -> np.ndarray:
     """What lies at a path, as a numpy array in float64."""
-    return np.array(plain((get(root, path),))[0], np.float64)
+    return double(get(root, path))
 
 
 def rate(made: Any) -> float:
@@ -44,7 +44,17 @@ def rate(made: Any) -> float:
 
 def attributes(made: Any) -> list[str]:
     """The names of an object's arrays."""
-    return [n for n, v in vars(made).items() if is_array(v) and np.ndim(v) and "float" in str(v.dtype)]
+    return [n for n, v in vars(made).items() if _is_real(v)]
+
+
+def own_arrays(made: Any) -> list[Path]:
+    """The paths of all arrays that an object reaches."""
+    return [path for path, array in arrays(made) if _is_real(array)]
+
+
+def _is_real(value: Any) -> bool:
+    """Whether it is an array, no single number, of numbers with a fraction."""
+    return is_array(value) and np.ndim(value) > 0 and "float" in str(value.dtype)
 
 
 def stepped(made: Any, singles: Iterable[Path]) -> list[Path]:

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from mlp_jax.gradcheck.layers import operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
-from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.answers import double, plain
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import attribute
-from mlp_jax.gradcheck.reading.signatures import signature
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 from mlp_jax.gradcheck.softmax import softmax
 
 Array = np.ndarray
@@ -36,19 +36,15 @@ def is_backward_alone(target: type) -> bool:
     )
 
 
-def positions_of(method: Any) -> list[inspect.Parameter]:
-    """The positional parameters of a method without the first, which is the object."""
-    try:
-        parameters = list(inspect.signature(method).parameters.values())
-    except (TypeError, ValueError):
-        return []
-    return [p for p in parameters[1:] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-
-
 def forward_of(target: type) -> Any:
     """The forward pass of a class: its method forward, or what calls its objects; None if it has neither."""
     methods = (getattr(target, name, None) for name in ("forward", "__call__"))
     return next((method for method in methods if inspect.isfunction(method)), None)
+
+
+def inputs_of(target: type) -> list[str]:
+    """The names of what the forward pass takes, and needs."""
+    return needed(positions_of(forward_of(target)))
 
 
 def array_of(target: type) -> Callable[[Array], Any]:
@@ -63,7 +59,7 @@ def input_gradient(made: Any, answer: Any) -> Array:
         answer = getattr(made, attribute(made, INPUT_GRADIENTS) or "", None)
     if answer is None:
         raise UserError("backward neither returns the gradient of the inputs nor leaves it as .dinputs")
-    return np.array(plain(answer), np.float64)
+    return double(answer)
 
 
 class Gate(Layer):
@@ -87,14 +83,14 @@ class Gate(Layer):
         """Returns the output of a new object, and the object."""
         made = self._target()
         answer = forward_of(self._target)(made, *map(self._array, leaves.values()))
-        return np.array(plain(answer), np.float64), made
+        return double(answer), made
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Returns one gradient for each input."""
         answer = cache.backward(self._array(dout))
         if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
             raise UserError("backward must return one gradient for each argument of forward")
-        return {n: np.array(plain(value), np.float64) for n, value in zip(leaves, answer, strict=True)}
+        return {n: double(value) for n, value in zip(leaves, answer, strict=True)}
 
 
 def _is_of_scores(target: type) -> bool:
@@ -104,7 +100,7 @@ def _is_of_scores(target: type) -> bool:
     for y in (labels, np.eye(4)[labels]):
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
             loss = forward_of(target)(target(), *map(array_of(target), (x, y)))
-            if np.isclose(np.mean(plain((loss,))[0]), true):
+            if np.isclose(np.mean(plain(loss)), true):
                 return True
     return False
 
@@ -147,11 +143,15 @@ class LossObject(Layer):
         # numbers that are probabilities are scores as well
         self._probabilities = not scores and not any(word in name for word in ("sigmoid", "logit"))
 
+    def layouts(self) -> Sequence[int]:
+        """Of labels: classes, one-hot, and any numbers; or of two classes in three shapes."""
+        return range(3)
+
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns scores, or probabilities, and labels."""
-        n, c = ((5, 4), (6, 3), (3, 3), (7, 2))[number]
+        n, c, _ = operations.SIZES_OF_OBJECTS[number]
         if self._binary:
-            shape = ((n,), (n, 1), (n, c))[layout % 3]
+            shape = ((n,), (n, 1), (n, c))[layout]
             z = rng.normal(size=shape)
             y = rng.integers(0, 2, shape)
             return {"inputs": 1 / (1 + np.exp(-z)) if self._probabilities else z}, {"y": y}
@@ -159,7 +159,7 @@ class LossObject(Layer):
         if self._probabilities:
             x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
         labels = rng.integers(0, c, n)
-        return {"inputs": x}, {"y": (labels, np.eye(c)[labels], rng.normal(size=(n, c)))[layout % 3]}
+        return {"inputs": x}, {"y": (labels, np.eye(c)[labels], rng.normal(size=(n, c)))[layout]}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the mean loss."""
@@ -171,7 +171,7 @@ class LossObject(Layer):
         answer = forward_of(self._target)(made, x, y)
         if answer is None:
             raise UserError("forward returns no loss")
-        return np.asarray(np.mean(np.asarray(plain(answer), np.float64))), (made, x, y)
+        return np.asarray(np.mean(double(answer))), (made, x, y)
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""

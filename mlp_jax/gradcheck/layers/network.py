@@ -37,7 +37,7 @@ class View:
 
     def rows(self, array: Array) -> Array:
         """Returns inputs, outputs or dout as (N, features)."""
-        if self.layout == shapes.COLUMNS:
+        if self.layout in shapes.IN_COLUMNS:
             return array.T
         if self.operation in shapes.NORMS and array.ndim == 3:  # sequences (N, T, D)
             return array.reshape(-1, array.shape[-1])
@@ -63,7 +63,7 @@ class View:
     @property
     def turned(self) -> bool:
         """Whether weights have shape (out, in)."""
-        return self.layout in (shapes.COLUMNS, shapes.OUT_IN)
+        return self.layout in (*shapes.IN_COLUMNS, shapes.OUT_IN)
 
     def seen(self, field: str, array: Array) -> Array:
         """Returns a gradient of the layer in the operation's own shape; as it is, where it has another one."""

@@ -35,16 +35,14 @@ from mlp_jax.gradcheck.layers.losses import (
     array_of,
     forward_of,
     input_gradient,
+    inputs_of,
     is_backward_alone,
-    positions_of,
 )
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
-from mlp_jax.gradcheck.reading.answers import plain
-from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, in_double, is_there, put
-
-# layouts of an object's inputs; rows are examples in the others
-SEQUENCES, LAST, COLUMNS, ONE_COLUMN, SQUARE, ONE_ROW = range(1, 7)
+from mlp_jax.gradcheck.reading.answers import double, plain
+from mlp_jax.gradcheck.reading.paths import Path, attribute, get, in_double, is_there, put
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of
 
 
 def layer_of(target: type) -> Layer:
@@ -71,12 +69,12 @@ def layer_of(target: type) -> Layer:
         made = target()
         return Pair(target.__name__, made.forward, made.backward)
     forward = [p.name.lower() for p in positions_of(forward_of(target))]
-    needed = [p.name.lower() for p in positions_of(forward_of(target)) if p.default is p.empty]
-    if shapes.attends(forward) or (len(needed) > 1 and needed[1] not in (*LABELS, *TRAINING)):
+    taken = [name.lower() for name in inputs_of(target)]
+    if shapes.attends(forward) or (len(taken) > 1 and taken[1] not in (*LABELS, *TRAINING)):
         return Gate(target)
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
-    backward = [p for p in positions_of(target.backward) if p.default is p.empty]  # type: ignore[attr-defined]
+    backward = needed(positions_of(target.backward))  # type: ignore[attr-defined]
     is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in LOSSES)
     return LossObject(target) if is_loss else Gate(target)
 
@@ -102,9 +100,10 @@ class LayerObject(Layer):
         self._updates = bool(rest) and rest[0].default is inspect.Parameter.empty
 
     def layouts(self) -> Sequence[int]:
-        """One example, as a row, is tried last."""
-        usual = super().layouts()
-        return usual if self._picture else (*usual, ONE_ROW)
+        """Rows are examples first; one example, as a row, is tried last."""
+        if self._picture:
+            return (shapes.RANK_4, shapes.LAST)
+        return (shapes.RANK_4, shapes.SEQUENCE, shapes.COLUMNS, shapes.ONE_COLUMN, shapes.ONE_ROW)
 
     def _make(self, n_in: int, n_out: int, rng: np.random.Generator, number: int) -> Any:
         kind_of_penalty = ("none", "l2", "l1", "none")[number]
@@ -122,24 +121,17 @@ class LayerObject(Layer):
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """x (N, D), and the arrays that the object has a gradient of after a first pass; option "": the object."""
-        n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
+        n, d, m = operations.SIZES_OF_OBJECTS[number]
         ends = (self._channels, 3) if self._picture else (d, m)
         made = self._make(*ends, rng, number)
         if hasattr(made, "add") and [] in vars(made).values():
             raise UserError(
                 f"{self.name} is built without layers: check a function f(params, x, y, l2) that adds them"
             )
-        own = [path for path, array in arrays(made) if np.ndim(array) and "float" in str(array.dtype)]
+        own = kept.own_arrays(made)
         singles = {path: get(made, path) for path in kept.numbers(made)}
-        shape = {SEQUENCES: (n, 3, d), COLUMNS: (d, n), ONE_COLUMN: (d, 1), ONE_ROW: (1, d)}.get(layout, (n, d))
-        if layout == SEQUENCES and not self._picture:
-            self.operation = ""
-        c = self._channels
-        pictures: dict[int, tuple[int, ...]]
-        pictures = {LAST: (6, c)} if self._row else {LAST: (6, 4, c), SQUARE: (c, 4, 4)}
-        picture = pictures.get(layout, (c, 6) if self._row else (c, 6, 4))
-        x = rng.normal(size=(2 + number % 2, *picture) if self._picture else shape)
-        if layout in (COLUMNS, ONE_COLUMN) and self.operation == "softmax":
+        x = rng.normal(size=self._picture_shape(number, layout) if self._picture else _shape(n, d, layout))
+        if layout == shapes.SEQUENCE or (layout in shapes.IN_COLUMNS and self.operation == "softmax"):
             self.operation = ""
         out, _ = self._call(made, x)
         before = {path: kept.value_of(made, path) for path in kept.stepped(made, singles)}
@@ -161,6 +153,11 @@ class LayerObject(Layer):
         leaves = {"inputs": x, **{name: shapes.drawn(rng, shape) for name, shape in sizes.items()}}
         return leaves, {"": (made, held)}
 
+    def _picture_shape(self, number: int, layout: int) -> tuple[int, ...]:
+        size = (6,) if self._row else (6, 4)
+        last = layout == shapes.LAST
+        return (2 + number % 2, *((*size, self._channels) if last else (self._channels, *size)))
+
     def penalties(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Array]:
         """Of lambda ||w||^2 or lambda |w|, for the arrays whose regularisers the object has."""
         made, held = options[""]
@@ -177,7 +174,7 @@ class LayerObject(Layer):
             answer = getattr(made, attribute(made, OUTPUTS) or "", None)
         if answer is None:
             raise UserError("forward neither returns its output nor leaves it as .output")
-        return np.array(plain(answer), np.float64), made
+        return double(answer), made
 
     def _back(self, made: Any, x: Array, dout: Array) -> Array:
         if hasattr(made, "zero_grad"):
@@ -192,7 +189,7 @@ class LayerObject(Layer):
         out, _ = self._call(made, x)
         known = [get(made, path) for path in held]
         for path in (p for p in own if is_there(made, p) and not any(get(made, p) is each for each in known)):
-            value = plain((get(made, path),))[0].copy()
+            value = plain(get(made, path)).copy()
             put(made, path, value + 1)
             moved, _ = self._call(made, x)
             put(made, path, value)
@@ -219,10 +216,16 @@ class LayerObject(Layer):
                 now = kept.value_of(made, path)
                 found[name] = (before[name] - now) / (1.0 if self._updates else kept.rate(made))
             elif gradient[0][0] == "returned":
-                found[name] = np.array(plain(self._returned[gradient[0][1]]), np.float64)
+                found[name] = double(self._returned[gradient[0][1]])
             elif kept.is_value(made, gradient):
                 found[name] = kept.value_of(made, gradient)
         return found
+
+
+def _shape(n: int, d: int, layout: int) -> tuple[int, ...]:
+    """The shape of inputs that are no pictures."""
+    forms = {shapes.SEQUENCE: (n, 3, d), shapes.COLUMNS: (d, n), shapes.ONE_COLUMN: (d, 1), shapes.ONE_ROW: (1, d)}
+    return forms.get(layout, (n, d))
 
 
 KNOWN = ("dropout", "affine", "leaky_relu", "relu", "sigmoid", "tanh", "softmax", "log_softmax")

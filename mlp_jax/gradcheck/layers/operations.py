@@ -12,8 +12,8 @@ from mlp_jax.gradcheck.layers import windows
 from mlp_jax.gradcheck.layers.shapes import (
     CHANNELS,
     CHANNELS_LAST,
-    COLUMNS,
     GUESSED,
+    IN_COLUMNS,
     LABELS,
     ONE_HOT,
     OUT_IN,
@@ -25,6 +25,7 @@ from mlp_jax.gradcheck.layers.shapes import (
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
+SIZES_OF_OBJECTS = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))
 GROUPS = ("g", "groups", "num_groups", "n_groups")
 _NORMALISED = {
     "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
@@ -194,7 +195,7 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
         return {"N": first.size / first.shape[1], "the number of examples": float(len(first))}
     if operation == "attention":
         return {"N": float(len(first)), "the root of the number of features": float(first.shape[-1]) ** 0.5}
-    examples = first.shape[-1] if layout == COLUMNS else len(first)
+    examples = first.shape[-1] if layout in IN_COLUMNS else len(first)
     found = {"N": float(examples)}
     if first.ndim > 1:
         found["the number of features"] = float(first.size / examples)
@@ -215,5 +216,5 @@ def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout
         return output.shape[:-1] == first.shape[:-1]
     if operation in ("affine", "affine_relu") and len(leaves) == 3:
         width = list(leaves.values())[2].size
-        return output.shape == ((width, first.shape[-1]) if layout == COLUMNS else (len(first), width))
+        return output.shape == ((width, first.shape[-1]) if layout in IN_COLUMNS else (len(first), width))
     return True

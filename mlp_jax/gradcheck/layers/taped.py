@@ -6,8 +6,7 @@ those of `Noted` do.
 
 import dis
 import inspect
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,14 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import operations
 from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.losses import Array, forward_of, positions_of
+from mlp_jax.gradcheck.layers.losses import Array, inputs_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
-from mlp_jax.gradcheck.reading.answers import plain
+from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
 from mlp_jax.gradcheck.reading.holders import names_of_gradient
 from mlp_jax.gradcheck.reading.names import is_output
 from mlp_jax.gradcheck.reading.paths import as_kept, attribute, is_array
-from mlp_jax.gradcheck.reading.signatures import signature
+from mlp_jax.gradcheck.reading.signatures import module_of, needed, positions_of, signature
 
 GRADIENTS = ("g", "grad", "gradient")
 METHODS = ("backward", "bwd", "_backward")
@@ -35,7 +34,7 @@ class Noted(np.ndarray):
 def is_taped(target: type) -> bool:
     """Whether a class is called with an array, and has a backward() that writes to an attribute of that."""
     backward = getattr(target, "backward", None)
-    if not callable(backward) or any(p.default is p.empty for p in positions_of(backward)):
+    if not callable(backward) or needed(positions_of(backward)):
         return False
     stored = {name for method in METHODS for name in _stored(getattr(target, method, None))}
     return bool(stored & set(GRADIENTS)) and bool(inputs_of(target))
@@ -82,11 +81,6 @@ def _stored(method: Any) -> Iterator[str]:
         yield from (str(each.argval) for each in dis.get_instructions(method) if each.opname == "STORE_ATTR")
 
 
-def inputs_of(target: type) -> list[str]:
-    """The names of what the forward pass takes, and needs."""
-    return [p.name for p in positions_of(forward_of(target)) if p.default is p.empty]
-
-
 class TapedObject(Layer):
     """This is a class whose objects are called with an array, or with predictions and labels as a loss is.
 
@@ -106,9 +100,12 @@ class TapedObject(Layer):
                 f"{self.name} takes {len(names)} inputs, of which the second is no label: "
                 "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
             )
-        module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
-        names_of_modules = {getattr(value, "__name__", "").partition(".")[0] for value in module.values()}
+        names_of_modules = {getattr(v, "__name__", "").partition(".")[0] for v in module_of(target).values()}
         self._of_torch = "torch" in names_of_modules
+
+    def layouts(self) -> Sequence[int]:
+        """Four for a loss, of predictions and labels in several forms; one for others."""
+        return (0,) if self.upstream else range(4)
 
     def _array(self, value: Array) -> Any:
         if not self._of_torch:
@@ -119,7 +116,7 @@ class TapedObject(Layer):
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns x (N, D) and the object's own arrays, or predictions and labels; option "": the object."""
-        n, d, m = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))[number]
+        n, d, m = operations.SIZES_OF_OBJECTS[number]
         shapes = {"w": (d, m), "weight": (d, m), "weights": (d, m)}
         given: dict[str, Any] = {}
         for kind, name in self._constructor:
@@ -130,8 +127,8 @@ class TapedObject(Layer):
         leaves = {name: rng.normal(size=np.shape(value)) for name, value in held.items()}
         if self.upstream:
             return {"inputs": rng.normal(size=(n, d)), **leaves}, {"": (made, held)}
-        shape = ((n, 1), (n, m), (n,), (n, m))[layout % 4]
-        labels = {0: rng.normal(size=n), 1: rng.integers(0, m, n)}.get(layout % 4, rng.normal(size=shape))
+        shape = ((n, 1), (n, m), (n,), (n, m))[layout]
+        labels = {0: rng.normal(size=n), 1: rng.integers(0, m, n)}.get(layout, rng.normal(size=shape))
         return {"inputs": rng.normal(size=shape), **leaves}, {"": (made, held), "y": labels}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
@@ -146,7 +143,7 @@ class TapedObject(Layer):
         out = (made if callable(made) else made.forward)(x, *labels)
         if out is None:
             raise UserError("its forward pass returns nothing")
-        return np.array(plain((out,))[0], np.float64), (made, held, x, out)
+        return double(out), (made, held, x, out)
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Writes dout to the output, and reads what is written to the inputs and to the object's own arrays."""
@@ -161,7 +158,7 @@ class TapedObject(Layer):
             found[name] = _gradient_of(getattr(made, name)) if beside is None else beside
         if found["inputs"] is None:
             raise UserError("backward leaves no gradient at its input")
-        return {name: np.array(plain((g,))[0], np.float64) for name, g in found.items() if g is not None}
+        return {name: double(g) for name, g in found.items() if g is not None}
 
 
 def _gradient_of(array: Any) -> Any:

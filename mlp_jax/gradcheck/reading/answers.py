@@ -87,6 +87,11 @@ def plain(tree: Any) -> Any:
     return jax.tree.map(_numpy, tree, is_leaf=lambda leaf: not isinstance(leaf, (tuple, list)))
 
 
+def double(tree: Any) -> np.ndarray:
+    """A copy of any array, or of a list of such, of numpy in float64. Raises UserError for what is no number."""
+    return np.array(plain(tree), np.float64)
+
+
 def _numpy(value: Any) -> np.ndarray:
     """Any array, of numpy, jax or torch, in float64, or int64 for whole numbers. Raises UserError for the rest."""
     if hasattr(value, "detach"):

@@ -64,8 +64,8 @@ def kept(forward: Any, output: Any, wanted: Sequence[str] = ()) -> dict[str, Any
 def returned(function: Any) -> list[str]:
     """The names in a function's last `return a, b, c`, "" for an expression; none if it returns otherwise."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
+        tree = ast.parse(textwrap.dedent(signatures.source_of(function)))
+    except SyntaxError:
         return []
     values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
     last = values[-1] if values else None
@@ -88,7 +88,7 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
     by_place = () if BACKWARD.search(name_of(method)) else ("x", "y", "l2") if is_loss else ("x", "y")
     left = [kind for kind in by_place if kind not in named.values()]
     for name, p in parameters.items():
-        if name in named or p.default is not inspect.Parameter.empty or p.kind in VARIADIC:
+        if name in named or p.default is not p.empty or p.kind in VARIADIC:
             continue
         if not left:
             raise UserError(f"{target.__name__}.{method.__name__} needs {name}, which is not known: {WRAP}")
@@ -119,4 +119,4 @@ def _loss_arguments(parameters: dict[str, inspect.Parameter], named: dict[str, s
 
 def required(method: Any, kind: str) -> bool:
     """Whether a method cannot be called without an argument of this kind."""
-    return any(kind_of(n) == kind and p.default is inspect.Parameter.empty for n, p in signature(method).items())
+    return any(kind_of(name) == kind for name in signatures.needed(signature(method).values()))

@@ -5,21 +5,20 @@ gradient(X, y) or backward(...), or from where the object keeps them after that.
 """
 
 import copy
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import holders
+from mlp_jax.gradcheck.reading import holders, signatures
 from mlp_jax.gradcheck.reading.answers import plain, refuse_alike
 from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import is_step
 from mlp_jax.gradcheck.reading.paths import arrays, get, is_array, like_kept, one_for_two
-from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, PRIMES, WRAP, method_of, signature
+from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, PRIMES, WRAP, method_of
 from mlp_jax.gradcheck.truth import Case
 
 TRAINS = ("train", "fit", "train_step", "training")
@@ -66,9 +65,7 @@ def _arrays_in(part: Any) -> bool:
 
 
 def _is_number(part: Any) -> bool:
-    return (
-        not isinstance(part, (str, Mapping, list, tuple)) and part is not None and np.size(plain((part,))[0]) == 1
-    )
+    return not isinstance(part, (str, Mapping, list, tuple)) and part is not None and np.size(plain(part)) == 1
 
 
 def ask(
@@ -135,7 +132,7 @@ def _needs_forward(loss: Any) -> bool:
     """Whether there is no loss(X, y), but none at all, or one of an output, or of labels alone."""
     if loss is None:
         return True
-    kinds = [kind_of(name) for name, p in signature(loss).items() if p.default is inspect.Parameter.empty]
+    kinds = [kind_of(name) for name in signatures.needed(signatures.signature(loss).values())]
     return "output" in kinds or (kinds == ["y"])
 
 
@@ -144,7 +141,7 @@ def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, place
     output = known.get("output")
     if output is not None and _is_number(output):
         return 1.0
-    found = plain((output,))[0]
+    found = plain(output)
     found = found.T if layout.columns else found
     one_hot = np.eye(max(case.config.classes, 2))[case.y]
     if found.shape != one_hot.shape or case.config.classes == 1:
@@ -174,5 +171,5 @@ def _through_softmax(net: Any, known: dict[str, Any], case: Case, places: Places
     last = max(places.paths)[0], "b"
     if last not in found:
         return False
-    bias = plain((get(root, found[last]),))[0].ravel()
+    bias = plain(get(root, found[last])).ravel()
     return not (np.allclose(bias, bias[0]) and abs(bias[0]) > 1e-6)

@@ -16,7 +16,7 @@ from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, num
 from mlp_jax.gradcheck.reading.paths import arrays
 from mlp_jax.gradcheck.reading.resizing import resize
 from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
-from mlp_jax.gradcheck.reading.signatures import WRAP, signature, takes_anything
+from mlp_jax.gradcheck.reading.signatures import WRAP, needed, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
@@ -74,11 +74,7 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
         return target(**named, **widths, **ends) if len(ends) == 2 else target(*config.sizes, **named)
     if numbered or (len(config.hidden) > 1 and not groups[1]):
         raise of_depth(target, max(len(numbered), 1))
-    if (
-        not any(groups)
-        and not any(n in named for n in DATA)
-        and all(p.default is not p.empty or n in named for n, p in parameters.items())
-    ):
+    if not any(groups) and not any(n in named for n in DATA) and named.keys() >= set(needed(parameters.values())):
         net = target(**named)
         resize(net, case)
         return net
@@ -155,7 +151,7 @@ def _make_parameters(net: Any, case: Case) -> None:
     if maker is None:
         return
     ends, sizes = [config.inputs, config.classes], list(config.sizes)
-    count = len([p for p in signature(maker).values() if p.default is inspect.Parameter.empty])
+    count = len(needed(signature(maker).values()))
     named = [
         {"input": ends[0], "hidden": sizes[1], "classes": ends[1]}.get(str(size_of(n))) for n in signature(maker)
     ]

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.names import NORMALISED, SCALES
 from mlp_jax.gradcheck.reading.paths import Path, arrays, get, is_array, like_kept
-from mlp_jax.gradcheck.reading.signatures import WRAP
+from mlp_jax.gradcheck.reading.signatures import WRAP, module_of
 from mlp_jax.gradcheck.truth import Case, Leaves
 
 SETS_TO_0 = re.compile(r"zero_?grad|(zero|reset|clear)_?(the_)?(grad|dw|delta)|^(zero|reset)$", re.IGNORECASE)
@@ -74,13 +73,13 @@ def ask_class(
     found, dtypes = leaves({at: plan.places.arranged(at, leaf) for at, leaf in grads.items()}, case.config)
     _as_vectors(found, net, plan.places, case)
     x, y = (case.x, case.y) if layout.columns or layout.one_hot else (x, y)
-    loss = None if loss is None else float(plain((loss,))[0].reshape(()))
+    loss = None if loss is None else float(plain(loss).reshape(()))
     return loss, found, dtypes, Held(plan.places.read(net, case), x, y, question.masks)
 
 
 def _is_set_to_0(target: Any) -> bool:
     """Whether a method, or something beside the class, is called as what sets gradients to 0 is."""
-    module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
+    module = module_of(target)
     own = [c for c in module.values() if inspect.isclass(c) and c.__module__ == target.__module__]
     names = [*dir(target), *module, *(name for each in own for name in vars(each))]
     return any(SETS_TO_0.search(name) for name in names)

@@ -80,7 +80,7 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
         kind = kind_of(name, set(parameters))
         if name in ("W", "w") and kind is None:
             continue
-        if kind is None and p.default is inspect.Parameter.empty and name not in EXTRA:
+        if kind is None and p.default is p.empty and name not in EXTRA:
             return None
         if kind == "l2" and not numbers(parameters, [name]):
             continue
@@ -103,10 +103,9 @@ def hidden_layers(function: Any) -> int:
 
 def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
     """Whether lambda has a way into a function: an argument that is called so, or a fourth that nothing tells."""
-    required = [p for p in parameters.values() if p.default is inspect.Parameter.empty]
     anything = signatures.takes_anything(parameters) or not parameters
     named = signatures.penalty_name(parameters, others=EXTRA) is not None
-    return named or anything or (kinds_of(parameters) is None and len(required) > 3)
+    return named or anything or (kinds_of(parameters) is None and len(signatures.needed(parameters.values())) > 3)
 
 
 def likely_arrays(function: Any) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 import inspect
 import re
-import sys
 from typing import Any
 
 import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import (
     DATA,
@@ -21,9 +21,8 @@ from mlp_jax.gradcheck.reading.names import (
     is_step,
     numbers,
     plainly,
-)
+)  # fmt: skip
 from mlp_jax.gradcheck.reading.settings import activations_of
-from mlp_jax.gradcheck.reading.signatures import loss_takes_penalty, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
 
 EPOCHS = re.compile(r"(n|num|max)?(epochs?|iters?|iterations?|steps)")
@@ -39,11 +38,11 @@ def told(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> d
         named["dtype"] = _double(target)
     if (penalty := next((name for name in numbers(parameters, parameters) if is_penalty(name)), None)) is not None:
         named[penalty] = case.l2
-    elif takes_anything(parameters) and not loss_takes_penalty(target):
+    elif signatures.takes_anything(parameters) and not signatures.loss_takes_penalty(target):
         named["reg"] = case.l2
     named |= _normalisation(target, case, parameters)
     named |= activations_of(target, case, parameters)
-    named |= _needed(target, case, [n for n, p in parameters.items() if p.default is p.empty and n not in named])
+    named |= _needed(target, case, [n for n in signatures.needed(parameters.values()) if n not in named])
     return named
 
 
@@ -72,14 +71,13 @@ def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
 
 def _generator(target: Any) -> Any:
     """A key where the target's module has jax, else a generator of numpy."""
-    module = vars(sys.modules[target.__module__]) if target.__module__ in sys.modules else {}
-    names = {getattr(value, "__name__", "") for value in module.values()}
+    names = {getattr(value, "__name__", "") for value in signatures.module_of(target).values()}
     return jax.random.PRNGKey(0) if names & {"jax", "jax.numpy", "jax.random"} else np.random.default_rng(0)
 
 
 def _double(target: Any) -> Any:
     """The float64 of the library whose dtype is the default."""
-    default = signature(target)["dtype"].default
+    default = signatures.signature(target)["dtype"].default
     if type(default).__module__ == "torch":
         import torch  # type: ignore[import-not-found, unused-ignore]
 
@@ -107,13 +105,6 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
     for name in ("use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm"):
         if name in parameters:
             return {**named, name: True}
-    if _has_scales(target):  # and is never without
+    if "gamma" in signatures.source_of(target):  # it is never without
         return named
     raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
-
-
-def _has_scales(target: Any) -> bool:
-    try:
-        return "gamma" in inspect.getsource(target)
-    except (OSError, TypeError, SyntaxError):
-        return False

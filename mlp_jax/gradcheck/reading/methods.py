@@ -60,7 +60,6 @@ def _arguments(method: Any) -> dict[str, inspect.Parameter]:
 def _takes_parameters(method: Any) -> bool:
     """Whether it is a method that cannot be called without the network's parameters, examples and labels."""
     own = _arguments(method)
-    required = {
-        kind for name, kind in (kinds_of(own) or {}).items() if own[name].default is inspect.Parameter.empty
-    }
+    kinds = kinds_of(own) or {}
+    required = {kinds.get(name) for name in signatures.needed(own.values())}
     return "self" in signatures.signature(method) and bool(required & PARAMETERS)

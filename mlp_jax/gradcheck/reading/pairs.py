@@ -21,7 +21,7 @@ from mlp_jax.gradcheck.reading.answers import CONTAINERS, plain
 from mlp_jax.gradcheck.reading.beside import forward_beside
 from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
-from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, signature
+from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, needed, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
@@ -115,8 +115,7 @@ def _cost(beside: Mapping[str, Any], *, penalised: bool) -> Any:
 def _is_cost(cost: Any) -> bool:
     if not inspect.isfunction(cost):
         return False
-    required = [n for n, p in signature(cost).items() if p.default is inspect.Parameter.empty]
-    kinds = [arguments.kind_of(name) for name in required]
+    kinds = [arguments.kind_of(name) for name in needed(signature(cost).values())]
     return "output" in kinds and set(kinds) <= {"output", "y", "l2", "params", "x"}
 
 
@@ -128,8 +127,7 @@ def drops(function: Any) -> bool:
 def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
     """The function, with arguments for lambda and for dropout if one of them takes these."""
     functions = [f for f in (backward, cost) if f is not None]
-    required = [n for n, p in signature(backward).items() if p.default is p.empty]
-    needed = [n for n in required if arguments.kind_of(n) in (None, "output")]
+    wanted = [n for n in needed(signature(backward).values()) if arguments.kind_of(n) in (None, "output")]
     chances = [n for n in {**signature(forward), **signature(backward)} if n in (*KEEP, *DROP)]
 
     def run(params: Any, x: Any, y: Any, l2: float, config: Any) -> Any:
@@ -143,9 +141,9 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
         known |= {n: leaves[plainly(n)] for n in asked if LEAF.match(n) and plainly(n) in leaves}
         known |= {n: _examples(x, y) for n in asked if plainly(n) in COUNTS}
         output = arguments.call(forward, known, backward)
-        known |= arguments.kept(forward, output, [n for n in needed if n not in known])
+        known |= arguments.kept(forward, output, [n for n in wanted if n not in known])
         loss = None if cost is None else arguments.call(cost, known, backward)
-        if cost is None and _is_sigmoid(plain((known["output"],))[0]):
+        if cost is None and _is_sigmoid(plain(known["output"])):
             raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
         grads = arguments.call(backward, known, backward)
         names = arguments.returned(backward)

@@ -35,7 +35,7 @@ def by_signature(function: Any, name: str, parameters: dict[str, inspect.Paramet
         )
     if {"caches", "cache"} & set(parameters):
         raise UserError(f"{name} is a backward pass alone, which needs its forward's cache: {signatures.WRAP}")
-    required = {n for n, p in parameters.items() if p.default is inspect.Parameter.empty}
+    required = set(signatures.needed(parameters.values()))
     arrays = [n for n, p in parameters.items() if not isinstance(p.default, (bool, int, float, str))]
     few = len(arrays) < 3 and signatures.positions(parameters) < np.inf
     if few and [is_input(n) + 2 * is_label(n) for n in arrays] == [1, 2] and len(parameters) > 2:
@@ -98,10 +98,7 @@ def _unwritten(target: Any) -> str:
 def _placeholder(functions: list[Any]) -> str:
     """The same for a body that begins with `pass` between the lines of a TODO."""
     for function in functions:
-        try:
-            source = inspect.getsource(function)
-        except (OSError, TypeError, SyntaxError):
-            continue
+        source = signatures.source_of(function)
         body = re.sub(r"#.*", "", source)
         marker = next((each for each in ("TODO", "YOUR CODE") if each in source), "")
         if marker and re.search(r"^\s+(pass|\.\.\.)\s*$", body, re.MULTILINE):

@@ -2,13 +2,12 @@
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, SPREAD, is_penalty, plainly, size_of
-from mlp_jax.gradcheck.reading.signatures import WRAP
+from mlp_jax.gradcheck.reading.signatures import WRAP, module_of
 from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
@@ -49,8 +48,7 @@ class Settings(Mapping[str, Any]):
     """
 
     def __init__(self, target: Any, case: Case, name: str) -> None:
-        module = vars(sys.modules.get(target.__module__, object())) if target.__module__ in sys.modules else {}
-        classes = [value for key, value in module.items() if CONFIGS.search(key.lower())]
+        classes = [value for key, value in module_of(target).items() if CONFIGS.search(key.lower())]
         self.__dict__ |= {"_target": target, "_case": case, "_name": name, "_others": classes}
 
     def __getitem__(self, name: str) -> Any:

@@ -2,7 +2,9 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,30 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(target).parameters)
     except (TypeError, ValueError):
         return {}
+
+
+def needed(parameters: Iterable[inspect.Parameter]) -> list[str]:
+    """The names of those that have no default."""
+    return [p.name for p in parameters if p.default is p.empty]
+
+
+def positions_of(method: Any) -> list[inspect.Parameter]:
+    """The positional parameters of a method without the first, which is the object."""
+    parameters = list(signature(method).values())[1:]
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def source_of(target: Any) -> str:
+    """The text of a class or function; "" where there is none."""
+    try:
+        return inspect.getsource(target)
+    except (OSError, TypeError, SyntaxError):
+        return ""
+
+
+def module_of(target: Any) -> dict[str, Any]:
+    """What the module has that a class or function is of, by name; {} if that is not loaded."""
+    return vars(sys.modules.get(target.__module__, SimpleNamespace()))
 
 
 def call_by_name(target: Any, values: Mapping[str, Any], **more: Any) -> Any:
@@ -107,15 +133,11 @@ def takes_l2(target: Any) -> bool:
     if any(penalty_name(each) or takes_anything(each) for each in its):
         return True
     loss = signature(method_of(target, METHODS)).items()
-    required = [p for n, p in loss if n != "self" and p.default is inspect.Parameter.empty]
+    required = [p for n, p in loss if n != "self" and p.default is p.empty]
     return len(required) >= 3 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in required)
 
 
 def _reads_penalty(target: Any, parameters: dict[str, inspect.Parameter]) -> bool:
     """Whether the class reads lambda from a configuration: config.reg, or args["reg"]."""
-    try:
-        source = inspect.getsource(target)
-    except (OSError, TypeError, SyntaxError):
-        return False
-    read = re.findall(r"\b(\w+)(?:\.|\[['\"]|\.get\(['\"])(\w+)", source)
+    read = re.findall(r"\b(\w+)(?:\.|\[['\"]|\.get\(['\"])(\w+)", source_of(target))
     return any(holder in parameters and is_penalty(name) for holder, name in read)
