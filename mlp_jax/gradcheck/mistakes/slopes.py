@@ -132,22 +132,24 @@ def _values(names: tuple[str, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
 
 def values_of(names: tuple[str, ...], z: np.ndarray) -> list[np.ndarray]:
     """Returns each activation at z (M,)."""
-    with jax.enable_x64(True):
-        rows = np.pad(z, (0, -z.size % _PADDED)).reshape(-1, _PADDED)
-        found = [[np.asarray(a) for a in _values(names)(row)] for row in rows]
-    return [np.concatenate(of_one)[: z.size] for of_one in zip(*found, strict=True)]
+    return _in_rows(_values(names), z)
 
 
 def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:
     """Returns each activation's derivative at each of the tensors, from one compiled program for one length."""
     if not any(tensor.size for tensor in tensors):
         raise ValueError("nothing lies above the scores")
-    flat, sizes = np.concatenate([tensor.ravel() for tensor in tensors]), [tensor.size for tensor in tensors]
-    padded = np.pad(flat, (0, -flat.size % _PADDED)).reshape(-1, _PADDED)
-    with jax.enable_x64(True):
-        rows = [jax.tree.map(np.asarray, _derivatives(kinds)(row)) for row in padded]
-    cuts = np.cumsum(sizes)
+    every = _in_rows(_derivatives(kinds), np.concatenate([tensor.ravel() for tensor in tensors]))
+    cuts = np.cumsum([tensor.size for tensor in tensors])[:-1]
     return [
-        [part.reshape(t.shape) for part, t in zip(np.split(np.concatenate(of_one), cuts), tensors, strict=False)]
-        for of_one in zip(*rows, strict=True)
+        [part.reshape(t.shape) for part, t in zip(np.split(values, cuts), tensors, strict=True)]
+        for values in every
     ]
+
+
+def _in_rows(program: Callable[[np.ndarray], list[np.ndarray]], z: np.ndarray) -> list[np.ndarray]:
+    """What a program gives at z (M,), from rows of one length, so that it is compiled once."""
+    rows = np.pad(z, (0, -z.size % _PADDED)).reshape(-1, _PADDED)
+    with jax.enable_x64(True):
+        found = [[np.asarray(each) for each in program(row)] for row in rows]
+    return [np.concatenate(of_one)[: z.size] for of_one in zip(*found, strict=True)]
