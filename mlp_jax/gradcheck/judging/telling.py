@@ -10,15 +10,7 @@ from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explaine
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
-from mlp_jax.gradcheck.report import (
-    Finding,
-    LeafRow,
-    Report,
-    WorstCase,
-    finding,
-    in_order,
-    with_numbers,
-)
+from mlp_jax.gradcheck.report import Finding, LeafRow, Report, WorstCase, finding, in_order, with_numbers
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}

@@ -166,18 +166,18 @@ def _first_and_rest(result: tuple[Any, ...]) -> tuple[Any, ...]:
     return result[0], held[0] if len(held) == 1 else result[1:]
 
 
-def fields_of(config: MLPConfig) -> list[list[str]]:
-    """Per layer, the fields of its parameters."""
-    fields = list(NAMES)
-    return [*(fields[: 2 if unit.norm == "none" else 4] for unit in config.units), fields[:2]]
+def places_of(config: MLPConfig) -> list[At]:
+    """Layer and field of every parameter."""
+    numbers = [*(2 if unit.norm == "none" else 4 for unit in config.units), 2]
+    return [(k, field) for k, number in enumerate(numbers) for field in list(NAMES)[:number]]
 
 
 def leaves(found: Mapping[At, Any], config: MLPConfig) -> tuple[Leaves, dict[At, str]]:
     """Gradients by layer and field in float64, and the dtypes they came in."""
-    arrays: Leaves = [
-        {f: _numpy(found[k, f]).astype(np.float64) for f in layer if (k, f) in found}
-        for k, layer in enumerate(fields_of(config))
-    ]
+    arrays: Leaves = [{} for _ in config.sizes[1:]]
+    for k, field in places_of(config):
+        if (k, field) in found:
+            arrays[k][field] = _numpy(found[k, field]).astype(np.float64)
     dtypes = {at: str(getattr(leaf, "dtype", "")).removeprefix("torch.") for at, leaf in found.items()}
     return arrays, {at: dtype if dtype in DTYPES else "float64" for at, dtype in dtypes.items()}
 

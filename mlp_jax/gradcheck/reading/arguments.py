@@ -9,7 +9,7 @@ from typing import Any
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
-from mlp_jax.gradcheck.reading.names import is_input, is_label, is_output, is_params, is_penalty, is_step
+from mlp_jax.gradcheck.reading.names import TRAINING, is_input, is_label, is_output, is_params, is_penalty, is_step
 from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.signatures import METHODS, WRAP, signature
 
@@ -20,7 +20,7 @@ KINDS = {
         "dy", "loss_grad", "output_grad", "grad_out", "dlogits", "d_scores", "grad_outputs", "upstream_grad",
         "grad_logits", "g", "gradient", "dpred", "dprobs", "douts", "d",
     ),
-    "train": ("train_flg", "train", "training", "is_training", "train_flag", "is_train"),
+    "train": TRAINING,
 }  # fmt: skip
 
 CALLED = {

@@ -1,5 +1,6 @@
 """The forward pass beside a backward one, or the function beside its derivative, by their names."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,12 @@ def forward_beside(name: str, beside: Mapping[str, Any], words: tuple[str, ...] 
             if candidate != name and callable(beside.get(candidate)):
                 return beside[candidate]
     return None
+
+
+def with_derivative(name: str, beside: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """The function beside its derivative of this name, and that; None if either is no function."""
+    pair = forward_beside(name, beside, DERIVATIVES), beside.get(name)
+    return pair if all(map(inspect.isfunction, pair)) else None
 
 
 def backward_beside(name: str, beside: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,8 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import holders
 from mlp_jax.gradcheck.reading.given import data, told
 from mlp_jax.gradcheck.reading.layouts import Layout
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, numbers, size_of
-from mlp_jax.gradcheck.reading.paths import arrays
-from mlp_jax.gradcheck.reading.resizing import resize
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, numbers, size_of, width
+from mlp_jax.gradcheck.reading.paths import arrays, exchange
 from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
 from mlp_jax.gradcheck.reading.signatures import WRAP, needed, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
@@ -57,7 +57,7 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
         return target(**named, **ends)
     if len(ends) == 2 and set(parameters) == {*named, *ends}:  # the hidden width is the class's own
         net = target(**named, **ends)
-        resize(net, case)
+        _resize(net, case)
         return net
     depths = next((name for name in DEPTHS if name in parameters), None)
     if depths is not None:
@@ -76,7 +76,7 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
         raise of_depth(target, max(len(numbered), 1))
     if not any(groups) and not any(n in named for n in DATA) and named.keys() >= set(needed(parameters.values())):
         net = target(**named)
-        resize(net, case)
+        _resize(net, case)
         return net
     several = list(config.hidden)
     forms: list[Any] = [several, *several[:1]] if len(several) > 1 else [several[0], several]
@@ -152,12 +152,54 @@ def _make_parameters(net: Any, case: Case) -> None:
         return
     ends, sizes = [config.inputs, config.classes], list(config.sizes)
     count = len(needed(signature(maker).values()))
-    named = [
-        {"input": ends[0], "hidden": sizes[1], "classes": ends[1]}.get(str(size_of(n))) for n in signature(maker)
-    ]
+    named = [width(name, config) for name in signature(maker)]
     tries: dict[int, list[list[Any]]] = {0: [[]], 1: [[sizes], [ends], [ends[0]]], 2: [ends, sizes[:2]]}
     for arguments in [named] if None not in named else tries.get(count, [sizes] if count == len(sizes) else []):
         with contextlib.suppress(Exception):
             maker(*arguments)
             holders.parameters(net, case)
             return
+
+
+def _resize(net: Any, case: Case) -> None:
+    """Puts zeros of the case's shapes where the object keeps weights and biases, in the order of its layers.
+
+    Raises UserError if its weights are not those of a network of as many layers.
+    """
+    sizes = case.config.sizes
+    held = [(path, array) for path, array in holders.own_arrays(net) if np.ndim(array)]
+    once = list({id(array): array for _, array in held}.values())  # some are kept under several names
+    weights = _weights(once, len(sizes) - 1)
+    shapes = [np.shape(array) for array in weights]
+    turned = _is_chain([shape[::-1] for shape in shapes]) and not _is_chain(shapes)
+    if len(weights) != len(sizes) - 1 or not (turned or _is_chain(shapes)):
+        raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights, in sizes of its own: {WRAP}")
+    if (1 in shapes[-1]) != (case.config.classes == 1):
+        outputs = "one output" if 1 in shapes[-1] else "several outputs"
+        raise UserError(f"{type(net).__name__} has {outputs}, in sizes of its own: {WRAP}")
+    biases = [array for array in once if not any(array is each for each in weights)]
+    new: list[tuple[Any, tuple[int, ...]]] = []
+    for k, (array, shape) in enumerate(zip(weights, shapes, strict=True)):
+        new.append((array, sizes[k : k + 2][::-1] if turned else sizes[k : k + 2]))
+        width = shape[0 if turned else 1]
+        own = next((b for b in biases if np.size(b) == width == max(np.shape(b))), None)
+        if own is not None:
+            biases = [b for b in biases if b is not own]
+            new.append((own, tuple(sizes[k + 1] if n == width else n for n in np.shape(own))))
+    for array, shape in new:
+        for path in (path for path, each in held if each is array):
+            exchange(net, path, np.zeros(shape))
+
+
+def _weights(once: list[Any], layers: int) -> list[Any]:
+    """The matrices, and where one is wanting the line of weights, no bias, that may lead to one output."""
+    wide = [array for array in once if np.ndim(array) == 2 and 1 not in np.shape(array)]
+    lines = [array for array in once if np.ndim(array) == 2 and np.size(array) > 1 and 1 in np.shape(array)]
+    with_one = [[*(np.shape(array) for array in wide), np.shape(line)] for line in lines]
+    ends = [_is_chain(s) or _is_chain([shape[::-1] for shape in s]) for s in with_one]
+    last = [line for line, fits in zip(lines, ends, strict=True) if fits][:1]
+    return [*wide, *last] if len(wide) == layers - 1 > 0 else wide
+
+
+def _is_chain(shapes: list[tuple[int, ...]]) -> bool:
+    return all(a[1] == b[0] for a, b in pairwise(shapes))

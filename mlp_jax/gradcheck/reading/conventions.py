@@ -110,8 +110,7 @@ def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
 
 def likely_arrays(function: Any) -> tuple[str, ...]:
     """torch first where the function's file names it, and last where something has imported it."""
-    space = getattr(inspect.unwrap(function), "__globals__", {})
-    if any(getattr(value, "__name__", "").partition(".")[0] == "torch" for value in space.values()):
+    if "torch" in signatures.libraries(getattr(inspect.unwrap(function), "__globals__", {})):
         return ("torch", "numpy")
     return ("numpy", "jax", "torch") if "torch" in sys.modules else ("numpy", "jax")
 

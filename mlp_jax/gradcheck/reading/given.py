@@ -71,8 +71,8 @@ def _needed(target: Any, case: Case, names: list[str]) -> dict[str, Any]:
 
 def _generator(target: Any) -> Any:
     """A key where the target's module has jax, else a generator of numpy."""
-    names = {getattr(value, "__name__", "") for value in signatures.module_of(target).values()}
-    return jax.random.PRNGKey(0) if names & {"jax", "jax.numpy", "jax.random"} else np.random.default_rng(0)
+    of_jax = "jax" in signatures.libraries(signatures.module_of(target))
+    return jax.random.PRNGKey(0) if of_jax else np.random.default_rng(0)
 
 
 def _double(target: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading.answers import NAMES, At, fields_of
+from mlp_jax.gradcheck.reading.answers import NAMES, At, places_of
 from mlp_jax.gradcheck.reading.names import SCALES
 from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, get, is_there, nested, put
 from mlp_jax.gradcheck.truth import Case
@@ -92,9 +92,9 @@ def parameters(net: Any, case: Case) -> Places:
 
     Raises UserError, with the names and shapes that are missing, if it has not all of them.
     """
-    held = [(path, a) for path, a in arrays(net) if not matches(path, GRADIENT) and not matches(path, OTHER)]
+    held = own_arrays(net)
     found: dict[At, Path] = {}
-    for at in _wanted(case):
+    for at in places_of(case.config):
         fitting = [path for path, array in held if _fits(np.shape(array), at, case)]
         named = [path for path in fitting if _numbered(path, held) == at]
         taken = set(found.values())
@@ -105,11 +105,16 @@ def parameters(net: Any, case: Case) -> Places:
         elif at[1] != "b":
             raise UserError(_missing(net, at, case))
     _refuse_more(net, found, held)
-    without = [at for at in _wanted(case) if at not in found]
+    without = [at for at in places_of(case.config) if at not in found]
     rest = [path for path, _ in held if path not in found.values() and not SCALES.fullmatch(str(path[-1][1]))]
     if without and rest and any(field == "b" for _, field in found):  # what else it has may be the bias
         raise UserError(_missing(net, without[0], case))
     return Places(found, _turned(net, found, case))
+
+
+def own_arrays(net: Any) -> list[tuple[Path, Any]]:
+    """An object's arrays that are called neither as gradients are nor as what an optimiser keeps."""
+    return [(path, array) for path, array in arrays(net) if not _matches(path, GRADIENT, OTHER)]
 
 
 def _refuse_more(net: Any, found: Mapping[At, Path], held: list[tuple[Path, Any]]) -> None:
@@ -126,7 +131,7 @@ WORDS = {"w": "weights (in, out) or (out, in)", "b": "biases (out,), (1, out) or
 
 def _missing(net: Any, at: At, case: Case) -> str:
     """A sentence on the leaf that an object has not."""
-    names = {each: f"{NAMES[each[1]]}{each[0] + 1}" for each in _wanted(case)}
+    names = {each: f"{NAMES[each[1]]}{each[0] + 1}" for each in places_of(case.config)}
     held = getattr(net, "params", None)
     if isinstance(held, Mapping) and "W1" in held and names[at] not in held:
         return f"{type(net).__name__}.params has no {names[at]!r}: it needs {', '.join(names.values())}"
@@ -138,7 +143,7 @@ def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
     named = {at: path for at, own in places.paths.items() if (path := beside(net, own)) is not None}
     if {k for k, field in named if field == "w"} == {k for k, field in places.paths if field == "w"}:
         return named
-    return by_shape([(path, array) for path, array in arrays(net) if matches(path, GRADIENT)], places.paths, case)
+    return by_shape([(path, array) for path, array in arrays(net) if _matches(path, GRADIENT)], places.paths, case)
 
 
 def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
@@ -194,10 +199,6 @@ def beside(net: Any, own: Path) -> Path | None:
     return next((path for path in ways if is_there(net, path)), None)
 
 
-def _wanted(case: Case) -> list[At]:
-    return [(k, field) for k, fields in enumerate(fields_of(case.config)) for field in fields]
-
-
 def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
     size = case.config.sizes[at[0]], case.config.sizes[at[0] + 1]
     if at[1] == "w":
@@ -219,9 +220,9 @@ def _names(path: Path) -> list[str]:
     return [key for _, key in path if isinstance(key, str)]
 
 
-def matches(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Whether a name on the way to an array is of this form."""
-    return any(pattern.search(name) for name in _names(path))
+def _matches(path: Path, *patterns: re.Pattern[str]) -> bool:
+    """Whether a name on the way to an array is of one of these forms."""
+    return any(pattern.search(name) for pattern in patterns for name in _names(path))
 
 
 def _field(path: Path) -> str | None:

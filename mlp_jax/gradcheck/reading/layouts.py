@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading.answers import NAMES, At, fields_of
+from mlp_jax.gradcheck.reading.answers import NAMES, At, places_of
 from mlp_jax.gradcheck.truth import Case, one_hot
 
 TREE = "layers"
@@ -120,7 +120,7 @@ class Layout(NamedTuple):
 
     def gradients(self, grads: Any, case: Case) -> dict[At, Any]:
         """Gradients by layer and field. Raises UserError where there are none of the case's."""
-        wanted = [(k, f) for k, layer in enumerate(fields_of(case.config)) for f in layer]
+        wanted = places_of(case.config)
         pairs: list[tuple[At, Any]]
         if self.naming in ("Theta+", *WITH_ROW):
             pairs = _split(grads, self.naming)

@@ -7,6 +7,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from mlp_jax.nn.config import MLPConfig
+
 
 def plainly(name: str) -> str:
     """A name without underscores and capitals."""
@@ -57,6 +59,7 @@ DROP = (
     "p_drop", "dropout_p", "drop_rate", "drop_ratio", "dropout_probability",
 )  # fmt: skip
 SPREAD = ("std", "weight_scale", "init_std", "weight_init_std", "init_scale")
+TRAINING = ("training", "train", "train_flg", "train_flag", "is_training", "is_train")
 DATA, LABELS = ("X", "x", "X_train", "x_train"), ("y", "Y", "y_train", "labels")
 is_input = called(r"(x|xs|xb|input|inputs|data|features|samples|images|examples)(train|batch|data|input|in)?")
 """Whether it is called as the examples are."""
@@ -88,6 +91,12 @@ def size_of(name: str) -> str | None:
         return None
     kinds = {"input": INPUT, "classes": CLASSES, "hidden": HIDDEN}
     return next((kind for kind, pattern in kinds.items() if pattern.fullmatch(form)), None)
+
+
+def width(name: str, config: MLPConfig) -> int | None:
+    """The width that an argument of this name is in a network; None if it is called as none."""
+    widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
+    return widths.get(size_of(name) or "")
 
 
 def numbers(parameters: Mapping[str, inspect.Parameter], names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, SPREAD, is_penalty, plainly, size_of
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, SPREAD, is_penalty, plainly, size_of, width
 from mlp_jax.gradcheck.reading.signatures import WRAP, module_of
 from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
@@ -57,8 +57,7 @@ class Settings(Mapping[str, Any]):
             if name not in DEPTHS:
                 raise of_depth(self._target, 1)
             return list(config.hidden)
-        widths = {"input": config.inputs, "hidden": config.sizes[1], "classes": config.classes}
-        known: Any = list(config.sizes) if name in ALL_SIZES else widths.get(str(kind))
+        known: Any = list(config.sizes) if name in ALL_SIZES else width(name, config)
         known = self._case.l2 if is_penalty(name) else 1e-2 if name in SPREAD else known
         return self._other(name) if known is None else known
 

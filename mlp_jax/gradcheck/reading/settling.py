@@ -10,24 +10,8 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError, one_of
-from mlp_jax.gradcheck.reading import calling, conventions, methods, pairs, refusals, signatures, trees
-from mlp_jax.gradcheck.reading.answers import (
-    Answer,
-    Asked,
-    Held,
-    Question,
-    alike,
-    classes_changed,
-    equal,
-    fits,
-    leaves,
-    plain,
-    same,
-    units_changed,
-    with_classes_changed,
-    with_other_biases,
-    with_units_changed,
-)
+from mlp_jax.gradcheck.reading import answers, calling, conventions, methods, pairs, refusals, signatures, trees
+from mlp_jax.gradcheck.reading.answers import Answer, Asked, Held, Question, leaves, plain, same
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchecked
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, WITH_ROW, Layout
@@ -74,7 +58,7 @@ class Called(Asked):
         case, failures = question.case, []
         for convention in self.conventions_for(question):
             answer = self.attempt(question, convention)
-            if answer.error is None and (case.name != "plain" or fits(answer, case)):
+            if answer.error is None and (case.name != "plain" or answers.fits(answer, case)):
                 self._refuse_a_step(question, convention)
                 self._take(*self._with_labels(convention, question, answer))
                 return None
@@ -102,14 +86,14 @@ class Called(Asked):
         other = convention._replace(layout=layout._replace(one_hot=not layout.one_hot))
         if case.config.classes > 1 and case.name == "plain" and not self._may_change(question, convention, answer):
             found = self.attempt(question, other)
-            if found.error is None and fits(found, case) and self._may_change(question, other, found):
+            if found.error is None and answers.fits(found, case) and self._may_change(question, other, found):
                 return other, question, found
         return convention, question, answer
 
     def _may_change(self, question: Question, convention: Convention, answer: Answer) -> bool:
         """Whether classes may change places: the loss, or else the gradients, stay but for their places."""
-        other = self.attempt(with_classes_changed(question), convention)
-        return None not in (answer.leaves, other.leaves) and _stays(answer, other, classes_changed)
+        other = self.attempt(answers.with_classes_changed(question), convention)
+        return None not in (answer.leaves, other.leaves) and _stays(answer, other, answers.classes_changed)
 
     def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
         self.convention, self.outputs = convention, question.case.config.classes
@@ -121,7 +105,8 @@ class Called(Asked):
             with quiet():
                 self.notes += unchecked(self.target, question, convention.layout)
         without = tuple(k for k, layer in enumerate(answer.leaves or []) if "b" not in layer)
-        if without and equal(answer, self.attempt(with_other_biases(question, without), convention)):
+        other = answers.with_other_biases(question, without)
+        if without and answers.equal(answer, self.attempt(other, convention)):
             self.unbiased = without
 
     def _refuse_a_step(self, question: Question, convention: Convention) -> None:
@@ -135,7 +120,7 @@ class Called(Asked):
         finally:
             self.target = target
         given = [layer._asdict() for layer in question.case.params]
-        if answer.leaves is not None and alike(answer.leaves, given):
+        if answer.leaves is not None and answers.alike(answer.leaves, given):
             refusals.refuse_a_step(self.name)
 
     def _refuse_one_example(self, question: Question) -> None:
@@ -145,7 +130,7 @@ class Called(Asked):
         layouts = [Layout("W{}"), Layout(one_hot=True) if self.is_class else Layout(TREE)]
         for layout, arrays in product(layouts, self.arrays):
             answer = self.attempt(alone, Convention(arrays, layout))
-            if answer.error is None and fits(answer, case):
+            if answer.error is None and answers.fits(answer, case):
                 raise UserError(f"{self.name} takes one example at a time: {signatures.WRAP}")
 
     def conventions_for(self, question: Question) -> Iterator[Convention]:
@@ -177,9 +162,9 @@ class Called(Asked):
 
         The loss stays, and the gradients change places with them.
         """
-        answer, other = (self.attempt(q, convention) for q in (question, with_units_changed(question)))
+        answer, other = (self.attempt(q, convention) for q in (question, answers.with_units_changed(question)))
         self._of_a_vector |= answer.leaves is not None and convention.layout.naming in FLAT
-        return _stays(answer, other, units_changed)
+        return _stays(answer, other, answers.units_changed)
 
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""
@@ -231,4 +216,4 @@ def _stays(answer: Answer, other: Answer, changed: Callable[[Leaves], Leaves]) -
     """Whether the loss, or else the gradients but for their places, are the same; True where nothing tells."""
     if answer.loss is not None and other.loss is not None:
         return bool(np.isfinite(other.loss) and np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
-    return answer.leaves is None or other.leaves is None or alike(changed(answer.leaves), other.leaves)
+    return answer.leaves is None or other.leaves is None or answers.alike(changed(answer.leaves), other.leaves)

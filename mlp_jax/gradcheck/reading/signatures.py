@@ -53,6 +53,11 @@ def module_of(target: Any) -> dict[str, Any]:
     return vars(sys.modules.get(target.__module__, SimpleNamespace()))
 
 
+def libraries(space: Mapping[str, Any]) -> set[str]:
+    """The first names of the modules in a module, or in what a function sees."""
+    return {getattr(value, "__name__", "").partition(".")[0] for value in space.values()}
+
+
 def call_by_name(target: Any, values: Mapping[str, Any], **more: Any) -> Any:
     """Calls a callable with its arguments by name, also with those that it takes by place alone."""
     bound = inspect.signature(target).bind_partial()
