@@ -8,8 +8,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import kept, operations, shapes
-from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.losses import Array, array_of, forward_of, inputs_of
+from mlp_jax.gradcheck.layers.losses import Array, OfClass, forward_of, inputs_of
+from mlp_jax.gradcheck.layers.trials import apart
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.names import plainly, size_of
 from mlp_jax.gradcheck.reading.paths import arrays, get, in_double, put
@@ -55,13 +55,12 @@ def _given(target: type, of: shapes.Shapes) -> dict[str, Any] | None:
     return given
 
 
-class Cell(Layer):
+class Cell(OfClass):
     """This is a class with forward(x[, h_prev[, c_prev]]), whose backward returns a gradient of each of these."""
 
     def __init__(self, target: type) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
+        super().__init__(target)
         self._inputs = inputs_of(target)
-        self._array = array_of(target)
 
     def layouts(self) -> Sequence[int]:
         """There is but one."""
@@ -82,17 +81,12 @@ class Cell(Layer):
         out = self._call(made, list(inputs.values()))
         self._back(made, rng.normal(size=out.shape))
         held = kept.kept(made, own, {})
-        self._refuse(made, list(inputs.values()), held)
-        return {**inputs, **{n: rng.normal(size=np.shape(get(made, path))) for n, (path, _) in held.items()}}, {
-            "": (made, held)
-        }
-
-    def _refuse(self, made: Any, inputs: Sequence[Array], held: kept.Places) -> None:
-        """Raises UserError where backward leaves no gradient of any array that the output depends on."""
         if not held and any(np.ndim(array) == 2 for _, array in arrays(made)):
             raise UserError(
                 "backward leaves no gradients that are called as its parameters are: leave grads beside params"
             )
+        parameters = {name: rng.normal(size=np.shape(get(made, path))) for name, (path, _) in held.items()}
+        return {**inputs, **parameters}, {"": (made, held)}
 
     def _call(self, made: Any, inputs: Sequence[Array]) -> Array:
         answer = forward_of(self._target)(made, *map(self._array, inputs))
@@ -101,9 +95,7 @@ class Cell(Layer):
         return np.concatenate([output.ravel() for output in outputs])
 
     def _back(self, made: Any, dout: Array) -> list[Array]:
-        ends = np.cumsum([int(np.prod(shape)) for shape in self._outputs])[:-1]
-        parts = [part.reshape(s) for part, s in zip(np.split(dout, ends), self._outputs, strict=True)]
-        answer = _listed(made.backward(*map(self._array, parts)))
+        answer = _listed(made.backward(*map(self._array, apart(dout, self._outputs))))
         if len(answer) < len(self._inputs):
             raise UserError(f"backward returns {len(answer)} gradients, of {len(self._inputs)} inputs")
         return [double(each) for each in answer[: len(self._inputs)]]

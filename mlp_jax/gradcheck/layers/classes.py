@@ -8,10 +8,9 @@ from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS, RATES
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, called, is_generator, size_of
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, TRAINING, called, is_generator, size_of
 from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
-TRAINING = ("training", "train", "train_flg", "is_training", "is_train")
 WINDOWS = (*POOLS, "stride")
 # beside what `names.size_of` knows, without underscores
 INS = called(

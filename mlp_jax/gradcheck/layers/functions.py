@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import learnt, operations, shapes
+from mlp_jax.gradcheck.layers import operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.kept import FIXED, LEARNT, is_number
 from mlp_jax.gradcheck.layers.losses import Array
+from mlp_jax.gradcheck.layers.trials import apart
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
+from mlp_jax.gradcheck.reading.holders import names_of_gradient
+from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.signatures import signature
+
+Learnt = dict[str, Any]  # by name, the shape of the first gradient that was returned
 
 
 class Pair(Layer):
@@ -29,7 +35,7 @@ class Pair(Layer):
         self.only_inputs = shapes.attends([p.name for p in self.parameters])
         self.operation = "attention" if self.only_inputs else self.operation
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
-        self._learnt, self._options = learnt.Learnt(), dict[str, Any]()
+        self._learnt, self._options = Learnt(), dict[str, Any]()
         scaled = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
         self.several_shapes = scaled or self.operation == "layernorm"  # of rows, or of sequences
         self._convert = converter(library) if library == "torch" else lambda array: array
@@ -46,7 +52,7 @@ class Pair(Layer):
         leaves, options = operations.arguments(self.operation, self.parameters, rng, number, layout)
         for p in (p for p in self.parameters if p.name in self._learnt):
             options.pop(p.name, None)
-            shape = learnt.shape_of(p, self._learnt[p.name], next(iter(leaves.values())))
+            shape = _shape_of(p, self._learnt[p.name], next(iter(leaves.values())))
             leaves[p.name] = shapes.drawn(rng, shape)
         self._options = options
         return {p.name: leaves[p.name] for p in self.parameters if p.name in leaves}, options
@@ -81,8 +87,8 @@ class Pair(Layer):
 
     def _matched(self, answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Gradients by leaf; numbers that turn out to have one are leaves from the next draw on."""
-        answer = learnt.ordered(answer, leaves, self.parameters)
-        self._learnt |= learnt.learnt(answer, leaves, self.parameters, self._options)
+        answer = _ordered(answer, leaves, self.parameters)
+        self._learnt |= _numbers_learnt(answer, leaves, self.parameters, self._options)
         return matched(answer, leaves)
 
     def _given(self, value: Any) -> Any:
@@ -102,8 +108,50 @@ class Pair(Layer):
     def _upstream(self, dout: Array, most: int) -> list[Array]:
         if len(self._shapes) == 1 or most < len(self._shapes):
             return [dout]
-        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
-        return [part.reshape(shape) for part, shape in zip(np.split(dout, ends), self._shapes, strict=True)]
+        return apart(dout, self._shapes)
+
+
+def _ordered(answer: Any, leaves: Mapping[str, Array], parameters: Sequence[inspect.Parameter]) -> Any:
+    """The gradients of the leaves first: of a tuple with None for what has none, those at the leaves' places."""
+    if isinstance(answer, (tuple, list)) and len(answer) == len(parameters) > len(leaves):
+        of = {p.name: value for p, value in zip(parameters, answer, strict=True)}
+        return [*(of.pop(name) for name in leaves), *of.values()]
+    return answer
+
+
+def _numbers_learnt(
+    answer: Any, leaves: Mapping[str, Array], parameters: Sequence[inspect.Parameter], options: Mapping[str, Any]
+) -> Learnt:
+    """The numbers among the arguments of which `answer` has a gradient, beside the leaves.
+
+    Raises UserError if there are more gradients than such numbers.
+    """
+    found = [p.name for p in parameters if p.name not in leaves and _may_be(p, options.get(p.name, p.default))]
+    if isinstance(answer, Mapping):
+        keys = {name: next((k for k in names_of_gradient(name)[1:] if k in answer), None) for name in found}
+        return {name: np.shape(answer[key]) for name, key in keys.items() if key is not None}
+    if not isinstance(answer, (tuple, list)):
+        return {}
+    more = [value for value in answer[len(leaves) :] if is_number(value) or is_array(value)]
+    if len(more) > len(found):
+        raise UserError(
+            f"it returns {len(answer)} gradients, and of which arguments those behind {', '.join(leaves)} are "
+            "cannot be told: use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+        )
+    return {name: np.shape(value) for name, value in zip(found, more, strict=False)}
+
+
+def _may_be(p: inspect.Parameter, value: Any) -> bool:
+    """Whether an argument may be a number that is learnt, rather than a size or a constant."""
+    name = p.name.lower()
+    return is_number(value) and name not in FIXED and (isinstance(value, float) or name in LEARNT)
+
+
+def _shape_of(p: inspect.Parameter, gradient: tuple[int, ...], x: Array) -> tuple[int, ...]:
+    """The shape of a number that is learnt: one for each feature, if its gradient is so and it has no default."""
+    if is_number(p.default) or int(np.prod(gradient)) == 1:
+        return () if is_number(p.default) else gradient
+    return {1: x.shape[-1:], 2: (1, *x.shape[-1:])}.get(len(gradient), ()) if gradient != x.shape else ()
 
 
 def function_of_torch(target: Any) -> Pair:
@@ -119,9 +167,7 @@ def function_of_torch(target: Any) -> Pair:
         out.backward(dout)
         return [each.grad for each in tensors]
 
-    arguments = list(signature(target.forward).values())[1:]  # without ctx
-    forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
-    return Pair(target.__name__, forward, backward, "torch")
+    return _without_context(target, forward, backward, "torch")
 
 
 class Context:
@@ -145,15 +191,20 @@ def function_of_context(target: Any) -> Pair:
     def backward(dout: Any, cache: Any) -> Any:
         return target.backward(cache, dout)
 
-    arguments = list(signature(target.forward).values())[1:]  # without ctx
-    forward.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
-    return Pair(target.__name__, forward, backward, likely_arrays(target.forward)[0])
+    return _without_context(target, forward, backward, likely_arrays(target.forward)[0])
+
+
+def _without_context(target: Any, forward: Any, backward: Any, library: str) -> Pair:
+    """The pair of a class; forward takes the arguments of its static forward pass behind ctx."""
+    arguments = list(signature(target.forward).values())[1:]
+    forward.__signature__ = inspect.Signature(arguments)
+    return Pair(target.__name__, forward, backward, library)
 
 
 def _asks_for_the_mode(function: Any) -> bool:
     code = getattr(function, "__code__", None)
     words = (*code.co_consts, *code.co_names, *code.co_varnames) if code else ()
-    return any(word in ("mode", "train", "training", "is_training") for word in words if isinstance(word, str))
+    return any(word in operations.MODES for word in words if isinstance(word, str))
 
 
 class Scores(Pair):

@@ -14,7 +14,7 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import double, plain
-from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
+from mlp_jax.gradcheck.reading.beside import with_derivative
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.names import is_label
@@ -62,14 +62,21 @@ def input_gradient(made: Any, answer: Any) -> Array:
     return double(answer)
 
 
-class Gate(Layer):
+class OfClass(Layer):
+    """A class, of which an object is made for every trial."""
+
+    def __init__(self, target: type) -> None:
+        self.name, self._target, self.source = target.__name__, target, target
+        self._array = array_of(target)
+
+
+class Gate(OfClass):
     """This is a class with forward(x, y) and backward(dout) -> (dx, dy): a product, or attention of q, k and v."""
 
     only_inputs = True
 
     def __init__(self, target: type) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
-        self._array = array_of(target)
+        super().__init__(target)
         self._inputs = [p for p in positions_of(forward_of(target)) if p.default is p.empty]
         self.operation = "attention" if shapes.attends([p.name for p in self._inputs]) else ""
 
@@ -107,11 +114,11 @@ def _is_of_scores(target: type) -> bool:
 
 def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
     """A function mse_grad(prediction, labels) and mse of the same arguments, as an object's class; None else."""
-    backward: Any = beside.get(name)
-    loss = forward_beside(name, beside, DERIVATIVES)
-    names = [n.lower() for n in signature(backward)] if inspect.isfunction(backward) else []
-    labels = [n in LABELS or is_label(n) for n in names]
-    if not inspect.isfunction(loss) or sorted(labels) != [False, True] or len(signature(loss)) != 2:
+    if (pair := with_derivative(name, beside)) is None:
+        return None
+    loss, backward = pair
+    labels = [n.lower() in LABELS or is_label(n) for n in signature(backward)]
+    if sorted(labels) != [False, True] or len(signature(loss)) != 2:
         return None
     order = -1 if labels[0] else 1
 
@@ -129,13 +136,13 @@ def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
     return LossObject(Joined)
 
 
-class LossObject(Layer):
+class LossObject(OfClass):
     """A class with forward(predictions, labels): a loss, or one loss for each example, whose mean is taken."""
 
     upstream = False
 
     def __init__(self, target: type) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
+        super().__init__(target)
         name = target.__name__.lower()
         scores = "softmax" in name or (not is_backward_alone(target) and _is_of_scores(target))
         self.operation = "softmax_loss" if scores else ""
@@ -163,11 +170,11 @@ class LossObject(Layer):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the mean loss."""
-        made, x, y = self._target(), *map(array_of(self._target), (leaves["inputs"], options["y"]))
+        made, x, y = self._target(), *map(self._array, (leaves["inputs"], options["y"]))
         if is_backward_alone(self._target):
             psi = softmax(leaves["inputs"])
             loss = -np.mean(np.log(psi[range(len(psi)), classes_of(options["y"])]))
-            return np.asarray(loss), (made, array_of(self._target)(psi), y)
+            return np.asarray(loss), (made, self._array(psi), y)
         answer = forward_of(self._target)(made, x, y)
         if answer is None:
             raise UserError("forward returns no loss")

@@ -85,7 +85,7 @@ class View:
     @property
     def pictures(self) -> bool:
         """Whether arrays stay (N, C, H, W)."""
-        return self.operation in ("conv", "pool", "pictures")
+        return self.operation in windows.OPERATIONS
 
     def chain(self) -> list[Op]:
         """The operations from the output down; [] if they are not known."""

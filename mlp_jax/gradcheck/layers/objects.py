@@ -11,28 +11,16 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import kept, operations, shapes, windows
+from mlp_jax.gradcheck.layers import classes, kept, operations, shapes, windows
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.cells import Cell, is_cell
-from mlp_jax.gradcheck.layers.classes import (
-    LOSSES,
-    TRAINING,
-    constructor,
-    is_given_inputs,
-    is_of_pictures,
-    is_pair,
-    not_told,
-    of_torch,
-    takes_context,
-    with_usual_names,
-)
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_context, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
     OUTPUTS,
     Array,
     Gate,
     LossObject,
-    array_of,
+    OfClass,
     forward_of,
     input_gradient,
     inputs_of,
@@ -41,31 +29,32 @@ from mlp_jax.gradcheck.layers.losses import (
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS
 from mlp_jax.gradcheck.layers.taped import TapedObject, is_taped
 from mlp_jax.gradcheck.reading.answers import double, plain
+from mlp_jax.gradcheck.reading.names import TRAINING
 from mlp_jax.gradcheck.reading.paths import Path, attribute, get, in_double, is_there, put
 from mlp_jax.gradcheck.reading.signatures import needed, positions_of
 
 
 def layer_of(target: type) -> Layer:
     """Returns the class as a layer."""
-    target = with_usual_names(target)
-    if of_torch(target):
+    target = classes.with_usual_names(target)
+    if classes.of_torch(target):
         return function_of_torch(target)
-    if takes_context(target):
+    if classes.takes_context(target):
         return function_of_context(target)
     if "embed" in target.__name__.lower():
         raise UserError(
             f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
             "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
         )
-    if why := not_told(target):
+    if why := classes.not_told(target):
         raise UserError(why)
     if is_cell(target):
         return Cell(target)
     if is_backward_alone(target):
         return LossObject(target)
     if is_taped(target):
-        return TapedObject(target, constructor(target) or [], _operation(target))
-    if is_pair(target):
+        return TapedObject(target, classes.constructor(target) or [], _operation(target))
+    if classes.is_pair(target):
         made = target()
         return Pair(target.__name__, made.forward, made.backward)
     forward = [p.name.lower() for p in positions_of(forward_of(target))]
@@ -75,19 +64,19 @@ def layer_of(target: type) -> Layer:
     if len(forward) < 2 or forward[1] not in LABELS:
         return LayerObject(target)
     backward = needed(positions_of(target.backward))  # type: ignore[attr-defined]
-    is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in LOSSES)
+    is_loss = len(backward) != 1 or any(word in target.__name__.lower() for word in classes.LOSSES)
     return LossObject(target) if is_loss else Gate(target)
 
 
-class LayerObject(Layer):
+class LayerObject(OfClass):
     """This is a class with forward(x) and backward(dout)."""
 
     def __init__(self, target: type) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
+        super().__init__(target)
         self.operation = _operation(target)
         norms = [norm for norm in ("batchnorm", "layernorm") if norm in target.__name__.lower()]
         self.mistakes_of = norms[0] if norms else ""
-        self._picture = is_of_pictures(target)
+        self._picture = classes.is_of_pictures(target)
         self._row = "1d" in target.__name__.lower()  # pictures are one pixel high
         self._channels = 4 if "group" in target.__name__.lower() else 2
         forward, backward = (positions_of(method) for method in (forward_of(target), target.backward))  # type: ignore[attr-defined]
@@ -95,7 +84,7 @@ class LayerObject(Layer):
         names = [p.name for p in positions_of(target.__init__)]  # type: ignore[misc]
         self._strides = [n for n in names if n.lower() in windows.STRIDES]
         self._regularisers = [n for n in names if n[-2:] in ("l1", "l2") and n[:4] in ("weig", "bias")]
-        self._given_inputs, self._array = is_given_inputs(target), array_of(target)
+        self._given_inputs = classes.is_given_inputs(target)
         rest = backward[1 + self._given_inputs :]
         self._updates = bool(rest) and rest[0].default is inspect.Parameter.empty
 
@@ -109,7 +98,7 @@ class LayerObject(Layer):
         kind_of_penalty = ("none", "l2", "l1", "none")[number]
         given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
         numbers = {"in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng, "groups": 2, "pad": 1}
-        for kind, name in constructor(self._target) or []:
+        for kind, name in classes.constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
             if self._picture and ARRAYS.get(name.lower()) != "n":
                 window = (3,) if self._row else (3, 3)

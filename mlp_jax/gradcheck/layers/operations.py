@@ -2,30 +2,19 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import windows
-from mlp_jax.gradcheck.layers.shapes import (
-    CHANNELS,
-    CHANNELS_LAST,
-    GUESSED,
-    IN_COLUMNS,
-    LABELS,
-    ONE_HOT,
-    OUT_IN,
-    PICTURE,
-    SEQUENCE,
-    Shapes,
-    drawn,
-)
+from mlp_jax.gradcheck.layers import shapes, windows
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
 SIZES_OF_OBJECTS = ((5, 4, 3), (6, 3, 2), (3, 3, 3), (7, 2, 5))
+MODES = ("mode", "train", "training", "is_training")
 GROUPS = ("g", "groups", "num_groups", "n_groups")
 _NORMALISED = {
     "x": "(d - mean(d) - n mean(d n)) / std, d = dout gamma", "gamma": "sum of dout n", "beta": "sum of dout",
@@ -44,25 +33,20 @@ FORMULAS: dict[str, dict[str, str]] = {
     "dropout": {"x": "dout mask"},
 }  # fmt: skip
 _NAMES = (
-    ("attention", "attention"), ("attn", "attention"), ("dot_product", "attention"), ("sdpa", "attention"),
-    ("temporal_softmax", "temporal_loss"), ("temporal", "temporal"), ("rnn_step", "rnn_step"),
-    ("rnn_cell", "rnn_step"), ("rnn", "rnn"), ("lstm_step", "lstm_step"), ("lstm_cell", "lstm_step"),
-    ("lstm", "lstm"), ("gru_step", "gru_step"), ("gru_cell", "gru_step"), ("gru", "gru"), ("conv1d", "conv1d"),
-    ("conv_1d", "conv1d"), ("batchnorm2d", "spatial"), ("instancenorm", "instancenorm"),
-    ("instance_norm", "instancenorm"), ("groupnorm", "groupnorm"), ("group_norm", "groupnorm"),
-    ("spatial", "spatial"),
+    ("attention", "attention|attn|dot_product|sdpa"), ("temporal_loss", "temporal_softmax"),
+    ("temporal", "temporal"), ("rnn_step", "rnn_(step|cell)"), ("rnn", "rnn"), ("lstm_step", "lstm_(step|cell)"),
+    ("lstm", "lstm"), ("gru_step", "gru_(step|cell)"), ("gru", "gru"), ("conv1d", "conv_?1d"),
+    ("spatial", "batchnorm2d"),
+    ("instancenorm", "instance_?norm"), ("groupnorm", "group_?norm"), ("spatial", "spatial"),
     ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"), ("softmax_loss", "softmax_loss"),
-    ("svm_loss", "svm_loss"), ("hinge", "svm_loss"), ("loss", "other_loss"), ("logsoftmax", "log_softmax"),
-    ("log_softmax", "log_softmax"), ("entropy", "other_loss"), ("xent", "other_loss"), ("mse", "other_loss"),
-    ("softmax", "softmax"), ("affine_relu", "affine_relu"), ("linear_activation", "affine_relu"),
-    ("batchnorm", "batchnorm"), ("batch_norm", "batchnorm"), ("layernorm", "layernorm"),
-    ("layer_norm", "layernorm"), ("bn_", "batchnorm"), ("ln_", "layernorm"), ("dropout", "dropout"),
-    ("leaky", "leaky_relu"), ("lrelu", "leaky_relu"), ("prelu", ""), ("parametric", ""), ("rrelu", ""),
-    ("relu6", ""), ("hard", ""), ("logsigmoid", ""), ("log_sigmoid", ""), ("shrink", ""), ("relu", "relu"),
-    ("sigmoid", "sigmoid"), ("tanh", "tanh"), ("affine", "affine"),
-    ("linear", "affine"), ("dense", "affine"), ("fc_", "affine"), ("lin_", "affine"),
-    ("fullyconnected", "affine"), ("norm", "norm"),
+    ("svm_loss", "svm_loss|hinge"), ("other_loss", "loss"), ("log_softmax", "log_?softmax"),
+    ("other_loss", "entropy|xent|mse"), ("softmax", "softmax"), ("affine_relu", "affine_relu|linear_activation"),
+    ("batchnorm", "batch_?norm"), ("layernorm", "layer_?norm"), ("batchnorm", "bn_"), ("layernorm", "ln_"),
+    ("dropout", "dropout"), ("leaky_relu", "leaky|lrelu"),
+    ("", "prelu|parametric|rrelu|relu6|hard|log_?sigmoid|shrink"), ("relu", "relu"), ("sigmoid", "sigmoid"),
+    ("tanh", "tanh"), ("affine", "affine|linear|dense|fc_|lin_|fullyconnected"), ("norm", "norm"),
 )  # fmt: skip
+"""Operations and the form of their names; of several that fit, it is the first."""
 _KINDS = {
     "affine": ("affine", "linear", "dense", "fc_"), "picture": ("conv", "pool"), "dropout": ("drop",),
     "norm": ("norm", "_bn", "_ln", "bn_", "ln_", "batch"), "relu": ("relu",), "squashing": ("sigmoid", "tanh"),
@@ -74,10 +58,12 @@ class Untold(UserError):
 
 
 _MORE: dict[str, Sequence[int]] = {
-    "": (*GUESSED, SEQUENCE, PICTURE),
-    **dict.fromkeys(("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "log_softmax"), GUESSED),
-    **dict.fromkeys(("layernorm", "norm", "batchnorm", "affine", "affine_relu"), (SEQUENCE, PICTURE)),
+    "": (*shapes.GUESSED, *shapes.MORE_AXES),
+    **dict.fromkeys(("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "log_softmax"), shapes.GUESSED),
+    **dict.fromkeys(("layernorm", "norm", "batchnorm", "affine", "affine_relu"), shapes.MORE_AXES),
 }
+_OF_ONE_SHAPE = ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *shapes.CHANNELS)
+"""The operations whose outputs have the shape of their inputs."""
 
 
 def named(name: str) -> str:
@@ -85,7 +71,7 @@ def named(name: str) -> str:
 
     Several in a row are "pictures" or "affines", for the shapes, or "": nothing is known of what they compute.
     """
-    operation = next((operation for word, operation in _NAMES if word in name.lower()), "")
+    operation = next((operation for operation, form in _NAMES if re.search(form, name.lower())), "")
     kinds = {kind for kind, words in _KINDS.items() if any(word in name.lower() for word in words)}
     if len(kinds) < 2 or operation.endswith("loss") or (operation == "affine_relu" and len(kinds) == 2):
         return operation
@@ -106,21 +92,21 @@ def arguments(
 
     Raises UserError if it cannot be told what an argument is.
     """
-    shapes = Shapes(operation, *SIZES[number], layout)
+    of = shapes.Shapes(operation, *SIZES[number], layout)
     leaves: dict[str, Array] = {}
     options: dict[str, Any] = {}
     for p in parameters:
         name = p.name.lower()
-        if name in LABELS and operation.endswith("loss"):
-            labels = rng.integers(0, shapes.m, shapes.labels)
-            options[p.name] = np.eye(shapes.m)[labels] if layout in (ONE_HOT, OUT_IN) else labels
+        if name in shapes.LABELS and operation.endswith("loss"):
+            labels = rng.integers(0, of.m, of.labels)
+            options[p.name] = np.eye(of.m)[labels] if layout in (shapes.ONE_HOT, shapes.OUT_IN) else labels
         elif operation.endswith("loss") and p is parameters[0]:
-            leaves[p.name] = _drawn(operation, layout, rng, shapes.first())
+            leaves[p.name] = _drawn(operation, layout, rng, of.first())
         elif operation == "temporal_loss" and name == "mask":
-            options[p.name] = rng.random(shapes.labels) < 0.7
+            options[p.name] = rng.random(of.labels) < 0.7
         elif operation == "embedding" and not leaves and not options:
-            options[p.name] = rng.integers(0, shapes.d, (shapes.n, 3))
-        elif (shape := shapes.of(name)) is not None:
+            options[p.name] = rng.integers(0, of.d, (of.n, 3))
+        elif (shape := of.of(name)) is not None:
             leaves[p.name] = _drawn(operation, layout, rng, shape)
         elif (option := _option(operation, name, number)) is not None and (
             p.default is p.empty or isinstance(option, dict) or name in GROUPS or windows.is_number(operation, p)
@@ -128,8 +114,8 @@ def arguments(
             options[p.name] = option
         elif p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             first = not leaves and p is parameters[0]
-            if first or layout in GUESSED:
-                leaves[p.name] = _drawn(operation, layout, rng, shapes.first() if first else shapes.guessed())
+            if first or layout in shapes.GUESSED:
+                leaves[p.name] = _drawn(operation, layout, rng, of.first() if first else of.guessed())
                 continue
             raise Untold(
                 f"what its argument {p.name} is cannot be told: call it x, w, b, gamma, beta or ..._param, or use "
@@ -139,8 +125,8 @@ def arguments(
 
 
 def _drawn(operation: str, layout: int, rng: Any, shape: tuple[int, ...]) -> Array:
-    array = drawn(rng, shape)
-    probabilities = operation.endswith("loss") and layout == OUT_IN
+    array = shapes.drawn(rng, shape)
+    probabilities = operation.endswith("loss") and layout == shapes.OUT_IN
     return 1 / (1 + np.exp(-array)) if probabilities else array
 
 
@@ -179,7 +165,7 @@ def in_test_mode(options: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, option in options.items():
         if isinstance(option, dict) and "mode" in option:
             tested[name] = {**option, "mode": "test"}
-        elif name.lower() in ("mode", "train", "training", "is_training"):
+        elif name.lower() in MODES:
             tested[name] = "test" if isinstance(option, str) else False
     return {**options, **tested} if tested else None
 
@@ -191,11 +177,11 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
         return {}
     if operation == "temporal":
         return {"N": first.size / first.shape[-1], "the number of sequences": float(len(first))}
-    if operation in CHANNELS:
+    if operation in shapes.CHANNELS:
         return {"N": first.size / first.shape[1], "the number of examples": float(len(first))}
     if operation == "attention":
         return {"N": float(len(first)), "the root of the number of features": float(first.shape[-1]) ** 0.5}
-    examples = first.shape[-1] if layout in IN_COLUMNS else len(first)
+    examples = first.shape[-1] if layout in shapes.IN_COLUMNS else len(first)
     found = {"N": float(examples)}
     if first.ndim > 1:
         found["the number of features"] = float(first.size / examples)
@@ -206,15 +192,15 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
 
 def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
     """Whether the output has the shape that the operation gives, where one is known."""
-    first, of_channels = next(iter(leaves.values())), 3 if layout in CHANNELS_LAST else 1
+    first, of_channels = next(iter(leaves.values())), 3 if layout in shapes.CHANNELS_LAST else 1
     if operation in ("conv", "pool") and output.ndim == 4:
         channels = first.shape[of_channels] if operation == "pool" else list(leaves.values())[-1].size
         return output.shape[of_channels] == channels and len(output) == len(first)
-    if operation in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *CHANNELS):
+    if operation in _OF_ONE_SHAPE:
         return output.shape == first.shape
     if operation == "attention":
         return output.shape[:-1] == first.shape[:-1]
     if operation in ("affine", "affine_relu") and len(leaves) == 3:
         width = list(leaves.values())[2].size
-        return output.shape == ((width, first.shape[-1]) if layout in IN_COLUMNS else (len(first), width))
+        return output.shape == ((width, first.shape[-1]) if layout in shapes.IN_COLUMNS else (len(first), width))
     return True

@@ -15,7 +15,7 @@ LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h
 # of a function of which nothing is known: arguments behind the first are single numbers, arrays of one number,
 # vectors, of the first one's shape, or a matrix that it is multiplied by; or all of them are single numbers
 GUESSED = NUMBERS, ONE_NUMBER, VECTORS, SAME, MATRIX, ALL_NUMBERS = (8, 9, 10, 11, 14, 15)
-SEQUENCE, PICTURE = range(12, 14)  # inputs (N, T, D); (N, C, H, W), with one scale for each channel
+MORE_AXES = SEQUENCE, PICTURE = (12, 13)  # inputs (N, T, D); (N, C, H, W), with one scale for each channel
 ONE_COLUMN, ONE_ROW = range(16, 18)  # of objects that take one example at a time
 IN_COLUMNS = (COLUMNS, ONE_COLUMN)
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)

@@ -13,15 +13,15 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import operations
-from mlp_jax.gradcheck.layers.asking import Layer
-from mlp_jax.gradcheck.layers.losses import Array, inputs_of
+from mlp_jax.gradcheck.layers.losses import Array, OfClass, inputs_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import double
-from mlp_jax.gradcheck.reading.beside import DERIVATIVES, forward_beside
+from mlp_jax.gradcheck.reading.beside import with_derivative
+from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.holders import names_of_gradient
 from mlp_jax.gradcheck.reading.names import is_output
 from mlp_jax.gradcheck.reading.paths import as_kept, attribute, is_array
-from mlp_jax.gradcheck.reading.signatures import module_of, needed, positions_of, signature
+from mlp_jax.gradcheck.reading.signatures import libraries, module_of, needed, positions_of, signature
 
 GRADIENTS = ("g", "grad", "gradient")
 METHODS = ("backward", "bwd", "_backward")
@@ -45,10 +45,9 @@ def joined(name: str, beside: Mapping[str, Any]) -> "TapedObject | None":
 
     A loss has no output among the arguments: mse_grad(inp, targ) beside mse(output, targ). None if it is neither.
     """
-    backward: Any = beside.get(name)
-    forward = forward_beside(name, beside, DERIVATIVES)
-    if not inspect.isfunction(backward) or not inspect.isfunction(forward):
+    if (pair := with_derivative(name, beside)) is None:
         return None
+    forward, backward = pair
     names = list(signature(backward))
     outputs = [n for n in names[1:] if is_output(n)]
     kept = [n for n in names[1:] if n not in outputs and outputs]
@@ -81,7 +80,7 @@ def _stored(method: Any) -> Iterator[str]:
         yield from (str(each.argval) for each in dis.get_instructions(method) if each.opname == "STORE_ATTR")
 
 
-class TapedObject(Layer):
+class TapedObject(OfClass):
     """This is a class whose objects are called with an array, or with predictions and labels as a loss is.
 
     constructor: what its constructor takes, as `objects` tells it.
@@ -90,7 +89,7 @@ class TapedObject(Layer):
     several_shapes = True
 
     def __init__(self, target: type, constructor: list[tuple[str, str]], operation: str) -> None:
-        self.name, self._target, self.source = target.__name__, target, target
+        super().__init__(target)
         self._constructor, names = constructor, inputs_of(target)
         self.upstream = len(names) == 1
         self.operation = operation if self.upstream else ""
@@ -100,19 +99,14 @@ class TapedObject(Layer):
                 f"{self.name} takes {len(names)} inputs, of which the second is no label: "
                 "use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
             )
-        names_of_modules = {getattr(v, "__name__", "").partition(".")[0] for v in module_of(target).values()}
-        self._of_torch = "torch" in names_of_modules
+        self._of_torch = "torch" in libraries(module_of(target))
 
     def layouts(self) -> Sequence[int]:
         """Four for a loss, of predictions and labels in several forms; one for others."""
         return (0,) if self.upstream else range(4)
 
-    def _array(self, value: Array) -> Any:
-        if not self._of_torch:
-            return value.copy().view(Noted)
-        import torch  # type: ignore[import-not-found, unused-ignore]
-
-        return torch.from_numpy(value.copy())
+    def _tensor(self, value: Array) -> Any:
+        return converter("torch")(value.copy()) if self._of_torch else value.copy().view(Noted)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns x (N, D) and the object's own arrays, or predictions and labels; option "": the object."""
@@ -121,7 +115,7 @@ class TapedObject(Layer):
         given: dict[str, Any] = {}
         for kind, name in self._constructor:
             array = rng.normal(size=shapes.get(name.lower().rstrip("0123456789_"), (m,)))
-            given[name] = {"array": self._array(array), "in": d, "out": m, "rng": rng}.get(kind, 0.4)
+            given[name] = {"array": self._tensor(array), "in": d, "out": m, "rng": rng}.get(kind, 0.4)
         made = self._target(**given)
         held = {name: value for name, value in vars(made).items() if is_array(value) and np.ndim(value)}
         leaves = {name: rng.normal(size=np.shape(value)) for name, value in held.items()}
@@ -136,10 +130,10 @@ class TapedObject(Layer):
         made, held = options[""]
         for name, kept in held.items():
             object.__setattr__(
-                made, name, self._array(leaves[name]) if not self._of_torch else as_kept(kept, leaves[name])
+                made, name, self._tensor(leaves[name]) if not self._of_torch else as_kept(kept, leaves[name])
             )
-        x = self._array(leaves["inputs"])
-        labels = [self._array(options["y"])] if "y" in options else []
+        x = self._tensor(leaves["inputs"])
+        labels = [self._tensor(options["y"])] if "y" in options else []
         out = (made if callable(made) else made.forward)(x, *labels)
         if out is None:
             raise UserError("its forward pass returns nothing")
@@ -150,7 +144,7 @@ class TapedObject(Layer):
         made, held, x, out = cache
         if self.upstream:
             for name in GRADIENTS:
-                setattr(out, name, self._array(dout))
+                setattr(out, name, self._tensor(dout))
         made.backward()
         found = {"inputs": _gradient_of(x)}
         for name in held:

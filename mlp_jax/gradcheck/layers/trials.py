@@ -3,7 +3,7 @@
 What is true is the gradient of sum(output * dout) by every input, from autodiff or from central differences.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +80,12 @@ def distance(found: Array, true: Array, floor: float = 0.0) -> float:
     size = float(np.linalg.norm(true[known]))
     error = float(np.linalg.norm(found[known] - true[known]))
     return error / max(size, floor, 1e-9) if np.isfinite(error) else np.inf
+
+
+def apart(array: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The parts of these shapes that lie end to end in an array."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+    return [part.reshape(shape) for part, shape in zip(np.split(array, ends), shapes, strict=True)]
 
 
 def looks_single(leaves: Iterable[Array]) -> bool:
