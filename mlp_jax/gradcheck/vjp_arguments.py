@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError, one_line
-from mlp_jax.gradcheck.layers.trials import Array, looks_single
+from mlp_jax.gradcheck.layers.trials import Array, apart, looks_single
 
 CALLED = "it is called as backward(dout, *args)"
 OTHERS = ("torch", "tensorflow")
@@ -53,11 +53,12 @@ class Arguments:
         leaves = list(self._leaves)
         for n, value in zip(self._at, chosen, strict=True):
             leaves[n] = value
-        given = []
-        for mine, tree in self._trees:
-            given.append(jax.tree.unflatten(tree, leaves[: len(mine)]))
-            leaves = leaves[len(mine) :]
-        return given
+        return self._in_trees(leaves)
+
+    def _in_trees(self, leaves: list[Any]) -> list[Any]:
+        """What has the form of the arguments, of leaves for all of theirs."""
+        rest = iter(leaves)
+        return [jax.tree.unflatten(tree, [next(rest) for _ in mine]) for mine, tree in self._trees]
 
     def of(self, arguments: Sequence[Any]) -> list[Any]:
         """The arrays that have a gradient among other arguments of the same form."""
@@ -67,11 +68,7 @@ class Arguments:
     def answer(self, gradients: Sequence[Any]) -> list[Any]:
         """What a backward pass returns of these gradients: None in the place of what has none."""
         found = dict(zip(self._at, gradients, strict=True))
-        leaves, answer = [found.get(n) for n in range(len(self._leaves))], []
-        for mine, tree in self._trees:
-            answer.append(jax.tree.unflatten(tree, leaves[: len(mine)]))
-            leaves = leaves[len(mine) :]
-        return answer
+        return self._in_trees([found.get(n) for n in range(len(self._leaves))])
 
     def gradients(self, answer: Any) -> list[Array]:
         """The gradients of these arrays in what backward returns. Raises UserError if they are not all there."""
@@ -230,6 +227,4 @@ class Function:
         if not isinstance(self._output, (tuple, list, dict)):
             return dout
         leaves, tree = jax.tree.flatten(self._output)
-        ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
-        parts = [part.reshape(np.shape(leaf)) for part, leaf in zip(np.split(dout, ends), leaves, strict=True)]
-        return jax.tree.unflatten(tree, parts)
+        return jax.tree.unflatten(tree, apart(dout, [np.shape(leaf) for leaf in leaves]))
