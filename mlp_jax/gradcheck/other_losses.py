@@ -87,14 +87,10 @@ def _of(loss: PerExample, activation: Callable[[Any, Array], Array], xp: Any, s:
     return loss(xp, activation(xp, s), y)
 
 
-def _sigmoid(xp: Any, s: Array) -> Array:
-    return 1 / (1 + xp.exp(-s))
-
-
 ON_SCORES: dict[str, Callable[[Any, Array], Array]] = {
     "relu": lambda xp, s: xp.where(s > 0, s, 0 * s),
     "softmax": _psi,
-    "sigmoid": _sigmoid,
+    "sigmoid": lambda xp, s: 1 / (1 + xp.exp(-s)),
     "tanh": lambda xp, s: xp.tanh(s),
     "leaky_relu": lambda xp, s: xp.where(s >= 0, s, 0.01 * s),
     "leaky_relu(0.1)": lambda xp, s: xp.where(s >= 0, s, 0.1 * s),

@@ -42,20 +42,14 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], network_of: NetworkOf) -> Co
     network = network_of(leaf)
     codes = explained(leaf, trials, network, shaped or given) if given else None
     if everywhere:
-        if not codes and _agree(
-            leaf, trials, [t.true[leaf] - t.dout if _may_skip(leaf, t) else None for t in trials]
-        ):
+        skipped = [t.true[leaf] - t.dout if t.true[leaf].shape == t.dout.shape else None for t in trials]
+        if not codes and _agree(leaf, trials, skipped):
             return SKIP
         return codes or (OTHER_SLOPE if _is_of_another(leaf, trials, network) else UNKNOWN)
     # where all dimensions are equal a mistake may have the right shape, and a name says more than a shape
     if codes and not search.CANCELLING & {code for code, _ in codes}:
         return codes
     return _of_shape(leaf, trials) or UNKNOWN
-
-
-def _may_skip(leaf: str, trial: Trial) -> bool:
-    """Whether a leaf may have been added to the output as it is."""
-    return trial.true[leaf].shape == trial.dout.shape
 
 
 def _is_of_another(leaf: str, trials: Sequence[Trial], network: LayerNetwork | None) -> bool:

@@ -112,17 +112,13 @@ def refuse_unmatched(made: Any, held: Places, before: Mapping[str, Any]) -> None
     """Raises UserError where backward leaves a gradient, one number, of a parameter that is not found."""
     taken = {gradient[0][1] for _, gradient in held.values() if gradient}
     names = {gradient for name in LEARNT for gradient in names_of_gradient(name)[1:]}
-    changed = (n for n, v in vars(made).items() if n in names - taken and is_number_like(v))
-    for name in (n for n in changed if n not in before or before[n] != vars(made)[n]):
+    single = (n for n, v in vars(made).items() if is_number(v) or (is_array(v) and np.size(v) == 1))
+    unmatched = [n for n in single if n in names - taken]
+    for name in (n for n in unmatched if n not in before or before[n] != vars(made)[n]):
         raise UserError(
             f"backward leaves {name}, and of which attribute that is the gradient cannot be told: call that so, "
             "without the d or grad"
         )
-
-
-def is_number_like(value: Any) -> bool:
-    """Whether it is a number, or an array of one."""
-    return is_number(value) or (is_array(value) and np.size(value) == 1)
 
 
 def returned_with(made: Any, own: Sequence[Path], singles: Mapping[Path, Any], answers: Sequence[Any]) -> Places:

@@ -121,25 +121,21 @@ Kind = tuple[str, float | None]  # an activation, and the slope that replaces le
 
 
 @functools.lru_cache
-def _derivatives(kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
-    return compiled(lambda z: [activations.get(*kind).derivative(z) for kind in kinds])
-
-
-@functools.lru_cache
-def _values(names: tuple[str, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
-    return compiled(lambda z: [activations.get(name).function(z) for name in names])
+def _program(form: str, kinds: tuple[Kind, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """The functions of activations, or their derivatives, at z."""
+    return compiled(lambda z: [getattr(activations.get(*kind), form)(z) for kind in kinds])
 
 
 def values_of(names: tuple[str, ...], z: np.ndarray) -> list[np.ndarray]:
     """Returns each activation at z (M,)."""
-    return _in_rows(_values(names), z)
+    return _in_rows(_program("function", tuple((name, None) for name in names)), z)
 
 
 def slopes_of(kinds: tuple[Kind, ...], tensors: list[np.ndarray]) -> list[list[np.ndarray]]:
     """Returns each activation's derivative at each of the tensors, from one compiled program for one length."""
     if not any(tensor.size for tensor in tensors):
         raise ValueError("nothing lies above the scores")
-    every = _in_rows(_derivatives(kinds), np.concatenate([tensor.ravel() for tensor in tensors]))
+    every = _in_rows(_program("derivative", kinds), np.concatenate([tensor.ravel() for tensor in tensors]))
     cuts = np.cumsum([tensor.size for tensor in tensors])[:-1]
     return [
         [part.reshape(t.shape) for part, t in zip(np.split(values, cuts), tensors, strict=True)]
