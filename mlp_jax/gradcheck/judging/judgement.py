@@ -141,17 +141,22 @@ def _of_another_loss(
 
 def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
     """Returns the reading by the candidate's own loss."""
-    readings = list[Judgement]()
-    for variant in _ways_to_write(own.variant):
-        there = evidence.under(variant)
-        readings.append(read(there, own.purpose(there.cases), about=tuple(own.remarks())))
-        if not readings[-1].wrong:
-            break
-    best = min(readings, key=lambda j: j.price)
+    best = min(_in_every_way(evidence, own, tuple(own.remarks())), key=lambda j: j.price)
     if not strict or not best.about:
         return best
     right = "" if best.wrong else "right for your loss, but "
     return best._replace(about=(), mismatch=f"{right}your loss is not J~: it is the {own.text()}")
+
+
+def _in_every_way(evidence: Evidence, own: Own, about: Remarks) -> list[Judgement]:
+    """The readings by each way to write a loss's gradient, up to one that is right."""
+    readings = list[Judgement]()
+    for variant in _ways_to_write(own.variant):
+        there = evidence.under(variant)
+        readings.append(read(there, own.purpose(there.cases), about=about))
+        if not readings[-1].wrong:
+            break
+    return readings
 
 
 def _of_nearly_own(evidence: Evidence, own: Own) -> Judgement | None:
@@ -233,10 +238,8 @@ def _under_others(evidence: Evidence, penalty: Fitted, about: Remarks) -> list[J
     readings = list[Judgement]()
     for variant, fitted in alike(evidence)[:FOLLOWED]:
         own = Own(variant, replace(fitted, weights=penalty.weights))
-        for other in _ways_to_write(variant):
-            there = evidence.under(other)
-            remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
-            readings.append(read(there, own.purpose(there.cases), about=remarks))
-            if not readings[-1].wrong:
-                return readings
+        remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
+        readings += _in_every_way(evidence, own, remarks)
+        if not readings[-1].wrong:
+            break
     return readings
