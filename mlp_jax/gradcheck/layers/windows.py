@@ -8,17 +8,8 @@ from typing import Any
 OPERATIONS = ("conv", "pool", "pictures")  # of which channels may be the last axis
 STRIDES, PADS = ("stride", "s", "strides"), ("pad", "padding", "p")
 POOLS = (
-    "pool_size",
-    "size",
-    "f",
-    "kernel_size",
-    "k",
-    "pool_height",
-    "pool_width",
-    "pool_h",
-    "pool_w",
-    "filter_size",
-)
+    "pool_size", "size", "f", "kernel_size", "k", "pool_height", "pool_width", "pool_h", "pool_w", "filter_size",
+)  # fmt: skip
 OVERLAPPING = 1  # the number of a trial in which the windows of a pooling overlap, if it takes such
 HYPER = re.compile(r"(h|hyper|conv|pool)_?(param(eter)?s?|config)|params?|options")
 

@@ -31,14 +31,9 @@ DROPS = "_draws_dropout_masks"
 GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
 LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
 COSTS = (
-    *METHODS,
-    "cross_entropy_loss",
-    "cross_entropy",
-    "loss_function",
-    "cost_function",
-    "calculate_loss",
+    *METHODS, "cross_entropy_loss", "cross_entropy", "loss_function", "cost_function", "calculate_loss",
     "get_cost",
-)
+)  # fmt: skip
 
 
 def joined(target: Any) -> Callable[..., Any] | None:

@@ -20,21 +20,9 @@ BIAS = re.compile(r"^(b|offset)", re.IGNORECASE)
 MULTIPLIED = ("T", "dot", "mm", "t", "matmul")
 PRODUCTS = ("dot", "einsum", "tensordot", "inner", "transpose")
 OF_ARRAYS = (
-    *MULTIPLIED,
-    "shape",
-    "ndim",
-    "size",
-    "dtype",
-    "sum",
-    "mean",
-    "copy",
-    "astype",
-    "reshape",
-    "transpose",
-    "ravel",
-    "flatten",
-    "squeeze",
-)
+    *MULTIPLIED, "shape", "ndim", "size", "dtype", "sum", "mean", "copy", "astype", "reshape", "transpose",
+    "ravel", "flatten", "squeeze",
+)  # fmt: skip
 
 
 class Used(BaseException):
