@@ -43,9 +43,8 @@ def _shapes(target: type, number: int) -> shapes.Shapes:
 
 def _given(target: type, of: shapes.Shapes) -> dict[str, Any] | None:
     """The shapes of the constructor's arrays, and its sizes, by name; None if an argument is neither."""
-    own = target.__init__ is not object.__init__  # type: ignore[misc]
     given: dict[str, Any] = {}
-    for p in positions_of(target.__init__) if own else []:  # type: ignore[misc]
+    for p in positions_of(target.__init__):  # type: ignore[misc]
         size = {"input": of.d, "hidden": of.m, "classes": of.m}.get(str(size_of(p.name)))
         value = of.of(p.name.lower()) if size is None else size
         if value is None and p.default is p.empty:

@@ -99,11 +99,10 @@ def is_pair(target: type) -> bool:
 
 def constructor(target: type) -> list[tuple[str, str]] | None:
     """What each argument of the constructor is, with its name; None if that cannot be told of one."""
-    given = _told(target)
-    if any(not kind and p.default is p.empty for p, kind in given):
+    if untold(target):
         return None
     # bias=True says whether there is one, and a number by default is one that suits the layer
-    return [(kind, p.name) for p, kind in given if kind and not isinstance(p.default, (bool, float))]
+    return [(kind, p.name) for p, kind in _told(target) if kind and not isinstance(p.default, (bool, float))]
 
 
 def untold(target: type) -> list[str]:
@@ -119,8 +118,7 @@ def is_of_pictures(target: type) -> bool:
 
 def _told(target: type) -> list[tuple[inspect.Parameter, str]]:
     """The constructor's arguments, each with what it is; "" if its name does not tell, or its default may stay."""
-    own = target.__init__ is not object.__init__  # type: ignore[misc]
-    parameters = positions_of(target.__init__) if own else []  # type: ignore[misc]
+    parameters = positions_of(target.__init__)  # type: ignore[misc]
     names = [p.name for p in parameters]
     return [(p, _kind(p, names, windows=is_of_pictures(target))) for p in parameters]
 
@@ -148,7 +146,7 @@ def _kind(p: inspect.Parameter, names: Sequence[str], *, windows: bool) -> str:
 def not_told(target: type) -> str:
     """Why a class that is plainly a layer cannot be asked as one; "" if it can, or may be a network."""
     methods = [forward_of(target), getattr(target, "backward", None)]
-    names = [p.name.lower() for p in (p for p, _ in _told(target))]
+    names = [p.name.lower() for p, _ in _told(target)]
     network = any(hasattr(target, name) for name in ("loss", "fit", "train", "predict", "apply"))
     network |= any(word in target.__name__.lower() for word in NETWORKS)
     sizes = any(name in (*ALL_SIZES, *DEPTHS) or size_of(name) == "hidden" for name in names)
@@ -158,8 +156,7 @@ def not_told(target: type) -> str:
     if not all(taken) or any(name.lower() in LABELS for names in taken for name in names):
         return ""
     both = "lambda dout, x: (made.forward(x), made.backward(dout))[1]"
-    how = f"mlp_jax.gradcheck.check_vjp(made.forward, {both}, x)"
-    how = f"check an object of it with {how}"
+    how = f"check an object of it with mlp_jax.gradcheck.check_vjp(made.forward, {both}, x)"
     if arguments := untold(target):
         return f"what its constructor's argument {arguments[0]} is cannot be told: give it a default, or {how}"
     forward, backward = (", ".join(names) for names in taken)
