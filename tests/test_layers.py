@@ -395,6 +395,7 @@ def test_mistakes(name, old, new, code):
         (MODERN, "LayerNorm", " - d.mean(-1, keepdims=True)", "", {"bn_mean_term_dropped"}),
         (MODERN, "MSELoss", "self.pred.size", "len(self.pred)", {"mean_over_other"}),
         (OF_PICTURES, "Conv2D", "dout.sum((0, 1, 2))", "2 * dout.sum((0, 1, 2))", {"constant_factor"}),
+        (OF_PICTURES, "Conv2D", "j : j + k] += ", "j : j + k] = ", {"window_overwritten"}),
         (NAMED, "BatchNorm1d", " - d.mean(axis=0)", "", {"bn_mean_term_dropped"}),
         (NAMED, "bn_bwd", "gamma * rstd * (dout", "rstd * (dout", {"bn_scale_dropped"}),
         (NAMED, "cross_entropy_bwd", "dloss * (", "1.0 * (", {"upstream_lost"}),
