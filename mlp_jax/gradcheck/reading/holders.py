@@ -97,8 +97,7 @@ def parameters(net: Any, case: Case) -> Places:
     for at in places_of(case.config):
         fitting = [path for path, array in held if _fits(np.shape(array), at, case)]
         named = [path for path in fitting if _numbered(path, held) == at]
-        taken = set(found.values())
-        rest = [path for path in fitting if path not in taken and _numbered(path, held) is None]
+        rest = [path for path in fitting if path not in found.values() and _numbered(path, held) is None]
         choice = named or [path for path in rest if _field(path) == at[1]] or (rest if at[1] in "wb" else [])
         if choice:
             found[at] = choice[0]
@@ -179,8 +178,8 @@ def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case)
     """The leaves that are told by their numbers and shapes; {} if a layer's weights are not among them."""
     found: dict[At, Path] = {}
     for at in wanted:
-        taken = set(found.values())
-        fitting = [path for path, array in held if path not in taken and _fits(np.shape(array), at, case)]
+        free = [(path, array) for path, array in held if path not in found.values()]
+        fitting = [path for path, array in free if _fits(np.shape(array), at, case)]
         choice = [path for path in fitting if _numbered(path, held) == at] or fitting
         if choice:
             found[at] = choice[0]
