@@ -66,6 +66,7 @@ def quick_compilation(level: int = 0) -> dict[str, bool | int | float | str]:
 
 @functools.cache
 def _knows(option: str, is_switch: bool) -> bool:
+    """Whether this jaxlib compiles with the option, a switch or a number: it is tried with True or 1."""
     try:
         jax.jit(lambda: 0, compiler_options={option: is_switch or 1}).lower().compile()
     except jax.errors.JaxRuntimeError:  # "No such compile option"

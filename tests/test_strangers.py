@@ -256,3 +256,10 @@ def test_a_loss_of_the_labels_that_there_are_is_no_other_loss():
     report = check_gradients(defined(BY_LABELS, "f"))
     assert [finding.code for finding in report.findings] == ["no_penalty", "fails"], str(report)
     assert len(report.notes) == 1
+
+
+def test_a_bias_that_a_function_leaves_out_is_told():
+    source = STRANGERS["a function without a bias of the scores"].source
+    report = check_gradients(defined(source, "f"))
+    assert report.passed
+    assert any("b2 is not checked" in note for note in report.notes)

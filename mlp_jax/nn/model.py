@@ -67,8 +67,8 @@ def init(key: Key, config: MLPConfig, *, scale: ArrayLike | None = None) -> Para
     factor = config.init_scale if scale is None else scale
     if config.init == "normal":  # one product is made of both, as where they are traced (`training.hyper_from`)
         factor = factor * config.init_std
-    host = np if not isinstance(factor, jax.Array) else jnp  # numpy's operations are no programs to compile
-    factor = host.asarray(factor, config.dtype)
+    library = jnp if isinstance(factor, jax.Array) else np  # numpy's operations are no programs to compile
+    factor = library.asarray(factor, config.dtype)
     keys, pairs = split(key, len(config.sizes) - 1), pairwise(config.sizes)
     plain = [Layer(*draw(k, factor, *fans, config.init)) for k, fans in zip(keys, pairs, strict=True)]
     layers: list[Layer | NormLayer] = list(plain)

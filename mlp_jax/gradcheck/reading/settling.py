@@ -108,6 +108,9 @@ class Called(Asked):
         other = answers.with_other_biases(question, without)
         if without and answers.equal(answer, self.attempt(other, convention)):
             self.unbiased = without
+            names = ", ".join(f"b{k + 1}" for k in without)
+            partly = not self.is_class and len(without) < len(question.case.params)  # it was given them in vain
+            self.notes += (f"nothing that it returns depends on {names}, so {names} is not checked",) * partly
 
     def _refuse_a_step(self, question: Question, convention: Convention) -> None:
         """Raises UserError for a function that gives the parameters themselves where its learning rate is 0."""
