@@ -104,7 +104,7 @@ class Called(Asked):
         if self.is_class:
             with quiet():
                 self.notes += unchecked(self.target, question, convention.layout)
-        without = tuple(k for k, layer in enumerate(answer.leaves or []) if "b" not in layer)
+        without = tuple(k for k, layer in enumerate(answer.leaves or []) if "w" in layer and "b" not in layer)
         other = answers.with_other_biases(question, without)
         if without and answers.equal(answer, self.attempt(other, convention)):
             self.unbiased = without
