@@ -16,7 +16,7 @@ from mlp_jax.gradcheck.judging.judgement import judge
 from mlp_jax.gradcheck.judging.probes import at_zero, with_every_class
 from mlp_jax.gradcheck.judging.telling import tell
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.reading.answers import Asked, Question, fits
+from mlp_jax.gradcheck.reading.answers import Asked, Question, equal, fits
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
@@ -159,9 +159,9 @@ def _answers(asked: Asked, config: MLPConfig) -> bool:
     """Whether it gives any gradient: as it is asked in the cases, where dimensions differ or all are equal."""
     if config.dropout:  # which an ordinary case has no masks for
         return True
-    equal = sample(square(config))._replace(name="equal dimensions")
+    in_a_square = sample(square(config))._replace(name="equal dimensions")
     try:
-        answers = asked.ask([Question(sample(config), []), Question(equal, [])])
+        answers = asked.ask([Question(sample(config), []), Question(in_a_square, [])])
     except UserError:
         return False
     return any(answer.leaves is not None for answer in answers)
@@ -189,7 +189,17 @@ def _gives(asked: Asked, config: MLPConfig) -> bool:
 
 
 def _others(asked: Asked, config: MLPConfig) -> list[MLPConfig]:
-    return [other for other in asked.others(config) if _gives(asked, other)]
+    """The other networks that it gives gradients of; last what says little, as softmax does of one output."""
+    gives = [other for other in asked.others(config) if _gives(asked, other)]
+    return sorted(gives, key=lambda other: other.classes == 1 and _is_constant(asked, other))
+
+
+def _is_constant(asked: Asked, config: MLPConfig) -> bool:
+    """Whether the last bias changes nothing."""
+    case = sample(config)
+    moved = case.params[-1]._replace(b=case.params[-1].b + 1)
+    other = case._replace(params=(*case.params[:-1], moved))
+    return equal(*asked.ask([Question(case, []), Question(other, [])]))
 
 
 def _without_biases(evidence: Evidence, numbers: Sequence[int]) -> Evidence:

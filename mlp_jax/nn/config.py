@@ -3,6 +3,7 @@
 A unit is a product with what stands around it. Units follow one another; a plain network has one per hidden layer.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,7 +167,7 @@ class MLPConfig:
                 f"dropout {self.dropout!r} is 1 in float32, and would drop every unit: choose a smaller one"
             )
 
-    @property
+    @functools.cached_property
     def units(self) -> tuple[Unit, ...]:
         """Returns what stands before the output layer, first to last."""
         if self.block == "bottleneck":
@@ -179,7 +180,7 @@ class MLPConfig:
             for number, (fan_in, width) in enumerate(pairwise((self.inputs, *self.hidden)))
         )
 
-    @property
+    @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
         """Returns the widths from the inputs over the units' outputs to the classes."""
         return (self.inputs, *(unit.outputs for unit in self.units), self.classes)

@@ -234,12 +234,19 @@ def _scores_differ(evidence: Evidence, base: Purpose) -> bool:
 
 
 def _under_others(evidence: Evidence, penalty: Fitted, about: Remarks) -> list[Judgement]:
-    """The readings under other networks and losses, the likeliest first, up to one that is right."""
-    readings = list[Judgement]()
+    """The readings under other networks and losses, the likeliest first, or the one that is right alone."""
+    followed = list[tuple[Own, Remarks]]()
     for variant, fitted in alike(evidence)[:FOLLOWED]:
         own = Own(variant, replace(fitted, weights=penalty.weights))
-        remarks = (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)
-        readings += _in_every_way(evidence, own, remarks)
-        if not readings[-1].wrong:
-            break
-    return readings
+        followed.append((own, (*[r for r in own.remarks() if r[0] != "no_penalty"], *about)))
+    first = evidence.restricted(cases=[0])  # what is not right in one case costs no program of the others
+    for own, remarks in followed:
+        if any(_is_right(first.under(way), own) for way in _ways_to_write(own.variant)):
+            *_, last = _in_every_way(evidence, own, remarks)
+            if not last.wrong:
+                return [last]
+    return [reading for own, remarks in followed for reading in _in_every_way(evidence, own, remarks)]
+
+
+def _is_right(evidence: Evidence, own: Own) -> bool:
+    return not evidence.wrong(evidence.errors(own.purpose(evidence.cases)))

@@ -35,7 +35,7 @@ class Network(MLPConfig):
     inactive: tuple[int, ...] = ()
     eps_place: str = ""
 
-    @property
+    @functools.cached_property
     def units(self) -> tuple[Unit, ...]:
         """What stands before the output layer, first to last."""
         return tuple(u._replace(active=u.active and k not in self.inactive) for k, u in enumerate(super().units))
