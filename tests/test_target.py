@@ -8,6 +8,7 @@ import pytest
 from experiments import gradient_check
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import __main__
+from mlp_jax.gradcheck.reading import magics
 from mlp_jax.gradcheck.seeded_mistakes import CLASS, FUNCTION
 from tests.commands import A_READER_LEAVES
 from tests.studies import results_of
@@ -167,6 +168,26 @@ def notebook(tmp_path, name, *texts):
 def test_a_notebook_is_what_it_defines(tmp_path):
     first, last = "%matplotlib inline\n!ls\nimport numpy as np", "data = input('?')\nTwoLayerNet.loss = None"
     assert notebook(tmp_path, "TwoLayerNet", first, CLASS, last, "%%bash\nls")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("%%time\n", ""),
+        ("%%capture out --no-stderr\n%%timeit -n1\n!pip install \\\n  x\n", "\nTwoLayerNet?"),
+        ("files = !ls\nt = %timeit -o sum(range(3))\na, b = !ls\n", "\n?TwoLayerNet.loss\nTwoLayerNet??\n"),
+        ("if files is None:\n    !echo \"it's\nelse:\n    %cd x\n    np?\n", ""),
+    ],
+)
+def test_a_cell_with_magics_is_the_python_that_it_has(before, after, tmp_path):
+    other = ["%%writefile numpy.py\nraise OSError", "%%html\n<b>", "%%bash\nexit 1", "%%capture\n%%sh\nexit 1"]
+    assert notebook(tmp_path, "TwoLayerNet", *other, "import numpy as np", before + CLASS + after)
+
+
+def test_what_only_looks_like_a_magic_stays():
+    text = "last = (7\n  % 4\n)\ns = '''\n!ls\n%cd x\nwhat?\n'''\nprint('a=%d' % last)\nlast = 7 \\\n  % 4\n"
+    assert magics.python(text) == text
+    assert magics.python(f"%cd x\n{text}") == f"pass\n{text}"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import python2
+from mlp_jax.gradcheck.reading import magics, python2
 from mlp_jax.gradcheck.reading.standins import PYTHON_2
 
 PURE = ("np", "numpy", "jnp", "jax", "math", "torch")
@@ -45,12 +45,9 @@ def _cells(path: Path) -> list[str]:
 
 
 def _statements(text: str, path: Path) -> list[ast.stmt]:
-    """A cell's statements, without magics and shell lines; none if it is no Python."""
-    if text.lstrip().startswith("%%"):
-        return []
-    lines = ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in text.split("\n")]
+    """A text's statements; none if it is no Python."""
     try:
-        return python2.tree("\n".join(lines), str(path)).body
+        return python2.tree(magics.python(text) if path.suffix == ".ipynb" else text, str(path)).body
     except SyntaxError:
         return []
 
