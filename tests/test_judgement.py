@@ -221,6 +221,39 @@ def test_a_mistake_below_another_loss_is_named(right, mistake, codes):
     assert not report.passed
 
 
+def lasso(activation):
+    def run(params, x, y, l2):
+        loss, grads = network(activation=activation, penalty=lambda l2, n: 0.0)(params, x, y, l2)
+        weights = {name: params[name] for name in ("W1", "W2")}
+        grads = {name: g + l2 * np.sign(weights.get(name, 0.0)) for name, g in grads.items()}
+        return loss + l2 * sum(abs(w).sum() for w in weights.values()), grads
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "leaves"),
+    [
+        (network(cubed, mistake=lost_factor), "constant_factor", ["W1"]),
+        (network(activation=SINE, mistake=negative), "sign", ["b1"]),
+        (lasso((RELU[0], np.ones_like)), "mask_missing", ["W1", "b1"]),
+    ],
+)
+def test_of_a_loss_that_is_not_known_what_is_wrong_fails_alone(wrong, code, leaves):
+    report = check_gradients(wrong)
+    assert (report.codes, report.remarks) == ([code], ["other_loss"]), str(report)
+    assert [row.leaf for row in report.leaves if row.verdict == "FAIL"] == leaves
+    assert "central differences of your loss" in report.headline()
+    case = report.case(leaves[0])
+    params = {name: np.array(value) for name, value in case.params.items()}
+    slopes = []
+    for step in (1e-6, -1e-6):
+        moved = {**params, leaves[0]: params[leaves[0]].copy()}
+        moved[leaves[0]][case.index] += step
+        slopes.append(wrong(moved, case.x, case.y, case.l2)[0] / (2 * abs(step)) * np.sign(step))
+    np.testing.assert_allclose(case.true[case.index], sum(slopes), rtol=1e-4)
+
+
 def with_biases(loss, p, l2):
     return loss + l2 * (p["b1"] @ p["b1"] + p["b2"] @ p["b2"])
 

@@ -16,6 +16,7 @@ from mlp_jax import text
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.mistakes.table import CODES, MISTAKES
 
+AUTODIFF = "jax.grad in float64"
 HEADER = ["leaf", "equation", "error", "at", "yours", "should be", "cosine", "verdict", ""]
 
 
@@ -93,7 +94,7 @@ class Report:
     notes: tuple[str, ...]
     cases: int
     about: str = ""
-    against: str = "jax.grad in float64"
+    against: str = AUTODIFF
     examples: Mapping[str, WorstCase] = dataclass_field(default_factory=dict, compare=False)
 
     @property
@@ -128,7 +129,7 @@ class Report:
         number = len([f for f in self.findings if not f.remark])
         right = f"RIGHT for your own loss, which is not J~: {self.about}" if self.about else "RIGHT"
         outcome = right if self.passed else f"WRONG: {number} mistake{'s' * (number != 1)}"
-        return f"{self.name}: {outcome} ({self.cases} cases, against {self.against})"
+        return f"{self.name}: {outcome} ({self.cases} case{'s' * (self.cases != 1)}, against {self.against})"
 
     def __str__(self) -> str:
         lines = [*_wrapped(self.headline(), ""), "", self.leaf_table()]

@@ -18,7 +18,7 @@ class Judgement(NamedTuple):
 
     mistakes: also those that are only remarks. about: (code, detail) of everything in which
     the purpose is not J~, where that is no mistake. mismatch: why the returned loss is one, or "".
-    by_differences: the purpose is not known, and the gradient is right by differences of the returned loss.
+    by_differences: the leaves that are wrong by differences of the returned loss, where its purpose is not known.
     """
 
     evidence: Evidence
@@ -26,7 +26,7 @@ class Judgement(NamedTuple):
     mistakes: frozenset[Mistake]
     about: Remarks = ()
     mismatch: str = ""
-    by_differences: bool = False
+    by_differences: frozenset[tuple[int, str]] | None = None
 
     @property
     def wrong(self) -> bool:

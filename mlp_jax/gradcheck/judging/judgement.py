@@ -6,10 +6,11 @@ from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.judging import loss_fit, probes, variants
 from mlp_jax.gradcheck.judging.alike import alike
 from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
+from mlp_jax.gradcheck.judging.differences import read_by_differences
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.loss_fit import CLOSE
 from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
-from mlp_jax.gradcheck.judging.probes import is_of_own_loss, settle_dtype
+from mlp_jax.gradcheck.judging.probes import settle_dtype
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.mistakes.search import UNKNOWN
 from mlp_jax.gradcheck.mistakes.situation import Mistake
@@ -123,8 +124,8 @@ def _of_another_loss(
         own_penalty = Own(Variant(), penalty).purpose(evidence.cases)
         purposes = [*([own_penalty] if own_penalty.objectives not in (base[0], other[0]) else []), *purposes]
     unknown = own is None and all(evidence.wrong(evidence.errors(purpose)) for purpose in purposes)
-    if differences and unknown and is_of_own_loss(evidence):  # this is sooner told than how J~ is missed
-        return [_by_differences(evidence, base, strict)]
+    if differences and unknown and (told := read_by_differences(evidence, purposes, strict=strict)) is not None:
+        return [told]  # this is sooner told than how J~ is missed
     readings = [read(evidence, purpose, mismatch=f"your loss is not J~{text}") for purpose in purposes]
     for j, reading in enumerate(readings):
         if not reading.wrong:
@@ -178,17 +179,6 @@ def _ways_to_write(variant: Variant) -> list[Variant]:
         exact = tuple((options | {"eps_place": variants.OUTSIDE}).items())
         return [variant, variant._replace(options=exact)]
     return [variant._replace(loss=PLAIN), variant] if " inside the log" in variant.loss else [variant]
-
-
-def _by_differences(evidence: Evidence, base: Purpose, strict: bool) -> Judgement:
-    detail = (
-        "it is none of the losses and networks that are known here; by central differences of it in float64, "
-        "in one case, the gradient is right for it"
-    )
-    if strict:
-        text = f"right for your loss, but your loss is not J~: {detail}"
-        return Judgement(evidence, base, frozenset(), (), text, by_differences=True)
-    return Judgement(evidence, base, frozenset(), (("other_loss", detail),), by_differences=True)
 
 
 def _agrees(

@@ -1,4 +1,4 @@
-"""What further questions to a candidate tell: its precision, its derivative of relu at 0, its penalty and loss."""
+"""What further questions to a candidate tell: its precision, its derivative of relu at 0, and its penalty."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlp_jax.gradcheck.battery import KINK
-from mlp_jax.gradcheck.judging.evidence import EPSILON, ORDINARY, At, Evidence, lacks_classes
+from mlp_jax.gradcheck.judging.evidence import ORDINARY, At, Evidence, lacks_classes
 from mlp_jax.gradcheck.judging.own_loss import Fitted
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, square, square_of_biases
 from mlp_jax.gradcheck.reading.answers import Question
@@ -16,7 +16,6 @@ STEP = 1e-7  # by which units are moved off the kink
 CLOSE = 1e-5
 MOST_LAYERS = 4  # hidden ones: each doubles the questions
 KNOWN = (0.0, 0.5, 1.0)  # which the table of mistakes has a remark for
-DIRECTIONS = 6  # that are tried for two that cross no kink
 
 
 # -- are numbers in float64 only as exact as float32?
@@ -162,45 +161,3 @@ def penalty(evidence: Evidence) -> Fitted | None:
             *weights, biases = (0.0 if abs(number) < CLOSE else round(float(number), 6) for number in found)
             return Fitted(weights=tuple(weights), biases=biases, over_n=over_n)
     return None
-
-
-# -- is a gradient the derivative of the candidate's own loss? Central differences of that loss tell
-
-
-def is_of_own_loss(evidence: Evidence) -> bool:
-    """Whether every leaf is the derivative of the candidate's own loss; False also if that cannot be told.
-
-    By central differences in random directions, in an ordinary case. The error allowed is a hundred times what
-    truncation and rounding leave. Where two steps disagree, a kink is crossed, and another direction is taken.
-    """
-    i = next((i for i, case in enumerate(evidence.cases) if case.name in ORDINARY), None)
-    if i is None or any(field not in evidence.observed[i][k] for k, field in evidence.leaves):
-        return False
-    rng = np.random.default_rng(0)
-    return all(_slope_is_right(evidence, i, k, field, rng) for k, field in evidence.leaves)
-
-
-def _slope_is_right(evidence: Evidence, i: int, k: int, field: str, rng: np.random.Generator) -> bool:
-    step = EPSILON[evidence.dtype] ** (1 / 3)
-    leaf = getattr(evidence.cases[i].params[k], field)
-    verdicts = []
-    for _ in range(DIRECTIONS):
-        direction = rng.normal(size=leaf.shape) * max(float(np.abs(leaf).mean()), 1e-3)
-        losses = _moved_losses(evidence, i, k, field, [leaf + s * step * direction for s in (1, -1, 2, -2)])
-        slope, coarse = (losses[0] - losses[1]) / (2 * step), (losses[2] - losses[3]) / (4 * step)
-        allowed = 100 * step**2 * max(abs(losses[0]), abs(slope))
-        if not abs(slope - coarse) <= allowed:
-            continue
-        verdicts.append(abs(slope - float((evidence.observed[i][k][field] * direction).sum())) <= 2 * allowed)
-        if len(verdicts) == 2:
-            break
-    return bool(verdicts) and all(verdicts)
-
-
-def _moved_losses(evidence: Evidence, i: int, k: int, field: str, leaves: list[np.ndarray]) -> list[float]:
-    case, questions = evidence.cases[i], []
-    for leaf in leaves:
-        layer = case.params[k]._replace(**{field: leaf})
-        moved = case._replace(params=(*case.params[:k], layer, *case.params[k + 1 :]))
-        questions.append(Question(moved, evidence.truths[i].masks))
-    return [np.nan if a.loss is None else a.loss for a in evidence.asked.ask(questions)]

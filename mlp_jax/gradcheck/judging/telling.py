@@ -10,7 +10,7 @@ from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explaine
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
-from mlp_jax.gradcheck.report import Finding, LeafRow, Report, WorstCase, finding, in_order, with_numbers
+from mlp_jax.gradcheck.report import AUTODIFF, Finding, LeafRow, Report, WorstCase, finding, in_order, with_numbers
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
@@ -51,15 +51,16 @@ def tell(judgement: Judgement, convention: str) -> Report:
         (*rows, *loss),
         tuple(findings),
         tuple(_notes(judgement, convention)),
-        evidence.total,
+        evidence.total if judgement.by_differences is None else len(evidence.cases),
         about=_about(judgement),
+        against=AUTODIFF if judgement.by_differences is None else "central differences of your loss",
         examples={row.leaf: each for row, each in zip(rows, examples, strict=True) if each is not None},
     )
 
 
 def _about(judgement: Judgement) -> str:
     """What the loss is that the gradient was judged by, if it is not J~."""
-    if judgement.by_differences:
+    if judgement.by_differences is not None:
         return "a function that is not known here"
     return judgement.purpose.text if judgement.about and judgement.purpose.text != FULL else ""
 
@@ -153,10 +154,11 @@ class _Table:
         self.judgement, self.evidence, self.purpose = judgement, judgement.evidence, judgement.purpose
         self.mistakes = mistakes
         self.codes = tuple({m.code for m in mistakes})
+        compared = self.evidence.leaves if judgement.by_differences is None else judgement.by_differences
         self.errors = {
             at: error
             for at, error in self.evidence.errors(self.purpose).items()
-            if not judgement.by_differences and not explained_by_remarks(self.evidence.cases[at[0]], self.codes)
+            if at[1:] in compared and not explained_by_remarks(self.evidence.cases[at[0]], self.codes)
         }
         self.over = set(self.evidence.wrong(self.errors))
 

@@ -11,6 +11,7 @@ from mlp_jax.gradcheck.mistakes.leaf import Leaf
 from mlp_jax.gradcheck.mistakes.row import Alternative
 from mlp_jax.gradcheck.objective import Objective
 from mlp_jax.gradcheck.truth import Case, Leaves, Truth
+from mlp_jax.nn.config import MLPConfig
 
 Values = list[Array]  # one array per case
 
@@ -76,15 +77,16 @@ def _leaf(situations: Sequence[Situation], tolerance: float, k: int, field: str)
     return Leaf(k, field, given, values, norms, np.array(limits), parameters, np.array(expected), *kinds)
 
 
+def sizes_of(config: MLPConfig) -> dict[str, float]:
+    """The numbers beside N that somebody may divide by, by name."""
+    widths = {f"the width of hidden layer {k + 1}": unit.outputs for k, unit in enumerate(config.units)}
+    named = {"the number of features": config.inputs, "the number of classes": config.classes, **widths}
+    return {name: float(number) for name, number in named.items()}
+
+
 def _sizes(situations: Sequence[Situation]) -> Sizes:
-    configs = [s.case.config for s in situations]
-    names = {
-        "the number of features": [c.inputs for c in configs],
-        "the number of classes": [c.classes for c in configs],
-    }
-    for number in range(len(configs[0].units)):
-        names[f"the width of hidden layer {number + 1}"] = [c.units[number].outputs for c in configs]
-    others = {name: np.array(values, float) for name, values in names.items()}
+    of_cases = [sizes_of(s.case.config) for s in situations]
+    others = {name: np.array([sizes[name] for sizes in of_cases]) for name in of_cases[0]}
     n = np.array([float(len(s.case.y)) for s in situations])
     return Sizes(n, np.array([s.case.l2 for s in situations]), others)
 
