@@ -7,7 +7,7 @@ from mlp_jax.gradcheck.mistakes import slopes
 from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, LogSoftmax, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Skip, Slope
 from mlp_jax.gradcheck.mistakes.row import Row, leaf, leaf_of_ones, step, upstream_of_ones
-from mlp_jax.gradcheck.softmax import through_softmax
+from mlp_jax.gradcheck.softmax import slope_of_sigmoid, through_softmax
 
 W, B, SCALE, SHIFT = (Affine, "w"), (Affine, "b"), (Norm, "scale"), (Norm, "shift")
 
@@ -43,6 +43,9 @@ STEPS: tuple[Row, ...] = (
         {Loss: d.by_scores(
             lambda op: (op.psi - op.one_hot) * op.psi * (1 - op.psi),
             lambda op: through_softmax(op.psi, op.psi - op.one_hot),
+            lambda op: (op.psi - op.one_hot) * (1 - op.psi**2),  # tanh's, of psi
+            lambda op: (op.psi - op.one_hot) * slope_of_sigmoid(op.scores),
+            lambda op: (op.psi - op.one_hot) * 4 * slope_of_sigmoid(2 * op.scores),  # tanh's
         )}),
     Row("softmax_axis", "takes the softmax over the wrong axis",
         "the softmax gives an example a probability for every class: each row of psi sums to 1",
