@@ -208,7 +208,7 @@ NETS = [
     MLPConfig((6, 6, 6), block="residual", inputs=7, classes=4),
     MLPConfig((6, 6), norm="layer", block="residual", dropout=0.5, inputs=7, classes=4),
 ]
-FALSE_ALARMS = int(os.environ.get("MLP_JAX_FALSE_ALARMS", "35"))
+FALSE_ALARMS = int(os.environ.get("MLP_JAX_FALSE_ALARMS", "21"))
 
 
 def name_of(config):
