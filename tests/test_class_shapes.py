@@ -2,6 +2,7 @@
 """Classes in the shapes that people have: right ones pass as they are, and the same with a wrong gradient do not."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -548,6 +549,34 @@ def test_a_network_of_two_functions(shape, tmp_path):
     for text, codes in ((source, []), (source.replace(mask, ""), ["mask_missing"])):
         passed, content = check(tmp_path, HEAD + text, name)
         assert (passed, content["codes"]) == (not codes, codes)
+
+
+ONE_SIGMOID = {
+    "A2 = softmax((W2 @ A1 + b2).T).T": "A2 = 1 / (1 + np.exp(-(W2 @ A1 + b2)))",
+    "A1 = np.maximum(Z1, 0)": "A1 = np.tanh(Z1)",
+    "(cache['Z1'] > 0)": "(1 - cache['A1'] ** 2)",
+}
+
+
+@pytest.mark.usefixtures("quick_targets")
+@pytest.mark.parametrize(
+    ("part", "other", "codes", "loss"),
+    [
+        ("", "", [], "binary cross-entropy"),
+        ("cache['A1'] ** 2", "cache['Z1'] ** 2", ["output_form_at_z"], "binary cross-entropy"),
+        ("A2 - Y", "(A2 - Y) * A2 * (1 - A2)", [], "squared error"),
+    ],
+)
+def test_a_sigmoid_output_without_a_cost_beside_it(part, other, codes, loss, tmp_path, capsys):
+    source = re.sub(r"def compute_cost.*?\n\n", "", TWO, flags=re.DOTALL)
+    for old, new in (*ONE_SIGMOID.items(), (part, other)):
+        assert old in source
+        source = source.replace(old, new) if old else source
+    passed, content = check(tmp_path, HEAD + source, "backward_propagation")
+    assert (passed, content["codes"]) == (not codes, codes)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"of the {loss}" in told
+    assert ("there is no cost beside it" in told) == (loss == "binary cross-entropy")
 
 
 @pytest.mark.usefixtures("quick_targets")

@@ -27,7 +27,7 @@ FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forward
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
 COUNTS = ("m", "n", "batchsize", "numexamples", "numsamples", "nsamples", "nexamples")
 """What people call the number of examples."""
-DROPS = "_draws_dropout_masks"
+DROPS, NO_COST = "_draws_dropout_masks", "_has_no_cost"
 GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
 LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
 COSTS = (
@@ -119,6 +119,11 @@ def drops(function: Any) -> bool:
     return bool(getattr(function, DROPS, False))
 
 
+def has_no_cost(function: Any) -> bool:
+    """Whether it is joined of two functions that have no cost beside them."""
+    return bool(getattr(function, NO_COST, False))
+
+
 def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
     """The function, with arguments for lambda and for dropout if one of them takes these."""
     functions = [f for f in (backward, cost) if f is not None]
@@ -135,11 +140,13 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
         asked = (*signature(forward), *signature(backward))
         known |= {n: leaves[plainly(n)] for n in asked if LEAF.match(n) and plainly(n) in leaves}
         known |= {n: _examples(x, y) for n in asked if plainly(n) in COUNTS}
-        output = arguments.call(forward, known, backward)
-        known |= arguments.kept(forward, output, [n for n in wanted if n not in known])
+        returned = arguments.call(forward, known, backward)
+        known |= arguments.kept(forward, returned, [n for n in wanted if n not in known])
         loss = None if cost is None else arguments.call(cost, known, backward)
-        if cost is None and _is_sigmoid(plain(known["output"])):
-            raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
+        if cost is None and _is_sigmoid(output := plain(known["output"])):
+            if output.size != _examples(x, y):
+                raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
+            loss = _binary_cross_entropy(output.ravel(), plain(y).ravel())
         grads = arguments.call(backward, known, backward)
         names = arguments.returned(backward)
         if isinstance(grads, tuple) and len(names) == len(grads) and all(map(LEAF.match, names)):
@@ -153,6 +160,7 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
     made: Callable[..., Any] = run if takes_l2 else without_l2
     made.__name__ = backward.__name__
     setattr(made, DROPS, bool(chances))
+    setattr(made, NO_COST, cost is None)
     return made
 
 
@@ -167,3 +175,9 @@ def _is_sigmoid(output: np.ndarray) -> bool:
     sums = [output.sum(axis) for axis in range(output.ndim)]
     inside = bool(((output > 0) & (output < 1)).all())
     return inside and not any(np.allclose(each, 1) for each in sums)
+
+
+def _binary_cross_entropy(output: np.ndarray, y: np.ndarray) -> float:
+    """The mean cross-entropy of one sigmoid output, which is meant where nothing else is said."""
+    with np.errstate(divide="ignore"):
+        return float(-np.log(np.where(y == 1, output, 1 - output)).mean())

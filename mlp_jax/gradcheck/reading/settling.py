@@ -101,6 +101,8 @@ class Called(Asked):
             given = "x, y and the weights" if convention.layout.turned else "x and y"
             note = f"its columns are the examples, so {given} are given transposed"
             self.notes += (note,) if note not in self.notes else ()
+        if self.outputs == 1 and pairs.has_no_cost(self.target):
+            self.notes += (answers.ASSUMED,) if answers.ASSUMED not in self.notes else ()
         if self.is_class:
             with quiet():
                 self.notes += unchecked(self.target, question, convention.layout)
