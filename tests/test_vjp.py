@@ -30,6 +30,17 @@ def test_a_right_backward_pass():
     assert [row.verdict for row in report.leaves] == ["PASS", "PASS"]
 
 
+@pytest.mark.parametrize(("shape", "axes"), [((4, 3), 0), ((4, 3, 5), (0, 2))])
+def test_a_mean_in_place_of_a_sum_of_dout(shape, axes):
+    def add(x, offsets):
+        return x + offsets.reshape(3, *(1,) * (len(shape) - 2))
+
+    def backward(dout, x, offsets):
+        return dout, dout.mean(axis=axes)
+
+    assert check_vjp(add, backward, np.ones(shape), np.ones(3)).codes == ["bias_mean"]
+
+
 def changed(change):
     def backward(dout, x, w):
         dx, dw = parts(dout, x, w)

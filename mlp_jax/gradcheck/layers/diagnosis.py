@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _problem(
     leaf = _leaf(name, trials, network, compared, closely=closely)
     squares = [0.0] * len(trials)
     leaves = {(leaf.layer, leaf.field): leaf}
-    return Problem([chains], leaves, _sizes(trials), network.cotangents, squares, in_layer=True)
+    return Problem([chains], leaves, _sizes(name, trials), network.cotangents, squares, in_layer=True)
 
 
 def _leaf(
@@ -106,15 +107,27 @@ def _leaf(
         tolerances.append(relative * max(float(np.linalg.norm(found)), floor(trial), 1e-9))
     norms = np.array([float(np.linalg.norm(value)) for value in values])
     expected = np.array([float(part.any()) for part in parameters])
-    kinds = (bool(expected.any()), name.lower().lstrip("_") in BIASES, true)
+    of_sum = name.lower().lstrip("_") in BIASES or _summed(name, trials) is not None
+    kinds = (bool(expected.any()), of_sum, true)
     return Leaf(layer, field, list(compared), values, norms, np.array(tolerances), parameters, expected, *kinds)
 
 
-def _sizes(trials: Sequence[Trial]) -> Sizes:
+def _sizes(name: str, trials: Sequence[Trial]) -> Sizes:
     names = set.intersection(*(set(trial.sizes) for trial in trials)) - {"N"}
     others = {name: np.array([trial.sizes[name] for trial in trials]) for name in sorted(names)}
     n = np.array([trial.sizes.get("N", 1.0) for trial in trials])
-    return Sizes(n, np.zeros(len(trials)), others, of_mean=trials[0].output.ndim == 0)
+    return Sizes(n, np.zeros(len(trials)), others, trials[0].output.ndim == 0, _summed(name, trials))
+
+
+def _summed(name: str, trials: Sequence[Trial]) -> Array | None:
+    """Of how many numbers of dout each number of a leaf is the sum, in every trial; None if it is none."""
+    for trial in trials:
+        true, of_dout = trial.true[name], range(trial.dout.ndim)
+        axes = chain.from_iterable(combinations(of_dout, number) for number in range(1, trial.dout.ndim + 1))
+        sums = (trial.dout.sum(axis=each).ravel() for each in axes)
+        if not any(each.size == true.size and np.allclose(each, true.ravel(), rtol=1e-5) for each in sums):
+            return None
+    return np.array([trial.dout.size / trial.true[name].size for trial in trials])
 
 
 def _of_shape(leaf: str, trials: Sequence[Trial]) -> Codes:

@@ -14,12 +14,14 @@ class Sizes(NamedTuple):
     """Of every case: the number of examples, lambda, and other numbers that somebody may divide by, by name.
 
     of_mean: whether what is differentiated is a mean over the examples, so that every leaf has 1/N in it.
+    summed: of how many numbers of dout each number of the leaf is the sum, where it is one.
     """
 
     n: Array
     l2: Array
     others: dict[str, Array]
     of_mean: bool = True
+    summed: Array | None = None
 
 
 def name_factor(
@@ -56,6 +58,8 @@ def _known_factors(sizes: Sizes, twice: str) -> list[tuple[Codes, Array]]:
         ((("batch_mean_missing", ""),), sizes.n),
         (((twice, ""),), 1 / sizes.n),
     ]
+    if sizes.summed is not None:
+        known.append(((("bias_mean", "over all numbers that it sums"),), 1 / sizes.summed))
     for name, size in sizes.others.items():
         if not sizes.of_mean:
             known.append(((("mean_over_other", f"it divides by {name}"),), 1 / size))
