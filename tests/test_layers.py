@@ -168,6 +168,16 @@ class Dense:
         self.dweights, self.dbiases = self.inputs.T @ dvalues, dvalues.sum(dim=0, keepdim=True)
         self.dinputs = dvalues @ self.weights.T
 
+class Leaving:
+    def __init__(self, in_features, out_features):
+        self.weight, self.bias = torch.randn(out_features, in_features), torch.zeros(out_features)
+    def forward(self, x):
+        self.x = x
+        return x @ self.weight.T + self.bias
+    def backward(self, grad):
+        self.weight.grad, self.bias.grad = grad.T @ self.x, grad.sum(0)
+        return grad @ self.weight
+
 class Stepping:
     def __init__(self, n_in, n_out, learning_rate):
         self.w, self.b, self.learning_rate = torch.randn(n_in, n_out), torch.zeros(n_out), learning_rate
@@ -216,6 +226,7 @@ OF_TORCH_WRONG = [
     ("LinearFunction", "dout.sum(0)", "dout.mean(0)", "bias_mean"),
     ("Linear", "dout.sum(dim=0)", "dout.mean(dim=0)", "bias_mean"),
     ("Dense", "dvalues @ self.weights.T", "-dvalues @ self.weights.T", "sign"),
+    ("Leaving", "grad.sum(0)", "grad.mean(0)", "bias_mean"),
     ("Stepping", "dout.sum(0)", "dout.mean(0)", "bias_mean"),
     ("ReLU", "dout * self.mask", "1.0 * self.mask", "upstream_lost"),
     ("CrossEntropyLoss", "return d / len(d)", "return d", "batch_mean_missing"),
@@ -228,7 +239,7 @@ def test_layers_of_torch():
     if importlib.util.find_spec("torch") is None:
         pytest.skip("NOT TESTED: torch is not installed")
     report = layers.check_module(module(OF_TORCH))
-    assert (report.codes, report.refused, len(report.layers)) == ([], (), 8), str(report)
+    assert (report.codes, report.refused, len(report.layers)) == ([], (), 9), str(report)
     for name, old, new, code in OF_TORCH_WRONG:
         assert mistake(OF_TORCH, name, old, new).codes == [code]
 

@@ -382,6 +382,38 @@ def test_a_gradient_of_torch(tmp_path):
     assert (passed, content["codes"]) == (False, ["constant_factor"])
 
 
+IN_GRAD = """
+import torch
+
+class Net:
+    def __init__(self, input_dim, hidden_dim, output_dim):
+        self.W1, self.b1 = torch.randn(input_dim, hidden_dim) * .1, torch.zeros(hidden_dim)
+        self.W2, self.b2 = torch.randn(hidden_dim, output_dim) * .1, torch.zeros(output_dim)
+
+    def forward(self, X):
+        self.X, self.z = X, X @ self.W1 + self.b1
+        self.h = self.z.clamp(min=0)
+        self.p = torch.softmax(self.h @ self.W2 + self.b2, dim=1)
+        return self.p
+
+    def backward(self, y):
+        d = self.p.clone()
+        d[torch.arange(len(y)), y] -= 1
+        d /= len(y)
+        self.W2.grad, self.b2.grad = self.h.t() @ d, d.sum(0)
+        dz = d @ self.W2.t() * (self.z > 0)
+        self.W1.grad, self.b1.grad = self.X.t() @ dz, dz.sum(0)
+"""
+
+
+def test_a_gradient_of_torch_that_is_left_in_grad(tmp_path):
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch is not installed")
+    assert check(tmp_path, IN_GRAD, "Net")[0]
+    passed, content = check(tmp_path, IN_GRAD.replace(" * (self.z > 0)", ""), "Net")
+    assert (passed, content["codes"]) == (False, ["mask_missing"])
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [

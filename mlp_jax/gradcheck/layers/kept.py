@@ -87,8 +87,11 @@ def kept(made: Any, own: Sequence[Path], singles: Mapping[Path, Any]) -> Places:
     pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
     if not pairs:
         names = [n for n in attributes(made) if (("attribute", n),) in own or (not own and n.lower() in ARRAYS)]
-        of = {name: (("attribute", attribute(made, names_of_gradient(name)[1:])),) for name in names}
-        pairs = {name: ((("attribute", name),), of[name]) for name in names if is_value(made, of[name])}
+        for name in names:
+            own_grad = (("attribute", name), ("attribute", "grad"))  # as tensors of torch have one
+            ways = ((("attribute", attribute(made, names_of_gradient(name)[1:])),), own_grad)
+            found = next((way for way in ways if is_value(made, way)), None)
+            pairs |= {name: ((("attribute", name),), found)} if found else {}
     return {**pairs, **_single(made, singles)}
 
 

@@ -187,7 +187,7 @@ def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case)
 
 
 def beside(net: Any, own: Path) -> Path | None:
-    """A gradient's place, from its parameter's: dW beside W, or the same key of a holder called grads."""
+    """A gradient's place, from its parameter's: dW beside W, the same key of a holder called grads, or W.grad."""
     kind, name = own[-1]
     keys = names_of_gradient(name)
     ways: list[Path] = [(*own[:-1], (kind, key)) for key in keys if key != name]
@@ -195,7 +195,7 @@ def beside(net: Any, own: Path) -> Path | None:
         if isinstance(container, str):
             holders = (*GRADIENT_HOLDERS, *names_of_gradient(container)[1:])
             ways += [(*own[:i], (step, h), *own[i + 1 : -1], (kind, key)) for h in holders for key in keys]
-    return next((path for path in ways if is_there(net, path)), None)
+    return next((path for path in (*ways, (*own, ("attribute", "grad"))) if is_there(net, path)), None)
 
 
 def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:
