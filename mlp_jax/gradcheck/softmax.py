@@ -28,4 +28,4 @@ def through_softmax(psi: Array, g: Array) -> Array:
 
 def slope_of_sigmoid(z: Array) -> Array:
     """Returns the derivative of the sigmoid at z; of tanh it is 4 times that at 2z."""
-    return sigmoid(z) * sigmoid(-z)
+    return np.asarray(sigmoid(z) * sigmoid(-z))
