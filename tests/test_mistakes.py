@@ -210,6 +210,7 @@ WAYS = [
     ("dropout_scale_missing", "slope", "drop = masks[k - 1]", DROPOUT, ANY),
     ("fresh_mask", "slope", "drop = (np.random.rand(*z.shape) < 0.5) / T(0.5)", DROPOUT, ANY),
     ("other_activation", "slope", "slope = (z >= 0)", PLAIN, SMOOTH),
+    ("mask_missing", "slope", "slope = (z != 0)", (*PLAIN, *NORMS), ANY),
 ]  # fmt: skip
 
 

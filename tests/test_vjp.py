@@ -33,7 +33,7 @@ def test_a_right_backward_pass():
 @pytest.mark.parametrize(("shape", "axes"), [((4, 3), 0), ((4, 3, 5), (0, 2))])
 def test_a_mean_in_place_of_a_sum_of_dout(shape, axes):
     def add(x, offsets):
-        return x + offsets.reshape(3, *(1,) * (len(shape) - 2))
+        return x + offsets.reshape(1, 3, *(1,) * (len(shape) - 2))
 
     def backward(dout, x, offsets):
         return dout, dout.mean(axis=axes)

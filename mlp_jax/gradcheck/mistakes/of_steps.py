@@ -58,7 +58,7 @@ STEPS: tuple[Row, ...] = (
     Row("mask_missing", "does not multiply by the activation's derivative",
         "equation 11: phi'(z2) is 1 where z2 > 0 and else 0, and equations 12 and 13 multiply by it",
         "multiply by (z2 > 0)", ("da2 * (z2 > 0)", "da2"),
-        dict.fromkeys((Slope, Function), step(lambda op, g: g)),
+        {Slope: step(lambda op, g: g, lambda op, g: np.where(op.z == 0, 0, g)), Function: step(lambda op, g: g)},
         layer=("The chain rule multiplies dout by the activation's derivative",
                "multiply by it, for ReLU by (x > 0)")),
     Row("mask_without_bias", "takes the activation's derivative at x w, without the bias",
