@@ -551,6 +551,31 @@ def test_a_network_of_two_functions(shape, tmp_path):
         assert (passed, content["codes"]) == (not codes, codes)
 
 
+@pytest.mark.usefixtures("quick_targets")
+@pytest.mark.parametrize(
+    ("part", "other", "words"),
+    [
+        (
+            "m, dZ2 = X.shape[1]",
+            "m, dZ2 = X.shape[0]",
+            "columns of X. To mend it: divide dJ/dz3 by N = X.shape[1]",
+        ),
+        (
+            "dZ1.sum(1, keepdims=True)",
+            "dZ1.mean(1, keepdims=True)",
+            "use .sum(axis=1, keepdims=True) in place of .mean(axis=1",
+        ),
+        ("A2 - Y", "A2", "probs[y, np.arange(N)] -= 1"),
+    ],
+)
+def test_what_is_said_of_code_whose_columns_are_the_examples(part, other, words, tmp_path, capsys):
+    assert part in TWO
+    assert not check(tmp_path, HEAD + TWO.replace(part, other), "backward_propagation")[0]
+    told = " ".join(capsys.readouterr().out.split())
+    assert words in told
+    assert "X.shape[0]" not in told
+
+
 ONE_SIGMOID = {
     "A2 = softmax((W2 @ A1 + b2).T).T": "A2 = 1 / (1 + np.exp(-(W2 @ A1 + b2)))",
     "A1 = np.maximum(Z1, 0)": "A1 = np.tanh(Z1)",

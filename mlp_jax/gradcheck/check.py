@@ -15,8 +15,9 @@ from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.judgement import judge
 from mlp_jax.gradcheck.judging.probes import at_zero, with_every_class
 from mlp_jax.gradcheck.judging.telling import tell
+from mlp_jax.gradcheck.mistakes.columns import in_columns
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.reading.answers import ASSUMED, Asked, Question, equal, fits
+from mlp_jax.gradcheck.reading.answers import ASSUMED, COLUMNS, Asked, Question, equal, fits
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
@@ -152,11 +153,15 @@ def _report(
     if not report.passed and (kink := at_zero(evidence)) is not None:
         report = tell(judge(kink[0], l2_convention, objective), l2_convention)
         report = replace(report, notes=(*report.notes, AT_ZERO.format(kink[1])))
-    if not report.passed and ASSUMED in asked.notes:  # it may be right for another loss
+    notes = asked.notes
+    if not report.passed and ASSUMED in notes:  # it may be right for another loss
         other = tell(judge(_without_losses(evidence), l2_convention, objective), l2_convention)
         if other.passed:
-            return replace(other, notes=(*other.notes, *(note for note in asked.notes if note != ASSUMED)))
-    return replace(report, notes=(*report.notes, *asked.notes))
+            report, notes = other, [note for note in notes if note != ASSUMED]
+    if any(note.startswith(COLUMNS) for note in notes):
+        findings = tuple(each._replace(sentence=in_columns(each.sentence)) for each in report.findings)
+        report = replace(report, findings=findings)
+    return replace(report, notes=(*report.notes, *notes))
 
 
 def _answers(asked: Asked, config: MLPConfig) -> bool:

@@ -99,7 +99,7 @@ class Called(Asked):
         self.convention, self.outputs = convention, question.case.config.classes
         if convention.layout.columns:
             given = "x, y and the weights" if convention.layout.turned else "x and y"
-            note = f"its columns are the examples, so {given} are given transposed"
+            note = f"{answers.COLUMNS}, so {given} are given transposed"
             self.notes += (note,) if note not in self.notes else ()
         if self.outputs == 1 and pairs.has_no_cost(self.target):
             self.notes += (answers.ASSUMED,) if answers.ASSUMED not in self.notes else ()
