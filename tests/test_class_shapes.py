@@ -415,6 +415,41 @@ def test_a_dropout_mask(how):
     assert report.passed, str(report)
     wrong = source.replace("(z > 0) * mask", "(z > 0)")
     assert check_gradients(defined(wrong), config).codes == ["dropout_mask_missing"]
+    if how in DRAWN:  # it drops units unless it is told not to
+        assert check_gradients(defined(source)).passed
+
+
+TWICE = f"""
+class Net:
+    def __init__(self, input_size, hidden_size, output_size, dropout_ratio=0.5):
+        a, h, c = input_size, hidden_size, output_size{ATTRIBUTES}
+        self.ratio = dropout_ratio
+    def forward(self, X, train_flg=True):
+        self.z = X @ self.W1 + self.b1
+        self.mask = (np.random.rand(*self.z.shape) > self.ratio) / (1 - self.ratio)
+        self.h = np.maximum(self.z, 0) * (self.mask if train_flg else 1)
+        return softmax(self.h @ self.W2 + self.b2)
+    def loss(self, X, y):
+        return -np.log(self.forward(X)[np.arange(len(y)), y]).mean()
+    def gradient(self, X, y):
+        q = self.forward(X)
+        d = (q - one_hot(y, q.shape[1])) / len(y)
+        dz = d @ self.W2.T * (self.z > 0) * self.mask
+        return {{'W1': X.T @ dz, 'b1': dz.sum(0), 'W2': self.h.T @ d, 'b2': d.sum(0)}}
+"""
+
+
+def test_a_class_that_drops_units_unless_it_is_told_not_to():
+    """Its loss and its gradient draw a mask each, which are the same here; another one in the way back is none."""
+    assert check_gradients(defined(TWICE)).passed
+    fresh = TWICE.replace(
+        "(self.z > 0) * self.mask", "(self.z > 0) * (np.random.rand(*q.shape[:1], 1) > self.ratio)"
+    )
+    assert not check_gradients(defined(fresh)).passed
+    fresh = TWICE.replace(
+        "> 0) * self.mask", "> 0) * (np.random.rand(*self.z.shape) > self.ratio) / (1 - self.ratio)"
+    )
+    assert check_gradients(defined(fresh)).codes == ["fresh_mask"]
 
 
 def test_a_dropout_mask_of_another_generator_is_refused():

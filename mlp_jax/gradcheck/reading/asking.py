@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import holders, signatures
+from mlp_jax.gradcheck.reading import holders, masks, signatures
 from mlp_jax.gradcheck.reading.answers import plain, refuse_alike
 from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required
 from mlp_jax.gradcheck.reading.holders import Places
@@ -105,16 +105,18 @@ def _asked(
         return tuple(results)
     if results and _calls(loss, backward) and holders.gradients(net, places, case):
         return tuple(results)
+    if results and any(_calls(backward, method) for method in (loss, forward)):
+        masks.again()
     if required(backward, "upstream"):
         known["upstream"] = _upstream(net, known, case, layout, places)
     returned = _without_a_step(net, backward, known, target)
     return (*results, returned) if isinstance(returned, (Mapping, list, tuple)) else tuple(results)
 
 
-def _calls(loss: Any, backward: Any) -> bool:
-    """Whether the loss's own method runs the backward pass."""
-    code = getattr(loss, "__code__", None)
-    return code is not None and backward.__name__ in code.co_names
+def _calls(method: Any, other: Any) -> bool:
+    """Whether one method calls the other: a loss its backward pass, or a gradient its forward pass."""
+    code = getattr(method, "__code__", None)
+    return code is not None and getattr(other, "__name__", None) in code.co_names
 
 
 def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any) -> Any:

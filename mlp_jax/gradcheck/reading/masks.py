@@ -41,7 +41,8 @@ class _Masks:
     """The masks that are still to be drawn, and the functions of numpy that give them where their shape fits."""
 
     def __init__(self, masks: list[np.ndarray], dropout: float, columns: bool) -> None:
-        self.left, self._ratio = [mask.T if columns else mask for mask in masks], 1 - dropout
+        self.all = [mask.T if columns else mask for mask in masks]
+        self.left, self._ratio = list(self.all), 1 - dropout
 
     def drawing(self, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
         """A drawing function of numpy with the next mask in its numbers, where they have a mask's shape."""
@@ -86,6 +87,15 @@ class _Generator:
         return self._masks.drawing(name, found) if name in DRAWS else found
 
 
+_GIVEN = list[_Masks]()  # what is drawn now
+
+
+def again() -> None:
+    """From here on the case's masks are drawn once more: another forward pass begins."""
+    for given in _GIVEN:
+        given.left = list(given.all)
+
+
 @contextlib.contextmanager
 def drawn(masks: list[np.ndarray], dropout: float, *, columns: bool = False) -> Iterator[None]:
     """What numpy.random draws in a hidden layer's shape makes the case's masks, one after the other.
@@ -98,12 +108,14 @@ def drawn(masks: list[np.ndarray], dropout: float, *, columns: bool = False) -> 
         yield
         return
     given = _Masks(masks, dropout, columns)
+    _GIVEN.append(given)
     usual = {name: getattr(np.random, name) for name in (*DRAWS, *MAKERS)}
     for name, function in usual.items():
         setattr(np.random, name, given.drawing(name, function) if name in DRAWS else given.making(function))
     try:
         yield
     finally:
+        _GIVEN.remove(given)
         for name, function in usual.items():
             setattr(np.random, name, function)
     if given.left:
