@@ -452,6 +452,39 @@ def test_a_class_that_drops_units_unless_it_is_told_not_to():
     assert check_gradients(defined(fresh)).codes == ["fresh_mask"]
 
 
+DROPS = """
+import random
+def f(params, X, y, p=0.4):
+    W1, b1, W2, b2 = (params[name] for name in ("W1", "b1", "W2", "b2"))
+    z = X @ W1 + b1
+    mask = DRAW
+    h = np.maximum(z, 0) * mask
+    q = softmax(h @ W2 + b2)
+    d = (q - one_hot(y, q.shape[1])) / len(y)
+    dz = d @ W2.T * mask * (z > 0)
+    loss = -np.log(q[np.arange(len(y)), y]).mean()
+    return loss, {"W1": X.T @ dz, "b1": dz.sum(0), "W2": h.T @ d, "b2": d.sum(0)}
+"""
+
+
+@pytest.mark.parametrize(
+    ("draw", "remark"),
+    [
+        ("(np.random.rand(*z.shape) > p) / (1 - p)", "no_penalty"),
+        ("np.random.rand(*z.shape) > p", "other_network"),  # as dropout was first: units are scaled in the test
+        ("np.array([[random.random() > p for _ in row] for row in z])", "other_loss"),
+    ],
+)
+def test_a_function_that_drops_units_with_a_probability_of_its_own(draw, remark):
+    source = DROPS.replace("DRAW", draw)
+    report = check_gradients(defined(source, "f"))
+    assert report.passed, str(report)
+    assert remark in report.remarks
+    report = check_gradients(defined(source.replace(" * mask * (z", " * (z"), "f"))
+    assert report.codes == (["unknown"] if "random.random" in draw else ["dropout_mask_missing"])
+    assert {row.leaf for row in report.leaves if row.verdict == "FAIL"} == {"W1", "b1"}
+
+
 def test_a_dropout_mask_of_another_generator_is_refused():
     source = DROPOUT.replace("NAME", "keep_prob").replace("SHARE", "self.p")
     source = source.replace("DRAW", "np.array([[random.random() < self.p for _ in row] for row in z])")

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.gradcheck.battery import sample
-from mlp_jax.gradcheck.reading import building, conventions
+from mlp_jax.gradcheck.reading import building, calling, conventions
 from mlp_jax.gradcheck.reading.answers import NAMES, Answer, Question
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import Layout
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, DROP, KEEP, size_of
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, size_of
 from mlp_jax.gradcheck.reading.running import line
 from mlp_jax.gradcheck.reading.settling import Called
 from mlp_jax.nn.config import MLPConfig
@@ -36,17 +36,13 @@ SKIPS = ((6, 6), (6, 6, 6))  # the same where layers are added to what they are 
 ONE_WIDTH: tuple[int, ...] = (6, 6)  # of a class that has two hidden layers of one size
 
 
-def _is_chance(default: Any) -> bool:
-    return isinstance(default, float) and 0 < default < 1
-
-
 class Candidate(Called):
     """A class or function of this process: networks it may be a gradient of, and names of their leaves."""
 
     def __init__(self, target: Any, arrays: str = "auto") -> None:
         super().__init__(target, arrays)
-        chances = [p.default for name, p in self.parameters.items() if name in (*KEEP, *DROP)]
-        if self.is_class and "use_dropout" not in self.parameters and any(_is_chance(each) for each in chances):
+        defaults = [self.parameters[name].default for name in calling.chances(self.parameters)]
+        if "use_dropout" not in self.parameters and any(isinstance(p, float) and 0 < p < 1 for p in defaults):
             self.drops = self._draws()
 
     def _draws(self) -> bool:

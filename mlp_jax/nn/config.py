@@ -194,6 +194,10 @@ class MLPConfig:
         """Returns what is added to the variance under the root."""
         return self.norm_eps
 
+    def dropout_factors(self, mask: Any) -> Any:
+        """Returns what units are multiplied by, from 0 where one is dropped, else 1 / (1 - dropout)."""
+        return mask
+
 
 def norm_options(batch_norm: str = "none", layer_norm: str = "none") -> dict[str, Any]:
     """Returns `MLPConfig`'s norm and norm_place as flags and files say them: by the place of either normalisation.

@@ -184,7 +184,7 @@ def _unit(
     if unit.norm_place == "after":
         a, norm = _normalize(a, layer, unit, running, config)
     if key is not None and unit.active:
-        mask = dropout_mask(key, a.shape, rate, a.dtype)
+        mask = config.dropout_factors(dropout_mask(key, a.shape, rate, a.dtype))
         a = a * mask
     return a, HiddenTrace(inputs, z, norm, mask)
 

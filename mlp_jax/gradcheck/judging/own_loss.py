@@ -143,6 +143,8 @@ def network_text(variant: Variant) -> str:
         return f"a network whose normalisation has eps = {options['norm_eps']:.4g} {place}"
     if "inactive" in options:
         return f"a network without an activation in hidden layer {options['inactive'][0] + 1}"
+    if "scaled_dropout" in options:
+        return "a network whose dropout does not divide the kept units by 1 - dropout"
     if "activation" not in options:
         return ""
     name, slope = options["activation"], options["negative_slope"]

@@ -30,10 +30,12 @@ class Network(MLPConfig):
 
     eps_place: "" for sqrt(var + eps); "outside" for sqrt(var) + eps; "roughly outside" for the latter with the
     derivative of the former, which is how it is usually written: it leaves out a term of the size of eps.
+    scaled_dropout: whether dropout divides the kept units by 1 - dropout, or leaves them as they are.
     """
 
     inactive: tuple[int, ...] = ()
     eps_place: str = ""
+    scaled_dropout: bool = True
 
     @functools.cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -48,6 +50,10 @@ class Network(MLPConfig):
         root = xp.where(var > 0, xp.where(var > 0, var, 1) ** 0.5, 0)  # without 0/0 in its derivative
         offset = (root + self.norm_eps) ** 2 - var
         return jax.lax.stop_gradient(offset) if self.eps_place == ROUGHLY and xp is jnp else offset
+
+    def dropout_factors(self, mask: Array) -> Array:
+        """What units are multiplied by, from 0 where one is dropped, else 1 / (1 - dropout)."""
+        return mask if self.scaled_dropout else (mask > 0).astype(mask.dtype)
 
 
 class Variant(NamedTuple):
@@ -117,7 +123,7 @@ def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -
     a = activated(config.activation, config.negative_slope, z) if unit.active else z
     if unit.norm_place == "after":
         a = normalized(a)
-    return np.asarray(a if mask is None else a * mask)
+    return np.asarray(a if mask is None else a * config.dropout_factors(mask))
 
 
 _PADDED = 4096  # a function is compiled for one length only
@@ -157,6 +163,8 @@ def networks(config: MLPConfig) -> Iterator[Variant]:
     if any(unit.norm != "none" for unit in config.units):
         yield from (_variant({"norm_eps": eps}) for eps in EPS if eps != config.norm_eps)
         yield from (_variant({"norm_eps": eps, "eps_place": ROUGHLY}) for eps in EPS if eps)
+    if config.dropout:
+        yield _variant({"scaled_dropout": False})
 
 
 def _variant(options: dict[str, Any]) -> Variant:

@@ -13,7 +13,7 @@ from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.answers import Held, Question
 from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, kinds_of, numbered, takes_l2
 from mlp_jax.gradcheck.reading.layouts import VECTOR
-from mlp_jax.gradcheck.reading.names import plainly
+from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
 from mlp_jax.gradcheck.truth import Case
 
 LARGE = 2.0**20
@@ -45,6 +45,11 @@ def ask(target: Any, question: Question, convention: Convention) -> tuple[Any, H
     return result, Held(held, x.T if layout.columns else x, case.y, masks)
 
 
+def chances(parameters: Mapping[str, Any]) -> list[str]:
+    """The arguments that are the probability of dropout masks, which the function draws itself."""
+    return [n for n in parameters if n in (*KEEP, *DROP)] if "masks" not in parameters else []
+
+
 def call(
     target: Any, given: Any, examples: tuple[Any, Any], case: Case, masks: list[Any], *, by_name: bool
 ) -> Any:
@@ -56,6 +61,8 @@ def call(
         "masks": lambda: masks if case.config.dropout else None,
     }
     options = {name: value() for name, value in extra.items() if name in parameters}
+    if case.config.dropout:
+        options |= {n: 1 - case.config.dropout if n in KEEP else case.config.dropout for n in chances(parameters)}
     kinds = kinds_of(parameters) if by_name else None
     if kinds is not None:
         values = {name: _value(numbered(name, kinds), kind, given, examples, case) for name, kind in kinds.items()}

@@ -16,6 +16,7 @@ from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.names import NORMALISED, SCALES
 from mlp_jax.gradcheck.reading.paths import Path, arrays, get, is_array, like_kept
+from mlp_jax.gradcheck.reading.running import begin_anew
 from mlp_jax.gradcheck.reading.signatures import WRAP, module_of
 from mlp_jax.gradcheck.truth import Case, Leaves
 
@@ -66,6 +67,7 @@ def ask_class(
             known = {"x": x, "y": y, "l2": case.l2, "train": True}
             may_fail = (Exception,) if number else ()  # a second time: then the first one is what there is
             with contextlib.suppress(*may_fail):
+                begin_anew()
                 plan.places.put(net, case)
                 loss, grads, plan = _gradients(net, target, known, case, layout, plan)
     if len(set(case.config.sizes)) == len(case.config.sizes):

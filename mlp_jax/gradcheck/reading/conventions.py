@@ -84,6 +84,8 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
             return None
         if kind == "l2" and not numbers(parameters, [name]):
             continue
+        if kind == "params" and isinstance(p.default, float):  # a probability, say
+            continue
         if kind is not None:
             kinds[name] = kind
     there = set(kinds.values())

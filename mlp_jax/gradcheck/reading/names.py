@@ -56,7 +56,7 @@ ALL_SIZES = (
 KEEP = ("dropout_keep_ratio", "keep_prob", "keep_ratio", "dropout_keep_prob", "keep_probability", "p_keep", "keep")
 DROP = (
     "dropout", "dropout_ratio", "dropout_ration", "dropout_rate", "drop_prob", "dropout_prob", "p_dropout",
-    "p_drop", "dropout_p", "drop_rate", "drop_ratio", "dropout_probability",
+    "p_drop", "dropout_p", "drop_rate", "drop_ratio", "dropout_probability", "drop", "p",
 )  # fmt: skip
 SPREAD = ("std", "weight_scale", "init_std", "weight_init_std", "init_scale")
 TRAINING = ("training", "train", "train_flg", "train_flag", "is_training", "is_train")

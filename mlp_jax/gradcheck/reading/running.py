@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import random
 import signal
 import sysconfig
 import threading
@@ -22,11 +23,17 @@ OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 PYTHON = sysconfig.get_path("stdlib") + os.sep
 
 
+def begin_anew() -> None:
+    """Seeds the global generators: what is asked again draws the same numbers."""
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What a candidate prints, warns of, or changes in numpy's global state stays its own."""
-    state = np.random.get_state()  # noqa: NPY002  # the candidate may use it
-    np.random.seed(0)  # noqa: NPY002
+    """What a candidate prints, warns of, or draws from global generators stays its own; these begin anew."""
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002  # the candidate may use them
+    begin_anew()
     nowhere = open(os.devnull, "w")  # noqa: SIM115  # the candidate may close what is below it
     try:
         with (
@@ -38,7 +45,8 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(states[0])  # noqa: NPY002
+        random.setstate(states[1])
         with contextlib.suppress(OSError):
             nowhere.close()
 

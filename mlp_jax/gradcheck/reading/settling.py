@@ -209,7 +209,7 @@ class Called(Asked):
         if convention.style == "linear":
             result, held = calling.ask_linear(self.target, case, convention)
         else:
-            masks = question.masks if self.drops else []
+            masks = question.masks if self.drops or calling.chances(self.parameters) else []
             with drawn(masks, case.config.dropout, columns=convention.layout.columns):
                 result, held = calling.ask(self.target, question, convention)
         loss, grads = parts_of(result, convention.layout)
