@@ -130,6 +130,8 @@ def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
 def _detail(judgement: Judgement, mistake: Mistake) -> str:
     """What a leaf was found to be made of, where that says more than the code."""
     evidence = judgement.evidence
+    if mistake.detail == "0.5 times" and "squared error" in evidence.cases[0].loss:
+        return "0.5 times: the derivative of a square has a 2"
     if mistake in evidence.shapes or mistake.detail:
         return mistake.detail or evidence.shapes[mistake]
     if mistake.code not in ("l2_factor", "l2_constant", "unknown") or mistake.place != "w":
