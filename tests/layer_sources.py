@@ -1372,3 +1372,48 @@ class ResidualBlock:
         self.dW1 = self.x.T @ dz
         return dout + dz @ self.W1.T
 """
+
+COLUMN_LAYERS = """
+import numpy as np
+
+def softmax(Z):
+    E = np.exp(Z - Z.max(axis=0))
+    return E / E.sum(axis=0)
+
+def batchnorm_forward(Z, gamma, beta, eps=1e-5):  # gamma and beta are (n, 1)
+    std = np.sqrt(Z.var(axis=1, keepdims=True) + eps)
+    n = (Z - Z.mean(axis=1, keepdims=True)) / std
+    return gamma * n + beta, (n, gamma, std)
+
+def batchnorm_backward(dout, cache):
+    n, gamma, std = cache
+    dn = dout * gamma
+    dZ = (dn - dn.mean(axis=1, keepdims=True) - n * np.mean(dn * n, axis=1, keepdims=True)) / std
+    return dZ, np.sum(dout * n, axis=1, keepdims=True), np.sum(dout, axis=1, keepdims=True)
+
+def softmax_loss(Z, Y):
+    A, m = softmax(Z), Z.shape[1]
+    return -np.sum(Y * np.log(A)) / m, (A - Y) / m
+
+def softmax_loss_of_classes(scores, y):
+    P, N = softmax(scores), scores.shape[1]
+    loss = -np.log(P[y, np.arange(N)]).mean()
+    P[y, np.arange(N)] -= 1
+    return loss, P / N
+
+class SoftmaxCrossEntropy:
+    def forward(self, Z, Y):
+        self.P, self.Y = softmax(Z), Y
+        return -np.sum(Y * np.log(self.P)) / Y.shape[1]
+
+    def backward(self):
+        return (self.P - self.Y) / self.Y.shape[1]
+
+class Softmax:
+    def forward(self, Z):
+        self.A = softmax(Z)
+        return self.A
+
+    def backward(self, dA):
+        return self.A * (dA - (self.A * dA).sum(axis=0))
+"""

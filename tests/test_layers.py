@@ -13,6 +13,7 @@ from mlp_jax.nn.config import MLPConfig
 from tests.layer_sources import (
     ATTENTION,
     CHANNELS_LAST,
+    COLUMN_LAYERS,
     CS231N,
     GROUPED,
     LEARNT,
@@ -105,6 +106,34 @@ def test_right_layers_of_other_names_and_shapes():
 )
 def test_mistakes_in_layers_of_other_names_and_shapes(name, old, new, code):
     assert mistake(OTHER_NAMES, name, old, new).codes == [code]
+
+
+def test_right_layers_whose_columns_are_the_examples():
+    report = layers.check_module(module(COLUMN_LAYERS))
+    assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
+    assert len(report.layers) == 5
+    assert all("where rows are meant, it is wrong" in " ".join(layer.notes) for layer in report.layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        ("batchnorm_backward", "dn.mean(axis=1, keepdims=True)", "0", "bn_mean_term_dropped"),
+        ("softmax_loss", "(A - Y) / m", "A - Y", "batch_mean_missing"),
+        ("softmax_loss_of_classes", "P / N", "P / len(scores)", "mean_over_other"),
+        ("SoftmaxCrossEntropy", "(self.P - self.Y)", "(self.Y - self.P)", "sign"),
+        ("Softmax", "self.A * (dA - (self.A * dA).sum(axis=0))", "self.A * (1 - self.A) * dA",
+         "softmax_jacobian_diagonal"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_layers_whose_columns_are_the_examples(name, old, new, code):
+    assert mistake(COLUMN_LAYERS, name, old, new).codes == [code]
+
+
+def test_another_eps_beside_a_mistake_is_a_remark():
+    source = COLUMN_LAYERS.replace("eps=1e-5", "eps=1e-8")
+    report = mistake(source, "batchnorm_backward", "dn.mean(axis=1, keepdims=True)", "0")
+    assert (report.codes, report.remarks) == (["bn_mean_term_dropped"], ["bn_eps"]), str(report)
 
 
 EPS_OUTSIDE = """

@@ -24,6 +24,9 @@ from mlp_jax.gradcheck.reading.running import where
 
 CLOSE = 1e-6
 LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
+NEARLY = 1e-3  # an output with another eps
+ASKED_BY_VALUE = ("batchnorm", "layernorm", "softmax", "log_softmax", "softmax_loss", "svm_loss")
+"""The operations that take rows and columns alike, so that only their outputs tell which are the examples."""
 Problems = list[tuple[str, str]]  # codes of how the candidate behaves, and details
 
 
@@ -79,10 +82,15 @@ class Asked(NamedTuple):
 
 
 def layout_of(layer: Layer, seed: int) -> int:
-    """The first arrangement of shapes that both passes take, or, if none is, the forward pass."""
-    first, forward, taken = "", None, list[int]()
+    """The first arrangement of shapes that both passes take, or, if none is, the forward pass.
+
+    Where values tell rows from columns, it is the first in which the output is that of the operation.
+    """
+    first, forward, taken, fitted = "", None, list[int](), list[int]()
     untold: UserError | None = None
+    operation = layer.operation
     for layout in layer.layouts():
+        layer.operation = operation  # a draw may find that it is none
         try:
             leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
             output, cache = layer.forward(_copies(leaves), options)
@@ -102,13 +110,17 @@ def layout_of(layer: Layer, seed: int) -> int:
             continue
         fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
         if untold is not None and not (fitting and leaves.keys() <= found.keys()):
-            fitting = False  # only what fits in every gradient tells what an argument is
-            continue
+            continue  # only what fits in every gradient tells what an argument is
         taken.append(layout)
-        if fitting or not (layer.several_shapes or layout in (*shapes.CHANNELS_LAST, *shapes.GUESSED)):
+        fitted += [layout] * fitting
+        agrees = _agrees(layer, leaves, options, layout, output)
+        if agrees and (fitting or not (layer.several_shapes or layout in shapes.IN_COLUMNS)):
+            return layout
+        several = layer.several_shapes or layout in (*shapes.CHANNELS_LAST, *shapes.GUESSED)
+        if agrees is None and (fitting or not several):
             break  # of pictures whose channels are last, biases have several forms
     if taken:
-        return taken[-1] if fitting else taken[0]
+        return fitted[0] if fitted else taken[0]
     if untold is not None:
         raise untold
     if forward is not None:
@@ -116,6 +128,18 @@ def layout_of(layer: Layer, seed: int) -> int:
     first = first or "another output was expected"
     hint = ": where Python 2 divided whole numbers with /, Python 3 does with //" * ("'float' object" in first)
     raise UserError(f"it stops in every shape that was tried: {first}{hint}")
+
+
+def _agrees(layer: Layer, leaves: Any, options: Any, layout: int, output: Array) -> bool | None:
+    """Whether the output, or a loss's mean, is the operation's in this layout; None where that tells nothing."""
+    operation = layer.mistakes_of if layer.operation == "other_loss" else layer.operation
+    named = {key: option for key, option in options.items() if key}
+    known = operation in ASKED_BY_VALUE and references.truth(operation, leaves, named, layout, output)
+    if not known:
+        return None
+    examples = operations.sizes(operation, leaves, output, layout)["N"]
+    factors = (1.0, examples) if operation.endswith("loss") else (1.0,)
+    return any(distance(output, factor * known[0]) < NEARLY for factor in factors)
 
 
 def _copies(leaves: Mapping[str, Array]) -> dict[str, Array]:

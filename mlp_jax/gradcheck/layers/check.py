@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import by_values, elementwise, operations, references, shapes, windows
-from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes, layout_of
+from mlp_jax.gradcheck.layers.asking import ASKED_BY_VALUE, Asked, Layer, Problems, ask, at_extremes, layout_of
 from mlp_jax.gradcheck.layers.forward import describe
 from mlp_jax.gradcheck.layers.network import LayerNetwork, network_of
 from mlp_jax.gradcheck.layers.report import finding, judged
@@ -22,6 +22,7 @@ SHARED = (
     "the gradients of all parameters are divided by the number of examples: right where dout is the derivative of "
     "each example's own loss, and once too often where dout is divided by it already"
 )
+COLUMNS = "its columns are taken for the examples, as its output tells: where rows are meant, it is wrong"
 SAID = ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "pool_ties", "non_finite")
 
 
@@ -55,6 +56,8 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     notes = [f"in another shape it stops: {error}" for error in errors[:1]]
     if layer.operation in shapes.PICTURES and layout == shapes.OUT_IN:
         notes.append("it was given square pictures, because it does not take others")
+    if layer.operation in ASKED_BY_VALUE and layout in shapes.IN_COLUMNS:
+        notes.append(COLUMNS)
     return replace(report, notes=(*notes, *report.notes))
 
 
@@ -140,7 +143,7 @@ def _behaviour(problems: Problems) -> list[Finding]:
 def _told(
     name: str, layer: Layer, asked: Sequence[Asked], problems: Problems, layout: int, *, strict: bool
 ) -> Report:
-    trials, against, findings = _true(layer, asked, strict=strict)
+    trials, against, findings = _true(layer, asked, layout, strict=strict)
     findings += _behaviour(problems)
     formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
     network = cache(lambda: _network(layer, asked, trials, layout))
@@ -168,7 +171,9 @@ def _network(layer: Layer, asked: Sequence[Asked], trials: Sequence[Trial], layo
     return network or by_values.network_of(layout, trials)
 
 
-def _true(layer: Layer, asked: Sequence[Asked], *, strict: bool) -> tuple[list[Trial], str, list[Finding]]:
+def _true(
+    layer: Layer, asked: Sequence[Asked], layout: int, *, strict: bool
+) -> tuple[list[Trial], str, list[Finding]]:
     """The trials with their true gradients, what those are, and what is to be told of the forward pass.
 
     A forward pass that is not the operation's is a mistake, unless the backward pass belongs to it: then it is
@@ -184,11 +189,12 @@ def _true(layer: Layer, asked: Sequence[Asked], *, strict: bool) -> tuple[list[T
         return [_named(one) for one in known], NAMED, []
     own = [_own(one) for one in asked]
     belongs = _right(own)
-    detail = describe(layer.operation, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
+    detail = describe(layer.operation, layout, [(t, true) for t, (_, true) in zip(own, pairs, strict=False)])
     if not belongs and all(trial.output.shape == true.shape for trial, true in pairs):
         named = [_named(one) for one in known]
         if strict or _right(named):
             return named, NAMED, [finding("forward_mismatch", "of the forward pass", ("out",), detail)]
-    remark = belongs and not strict
-    code = "bn_eps" if remark and detail.startswith("eps") else "forward_mismatch"
+    of_eps = detail.startswith("eps")
+    remark = (belongs or of_eps) and not strict
+    code = "bn_eps" if remark and of_eps else "forward_mismatch"
     return own, OWN, [finding(code, "of the forward pass", ("out",), detail, remark=remark)]

@@ -9,6 +9,7 @@ import numpy as np
 from mlp_jax.gradcheck.layers.diagnosis import explained
 from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.references import OTHER_EPS, hinge, normalised
+from mlp_jax.gradcheck.layers.shapes import IN_COLUMNS
 from mlp_jax.gradcheck.layers.trials import Array, Trial, distance
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 
@@ -18,10 +19,10 @@ def _with(keywords: dict[str, Any], trial: Trial) -> Any:
     return normalised(x=x, gamma=gamma, beta=beta, **keywords)
 
 
-def _others(operation: str) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
+def _others(operation: str, layout: int) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
     """Other forward passes that people have, in words."""
     if operation in ("batchnorm", "layernorm"):
-        axis = int(operation == "layernorm")
+        axis = int((operation == "layernorm") != (layout in IN_COLUMNS))
         kinds: list[tuple[str, dict[str, Any]]] = [("the variance is divided by N - 1", {"axis": axis, "ddof": 1})]
         kinds += [(f"eps = {eps:g}", {"axis": axis, "eps": eps}) for eps in OTHER_EPS]
         more = {"axis": axis, "outside": True}
@@ -30,21 +31,21 @@ def _others(operation: str) -> Iterator[tuple[str, Callable[[Trial], Any]]]:
         for text, keywords in kinds:
             yield text, partial(_with, keywords)
     if operation == "svm_loss":
-        yield "the margin of 1 is left out", partial(_other_hinge, 0.0, 0.0)
-        yield "the true class is counted too, so that it is 1 too much", partial(_other_hinge, 1.0, 1.0)
+        yield "the margin of 1 is left out", partial(_other_hinge, layout, 0.0, 0.0)
+        yield "the true class is counted too, so that it is 1 too much", partial(_other_hinge, layout, 1.0, 1.0)
 
 
-def _other_hinge(margin: float, more: float, trial: Trial) -> Any:
+def _other_hinge(layout: int, margin: float, more: float, trial: Trial) -> Any:
     (y,), (x,) = trial.options.values(), trial.inputs.values()
-    return hinge(classes_of(y), x, margin) + more
+    return hinge(classes_of(y, layout), x.T if layout in IN_COLUMNS else x, margin) + more
 
 
-def describe(operation: str, pairs: Sequence[tuple[Trial, Array]]) -> str:
+def describe(operation: str, layout: int, pairs: Sequence[tuple[Trial, Array]]) -> str:
     """How an output is off: another eps or variance, a number in front of it, or a leaf that is not used."""
     for trial, true in pairs:
         if trial.output.shape != true.shape:
             return f"its shape is {trial.output.shape} in place of {true.shape}"
-    for text, reference in _others(operation):
+    for text, reference in _others(operation, layout):
         outs = [reference(trial) for trial, _ in pairs]
         if all(distance(trial.output, out) < 1e-9 for (trial, _), out in zip(pairs, outs, strict=True)):
             return text

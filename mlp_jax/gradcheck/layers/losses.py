@@ -14,6 +14,7 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import double, plain
+from mlp_jax.gradcheck.reading.arguments import kind_of
 from mlp_jax.gradcheck.reading.beside import with_derivative
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
@@ -103,10 +104,10 @@ class Gate(OfClass):
 def _is_of_scores(target: type) -> bool:
     """Whether a loss is the mean cross-entropy of its inputs' softmax, by the value that it gives."""
     x, labels = np.random.default_rng(0).normal(size=(3, 4)), np.array([1, 3, 0])
-    true = -np.log(softmax(x)[range(3), labels]).mean()
-    for y in (labels, np.eye(4)[labels]):
+    true, one_hot = -np.log(softmax(x)[range(3), labels]).mean(), np.eye(4)[labels]
+    for given in ((x, labels), (x, one_hot), (x.T, labels), (x.T, one_hot.T)):
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            loss = forward_of(target)(target(), *map(array_of(target), (x, y)))
+            loss = forward_of(target)(target(), *map(array_of(target), given))
             if np.isclose(np.mean(plain(loss)), true):
                 return True
     return False
@@ -118,7 +119,8 @@ def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
         return None
     loss, backward = pair
     labels = [n.lower() in LABELS or is_label(n) for n in signature(backward)]
-    if sorted(labels) != [False, True] or len(signature(loss)) != 2:
+    kept = any(kind_of(n) == "cache" for n in signature(backward))
+    if kept or sorted(labels) != [False, True] or len(signature(loss)) != 2:
         return None
     order = -1 if labels[0] else 1
 
@@ -152,7 +154,7 @@ class LossObject(OfClass):
 
     def layouts(self) -> Sequence[int]:
         """Of labels: classes, one-hot, and any numbers; or of two classes in three shapes."""
-        return range(3)
+        return range(3) if self._binary else (*range(3), shapes.COLUMNS, shapes.COLUMNS_ONE_HOT)
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Returns scores, or probabilities, and labels."""
@@ -166,6 +168,8 @@ class LossObject(OfClass):
         if self._probabilities:
             x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
         labels = rng.integers(0, c, n)
+        if layout in shapes.IN_COLUMNS:
+            return {"inputs": x.T}, {"y": labels if layout == shapes.COLUMNS else np.eye(c)[:, labels]}
         return {"inputs": x}, {"y": (labels, np.eye(c)[labels], rng.normal(size=(n, c)))[layout]}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:

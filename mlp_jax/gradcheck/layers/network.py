@@ -79,7 +79,7 @@ class View:
         """Returns dout as the operation wants it, which is (N, 1) for a loss."""
         g = self.trial.dout
         if self.operation.endswith("loss"):
-            return np.ones((len(self.trial.x), 1))
+            return np.ones((len(self.rows(self.trial.x)), 1))
         return self.channels_first(g) if self.pictures else self.rows(g)
 
     @property
@@ -127,9 +127,9 @@ class View:
             mask = self.rows(references.mask_of(self.trial))
             return Dropout(0, mask, 1 - 1 / max(float(mask.max()), 1.0))
         if name == "softmax" and out.shape == x.shape and x.ndim == 2:
-            return Softmax(0, out)
+            return Softmax(0, self.rows(out))
         if name == "log_softmax" and out.shape == x.shape and x.ndim == 2:
-            return LogSoftmax(0, np.exp(out))
+            return LogSoftmax(0, np.exp(self.rows(out)))
         return self._of_pictures(leaves) if name in ("conv", "pool") else self._loss(x, options)
 
     def _norm(self) -> Norm:
@@ -155,7 +155,7 @@ class View:
     def _loss(self, x: Array, options: list[Any]) -> Op | None:
         if len(options) != 1 or x.ndim != 2:
             return None
-        y = operations.classes_of(options[0])
+        x, y = self.rows(x), operations.classes_of(options[0], self.layout)
         if self.operation == "svm_loss":
             return Hinge.of_scores(x, y)
         if self.operation != "softmax_loss":

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import classes, kept, operations, shapes, windows
-from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.asking import ASKED_BY_VALUE, Layer
 from mlp_jax.gradcheck.layers.cells import Cell, is_cell
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_context, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
@@ -92,7 +92,9 @@ class LayerObject(OfClass):
         """Rows are examples first; one example, as a row, is tried last."""
         if self._picture:
             return (shapes.RANK_4, shapes.LAST)
-        return (shapes.RANK_4, shapes.SEQUENCE, shapes.COLUMNS, shapes.ONE_COLUMN, shapes.ONE_ROW)
+        next_ones = (shapes.SEQUENCE, shapes.COLUMNS)
+        told = self.operation in ASKED_BY_VALUE  # which a sequence leaves unknown
+        return (shapes.RANK_4, *(next_ones[::-1] if told else next_ones), shapes.ONE_COLUMN, shapes.ONE_ROW)
 
     def _make(self, n_in: int, n_out: int, rng: np.random.Generator, number: int) -> Any:
         kind_of_penalty = ("none", "l2", "l1", "none")[number]
@@ -120,7 +122,7 @@ class LayerObject(OfClass):
         own = kept.own_arrays(made)
         singles = {path: get(made, path) for path in kept.numbers(made)}
         x = rng.normal(size=self._picture_shape(number, layout) if self._picture else _shape(n, d, layout))
-        if layout == shapes.SEQUENCE or (layout in shapes.IN_COLUMNS and self.operation == "softmax"):
+        if layout == shapes.SEQUENCE or (layout in shapes.IN_COLUMNS and self.operation not in ASKED_BY_VALUE):
             self.operation = ""
         out, _ = self._call(made, x)
         before = {path: kept.value_of(made, path) for path in kept.stepped(made, singles)}

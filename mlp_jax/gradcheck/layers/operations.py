@@ -61,6 +61,7 @@ _MORE: dict[str, Sequence[int]] = {
     "": (*shapes.GUESSED, *shapes.MORE_AXES),
     **dict.fromkeys(("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "log_softmax"), shapes.GUESSED),
     **dict.fromkeys(("layernorm", "norm", "batchnorm", "affine", "affine_relu"), shapes.MORE_AXES),
+    **dict.fromkeys(("softmax_loss", "svm_loss", "other_loss"), (shapes.COLUMNS_ONE_HOT,)),
 }
 _OF_ONE_SHAPE = ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *shapes.CHANNELS)
 """The operations whose outputs have the shape of their inputs."""
@@ -99,7 +100,7 @@ def arguments(
         name = p.name.lower()
         if name in shapes.LABELS and operation.endswith("loss"):
             labels = rng.integers(0, of.m, of.labels)
-            options[p.name] = np.eye(of.m)[labels] if layout in (shapes.ONE_HOT, shapes.OUT_IN) else labels
+            options[p.name] = _labels(labels, of.m, layout)
         elif operation.endswith("loss") and p is parameters[0]:
             leaves[p.name] = _drawn(operation, layout, rng, of.first())
         elif operation == "temporal_loss" and name == "mask":
@@ -122,6 +123,14 @@ def arguments(
                 "mlp_jax.gradcheck.check_vjp(f, backward, *args)"
             )
     return leaves, options
+
+
+def _labels(labels: Array, classes: int, layout: int) -> Array:
+    """Labels as classes, or one-hot in rows or in columns."""
+    one_hot: Array = np.eye(classes)[labels]
+    if layout in (shapes.ONE_HOT, shapes.OUT_IN):
+        return one_hot
+    return one_hot.T if layout == shapes.COLUMNS_ONE_HOT else labels
 
 
 def _drawn(operation: str, layout: int, rng: Any, shape: tuple[int, ...]) -> Array:
@@ -149,9 +158,9 @@ def _option(operation: str, name: str, number: int) -> Any:
             "alpha": 0.1, "negative_slope": 0.1, "slope": 0.1, "eps": 1e-5, "epsilon": 1e-5}.get(name)  # fmt: skip
 
 
-def classes_of(labels: Array) -> Array:
-    """The classes (N,) of labels, which may be one-hot, (N, C)."""
-    return labels.argmax(axis=1) if labels.ndim == 2 else labels
+def classes_of(labels: Array, layout: int = shapes.PLAIN) -> Array:
+    """The classes (N,) of labels, which may be one-hot, (N, C), or (C, N) where columns are examples."""
+    return labels.argmax(axis=0 if layout in shapes.IN_COLUMNS else 1) if labels.ndim == 2 else labels
 
 
 def fresh(options: Mapping[str, Any]) -> dict[str, Any]:

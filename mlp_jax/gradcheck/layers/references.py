@@ -11,7 +11,7 @@ import numpy as np
 from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.layers import windows
 from mlp_jax.gradcheck.layers.operations import classes_of
-from mlp_jax.gradcheck.layers.shapes import CHANNELS_LAST, COLUMNS, LAST_FILTERS, OUT_IN
+from mlp_jax.gradcheck.layers.shapes import CHANNELS_LAST, COLUMNS, IN_COLUMNS, LAST_FILTERS, OUT_IN
 from mlp_jax.gradcheck.layers.trials import Trial, distance
 
 Array = np.ndarray
@@ -56,8 +56,10 @@ def _reference(
 ) -> Callable[..., Any] | None:
     options, window = list(named.values()), windows.of(named)
     shapes = [leaf.shape for leaf in leaves]
+    in_columns = layout in IN_COLUMNS
     if operation in _POINTWISE and len(leaves) == 1:
-        return _POINTWISE[operation]
+        of_columns = in_columns and operation in ("softmax", "log_softmax")
+        return partial(_POINTWISE[operation], axis=0) if of_columns else _POINTWISE[operation]
     if operation in ("affine", "affine_relu", "temporal") and len(leaves) == 3:
         return partial(_affine_reference, layout, operation)
     if operation in ("batchnorm", "layernorm") and len(leaves) == 3 and len(shapes[0]) == 2:
@@ -68,10 +70,11 @@ def _reference(
     if operation == "groupnorm" and len(leaves) == 3 and (groups := groups_of(options)):
         return partial(_of_channels, groups)
     if operation == "softmax_loss" and len(options) == 1:
-        y = classes_of(options[0])
-        return lambda x: -jnp.mean(jax.nn.log_softmax(x)[np.arange(len(y)), y])
+        y = classes_of(options[0], layout)
+        return lambda x: -jnp.mean(jax.nn.log_softmax(x.T if in_columns else x)[np.arange(len(y)), y])
     if operation == "svm_loss" and len(options) == 1:
-        return partial(hinge, classes_of(options[0]))
+        y = classes_of(options[0], layout)
+        return lambda x: hinge(y, x.T if in_columns else x)
     if operation == "conv" and len(leaves) == 3 and window is not None:
         return partial(_conv, window, layout)
     if operation == "rnn_step" and len(leaves) == 5:
@@ -125,7 +128,7 @@ def _conv(window: Mapping[str, int], layout: int, x: Any, w: Any, b: Any) -> Any
     return out + (b.ravel() if layout in CHANNELS_LAST else b.reshape(-1, 1, 1))
 
 
-_POINTWISE: dict[str, Callable[[Any], Any]] = {
+_POINTWISE: dict[str, Callable[..., Any]] = {
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,

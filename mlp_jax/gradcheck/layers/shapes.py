@@ -17,7 +17,8 @@ LAST, LAST_BIAS, LAST_FILTERS = range(5, 8)  # pictures (N, H, W, C); kernels (h
 GUESSED = NUMBERS, ONE_NUMBER, VECTORS, SAME, MATRIX, ALL_NUMBERS = (8, 9, 10, 11, 14, 15)
 MORE_AXES = SEQUENCE, PICTURE = (12, 13)  # inputs (N, T, D); (N, C, H, W), with one scale for each channel
 ONE_COLUMN, ONE_ROW = range(16, 18)  # of objects that take one example at a time
-IN_COLUMNS = (COLUMNS, ONE_COLUMN)
+COLUMNS_ONE_HOT = 18  # scores and labels of a loss are (C, N)
+IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT)
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
@@ -121,7 +122,7 @@ class Shapes:
             size = (width, height, 4 if channels else 2)
             return (min(self.n, 3), *(size if self.last else (size[2], *size[:2])))
         if self.operation.endswith("loss"):
-            return (*self.labels, self.m)
+            return (self.m, self.n) if self.layout in IN_COLUMNS and not self.temporal else (*self.labels, self.m)
         if self.temporal or self.layout == SEQUENCE:
             return (self.n, 3, self.d)
         if self.layout == RANK_4 and "affine" in self.operation:
