@@ -248,6 +248,20 @@ class Net:
         self.dW2, self.db2 = dZ2 @ self.A1.T / m, np.sum(dZ2, axis=1, keepdims=True) / m
         self.dW1, self.db1 = dZ1 @ X.T / m, np.sum(dZ1, axis=1, keepdims=True) / m
 """
+BACKWARD_OF_ALL = """
+def model_forward(X, parameters):
+    A = np.maximum(parameters["W1"] @ X + parameters["b1"], 0)
+    return A, softmax((parameters["W2"] @ A + parameters["b2"]).T).T
+
+def model_backward(X, Y, parameters, lambd):
+    A1, A2 = model_forward(X, parameters)
+    m, W1, W2 = X.shape[1], parameters["W1"], parameters["W2"]
+    cost = -np.sum(Y * np.log(A2)) / m + lambd / 2 / m * (np.sum(W1**2) + np.sum(W2**2))
+    dZ2 = (A2 - Y) / m
+    dZ1 = W2.T @ dZ2 * (A1 > 0)
+    grads = {"dW2": dZ2 @ A1.T + lambd / m * W2, "db2": dZ2.sum(1, keepdims=True)}
+    return cost, {**grads, "dW1": dZ1 @ X.T + lambd / m * W1, "db1": dZ1.sum(1, keepdims=True)}
+"""
 WITH_ROW = """
 def f(params, X, y, reg):
     one = np.ones((len(X), 1))

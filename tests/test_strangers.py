@@ -7,7 +7,7 @@ import pytest
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck import check_gradients
 from mlp_jax.nn.config import MLPConfig
-from tests.strangers import LISTED, PYTHON_2, STRANGERS, TRAINS, defined
+from tests.strangers import BACKWARD_OF_ALL, HEAD, LISTED, PYTHON_2, STRANGERS, TRAINS, defined
 from tests.test_target import check
 
 pytestmark = pytest.mark.usefixtures("quick_targets")
@@ -37,6 +37,15 @@ def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys)
     assert "net.py:11 wants a whole number" in capsys.readouterr().out
     passed, content = check(tmp_path, PYTHON_2.replace(" * (acts[0] > 0)", ""), "Net")
     assert (passed, content["codes"]) == (False, ["mask_missing"])
+
+
+def test_a_backward_pass_that_takes_data_and_parameters_is_a_network_s(tmp_path):
+    """Although a forward pass of its name stands beside it, as beside a layer's."""
+    source = HEAD + BACKWARD_OF_ALL
+    passed, content = check(tmp_path, source, "model_backward")
+    assert (passed, content["remarks"]) == (True, ["penalty_over_n"])
+    passed, content = check(tmp_path, source.replace("dZ2.sum(1", "(2 * dZ2).sum(1"), "model_backward")
+    assert (passed, content["codes"]) == (False, ["constant_factor"])
 
 
 def test_a_file_that_trains_is_what_it_defines(tmp_path, capsys):

@@ -22,6 +22,7 @@ from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading import pairs
 from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
+from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.names import is_penalty
 from mlp_jax.gradcheck.reading.running import quiet, where
 from mlp_jax.gradcheck.reading.signatures import signature
@@ -99,7 +100,8 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
     beside = vars(module)
     if (joined := taped.joined(name, beside) or losses.joined(name, beside)) is not None:
         return joined
-    if (backward := backward_beside(name, beside)) is not None:
+    backward = backward_beside(name, beside)
+    if backward is not None and kinds_of(signature(beside[backward])) is None:  # else it is a whole network's
         return Pair(backward, forward_beside(backward, beside), beside[backward])
     return Scores(name, target) if _is_loss(name, target) else None
 
