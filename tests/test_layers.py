@@ -136,6 +136,29 @@ def test_another_eps_beside_a_mistake_is_a_remark():
     assert (report.codes, report.remarks) == (["bn_mean_term_dropped"], ["bn_eps"]), str(report)
 
 
+ENTROPY = """
+import numpy as np
+
+def softmax_cross_entropy_forward(logits, labels):
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return -np.log(p[np.arange(len(labels)), labels]).mean(), (p, labels)
+
+def softmax_cross_entropy_backward(cache):
+    p, labels = cache
+    d = p.copy()
+    d[np.arange(len(labels)), labels] -= 1
+    return d / len(labels)
+"""
+
+
+@pytest.mark.parametrize("arguments", ["cache", "labels, cache"])
+def test_the_backward_pass_of_a_loss_needs_no_upstream_gradient(arguments):
+    source = ENTROPY.replace("backward(cache)", f"backward({arguments})")
+    name = "softmax_cross_entropy_backward"
+    assert layers.check_layer(name, module(source)).passed
+    assert mistake(source, name, "d / len(labels)", "d").codes == ["batch_mean_missing"]
+
+
 EPS_OUTSIDE = """
 import numpy as np
 

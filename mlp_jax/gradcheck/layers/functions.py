@@ -14,6 +14,7 @@ from mlp_jax.gradcheck.layers.kept import FIXED, LEARNT, is_number
 from mlp_jax.gradcheck.layers.losses import Array
 from mlp_jax.gradcheck.layers.trials import apart
 from mlp_jax.gradcheck.reading.answers import double
+from mlp_jax.gradcheck.reading.arguments import kind_of
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.holders import names_of_gradient
@@ -24,7 +25,7 @@ Learnt = dict[str, Any]  # by name, the shape of the first gradient that was ret
 
 
 class Pair(Layer):
-    """The layer has forward(...) -> (out, cache) and backward(dout, cache)."""
+    """The layer has forward(...) -> (out, cache) and backward(dout, cache); a loss may have backward(cache)."""
 
     def __init__(self, name: str, forward: Any, backward: Any, library: str = "") -> None:
         self.name, self._forward, self._backward = name, forward, backward
@@ -36,6 +37,9 @@ class Pair(Layer):
         self.operation = "attention" if self.only_inputs else self.operation
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
         self._learnt, self._options = Learnt(), dict[str, Any]()
+        known = {p.name.lower() for p in self.parameters}
+        taken = [name.lower() for name in signature(backward)]
+        self._of_loss = all(name in known or kind_of(name) == "cache" for name in taken[:1])
         scaled = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
         self.several_shapes = scaled or self.operation == "layernorm"  # of rows, or of sequences
         self._convert = converter(library) if library == "torch" else lambda array: array
@@ -70,15 +74,17 @@ class Pair(Layer):
         arrays = [double(output) for output in outputs]
         self._shapes = [array.shape for array in arrays]
         out = arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
+        if self._of_loss and out.size == 1:
+            self.upstream, out = False, out.reshape(())
         return out, (cache, {**given, "out": out, "a": out, "output": out})
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """The gradients by the names of the leaves."""
         saved, given = cache
         names = list(signature(self._backward))
-        upstream = list(map(self._given, self._upstream(dout, len(names) - 1)))
+        upstream = list(map(self._given, self._upstream(dout, len(names) - 1))) if self.upstream else []
         rest = names[len(upstream) :]
-        known = {name.lower(): value for name, value in given.items()}
+        known = {**({} if saved is None else {"cache": saved}), **{n.lower(): value for n, value in given.items()}}
         if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
             more = [known[name.lower()] for name in rest[1:] if name.lower() in known]
             return self._matched(self._backward(*upstream, saved, *more), leaves)
