@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations, references, shapes
+from mlp_jax.gradcheck.layers import operations, references
 from mlp_jax.gradcheck.layers.trials import (
     SINGLE,
     TOLERANCE,
@@ -20,13 +20,9 @@ from mlp_jax.gradcheck.layers.trials import (
     is_right,
     looks_single,
 )
-from mlp_jax.gradcheck.reading.running import where
 
 CLOSE = 1e-6
 LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
-NEARLY = 1e-3  # an output with another eps
-ASKED_BY_VALUE = ("batchnorm", "layernorm", "softmax", "log_softmax", "softmax_loss", "svm_loss")
-"""The operations that take rows and columns alike, so that only their outputs tell which are the examples."""
 Problems = list[tuple[str, str]]  # codes of how the candidate behaves, and details
 
 
@@ -81,68 +77,8 @@ class Asked(NamedTuple):
         return float((self.moved(name, at) * self.trial.dout).sum())
 
 
-def layout_of(layer: Layer, seed: int) -> int:
-    """The first arrangement of shapes that both passes take, or, if none is, the forward pass.
-
-    Where values tell rows from columns, it is the first in which the output is that of the operation.
-    """
-    first, forward, taken, fitted = "", None, list[int](), list[int]()
-    untold: UserError | None = None
-    operation = layer.operation
-    for layout in layer.layouts():
-        layer.operation = operation  # a draw may find that it is none
-        try:
-            leaves, options = layer.drawn(np.random.default_rng(seed), 0, layout)
-            output, cache = layer.forward(_copies(leaves), options)
-            if not output.size or not operations.plausible(layer.operation, leaves, output, layout):
-                continue
-            forward = layout if forward is None else forward
-            if layer.operation.endswith("loss") and not np.isfinite(output).all():
-                continue
-            found = layer.backward(np.ones_like(output), cache, leaves)
-        except UserError as error:
-            if untold is None and not isinstance(error, operations.Untold):
-                raise
-            untold = untold or error
-            continue
-        except Exception as error:
-            first = first or where(error, layer.source)
-            continue
-        fitting = all(found[name].shape == leaf.shape for name, leaf in leaves.items() if name in found)
-        if untold is not None and not (fitting and leaves.keys() <= found.keys()):
-            continue  # only what fits in every gradient tells what an argument is
-        taken.append(layout)
-        fitted += [layout] * fitting
-        agrees = _agrees(layer, leaves, options, layout, output)
-        if agrees and (fitting or not (layer.several_shapes or layout in shapes.IN_COLUMNS)):
-            return layout
-        several = layer.several_shapes or layout in (*shapes.CHANNELS_LAST, *shapes.GUESSED)
-        if agrees is None and (fitting or not several):
-            break  # of pictures whose channels are last, biases have several forms
-    if taken:
-        return fitted[0] if fitted else taken[0]
-    if untold is not None:
-        raise untold
-    if forward is not None:
-        return forward
-    first = first or "another output was expected"
-    hint = ": where Python 2 divided whole numbers with /, Python 3 does with //" * ("'float' object" in first)
-    raise UserError(f"it stops in every shape that was tried: {first}{hint}")
-
-
-def _agrees(layer: Layer, leaves: Any, options: Any, layout: int, output: Array) -> bool | None:
-    """Whether the output, or a loss's mean, is the operation's in this layout; None where that tells nothing."""
-    operation = layer.mistakes_of if layer.operation == "other_loss" else layer.operation
-    named = {key: option for key, option in options.items() if key}
-    known = operation in ASKED_BY_VALUE and references.truth(operation, leaves, named, layout, output)
-    if not known:
-        return None
-    examples = operations.sizes(operation, leaves, output, layout)["N"]
-    factors = (1.0, examples) if operation.endswith("loss") else (1.0,)
-    return any(distance(output, factor * known[0]) < NEARLY for factor in factors)
-
-
-def _copies(leaves: Mapping[str, Array]) -> dict[str, Array]:
+def copies(leaves: Mapping[str, Array]) -> dict[str, Array]:
+    """The leaves, which a candidate may change then."""
     return {name: value.copy() for name, value in leaves.items()}
 
 
@@ -164,7 +100,7 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     problems, answers, outputs = list[tuple[str, str]](), list[dict[str, Array]](), list[Array]()
     dout = np.ones(())
     for call in range(2):
-        mine = _copies(leaves)
+        mine = copies(leaves)
         with _seeded(0):
             output, cache = layer.forward(mine, options)
         outputs.append(output.copy())
@@ -206,7 +142,7 @@ def _diagonal(layer: Layer, options: Any, trial: Trial, rng: Any) -> frozenset[s
     """The one leaf, if its gradient is dout times an array that no dout changes."""
     factor = rng.normal(size=trial.dout.shape)
     with _seeded(0):
-        _, cache = layer.forward(_copies(trial.inputs), options)
+        _, cache = layer.forward(copies(trial.inputs), options)
     with _seeded(1):
         scaled = layer.backward(trial.dout * factor, cache, trial.inputs)
     return frozenset(
@@ -218,16 +154,16 @@ def _diagonal(layer: Layer, options: Any, trial: Trial, rng: Any) -> frozenset[s
 
 def _moved(layer: Layer, leaves: Any, options: Any, name: str, at: Array) -> Array:
     with _seeded(0):
-        return layer.forward({**_copies(leaves), name: at.copy()}, options)[0]
+        return layer.forward({**copies(leaves), name: at.copy()}, options)[0]
 
 
 def _wrong_in_test_mode(layer: Layer, leaves: Any, options: Any, rng: Any) -> list[str]:
     """The leaves that are wrong in test mode, where the backward pass knows that there is one."""
     try:
-        tested = layer.in_test_mode(_copies(leaves), options)
+        tested = layer.in_test_mode(copies(leaves), options)
         if tested is None:
             return []
-        out, cache = layer.forward(_copies(leaves), tested)
+        out, cache = layer.forward(copies(leaves), tested)
         dout = rng.normal(size=out.shape)
         found = layer.backward(dout.copy(), cache, leaves)
     except Exception:  # it has no such mode, or keeps nothing for it
@@ -258,7 +194,7 @@ def at_extremes(layer: Layer, seed: int, layout: int) -> list[str]:
     if extremes is None:
         return []
     try:
-        output, cache = layer.forward(_copies(extremes), options)
+        output, cache = layer.forward(copies(extremes), options)
         found = layer.backward(np.ones_like(output), cache, extremes)
     except Exception:  # an overflow that Python's own floats raise
         return ["softmax_unstable"] if layer.operation.endswith("loss") else []

@@ -8,7 +8,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import by_values, elementwise, operations, references, shapes, windows
-from mlp_jax.gradcheck.layers.asking import ASKED_BY_VALUE, Asked, Layer, Problems, ask, at_extremes, layout_of
+from mlp_jax.gradcheck.layers.arrangements import ASKED_BY_VALUE, layout_of
+from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes
 from mlp_jax.gradcheck.layers.forward import describe
 from mlp_jax.gradcheck.layers.network import LayerNetwork, network_of
 from mlp_jax.gradcheck.layers.report import finding, judged

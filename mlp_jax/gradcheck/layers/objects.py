@@ -12,7 +12,8 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import classes, kept, operations, shapes, windows
-from mlp_jax.gradcheck.layers.asking import ASKED_BY_VALUE, Layer
+from mlp_jax.gradcheck.layers.arrangements import ASKED_BY_VALUE
+from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.cells import Cell, is_cell
 from mlp_jax.gradcheck.layers.functions import Pair, function_of_context, function_of_torch
 from mlp_jax.gradcheck.layers.losses import (
