@@ -1417,3 +1417,44 @@ class Softmax:
     def backward(self, dA):
         return self.A * (dA - (self.A * dA).sum(axis=0))
 """
+
+DERIVATIVES = """
+import math
+import numpy as np
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+def sigmoid_derivative(x):
+    return sigmoid(x) * (1 - sigmoid(x))
+
+def relu(x):
+    return np.maximum(0, x)
+
+def drelu(x):
+    return (x > 0).astype(float)
+
+def leaky(x, slope=0.1):
+    return np.where(x > 0, x, slope * x)
+
+def leaky_grad(x, slope=0.1):
+    return np.where(x > 0, 1, slope)
+
+def tanh(x):
+    return math.tanh(x)
+
+def d_tanh(x):
+    return 1 - math.tanh(x) ** 2
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+def softplus_prime(x):
+    return 1 / (1 + np.exp(-x))
+
+def linear(x):
+    return x
+
+def linear_deriv(x):
+    return 1
+"""

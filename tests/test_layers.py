@@ -15,6 +15,7 @@ from tests.layer_sources import (
     CHANNELS_LAST,
     COLUMN_LAYERS,
     CS231N,
+    DERIVATIVES,
     GROUPED,
     LEARNT,
     MODERN,
@@ -157,6 +158,54 @@ def test_the_backward_pass_of_a_loss_needs_no_upstream_gradient(arguments):
     name = "softmax_cross_entropy_backward"
     assert layers.check_layer(name, module(source)).passed
     assert mistake(source, name, "d / len(labels)", "d").codes == ["batch_mean_missing"]
+
+
+def test_functions_of_every_element_beside_their_derivatives():
+    report = layers.check_module(module(DERIVATIVES))
+    assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
+    assert len(report.layers) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        ("sigmoid_derivative", "sigmoid(x) * (1 - sigmoid(x))", "sigmoid(x)", "activation_for_derivative"),
+        ("drelu", "x > 0", "x < 0", "mask_wrong_tensor"),
+        ("d_tanh", "1 - math.tanh(x) ** 2", "math.tanh(x) ** 2 - 1", "sign"),
+        ("softplus_prime", "np.exp(-x)", "2 * np.exp(-x)", "other_activation"),
+    ],
+)
+def test_wrong_derivatives_beside_their_functions(name, old, new, code):
+    assert mistake(DERIVATIVES, name, old, new).codes == [code]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("sigmoid_derivative", "sigmoid(x) * (1 - sigmoid(x))", "x * (1 - x)"),
+        ("d_tanh", "math.tanh(x) ** 2", "x**2"),
+    ],
+)
+def test_a_derivative_that_is_one_of_the_output_is_right_there_and_told(name, old, new):
+    report = mistake(DERIVATIVES, name, old, new)
+    assert (report.codes, report.remarks) == ([], ["output_form_at_z"]), str(report)
+
+
+def test_what_stands_beside_derivatives_is_told_not_to_be_checked():
+    more = """
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
+
+def softmax_prime(x):
+    return softmax(x) * (1 - softmax(x))
+
+class Network:
+    def loss(self, X, y):
+        return 0.0, {}
+"""
+    report = layers.check_module(module(DERIVATIVES + more))
+    assert report.passed
+    assert [name for name, _ in report.refused] == ["softmax_prime", "Network"]
 
 
 EPS_OUTSIDE = """

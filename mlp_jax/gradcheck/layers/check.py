@@ -7,7 +7,7 @@ from functools import cache, partial
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import by_values, elementwise, operations, references, shapes, windows
+from mlp_jax.gradcheck.layers import by_values, derivatives, elementwise, operations, references, shapes, windows
 from mlp_jax.gradcheck.layers.arrangements import ASKED_BY_VALUE, layout_of
 from mlp_jax.gradcheck.layers.asking import Asked, Layer, Problems, ask, at_extremes
 from mlp_jax.gradcheck.layers.forward import describe
@@ -53,6 +53,7 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
     if not asked:
         raise UserError(errors[0])
     problems += [(code, "") for code in at_extremes(layer, seed, layout)]
+    problems += [("output_form_at_z", derivatives.OF_OUTPUT)] * layer.of_output
     report = _told(name, layer, asked, problems, layout, strict=strict)
     notes = [f"in another shape it stops: {error}" for error in errors[:1]]
     if layer.operation in shapes.PICTURES and layout == shapes.OUT_IN:
@@ -136,6 +137,8 @@ def _behaviour(problems: Problems) -> list[Finding]:
             findings.append(finding(code, "-", (), f"it changes {detail}" if detail else ""))
     if "test_mode" in details:
         findings.append(finding("test_mode", "-", tuple(details["test_mode"])))
+    if "output_form_at_z" in details:
+        findings.append(finding("output_form_at_z", "-", (), *details["output_form_at_z"], remark=True))
     if "upstream_changed" in details:
         findings.append(finding("mutates_input", "-", (), "it changes dout, which others may need", remark=True))
     return findings

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import losses, taped
+from mlp_jax.gradcheck.layers import derivatives, losses, taped
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
 from mlp_jax.gradcheck.layers.classes import is_layer_class, not_told, with_usual_names
@@ -25,9 +25,13 @@ from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
 from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.names import is_penalty
 from mlp_jax.gradcheck.reading.running import quiet, where
-from mlp_jax.gradcheck.reading.signatures import signature
+from mlp_jax.gradcheck.reading.signatures import BACKWARDS, METHODS, method_of, signature
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.text import table
+
+OTHER_DERIVATIVE = (
+    "its function is none of every element alone: use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,6 +107,8 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
     backward = backward_beside(name, beside)
     if backward is not None and kinds_of(signature(beside[backward])) is None:  # else it is a whole network's
         return Pair(backward, forward_beside(backward, beside), beside[backward])
+    if (derivative := derivatives.joined(name, beside)) is not None:
+        return derivative
     return Scores(name, target) if _is_loss(name, target) else None
 
 
@@ -132,7 +138,7 @@ def check_module(module: ModuleType, seed: int = 0, *, strict: bool = False) -> 
             f"{name} has no layer: write FILE.py:Name for a whole network, or put name_forward beside "
             "name_backward"
         )
-    reports, refused = [], []
+    reports, refused = [], _left_out([n for n in own if n not in names], names, vars(module))
     for layer in names:
         try:
             reports.append(check_layer(layer, module, seed, strict=strict))
@@ -141,6 +147,15 @@ def check_module(module: ModuleType, seed: int = 0, *, strict: bool = False) -> 
     if not reports:
         raise UserError(f"no layer of {name} can be checked: {refused[0][0]}: {refused[0][1]}")
     return _together(name, reports, refused)
+
+
+def _left_out(others: Sequence[str], names: Sequence[str], module: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is told not to be checked: derivatives of other functions, and networks beside derivatives alone."""
+    found = [(n, OTHER_DERIVATIVE) for n in others if derivatives.functions_of(n, module)]
+    if not all(derivatives.functions_of(n, module) for n in names):
+        return found
+    networks = [n for n in others if inspect.isclass(module[n]) and method_of(module[n], (*METHODS, *BACKWARDS))]
+    return [*found, *((n, f"it is no layer: write FILE.py:{n} for a network") for n in networks)]
 
 
 def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = False) -> Report:

@@ -1,0 +1,79 @@
+"""A function of every element beside its derivative, as one layer: `tanh(x)` and `tanh_prime(x)`."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlp_jax.gradcheck.layers import operations
+from mlp_jax.gradcheck.layers.asking import Layer
+from mlp_jax.gradcheck.layers.elementwise import STEP, OfOne, is_elementwise
+from mlp_jax.gradcheck.layers.trials import Array
+from mlp_jax.gradcheck.reading.answers import double
+from mlp_jax.gradcheck.reading.beside import DERIVATIVES, PASSES, forward_beside
+from mlp_jax.gradcheck.reading.running import quiet
+from mlp_jax.gradcheck.reading.signatures import needed, signature
+
+WORDS = (*DERIVATIVES[len(PASSES) :], "der", "dash", "d")
+AT = np.linspace(-3.1, 2.9, 12).reshape(3, 4)
+"""No activation has a kink here."""
+OF_OUTPUT = "it is right where it is given the output f(x), and wrong where it is given x"
+
+
+def functions_of(name: str, beside: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """The function of one argument beside its derivative of this name, and that; None if there is no such pair."""
+    pair = forward_beside(name, beside, WORDS), beside.get(name)
+    alone = all(inspect.isfunction(f) and len(needed(signature(f).values())) == 1 for f in pair)
+    return pair if alone else None
+
+
+def joined(name: str, beside: Mapping[str, Any]) -> "Derivative | None":
+    """The layer; None if there is no pair of this name, or the function is none of every element."""
+    pair = functions_of(name, beside)
+    if pair is None:
+        return None
+    with quiet(), contextlib.suppress(Exception):  # it is another function than its name says
+        f, prime = map(_of_arrays, pair)
+        if any(is_elementwise(f, at) for at in (AT, np.abs(AT))):
+            return Derivative(name, f, prime, pair[1])
+    return None
+
+
+def _of_arrays(function: Callable[..., Any]) -> OfOne:
+    """The function as one from and to arrays of numpy, although it may take single numbers alone."""
+    try:
+        function(AT.copy())
+    except Exception:
+        function = np.vectorize(function, otypes=[float])
+    return lambda x: double(function(x.copy()))
+
+
+class Derivative(Layer):
+    """The layer is f; backward multiplies dout by the derivative, at x, or at f(x) where only that is right."""
+
+    def __init__(self, name: str, f: OfOne, prime: OfOne, source: Any) -> None:
+        self.name, self._f, self._prime, self.source = name, f, prime, source
+        self.operation = operations.named(name)
+        self.of_output = not self._is_right(lambda x: x) and self._is_right(f)
+
+    def _is_right(self, of: OfOne) -> bool:
+        """Whether the derivative is that of f if it is given `of` each x."""
+        with np.errstate(all="ignore"):
+            slope = (self._f(AT + STEP) - self._f(AT - STEP)) / (2 * STEP)
+            known = np.isfinite(slope)
+            return bool(np.allclose((self._prime(of(AT)) + 0 * AT)[known], slope[known], rtol=1e-3, atol=1e-5))
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Returns x (N, D)."""
+        return {"x": rng.normal(size=operations.SIZES_OF_OBJECTS[number][:2])}, {}
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Returns f(x)."""
+        out = self._f(leaves["x"])
+        return out, out if self.of_output else leaves["x"]
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns dout times the derivative."""
+        return {"x": dout * self._prime(cache)}
