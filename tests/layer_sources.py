@@ -1458,3 +1458,59 @@ def linear(x):
 def linear_deriv(x):
     return 1
 """
+
+SIZED = """
+import numpy as np
+
+class MultiHeadAttention:
+    def __init__(self, embed_dim, num_heads, head_dim):
+        self.heads, self.k = num_heads, head_dim
+        self.W_q, self.W_v = (np.random.randn(embed_dim, num_heads * head_dim) for _ in range(2))
+
+    def split(self, x):
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
+
+    def merge(self, x):
+        return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
+
+    def forward(self, x):
+        self.x, self.q, self.v = x, self.split(x @ self.W_q), self.split(x @ self.W_v)
+        e = np.exp(self.q @ self.q.swapaxes(-1, -2) / np.sqrt(self.k))
+        self.a = e / e.sum(-1, keepdims=True)
+        return self.merge(self.a @ self.v)
+
+    def backward(self, dout):
+        do = self.split(dout)
+        da = do @ self.v.swapaxes(-1, -2)
+        ds = self.a * (da - (da * self.a).sum(-1, keepdims=True)) / np.sqrt(self.k)
+        dq, dv = self.merge((ds + ds.swapaxes(-1, -2)) @ self.q), self.merge(self.a.swapaxes(-1, -2) @ do)
+        self.dW_q, self.dW_v = (np.einsum("nti,ntj->ij", self.x, d) for d in (dq, dv))
+        return dq @ self.W_q.T + dv @ self.W_v.T
+
+class Linear:  # columns are examples
+    def __init__(self, m, n):
+        self.W0, self.W = np.zeros((n, 1)), np.random.randn(m, n)
+
+    def forward(self, A):
+        self.A = A
+        return self.W.T @ A + self.W0
+
+    def backward(self, dLdZ):
+        self.dLdW, self.dLdW0 = self.A @ dLdZ.T, dLdZ.sum(axis=1, keepdims=True)
+        return self.W @ dLdZ
+
+class BatchNorm:
+    def __init__(self, m):
+        self.B, self.G = np.zeros((m, 1)), np.ones((m, 1))
+
+    def forward(self, A):
+        self.std = A.std(axis=1, keepdims=True)
+        self.norm = (A - A.mean(axis=1, keepdims=True)) / self.std
+        return self.G * self.norm + self.B
+
+    def backward(self, dLdZ):
+        self.dLdB, self.dLdG = (d.sum(axis=1, keepdims=True) for d in (dLdZ, dLdZ * self.norm))
+        d = dLdZ * self.G
+        d = d - self.norm * (d * self.norm).mean(axis=1, keepdims=True)
+        return (d - d.mean(axis=1, keepdims=True)) / self.std
+"""

@@ -28,6 +28,7 @@ from tests.layer_sources import (
     RETURNING,
     SANDWICHES,
     SHAPED,
+    SIZED,
     STYLES,
 )
 
@@ -48,7 +49,7 @@ def mistake(source, name, old, new):
 SOURCES = {
     "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
     "pictures": OF_PICTURES, "attention": ATTENTION,
-    "learnt": LEARNT, "shaped": SHAPED, "pools": POOLS,
+    "learnt": LEARNT, "shaped": SHAPED, "pools": POOLS, "sized": SIZED,
 }  # fmt: skip
 
 
@@ -206,6 +207,18 @@ class Network:
     report = layers.check_module(module(DERIVATIVES + more))
     assert report.passed
     assert [name for name, _ in report.refused] == ["softmax_prime", "Network"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        ("Linear", "dLdZ.sum(axis=1", "dLdZ.mean(axis=1", "bias_mean"),
+        ("Linear", "self.A @ dLdZ.T", "-self.A @ dLdZ.T", "sign"),
+        ("MultiHeadAttention", "return dq @", "return -dq @", "unknown"),
+    ],
+)
+def test_mistakes_in_layers_whose_sizes_are_called_as_in_courses_and_papers(name, old, new, code):
+    assert mistake(SIZED, name, old, new).codes == [code]
 
 
 EPS_OUTSIDE = """

@@ -19,13 +19,15 @@ INS = called(
 )
 OUTS = called(
     r"nneurons|nunits|units|neurons|fanout|out(put)?(channels?|chans?|ch|c)|(channels?|chans?|ch|c)out"
-    r"|(num|n|nb)?(filters|kernels)|outc|nout|outfeats"
+    r"|(num|n|nb)?(filters|kernels)|outc|nout|outfeats|(d|dim)(k|v|q|qk|key|value|head|attn|inner|ff)"
+    r"|(key|value|head|attn|attention|ff|ffn|inner)(dim|size)"
 )
 NUMBERS = called(
     r"alpha|beta|a|slope|negativeslope|leak|leakiness|temperature|temp|tau|scale|gain|factor|delta|margin|threshold"
     r"|(eps|epsilon)|momentum|keep|p|power|exponent|lamb?da?|value|const(ant)?"
 )
 GROUPS = called(r"(num|n)?groups?|g|numgroups")
+HEADS = called(r"(num|n|nb|no)?(attn|attention)?heads?|nhead|h")
 PADS = called(r"pad(ding)?s?")
 KERNELS = called(r"kernel(size|width|length|shape)?|ksize|kw|window(size)?")
 LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
@@ -133,13 +135,21 @@ def _kind(p: inspect.Parameter, names: Sequence[str], *, windows: bool) -> str:
     alone = [size_of(other) for other in names].count(None) == len(names) - 1
     width = size_of(p.name) if not (alone and size_of(p.name)) else "input"
     width = "classes" if OUTS(name) else "input" if INS(name) else width
+    if {*names} <= {"m", "n"}:  # as in MIT's 6.036
+        width = "input" if p.name == names[0] else "classes"
     if kind := {"input": "in", "classes": "out"}.get(str(width), ""):
         return kind
     if not needed:
         return ""
     if any(word in name for word in ("rate", "prob", "ratio", "drop")):
         return "rate"
-    kinds = {**of_window, "rng": is_generator(name), "groups": GROUPS(name), "rate": NUMBERS(name)}
+    kinds = {
+        **of_window,
+        "rng": is_generator(name),
+        "heads": HEADS(name),
+        "groups": GROUPS(name),
+        "rate": NUMBERS(name),
+    }
     return next((each for each, fits in kinds.items() if fits), "")
 
 

@@ -101,6 +101,7 @@ class LayerObject(OfClass):
         kind_of_penalty = ("none", "l2", "l1", "none")[number]
         given: dict[str, Any] = {name: 0.05 for name in self._regularisers if kind_of_penalty in name}
         numbers = {"in": n_in, "out": n_out, "rate": 0.4, "window": 2, "rng": rng, "groups": 2, "pad": 1}
+        numbers["heads"] = next(heads for heads in (2, 3, 1) if n_in % heads == 0)
         for kind, name in classes.constructor(self._target) or []:
             shape = {"w": (n_in, n_out), "n": (n_in,)}.get(ARRAYS.get(name.lower(), ""), (n_out,))
             if self._picture and ARRAYS.get(name.lower()) != "n":
