@@ -221,6 +221,50 @@ def test_mistakes_in_layers_whose_sizes_are_called_as_in_courses_and_papers(name
     assert mistake(SIZED, name, old, new).codes == [code]
 
 
+OF_PROBABILITIES = """
+import numpy as np
+
+class CrossEntropyLoss:
+    def forward(self, probs, targets):
+        self.probs, self.targets = probs, targets
+        return -np.mean(np.log(probs[np.arange(len(targets)), targets] + 1e-9))
+
+    def backward(self):
+        g = self.probs.copy()
+        g[np.arange(len(self.targets)), self.targets] -= 1
+        return g / len(self.targets)
+
+class BinaryCrossEntropy:
+    def forward(self, p, y):
+        self.p, self.y = p, y
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+    def backward(self):
+        return (self.p - self.y) / self.p.size
+
+class Softmax:
+    def forward(self, z):
+        self.p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+        return self.p
+
+    def backward(self, dp):
+        return self.p * (dp - (self.p * dp).sum(axis=1, keepdims=True))
+"""
+
+
+def test_a_loss_of_probabilities_that_gives_the_derivative_by_the_scores_is_told_so():
+    for name, old in {"CrossEntropyLoss": "g / len(self.targets)", "BinaryCrossEntropy": " / self.p.size"}.items():
+        report = layers.check_layer(name, module(OF_PROBABILITIES))
+        assert (report.codes, report.remarks) == ([], ["derivative_by_scores"]), str(report)
+        report = mistake(OF_PROBABILITIES, name, old, "g" * old.startswith("g"))
+        assert (report.codes, report.remarks) == (["batch_mean_missing"], ["derivative_by_scores"]), str(report)
+    handed_on = mistake(
+        OF_PROBABILITIES, "Softmax", "self.p * (dp - (self.p * dp).sum(axis=1, keepdims=True))", "dp"
+    )
+    assert handed_on.codes == ["softmax_derivative_missing"]
+    assert "right only below a loss that gives psi - Delta" in " ".join(str(handed_on).split())
+
+
 EPS_OUTSIDE = """
 import numpy as np
 

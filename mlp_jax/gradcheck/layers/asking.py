@@ -34,6 +34,7 @@ class Layer:
     mistakes_of = ""  # an operation whose mistakes it may have, where the truth is its own forward pass
     upstream = True
     only_inputs = False  # leaves are inputs all, none of them a parameter
+    of_probabilities = False  # it is a loss of these
     of_output = False  # its derivative is right as one of the output
     several_shapes = False  # only where gradients have the shapes of the inputs, these are what it wants
     source: Any = None

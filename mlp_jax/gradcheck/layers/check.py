@@ -125,6 +125,20 @@ def _undivided(trial: Trial) -> Trial:
     return trial._replace(found=found)
 
 
+def _by_scores(trial: Trial) -> Trial:
+    """With the true gradient by the scores of the softmax, or sigmoid, that a loss's inputs come from."""
+    ((name, p),) = trial.inputs.items()
+    g = trial.true[name]
+    axis = next((axis for axis in range(p.ndim) if np.allclose(p.sum(axis), 1)), None)
+    mean = g * p if axis is None else (g * p).sum(axis, keepdims=True)  # of the sigmoid: p (1 - p)
+    return trial._replace(true={name: p * (g - mean)})
+
+
+def _rank(report: Report) -> tuple[bool, bool, int, int]:
+    """How much is left wrong and unexplained."""
+    return not report.passed, "unknown" in report.codes, len(report.codes), _off(report)
+
+
 def _behaviour(problems: Problems) -> list[Finding]:
     """The findings on how a candidate behaves."""
     details: dict[str, dict[str, None]] = {}
@@ -138,7 +152,9 @@ def _behaviour(problems: Problems) -> list[Finding]:
     if "test_mode" in details:
         findings.append(finding("test_mode", "-", tuple(details["test_mode"])))
     if "output_form_at_z" in details:
-        findings.append(finding("output_form_at_z", "-", (), *details["output_form_at_z"], remark=True))
+        findings.append(
+            finding("output_form_at_z", "of the chain rule", (), *details["output_form_at_z"], remark=True)
+        )
     if "upstream_changed" in details:
         findings.append(finding("mutates_input", "-", (), "it changes dout, which others may need", remark=True))
     return findings
@@ -155,12 +171,15 @@ def _told(
         judged, name, formulas=formulas, network=lambda leaf: network(), findings=findings, against=against
     )
     report = told(trials)
+    if layer.of_probabilities and "unknown" in report.codes:
+        remark = finding("derivative_by_scores", "of the chain rule", tuple(trials[0].inputs), remark=True)
+        return min(report, told([_by_scores(t) for t in trials], findings=[*findings, remark]), key=_rank)
     if report.passed or layer.only_inputs or not _has_several(trials[0]):
         return report
     # The gradients of all parameters over N are those of a mean loss whose dout has no 1/N in it yet, for a layer
     # cannot know where its network divides. One of them alone over N is wrong in any network.
     shared = told([_undivided(t) for t in trials], notes=[SHARED])
-    return min(report, shared, key=lambda r: (not r.passed, "unknown" in r.codes, len(r.codes), _off(r)))
+    return min(report, shared, key=_rank)
 
 
 def _network(layer: Layer, asked: Sequence[Asked], trials: Sequence[Trial], layout: int) -> LayerNetwork | None:

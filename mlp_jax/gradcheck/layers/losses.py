@@ -150,7 +150,7 @@ class LossObject(OfClass):
         self.operation = "softmax_loss" if scores else ""
         self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
         # numbers that are probabilities are scores as well
-        self._probabilities = not scores and not any(word in name for word in ("sigmoid", "logit"))
+        self.of_probabilities = not scores and not any(word in name for word in ("sigmoid", "logit"))
 
     def layouts(self) -> Sequence[int]:
         """Of labels: classes, one-hot, and any numbers; or of two classes in three shapes."""
@@ -163,9 +163,9 @@ class LossObject(OfClass):
             shape = ((n,), (n, 1), (n, c))[layout]
             z = rng.normal(size=shape)
             y = rng.integers(0, 2, shape)
-            return {"inputs": 1 / (1 + np.exp(-z)) if self._probabilities else z}, {"y": y}
+            return {"inputs": 1 / (1 + np.exp(-z)) if self.of_probabilities else z}, {"y": y}
         x = rng.normal(size=(n, c))
-        if self._probabilities:
+        if self.of_probabilities:
             x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
         labels = rng.integers(0, c, n)
         if layout in shapes.IN_COLUMNS:

@@ -35,7 +35,9 @@ STEPS: tuple[Row, ...] = (
             lambda op: -op.one_hot,
             lambda op: (op.psi - op.one_hot) / np.maximum(op.psi * (1 - op.psi), 1e-30),
         ),
-         **dict.fromkeys((Softmax, LogSoftmax), step(lambda op, g: g))}),
+         **dict.fromkeys((Softmax, LogSoftmax), step(lambda op, g: g))},
+        layer=("The derivative by the scores is that by psi times the softmax's Jacobian; to hand dout on as it "
+               "is is right only below a loss that gives psi - Delta", "multiply by the Jacobian in one of them")),
     Row("softmax_derivative_twice",
         "multiplies psi - Delta by the softmax's (or a sigmoid's) derivative once more",
         "equation 4 has that derivative in it already: it is psi - Delta for the cross-entropy",
