@@ -200,6 +200,12 @@ def softmax(x):
 def softmax_prime(x):
     return softmax(x) * (1 - softmax(x))
 
+def clip(x):
+    return np.clip(x, -1, 1)
+
+def clip_grad(grad):
+    return np.clip(grad, -1, 1)
+
 class Network:
     def loss(self, X, y):
         return 0.0, {}

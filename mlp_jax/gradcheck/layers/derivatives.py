@@ -12,6 +12,7 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.elementwise import STEP, OfOne, is_elementwise
 from mlp_jax.gradcheck.layers.trials import Array
 from mlp_jax.gradcheck.reading.answers import double
+from mlp_jax.gradcheck.reading.arguments import kind_of
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, PASSES, forward_beside
 from mlp_jax.gradcheck.reading.running import quiet
 from mlp_jax.gradcheck.reading.signatures import needed, signature
@@ -26,7 +27,7 @@ def functions_of(name: str, beside: Mapping[str, Any]) -> tuple[Any, Any] | None
     """The function of one argument beside its derivative of this name, and that; None if there is no such pair."""
     pair = forward_beside(name, beside, WORDS), beside.get(name)
     alone = all(inspect.isfunction(f) and len(needed(signature(f).values())) == 1 for f in pair)
-    return pair if alone else None
+    return pair if alone and kind_of(next(iter(signature(pair[1])))) != "upstream" else None  # clip_grad(grad)
 
 
 def joined(name: str, beside: Mapping[str, Any]) -> "Derivative | None":
