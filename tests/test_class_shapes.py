@@ -516,6 +516,46 @@ class Net:
         check_gradients(defined(source))
 
 
+LOGISTIC = """
+class Net:
+    def __init__(self, {size}, reg=0.0):
+        self.w, self.b, self.reg = np.zeros({size}), {bias}, reg
+    def predict_proba(self, X):
+        return 1 / (1 + np.exp(-(X @ self.w + self.b)))
+    def loss(self, X, y):
+        p = self.predict_proba(X)
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)) + self.reg * self.w @ self.w
+    def gradient(self, X, y):
+        error = (self.predict_proba(X) - y) / len(y)
+        return {{'w': X.T @ error + 2 * self.reg * self.w, 'b': error.sum()}}
+"""
+
+
+@pytest.mark.parametrize(("size", "bias"), [("n_features", "0.0"), ("dim", "np.zeros(1)")])
+def test_logistic_regression_as_a_class(size, bias):
+    source = LOGISTIC.format(size=size, bias=bias)
+    report = check_gradients(defined(source))
+    assert (report.codes, "binary cross-entropy" in report.about) == ([], True)
+    assert check_gradients(defined(source.replace(" / len(y)", ""))).codes == ["batch_mean_missing"]
+
+
+NO_NETWORKS = {
+    "weights of a training": ("lr", "self.lr = lr", "fit(self, X, y): self.w = X.T @ y", "makes its weights in fit, by an"),
+    "no weights": ("lr", "self.lr = lr", "gradient(self, x, y, pred): return x.T @ (pred - y)", "Net keeps no weights: wrap"),
+    "one example": ("a, h, c", FOUR.format("", "a, h", "h", "h, c", "c"),
+                    "backprop(self, outputs_of_1, X, y): return 0\n    def train(self, X, y): pass", "train, which calls it, is an"),
+    "numbers": ("nin, nouts", "[nin] + nouts + 'no'", "__call__(self, x): return x", "or one number, at a time: wrap"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NO_NETWORKS)
+def test_a_class_that_is_no_network_of_its_own_weights_is_refused_in_a_sentence(kind, tmp_path):
+    arguments, does, method, words = NO_NETWORKS[kind]
+    source = f"class Net:\n    def __init__(self, {arguments}):\n        {does}\n    def {method}\n"
+    with pytest.raises(UserError, match=words):
+        check(tmp_path, HEAD + source, "Net")
+
+
 def test_a_constructor_without_sizes_is_refused_in_a_sentence():
     class Net:
         def __init__(self, config):

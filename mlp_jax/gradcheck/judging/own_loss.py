@@ -153,4 +153,4 @@ def network_text(variant: Variant) -> str:
     if name == "leaky_relu":
         option = f"--activation=leaky_relu --negative_slope={slope:.6g}"
         return f"a leaky_relu network with the slope {slope:.6g} ({option})"
-    return f"a {name} network (--activation={name})"
+    return f"a{'n' * (name[0] in 'aeiou')} {name} network (--activation={name})"

@@ -18,10 +18,8 @@ from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import is_step
 from mlp_jax.gradcheck.reading.paths import arrays, get, is_array, like_kept, one_for_two
-from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, PRIMES, WRAP, method_of
+from mlp_jax.gradcheck.reading.signatures import BACKWARDS, FORWARDS, METHODS, PRIMES, TRAINS, WRAP, method_of
 from mlp_jax.gradcheck.truth import Case
-
-TRAINS = ("train", "fit", "train_step", "training")
 
 
 def of_torch(target: type) -> bool:
@@ -38,7 +36,8 @@ def _split(result: tuple[Any, ...], *, linear: bool = False) -> tuple[Any, Any]:
     for each in result:
         refuse_alike(each)
     flat = [part for each in result for part in (_together(each) if _is_pair(each) else (each,))]
-    grads = [part for part in flat if isinstance(part, (Mapping, list, tuple)) and _arrays_in(part)]
+    least = 1 if linear else 2  # dimensions of weights
+    grads = [part for part in flat if isinstance(part, (Mapping, list, tuple)) and _arrays_in(part, least)]
     numbers = [part for part in flat if not isinstance(part, (Mapping, list, tuple)) and _is_number(part)]
     alone = [part for part in flat if linear and is_array(part) and np.size(part) > 1]
     if alone and not grads:  # of (loss, dw, db), where db may be a number
@@ -57,11 +56,11 @@ def _is_pair(each: Any) -> bool:
     return isinstance(each, tuple) and any(isinstance(part, Mapping) or _is_number(part) for part in each)
 
 
-def _arrays_in(part: Any) -> bool:
-    """Whether it holds a matrix, which may be written as lists where it has a name."""
+def _arrays_in(part: Any, least: int) -> bool:
+    """Whether it holds an array of so many dimensions, which may be written as lists where it has a name."""
     named = list(part.values()) if isinstance(part, Mapping) else []
     as_lists = any(isinstance(value, list) and value and isinstance(value[0], list) for value in named)
-    return as_lists or any(np.ndim(array) == 2 for _, array in arrays(part))
+    return as_lists or any(np.ndim(array) in (least, 2) for _, array in arrays(part))
 
 
 def _is_number(part: Any) -> bool:
@@ -123,6 +122,12 @@ def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any)
     """What the backward pass returns; a learning rate that only training sets is 0 in it."""
     try:
         return call(backward, known, target)
+    except UserError as error:
+        trains = method_of(net, TRAINS)
+        if trains is None or WRAP not in str(error) or "is not known" not in str(error):
+            raise
+        told = str(error).replace(WRAP, f"{trains.__name__}, which calls it, is an optimiser's step: {WRAP}")
+        raise UserError(told) from error
     except AttributeError as error:
         if error.obj is not net or not is_step(str(error.name)):
             raise

@@ -16,7 +16,7 @@ from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, numbers, size_of, width
 from mlp_jax.gradcheck.reading.paths import arrays, exchange
 from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
-from mlp_jax.gradcheck.reading.signatures import WRAP, needed, signature, takes_anything
+from mlp_jax.gradcheck.reading.signatures import TRAINS, WRAP, method_of, needed, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
@@ -53,8 +53,10 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
     by_kind = {kind: [n for n in parameters if size_of(n) == kind] for kind in ("input", "hidden", "classes")}
     groups = [numbers(parameters, names) for names in by_kind.values()]
     ends = {group[0]: n for group, n in zip(groups[::2], (config.inputs, config.classes), strict=True) if group}
-    if not config.hidden and ends and not groups[1]:
-        return target(**named, **ends)
+    if not config.hidden and not groups[1]:
+        rest = [n for n in needed(parameters.values()) if n not in {*named, *ends}]
+        if ends or len(rest) == 1:  # the input's, whatever it is called
+            return target(**named, **(ends or {rest[0]: config.inputs}))
     if len(ends) == 2 and set(parameters) == {*named, *ends}:  # the hidden width is the class's own
         net = target(**named, **ends)
         _resize(net, case)
@@ -172,6 +174,10 @@ def _resize(net: Any, case: Case) -> None:
     weights = _weights(once, len(sizes) - 1)
     shapes = [np.shape(array) for array in weights]
     turned = _is_chain([shape[::-1] for shape in shapes]) and not _is_chain(shapes)
+    if not weights:
+        trains = method_of(net, TRAINS)
+        does = f"makes its weights in {trains.__name__}, by an optimiser's steps" if trains else "keeps no weights"
+        raise UserError(f"{type(net).__name__} {does}: {WRAP}")
     if len(weights) != len(sizes) - 1 or not (turned or _is_chain(shapes)):
         raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights, in sizes of its own: {WRAP}")
     if (1 in shapes[-1]) != (case.config.classes == 1):

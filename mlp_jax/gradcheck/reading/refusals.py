@@ -76,6 +76,12 @@ def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool 
         raise UserError(f"{name} gives no gradient: {undefined}")
     if re.search(r"KeyError: '(gamma|beta)", furthest):
         raise UserError(f"{name} gives no gradient: {furthest}: {NORMALISED}")
+    methods = (signatures.METHODS, signatures.BACKWARDS, signatures.PRIMES)
+    if raised and inspect.isclass(target) and not any(signatures.method_of(target, names) for names in methods):
+        raise UserError(
+            f"{name} has no method loss(X, y) or backward for a batch, as where it takes one example, "
+            f"or one number, at a time: {signatures.WRAP}"
+        )
     if joined:
         raise UserError(f"{name} and the function beside it give no gradient: {furthest}: {signatures.WRAP}")
 

@@ -17,6 +17,7 @@ FORWARDS = (
     "forward_propogation", "_forward", "predict_proba", "__call__",
 )  # fmt: skip
 BACKWARDS = ("gradient", "gradients", "backward", "backprop", "backward_pass")
+TRAINS = ("train", "fit", "train_step", "training")
 PRIMES = ("costFunctionPrime",)
 """A derivative of the loss, which is asked before other backward passes: those may give it as a vector."""
 
