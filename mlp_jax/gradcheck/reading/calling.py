@@ -1,5 +1,6 @@
 """Calls somebody's function as a convention has it, and brings what it holds and gives into the case's form."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -45,9 +46,10 @@ def ask(target: Any, question: Question, convention: Convention) -> tuple[Any, H
     return result, Held(held, x.T if layout.columns else x, case.y, masks)
 
 
-def chances(parameters: Mapping[str, Any]) -> list[str]:
+def chances(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     """The arguments that are the probability of dropout masks, which the function draws itself."""
-    return [n for n in parameters if n in (*KEEP, *DROP)] if "masks" not in parameters else []
+    named = [n for n, p in parameters.items() if n in (*KEEP, *DROP) and (n != "p" or p.default is not p.empty)]
+    return [] if "masks" in parameters else named
 
 
 def call(
