@@ -14,10 +14,8 @@ from mlp_jax.nn.config import MLPConfig
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")  # the least exact first
 CONTAINERS = (Mapping, tuple, list)
-ASSUMED = "there is no cost beside it, so its one output is judged by the binary cross-entropy"
-"""A note on a loss that the candidate does not return itself."""
-COLUMNS = "its columns are the examples"
-"""How a note begins on a candidate that is given x transposed."""
+ASSUMED = "there is no cost beside it, so its one output is judged by the binary cross-entropy"  # a note
+COLUMNS = "its columns are the examples"  # a note begins so
 At = tuple[int, str]  # layer and field
 NAMES = {"w": "W", "b": "b", "scale": "gamma", "shift": "beta"}
 
