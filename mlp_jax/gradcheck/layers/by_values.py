@@ -1,9 +1,10 @@
 """Layers that their values tell, whatever they are called: operations, whose mistakes have names.
 
-A product of two matrices with an activation on it, a convolution, and the maxima of windows.
+A product of two matrices, or the sum of two such, with an activation on it, a convolution, the maxima of windows.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -18,10 +19,14 @@ from mlp_jax.gradcheck.mistakes.slopes import of_product
 
 SIZES, STRIDES, PADS = (2, 3), (1, 2, 3), (0, 1, 2)
 """These windows, steps and paddings are tried."""
+MOST = 3  # arguments of one product: x, w, b
 
 
-def network_of(layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
-    """The layer as operations; None if its outputs are of none of these."""
+def network_of(layout: int, trials: Sequence[Trial], leaf: str = "") -> LayerNetwork | None:
+    """The layer as operations; None if its outputs are of none of these. leaf: all that is asked for."""
+    if len(trials[0].inputs) > MOST:
+        of_pairs = (_of_one_product(layout, trials, leaf, turned=turned) for turned in (False, True))
+        return next((found for found in of_pairs if found is not None), None)
     pictures = all(map(_is_of_pictures, trials))
     if not pictures and layout == shapes.RANK_4 and any(map(is_turned, trials)):
         layout = shapes.OUT_IN
@@ -43,6 +48,31 @@ def network_of(layout: int, trials: Sequence[Trial]) -> LayerNetwork | None:
         places,
         lambda field, array, i: views[i].seen(field, _high(array) if pictures else array),
     )
+
+
+def _of_one_product(layout: int, trials: Sequence[Trial], leaf: str, *, turned: bool) -> LayerNetwork | None:
+    """The network with the product that a leaf is of; the other one, of x wx + h wh + b, counts as a part of b.
+
+    turned: the weights of x stand behind those of h.
+    """
+    found = list[Trial]()
+    for trial in trials:
+        matrices = [name for name, array in trial.inputs.items() if array.size > max(array.shape, default=1)]
+        biases = [name for name in trial.inputs if name not in matrices]
+        if len(matrices) != 4 or trial.output.ndim != 2:
+            return None
+        pairs = list(zip(matrices[:2], matrices[2:][:: -1 if turned else 1], strict=True))
+        mine, other = pairs if leaf not in pairs[1] else pairs[::-1]
+        x, w = (trial.inputs[name] for name in other)
+        try:
+            rest = (w @ x if layout in shapes.IN_COLUMNS else x @ (w.T if layout == shapes.OUT_IN else w)) + sum(
+                trial.inputs[name] for name in biases
+            )
+        except ValueError:
+            return None
+        inputs = {name: trial.inputs[name] for name in mine} | {leaf if leaf in biases else "": rest}
+        found.append(trial._replace(inputs=inputs))
+    return network_of(layout, found)
 
 
 def _is_of_pictures(trial: Trial) -> bool:
@@ -68,7 +98,11 @@ def _dense(views: Sequence[View]) -> list[list[Op]]:
     if name == "identity":
         return [[each] for each in products]
     pairs = zip(products, outputs, strict=True)
-    return [[of_product(0, p.outputs[0], a, p.b, name, low), p] for p, a in pairs] if name else []
+    return (
+        [[of_product(0, p.outputs[0], a, p.b, name, low), replace(p, outputs=(a, *p.outputs))] for p, a in pairs]
+        if name
+        else []
+    )
 
 
 def _product(view: View) -> Affine:
@@ -77,7 +111,8 @@ def _product(view: View) -> Affine:
     if w.ndim != 2 or len(rest) > 1:
         raise ValueError(w.shape)
     inputs, w = view.rows(x), w.T if view.turned else w
-    b = rest[0].ravel() if rest else np.zeros(w.shape[1])
+    whole = bool(rest) and rest[0].shape == view.trial.output.shape
+    b = (view.rows(rest[0]) if whole else rest[0].ravel()) if rest else np.zeros(w.shape[1])
     return Affine(0, inputs, w, b, (inputs @ w + b,))
 
 

@@ -166,10 +166,12 @@ def _told(
     trials, against, findings = _true(layer, asked, layout, strict=strict)
     findings += _behaviour(problems)
     formulas = dict(zip(trials[0].inputs, operations.FORMULAS.get(layer.operation, {}).values(), strict=False))
-    network = cache(lambda: _network(layer, asked, trials, layout))
-    told = partial(
-        judged, name, formulas=formulas, network=lambda leaf: network(), findings=findings, against=against
-    )
+    named = cache(lambda: _network(layer, asked, trials, layout))
+
+    def network(leaf: str) -> LayerNetwork | None:
+        return named() or (by_values.network_of(layout, trials, leaf) if layer.upstream else None)
+
+    told = partial(judged, name, formulas=formulas, network=network, findings=findings, against=against)
     report = told(trials)
     if layer.of_probabilities and "unknown" in report.codes:
         remark = finding("derivative_by_scores", "of the chain rule", tuple(trials[0].inputs), remark=True)
@@ -183,7 +185,7 @@ def _told(
 
 
 def _network(layer: Layer, asked: Sequence[Asked], trials: Sequence[Trial], layout: int) -> LayerNetwork | None:
-    """The operations that the layer's name says, or its values; None if they are not known."""
+    """The operations that the layer's name says, or that it is elementwise; None if they are not known."""
     network = network_of(layer.name, layer.mistakes_of or layer.operation, layout, trials)
     if network is not None or not layer.upstream:
         return network
@@ -191,7 +193,7 @@ def _network(layer: Layer, asked: Sequence[Asked], trials: Sequence[Trial], layo
     if not more:
         functions = [partial(one.moved, name_of_x) for one in asked]
         network = elementwise.network_of(name_of_x, functions, trials)
-    return network or by_values.network_of(layout, trials)
+    return network
 
 
 def _true(

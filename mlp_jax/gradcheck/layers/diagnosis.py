@@ -1,5 +1,6 @@
 """The mistakes at one leaf of a layer, or of any function: a network of one segment, which `search` explains."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, combinations
@@ -21,7 +22,7 @@ STATE: Codes = (("state_between_calls", ""),)
 SKIP: Codes = (("skip_missing", ""),)
 OTHER_SLOPE: Codes = (("other_activation", "dout is multiplied by numbers that are not the derivative"),)
 CLOSE = 1e-5  # how far a leaf may be from what a mistake makes of it, relative to the leaf
-BIASES = ("b", "bias", "biases", "beta", "shift", "b1", "b2")
+BIAS = re.compile(r"_*(b\w{,2}|bias(es)?|beta|shift)", re.IGNORECASE)
 
 
 def mistakes_at(leaf: str, trials: Sequence[Trial], network_of: NetworkOf) -> Codes:
@@ -107,7 +108,7 @@ def _leaf(
         tolerances.append(relative * max(float(np.linalg.norm(found)), floor(trial), 1e-9))
     norms = np.array([float(np.linalg.norm(value)) for value in values])
     expected = np.array([float(part.any()) for part in parameters])
-    of_sum = name.lower().lstrip("_") in BIASES or _summed(name, trials) is not None
+    of_sum = BIAS.fullmatch(name) is not None or _summed(name, trials) is not None
     kinds = (bool(expected.any()), of_sum, true)
     return Leaf(layer, field, list(compared), values, norms, np.array(tolerances), parameters, expected, *kinds)
 

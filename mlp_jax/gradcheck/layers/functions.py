@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import operations, shapes
+from mlp_jax.gradcheck.layers import containers, operations, shapes
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.kept import FIXED, LEARNT, is_number
 from mlp_jax.gradcheck.layers.losses import Array
@@ -35,11 +35,14 @@ class Pair(Layer):
         self.parameters = list(signature(forward).values())
         self.only_inputs = shapes.attends([p.name for p in self.parameters])
         self.operation = "attention" if self.only_inputs else self.operation
+        self._dict, self._keys = containers.name_of(self.operation, [p.name for p in self.parameters]), list[str]()
         library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
         self._learnt, self._options = Learnt(), dict[str, Any]()
         known = {p.name.lower() for p in self.parameters}
         taken = [name.lower() for name in signature(backward)]
         self._of_loss = all(name in known or kind_of(name) == "cache" for name in taken[:1])
+        caches = [number for number, name in enumerate(taken) if kind_of(name) == "cache"]
+        self._upstreams = caches[0] if caches else 0  # which are of the first outputs; 0: of all of them
         scaled = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
         self.several_shapes = scaled or self.operation == "layernorm"  # of rows, or of sequences
         self._convert = converter(library) if library == "torch" else lambda array: array
@@ -53,24 +56,40 @@ class Pair(Layer):
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Random leaves, and the arguments that have no gradient."""
-        leaves, options = operations.arguments(self.operation, self.parameters, rng, number, layout)
+        named = [p for p in self.parameters if p.name != self._dict]
+        leaves, options = operations.arguments(self.operation, named, rng, number, layout)
         for p in (p for p in self.parameters if p.name in self._learnt):
             options.pop(p.name, None)
             shape = _shape_of(p, self._learnt[p.name], next(iter(leaves.values())))
             leaves[p.name] = shapes.drawn(rng, shape)
         self._options = options
-        return {p.name: leaves[p.name] for p in self.parameters if p.name in leaves}, options
+        drawn = {p.name: leaves[p.name] for p in self.parameters if p.name in leaves}
+        return drawn | self._weights(drawn, options, rng, number, layout), options
+
+    def _weights(
+        self, leaves: Any, options: dict[str, Any], rng: Any, number: int, layout: int
+    ) -> dict[str, Array]:
+        """The weights that the forward pass asks its dict for; those on which nothing depends become options."""
+        if not self._dict:
+            return {}
+        drawn, self._keys = containers.Drawn(self._shapes_of(number, layout), rng), []
+        self._outputs({**leaves, **operations.fresh(options), self._dict: drawn})
+        self._keys = list(drawn)
+        used = containers.used(drawn, lambda weights: self.forward({**leaves, **weights}, options)[0])
+        options |= {key: drawn[key] for key in drawn if key not in used}
+        return {key: drawn[key] for key in used}
+
+    def _shapes_of(self, number: int, layout: int) -> shapes.Shapes:
+        of = shapes.Shapes(self.operation, *operations.SIZES[number], layout)
+        of.of("x")
+        return of
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """The output, several of them end to end; and the cache, or what stands for it."""
         given = {n: self._given(value) for n, value in {**leaves, **operations.fresh(options)}.items()}
-        answer = self._forward(*(given[p.name] for p in self.parameters if p.name in given))
-        if not isinstance(answer, (tuple, list)):
-            outputs, cache = [answer], None
-        else:
-            outputs, cache = list(answer[:-1]), answer[-1]
-        if any(output is None for output in outputs):
-            raise UserError(f"{self._forward.__name__} returns nothing: it is not written yet")
+        if self._dict:
+            given[self._dict] = {key: given.pop(key) for key in self._keys}
+        outputs, cache = self._outputs(given)
         arrays = [double(output) for output in outputs]
         self._shapes = [array.shape for array in arrays]
         out = arrays[0] if len(arrays) == 1 else np.concatenate([array.ravel() for array in arrays])
@@ -78,13 +97,24 @@ class Pair(Layer):
             self.upstream, out = False, out.reshape(())
         return out, (cache, {**given, "out": out, "a": out, "output": out})
 
+    def _outputs(self, given: Mapping[str, Any]) -> tuple[list[Any], Any]:
+        """The outputs that have an upstream gradient, and the cache."""
+        answer = self._forward(*(given[p.name] for p in self.parameters if p.name in given))
+        if not isinstance(answer, (tuple, list)):
+            outputs, cache = [answer], None
+        else:
+            outputs, cache = list(answer[:-1]), answer[-1]
+        if any(output is None for output in outputs):
+            raise UserError(f"{self._forward.__name__} returns nothing: it is not written yet")
+        return outputs[: self._upstreams or None], cache
+
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """The gradients by the names of the leaves."""
         saved, given = cache
-        names = list(signature(self._backward))
+        known = {**({} if saved is None else {"cache": saved}), **{n.lower(): value for n, value in given.items()}}
+        names = [n for n, p in signature(self._backward).items() if p.default is p.empty or n.lower() in known]
         upstream = list(map(self._given, self._upstream(dout, len(names) - 1))) if self.upstream else []
         rest = names[len(upstream) :]
-        known = {**({} if saved is None else {"cache": saved}), **{n.lower(): value for n, value in given.items()}}
         if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
             more = [known[name.lower()] for name in rest[1:] if name.lower() in known]
             return self._matched(self._backward(*upstream, saved, *more), leaves)
@@ -160,53 +190,6 @@ def _shape_of(p: inspect.Parameter, gradient: tuple[int, ...], x: Array) -> tupl
     return {1: x.shape[-1:], 2: (1, *x.shape[-1:])}.get(len(gradient), ()) if gradient != x.shape else ()
 
 
-def function_of_torch(target: Any) -> Pair:
-    """A torch.autograd.Function as a pair: torch runs its backward pass from the output's gradient."""
-
-    def forward(*given: Any) -> tuple[Any, Any]:
-        tensors = [each.clone().requires_grad_() if hasattr(each, "detach") else each for each in given]
-        out = target.apply(*tensors)
-        return out, (out, [each for each in tensors if hasattr(each, "detach")])
-
-    def backward(dout: Any, cache: Any) -> list[Any]:
-        out, tensors = cache
-        out.backward(dout)
-        return [each.grad for each in tensors]
-
-    return _without_context(target, forward, backward, "torch")
-
-
-class Context:
-    """What a static forward pass saves arrays in, for its backward pass."""
-
-    needs_input_grad = (True,) * 8
-
-    def save_for_backward(self, *values: Any) -> None:
-        """Keeps the values, under the names that are usual."""
-        self.saved_values = self.saved_tensors = values
-
-
-def function_of_context(target: Any) -> Pair:
-    """A class of static forward(ctx, ...) and backward(ctx, dout) as a pair, whose cache is the context."""
-    made = inspect.unwrap(target.forward).__globals__.get("Context", Context)
-
-    def forward(*given: Any) -> tuple[Any, Any]:
-        ctx = made()
-        return target.forward(ctx, *given), ctx
-
-    def backward(dout: Any, cache: Any) -> Any:
-        return target.backward(cache, dout)
-
-    return _without_context(target, forward, backward, likely_arrays(target.forward)[0])
-
-
-def _without_context(target: Any, forward: Any, backward: Any, library: str) -> Pair:
-    """The pair of a class; forward takes the arguments of its static forward pass behind ctx."""
-    arguments = list(signature(target.forward).values())[1:]
-    forward.__signature__ = inspect.Signature(arguments)
-    return Pair(target.__name__, forward, backward, library)
-
-
 def _asks_for_the_mode(function: Any) -> bool:
     code = getattr(function, "__code__", None)
     words = (*code.co_consts, *code.co_names, *code.co_varnames) if code else ()
@@ -230,7 +213,14 @@ class Scores(Pair):
 
 
 def matched(answer: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-    """Gradients by the names of the leaves, from a dict (dx, dw) or in the order of the forward's arguments."""
+    """Gradients by the names of the leaves, from a dict (dx, dw) or in the order of the forward's arguments.
+
+    Those of the first leaves may stand before a dict of the others.
+    """
+    if isinstance(answer, (tuple, list)) and len(answer) > 1 and isinstance(answer[-1], Mapping):
+        first = dict(list(leaves.items())[: len(answer) - 1])
+        others = {name: leaf for name, leaf in leaves.items() if name not in first}
+        return matched(answer[:-1], first) | matched(answer[-1], others)
     if isinstance(answer, Mapping):
         mine = {name.lower().replace("_", ""): value for name, value in answer.items()}
         keys = {leaf: (f"d{leaf}".lower().replace("_", ""), leaf.lower().replace("_", "")) for leaf in leaves}

@@ -15,7 +15,8 @@ from mlp_jax.gradcheck.layers import classes, kept, operations, shapes, windows
 from mlp_jax.gradcheck.layers.arrangements import ASKED_BY_VALUE
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.cells import Cell, is_cell
-from mlp_jax.gradcheck.layers.functions import Pair, function_of_context, function_of_torch
+from mlp_jax.gradcheck.layers.contexts import function_of_context, function_of_torch
+from mlp_jax.gradcheck.layers.functions import Pair
 from mlp_jax.gradcheck.layers.losses import (
     OUTPUTS,
     Array,

@@ -78,6 +78,8 @@ def _reference(
     if operation == "conv" and len(leaves) == 3 and window is not None:
         return partial(_conv, window, layout)
     if operation == "rnn_step" and len(leaves) == 5:
+        if layout == COLUMNS:
+            return lambda x, h, wx, wh, b: jnp.tanh(wx @ x + wh @ h + b)
         return lambda x, h, wx, wh, b: jnp.tanh(x @ wx + h @ wh + b)
     if operation == "embedding" and len(leaves) == 1 and len(options) == 1:
         return lambda w: w[options[0]]

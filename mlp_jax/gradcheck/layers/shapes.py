@@ -130,24 +130,33 @@ class Shapes:
         return (self.d, self.n) if self.layout == COLUMNS else (self.n, self.d)
 
     def _recurrent(self, name: str) -> tuple[int, ...] | None:
-        """Of a recurrent layer: inputs, states, and the matrices of its gates, in one or each for itself."""
-        name = name.replace("_", "")
+        """Of a recurrent layer: inputs, states, and the matrices of its gates, in one or each for itself.
+
+        Where examples are columns, or biases rows, a gate has one matrix, of the state above the inputs.
+        """
+        name, columns = name.replace("_", ""), self.layout == COLUMNS
         if name in ("x", "xt", "xs", "inputs", "input"):
-            return (self.n, self.d) if self.operation.endswith("step") else (self.n, 3, self.d)
-        if re.fullmatch(r"(prev)?[hc](t?1?|prev|0|init|next)|hidden|state|cell", name):
-            return (self.n, self.m)
+            steps = () if self.operation.endswith("step") else (3,)
+            return (self.d, self.n, *steps) if columns else (self.n, *steps, self.d)
+        if re.fullmatch(r"(prev)?[hca](t?1?|prev|0|init|next)|hidden|state|cell", name):
+            return (self.m, self.n) if columns else (self.n, self.m)
         gates = next((k for word, k in (("lstm", 4), ("gru", 3)) if self.operation.startswith(word)), 1)
+        together = self.layout in (COLUMNS, ROW_BIAS) and gates > 1
         forms = {
-            r"w(x|xh|ih|i)?": (self.d, gates * self.m),
-            r"wh|whh|u|wr": (self.m, gates * self.m),
-            r"b(h|ih|hh|x|ias)?": (gates * self.m,),
-            r"wx?[rzngifoc]": (self.d, self.m),
+            r"w(x|xh|ih|i|ax)?" if not together else "wx": (self.d, gates * self.m),
+            r"wh|whh|u|wr|waa": (self.m, gates * self.m),
+            r"wy|why|wya": (self.m, 2),
+            r"by": (2,),
+            r"b(h|ih|hh|x|a|ias)?" if not together else "b": (gates * self.m,),
+            r"wx?[rzngifoc]": (self.d + self.m * together, self.m),
             r"(u|wh)[rzngifohc]": (self.m, self.m),
             r"b[rzngifoc]": (self.m,),
         }
         for form, shape in forms.items():
+            if re.fullmatch(form, name) and len(shape) == 1:
+                return {ROW_BIAS: (1, *shape), COLUMNS: (*shape, 1)}.get(self.layout, shape)
             if re.fullmatch(form, name):
-                return shape[::-1] if self.layout == OUT_IN else shape
+                return shape[::-1] if self.layout in (OUT_IN, COLUMNS) else shape
         return None
 
 
