@@ -242,7 +242,7 @@ def test_an_optimisers_step_that_has_a_learning_rate_of_its_own_is_refused():
 
 def test_where_it_stops_is_told_where_nothing_else_is_wrong():
     report = check_gradients(defined(STEP, "gradient"))
-    assert (report.codes, report.passed) == (["fails"], False)
+    assert (report.codes, report.remarks, report.passed) == ([], ["no_penalty", "fails"], True)
     assert len(report.notes) == 1
     assert "a class is missing from the labels" in " ".join(str(report).split())
     assert all(row.verdict == "PASS" for row in report.leaves)

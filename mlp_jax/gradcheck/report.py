@@ -190,6 +190,13 @@ def finding(
     return Finding(code, equation, tuple(leaves), sentence, row.remark if remark is None else remark)
 
 
+def with_the_call(rows: Sequence[LeafRow], findings: Sequence[Finding]) -> tuple[LeafRow, ...]:
+    """The rows, and one more for each failure that is of no leaf: nothing is wrong while every row passes."""
+    told = {code for row in rows for code in (*row.codes, *row.follows)}
+    rest = [each for each in findings if not each.remark and each.code not in told]
+    return (*rows, *(LeafRow("the call", each.equation, "FAIL", (each.code,), ()) for each in rest))
+
+
 def worst_element(mine: np.ndarray, true: np.ndarray) -> tuple[int, ...]:
     """The index where both differ most; NaN in `true` is what is not known."""
     difference = np.nan_to_num(np.abs(mine - true), nan=-1)

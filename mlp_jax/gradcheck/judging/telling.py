@@ -10,7 +10,7 @@ from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explaine
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
-from mlp_jax.gradcheck.report import AUTODIFF, Finding, LeafRow, Report, WorstCase, finding, in_order, with_numbers
+from mlp_jax.gradcheck.report import AUTODIFF, Finding, LeafRow, Report, WorstCase, finding, in_order, with_numbers, with_the_call
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
@@ -48,7 +48,7 @@ def tell(judgement: Judgement, convention: str) -> Report:
     loss = [_loss_row(judgement)] if judgement.mismatch or not evidence.loss_is_finite else []
     return Report(
         evidence.asked.name,
-        (*rows, *loss),
+        with_the_call((*rows, *loss), findings),
         tuple(findings),
         tuple(_notes(judgement, convention)),
         evidence.total if judgement.by_differences is None else len(evidence.cases),
@@ -104,16 +104,16 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
     if changed:
         findings.append(finding("mutates_input", "-", detail=f"it changes {' and '.join(changed)}"))
     if evidence.failed and all(f.remark for f in findings):
-        findings.append(finding("fails", "-", detail=_failure(evidence)))
+        findings.append(_failure(evidence))
     return findings
 
 
-def _failure(evidence: Evidence) -> str:
-    """What it fails with, and whether that is where a class is missing among the labels."""
+def _failure(evidence: Evidence) -> Finding:
+    """What it fails with; that is a remark where a class is missing among the labels, as in no whole data set."""
     has_all = any(len(set(case.y)) == case.config.classes for case in evidence.cases)
     missing = lacks_classes(evidence) and has_all
     why = ", because a class is missing from the labels of the batch" if missing else ""
-    return f"{evidence.failed[0][1]}{why}"
+    return finding("fails", "-", detail=f"{evidence.failed[0][1]}{why}", remark=missing)
 
 
 def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
