@@ -211,6 +211,7 @@ WAYS = [
     ("fresh_mask", "slope", "drop = (np.random.rand(*z.shape) < 0.5) / T(0.5)", DROPOUT, ANY),
     ("other_activation", "slope", "slope = (z >= 0)", PLAIN, SMOOTH),
     ("mask_missing", "slope", "slope = (z != 0)", (*PLAIN, *NORMS), ANY),
+    ("penalty_value", "penalty", "penalty[2] = l2 * W2.sum()", PLAIN, ANY),
 ]  # fmt: skip
 
 

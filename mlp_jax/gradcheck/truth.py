@@ -12,7 +12,7 @@ from mlp_jax.gradcheck import other_losses
 from mlp_jax.gradcheck.comparison import compiled
 from mlp_jax.gradcheck.mistakes import networks
 from mlp_jax.nn import activations, losses, model
-from mlp_jax.nn.config import MLPConfig
+from mlp_jax.nn.config import MLPConfig, Unit
 from mlp_jax.nn.model import Params, Trace
 
 NumpyParams = Any  # model.Params with numpy arrays
@@ -84,7 +84,7 @@ def _program(config: MLPConfig, loss: str) -> Callable[..., Any]:
 
 
 def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
-    activation, of_scores = activations.get(config.activation, config.negative_slope), DATA_LOSSES[loss]
+    of_scores = DATA_LOSSES[loss]
 
     def run(params: Params, x: jax.Array, y: jax.Array, l2: ArrayLike, key: jax.Array) -> Any:
         def objective(params: Params) -> tuple[jax.Array, Trace]:
@@ -93,12 +93,15 @@ def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
 
         (value, trace), grads = jax.value_and_grad(objective, has_aux=True)(params)
         data_loss, d_scores = jax.value_and_grad(of_scores)(trace.logits, y)
-        pairs = list(zip(config.units, trace.hidden, strict=True))
-        activated = [activation.function(h.z) if unit.active else h.z for unit, h in pairs]
-        slopes = [activation.derivative(h.z) if unit.active else jax.numpy.ones_like(h.z) for unit, h in pairs]
+        pairs = [(_activation(unit, config), h.z) for unit, h in zip(config.units, trace.hidden, strict=True)]
+        activated, slopes = [a.function(z) for a, z in pairs], [a.derivative(z) for a, z in pairs]
         return grads, value, data_loss, trace, activated, slopes, d_scores
 
     return run
+
+
+def _activation(unit: Unit, config: MLPConfig) -> activations.Activation:
+    return activations.get(unit.activation, config.negative_slope) if unit.active else activations.get("identity")
 
 
 def evaluated_at(cases: Sequence[Case], params: Sequence[NumpyParams], x: Sequence[np.ndarray]) -> list[Any]:

@@ -50,16 +50,21 @@ class Unit(NamedTuple):
     """A unit is a product and a bias, and, where it has them, normalisation, activation, dropout and a skip.
 
     norm is "none", or "batch" or "layer" normalisation; norm_place is the "input", or "before" or "after" the
-    activation, or "none". With a skip, the output of the unit that stands so many before this one is added to its
-    own; 0 adds nothing.
+    activation, or "none". activation is a name in `activations.ACTIVATIONS`, or "none". With a skip, the output of
+    the unit that stands so many before this one is added to its own; 0 adds nothing.
     """
 
     inputs: int
     outputs: int
     norm: str = "none"
     norm_place: str = "none"
-    active: bool = False
+    activation: str = "none"
     skip: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Tells whether it has an activation, and so dropout, where the network has that."""
+        return self.activation != "none"
 
     @property
     def norm_width(self) -> int:
@@ -172,11 +177,13 @@ class MLPConfig:
         """Returns what stands before the output layer, first to last."""
         if self.block == "bottleneck":
             width, wide = self.hidden[0], self.expansion * self.hidden[0]
-            block = Unit(width, wide, "layer", "input", active=True), Unit(wide, width, skip=2)
+            block = Unit(width, wide, "layer", "input", self.activation), Unit(wide, width, skip=2)
             return (Unit(self.inputs, width), *block * (len(self.hidden) - 1))
         place, residual = "none" if self.norm == "none" else self.norm_place, self.block == "residual"
         return tuple(
-            Unit(fan_in, width, self.norm, place, True, int(residual and number > 0 and fan_in == width))
+            Unit(
+                fan_in, width, self.norm, place, self.activation, int(residual and number > 0 and fan_in == width)
+            )
             for number, (fan_in, width) in enumerate(pairwise((self.inputs, *self.hidden)))
         )
 

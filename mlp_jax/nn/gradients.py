@@ -124,7 +124,7 @@ def hidden_delta(
     if unit.norm_place == "after":
         delta_BH, norm_grads = norm_backward(delta_BH, layer, unit, hidden)
     if unit.active:
-        activation = activations.get(config.activation, config.negative_slope)
+        activation = activations.get(unit.activation, config.negative_slope)
         delta_BH = delta_BH * activation.derivative(hidden.z)
     if unit.norm_place == "before":
         delta_BH, norm_grads = norm_backward(delta_BH, layer, unit, hidden)

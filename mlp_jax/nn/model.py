@@ -180,7 +180,7 @@ def _unit(
     z = affine(inputs, layer.w, config.precision) + layer.b[None]
     if unit.norm_place == "before":
         z, norm = _normalize(z, layer, unit, running, config)
-    a = activations.get(config.activation, config.negative_slope).function(z) if unit.active else z
+    a = activations.get(unit.activation, config.negative_slope).function(z) if unit.active else z
     if unit.norm_place == "after":
         a, norm = _normalize(a, layer, unit, running, config)
     if key is not None and unit.active:

@@ -141,8 +141,10 @@ def network_text(variant: Variant) -> str:
     if "norm_eps" in options:
         place = "outside the root: sqrt(var) + eps" if options.get("eps_place") else "inside the root"
         return f"a network whose normalisation has eps = {options['norm_eps']:.4g} {place}"
-    if "inactive" in options:
-        return f"a network without an activation in hidden layer {options['inactive'][0] + 1}"
+    if "none" in options.get("activations", ()):
+        return f"a network without an activation in hidden layer {options['activations'].index('none') + 1}"
+    if "activations" in options:
+        return f"a network with the activations {', '.join(options['activations'])} in its hidden layers"
     if "scaled_dropout" in options:
         return "a network whose dropout does not divide the kept units by 1 - dropout"
     if "activation" not in options:

@@ -10,7 +10,17 @@ from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explaine
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
-from mlp_jax.gradcheck.report import AUTODIFF, Finding, LeafRow, Report, WorstCase, finding, in_order, with_numbers, with_the_call
+from mlp_jax.gradcheck.report import (
+    AUTODIFF,
+    Finding,
+    LeafRow,
+    Report,
+    WorstCase,
+    finding,
+    in_order,
+    with_numbers,
+    with_the_call,
+)
 
 _OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
 _HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
@@ -87,6 +97,8 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
     findings = [finding("loss_mismatch", "J~", detail=judgement.mismatch)] if judgement.mismatch else []
     for code in dict.fromkeys(code for code, _ in judgement.about):  # first, for it is what the rest is judged by
         details = dict.fromkeys(detail for other, detail in judgement.about if other == code and detail)
+        if code == "half_penalty" and _penalty_is_wrong(judgement):
+            details["what the gradient has is told below"] = None
         findings.append(finding(code, "J~", detail="; ".join(details)))
     for code in MISTAKES:
         places = sorted((m for m in mistakes if m.code == code), key=lambda m: (-m.layer, FIELDS.index(m.place)))
@@ -220,10 +232,14 @@ def _notes(judgement: Judgement, convention: str) -> list[str]:
         notes.append("its results are float64, but only as exact as float32, and are judged as such")
     if evidence.dtype != "float64":
         notes.append(f"{evidence.dtype}: relative errors up to {TOLERANCE[evidence.dtype]:.0e} count as rounding")
-    penalty_is_wrong = any(m.code.startswith("l2") for m in judgement.mistakes)
-    if judgement.purpose.text == HALF and convention == "auto" and not judgement.mismatch and not penalty_is_wrong:
+    agree = not judgement.mismatch and not _penalty_is_wrong(judgement)
+    if judgement.purpose.text == HALF and convention == "auto" and agree:
         notes.append("loss and gradient agree on the penalty lambda/2 ||W||^2: a convention, not a mistake")
     return [*notes, *_failures(evidence)]
+
+
+def _penalty_is_wrong(judgement: Judgement) -> bool:
+    return any(m.code.startswith(("l2", "penalty")) for m in judgement.mistakes)
 
 
 def _failures(evidence: Evidence) -> list[str]:

@@ -9,6 +9,7 @@ pass is here once more, in numpy, because hundreds of variants are tried and eac
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import product, repeat
 from typing import Any, NamedTuple
 
 import jax
@@ -26,21 +27,23 @@ OUTSIDE, ROUGHLY = "outside", "roughly outside"
 
 @dataclass(frozen=True)
 class Network(MLPConfig):
-    """An MLPConfig whose layers in `inactive` (0 is the first) have no activation.
+    """An MLPConfig with other options.
 
+    activations: of each unit with an activation, first to last, that one in place of the network's, or "none".
     eps_place: "" for sqrt(var + eps); "outside" for sqrt(var) + eps; "roughly outside" for the latter with the
     derivative of the former, which is how it is usually written: it leaves out a term of the size of eps.
     scaled_dropout: whether dropout divides the kept units by 1 - dropout, or leaves them as they are.
     """
 
-    inactive: tuple[int, ...] = ()
+    activations: tuple[str, ...] = ()
     eps_place: str = ""
     scaled_dropout: bool = True
 
     @functools.cached_property
     def units(self) -> tuple[Unit, ...]:
         """What stands before the output layer, first to last."""
-        return tuple(u._replace(active=u.active and k not in self.inactive) for k, u in enumerate(super().units))
+        names = iter(self.activations or repeat(self.activation))
+        return tuple(u._replace(activation=next(names)) if u.active else u for u in super().units)
 
     def norm_offset(self, var: Array) -> Array:
         """What is added to the variance under the root."""
@@ -120,7 +123,7 @@ def _unit(layer: Any, unit: Unit, a: np.ndarray, mask: Any, config: MLPConfig) -
     z = a @ layer.w + layer.b
     if unit.norm_place == "before":
         z = normalized(z)
-    a = activated(config.activation, config.negative_slope, z) if unit.active else z
+    a = activated(unit.activation, config.negative_slope, z) if unit.active else z
     if unit.norm_place == "after":
         a = normalized(a)
     return np.asarray(a if mask is None else a * config.dropout_factors(mask))
@@ -153,6 +156,8 @@ def activated(name: str, negative_slope: float | None, z: np.ndarray) -> np.ndar
 # -- which networks may be meant
 
 SLOPES = (0.01, 0.1, 0.2, 0.3, 0.05, 0.02, 0.001, 0.25, 0.5, 0.15, 0.4, 0.03, 0.005, 0.0001, 1 / 3, 1 / 5.5)
+MIXED, MOST_MIXED = ("relu", "tanh", "sigmoid"), 3
+"""The activations that layers of one network may have, and of how many layers that is tried."""
 EPS = (1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0)
 
 
@@ -172,8 +177,8 @@ def _variant(options: dict[str, Any]) -> Variant:
 
 
 def _other_activations(config: MLPConfig) -> Iterator[dict[str, Any]]:
-    active = [k for k, unit in enumerate(config.units) if unit.active]
-    if not active:
+    number = sum(unit.active for unit in config.units)
+    if not number:
         return
     for name in activations.ACTIVATIONS:
         if name not in (config.activation, "leaky_relu"):
@@ -182,8 +187,16 @@ def _other_activations(config: MLPConfig) -> Iterator[dict[str, Any]]:
         own = 0.1 if config.negative_slope is None else config.negative_slope
         if (config.activation, own) != ("leaky_relu", slope):
             yield {"activation": "leaky_relu", "negative_slope": slope}
-    if len(active) > 1 and config.activation != "identity":
-        yield from ({"inactive": (k,)} for k in active)
+    if number > 1 and config.activation != "identity":
+        alike = (config.activation,) * number
+        yield from ({"activations": (*alike[:k], "none", *alike[k + 1 :])} for k in range(number))
+    if 1 < number <= MOST_MIXED:
+        several = (
+            {"activations": mixed, "negative_slope": None}
+            for mixed in product(MIXED, repeat=number)
+            if len(set(mixed)) > 1
+        )
+        yield from several
 
 
 def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | None:

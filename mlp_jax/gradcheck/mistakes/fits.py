@@ -6,6 +6,7 @@ penalty. Both are found by least squares in every case, and must then be one thi
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -187,7 +188,7 @@ def _equal(found: Array, expected: Array, limits: Array) -> bool:
 def with_penalty_value(
     leaf: Leaf, sizes: Sizes, term: Callable[[int], Array], all_weights: Sequence[float]
 ) -> Fit | None:
-    """A leaf to every element of which the penalty itself is added: of its own weights, or of all."""
+    """A leaf to every element of which the penalty itself is added, of its own weights or of all, or their sum."""
     moments = _moments(leaf.centred, lambda j: centred(term(j)))
     if moments is None:
         return None
@@ -204,10 +205,12 @@ def with_penalty_value(
             for j, (v, f, e, p) in enumerate(zip(leaf.values, factor, expected, leaf.parameters, strict=True))
         ]
     )
-    squares = [[float((p**2).sum()) for p in leaf.parameters], [all_weights[i] for i in leaf.at]]
-    for scale in (np.array(each) * sizes.l2[leaf.at] / n for each in squares for n in (1.0, sizes.n[leaf.at])):
+    sums = [([float((p**2).sum()) for p in leaf.parameters], ""), ([all_weights[i] for i in leaf.at], "")]
+    sums.append(([float(p.sum()) for p in leaf.parameters], "a multiple of the sum of the weights"))
+    for (each, detail), n in product(sums, (1.0, sizes.n[leaf.at])):
+        scale = np.array(each) * sizes.l2[leaf.at] / n
         size = float(scale @ scale)
         times = float(offsets @ scale) / size if size else 0.0
         if abs(times) > 1e-3 and _equal(offsets, times * scale, leaf.tolerances + CONSTANT * np.abs(offsets)):
-            return found._replace(rest=(("penalty_value", ""),))
+            return found._replace(rest=(("penalty_value", detail),))
     return None

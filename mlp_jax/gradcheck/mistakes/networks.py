@@ -35,7 +35,7 @@ def network(case: Any, truth: Any, data: float, weights: Sequence[float]) -> lis
             ops.append(_norm(case, trace, k, truth.activated[k]))
         if units[k].active:
             tensors = _tensors(case, truth, products, k)
-            activation = (config.activation, config.negative_slope)
+            activation = (units[k].activation, config.negative_slope)
             ops.append(Slope(k, hidden.z, truth.activated[k], truth.slopes[k], *activation, tensors))
         if units[k].norm_place == "before":
             ops.append(_norm(case, trace, k, hidden.inputs @ params[k].w + params[k].b))
