@@ -105,7 +105,11 @@ class Candidate(Called):
         if works and failed and {*DEPTHS, *ALL_SIZES} & set(self.parameters):
             least = min(failed, key=len)
             self.notes = (f"not checked with {len(least)} hidden layers, where it fails: {failed[least]}",)
-        return works or [tried[0] if given else (6,)]
+        if works or given:
+            return works or tried[:1]
+        lines = {hidden: number for hidden, error in failed.items() if (number := line(error)) < np.inf}
+        furthest = max(lines, key=lambda hidden: lines[hidden], default=(6,))
+        return [furthest if lines.get(furthest, 0) > lines.get((6,), np.inf) else (6,)]
 
     def _failure(self, hidden: tuple[int, ...]) -> str | None:
         """The error in the first case of a network of these widths; None if there is none."""

@@ -139,7 +139,8 @@ class Target(Asked):
             if first == LAYER:
                 self.layer = self._layer
             else:
-                self.notes, self.takes_l2, self.drops, self._configs = first
+                self._of_file, self.takes_l2, self.drops, self._configs = first
+                self.notes = self._of_file
         except BaseException:  # without an entered `with` block, nothing else would end the process
             self._end()
             raise
@@ -201,7 +202,7 @@ class Target(Asked):
         with contextlib.suppress(OSError):  # a process that has ended is told of below
             self._pipe.send(questions)
         answers, self._names, told, self.unbiased = self._timed()
-        self.notes = tuple(dict.fromkeys((*self.notes, *told)))
+        self.notes = tuple(dict.fromkeys((*self._of_file, *told)))
         return list(answers)
 
     def leaf_name(self, k: int, field: str) -> str:

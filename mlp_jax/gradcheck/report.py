@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_jax import text
 from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import html
 from mlp_jax.gradcheck.mistakes.table import CODES, MISTAKES
 
 AUTODIFF = "jax.grad in float64"
@@ -142,13 +142,9 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: a heading, the table of leaves, an element that opens per finding."""
-        parts = [
-            f"<p><b>{_coloured(self.headline(), 'PASS' if self.passed else 'FAIL')}</b></p>",
-            _html_table([_cells(row) for row in self.leaves]),
-            *map(_html_finding, self.findings),
-            *(f"<p>Note: {escape(note)}.</p>" for note in self.notes),
-        ]
-        return f"<div>{''.join(parts)}</div>"
+        findings = [(each.title, each.sentence, "remark" if each.remark else "FAIL") for each in self.findings]
+        heading = html.coloured(self.headline(), "PASS" if self.passed else "FAIL")
+        return html.report(heading, HEADER, [_cells(row) for row in self.leaves], findings, self.notes)
 
     def leaf_table(self) -> str:
         """Returns one line per leaf, as a Markdown table."""
@@ -180,13 +176,17 @@ def finding(
     *,
     remark: bool | None = None,
     of_layer: bool = False,
+    mend: str = "",
 ) -> Finding:
-    """The finding for a code, with its sentence; of a layer in the words for layers, where there are any."""
+    """The finding for a code, with its sentence; of a layer in the words for layers, where there are any.
+
+    mend: how to mend it, where that is not what the row says.
+    """
     row = MISTAKES[code]
     place = f"At {' and '.join(leaves)} the code" if leaves else "The code"
     detail = f" ({detail})" if detail else ""
-    says, mend = row.layer if of_layer and row.layer[0] else (row.says, row.mend)
-    sentence = f"{place} {row.does}{detail}. {says[0].upper()}{says[1:]}. To mend it: {mend}."
+    says, usual = row.layer if of_layer and row.layer[0] else (row.says, row.mend)
+    sentence = f"{place} {row.does}{detail}. {says[0].upper()}{says[1:]}. To mend it: {mend or usual}."
     return Finding(code, equation, tuple(leaves), sentence, row.remark if remark is None else remark)
 
 
@@ -231,25 +231,3 @@ def in_order(codes: Iterable[str]) -> tuple[str, ...]:
 def as_row(row: LeafRow) -> dict[str, Any]:
     """Returns a leaf as a row of results.json."""
     return {**asdict(row), "index": list(row.index), "codes": list(row.codes), "follows": list(row.follows)}
-
-
-# -- as HTML, for notebooks; all text is escaped
-
-COLOURS = {"PASS": "#1a7f37", "FAIL": "#cf222e", "remark": "#9a6700"}
-
-
-def _coloured(text: str, kind: str) -> str:
-    """Escaped text, in the colour of a verdict if it is of that kind."""
-    return f'<span style="color: {COLOURS[kind]}">{escape(text)}</span>' if kind in COLOURS else escape(text)
-
-
-def _html_table(cells: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
-    rows = ["".join(f"<td>{_coloured(cell, cell)}</td>" for cell in row) for row in cells]
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _html_finding(finding: Finding) -> str:
-    title = _coloured(finding.title, "remark" if finding.remark else "FAIL")
-    return f"<details><summary>{title}</summary><p>{escape(finding.sentence)}</p></details>"

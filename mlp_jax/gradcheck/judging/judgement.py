@@ -163,7 +163,7 @@ def _in_every_way(evidence: Evidence, own: Own, about: Remarks) -> list[Judgemen
 def _of_nearly_own(evidence: Evidence, own: Own) -> Judgement | None:
     """The reading by what the loss lacks: a mean over the examples, or a penalty that the gradient has."""
     for near in own.near():
-        for variant in _ways_to_write(own.variant):
+        for variant in _ways_to_write(near.variant):
             there = evidence.under(variant)
             purpose = near.purpose(there.cases)
             if not there.wrong(there.errors(purpose)):

@@ -86,6 +86,9 @@ class Own(NamedTuple):
     def near(self) -> Iterator["Own"]:
         """Yields the functions that somebody's gradient may be of who forgot a part of the loss."""
         f, layers = self.fitted, len(self.fitted.weights)
+        name, activation = behind(self.variant.loss)
+        if activation:
+            yield self._replace(variant=self.variant._replace(loss=name))
         if f.examples == 1:
             yield self._replace(fitted=replace(f, examples=0))
         if self.variant.loss == PLAIN and not _one(f.data):

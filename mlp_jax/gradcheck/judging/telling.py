@@ -7,6 +7,7 @@ import numpy as np
 from mlp_jax.gradcheck.battery import OVERFLOW
 from mlp_jax.gradcheck.judging.diagnosis import Judgement
 from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks, lacks_classes
+from mlp_jax.gradcheck.judging.numbering import equation, leaf_equation
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
@@ -22,24 +23,7 @@ from mlp_jax.gradcheck.report import (
     with_the_call,
 )
 
-_OUTPUT = {"delta": "4", "all": "4", "w": "7", "b": "9"}
-_HIDDEN = {"delta": "12, 13", "w": "12", "b": "13"}
 FIELDS = ("w", "b", "scale", "shift", "delta", "all")
-_SLOPE = ("mask_missing", "mask_without_bias", "mask_wrong_tensor", "mask_at_zero")
-
-
-def equation(mistake: Mistake, layers: int) -> str:
-    """The report's equation number where a mistake is made; beyond two layers, with the layer it stands for."""
-    if mistake.layer == layers - 1:
-        number = _OUTPUT.get(mistake.place, "4")
-    else:
-        number = "11" if mistake.code in _SLOPE else _HIDDEN.get(mistake.place, "batch normalisation")
-    return number if layers == 2 else f"{number} (layer {mistake.layer + 1})"
-
-
-def leaf_equation(k: int, field: str, layers: int) -> str:
-    """Returns the equation of a leaf in the two-layer network; the layer in others."""
-    return equation(Mistake("", k, field), layers) if layers == 2 else f"layer {k + 1}"
 
 
 def tell(judgement: Judgement, convention: str) -> Report:
@@ -107,7 +91,9 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
         where = dict.fromkeys(equation(m, len(evidence.cases[0].params)) for m in places)
         leaves = dict.fromkeys(name for m in places for name in _leaves_of(evidence, m))
         details = dict.fromkeys(detail for m in places if (detail := _detail(judgement, m)))
-        findings.append(finding(code, ", ".join(where), tuple(leaves), "; ".join(details)))
+        alone = code == "batch_mean_missing" and all(m.place in ("w", "b") for m in places)
+        mend = "divide this sum over the examples by N = X.shape[0]" if alone else ""
+        findings.append(finding(code, ", ".join(where), tuple(leaves), "; ".join(details), mend=mend))
     if not evidence.loss_is_finite:
         findings.append(finding("non_finite", "J~", detail="in the loss"))
     if evidence.overflows or evidence.raises_overflow:

@@ -78,5 +78,5 @@ def judged(
     if any(np.isnan(trial.true[leaf]).any() for trial in trials for leaf in leaves):
         notes = [*notes, "elements at a kink of the forward pass are left out of the comparison"]
     examples = _examples(leaves, trials)
-    rows = report.with_the_call(rows, found)
-    return Report(name, rows, tuple(found), tuple(notes), len(trials), against=against, examples=examples)
+    every = report.with_the_call(rows, found)
+    return Report(name, every, tuple(found), tuple(notes), len(trials), against=against, examples=examples)

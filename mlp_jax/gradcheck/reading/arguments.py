@@ -50,9 +50,9 @@ def kept(forward: Any, output: Any, wanted: Sequence[str] = ()) -> dict[str, Any
     if isinstance(output, Mapping):  # everything that was computed, the last of it last
         arrays = [value for value in output.values() if is_array(value)]
         return {"output": arrays[-1] if arrays else output, "cache": output}
-    if not isinstance(output, tuple) or len(output) < 2:
-        return {"output": output}
     names = returned(forward)
+    if not isinstance(output, tuple) or len(output) < 2:
+        return {"output": output} | dict.fromkeys(names if len(names) == 1 else [], output)
     missing = [name for name in wanted if name not in names]
     names = [name or missing[0] for name in names] if names.count("") == len(missing) == 1 else names
     named = dict(zip(names, output, strict=True)) if len(names) == len(output) and "" not in names else {}
@@ -62,23 +62,24 @@ def kept(forward: Any, output: Any, wanted: Sequence[str] = ()) -> dict[str, Any
 
 
 def returned(function: Any) -> list[str]:
-    """The names in a function's last `return a, b, c`, "" for an expression; none if it returns otherwise."""
+    """The names in a function's last `return a, b, c` or `return a`, "" for an expression; none otherwise."""
     try:
         tree = ast.parse(textwrap.dedent(signatures.source_of(function)))
     except SyntaxError:
         return []
     values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
     last = values[-1] if values else None
-    names = [getattr(each, "id", "") for each in last.elts] if isinstance(last, ast.Tuple) else []
-    return names if len(names) > 1 and any(names) else []
+    names = [getattr(each, "id", "") for each in (last.elts if isinstance(last, ast.Tuple) else [last])]
+    return names if any(names) else []
 
 
 def call(method: Any, known: dict[str, Any], target: Any) -> Any:
     """Calls a method with what its arguments are called; x, y and lambda by place where the names do not tell."""
     parameters = signature(method)
     named = {n: k for n in parameters if (k := n if n in known else kind_of(n)) in known}
+    called = f"{target.__name__}.{method.__name__}" if inspect.isclass(target) else name_of(method)
     if any(kind_of(name) == "step" for name in parameters) and required(method, "step"):
-        raise UserError(f"{target.__name__}.{method.__name__} is an optimiser's step: {WRAP}")
+        raise UserError(f"{called} is an optimiser's step: {WRAP}")
     is_loss = signatures.is_called(name_of(method), METHODS)
     if is_loss:
         named |= _loss_arguments(parameters, named)
@@ -91,7 +92,7 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
         if name in named or p.default is not p.empty or p.kind in VARIADIC:
             continue
         if not left:
-            raise UserError(f"{target.__name__}.{method.__name__} needs {name}, which is not known: {WRAP}")
+            raise UserError(f"{called} needs {name}, which is not known: {WRAP}")
         named[name] = left.pop(0)
     more = is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values()
     given = {name: known[kind] for name, kind in named.items()}

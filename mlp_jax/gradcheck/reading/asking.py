@@ -13,7 +13,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import holders, masks, signatures
 from mlp_jax.gradcheck.reading.answers import plain, refuse_alike
-from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required
+from mlp_jax.gradcheck.reading.arguments import call, kept, kind_of, required, returned
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import is_step
@@ -87,7 +87,7 @@ def _asked(
                 f"{target.__name__} leaves its gradients to autograd: nothing in it is written by hand"
             )
         raise UserError(f"{target.__name__} has no gradient but what its training subtracts: {WRAP}")
-    if forward is not None and _needs_forward(loss):
+    if forward is not None and _needs_forward(loss, forward):
         output = call(forward, known, target)
         known |= kept(forward, output)
         if _is_number(known["output"]) and (case.config.classes > 1 or np.ndim(known["output"]) == 0):
@@ -135,12 +135,13 @@ def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any)
         return call(backward, known, target)
 
 
-def _needs_forward(loss: Any) -> bool:
-    """Whether there is no loss(X, y), but none at all, or one of an output, or of labels alone."""
+def _needs_forward(loss: Any, forward: Any) -> bool:
+    """Whether there is no loss(X, y), but none at all, or one of what forward returns, or of labels alone."""
     if loss is None:
         return True
-    kinds = [kind_of(name) for name in signatures.needed(signatures.signature(loss).values())]
-    return "output" in kinds or (kinds == ["y"])
+    names = signatures.needed(signatures.signature(loss).values())
+    kinds = [kind_of(name) for name in names]
+    return "output" in kinds or kinds == ["y"] or bool({*returned(forward)} & {*names} - {"x", "X"})
 
 
 def _upstream(net: Any, known: dict[str, Any], case: Case, layout: Layout, places: Places) -> Any:

@@ -21,7 +21,7 @@ from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
 MAKERS = re.compile(
-    r"_*(re)?(init(iali[sz]e)?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
+    r"_*(re)?(init(iali[sz](e|ation))?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
 )
 NUMBERED = re.compile(r"^(n_?)?h(id|idden)?_?(size|dim|layer|units)?_?\d(_\w+)?$")
 

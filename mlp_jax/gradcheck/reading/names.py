@@ -45,7 +45,7 @@ NORMALISED = "say what is normalised by --batch_norm or --layer_norm, before or 
 
 DEPTHS = (
     "hidden_dims", "hidden_sizes", "hidden_layers", "hidden_size_list", "hidden_layer_sizes", "hidden_layer_dims",
-    "hidden_widths", "hidden_units_list", "hiddens",
+    "hidden_widths", "hidden_units_list", "hiddens", "hid_layers", "hid_sizes", "hid_dims",
 )  # fmt: skip
 ALL_SIZES = (
     "layer_dims", "sizes", "layer_sizes", "layers", "layers_dims", "dims", "dimensions", "layers_sizes",

@@ -2,6 +2,7 @@
 
 import dis
 import inspect
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +15,13 @@ from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.names import NORMALISED, is_input, is_label
 from mlp_jax.gradcheck.reading.running import line
 
-STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity"}
+STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity",
+              "step"}  # fmt: skip
 """Arguments that only what takes a gradient has, as an optimiser's step does."""
+TRAINING = re.compile(
+    r"(n|num|max|number_?of)_?(iters?|iterations|epochs|passes|steps)|epochs|iterations|max_?iter"
+)
+"""Arguments that say how long a training goes on."""
 UPSTREAM = re.compile("d[a-zA-Z_]*|grad.*|g|upstream.*")
 """What a layer's backward pass calls the gradient of its output."""
 NOTHING = (["RETURN_CONST"], ["LOAD_CONST", "RETURN_VALUE"], ["BUILD_MAP", "RETURN_VALUE"])
@@ -26,6 +32,8 @@ def by_signature(function: Any, name: str, parameters: dict[str, inspect.Paramet
     """Raises UserError for a function that is no gradient of a network by what its arguments are called."""
     if not parameters and inspect.isfunction(function):
         raise UserError(f"{name} takes no arguments, so that it cannot be asked: {signatures.WRAP}")
+    if any(TRAINING.fullmatch(each.lower()) for each in parameters):
+        raise UserError(f"{name} is a whole training, and its gradient is a part of it: {signatures.WRAP}")
     first = next(iter(parameters), "")
     if "backward" in name and UPSTREAM.fullmatch(first) and len(parameters) < 3:
         forward = name.replace("backward", "forward")
@@ -82,6 +90,8 @@ def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool 
             f"{name} has no method loss(X, y) or backward for a batch, as where it takes one example, "
             f"or one number, at a time: {signatures.WRAP}"
         )
+    if not inspect.isclass(target) and signatures.is_called(name, signatures.TRAINS):
+        raise UserError(f"{name} is a training, by its name, and gives no gradient: {furthest}: {signatures.WRAP}")
     if joined:
         raise UserError(f"{name} and the function beside it give no gradient: {furthest}: {signatures.WRAP}")
 
@@ -90,9 +100,7 @@ def _unwritten(target: Any) -> str:
     """A sentence on what an assignment leaves to be written, if it is as it was handed out; "" if it is not."""
     if inspect.isabstract(target):
         return "it is abstract, so name a class that inherits from it"
-    functions = [
-        f for f in (vars(target).values() if inspect.isclass(target) else [target]) if inspect.isfunction(f)
-    ]
+    functions = _called(target) if inspect.isclass(target) else [target] if inspect.isfunction(target) else []
     for function in functions:
         code = inspect.unwrap(function).__code__
         steps = [each for each in dis.get_instructions(code) if each.opname not in ("RESUME", "NOP")]
@@ -101,12 +109,24 @@ def _unwritten(target: Any) -> str:
     return _placeholder(functions)
 
 
+def _called(target: type) -> list[Any]:
+    """The methods of a class that are asked, or that another method names."""
+    own = [each for each in vars(target).values() if inspect.isfunction(each)]
+    kinds = (signatures.METHODS, signatures.FORWARDS, signatures.BACKWARDS, ("__init__",))
+    named = {name for each in own for name in inspect.unwrap(each).__code__.co_names}
+    return [f for f in own if f.__name__ in named or any(signatures.is_called(f.__name__, k) for k in kinds)]
+
+
 def _placeholder(functions: list[Any]) -> str:
-    """The same for a body that begins with `pass` between the lines of a TODO."""
+    """The same for a body with a `pass` right below the lines of a TODO; behind `else:` a case may be left out."""
     for function in functions:
-        source = signatures.source_of(function)
-        body = re.sub(r"#.*", "", source)
-        marker = next((each for each in ("TODO", "YOUR CODE") if each in source), "")
-        if marker and re.search(r"^\s+(pass|\.\.\.)\s*$", body, re.MULTILINE):
-            return f"{function.__name__} has a `pass` below a line with {marker}"
+        lines = [line.strip() for line in signatures.source_of(function).splitlines() if line.strip()]
+        for number, each in enumerate(lines):
+            if not re.fullmatch(r"(pass|\.\.\.)\s*(#.*)?", each):
+                continue
+            comments = list(itertools.takewhile(lambda above: above.startswith("#"), reversed(lines[:number])))
+            above = lines[number - len(comments) - 1]
+            marker = next((m for m in ("TODO", "YOUR CODE") if m in " ".join([each, *comments, above])), "")
+            if marker and not re.match(r"(else|elif|except)\b", above):
+                return f"{function.__name__} has a `pass` below a line with {marker}"
     return ""

@@ -87,7 +87,7 @@ def line(message: str) -> float:
     return int(number) if number.isdigit() else 0 if start.endswith(("Error", "Exit")) else np.inf
 
 
-AGAIN = 1.0  # seconds until the next look, while a library is being imported
+LOOK = 0.5  # seconds from one look to the next
 
 
 class TooLong(BaseException):
@@ -96,19 +96,24 @@ class TooLong(BaseException):
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raises TooLong in the block when it has run for so long, where the platform has signals for it."""
+    """Raises TooLong in the block when it has run for so long, where the platform has signals for it.
+
+    The time that libraries take to be imported does not count.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(_: int, frame: FrameType | None) -> None:
-        if _imports_a_library(frame):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN)
-        else:
+    left = seconds
+
+    def look(_: int, frame: FrameType | None) -> None:
+        nonlocal left
+        left -= 0 if _imports_a_library(frame) else LOOK
+        if left <= 0:
             raise TooLong(f"it still runs after {seconds:g} seconds")
 
-    before: Any = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before: Any = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
     try:
         yield
     finally:

@@ -99,8 +99,8 @@ class Called(Asked):
         self.convention, self.outputs = convention, question.case.config.classes
         if convention.layout.columns:
             given = "x, y and the weights" if convention.layout.turned else "x and y"
-            note = f"{answers.COLUMNS}, so {given} are given transposed"
-            self.notes += (note,) if note not in self.notes else ()
+            before = (note for note in self.notes if not note.startswith(answers.COLUMNS))
+            self.notes = (*before, f"{answers.COLUMNS}, so {given} are given transposed")
         if self.outputs == 1 and pairs.has_no_cost(self.target):
             self.notes += (answers.ASSUMED,) if answers.ASSUMED not in self.notes else ()
         if self.is_class:

@@ -1,0 +1,120 @@
+"""What public repositories have that was once told falsely, each in a few lines."""
+
+import pytest
+
+from mlp_jax.errors import UserError
+from mlp_jax.gradcheck import check_gradients
+from tests.strangers import HEAD, defined
+from tests.test_target import check
+
+pytestmark = pytest.mark.usefixtures("quick_targets")
+
+BY_NAMES_OF_ITS_OWN = """
+class NN:
+    def __init__(self, layers):
+        self.layers, self.weights, self.biases, self.cache, self.grads = layers, {}, {}, {}, {}
+    def initialization(self):
+        for i in range(1, len(self.layers)):
+            self.weights[f"W{i}"] = np.zeros((self.layers[i], self.layers[i - 1]))
+            self.biases[f"b{i}"] = np.zeros((self.layers[i], 1))
+    def forward_prop(self, X):
+        A = X
+        for i in range(1, len(self.layers)):
+            self.cache[i] = A
+            Z = self.weights[f"W{i}"] @ A + self.biases[f"b{i}"]
+            A = 1 / (1 + np.exp(-Z))
+        return A
+    def softmax(self):
+        pass
+    def compute_cost(self, A, Y):
+        return -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) / A.shape[1]
+    def backward_prop(self, A, Y):
+        dZ = (A - Y) / Y.shape[1]
+        for i in range(len(self.layers) - 1, 0, -1):
+            self.grads[f"dW{i}"] = dZ @ self.cache[i].T
+            self.grads[f"db{i}"] = dZ.sum(axis=1, keepdims=True)
+            dZ = self.weights[f"W{i}"].T @ dZ * self.cache[i] * (1 - self.cache[i])
+"""
+
+
+def test_what_forward_returns_by_a_name_is_given_by_that_and_a_stub_that_nothing_calls_is_left_alone(tmp_path):
+    passed, content = check(tmp_path, HEAD + BY_NAMES_OF_ITS_OWN, "NN")
+    assert (passed, content["codes"], "other_loss" in content["remarks"]) == (True, [], True)
+    wrong = BY_NAMES_OF_ITS_OWN.replace("@ dZ * self.cache[i] *", "@ dZ *")
+    assert not check(tmp_path, HEAD + wrong, "NN")[0]
+
+
+OF_LOGITS = """
+class TwoLayerNet:
+    def __init__(self, input_size, hidden_size, output_size):
+        self.params = {"W1": np.zeros((input_size, hidden_size)), "b1": np.zeros(hidden_size),
+                       "W2": np.zeros((hidden_size, output_size)), "b2": np.zeros(output_size)}
+    def predict(self, x):
+        W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+        return sigmoid(sigmoid(x @ W1 + b1) @ W2 + b2)
+    def loss(self, x, t):
+        return -np.log(softmax(self.predict(x))[np.arange(len(t)), t]).mean()
+    def gradient(self, x, t):
+        W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+        h = sigmoid(x @ W1 + b1)
+        d = (softmax(h @ W2 + b2) - one_hot(t, W2.shape[1])) / len(x)
+        dh = d @ W2.T * h * (1 - h)
+        return {"W1": x.T @ dh, "b1": dh.sum(0), "W2": h.T @ d, "b2": d.sum(0)}
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+"""
+
+
+def test_a_loss_that_goes_through_an_activation_of_the_scores_which_the_gradient_has_not():
+    report = check_gradients(defined(OF_LOGITS, "TwoLayerNet"))
+    assert report.codes == ["loss_mismatch"], str(report)
+    assert "sigmoid on the scores" in " ".join(str(report).split())
+    assert check_gradients(
+        defined(OF_LOGITS.replace("return sigmoid(sigmoid(", "return (sigmoid("), "TwoLayerNet")
+    ).passed
+
+
+LEFT_OUT = """
+def f(params, X, y):
+    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
+    h = np.maximum(X @ W1 + b1, 0)
+    d = softmax(h @ W2 + b2) - one_hot(y, W2.shape[1])
+    dh = d @ W2.T * (h > 0)
+    return {"W1": X.T @ dh / len(X), "b1": dh.sum(0), "W2": h.T @ d / len(X), "b2": d.sum(0)}
+"""
+
+
+def test_where_the_biases_alone_lack_the_mean_it_is_their_sums_that_are_to_be_divided():
+    report = check_gradients(defined(LEFT_OUT, "f"))
+    assert report.codes == ["batch_mean_missing"]
+    assert "divide this sum over the examples by N" in " ".join(str(report).split())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("def f(X, y, nn_hdim, num_passes=20000):", "f is a whole training"),
+        ("def train(network, X, y):", "train is a training, by its name"),
+        ("def backprop(layer1, layer2, answer, step):", "backprop is an optimiser's step"),
+    ],
+)
+def test_a_training_is_refused_as_one(line, words):
+    name = line.split("(")[0].removeprefix("def ")
+    with pytest.raises(UserError, match=words) as told:
+        check_gradients(defined(f"{line}\n    return [layer.weights for layer in locals().popitem()[1]]\n", name))
+    assert "\n" not in str(told.value)
+
+
+COLUMNS = """
+def propagate(w, b, X, Y):
+    m = X.shape[1]
+    A = 1 / (1 + np.exp(-(w.T @ X + b)))
+    cost = -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) / m
+    return {"dw": X @ (A - Y).T / m, "db": np.sum(A - Y) / m}, cost
+"""
+
+
+def test_how_the_data_are_given_is_said_once(tmp_path, capsys):
+    assert check(tmp_path, HEAD + COLUMNS, "propagate")[0]
+    assert capsys.readouterr().out.count("its columns are the examples") == 1
