@@ -26,7 +26,7 @@ from mlp_jax.gradcheck.reading.answers import NAMES, Answer, Question
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, size_of
-from mlp_jax.gradcheck.reading.running import line
+from mlp_jax.gradcheck.reading.running import line, quiet
 from mlp_jax.gradcheck.reading.settling import Called
 from mlp_jax.nn.config import MLPConfig
 
@@ -132,6 +132,10 @@ class Candidate(Called):
 
     def ask(self, questions: list[Question]) -> list[Answer]:
         """One answer per question; an exception becomes part of it."""
+        with quiet():
+            return self._answers(questions)
+
+    def _answers(self, questions: list[Question]) -> list[Answer]:
         # the first case tells a layout by its dimensions, which differ; where all are equal, as in the last case,
         # even a forgotten transpose runs
         error = self.settle(questions[0]) and self.settle(questions[-1])

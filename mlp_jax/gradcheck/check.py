@@ -101,14 +101,15 @@ def check(
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
     reports, options = [], (l2_convention, objective, seed, scale)
     if not _answers(asked, configs[0]) and (others := _others(asked, configs[0])):
-        best, of = _best([(each, partial(_report, asked, each, *options)) for each in others])
+        best, of = _best(asked, [(each, partial(_report, asked, each, *options)) for each in others])
         note = INSTEAD.format(*("-".join(map(str, each.sizes)) for each in (of, configs[0])))
         return replace(best, notes=(*best.notes, note))
     for each in configs:
         reports.append(_report(asked, each, *options))
-        if {*UNEXPLAINED, "bias_over_classes"} & set(reports[-1].codes):  # or it has one output
-            one = [other for other in _others(asked, each) if (other.hidden, other.classes) == (each.hidden, 1)]
-            found = [_report(asked, other, *options) for other in one]
+        dubious = {*UNEXPLAINED, "bias_over_classes"} & set(reports[-1].codes)
+        if dubious and not _has_right_scores(asked, each, reports[-1]):  # or it has one output
+            one = [other for other in asked.others(each) if (other.hidden, other.classes) == (each.hidden, 1)]
+            found = [_report(asked, other, *options) for other in one if _gives(asked, other)]
             of_one = [other for other in found if "binary cross-entropy" in other.about]
             return min([reports[-1], *of_one], key=_unexplained)
         if not reports[-1].passed:
@@ -116,8 +117,11 @@ def check(
     return reports[0]
 
 
-def _best(reports: Iterable[tuple[MLPConfig, Callable[[], Report]]]) -> tuple[Report, MLPConfig]:
-    """The first that is right, or else that leaves the least unexplained; of networks that can be asked."""
+def _best(asked: Asked, reports: Iterable[tuple[MLPConfig, Callable[[], Report]]]) -> tuple[Report, MLPConfig]:
+    """The first that is right, at least in its scores, or else that leaves the least unexplained.
+
+    It is of networks that can be asked.
+    """
     seen, refusals = list[tuple[Report, MLPConfig]](), list[UserError]()
     for config, report in reports:
         try:
@@ -125,11 +129,17 @@ def _best(reports: Iterable[tuple[MLPConfig, Callable[[], Report]]]) -> tuple[Re
         except UserError as error:
             refusals.append(error)
             continue
-        if seen[-1][0].passed:
+        if seen[-1][0].passed or _has_right_scores(asked, config, seen[-1][0]):
             return seen[-1]
     if not seen:
         raise refusals[0]
     return min(seen, key=lambda pair: _unexplained(pair[0]))
+
+
+def _has_right_scores(asked: Asked, config: MLPConfig, report: Report) -> bool:
+    """Whether the last bias passes, whose gradient is the sum of the loss's by the scores."""
+    last = asked.leaf_name(len(config.sizes) - 2, "b")
+    return any(row.leaf == last and row.verdict == "PASS" for row in report.leaves)
 
 
 def _unexplained(report: Report) -> tuple[bool, int, int]:
@@ -154,9 +164,8 @@ def _report(
         report = tell(judge(kink[0], l2_convention, objective), l2_convention)
         report = replace(report, notes=(*report.notes, AT_ZERO.format(kink[1])))
     notes = asked.notes
-    last = asked.leaf_name(len(config.sizes) - 2, "b")  # whose gradient is that of the loss by the scores
-    scores_are_right = any(row.leaf == last and row.verdict == "PASS" for row in report.leaves)
-    if not report.passed and ASSUMED in notes and not scores_are_right:  # it may be right for another loss
+    if not report.passed and ASSUMED in notes and not _has_right_scores(asked, config, report):
+        # it may be right for another loss
         other = tell(judge(_without_losses(evidence), l2_convention, objective), l2_convention)
         if other.passed:
             report, notes = other, [note for note in notes if note != ASSUMED]

@@ -202,7 +202,7 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
     if not factor:
         base = Own(Variant(), penalty).purpose(evidence.cases)
         about = (("no_penalty", "there is no argument for lambda"),)
-    strict, others = asked_for == "report", list[Judgement]()
+    strict, others = asked_for == "report", None
     if not strict and _scores_differ(evidence, base):  # then another network is likelier, and sooner told
         others = _under_others(evidence, penalty, about)
         if any(not reading.wrong for reading in others):
@@ -213,7 +213,7 @@ def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[J
         return [first._replace(mistakes=frozenset(m._replace(detail=OF_HALF) for m in first.mistakes))]
     if strict or all(mistake.code != "unknown" for mistake in first.mistakes):
         return [first]
-    others = others or _under_others(evidence, penalty, about)
+    others = _under_others(evidence, penalty, about) if others is None else others
     return others[-1:] if any(not reading.wrong for reading in others) else [first, *others]
 
 

@@ -118,6 +118,18 @@ def _mixed_by(
 # -- what stops without some class may compute another loss where it does not stop
 
 
+def fails_by_labels(evidence: Evidence) -> bool:
+    """Whether it fails because a class is missing from the labels; of one example, another label tells."""
+    has_all = any(len(set(case.y)) == case.config.classes for case in evidence.cases)
+    if not (lacks_classes(evidence) and has_all):
+        return False
+    case = max((case for case, _ in evidence.failed), key=lambda each: len(each.y))
+    if len(case.y) > 1:
+        return True
+    other = case._replace(y=np.full_like(case.y, case.config.classes - 1))
+    return evidence.asked.ask([Question(other, evaluate(other)[0].masks)])[0].error is None
+
+
 def with_every_class(evidence: Evidence) -> Evidence | None:
     """The answers where every class is among the labels; None unless it fails only where one is missing."""
     if not lacks_classes(evidence):

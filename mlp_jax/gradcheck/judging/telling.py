@@ -6,8 +6,9 @@ import numpy as np
 
 from mlp_jax.gradcheck.battery import OVERFLOW
 from mlp_jax.gradcheck.judging.diagnosis import Judgement
-from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks, lacks_classes
+from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks
 from mlp_jax.gradcheck.judging.numbering import equation, leaf_equation
+from mlp_jax.gradcheck.judging.probes import fails_by_labels
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.mistakes.table import MISTAKES
 from mlp_jax.gradcheck.objective import FULL, HALF, gradient, value
@@ -108,8 +109,7 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
 
 def _failure(evidence: Evidence) -> Finding:
     """What it fails with; that is a remark where a class is missing among the labels, as in no whole data set."""
-    has_all = any(len(set(case.y)) == case.config.classes for case in evidence.cases)
-    missing = lacks_classes(evidence) and has_all
+    missing = fails_by_labels(evidence)
     why = ", because a class is missing from the labels of the batch" if missing else ""
     return finding("fails", "-", detail=f"{evidence.failed[0][1]}{why}", remark=missing)
 

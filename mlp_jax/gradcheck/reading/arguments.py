@@ -96,7 +96,7 @@ def call(method: Any, known: dict[str, Any], target: Any) -> Any:
         named[name] = left.pop(0)
     more = is_loss and not mine and signatures.takes_anything(parameters) and "l2" not in named.values()
     given = {name: known[kind] for name, kind in named.items()}
-    return signatures.call_by_name(method, given, **({"reg": known["l2"]} if more else {}))
+    return signatures.call_by_name(method, parameters, given, **({"reg": known["l2"]} if more else {}))
 
 
 def name_of(method: Any) -> str:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.answers import Held, Question
-from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, kinds_of, numbered, takes_l2
+from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, Kinds, kinds_of, numbered, takes_l2
 from mlp_jax.gradcheck.reading.layouts import VECTOR
 from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
 from mlp_jax.gradcheck.truth import Case
@@ -33,13 +33,27 @@ def converter(arrays: str) -> Callable[[np.ndarray], Any]:
     return jnp.asarray if arrays == "jax" else lambda array: array
 
 
-def ask(target: Any, question: Question, convention: Convention) -> tuple[Any, Held]:
+class Function(NamedTuple):
+    """A function, its arguments by name, and what each of them is, where their names tell (`kinds_of`)."""
+
+    call: Any
+    parameters: dict[str, inspect.Parameter]
+    kinds: Kinds | None
+
+    @classmethod
+    def of(cls, target: Any) -> "Function":
+        """The function with what its signature tells."""
+        parameters = signatures.signature(target)
+        return cls(target, parameters, kinds_of(parameters))
+
+
+def ask(function: Function, question: Question, convention: Convention) -> tuple[Any, Held]:
     """(what it returned, its arguments then)."""
     case, layout, convert = question.case, convention.layout, converter(convention.arrays)
     given = convention.form.hold(case, convert)
     x, y = map(convert, layout.examples(case))
     masks = [convert(mask.copy()) for mask in question.masks]
-    result = call(target, given, (x, y), case, masks, by_name=convention.by_name)
+    result = call(function, given, (x, y), case, masks, by_name=convention.by_name)
     held = convention.form.read(given, case)
     if not layout.columns and not layout.one_hot:
         return result, Held(held, x, y, masks)
@@ -53,10 +67,10 @@ def chances(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
 
 
 def call(
-    target: Any, given: Any, examples: tuple[Any, Any], case: Case, masks: list[Any], *, by_name: bool
+    function: Function, given: Any, examples: tuple[Any, Any], case: Case, masks: list[Any], *, by_name: bool
 ) -> Any:
     """What the function returns for these parameters, by what its arguments are called, else by place."""
-    parameters = signatures.signature(target)
+    target, parameters, kinds = function
     extra: dict[str, Callable[[], Any]] = {
         "config": lambda: case.config,
         "key": lambda: jax.random.key(case.seed),
@@ -65,10 +79,9 @@ def call(
     options = {name: value() for name, value in extra.items() if name in parameters}
     if case.config.dropout:
         options |= {n: 1 - case.config.dropout if n in KEEP else case.config.dropout for n in chances(parameters)}
-    kinds = kinds_of(parameters) if by_name else None
-    if kinds is not None:
+    if by_name and kinds is not None:
         values = {name: _value(numbered(name, kinds), kind, given, examples, case) for name, kind in kinds.items()}
-        return signatures.call_by_name(target, values | options)
+        return signatures.call_by_name(target, parameters, values | options)
     if not takes_l2(parameters):
         return target(given, *examples, **options)
     name = signatures.penalty_name(parameters, others=EXTRA)
@@ -78,7 +91,7 @@ def call(
     return target(given, *examples, *last, **named, **options)
 
 
-def ask_linear(target: Any, case: Case, convention: Convention) -> tuple[Any, Held]:
+def ask_linear(function: Function, case: Case, convention: Convention) -> tuple[Any, Held]:
     """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing.
 
     That input is the last; of one output it is the first, where courses have the one that they do not penalise.
@@ -91,8 +104,8 @@ def ask_linear(target: Any, case: Case, convention: Convention) -> tuple[Any, He
     wider = case._replace(x=np.hstack(columns), config=replace(case.config, inputs=case.config.inputs + 1))
     w = convert(matrix.ravel() if layout.naming == VECTOR else matrix)
     x, y = map(convert, layout.examples(wider))
-    kinds = kinds_of(signatures.signature(target)) or {}
-    result = target(**{name: _value(name, kind, w, (x, y), wider) for name, kind in kinds.items()})
+    kinds = function.kinds or {}
+    result = function.call(**{name: _value(name, kind, w, (x, y), wider) for name, kind in kinds.items()})
     loss, grad = result if isinstance(result, tuple) else (None, result)
     if np.ndim(loss) > np.ndim(grad):
         loss, grad = grad, loss

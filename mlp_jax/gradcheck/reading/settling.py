@@ -38,12 +38,13 @@ class Called(Asked):
         self.name = getattr(target, "__name__", type(target).__name__)
         self.written = target  # by the user, where `target` is joined of two
         self.is_class = inspect.isclass(self.target)
-        self.parameters = signatures.signature(self.target)
+        self._function = calling.Function.of(self.target)
+        self.parameters = self._function.parameters
         likely = ("numpy",) if self.is_class else conventions.likely_arrays(self.target)
         self.arrays = likely if arrays == "auto" else (arrays,)
         self.convention: Convention | None = None
         self.takes_l2 = signatures.takes_l2(target) if self.is_class else conventions.takes_l2(self.parameters)
-        self.kinds = None if self.is_class else conventions.kinds_of(self.parameters)
+        self.kinds = None if self.is_class else self._function.kinds
         self.drops = pairs.drops(self.target)
         self.notes: tuple[str, ...] = ()
         self._plans: Plans = {}
@@ -119,11 +120,12 @@ class Called(Asked):
         rates = [name for name in self.parameters if is_step(name)]
         if self.is_class or not rates:
             return
-        target, self.target = self.target, functools.partial(self.target, **{rates[0]: 0.0})
+        function = self._function
+        self._function = calling.Function.of(functools.partial(self.target, **{rates[0]: 0.0}))
         try:
             answer = self.attempt(question, convention)
         finally:
-            self.target = target
+            self._function = function
         given = [layer._asdict() for layer in question.case.params]
         if answer.leaves is not None and answers.alike(answer.leaves, given):
             refusals.refuse_a_step(self.name)
@@ -180,7 +182,7 @@ class Called(Asked):
             def asked(given: Any, layout: Layout = layout, convert: Any = convert) -> None:
                 x, y = map(convert, layout.examples(question.case))
                 with quiet(), jax.enable_x64(True):
-                    calling.call(self.target, given, (x, y), question.case, question.masks, by_name=by_name)
+                    calling.call(self._function, given, (x, y), question.case, question.masks, by_name=by_name)
 
             if own := trees.learnt(asked, question.case, convert, turned=turned != columns):
                 yield Convention(arrays, layout, by_name, own)
@@ -207,11 +209,11 @@ class Called(Asked):
         """Its loss, its gradients by leaf, their dtypes, and its arguments then."""
         case = question.case
         if convention.style == "linear":
-            result, held = calling.ask_linear(self.target, case, convention)
+            result, held = calling.ask_linear(self._function, case, convention)
         else:
             masks = question.masks if self.drops or calling.chances(self.parameters) else []
             with drawn(masks, case.config.dropout, columns=convention.layout.columns):
-                result, held = calling.ask(self.target, question, convention)
+                result, held = calling.ask(self._function, question, convention)
         loss, grads = parts_of(result, convention.layout)
         found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
         return loss, found, dtypes, held

@@ -59,11 +59,13 @@ def libraries(space: Mapping[str, Any]) -> set[str]:
     return {getattr(value, "__name__", "").partition(".")[0] for value in space.values()}
 
 
-def call_by_name(target: Any, values: Mapping[str, Any], **more: Any) -> Any:
+def call_by_name(
+    target: Any, parameters: Mapping[str, inspect.Parameter], values: Mapping[str, Any], **more: Any
+) -> Any:
     """Calls a callable with its arguments by name, also with those that it takes by place alone."""
-    bound = inspect.signature(target).bind_partial()
-    bound.arguments.update(values)
-    return target(*bound.args, **bound.kwargs, **more)
+    by_place = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and n in values]
+    by_name = {name: value for name, value in values.items() if name not in by_place}
+    return target(*(values[name] for name in by_place), **by_name, **more)
 
 
 def takes_anything(parameters: dict[str, inspect.Parameter]) -> bool:
