@@ -118,3 +118,48 @@ def propagate(w, b, X, Y):
 def test_how_the_data_are_given_is_said_once(tmp_path, capsys):
     assert check(tmp_path, HEAD + COLUMNS, "propagate")[0]
     assert capsys.readouterr().out.count("its columns are the examples") == 1
+
+
+FROM_1 = """
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+def nn_cost(theta, input_size, hidden_size, num_labels, X, y, lmbda):
+    n, m = hidden_size * (input_size + 1), len(X)
+    T1, T2 = theta[:n].reshape(hidden_size, -1), theta[n:].reshape(num_labels, -1)
+    Y = np.eye(num_labels)[y - 1]
+    a1 = np.hstack([np.ones((m, 1)), X])
+    a2 = np.hstack([np.ones((m, 1)), sigmoid(a1 @ T1.T)])
+    h = sigmoid(a2 @ T2.T)
+    J = -np.sum(Y * np.log(h) + (1 - Y) * np.log(1 - h)) / m
+    J += lmbda / (2 * m) * (np.sum(T1[:, 1:] ** 2) + np.sum(T2[:, 1:] ** 2))
+    d2 = (h - Y) @ T2[:, 1:] * a2[:, 1:] * (1 - a2[:, 1:])
+    G1, G2 = d2.T @ a1 / m, (h - Y).T @ a2 / m
+    G1[:, 1:] += lmbda / m * T1[:, 1:]
+    G2[:, 1:] += lmbda / m * T2[:, 1:]
+    return [J, np.concatenate([G1.ravel(), G2.ravel()])]
+"""
+
+
+def test_labels_that_count_from_1_and_a_list_of_cost_and_gradient():
+    report = check_gradients(defined(FROM_1, "nn_cost"))
+    assert report.codes == [], str(report)
+    assert {"other_loss", "other_network", "penalty_over_n"} <= set(report.remarks)
+    assert sum("label 1" in note for note in report.notes) == 1
+    report = check_gradients(defined(FROM_1.replace("G2[:, 1:] += lmbda / m * T2[:, 1:]", "pass"), "nn_cost"))
+    assert report.codes == ["l2_ignored"]
+    assert "loss's penalty, 0.5 lambda/N ||W||^2" in " ".join(str(report).split())
+
+
+ONE_OUTPUT = """
+def f(params, X, y):
+    h = np.maximum(X @ params["W1"] + params["b1"], 0)
+    d = (1 / (1 + np.exp(-(h @ params["W2"] + params["b2"]))) - y.reshape(-1, 1)) / len(X)
+    dh = d @ params["W2"].T * (h > 0)
+    return {"W1": X.T @ dh, "b1": dh.sum(axis=0, keepdims=True), "W2": h.T @ d, "b2": d.sum(axis=0, keepdims=True)}
+"""
+
+
+def test_the_bias_of_one_output_may_be_a_matrix_of_one_number():
+    report = check_gradients(defined(ONE_OUTPUT, "f"))
+    assert (report.codes, "bias_shape" in report.remarks) == ([], True), str(report)

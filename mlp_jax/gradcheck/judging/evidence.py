@@ -58,7 +58,7 @@ class Evidence:
             at: min((a.dtypes.get(at, "float64") for a in self.answers), key=DTYPES.index) for at in self.leaves
         }
         self.dtype = min(self.dtypes.values(), key=DTYPES.index)
-        self.float32_inside = False
+        self.float32_inside = self.labels_from_1 = False
         self.has_state = not _same(answers[0], again, TOLERANCE[self.dtype])
         self._observe()
 
@@ -77,7 +77,7 @@ class Evidence:
         wrong = [(found, true) for found, true in pairs if found is None or found.shape != true]
         if not wrong:
             return []
-        numbers = [found for found, _ in wrong if found is not None and found.size == 1]
+        numbers = [found for found, true in wrong if found is not None and found.size == 1 < np.prod(true)]
         if field != "w" and len(numbers) == len(wrong) and max(np.abs(n).max() for n in numbers) > NOTHING:
             for leaves, (_, shape) in zip(self.observed, pairs, strict=True):  # the sum of everything, say
                 leaves[k][field] = np.broadcast_to(leaves[k][field].ravel(), shape).copy()
@@ -181,6 +181,12 @@ class Evidence:
         other.cases, other.truths = list(cases), evaluate(*cases)
         return other
 
+    def with_labels_from_1(self) -> "Evidence":
+        """Returns the same answers, of a candidate that takes the label 1 for the first class."""
+        other = self.against([case._replace(y=(case.y - 1) % case.config.classes) for case in self.cases])
+        other.labels_from_1 = True
+        return other
+
     def of(self, cases: list[Case], truths: list[Truth], answers: list[Answer]) -> "Evidence":
         """Returns other answers, to other cases, in the place of these."""
         other = copy.copy(self)
@@ -240,9 +246,3 @@ ORDINARY = ("plain", "large batch", "equal dimensions")
 def explained_by_remarks(case: Case, codes: Sequence[str]) -> bool:
     """Whether a remark is all that is to say about a case."""
     return case.name == KINK and "mask_at_zero" in codes
-
-
-def lacks_classes(evidence: Evidence) -> bool:
-    """Whether it fails where a class is missing from the labels, and nowhere else."""
-    counts = [(len(set(case.y)), case.config.classes) for case, _ in evidence.failed]
-    return bool(counts) and all(n < classes for n, classes in counts)

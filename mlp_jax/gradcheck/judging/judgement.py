@@ -88,12 +88,20 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
         if both[1] and convention != "auto":
             return [read(evidence, base, mismatch="your loss is " + _j_text(other))]
         if closely and others:
-            told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
-            own = loss_fit.own(told, evidence.cases[0].config, evidence.dtype)
+            own = _own(evidence, losses)
             if own is not None:
                 break
     strict = asked_for == "report"
+    if own is None and others and evidence.cases[0].config.classes > 1:
+        from_1 = evidence.with_labels_from_1()
+        own = _own(from_1, losses)
+        evidence = evidence if own is None else from_1
     return _of_another_loss(evidence, base, other, own, free=free, strict=strict, differences=others)
+
+
+def _own(evidence: Evidence, losses: list[tuple[int, float]]) -> Own | None:
+    told = [(evidence.cases[i], evidence.truths[i], loss) for i, loss in losses]
+    return loss_fit.own(told, evidence.cases[0].config, evidence.dtype)
 
 
 def _j_text(purpose: Purpose) -> str:

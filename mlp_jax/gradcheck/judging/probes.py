@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlp_jax.gradcheck.battery import KINK
-from mlp_jax.gradcheck.judging.evidence import ORDINARY, At, Evidence, lacks_classes
+from mlp_jax.gradcheck.judging.evidence import ORDINARY, At, Evidence
 from mlp_jax.gradcheck.judging.own_loss import Fitted
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, square, square_of_biases
 from mlp_jax.gradcheck.reading.answers import Question
@@ -118,10 +118,16 @@ def _mixed_by(
 # -- what stops without some class may compute another loss where it does not stop
 
 
+def _lacks_classes(evidence: Evidence) -> bool:
+    """Whether it fails where a class is missing from the labels, and nowhere else."""
+    counts = [(len(set(case.y)), case.config.classes) for case, _ in evidence.failed]
+    return bool(counts) and all(n < classes for n, classes in counts)
+
+
 def fails_by_labels(evidence: Evidence) -> bool:
     """Whether it fails because a class is missing from the labels; of one example, another label tells."""
     has_all = any(len(set(case.y)) == case.config.classes for case in evidence.cases)
-    if not (lacks_classes(evidence) and has_all):
+    if not (_lacks_classes(evidence) and has_all):
         return False
     case = max((case for case, _ in evidence.failed), key=lambda each: len(each.y))
     if len(case.y) > 1:
@@ -132,7 +138,7 @@ def fails_by_labels(evidence: Evidence) -> bool:
 
 def with_every_class(evidence: Evidence) -> Evidence | None:
     """The answers where every class is among the labels; None unless it fails only where one is missing."""
-    if not lacks_classes(evidence):
+    if not _lacks_classes(evidence):
         return None
     every = [*(case for case, _ in evidence.failed), *evidence.cases]
     cases = [

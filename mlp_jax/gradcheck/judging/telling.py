@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlp_jax.gradcheck.battery import OVERFLOW
+from mlp_jax.gradcheck.judging.advice import detail_of, mend_of, penalty_is_wrong
 from mlp_jax.gradcheck.judging.diagnosis import Judgement
 from mlp_jax.gradcheck.judging.evidence import TOLERANCE, At, Evidence, explained_by_remarks
 from mlp_jax.gradcheck.judging.numbering import equation, leaf_equation
@@ -82,7 +83,7 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
     findings = [finding("loss_mismatch", "J~", detail=judgement.mismatch)] if judgement.mismatch else []
     for code in dict.fromkeys(code for code, _ in judgement.about):  # first, for it is what the rest is judged by
         details = dict.fromkeys(detail for other, detail in judgement.about if other == code and detail)
-        if code == "half_penalty" and _penalty_is_wrong(judgement):
+        if code == "half_penalty" and penalty_is_wrong(judgement):
             details["what the gradient has is told below"] = None
         findings.append(finding(code, "J~", detail="; ".join(details)))
     for code in MISTAKES:
@@ -91,9 +92,8 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
             continue
         where = dict.fromkeys(equation(m, len(evidence.cases[0].params)) for m in places)
         leaves = dict.fromkeys(name for m in places for name in _leaves_of(evidence, m))
-        details = dict.fromkeys(detail for m in places if (detail := _detail(judgement, m)))
-        alone = code == "batch_mean_missing" and all(m.place in ("w", "b") for m in places)
-        mend = "divide this sum over the examples by N = X.shape[0]" if alone else ""
+        details = dict.fromkeys(detail for m in places if (detail := detail_of(judgement, m)))
+        mend = mend_of(judgement, code, {m.place for m in places})
         findings.append(finding(code, ", ".join(where), tuple(leaves), "; ".join(details), mend=mend))
     if not evidence.loss_is_finite:
         findings.append(finding("non_finite", "J~", detail="in the loss"))
@@ -123,28 +123,6 @@ def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
         for k, field in evidence.leaves
         if mistake.place == "all" or (k == mistake.layer and field in ("w", "b"))
     ]
-
-
-def _detail(judgement: Judgement, mistake: Mistake) -> str:
-    """What a leaf was found to be made of, where that says more than the code."""
-    evidence = judgement.evidence
-    if mistake.detail == "0.5 times" and "squared error" in evidence.cases[0].loss:
-        return "0.5 times: the derivative of a square has a 2"
-    if mistake in evidence.shapes or mistake.detail:
-        return mistake.detail or evidence.shapes[mistake]
-    if mistake.code not in ("l2_factor", "l2_constant", "unknown") or mistake.place != "w":
-        return ""
-    k, name = mistake.layer, evidence.asked.leaf_name(mistake.layer, "w")
-    i = next((i for i, case in enumerate(evidence.cases) if case.l2 and "w" in evidence.observed[i][k]), None)
-    if i is None:
-        return ""
-    case, mine = evidence.cases[i], evidence.observed[i][k]["w"].ravel()
-    data = (evidence.truths[i].grads[k]["w"] - 2 * case.l2 * case.params[k].w).ravel()
-    columns = np.stack([data, case.l2 * case.params[k].w.ravel()], axis=1)
-    found = np.linalg.lstsq(columns, mine, rcond=None)[0]
-    if np.linalg.norm(columns @ found - mine) > 1e-3 * np.linalg.norm(mine):
-        return ""
-    return f"{name} is {found[0]:.3g} x its data term + {found[1]:.3g} lambda {name} where lambda is {case.l2:.3g}"
 
 
 class _Table:
@@ -214,18 +192,16 @@ class _Table:
 
 def _notes(judgement: Judgement, convention: str) -> list[str]:
     evidence, notes = judgement.evidence, []
+    if evidence.labels_from_1:
+        notes.append("it takes the label 1 for the first class, as where labels are 1 to C")
     if evidence.float32_inside:
         notes.append("its results are float64, but only as exact as float32, and are judged as such")
     if evidence.dtype != "float64":
         notes.append(f"{evidence.dtype}: relative errors up to {TOLERANCE[evidence.dtype]:.0e} count as rounding")
-    agree = not judgement.mismatch and not _penalty_is_wrong(judgement)
+    agree = not judgement.mismatch and not penalty_is_wrong(judgement)
     if judgement.purpose.text == HALF and convention == "auto" and agree:
         notes.append("loss and gradient agree on the penalty lambda/2 ||W||^2: a convention, not a mistake")
     return [*notes, *_failures(evidence)]
-
-
-def _penalty_is_wrong(judgement: Judgement) -> bool:
-    return any(m.code.startswith(("l2", "penalty")) for m in judgement.mistakes)
 
 
 def _failures(evidence: Evidence) -> list[str]:

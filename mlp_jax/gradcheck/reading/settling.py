@@ -214,6 +214,8 @@ class Called(Asked):
             masks = question.masks if self.drops or calling.chances(self.parameters) else []
             with drawn(masks, case.config.dropout, columns=convention.layout.columns):
                 result, held = calling.ask(self._function, question, convention)
+        if isinstance(result, list) and len(result) == 2 and np.size(result[0]) == 1 < np.size(result[1]):
+            result = tuple(result)  # [J, grad]
         loss, grads = parts_of(result, convention.layout)
         found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
         return loss, found, dtypes, held
