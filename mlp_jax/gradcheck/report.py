@@ -194,7 +194,9 @@ def with_the_call(rows: Sequence[LeafRow], findings: Sequence[Finding]) -> tuple
     """The rows, and one more for each failure that is of no leaf: nothing is wrong while every row passes."""
     told = {code for row in rows for code in (*row.codes, *row.follows)}
     rest = [each for each in findings if not each.remark and each.code not in told]
-    return (*rows, *(LeafRow("the call", each.equation, "FAIL", (each.code,), ()) for each in rest))
+    names = [" ".join(each.leaves) or "the call" for each in rest]
+    more = zip(names, rest, strict=True)
+    return (*rows, *(LeafRow(name, each.equation, "FAIL", (each.code,), ()) for name, each in more))
 
 
 def worst_element(mine: np.ndarray, true: np.ndarray) -> tuple[int, ...]:
