@@ -55,7 +55,7 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+@pytest.mark.parametrize("steps", [1, 5])
 def test_it_is_that_of_optax(steps, name):
     rule = ours(muon_steps=steps, muon_coefficients=name, weight_decay=0.3)
     close(moves(rule, 3), moves(of_optax(name, steps, weight_decay=0.3), 3))
