@@ -14,10 +14,10 @@ from mlp_jax.gradcheck.reading.answers import At, Held, Question, leaves, parts,
 from mlp_jax.gradcheck.reading.holders import Places
 from mlp_jax.gradcheck.reading.layouts import FLAT, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
-from mlp_jax.gradcheck.reading.names import NORMALISED, SCALES
+from mlp_jax.gradcheck.reading.names import NORMALISATIONS, NORMALISED, SCALES
 from mlp_jax.gradcheck.reading.paths import Path, arrays, get, is_array, like_kept
 from mlp_jax.gradcheck.reading.running import begin_anew
-from mlp_jax.gradcheck.reading.signatures import WRAP, module_of
+from mlp_jax.gradcheck.reading.signatures import WRAP, module_of, signature
 from mlp_jax.gradcheck.truth import Case, Leaves
 
 SETS_TO_0 = re.compile(r"zero_?grad|(zero|reset|clear)_?(the_)?(grad|dw|delta)|^(zero|reset)$", re.IGNORECASE)
@@ -25,9 +25,12 @@ UNCHECKED = "{} are not checked: " + NORMALISED
 
 
 def unchecked(target: Any, question: Question, layout: Layout) -> tuple[str, ...]:
-    """A note on scales and shifts that an object keeps, where its network has no normalisation; () without any."""
+    """Notes on what a network without normalisation leaves unchecked: an option for one, scales and shifts."""
     if any(unit.norm != "none" for unit in question.case.config.units):
         return ()
+    option = next((name for name in NORMALISATIONS if name in signature(target)), "")
+    if option:
+        return (f"its {option} is not checked: --batch_norm=before does that",)
     paths = [path for path, _ in arrays(building.build(target, question.case, layout)) if path]
     names = dict.fromkeys(str(path[-1][1]) for path in paths if SCALES.fullmatch(str(path[-1][1])))
     return (UNCHECKED.format(", ".join(names)),) if names else ()

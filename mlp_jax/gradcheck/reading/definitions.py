@@ -47,7 +47,9 @@ def _cells(path: Path) -> list[str]:
 def _statements(text: str, path: Path) -> list[ast.stmt]:
     """A text's statements; none if it is no Python."""
     try:
-        return python2.tree(magics.python(text) if path.suffix == ".ipynb" else text, str(path)).body
+        if path.suffix == ".ipynb":
+            return python2.tree(magics.python(text), str(path)).body
+        return magics.tree(text, str(path)).body
     except SyntaxError:
         return []
 

@@ -15,6 +15,7 @@ from mlp_jax.gradcheck.reading.names import (
     DROP,
     KEEP,
     LABELS,
+    NORMALISATIONS,
     SPREAD,
     is_generator,
     is_penalty,
@@ -100,11 +101,9 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
         named |= {"use_dropout": True} if "use_dropout" in parameters else {}
     if not case.config.has_running_stats:
         return named
-    if "normalization" in parameters:
-        return {**named, "normalization": "batchnorm"}
-    for name in ("use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm"):
+    for name in NORMALISATIONS:
         if name in parameters:
-            return {**named, name: True}
+            return {**named, name: "batchnorm" if name == "normalization" else True}
     if "gamma" in signatures.source_of(target):  # it is never without
         return named
     raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")

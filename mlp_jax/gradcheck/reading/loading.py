@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.reading import python2
+from mlp_jax.gradcheck.reading import magics, python2
 from mlp_jax.gradcheck.reading.definitions import definitions
 from mlp_jax.gradcheck.reading.running import TooLong, within
 from mlp_jax.gradcheck.reading.standins import PYTHON_2, NotInstalled, StandIns, rename_in_modules
@@ -171,7 +171,7 @@ class _Source(importlib.machinery.SourceFileLoader):
 
     def source_to_code(self, data: Any, path: Any, **options: Any) -> Any:  # type: ignore[override]
         """The file's code."""
-        return python2.compiled(python2.tree(importlib.util.decode_source(data), path), path)
+        return python2.compiled(magics.tree(importlib.util.decode_source(data), path), path)
 
     def path_stats(self, path: str) -> Any:
         """Nothing, so that no bytecode of a changed text is read or left beside the file."""

@@ -1,5 +1,7 @@
 """The cells of a notebook as Python: what IPython alone reads, its magics and shell lines, does nothing.
 
+Colab writes such lines into a Python file, too.
+
 Lines keep their numbers. A line is looked at only where a statement may begin, so that the operator % at the start
 of a line within brackets, or text within a string, stays.
 """
@@ -9,11 +11,23 @@ import re
 import tokenize
 from collections.abc import Iterator
 
+from mlp_jax.gradcheck.reading import python2
+
 RUN = ("time", "timeit", "capture", "prun", "memit", "snakeviz", "debug")
 """Magics of a whole cell that run it; others write it to a file, say, or give it to another program."""
 CELL = re.compile(r"\s*%%(\w+).*")
 LINE = re.compile(r"(\s*)([%!?].*|[\w.*\[\]'\"]+\?\??\s*)")  # %cd x, !ls, ?f, f?
 ASSIGNED = re.compile(r"(\s*)(\w[\w., ]*?(?:\[[^\]]*\])?) *= *[%!].*")  # files = !ls
+
+
+def tree(text: str, path: str) -> ast.Module:
+    """The syntax tree of a file's text. Raises SyntaxError for what neither Python nor IPython reads."""
+    try:
+        return python2.tree(text, path)
+    except SyntaxError:
+        if re.search(r"^\s*[!%]", text, re.MULTILINE) is None:
+            raise
+        return python2.tree(python(text), path)
 
 
 def python(cell: str) -> str:

@@ -43,6 +43,11 @@ SCALES = re.compile(r"(gamma|beta)_?\d*")
 """The scale and shift of a normalisation."""
 NORMALISED = "say what is normalised by --batch_norm or --layer_norm, before or after"
 
+NORMALISATIONS = ("normalization", "use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm")
+"""The arguments of a constructor that switch a normalisation on."""
+EXAMPLES = ("m", "N", "num_examples", "n_examples", "num_samples", "n_samples", "batch_size")
+"""What people call the number of examples where it is no argument."""
+
 DEPTHS = (
     "hidden_dims", "hidden_sizes", "hidden_layers", "hidden_size_list", "hidden_layer_sizes", "hidden_layer_dims",
     "hidden_widths", "hidden_units_list", "hiddens", "hid_layers", "hid_sizes", "hid_dims",

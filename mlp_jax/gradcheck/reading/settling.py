@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -16,11 +17,12 @@ from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchec
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, WITH_ROW, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
-from mlp_jax.gradcheck.reading.names import is_step
+from mlp_jax.gradcheck.reading.names import EXAMPLES, is_step
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.gradcheck.truth import Leaves
 
 ARRAYS = ("numpy", "jax", "torch")
+UNDEFINED = re.compile(r"NameError: (?:global )?name '(\w+)' is not defined")
 
 
 class Called(Asked):
@@ -47,6 +49,7 @@ class Called(Asked):
         self.kinds = None if self.is_class else self._function.kinds
         self.drops = pairs.drops(self.target)
         self.notes: tuple[str, ...] = ()
+        self._counts: tuple[str, ...] = ()
         self._plans: Plans = {}
         self._of_a_vector, self.outputs = False, 0
 
@@ -188,7 +191,21 @@ class Called(Asked):
                 yield Convention(arrays, layout, by_name, own)
 
     def attempt(self, question: Question, convention: Convention, *, twice: bool = False) -> Answer:
-        """Its answer, if it is called so; an exception becomes part of it. twice: the second of one object."""
+        """Its answer, if it is called so; an exception becomes part of it. twice: the second of one object.
+
+        A file that was stopped, for want of its data, may lack the number of examples: that is put there.
+        """
+        space = signatures.globals_of(self.written)
+        space |= dict.fromkeys(self._counts, len(question.case.y))
+        answer = self._attempted(question, convention, twice=twice)
+        found = UNDEFINED.search(answer.error or "")
+        if found is None or found[1] not in EXAMPLES or found[1] in space:
+            return answer
+        self._counts = (*self._counts, found[1])
+        self.notes += (f"{found[1]} is not defined, and is taken for the number of examples",)
+        return self.attempt(question, convention, twice=twice)
+
+    def _attempted(self, question: Question, convention: Convention, *, twice: bool) -> Answer:
         case = question.case
         before = Held(case.params, case.x, case.y, question.masks)
         try:

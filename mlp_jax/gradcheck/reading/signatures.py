@@ -54,6 +54,12 @@ def module_of(target: Any) -> dict[str, Any]:
     return vars(sys.modules.get(target.__module__, SimpleNamespace()))
 
 
+def globals_of(target: Any) -> dict[str, Any]:
+    """What a function, or the module of a class, sees by name; {} if that does not tell."""
+    found: dict[str, Any] = getattr(inspect.unwrap(target), "__globals__", {})
+    return module_of(target) if inspect.isclass(target) else found
+
+
 def libraries(space: Mapping[str, Any]) -> set[str]:
     """The first names of the modules in a module, or in what a function sees."""
     return {getattr(value, "__name__", "").partition(".")[0] for value in space.values()}
