@@ -163,3 +163,44 @@ def f(params, X, y):
 def test_the_bias_of_one_output_may_be_a_matrix_of_one_number():
     report = check_gradients(defined(ONE_OUTPUT, "f"))
     assert (report.codes, "bias_shape" in report.remarks) == ([], True), str(report)
+
+
+LAYER_NORM = """
+class Net:
+    def __init__(self, input_dim, hidden_dims, num_classes, reg=0.0):
+        sizes, self.reg, self.params = [input_dim, *hidden_dims, num_classes], reg, {}
+        for i, (a, b) in enumerate(zip(sizes, sizes[1:]), start=1):
+            self.params |= {f"W{i}": np.zeros((a, b)), f"b{i}": np.zeros(b)}
+            if i < len(sizes) - 1:
+                self.params |= {f"gamma{i}": np.ones(b), f"beta{i}": np.zeros(b)}
+
+    def loss(self, X, y):
+        P, k, a, kept = self.params, len(self.params) // 4 + 1, X, []
+        for i in range(1, k):
+            u = a @ P[f"W{i}"] + P[f"b{i}"]
+            std = np.sqrt(u.var(axis=1, keepdims=True) + 1e-5)
+            n = (u - u.mean(axis=1, keepdims=True)) / std
+            z = P[f"gamma{i}"] * n + P[f"beta{i}"]
+            kept.append((a, n, std, z))
+            a = np.maximum(z, 0)
+        p = softmax(a @ P[f"W{k}"] + P[f"b{k}"])
+        d = (p - one_hot(y, p.shape[1])) / len(y)
+        grads = {f"W{k}": a.T @ d, f"b{k}": d.sum(0)}
+        for i in range(k - 1, 0, -1):
+            a, n, std, z = kept[i - 1]
+            d = d @ P[f"W{i + 1}"].T * (z > 0)
+            grads |= {f"gamma{i}": (d * n).sum(0), f"beta{i}": d.sum(0)}
+            d = d * P[f"gamma{i}"]
+            d = (d - d.mean(1, keepdims=True) - n * (d * n).mean(1, keepdims=True)) / std
+            grads |= {f"W{i}": a.T @ d, f"b{i}": d.sum(0)}
+        grads = {name: g + 2 * self.reg * P[name] * (name[0] == "W") for name, g in grads.items()}
+        penalty = self.reg * sum((w**2).sum() for name, w in P.items() if name[0] == "W")
+        return -np.log(p[np.arange(len(y)), y]).mean() + penalty, grads
+"""
+
+
+def test_a_class_that_was_asked_without_normalisation_first_is_asked_with_its_own(tmp_path):
+    passed, content = check(tmp_path, HEAD + LAYER_NORM, "Net", layer_norm="before", hidden=(6,))
+    assert (passed, content["codes"], content["remarks"]) == (True, [], [])
+    wrong = LAYER_NORM.replace("d.mean(1, keepdims=True)", "0", 1)
+    assert check(tmp_path, HEAD + wrong, "Net", layer_norm="before")[1]["codes"] == ["bn_mean_term_dropped"]

@@ -58,7 +58,7 @@ def ask_class(
     Raises UserError if the object has no room for the case's parameters, or nothing gives gradients.
     """
     case = question.case
-    key = (len(case.config.hidden), case.config.has_running_stats, case.config.classes == 1)
+    key = (len(case.config.hidden), case.config.norm, case.config.classes == 1)
     with drawn(question.masks, case.config.dropout, columns=layout.columns):
         net = building.build(target, case, layout)
         plan = plans.get(key) or Plan(_places(net, case))

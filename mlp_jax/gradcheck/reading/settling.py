@@ -196,7 +196,7 @@ class Called(Asked):
         A file that was stopped, for want of its data, may lack the number of examples: that is put there.
         """
         space = signatures.globals_of(self.written)
-        space |= dict.fromkeys(self._counts, len(question.case.y))
+        space |= dict.fromkeys(self._counts, np.size(question.case.y))
         answer = self._attempted(question, convention, twice=twice)
         found = UNDEFINED.search(answer.error or "")
         if found is None or found[1] not in EXAMPLES or found[1] in space:
