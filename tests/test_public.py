@@ -204,3 +204,19 @@ def test_a_class_that_was_asked_without_normalisation_first_is_asked_with_its_ow
     assert (passed, content["codes"], content["remarks"]) == (True, [], [])
     wrong = LAYER_NORM.replace("d.mean(1, keepdims=True)", "0", 1)
     assert check(tmp_path, HEAD + wrong, "Net", layer_norm="before")[1]["codes"] == ["bn_mean_term_dropped"]
+
+
+@pytest.mark.parametrize("gradient", ["0 * a", "2 * reg * a * (a.ndim == 2)"])
+def test_what_is_of_nothing_but_a_penalty_is_not_written_yet(gradient):
+    source = f"def f(params, X, y, reg):\n    return {{name: {gradient} for name, a in params.items()}}\n"
+    with pytest.raises(UserError, match="f is not written yet: all its gradients are 0 where lambda is 0"):
+        check_gradients(defined(source, "f"))
+
+
+def test_what_no_name_tells_beside_all_else_is_taken_for_lambda():
+    source = LEFT_OUT.replace("def f(params, X, y):", "def f(X, T, model, alpha):\n    params, y = model, T")
+    source = source.replace("return {", "n = len(X)\n    grads = {").replace("dh.sum(0)", "dh.sum(0) / n")
+    source = source.replace("d.sum(0)}", "d.sum(0) / n}")
+    source += "    return {k: g + 2 * alpha * params[k] * (g.ndim == 2) for k, g in grads.items()}\n"
+    report = check_gradients(defined(source, "f"))
+    assert (report.codes, report.remarks) == ([], []), str(report)

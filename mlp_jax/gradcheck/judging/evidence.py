@@ -1,6 +1,7 @@
 """A candidate's answers beside the truth: what has no number or no fitting shape, and how far off the rest is."""
 
 import copy
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,19 +35,22 @@ class Evidence:
     else, made something infinite. non_finite: (layer, field) of leaves that are not finite elsewhere. has_state:
     the first question, asked again, has another answer.
 
-    Raises UserError if the candidate failed in every case.
+    Raises UserError if the candidate failed in every case, or all it gives is a penalty's.
     """
 
     def __init__(self, asked: Asked, config: MLPConfig, seed: int, scale: float) -> None:
         cases, truths = zip(*evaluated(config, seed=seed, scale=scale), strict=True)
         questions = [Question(case, truth.masks) for case, truth in zip(cases, truths, strict=True)]
-        # the first once more behind another of its shape, where what is kept from call to call shows
+        # the first once more behind another, where what is kept from call to call shows
         answers = list(asked.ask([*questions[:2], questions[0], *questions[2:]]))
         again = answers.pop(2)
         kept = [i for i, answer in enumerate(answers) if answer.leaves is not None]
         if not kept:
             raise UserError(f"{asked.name} gives no gradient: {answers[-1].error}")
         self.asked, self.total = asked, len(cases)
+        of_data = [layer for i in kept if not cases[i].l2 for layer in answers[i].leaves or []]
+        if of_data and not any(leaf.any() for layer in of_data for leaf in layer.values()):
+            raise UserError(f"{asked.name} is not written yet: all its gradients are 0 where lambda is 0")
         failed = [(case, a.error or "") for case, a in zip(cases, answers, strict=True) if a.leaves is None]
         self.raises_overflow = any(case.name == OVERFLOW and _is_overflow(error) for case, error in failed)
         self.failed = [pair for pair in failed if not (pair[0].name == OVERFLOW and _is_overflow(pair[1]))]
@@ -235,12 +239,10 @@ def _same(first: Answer, second: Answer, tolerance: float) -> bool:
 
 def _is_overflow(error: str) -> bool:
     """Whether an exception says that a number was too large."""
-    words = ("OverflowError", "FloatingPointError", "math range error", "math domain error")
-    return any(word in error for word in words)
+    return re.search("OverflowError|FloatingPointError|math (range|domain) error", error) is not None
 
 
-LOSS = (-1, "loss")
-ORDINARY = ("plain", "large batch", "equal dimensions")
+LOSS, ORDINARY = (-1, "loss"), ("plain", "large batch", "equal dimensions")
 
 
 def explained_by_remarks(case: Case, codes: Sequence[str]) -> bool:

@@ -72,8 +72,12 @@ def kind_of(name: str, beside: set[str]) -> str | None:
 
 
 def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
-    """What each argument without a default is, by its name; None if a name does not tell."""
+    """What each argument without a default is, by its name; None if a name does not tell.
+
+    Beside all that a network needs, the one that nothing tells is taken for lambda.
+    """
     kinds: Kinds = {}
+    untold = list[str]()
     for name, p in parameters.items():
         if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
@@ -81,7 +85,7 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
         if name in ("W", "w") and kind is None:
             continue
         if kind is None and p.default is p.empty and name not in EXTRA:
-            return None
+            untold.append(name)
         if kind == "l2" and not numbers(parameters, [name]):
             continue
         if kind == "params" and isinstance(p.default, float):  # a probability, say
@@ -90,10 +94,12 @@ def kinds_of(parameters: Mapping[str, inspect.Parameter]) -> Kinds | None:
             kinds[name] = kind
     there = set(kinds.values())
     alone = [name for name in ("W", "w") if name in parameters and "b" not in parameters and name not in kinds]
-    if {"x", "y"} <= there and alone and "params" not in there:
-        return {**kinds, alone[0]: "linear"}
-    complete = {"x", "y"} <= there and there & {"params", "weights", "leaf"}
-    return kinds if complete else None
+    if alone and "params" not in there:
+        kinds[alone[0]] = "linear"
+    if len(untold) == 1 and "l2" not in there:
+        kinds[untold.pop()] = "l2"
+    complete = {"x", "y"} <= there and {"params", "weights", "leaf", "linear"} & set(kinds.values())
+    return kinds if complete and not untold else None
 
 
 def hidden_layers(function: Any) -> int:
@@ -107,6 +113,7 @@ def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
     """Whether lambda has a way into a function: an argument that is called so, or a fourth that nothing tells."""
     anything = signatures.takes_anything(parameters) or not parameters
     named = signatures.penalty_name(parameters, others=EXTRA) is not None
+    named = named or "l2" in (kinds_of(parameters) or {}).values()
     return named or anything or (kinds_of(parameters) is None and len(signatures.needed(parameters.values())) > 3)
 
 
