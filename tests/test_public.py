@@ -1,5 +1,6 @@
 """What public repositories have that was once told falsely, each in a few lines."""
 
+import jax
 import pytest
 
 from mlp_jax.errors import UserError
@@ -220,3 +221,53 @@ def test_what_no_name_tells_beside_all_else_is_taken_for_lambda():
     source += "    return {k: g + 2 * alpha * params[k] * (g.ndim == 2) for k, g in grads.items()}\n"
     report = check_gradients(defined(source, "f"))
     assert (report.codes, report.remarks) == ([], []), str(report)
+
+
+def test_a_constructor_s_option_is_given_layer_normalisation_by_the_name_that_it_has(tmp_path):
+    source = LAYER_NORM.replace("num_classes, reg=0.0", "num_classes, reg=0.0, normalization=None")
+    source = source.replace("if i < len(sizes) - 1:", 'if i < len(sizes) - 1 and normalization == "layernorm":')
+    passed, content = check(tmp_path, HEAD + source, "Net", layer_norm="before")
+    assert (passed, content["codes"]) == (True, [])
+
+
+EQUAL = """
+class Net:
+    def __init__(self, input_size, hidden_size, output_size):
+        a, h, c = input_size, hidden_size, output_size
+        self.params = {"W1": np.zeros((a, h)), "b1": np.zeros(h), "W2": np.zeros((h, h)), "b2": np.zeros(h),
+                       "W3": np.zeros((h, c)), "b3": np.zeros(c)}
+    def loss(self, X, y):
+        W1, b1, W2, b2, W3, b3 = self.params.values()
+        a1 = np.tanh(X @ W1 + b1)
+        a2 = np.tanh(a1 @ W2 + b2)
+        p = softmax(a2 @ W3 + b3)
+        d3 = (p - one_hot(y, p.shape[1])) / len(y)
+        d2 = d3 @ W3.T * (1 - a2**2)
+        d1 = d2 @ W2.T * (1 - a1**2)
+        grads = [X.T @ d1, d1.sum(0), a1.T @ d2, d2.sum(0), a2.T @ d3, d3.sum(0)]
+        return -np.log(p[np.arange(len(y)), y]).mean(), dict(zip(self.params, grads))
+"""
+
+
+def test_a_class_of_two_hidden_layers_of_one_width_is_asked_so_beside_other_options(tmp_path):
+    passed, content = check(tmp_path, HEAD + EQUAL, "Net", activation="tanh")
+    assert (passed, content["remarks"]) == (True, ["no_penalty"])
+    assert check(tmp_path, HEAD + EQUAL.replace("d2 @ W2.T", "d2 @ W2"), "Net", activation="tanh")[1]["codes"] == [
+        "transpose"
+    ]
+
+
+def test_a_list_of_dicts_is_learnt_through_what_jax_compiles():
+    @jax.jit
+    def f(params, x, y):
+        first, last = params
+        z = x @ first["w"] + first["b"]
+        a = jax.nn.relu(z)
+        p = jax.nn.softmax(a @ last["w"] + last["b"])
+        d = (p - jax.nn.one_hot(y, p.shape[1])) / len(x)
+        dz = d @ last["w"].T * (z > 0)
+        return [{"w": x.T @ dz, "b": dz.sum(0)}, {"w": a.T @ d, "b": d.sum(0)}]
+
+    with jax.numpy_rank_promotion("allow"):
+        report = check_gradients(f)
+    assert (report.codes, report.remarks) == ([], ["no_penalty"]), str(report)

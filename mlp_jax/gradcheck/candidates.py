@@ -69,7 +69,8 @@ class Candidate(Called):
     def others(self, config: MLPConfig) -> list[MLPConfig]:
         """Networks of one output, without a hidden layer, or with more, that it may be the gradient of."""
         outputs = (config.classes,) if config.has_running_stats else (1, config.classes)
-        depths = [config.hidden, *([()] if self._may_be_one_layer else []), *([] if self.is_class else DEEPER)]
+        more = (ONE_WIDTH,) if self.is_class else DEEPER
+        depths = [config.hidden, *([()] if self._may_be_one_layer else []), *more]
         tried = [replace(config, hidden=hidden, classes=n) for hidden in dict.fromkeys(depths) for n in outputs]
         tried += [] if self.is_class else [replace(config, hidden=hidden) for hidden in SKIPS]
         return [other for other in tried if other != config]

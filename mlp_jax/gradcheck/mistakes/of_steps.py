@@ -96,7 +96,9 @@ STEPS: tuple[Row, ...] = (
     # -- the products
     Row("pre_activation_used", "multiplies by the pre-activation z where the activation a belongs",
         "equation 7 has a2^T, and a2 = relu(z2)", "use the hidden layer's output", ("a2.T @ dz3", "z2.T @ dz3"),
-        {W: d.w_from("z"), SCALE: leaf(lambda op, g: op.total(g * op.u))}),
+        {W: d.w_from("z"), SCALE: leaf(lambda op, g: op.total(g * op.u))},
+        layer=("dgamma is the sum of dout times what is normalised, and dw is x^T dout",
+               "use what the forward pass multiplied by gamma, or by w")),
     Row("own_output", "multiplies by the layer's own output where its input belongs",
         "the gradient dJ/dW is (inputs)^T dJ/dz (equations 6 and 12)", "use what the forward pass multiplied by W",
         ("a1.T @ dz2", "a2.T @ dz2"),

@@ -28,9 +28,9 @@ def unchecked(target: Any, question: Question, layout: Layout) -> tuple[str, ...
     """Notes on what a network without normalisation leaves unchecked: an option for one, scales and shifts."""
     if any(unit.norm != "none" for unit in question.case.config.units):
         return ()
-    option = next((name for name in NORMALISATIONS if name in signature(target)), "")
-    if option:
-        return (f"its {option} is not checked: --batch_norm=before does that",)
+    for kind, options in NORMALISATIONS.items():
+        if (option := next((name for name in options if name in signature(target)), "")) != "":
+            return (f"its {option} is not checked: --{kind}_norm=before does that",)
     paths = [path for path, _ in arrays(building.build(target, question.case, layout)) if path]
     names = dict.fromkeys(str(path[-1][1]) for path in paths if SCALES.fullmatch(str(path[-1][1])))
     return (UNCHECKED.format(", ".join(names)),) if names else ()

@@ -99,11 +99,12 @@ def _normalisation(target: Any, case: Case, parameters: dict[str, inspect.Parame
             )
         named |= {"seed": 0} if "seed" in parameters else {}
         named |= {"use_dropout": True} if "use_dropout" in parameters else {}
-    if not case.config.has_running_stats:
+    kind = case.config.norm if case.config.hidden else "none"
+    if kind == "none":
         return named
-    for name in NORMALISATIONS:
+    for name in NORMALISATIONS[kind]:
         if name in parameters:
-            return {**named, name: "batchnorm" if name == "normalization" else True}
+            return {**named, name: f"{kind}norm" if name == "normalization" else True}
     if "gamma" in signatures.source_of(target):  # it is never without
         return named
-    raise UserError(f"{target.__name__} takes no normalization=: leave --batch_norm out, or check a function")
+    raise UserError(f"{target.__name__} takes no normalization=: leave --{kind}_norm out, or check a function")

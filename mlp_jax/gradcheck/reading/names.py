@@ -43,7 +43,10 @@ SCALES = re.compile(r"(gamma|beta)_?\d*")
 """The scale and shift of a normalisation."""
 NORMALISED = "say what is normalised by --batch_norm or --layer_norm, before or after"
 
-NORMALISATIONS = ("normalization", "use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm")
+NORMALISATIONS = {
+    "batch": ("normalization", "use_batchnorm", "use_batch_norm", "batch_norm", "batchnorm"),
+    "layer": ("normalization", "use_layernorm", "use_layer_norm", "layer_norm", "layernorm"),
+}
 """The arguments of a constructor that switch a normalisation on."""
 EXAMPLES = ("m", "N", "num_examples", "n_examples", "num_samples", "n_samples", "batch_size")
 """What people call the number of examples where it is no argument."""

@@ -179,13 +179,16 @@ class Called(Asked):
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""
         by_name = self.kinds is not None
+        # what jax compiles takes containers that it knows alone
+        is_compiled = hasattr(self.target, "lower")
+        function = self._function._replace(call=inspect.unwrap(self.target)) if is_compiled else self._function
         for arrays, one_hot, (columns, turned) in product(self.arrays, (False, True), orders):
             convert, layout = calling.converter(arrays), Layout(columns=columns, one_hot=one_hot or columns)
 
             def asked(given: Any, layout: Layout = layout, convert: Any = convert) -> None:
                 x, y = map(convert, layout.examples(question.case))
                 with quiet(), jax.enable_x64(True):
-                    calling.call(self._function, given, (x, y), question.case, question.masks, by_name=by_name)
+                    calling.call(function, given, (x, y), question.case, question.masks, by_name=by_name)
 
             if own := trees.learnt(asked, question.case, convert, turned=turned != columns):
                 yield Convention(arrays, layout, by_name, own)
