@@ -146,8 +146,8 @@ def parts(result: Any) -> tuple[float | None, Any]:
 
 
 def refuse_alike(result: Any) -> None:
-    """Raises UserError for two dicts with the same names and shapes: nothing tells which one has the gradients."""
-    pair = result if isinstance(result, (tuple, list)) and len(result) == 2 else ()
+    """Raises UserError for two dicts alike in a tuple: nothing tells which has the gradients; a list is of layers."""
+    pair = result if isinstance(result, tuple) and len(result) == 2 else ()
     shapes = [{n: getattr(v, "shape", None) for n, v in p.items()} for p in pair if isinstance(p, Mapping)]
     if len(shapes) == 2 and shapes[0] == shapes[1] != {}:
         raise UserError("returned two dicts of the same names: return grads, or (loss, grads), with grads a dict")
