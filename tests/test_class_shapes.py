@@ -713,6 +713,10 @@ def test_a_sigmoid_output_without_a_cost_beside_it(part, other, codes, loss, tmp
 
 
 @pytest.mark.usefixtures("quick_targets")
-def test_a_name_that_nothing_defines_is_said(tmp_path):
-    with pytest.raises(UserError, match="NameError: name 'm' is not defined"):
-        check(tmp_path, HEAD + EXPRESSION.replace("m = X.shape[1]", "pass"), "backward_prop")
+def test_a_name_that_nothing_defines_is_said_and_the_number_of_examples_is_put_there(tmp_path, capsys):
+    assert EXPRESSION.count("m = X.shape[1]") == 1
+    assert check(tmp_path, HEAD + EXPRESSION.replace("m = X.shape[1]", "pass"), "backward_prop")[0]
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Note: m is not defined, and is taken for the number of examples." in out
+    with pytest.raises(UserError, match="NameError: name 'thing' is not defined"):
+        check(tmp_path, HEAD + EXPRESSION.replace("m = X.shape[1]", "m = thing"), "backward_prop")

@@ -127,7 +127,8 @@ DOORS = {
         "p/q/net.py",
         "",
     ),
-    "Python 2's names": ({}, "net.py", "from past.builtins import xrange\nfrom future.utils import iteritems\n"),
+    "Python 2's names": ({}, "net.py", "from past.builtins import xrange\nfrom future.utils import iteritems\n"
+                        "from future import standard_library\nstandard_library.install_aliases()\n"),
     "Python 2 itself": ({}, "net.py", "def show(x):\n    print 'loss %d' % x\n"),
     "data beside it": ({"d.txt": "1"}, "net.py", "D = open('d.txt').read()\n"),
     "a package of its own name": ({"net/__init__.py": "", "net/base.py": "A = 1\n"}, "net/net.py",
@@ -347,7 +348,7 @@ def test_a_linear_classifier_of_torch(tmp_path):
 
 
 def test_a_reader_that_leaves_early_is_no_error(server, tmp_path):
-    (tmp_path / "net.py").write_text("def f(params, x, y, l2):\n    return {k: 0 * params[k] for k in params}\n")
+    (tmp_path / "net.py").write_text("def f(params, x, y, l2):\n    return {k: 1 + params[k] for k in params}\n")
     assert server.checked(f"{tmp_path}/net.py:f", first=A_READER_LEAVES) == (141, "", "")
 
 

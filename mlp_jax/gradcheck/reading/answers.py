@@ -146,7 +146,7 @@ def parts(result: Any) -> tuple[float | None, Any]:
 
 
 def refuse_alike(result: Any) -> None:
-    """Raises UserError for two dicts alike in a tuple: nothing tells which has the gradients; a list is of layers."""
+    """Raises UserError for two dicts alike in a tuple: nothing tells which has gradients; a list is of layers."""
     pair = result if isinstance(result, tuple) and len(result) == 2 else ()
     shapes = [{n: getattr(v, "shape", None) for n, v in p.items()} for p in pair if isinstance(p, Mapping)]
     if len(shapes) == 2 and shapes[0] == shapes[1] != {}:

@@ -18,6 +18,7 @@ from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, WITH_ROW, Layout
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.names import EXAMPLES, is_step
+from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.running import line, quiet, where
 from mlp_jax.gradcheck.truth import Leaves
 
@@ -234,7 +235,7 @@ class Called(Asked):
             masks = question.masks if self.drops or calling.chances(self.parameters) else []
             with drawn(masks, case.config.dropout, columns=convention.layout.columns):
                 result, held = calling.ask(self._function, question, convention)
-        if isinstance(result, list) and len(result) == 2 and np.size(result[0]) == 1 < np.size(result[1]):
+        if isinstance(result, list) and len(result) == 2 and is_array(result[1]) and np.size(result[0]) == 1:
             result = tuple(result)  # [J, grad]
         loss, grads = parts_of(result, convention.layout)
         found, dtypes = leaves(convention.form.gradients(grads, case), case.config)

@@ -143,7 +143,7 @@ class _Module(ModuleType):
         return ()
 
     def __getattr__(self, name: str) -> Missing:
-        if name.startswith("__"):
+        if name.startswith("__") or f"{self.__name__}.{name}" in RENAMED:  # a module of its own, to be imported
             raise AttributeError(name)
         return Missing(self.__dict__["_shown"])
 
