@@ -108,10 +108,9 @@ def _findings(judgement: Judgement, mistakes: set[Mistake]) -> list[Finding]:
 
 
 def _failure(evidence: Evidence) -> Finding:
-    """What it fails with; that is a remark where a class is missing among the labels, as in no whole data set."""
-    missing = fails_by_labels(evidence)
-    why = ", because a class is missing from the labels of the batch" if missing else ""
-    return finding("fails", "-", detail=f"{evidence.failed[0][1]}{why}", remark=missing)
+    """What it fails with, and whether that is where a class is missing among the labels."""
+    why = ", because a class is missing from the labels of the batch" if fails_by_labels(evidence) else ""
+    return finding("fails", "-", detail=f"{evidence.failed[0][1]}{why}")
 
 
 def _leaves_of(evidence: Evidence, mistake: Mistake) -> list[str]:
