@@ -271,3 +271,14 @@ def test_a_list_of_dicts_is_learnt_through_what_jax_compiles():
     with jax.numpy_rank_promotion("allow"):
         report = check_gradients(f)
     assert (report.codes, report.remarks) == ([], ["no_penalty"]), str(report)
+
+
+def test_libraries_of_an_environment_in_the_file_s_folder_are_no_files_of_the_user(tmp_path):
+    folder = tmp_path / ".venv" / "lib" / "site-packages"
+    folder.mkdir(parents=True)
+    (folder / "some_library.py").write_text("FACTOR = 1 if type(3 / 2) is float else 2\n")
+    source = "import sys\nsys.path.append('.venv/lib/site-packages')\nfrom some_library import FACTOR\n" + HEAD
+    source += LEFT_OUT.replace(
+        "- one_hot(y, W2.shape[1])", "- one_hot(y, W2.shape[1])\n    d = d * FACTOR / len(X)"
+    )
+    assert check(tmp_path, source.replace(" / len(X),", ",").replace(" / len(X), ", ", "), "f")[0]

@@ -213,7 +213,7 @@ class _Siblings(importlib.abc.MetaPathFinder):
         installed = "site-packages" in origin.parts or "dist-packages" in origin.parts
         python = any(origin.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix))
         beside = any(origin.is_relative_to(folder) for folder in list(self._target.parents)[:LEVELS])
-        return origin.is_relative_to(self._top) or (beside and not installed and not python)
+        return not installed and (origin.is_relative_to(self._top) or (beside and not python))
 
 
 def _no_input(*_: Any) -> NoReturn:
