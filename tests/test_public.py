@@ -282,3 +282,9 @@ def test_libraries_of_an_environment_in_the_file_s_folder_are_no_files_of_the_us
         "- one_hot(y, W2.shape[1])", "- one_hot(y, W2.shape[1])\n    d = d * FACTOR / len(X)"
     )
     assert check(tmp_path, source.replace(" / len(X),", ",").replace(" / len(X), ", ", "), "f")[0]
+
+
+def test_a_number_of_examples_that_was_put_in_a_module_does_not_stay_there():
+    f = defined(LEFT_OUT.replace("len(X)", "m"), "f")
+    assert check_gradients(f).codes == ["batch_mean_missing"]
+    assert "m" not in f.__globals__

@@ -202,6 +202,8 @@ class Called(Asked):
         space = signatures.globals_of(self.written)
         space |= dict.fromkeys(self._counts, np.size(question.case.y))
         answer = self._attempted(question, convention, twice=twice)
+        for name in self._counts:  # what is the user's stays as it was
+            space.pop(name, None)
         found = UNDEFINED.search(answer.error or "")
         if found is None or found[1] not in EXAMPLES or found[1] in space:
             return answer
