@@ -180,8 +180,7 @@ class Called(Asked):
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""
         by_name = self.kinds is not None
-        # what jax compiles takes containers that it knows alone
-        is_compiled = hasattr(self.target, "lower")
+        is_compiled = hasattr(self.target, "lower")  # by jax, which takes containers that it knows alone
         function = self._function._replace(call=inspect.unwrap(self.target)) if is_compiled else self._function
         for arrays, one_hot, (columns, turned) in product(self.arrays, (False, True), orders):
             convert, layout = calling.converter(arrays), Layout(columns=columns, one_hot=one_hot or columns)
