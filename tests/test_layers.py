@@ -789,6 +789,35 @@ def test_what_python_2_divided_is_told():
         mistake(CS231N, "max_pool_forward_naive", "1 + (W - w) // s", "1 + (W - w) / s")
 
 
+EMBEDDING = """
+import numpy as np
+
+def word_embedding_forward(x, W):
+    return W[x], (x, W)
+
+def word_embedding_backward(dout, cache):
+    x, W = cache
+    dW = np.zeros_like(W)
+    np.add.at(dW, x, dout)
+    return dW
+"""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "dW[x] += dout",
+        "dW[x] = dout",
+        "for words, d in zip(x, dout): dW[words] += d",
+        "for t in range(x.shape[1]): dW[x[:, t]] += dout[:, t]",
+    ],
+)
+def test_words_that_occur_again_count_each_time(wrong):
+    assert layers.check_layer("word_embedding_backward", module(EMBEDDING)).passed
+    source = EMBEDDING.replace("np.add.at(dW, x, dout)", wrong)
+    assert layers.check_layer("word_embedding_backward", module(source)).codes == ["repeated_index"]
+
+
 EMPTY = """
 class Sequential:
     def __init__(self): self.layers = []

@@ -98,12 +98,21 @@ def test_an_object_of_batch_normalisation_has_the_codes_of_one(old, new, codes):
     assert (report.codes, report.remarks) == (codes, [])
 
 
-def test_an_embedding_object_is_refused_in_one_line():
-    of_a_size = OBJECTS.replace("self, W):", "self, vocabulary):\n        W = np.ones((vocabulary, 2))")
-    for source in (OBJECTS, of_a_size):
-        with pytest.raises(UserError, match=r"Embedding is given indices.*check_vjp") as refused:
-            layers.check_layer("Embedding", module(source))
-        assert "\n" not in str(refused.value)
+SIZED = OBJECTS.replace("self, W):", "self, vocab_size, embed_dim):\n        W = np.ones((vocab_size, embed_dim))")
+
+
+@pytest.mark.parametrize("source", [OBJECTS, SIZED], ids=["of a matrix", "of two sizes"])
+def test_an_embedding_object_is_checked_by_its_matrix(source):
+    assert layers.check_layer("Embedding", module(source)).passed
+    wrong = source.replace("np.add.at(dW, self.idx, dout)", "dW[self.idx] = dout")
+    assert layers.check_layer("Embedding", module(wrong)).codes == ["repeated_index"]
+
+
+def test_an_embedding_object_of_one_size_is_refused_in_one_line():
+    source = OBJECTS.replace("self, W):", "self, vocabulary):\n        W = np.ones((vocabulary, 2))")
+    with pytest.raises(UserError, match=r"Embedding is given indices.*check_vjp") as refused:
+        layers.check_layer("Embedding", module(source))
+    assert "\n" not in str(refused.value)
 
 
 DENSE = """import numpy as np

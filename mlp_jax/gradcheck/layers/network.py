@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.layers import operations, references, shapes, windows
 from mlp_jax.gradcheck.layers.trials import Trial
-from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Function, Hinge, LogSoftmax, MaxPool, Softmax
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Embedding, Function, Hinge, LogSoftmax, MaxPool, Softmax
 from mlp_jax.gradcheck.mistakes.ops import Affine, Dropout, Loss, Norm, Op, Slope
 from mlp_jax.gradcheck.softmax import softmax
 
@@ -80,6 +80,8 @@ class View:
         g = self.trial.dout
         if self.operation.endswith("loss"):
             return np.ones((len(self.rows(self.trial.x)), 1))
+        if self.operation == "embedding":
+            return g
         return self.channels_first(g) if self.pictures else self.rows(g)
 
     @property
@@ -128,6 +130,8 @@ class View:
             return Dropout(0, mask, 1 - 1 / max(float(mask.max()), 1.0))
         if name == "softmax" and out.shape == x.shape and x.ndim == 2:
             return Softmax(0, self.rows(out))
+        if name == "embedding" and len(leaves) == len(options) == 1:
+            return Embedding(0, x, options[0])
         if name == "log_softmax" and out.shape == x.shape and x.ndim == 2:
             return LogSoftmax(0, np.exp(self.rows(out)))
         return self._of_pictures(leaves) if name in ("conv", "pool") else self._loss(x, options)

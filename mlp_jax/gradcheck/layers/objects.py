@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import classes, kept, operations, shapes, windows
+from mlp_jax.gradcheck.layers import classes, embeddings, kept, operations, shapes, windows
 from mlp_jax.gradcheck.layers.arrangements import ASKED_BY_VALUE
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.cells import Cell, is_cell
@@ -44,10 +44,7 @@ def layer_of(target: type) -> Layer:
     if classes.takes_context(target):
         return function_of_context(target)
     if "embed" in target.__name__.lower():
-        raise UserError(
-            f"{target.__name__} is given indices, which have no gradient: check that of its weights with "
-            "mlp_jax.gradcheck.check_vjp(lambda w: w[indices], backward, w)"
-        )
+        return embeddings.layer_of(target)
     if why := classes.not_told(target):
         raise UserError(why)
     if is_cell(target):

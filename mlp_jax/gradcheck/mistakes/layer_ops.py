@@ -70,6 +70,28 @@ class LogSoftmax(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class Embedding(Op):
+    """The rows of a matrix w (words, D) that `index` names: what arrives is D numbers for each of its places."""
+
+    w: Array
+    index: Array
+
+    def back(self, g: Array) -> Array:
+        """Returns the sum of g over the places where a word occurs, for every word."""
+        dw = np.zeros_like(self.w)
+        np.add.at(dw, self.index, g)
+        return dw
+
+    def each_once(self, g: Array, axis: int | None = None) -> Array:
+        """Returns the sum to which a word adds its last g alone: of all places, or of each slice of an axis."""
+        dw = np.zeros_like(self.w)
+        parts = ([self.index], [g]) if axis is None else (np.moveaxis(each, axis, 0) for each in (self.index, g))
+        for index, part in zip(*parts, strict=True):
+            dw[index] += part
+        return dw
+
+
+@dataclass(frozen=True, eq=False)
 class Hinge(Loss):
     """The mean hinge loss of scores and labels: the sum over j != y of max(0, s_j - s_y + margin)^power."""
 

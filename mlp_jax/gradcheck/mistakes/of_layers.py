@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlp_jax.gradcheck.mistakes import deviations as d
-from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Hinge, MaxPool
+from mlp_jax.gradcheck.mistakes.layer_ops import Conv, Embedding, Hinge, MaxPool
 from mlp_jax.gradcheck.mistakes.row import Row, leaf, step
 
 # fmt: off
@@ -55,6 +55,12 @@ LAYER_ROWS: tuple[Row, ...] = (
             lambda op: 1 - op.one_hot + op.true_class(op.mask()),
             lambda op: -op.mask() + op.true_class(op.mask()),
             lambda op: op.true_class(op.mask()),
+        )}),
+    Row("repeated_index", "counts an index that occurs several times once",
+        "every place where a word occurs adds its dout to the word's row: dw[x] += dout keeps that of one place",
+        "use np.add.at(dw, x, dout)", ("np.add.at(dw, x, dout)", "dw[x] += dout"),
+        instead={Embedding: step(
+            lambda op, g: op.each_once(g), lambda op, g: op.each_once(g, 0), lambda op, g: op.each_once(g, 1)
         )}),
     Row("window_stride", "places the windows in the backward pass without the stride",
         "the window of output (i, j) starts at row i stride and column j stride",
