@@ -27,17 +27,22 @@ class Objective(NamedTuple):
 
 
 class Purpose(NamedTuple):
-    """What a gradient may be meant for: an objective for every case, and its name."""
+    """What a gradient may be meant for: an objective for every case, its name, and the weights' penalty in words.
+
+    The latter is "" where that is the report's, of which the table of mistakes speaks.
+    """
 
     objectives: tuple[Objective, ...]
     text: str
+    penalty: str
 
 
 def j_tilde(cases: Sequence[Case], convention: str) -> Purpose:
     """J~ with the penalty lambda ||W||^2 ("full") or lambda/2 ||W||^2 ("half")."""
     factor = CONVENTIONS[convention]
     objectives = [Objective(1.0, (factor * case.l2,) * len(case.params), 0.0) for case in cases]
-    return Purpose(tuple(objectives), FULL if convention == "full" else HALF)
+    text, penalty = (FULL, "") if convention == "full" else (HALF, "lambda/2 ||W||^2")
+    return Purpose(tuple(objectives), text, penalty)
 
 
 def value(case: Case, truth: Truth, objective: Objective) -> float:

@@ -1,22 +1,17 @@
 """What is said of a mistake beside its row: what a leaf was found to be made of, and how to mend it here."""
 
-import re
-
 import numpy as np
 
 from mlp_jax.gradcheck.judging.diagnosis import Judgement
 from mlp_jax.gradcheck.mistakes.situation import Mistake
-
-PENALTY = re.compile(r"([\d.e-]+ )?lambda(/[N2])? \|\|W\|\|\^2")
 
 
 def mend_of(judgement: Judgement, code: str, places: set[str]) -> str:
     """How to mend a mistake, where that is not what its row says; else ""."""
     if code == "batch_mean_missing" and places <= {"w", "b"}:
         return "divide this sum over the examples by N = X.shape[0]"
-    penalty = PENALTY.search(judgement.purpose.text)
-    if code in ("l2_ignored", "l2_factor") and penalty is not None:
-        return f"add the derivative by W of your loss's penalty, {penalty[0]}, once"
+    if code in ("l2_ignored", "l2_factor") and judgement.purpose.penalty:
+        return f"add the derivative by W of your loss's penalty, {judgement.purpose.penalty}, once"
     return ""
 
 

@@ -71,7 +71,7 @@ def _readings(evidence: Evidence, convention: str, asked_for: str, *, others: bo
         settle_dtype(evidence, evidence.errors(purpose))
     losses = evidence.losses()
     if losses is None:
-        return _without_losses(evidence, base, asked_for if others else "report")
+        return _readings_without_losses(evidence, base, asked_for if others else "report")
     free = convention == "auto" and asked_for == "auto"
     own = None
     for closely in (True, False):
@@ -202,7 +202,7 @@ def _agrees(
 # -- gradients without a loss
 
 
-def _without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[Judgement]:
+def _readings_without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[Judgement]:
     """J~ first. Another network or loss is meant only where it explains all that J~ leaves unexplained."""
     about: Remarks = ()
     factor = 0.0 if not evidence.asked.takes_l2 else 0.5 if base.text == objective.HALF else 1.0

@@ -39,18 +39,21 @@ class Fitted:
         kind = {0: "mean", 1: "sum", -1: "mean divided by N"}[self.examples]
         kind += " over the examples and classes" if self.classes else " over the examples"
         factor = "" if _one(self.data) else f"{self.data:.4g} times the "
-        parts = [f"{factor}{kind} of the {loss}", *self._penalty_terms()]
+        parts = [f"{factor}{kind} of the {loss}", self.penalty_text(), self._term(self.biases, "||b||^2")]
         n = "/N" * self.over_n
         parts += [f"{self.constant:.4g}{n} ||W||^2 whatever lambda is"] if self.constant else []
-        return " + ".join(parts)
+        return " + ".join(filter(None, parts))
 
-    def _penalty_terms(self) -> list[str]:
-        terms = [(w, f"||W{k}||^2") for k, w in enumerate(self.weights, start=1)]
+    def penalty_text(self) -> str:
+        """The penalty of the weights by lambda in words; "" without one."""
         if len(set(self.weights)) == 1:
-            terms = [(self.weights[0], "||W||^2")]
-        terms.append((self.biases, "||b||^2"))
+            return self._term(self.weights[0], "||W||^2")
+        terms = (self._term(factor, f"||W{k}||^2") for k, factor in enumerate(self.weights, start=1))
+        return " + ".join(filter(None, terms))
+
+    def _term(self, factor: float, square: str) -> str:
         unit = "lambda/N" if self.over_n else "lambda"
-        return [f"{'' if _one(factor) else f'{factor:.4g} '}{unit} {what}" for factor, what in terms if factor]
+        return f"{'' if _one(factor) else f'{factor:.4g} '}{unit} {square}" if factor else ""
 
     @property
     def penalty_code(self) -> str:
@@ -76,7 +79,7 @@ class Own(NamedTuple):
 
     def purpose(self, cases: Sequence[Case]) -> Purpose:
         """What a gradient of it is meant for."""
-        return Purpose(tuple(self.fitted.at(case) for case in cases), self.text())
+        return Purpose(tuple(self.fitted.at(case) for case in cases), self.text(), self.fitted.penalty_text())
 
     @property
     def is_j(self) -> bool:
