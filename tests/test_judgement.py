@@ -354,6 +354,16 @@ def test_a_gradient_without_a_loss_may_be_that_of_another_network(wrong, remarks
     assert not check_gradients(wrong, objective="report").passed
 
 
+@pytest.mark.parametrize(
+    ("mistake", "code", "leaf"),
+    [(lambda g: g | {"b2": -g["b2"]}, "sign", "b2"), (lambda g: g | {"W1": g["W1"] ** 3}, "unknown", "W1")],
+)
+def test_of_another_network_without_a_loss_what_is_wrong_fails_alone(mistake, code, leaf):
+    report = check_gradients(network(behind(squared, SIGMOID), SIGMOID, returns_loss=False, mistake=mistake))
+    assert report.codes == [code], str(report)
+    assert [row.leaf for row in report.leaves if row.verdict == "FAIL"] == [leaf]
+
+
 def test_a_mistake_that_explains_a_gradient_without_a_loss_comes_before_another_network():
     wrong = network(returns_loss=False, penalty=lambda l2, n: l2 / 2)
     assert check_gradients(wrong).codes == ["l2_factor"]

@@ -1,5 +1,7 @@
 """Networks and losses whose last bias (or weights) has the candidate's gradient, where it returns no loss."""
 
+from collections.abc import Callable
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -20,24 +22,36 @@ ALIKE = 1e-6  # how far a bias's gradient may be from that of a network that exp
 def alike(evidence: Evidence) -> list[tuple[Variant, Fitted]]:
     """Networks and losses whose derivative by the last bias is the candidate's in every case; nearest first.
 
-    Without biases it is that by the last weights. The loss may be the sum over the examples as well, and may have
-    a factor that people write before it.
+    Where there are none it is that by the last weights. The loss may be the sum over the examples as well, and
+    may have a factor that people write before it.
     """
-    chosen = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
+    held = variants.Scores(list(zip(evidence.cases, evidence.truths, strict=True)))
+
+    @cache
+    def derivatives(variant: Variant, i: int) -> np.ndarray:
+        return _by_scores(variant.loss, held.of(variant)[i], evidence.cases[i].y)
+
+    return _alike(evidence, "b", held, derivatives) or _alike(evidence, "w", held, derivatives)
+
+
+def _alike(
+    evidence: Evidence, field: str, held: variants.Scores, derivatives: Callable[[Variant, int], np.ndarray]
+) -> list[tuple[Variant, Fitted]]:
     top = len(evidence.cases[0].params) - 1
-    field = "b" if (top, "b") in evidence.leaves else "w"
+    chosen = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
     chosen = [i for i in chosen if field in evidence.observed[i][top]]
+    if field == "w" and evidence.asked.takes_l2:  # which has the penalty's derivative too
+        chosen = [i for i in chosen if not evidence.cases[i].l2]
     if not chosen:
         return []
     tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
-    held = variants.Scores([(evidence.cases[i], evidence.truths[i]) for i in chosen])
 
     def nearest(variant: Variant, enough: float = np.inf) -> tuple[float, Fitted]:
         """How far off it is with the factor that suits, and that factor."""
         worst = dict.fromkeys(product(_factors(variant.loss), (True, False)), 0.0)
-        for i, (scores, inputs) in zip(chosen, held.with_inputs(variant), strict=True):
-            d, (n, c) = _by_scores(variant.loss, scores, evidence.cases[i].y), scores.shape
-            gradient = d.sum(axis=0) if field == "b" else inputs.T @ d
+        for i in chosen:
+            d, (_, inputs) = derivatives(variant, i), held.with_inputs(variant)[i]
+            gradient, (n, c) = d.sum(axis=0) if field == "b" else inputs.T @ d, d.shape
             for (fitted, mean), before in list(worst.items()):
                 true = gradient * fitted.data * float(c) ** fitted.classes * (1 if mean else n)
                 distance = float(np.linalg.norm(evidence.observed[i][top][field] - true))

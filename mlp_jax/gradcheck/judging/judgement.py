@@ -222,7 +222,12 @@ def _readings_without_losses(evidence: Evidence, base: Purpose, asked_for: str) 
     if strict or all(mistake.code != "unknown" for mistake in first.mistakes):
         return [first]
     others = _under_others(evidence, penalty, about) if others is None else others
-    return others[-1:] if any(not reading.wrong for reading in others) else [first, *others]
+    if any(not reading.wrong for reading in others):
+        return others[-1:]
+    # a network of which the last layer is explained says more than one of which it is not
+    top = len(evidence.cases[0].params) - 1
+    missed = others and any(m.code == "unknown" and m.layer == top for m in first.mistakes)
+    return others if missed else [first, *others]
 
 
 def _scores_differ(evidence: Evidence, base: Purpose) -> bool:
