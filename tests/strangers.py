@@ -438,6 +438,8 @@ class Net:
             loss -= np.log(p[i, y[i]]) / N
         print "loss", \\
             loss
+        print "loss {0} of {1}".format(
+            loss, len(str(N)), N)  # a longer line than that of the print
         d = p
         d[range(N), y] -= 1
         d /= N

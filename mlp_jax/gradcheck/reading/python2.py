@@ -70,6 +70,8 @@ def _called(source: str, error: SyntaxError) -> str:
     lines = source.split("\n")
     first, last = int(error.lineno or 1) - 1, error.end_lineno - 1
     start, end = int(error.offset or 1) - 1, int(error.end_offset or 1) - 1
+    if last != first:  # where Python counts no further than the first line is long
+        end = len(re.sub(r"\s*(#[^'\"]*)?$", "", lines[last]))
     lines[last] = f"{lines[last][:end]}){lines[last][end:]}"
     match = re.match(r"(print|exec)\s*", lines[first][start:])
     if match is None:
