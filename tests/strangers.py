@@ -438,8 +438,9 @@ class Net:
             loss -= np.log(p[i, y[i]]) / N
         print "loss", \\
             loss
+        grads_of_all = []
         print "loss {0} of {1}".format(
-            loss, len(str(N)), N)  # a longer line than that of the print
+            loss, len(str(N)) - len(grads_of_all))  # a longer line than its first
         d = p
         d[range(N), y] -= 1
         d /= N

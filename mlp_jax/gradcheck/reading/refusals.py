@@ -79,7 +79,8 @@ def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool 
         unwritten = unwritten or _unwritten(target)
     if unwritten:
         raise UserError(f"{name} is not written yet: {unwritten}")
-    undefined = next((failure for failure in failures if ": NameError: " in failure), refused)
+    missing = next((failure for failure in failures if ": ModuleNotFoundError: " in failure), refused)
+    undefined = next((failure for failure in failures if ": NameError: " in failure), missing)
     if undefined is not None:
         raise UserError(f"{name} gives no gradient: {undefined}")
     if re.search(r"KeyError: '(gamma|beta)", furthest):

@@ -127,7 +127,7 @@ def not_installed(module: str) -> NotInstalled:
     top = module.partition(".")[0]
     return NotInstalled(
         f"uses {module}, which is not installed or cannot be imported here: pip install {PACKAGES.get(top, top)}, "
-        "or take the line out"
+        "put it beside the file, or take the line out"
     )
 
 
