@@ -106,11 +106,13 @@ def check(
         return replace(best, notes=(*best.notes, note))
     for each in configs:
         reports.append(_report(asked, each, *options))
-        dubious = {*UNEXPLAINED, "bias_over_classes"} & set(reports[-1].codes)
+        dubious = {*UNEXPLAINED, "bias_over_classes", *(() if each.hidden else ("mean_over_other",))}
+        dubious &= set(reports[-1].codes)
         if dubious and not _has_right_scores(asked, each, reports[-1]):  # or it has one output
             one = [other for other in asked.others(each) if (other.hidden, other.classes) == (each.hidden, 1)]
             found = [_report(asked, other, *options) for other in one if _gives(asked, other)]
-            of_one = [other for other in found if "binary cross-entropy" in other.about]
+            # a regression is of one output, whatever its loss
+            of_one = [other for other in found if "binary cross-entropy" in other.about or not each.hidden]
             return min([reports[-1], *of_one], key=_unexplained)
         if not reports[-1].passed:
             return reports[-1]

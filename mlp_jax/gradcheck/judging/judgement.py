@@ -44,15 +44,15 @@ def _of_one_output(judgement: Judgement, asked_for: str) -> Judgement:
     """J~ itself has two outputs or more: the cross-entropy of one is another loss."""
     if any(code == "other_loss" for code, _ in judgement.about):
         return judgement
-    text = f"mean over the examples of the {OF_ONE_OUTPUT}"
+    text = f"the mean over the examples of the {OF_ONE_OUTPUT}"
     if asked_for == "report":
-        mismatch = judgement.mismatch or f"your loss is not J~: it is the {text}"
+        mismatch = judgement.mismatch or f"your loss is not J~: it is {text}"
         return judgement._replace(about=(), mismatch=mismatch)
 
     def said(words: str) -> str:
         return text if words == objective.FULL else words.replace("the cross-entropy", f"the {OF_ONE_OUTPUT}")
 
-    about = (("other_loss", f"it is the {text}"), *((code, said(detail)) for code, detail in judgement.about))
+    about = (("other_loss", f"it is {text}"), *((code, said(detail)) for code, detail in judgement.about))
     return judgement._replace(about=about, purpose=judgement.purpose._replace(text=said(judgement.purpose.text)))
 
 
@@ -126,7 +126,7 @@ def _of_another_loss(
             return first if not first[0].wrong else [*first, read(evidence, base)]
         if not first[0].wrong:
             return first
-    text = f": it is the {own.text()}" if own is not None else ""
+    text = f": it is {own.text()}" if own is not None else ""
     purposes = [base, *([other] if free or not strict else [])]
     if own is None and free and (penalty := probes.penalty(evidence)) is not None:
         own_penalty = Own(Variant(), penalty).purpose(evidence.cases)
@@ -138,9 +138,7 @@ def _of_another_loss(
     for j, reading in enumerate(readings):
         if not reading.wrong:
             of = f"the gradient is that of {_j_text(reading.purpose)}, so it is wrong for your own loss"
-            readings[j] = reading._replace(
-                mismatch=of + (f", which is the {own.text()}" if own is not None else "")
-            )
+            readings[j] = reading._replace(mismatch=of + (f", which is {own.text()}" if own is not None else ""))
     nearly = _of_nearly_own(evidence, own) if own is not None and all(r.wrong for r in readings) else None
     if nearly is not None:
         return [nearly]
@@ -154,7 +152,7 @@ def _of_own(evidence: Evidence, own: Own, strict: bool) -> Judgement:
     if not strict or not best.about:
         return best
     right = "" if best.wrong else "right for your loss, but "
-    return best._replace(about=(), mismatch=f"{right}your loss is not J~: it is the {own.text()}")
+    return best._replace(about=(), mismatch=f"{right}your loss is not J~: it is {own.text()}")
 
 
 def _in_every_way(evidence: Evidence, own: Own, about: Remarks) -> list[Judgement]:
@@ -175,8 +173,8 @@ def _of_nearly_own(evidence: Evidence, own: Own) -> Judgement | None:
             there = evidence.under(variant)
             purpose = near.purpose(there.cases)
             if not there.wrong(there.errors(purpose)):
-                of = f"the gradient is that of the {near.text()}, so it is wrong for your own loss"
-                return Judgement(there, purpose, frozenset(), (), f"{of}, which is the {own.text()}")
+                of = f"the gradient is that of {near.text()}, so it is wrong for your own loss"
+                return Judgement(there, purpose, frozenset(), (), f"{of}, which is {own.text()}")
     return None
 
 

@@ -38,8 +38,8 @@ class Fitted:
         """The function in words."""
         kind = {0: "mean", 1: "sum", -1: "mean divided by N"}[self.examples]
         kind += " over the examples and classes" if self.classes else " over the examples"
-        factor = "" if _one(self.data) else f"{self.data:.4g} times the "
-        parts = [f"{factor}{kind} of the {loss}", self.penalty_text(), self._term(self.biases, "||b||^2")]
+        factor = "" if _one(self.data) else f"{self.data:.4g} times "
+        parts = [f"{factor}the {kind} of the {loss}", self.penalty_text(), self._term(self.biases, "||b||^2")]
         n = "/N" * self.over_n
         parts += [f"{self.constant:.4g}{n} ||W||^2 whatever lambda is"] if self.constant else []
         return " + ".join(filter(None, parts))
@@ -126,7 +126,7 @@ class Own(NamedTuple):
         found = []
         f = self.fitted
         if (name != PLAIN and not self.clip) or f.examples or f.classes or not _one(f.data):
-            found.append(("other_loss", f"it is the {f.text(self.loss_name())}"))
+            found.append(("other_loss", f"it is {f.text(self.loss_name())}"))
         options = dict(self.variant.options)
         if "norm_eps" in options:
             found.append(("bn_eps", network_text(self.variant)))
@@ -135,9 +135,9 @@ class Own(NamedTuple):
         if activation:
             found.append(("other_network", f"there is the activation {activation} on the scores"))
         if f.penalty_code:
-            found.append((f.penalty_code, f"the loss is the {f.text(self.loss_name())}"))
+            found.append((f.penalty_code, f"the loss is {f.text(self.loss_name())}"))
         if f.biases:
-            found.append(("biases_penalised", f"the loss is the {f.text(self.loss_name())}"))
+            found.append(("biases_penalised", f"the loss is {f.text(self.loss_name())}"))
         return found
 
 

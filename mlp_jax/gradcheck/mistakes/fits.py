@@ -34,7 +34,19 @@ def fit(leaf: Leaf, sizes: Sizes, term: Callable[[int], Array]) -> Fit | None:
     term: the data's part of the leaf in the leaf's case number j.
     """
     moments = _moments(leaf, term)
-    return None if moments is None else _named(leaf, sizes, moments)
+    found = None if moments is None else _named(leaf, sizes, moments)
+    return _of_one_number(leaf, sizes, term) if found is None and leaf.number is not None else found
+
+
+def _of_one_number(leaf: Leaf, sizes: Sizes, term: Callable[[int], Array]) -> Fit | None:
+    """The data's part and a multiple of lambda times a single number, which has no penalty; None for another."""
+    more = np.array([float((value - term(j)).sum()) for j, value in enumerate(leaf.values)])
+    for scale in (sizes.l2[leaf.at], sizes.l2[leaf.at] / sizes.n[leaf.at]):
+        penalty = scale * leaf.number
+        times = float(more @ penalty) / (float(penalty @ penalty) or 1.0)
+        if abs(times) > 1e-3 and _equal(more, times * penalty, leaf.tolerances + CONSTANT * np.abs(more)):
+            return Fit(np.ones_like(sizes.n), (), (("l2_on_bias", ""),))
+    return None
 
 
 class _Moments(NamedTuple):

@@ -46,6 +46,7 @@ class Leaf:
     norms: of its values. parameters: what the penalty is of, the parameter itself. expected: its coefficient,
     which is 2 lambda for weights. penalised, of_sum: whether it may have a penalty, and whether it is a sum over
     the examples, as a bias's is. true: its part from the data, where that is not what its operation says.
+    number: the parameter in every case, where that is one number, of which everything is a multiple.
     """
 
     layer: int
@@ -59,6 +60,7 @@ class Leaf:
     penalised: bool
     of_sum: bool
     true: list[Array] | None = None
+    number: Array | None = None
 
     @cached_property
     def beside(self) -> list[Beside]:

@@ -71,9 +71,10 @@ def _leaf(situations: Sequence[Situation], tolerance: float, k: int, field: str)
     parameters = [np.asarray(getattr(s.case.params[k], field)) for s in chosen]
     is_w = field == "w"
     expected = [2 * (s.objective.weights[k] if is_w else s.objective.biases * (field == "b")) for s in chosen]
+    number = None
     if not any(expected) and all(p.size == 1 for p in parameters):  # of one number everything is a multiple
-        parameters = [np.zeros_like(p) for p in parameters]
-    kinds = (is_w, field in ("b", "shift"))
+        number, parameters = np.array([p.item() for p in parameters]), [np.zeros_like(p) for p in parameters]
+    kinds = (is_w, field in ("b", "shift"), None, number)
     return Leaf(k, field, given, values, norms, np.array(limits), parameters, np.array(expected), *kinds)
 
 

@@ -94,28 +94,36 @@ def call(
 def ask_linear(function: Function, case: Case, convention: Convention) -> tuple[Any, Held]:
     """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing.
 
-    That input is the last; of one output it is the first, where courses have the one that they do not penalise.
+    That input is the last. Of one output it is the first, where courses have the one that they do not penalise,
+    and 1, if there is a loss, which tells whether they do.
     """
+    result, held = _ask_linear(function, case, convention, LARGE)
+    if case.config.classes > 1 or not isinstance(result, tuple):
+        return result, held
+    return _ask_linear(function, case, convention, 1.0)
+
+
+def _ask_linear(function: Function, case: Case, convention: Convention, constant: float) -> tuple[Any, Held]:
     layer, layout, convert = case.params[0], convention.layout, converter(convention.arrays)
     first = case.config.classes == 1
-    rows = [layer.w, layer.b[None] / LARGE][:: -1 if first else 1]
+    rows = [layer.w, layer.b[None] / constant][:: -1 if first else 1]
     matrix = layout._replace(naming="W{}").array("w", np.vstack(rows))
-    columns = [case.x, np.full((len(case.x), 1), LARGE)][:: -1 if first else 1]
+    columns = [case.x, np.full((len(case.x), 1), constant)][:: -1 if first else 1]
     wider = case._replace(x=np.hstack(columns), config=replace(case.config, inputs=case.config.inputs + 1))
     w = convert(matrix.ravel() if layout.naming == VECTOR else matrix)
     x, y = map(convert, layout.examples(wider))
     kinds = function.kinds or {}
     result = function.call(**{name: _value(name, kind, w, (x, y), wider) for name, kind in kinds.items()})
     loss, grad = result if isinstance(result, tuple) else (None, result)
-    if np.ndim(loss) > np.ndim(grad):
+    if np.size(loss) > np.size(grad):
         loss, grad = grad, loss
-    if np.shape(grad) != w.shape:
+    if np.shape(grad) != w.shape and not (first and np.size(grad) == np.size(w)):
         raise UserError("returned a gradient that has not the shape of W")
     w, grad = (each.reshape(matrix.shape) for each in (w, grad))
     bias, rest = (0, slice(1, None)) if first else (-1, slice(-1))
     x, w, of = x.T if layout.columns else x, *((w.T, grad.T) if layout.turned else (w, grad))
-    grads = {"W1": of[rest].T if layout.turned else of[rest], "b1": of[bias] / LARGE}
-    held = Held((type(layer)(w[rest], w[bias] * LARGE),), x[:, rest], case.y if layout.one_hot else y)
+    grads = {"W1": of[rest].T if layout.turned else of[rest], "b1": of[bias] / constant}
+    held = Held((type(layer)(w[rest], w[bias] * constant),), x[:, rest], case.y if layout.one_hot else y)
     return ((loss, grads) if loss is not None else grads), held
 
 

@@ -75,10 +75,10 @@ class Called(Asked):
         return max(failures, key=line)  # the attempt that came furthest through the candidate's file
 
     def _holds_for(self, question: Question) -> bool:
-        """Whether what was settled is still so; of one output nothing tells how a vector has several."""
+        """Whether what was settled is still so: of as many outputs, or where a vector or bias lies the same then."""
         if self.is_class or self.outputs == question.case.config.classes or self.convention is None:
             return True
-        return self.convention.layout.naming != VECTOR
+        return self.convention.layout.naming != VECTOR and self.convention.style != "linear"
 
     def _with_labels(
         self, convention: Convention, question: Question, answer: Answer
