@@ -200,12 +200,12 @@ class Segment:
 
         both: another mistake in the leaf itself is tried also where something changed on the way.
         """
-        beside = 1 if both else 0
-        at, leaf = place
-        entering = delta.entering[at]
-        ways: list[Way] = []
+        beside, (at, leaf) = int(both), place
+        entering, ways = delta.entering[at], list[Way]()
         products = self._products(at, leaf)
-        for code, alternative in products if len(delta.changes) <= beside else products[:1]:
+        if len(delta.changes) > beside or not leaf.norms.any():  # exactly 0 is what nothing is computed for
+            products = products[:1]
+        for code, alternative in products:
             true = leaf.true if not code and not delta.changes else None
 
             def term(j: int, alternative: LeafAlternative = alternative, true: list[Array] | None = true) -> Array:

@@ -17,7 +17,7 @@ from mlp_jax.gradcheck.reading.layouts import VECTOR
 from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
 from mlp_jax.gradcheck.truth import Case
 
-LARGE = 2.0**20
+LARGE = 2.0**40
 
 
 def converter(arrays: str) -> Callable[[np.ndarray], Any]:

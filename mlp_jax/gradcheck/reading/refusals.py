@@ -66,6 +66,15 @@ def refuse_a_step(name: str) -> None:
     raise UserError(f"{name} is an optimiser's step, which returns parameters, not gradients: {signatures.WRAP}")
 
 
+def most_telling(failures: Sequence[str], *, told: bool) -> str:
+    """The error of the attempt that came furthest through the candidate's file.
+
+    told: whether the names of its arguments tell that it is a network's gradient; else how to wrap it is said.
+    """
+    error = max(failures, key=line)
+    return error if told or signatures.WRAP in error else f"{error}: {signatures.WRAP}"
+
+
 def by_answers(target: Any, name: str, failures: Sequence[str], *, joined: bool = False) -> None:
     """Raises UserError where a sentence tells more than the candidate's own exceptions.
 

@@ -19,7 +19,7 @@ from mlp_jax.gradcheck.reading.layouts import FLAT, TREE, VECTOR, WITH_ROW, Layo
 from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.names import EXAMPLES, is_step
 from mlp_jax.gradcheck.reading.paths import is_array
-from mlp_jax.gradcheck.reading.running import line, quiet, where
+from mlp_jax.gradcheck.reading.running import quiet, where
 from mlp_jax.gradcheck.truth import Leaves
 
 ARRAYS = ("numpy", "jax", "torch")
@@ -60,7 +60,7 @@ class Called(Asked):
             return None
         if not self.is_class:
             refusals.by_signature(self.written, self.name, self.parameters)
-        case, failures = question.case, []
+        case, failures = question.case, list[str]()
         for convention in self.conventions_for(question):
             answer = self.attempt(question, convention)
             if answer.error is None and (case.name != "plain" or answers.fits(answer, case)):
@@ -72,10 +72,10 @@ class Called(Asked):
         if case.name == "plain":
             refusals.by_answers(self.written, self.name, failures, joined=self.target is not self.written)
             self._refuse_one_example(question)
-        return max(failures, key=line)  # the attempt that came furthest through the candidate's file
+        return refusals.most_telling(failures, told=self.is_class or self.kinds is not None)
 
     def _holds_for(self, question: Question) -> bool:
-        """Whether what was settled is still so: of as many outputs, or where a vector or bias lies the same then."""
+        """Whether what was settled is still so: of other outputs a vector, or its bias, may lie elsewhere."""
         if self.is_class or self.outputs == question.case.config.classes or self.convention is None:
             return True
         return self.convention.layout.naming != VECTOR and self.convention.style != "linear"
@@ -87,8 +87,8 @@ class Called(Asked):
 
         A label of each example may be subtracted from the scores of all classes, if examples are columns.
         """
-        case, layout = question.case, convention.layout
-        other = convention._replace(layout=layout._replace(one_hot=not layout.one_hot))
+        case = question.case
+        other = convention._replace(layout=convention.layout._replace(one_hot=not convention.layout.one_hot))
         if case.config.classes > 1 and case.name == "plain" and not self._may_change(question, convention, answer):
             found = self.attempt(question, other)
             if found.error is None and answers.fits(found, case) and self._may_change(question, other, found):
