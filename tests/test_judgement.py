@@ -293,7 +293,7 @@ def test_a_loss_alone_that_is_off_says_how(off, words):
         (
             network(squared, divide=lambda y, s: 2),
             network(squared, divide=lambda y, s: 2 * len(y)),
-            "that of the 0.5 times",
+            "that of 0.5 times",
         ),
         (
             network(hinge, penalty=lambda l2, n: 0.0),
@@ -303,7 +303,7 @@ def test_a_loss_alone_that_is_off_says_how(off, words):
         (
             network(divide=lambda y, s: 2 * len(y), penalty=lambda l2, n: l2 / n),
             network(penalty=lambda l2, n: l2 / n),
-            "which is the 0.5 times the mean",
+            "which is 0.5 times the mean",
         ),
     ],
 )

@@ -818,6 +818,36 @@ def test_words_that_occur_again_count_each_time(wrong):
     assert layers.check_layer("word_embedding_backward", module(source)).codes == ["repeated_index"]
 
 
+CLASSES = """
+import numpy as np
+
+class ELU:
+    def __init__(self, alpha=0.1): self.alpha = alpha
+    def __call__(self, x): return np.where(x >= 0, x, self.alpha * (np.exp(x) - 1))
+    def gradient(self, x): return np.where(x >= 0, 1, self.__call__(x) + self.alpha)
+
+class Tanh:
+    def fn(self, z): return np.tanh(z)
+    def grad(self, x): return 1 - np.tanh(x) ** 2
+"""
+
+
+def test_an_object_of_a_function_and_its_derivative_is_a_layer():
+    assert layers.check("", module(CLASSES)).passed
+    report = layers.check(
+        "", module(CLASSES.replace("+ self.alpha)", ")").replace("1 - np.tanh(x)", "np.tanh(x)"))
+    )
+    assert [layer.passed for layer in report.layers] == [False, False]
+
+
+def test_what_is_wrong_without_padding_alone_is_a_note():
+    report = layers.check_layer("conv_backward_naive", module(CS231N))
+    assert report.passed
+    assert "without padding it is wrong" in str(report)
+    whole = "dpadded[:, :, p : p + x.shape[2], p : p + x.shape[3]]"
+    assert "without" not in str(mistake(CS231N, "conv_backward_naive", "dpadded[:, :, p:-p, p:-p]", whole))
+
+
 EMPTY = """
 class Sequential:
     def __init__(self): self.layers = []

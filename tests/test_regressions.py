@@ -54,7 +54,33 @@ def test_a_right_one_and_a_mistake_in_it(source, name, old, new, codes):
     assert wrong.codes == codes, str(wrong)
 
 
-def test_a_penalty_of_the_intercept_in_loss_and_gradient_is_a_remark():
-    report = check_gradients(defined(LOGISTIC.replace("t[0] = 0", "pass"), "costFunctionReg"))
-    assert report.passed
-    assert "biases_penalised" in report.remarks
+SOFTMAX = """
+import numpy as np
+
+def loss(W, X, y, reg):
+    p = np.exp(X @ W)
+    p /= p.sum(1, keepdims=True)
+    J = -np.log(p[np.arange(len(y)), y]).mean() + reg * np.sum(W**2)
+    p[np.arange(len(y)), y] -= 1
+    return J, X.T @ p / len(y) + 2 * reg * W
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "in_the_gradient"),
+    [
+        (LOGISTIC.replace("t[0] = 0", "pass"), "costFunctionReg", "lambda_ / m * t"),
+        (SOFTMAX, "loss", "2 * reg * W"),
+    ],
+)
+def test_whether_an_intercept_is_penalised_is_the_candidate_s_own_choice_and_one_in_loss_and_gradient(
+    source, name, in_the_gradient
+):
+    right = check_gradients(defined(source, name))
+    assert right.passed
+    assert "biases_penalised" not in right.remarks
+    without = {
+        "lambda_ / m * t": "lambda_ / m * np.r_[0, t[1:]]",
+        "2 * reg * W": "2 * reg * np.r_[W[:-1], 0 * W[-1:]]",
+    }
+    assert not check_gradients(defined(source.replace(in_the_gradient, without[in_the_gradient]), name)).passed

@@ -88,19 +88,24 @@ def _behaviour(changed: set[str], *, state: bool) -> list[Finding]:
 def _inputs(function: vjp_arguments.Function, rng: np.random.Generator) -> Iterator[list[Array]]:
     """The inputs of every trial: those that were given, and others near them at which f is finite.
 
-    A few numbers may all lie on one side of a kink, so that those of the other side are tried as well.
+    A few numbers may all lie on one side of a kink, so that those of the other side are tried as well. What is 0
+    or 1 everywhere, as one-hot labels and masks are, stays: a rule may be right for such alone.
     """
     given = function.arguments.values
     yield given
-    moved = [[np.asarray(value + rng.normal(size=value.shape) * size) for value in given] for size in (1, 0.1)]
-    scaled = [
-        [np.asarray(value * np.exp(size * rng.normal(size=value.shape))) for value in given] for size in (1, 0.1)
-    ]
+    drawn = [np.zeros(v.shape) if _is_one_hot(v) else rng.normal(size=v.shape) for v in (*given, *given)]
+    moved = [[np.asarray(v + d * size) for v, d in zip(given, drawn, strict=False)] for size in (1, 0.1)]
+    pairs = list(zip(given, drawn[len(given) :], strict=True))
+    scaled = [[np.asarray(v * np.exp(size * d)) for v, d in pairs] for size in (1, 0.1)]
     for both in zip(moved, scaled, strict=True):
         yield from [values for values in both if _is_finite(function, values)][:1]
-    mirrored = [np.asarray(-value) for value in given]
+    mirrored = [value if _is_one_hot(value) else np.asarray(-value) for value in given]
     if min(value.size for value in given) < FEW and _is_finite(function, mirrored):
         yield mirrored
+
+
+def _is_one_hot(value: Array) -> bool:
+    return value.size > 1 and bool(np.isin(value, (0, 1)).all())
 
 
 def _is_finite(function: vjp_arguments.Function, values: list[Array]) -> bool:

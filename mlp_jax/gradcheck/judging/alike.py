@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.judging import variants
 from mlp_jax.gradcheck.judging.evidence import Evidence
-from mlp_jax.gradcheck.judging.own_loss import Fitted
+from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE
 from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN, behind
@@ -74,6 +74,15 @@ def _alike(
     # another eps, or one inside the log, makes little difference
     close = sorted((each for each in found if each[0] <= tolerance), key=lambda each: each[0])
     return [(variant, fitted) for _, fitted, variant in close]
+
+
+def of_another_penalty(evidence: Evidence) -> str:
+    """The penalty in words, of those that courses have, with which a gradient without a loss is right; or ""."""
+    for factor, over_n in ((0.5, False), (0.5, True), (1.0, True)):
+        fitted = Fitted(weights=(factor,) * len(evidence.cases[0].params), over_n=over_n)
+        if not evidence.wrong(evidence.errors(Own(Variant(), fitted).purpose(evidence.cases))):
+            return fitted.penalty_text().replace("0.5 lambda", "lambda/2").replace("lambda/2/N", "lambda/(2N)")
+    return ""
 
 
 def _factors(loss: str) -> list[Fitted]:

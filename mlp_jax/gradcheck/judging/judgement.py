@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mlp_jax.gradcheck import objective
 from mlp_jax.gradcheck.judging import loss_fit, probes, variants
-from mlp_jax.gradcheck.judging.alike import alike
+from mlp_jax.gradcheck.judging.alike import alike, of_another_penalty
 from mlp_jax.gradcheck.judging.diagnosis import Judgement, Remarks, read
 from mlp_jax.gradcheck.judging.differences import read_by_differences
 from mlp_jax.gradcheck.judging.evidence import Evidence
@@ -19,7 +19,7 @@ from mlp_jax.gradcheck.other_losses import PLAIN
 
 FOLLOWED = 4  # networks that a gradient without a loss is held against
 OF_ONE_OUTPUT = "binary cross-entropy of one sigmoid output"
-OF_HALF = "it is that of lambda/2 ||W||^2, and right if your loss has that: then return the loss too"
+OF_ANOTHER = "it is that of {}, and right if your loss has that: then return the loss too"
 
 
 def judge(evidence: Evidence, convention: str, asked_for: str = "auto") -> Judgement:
@@ -197,9 +197,6 @@ def _agrees(
     )
 
 
-# -- gradients without a loss
-
-
 def _readings_without_losses(evidence: Evidence, base: Purpose, asked_for: str) -> list[Judgement]:
     """J~ first. Another network or loss is meant only where it explains all that J~ leaves unexplained."""
     about: Remarks = ()
@@ -214,18 +211,17 @@ def _readings_without_losses(evidence: Evidence, base: Purpose, asked_for: str) 
         if any(not reading.wrong for reading in others):
             return others[-1:]
     first = read(evidence, base, about=about)
-    half = objective.j_tilde(evidence.cases, "half")
-    if {m.code for m in first.mistakes} == {"l2_factor"} and not evidence.wrong(evidence.errors(half)):
-        return [first._replace(mistakes=frozenset(m._replace(detail=OF_HALF) for m in first.mistakes))]
+    if {m.code for m in first.mistakes} == {"l2_factor"} and (other := of_another_penalty(evidence)):
+        detail = OF_ANOTHER.format(other)
+        return [first._replace(mistakes=frozenset(m._replace(detail=detail) for m in first.mistakes))]
     if strict or all(mistake.code != "unknown" for mistake in first.mistakes):
         return [first]
     others = _under_others(evidence, penalty, about) if others is None else others
     if any(not reading.wrong for reading in others):
         return others[-1:]
     # a network of which the last layer is explained says more than one of which it is not
-    top = len(evidence.cases[0].params) - 1
-    missed = others and any(m.code == "unknown" and m.layer == top for m in first.mistakes)
-    return others if missed else [first, *others]
+    missed = {mistake.layer for mistake in first.mistakes if mistake.code == "unknown"}
+    return others if others and len(evidence.cases[0].params) - 1 in missed else [first, *others]
 
 
 def _scores_differ(evidence: Evidence, base: Purpose) -> bool:

@@ -1,4 +1,4 @@
-"""A function of every element beside its derivative, as one layer: `tanh(x)` and `tanh_prime(x)`."""
+"""A function of every element and its derivative as one layer: `tanh(x)` and `tanh_prime(x)`, or two methods."""
 
 import contextlib
 import inspect
@@ -15,8 +15,13 @@ from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.arguments import kind_of
 from mlp_jax.gradcheck.reading.beside import DERIVATIVES, PASSES, forward_beside
 from mlp_jax.gradcheck.reading.running import quiet
-from mlp_jax.gradcheck.reading.signatures import needed, signature
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
+METHODS = (
+    ("__call__", "gradient"), ("__call__", "derivative"), ("fn", "grad"), ("forward", "derivative"),
+    ("forward", "gradient"), ("function", "derivative"), ("activate", "derivative"), ("f", "df"),
+)  # fmt: skip
+"""What an object calls a function of every element, and its derivative."""
 WORDS = (*DERIVATIVES[len(PASSES) :], "der", "dash", "d")
 AT = np.linspace(-3.1, 2.9, 12).reshape(3, 4)
 """No activation has a kink here."""
@@ -33,12 +38,25 @@ def functions_of(name: str, beside: Mapping[str, Any]) -> tuple[Any, Any] | None
 def joined(name: str, beside: Mapping[str, Any]) -> "Derivative | None":
     """The layer; None if there is no pair of this name, or the function is none of every element."""
     pair = functions_of(name, beside)
-    if pair is None:
-        return None
+    return None if pair is None else _layer(name, pair, pair[1])
+
+
+def of_class(target: type) -> "Derivative | None":
+    """A class whose objects have a function of every element and its derivative as a layer; None for another."""
+    for names in METHODS:
+        methods = [getattr(target, name, None) for name in names]
+        if all(inspect.isfunction(m) and len(needed(positions_of(m))) == 1 for m in methods):
+            with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
+                made = target()
+                return _layer(target.__name__, (getattr(made, names[0]), getattr(made, names[1])), target)
+    return None
+
+
+def _layer(name: str, pair: tuple[Any, Any], source: Any) -> "Derivative | None":
     with quiet(), contextlib.suppress(Exception):  # it is another function than its name says
         f, prime = map(_of_arrays, pair)
         if any(is_elementwise(f, at) for at in (AT, np.abs(AT))):
-            return Derivative(name, f, prime, pair[1])
+            return Derivative(name, f, prime, source)
     return None
 
 

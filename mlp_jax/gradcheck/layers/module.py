@@ -46,7 +46,7 @@ class ModuleReport(Report):
 
     def __str__(self) -> str:
         rows = [
-            [layer.name, "RIGHT" if layer.passed else "WRONG", ", ".join([*layer.codes, *layer.remarks])]
+            [layer.name, "RIGHT" if layer.passed else "WRONG", ", ".join(layer.codes or layer.remarks)]
             for layer in self.layers
         ] + [[name, "not checked", why] for name, why in self.refused]
         right = sum(layer.passed for layer in self.layers)
@@ -85,7 +85,7 @@ def is_layer(name: str, module: ModuleType) -> bool:
     if not inspect.isclass(target):
         return _of_function(name, module) is not None
     target = with_usual_names(target)
-    return bool(is_layer_class(target) or not_told(target))
+    return bool(is_layer_class(target) or not_told(target) or derivatives.of_class(target))
 
 
 def beside(target: Any) -> ModuleType | None:
@@ -162,7 +162,10 @@ def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = 
     """Checks one layer. Raises UserError if it cannot be called."""
     target = getattr(module, name)
     with quiet():
-        layer = layer_of(target) if inspect.isclass(target) else _of_function(name, module)
+        if inspect.isclass(target):
+            layer: Layer | None = derivatives.of_class(target) or layer_of(target)
+        else:
+            layer = _of_function(name, module)
         if layer is None:
             raise UserError(f"{name} is no layer")
         return judge(name, layer, seed, strict=strict)

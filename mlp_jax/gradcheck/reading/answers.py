@@ -210,14 +210,18 @@ def with_classes_changed(question: Question) -> Question:
 
 def classes_changed(leaves: Leaves) -> Leaves:
     """Leaves with those of the classes in another order."""
-    return [*leaves[:-1], {f: np.roll(leaf, 1, axis=-1) for f, leaf in leaves[-1].items()}]
+    return [*leaves[:-1], {f: _rolled(leaf, -1) for f, leaf in leaves[-1].items()}]
 
 
 def units_changed(leaves: Leaves) -> Leaves:
     """Leaves with those of the first hidden layer's units in another order."""
-    first = {f: np.roll(leaf, 1, axis=-1) for f, leaf in leaves[0].items()}
-    second = {f: np.roll(leaf, 1, axis=0) if f == "w" else leaf for f, leaf in leaves[1].items()}
+    first = {f: _rolled(leaf, -1) for f, leaf in leaves[0].items()}
+    second = {f: _rolled(leaf, 0) if f == "w" else leaf for f, leaf in leaves[1].items()}
     return [first, second, *leaves[2:]]
+
+
+def _rolled(leaf: np.ndarray, axis: int) -> np.ndarray:
+    return np.roll(leaf, 1, axis) if leaf.ndim else leaf
 
 
 def equal(a: Answer, b: Answer) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
-from mlp_jax.gradcheck.reading.answers import Held, Question
+from mlp_jax.gradcheck.reading.answers import Held, Question, plain
 from mlp_jax.gradcheck.reading.conventions import EXTRA, Convention, Kinds, kinds_of, numbered, takes_l2
 from mlp_jax.gradcheck.reading.layouts import VECTOR
 from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
@@ -94,13 +94,22 @@ def call(
 def ask_linear(function: Function, case: Case, convention: Convention) -> tuple[Any, Held]:
     """Asks f(W, X, y, lambda): the bias is the weight of an input so large that its penalty is nothing.
 
-    That input is the last. Of one output it is the first, where courses have the one that they do not penalise,
-    and 1, if there is a loss, which tells whether they do.
+    For whether W has a bias is not known. Where loss and gradient do not agree on that penalty the input is 1, so
+    that it is seen. It is the last input; of one output the first, where courses have what they do not penalise.
     """
-    result, held = _ask_linear(function, case, convention, LARGE)
-    if case.config.classes > 1 or not isinstance(result, tuple):
-        return result, held
-    return _ask_linear(function, case, convention, 1.0)
+    unseen = _ask_linear(function, case, convention, LARGE)
+    if not isinstance(unseen[0], tuple):
+        return unseen
+    seen = _ask_linear(function, case, convention, 1.0)
+    (loss, grads), (loss_with_it, grads_with_it) = unseen[0], seen[0]
+    b = case.params[0].b
+    of_loss = float(np.sum(plain(loss_with_it) - plain(loss)))
+    of_gradient = plain(grads_with_it["b1"]) - plain(grads["b1"])
+    limit = 1e-5 * np.abs(plain(grads["b1"])).max()
+    agree = np.allclose(of_gradient, 2 * of_loss * b / (b @ b), rtol=1e-4, atol=limit)
+    # the penalty itself, which is added to W as well
+    is_number = b.size > 1 and np.ptp(of_gradient) <= limit < np.abs(of_gradient).min()
+    return unseen if agree or is_number else seen
 
 
 def _ask_linear(function: Function, case: Case, convention: Convention, constant: float) -> tuple[Any, Held]:
@@ -115,9 +124,9 @@ def _ask_linear(function: Function, case: Case, convention: Convention, constant
     kinds = function.kinds or {}
     result = function.call(**{name: _value(name, kind, w, (x, y), wider) for name, kind in kinds.items()})
     loss, grad = result if isinstance(result, tuple) else (None, result)
-    if np.size(loss) > np.size(grad):
+    if np.prod(np.shape(loss)) > np.prod(np.shape(grad)):
         loss, grad = grad, loss
-    if np.shape(grad) != w.shape and not (first and np.size(grad) == np.size(w)):
+    if np.shape(grad) != w.shape and not (first and np.prod(np.shape(grad)) == np.prod(w.shape)):
         raise UserError("returned a gradient that has not the shape of W")
     w, grad = (each.reshape(matrix.shape) for each in (w, grad))
     bias, rest = (0, slice(1, None)) if first else (-1, slice(-1))

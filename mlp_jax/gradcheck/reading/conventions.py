@@ -49,8 +49,15 @@ class Convention(NamedTuple):
         return self.own or self.layout
 
 
+LETTERED = re.compile(r"([wWbB])_?(h|hid|hidden|xh|ih|o|out|output|y|hy|ho)")
+HIDDEN = ("h", "hid", "hidden", "xh", "ih")
+
+
 def numbered(name: str, beside: Iterable[str]) -> str:
-    """The name; W1 for what is called W beside W2."""
+    """The name; W1 for what is called W beside W2, W1 and W2 for Wh and Wo beside each other."""
+    if (match := LETTERED.fullmatch(name)) is not None:
+        layers = {each[2] in HIDDEN for n in beside if (each := LETTERED.fullmatch(n)) and each[1] == match[1]}
+        return f"{match[1]}{1 if match[2] in HIDDEN else 2}" if len(layers) == 2 else name
     return f"{name}1" if f"{name}2" in beside else name
 
 
@@ -138,12 +145,16 @@ def usual(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
         yield Convention(library, Layout(str(naming)), kinds is not None)
 
 
-def of_one_layer(kinds: Kinds | None, arrays: tuple[str, ...]) -> Iterator[Convention]:
-    """Of a function without hidden layers: f(W, X, y), with the bias among the weights, or f(W, b, X, y)."""
+def of_one_layer(kinds: Kinds | None, arrays: tuple[str, ...], outputs: int) -> Iterator[Convention]:
+    """Of a function without hidden layers: f(W, X, y), with the bias among the weights, or f(W, b, X, y).
+
+    The weights of one output are a vector first, for a column of them may broadcast against the labels.
+    """
     there = set((kinds or {}).values())
     style = "linear" if there & {"linear", "params"} else "one layer" if "weights" in there else ""
+    namings = (VECTOR, "W{}") if outputs == 1 and style == "linear" else ("W{}", VECTOR)
     for library, (columns, turned), one_hot, naming in product(
-        arrays, ORDERS, (False, True), ("W{}", VECTOR) if style else ()
+        arrays, ORDERS, (False, True), namings if style else ()
     ):
         yield Convention(library, Layout(naming, columns, one_hot, turned), by_name=True, style=style)
 

@@ -82,11 +82,14 @@ class Loaded:
         try:
             with within(IMPORT_SECONDS):
                 return self._persistently(lambda: self._member(path, top, own=True), [])
-        except (NotInstalled, TooLong) as error:  # by what trains, say
+        except TooLong as error:  # it trains, say
             return self._defined(path, top, where_imported(error, str(path)))
         except (Exception, SystemExit) as error:
             first = where_imported(error, str(path))
-            if first.startswith(f"{path.name}:") and not isinstance(error, ASKS):
+            own = first.startswith(f"{path.name}:") and (
+                isinstance(error, NotInstalled) or not isinstance(error, ASKS)
+            )
+            if own:
                 return self._defined(path, top, first)
             if not any((folder / "__init__.py").exists() for folder in _between(path, top)):
                 raise

@@ -128,6 +128,8 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
     """The function, with arguments for lambda and for dropout if one of them takes these."""
     functions = [f for f in (backward, cost) if f is not None]
     wanted = [n for n in needed(signature(backward).values()) if arguments.kind_of(n) in (None, "output")]
+    # what sees the output, the labels and caches alone may be of any loss
+    sees_data = any(arguments.kind_of(n) in ("params", "x") for n in signature(backward))
     chances = [n for n in {**signature(forward), **signature(backward)} if n in (*KEEP, *DROP)]
 
     def run(params: Any, x: Any, y: Any, l2: float, config: Any) -> Any:
@@ -144,7 +146,7 @@ def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]
         known |= arguments.kept(forward, returned, [n for n in wanted if n not in known])
         loss = None if cost is None else arguments.call(cost, known, backward)
         if cost is None and _is_sigmoid(output := plain(known["output"])):
-            if output.size != _examples(x, y):
+            if output.size != _examples(x, y) or not sees_data:
                 raise UserError(f"{backward.__name__} has no cost beside it, nor a softmax's output: {WRAP}")
             loss = _binary_cross_entropy(output.ravel(), plain(y).ravel())
         grads = arguments.call(backward, known, backward)

@@ -74,9 +74,10 @@ def get(root: Any, path: Path) -> Any:
 
 
 def is_there(root: Any, path: Path) -> bool:
-    """Whether an array lies at a path."""
+    """Whether an array lies at a path, or a list of numbers, as a bias's gradient may be."""
     try:
-        return is_array(get(root, path))
+        value = get(root, path)
+        return is_array(value) or (isinstance(value, list) and bool(value) and all(map(np.isscalar, value)))
     except (AttributeError, KeyError, IndexError, TypeError):
         return False
 

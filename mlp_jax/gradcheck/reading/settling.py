@@ -150,7 +150,7 @@ class Called(Asked):
             yield from conventions.of_class(self.arrays[0])
             return
         if not question.case.config.hidden:
-            for convention in conventions.of_one_layer(self.kinds, self.arrays):
+            for convention in conventions.of_one_layer(self.kinds, self.arrays, question.case.config.classes):
                 if convention.layout.naming != VECTOR or self._has_classes(question, convention):
                     yield convention
             yield from conventions.usual(self.kinds, self.arrays)
