@@ -70,6 +70,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_recipes.test_an_ablation": 0,
     "test_recipes.test_best_model_trains_the_recipe": 0,
     "test_recipes.test_a_speedrun": 0,
+    "test_regressions": 3,
     "test_reproduce.test_real_studies": 0,
     "test_reproduce.test_the_real_page_in_a_browser": 0,
     "test_report": 0,
