@@ -21,6 +21,7 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "float16": 5e-2, "bfloat16": 2e-
 EPSILON = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 LARGEST = {"float64": 700.0, "float32": 85.0, "float16": 10.0, "bfloat16": 85.0}  # whose exp is finite
 NORMALIZED = 10
+NOTHING = 1e-9  # what the sum of the derivatives by all scores is, but for rounding errors
 ROUNDING = 50  # how much more than the inputs' own rounding errors a sum of products may gather
 
 At = tuple[int, int, str]  # case, layer, field
@@ -81,7 +82,7 @@ class Evidence:
         if not wrong:
             return []
         numbers = [found for found, true in wrong if found is not None and found.size == 1 < np.prod(true)]
-        if field != "w" and len(numbers) == len(wrong):
+        if field != "w" and len(numbers) == len(wrong) and max(np.abs(n).max() for n in numbers) > NOTHING:
             for leaves, (_, shape) in zip(self.observed, pairs, strict=True):  # the sum of everything, say
                 leaves[k][field] = np.broadcast_to(leaves[k][field].ravel(), shape).copy()
             return [(Mistake("wrong_shape", k, field), f"{numbers[0].shape} in place of {wrong[0][1]}")]
