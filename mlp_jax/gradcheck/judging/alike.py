@@ -55,7 +55,8 @@ def _alike(
             for (fitted, mean), before in list(worst.items()):
                 true = gradient * fitted.data * float(c) ** fitted.classes * (1 if mean else n)
                 distance = float(np.linalg.norm(evidence.observed[i][top][field] - true))
-                worst[fitted, mean] = max(before, distance / (float(np.linalg.norm(true)) or 1.0))
+                off_by = distance / (float(np.linalg.norm(true)) or 1.0)
+                worst[fitted, mean] = max(before, off_by) if np.isfinite(off_by) else np.inf
             if not min(worst.values()) <= enough:
                 break
         (fitted, _), least = min(worst.items(), key=lambda pair: pair[1])
