@@ -127,9 +127,9 @@ def parts(result: Any) -> tuple[float | None, Any]:
     if isinstance(result, tuple) and len(result) > 2 and sum(isinstance(part, Mapping) for part in result) == 1:
         grads = next(part for part in result if isinstance(part, Mapping))
         first = next((part for part in result if not isinstance(part, CONTAINERS) and np.ndim(part) == 0), None)
-        result = (first, grads) if first is not None else (grads,)
         if first is None:
             return None, grads
+        result = (first, grads)
     if isinstance(result, tuple) and len(result) > 2 and len(result) % 2 and _is_loss_last(result):
         result = (result[-1], *result[:-1])
     if isinstance(result, tuple) and len(result) > 2 and not isinstance(result[0], CONTAINERS):
@@ -155,9 +155,9 @@ def refuse_alike(result: Any) -> None:
 
 def _is_loss_last(result: tuple[Any, ...]) -> bool:
     """Whether a number follows gradients in pairs: (dw, db, loss)."""
-    first, last = result[0], result[-1]
-    numbers = [p is None or (not isinstance(p, CONTAINERS) and np.size(_numpy(p)) == 1) for p in (first, last)]
-    return numbers == [False, True] and last is not None
+    ends = result[0], result[-1]
+    numbers = [p is None or (not isinstance(p, CONTAINERS) and np.size(_numpy(p)) == 1) for p in ends]
+    return numbers == [False, True] and ends[1] is not None
 
 
 def _first_and_rest(result: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -238,17 +238,12 @@ def alike(a: Leaves, b: Leaves) -> bool:
     """Whether leaves are equal but for rounding."""
     pairs_of = ((leaf, other.get(f)) for layer, other in zip(a, b, strict=True) for f, leaf in layer.items())
     return all(
-        leaf.shape == other.shape and np.allclose(leaf, other, rtol=1e-6, atol=1e-12)
+        other is None or (leaf.shape == other.shape and np.allclose(leaf, other, rtol=1e-6, atol=1e-12))
         for leaf, other in pairs_of
-        if other is not None
     )
 
 
 def fits(answer: Answer, case: Case) -> bool:
     """Whether each weight's gradient that there is has the weight's shape."""
-    pairs = [
-        (leaf, np.shape(case.params[k].w))
-        for k, layer in enumerate(answer.leaves or [])
-        if (leaf := layer.get("w")) is not None
-    ]
-    return all(leaf.shape == shape for leaf, shape in pairs)
+    pairs = zip(answer.leaves or [], case.params, strict=False)
+    return all("w" not in layer or layer["w"].shape == np.shape(own.w) for layer, own in pairs)
