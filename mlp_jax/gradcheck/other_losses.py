@@ -12,6 +12,7 @@ Array = Any  # of numpy or jax
 PerExample = Callable[[Any, Array, Array], Array]
 PLAIN = "cross_entropy"
 CLIPS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
+CLIPPED = " inside the log"
 
 
 def _both(xp: Any, s: Array) -> Array:
@@ -124,7 +125,7 @@ LOSSES: dict[str, PerExample] = {
         for activation, function in ON_SCORES.items()
         for name in _BEHIND
     },
-    **{f"cross-entropy with {eps:g} inside the log": functools.partial(_clipped, eps=eps) for eps in CLIPS},
+    **{f"cross-entropy with {eps:g}{CLIPPED}": functools.partial(_clipped, eps=eps) for eps in CLIPS},
 }
 
 

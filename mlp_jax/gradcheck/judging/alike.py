@@ -1,6 +1,6 @@
 """Networks and losses whose last bias (or weights) has the candidate's gradient, where it returns no loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
 
@@ -11,11 +11,14 @@ from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE
-from mlp_jax.gradcheck.other_losses import LOSSES, PLAIN, behind
+from mlp_jax.gradcheck.other_losses import CLIPPED, LOSSES, PLAIN, behind
 from mlp_jax.gradcheck.softmax import softmax
 
 OF_CLASSES = ("squared error", "absolute error", "binary cross-entropy of the sigmoid")
 EXACTLY = 1e-10
+ROUNDING = 1e-9  # of differences: what is nearer than this is as near as another
+SEARCHED = 3  # the cases that a slope or eps is looked for in; what is found is held against all
+SAME = 1e-10  # how far the derivatives of two losses may be apart, if they are one
 ALIKE = 1e-6  # how far a bias's gradient may be from that of a network that explains it
 
 
@@ -29,7 +32,7 @@ def alike(evidence: Evidence) -> list[tuple[Variant, Fitted]]:
 
     @cache
     def derivatives(variant: Variant, i: int) -> np.ndarray:
-        return _by_scores(variant.loss, held.of(variant)[i], evidence.cases[i].y)
+        return _by_scores(variant.loss, held.with_inputs(variant, i)[0], evidence.cases[i].y)
 
     return _alike(evidence, "b", held, derivatives) or _alike(evidence, "w", held, derivatives)
 
@@ -46,15 +49,18 @@ def _alike(
         return []
     tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
 
-    def nearest(variant: Variant, enough: float = np.inf) -> tuple[float, Fitted]:
-        """How far off it is with the factor that suits, and that factor."""
+    def nearest(variant: Variant, enough: float, among: Sequence[int]) -> tuple[float, Fitted]:
+        """How far off it is with the factor that suits, and that factor; inf where none can."""
         worst = dict.fromkeys(product(_factors(variant.loss), (True, False)), 0.0)
-        for i in chosen:
-            d, (_, inputs) = derivatives(variant, i), held.with_inputs(variant)[i]
+        for i in among:
+            d, (_, inputs) = derivatives(variant, i), held.with_inputs(variant, i)
             gradient, (n, c) = d.sum(axis=0) if field == "b" else inputs.T @ d, d.shape
+            observed = evidence.observed[i][top][field]
+            if enough < _off_direction(observed, gradient):
+                return np.inf, Fitted()
             for (fitted, mean), before in list(worst.items()):
                 true = gradient * fitted.data * float(c) ** fitted.classes * (1 if mean else n)
-                distance = float(np.linalg.norm(evidence.observed[i][top][field] - true))
+                distance = float(np.linalg.norm(observed - true))
                 off_by = distance / (float(np.linalg.norm(true)) or 1.0)
                 worst[fitted, mean] = max(before, off_by) if np.isfinite(off_by) else np.inf
             if not min(worst.values()) <= enough:
@@ -63,18 +69,42 @@ def _alike(
         return least, fitted
 
     def off(variant: Variant) -> float:
-        return nearest(variant)[0]
+        return nearest(variant, np.inf, chosen[:SEARCHED])[0]
+
+    def is_same(a: Variant, b: Variant) -> bool:
+        """Whether two losses of one network are one, as several are of one output: differences show nothing."""
+        pairs = ((derivatives(a, i), derivatives(b, i)) for i in chosen)
+        return (
+            CLIPPED not in a.loss
+            and a.options == b.options
+            and all(np.linalg.norm(c - d) <= SAME * max(1.0, float(np.linalg.norm(d))) for c, d in pairs)
+        )
 
     config = evidence.cases[0].config
     tried = [v._replace(loss=name) for v in variants.networks(config) for name in LOSSES]
-    found = [(*nearest(variant, tolerance), variant) for variant in tried]
+    found = [(*nearest(variant, tolerance, chosen), variant) for variant in tried]
     # a number that is on no list is looked for where those on the lists are not the candidate's to the last digits
     if evidence.dtype == "float64" and min(each[0] for each in found) > EXACTLY:
         near = variants.nearest(off, config)
-        found += [] if near is None else [(*nearest(near, tolerance), near)]
+        found += [] if near is None else [(*nearest(near, tolerance, chosen), near)]
     # another eps, or one inside the log, makes little difference
-    close = sorted((each for each in found if each[0] <= tolerance), key=lambda each: each[0])
-    return [(variant, fitted) for _, fitted, variant in close]
+    close = list[tuple[float, Fitted, Variant]]()
+    for each in found:
+        if each[0] <= tolerance and not any(is_same(each[2], other) for *_, other in close):
+            close.append(each)
+    nearest_first = sorted(close, key=lambda each: max(each[0], ROUNDING))
+    return [(variant, fitted) for _, fitted, variant in nearest_first]
+
+
+def _off_direction(observed: np.ndarray, gradient: np.ndarray) -> float:
+    """Returns how far `observed` is off the nearest positive multiple of a gradient, or 0 where that is little.
+
+    Rounding hides angles below 1e-8 from a cosine.
+    """
+    sizes = float(np.linalg.norm(observed) * np.linalg.norm(gradient))
+    cosine = float((observed * gradient).sum()) / sizes if sizes else 1.0
+    sine = float(np.sqrt(max(1 - cosine**2, 0))) if cosine > 0 else np.inf
+    return sine if sine > 1e-6 else 0.0
 
 
 def of_another_penalty(evidence: Evidence) -> str:

@@ -15,7 +15,7 @@ from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.mistakes.search import UNKNOWN
 from mlp_jax.gradcheck.mistakes.situation import Mistake
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE, Purpose
-from mlp_jax.gradcheck.other_losses import PLAIN
+from mlp_jax.gradcheck.other_losses import CLIPPED, PLAIN
 
 FOLLOWED = 4  # networks that a gradient without a loss is held against
 OF_ONE_OUTPUT = "binary cross-entropy of one sigmoid output"
@@ -184,7 +184,7 @@ def _ways_to_write(variant: Variant) -> list[Variant]:
     if "eps_place" in options:
         exact = tuple((options | {"eps_place": variants.OUTSIDE}).items())
         return [variant, variant._replace(options=exact)]
-    return [variant._replace(loss=PLAIN), variant] if " inside the log" in variant.loss else [variant]
+    return [variant._replace(loss=PLAIN), variant] if CLIPPED in variant.loss else [variant]
 
 
 def _agrees(
@@ -242,7 +242,8 @@ def _under_others(evidence: Evidence, penalty: Fitted, about: Remarks) -> list[J
             *_, last = _in_every_way(evidence, own, remarks)
             if not last.wrong:
                 return [last]
-    return [reading for own, remarks in followed for reading in _in_every_way(evidence, own, remarks)]
+    unclipped = [each for each in followed if CLIPPED not in each[0].variant.loss]  # a clip explains no mistake
+    return [reading for each in unclipped or followed for reading in _in_every_way(evidence, *each)]
 
 
 def _is_right(evidence: Evidence, own: Own) -> bool:

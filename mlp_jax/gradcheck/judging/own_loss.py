@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.objective import Objective, Purpose
-from mlp_jax.gradcheck.other_losses import PLAIN, behind
+from mlp_jax.gradcheck.other_losses import CLIPPED, PLAIN, behind
 from mlp_jax.gradcheck.truth import Case
 
 
@@ -106,7 +106,7 @@ class Own(NamedTuple):
     @property
     def clip(self) -> str:
         """What is added inside the log, or ""."""
-        return self.variant.loss.split()[2] if " inside the log" in self.variant.loss else ""
+        return self.variant.loss.split()[2] if CLIPPED in self.variant.loss else ""
 
     def text(self) -> str:
         """The function in words."""

@@ -84,20 +84,19 @@ class Scores:
 
     def __init__(self, pairs: Sequence[tuple[Case, Truth]]) -> None:
         self._pairs = pairs
-        self._held = dict[tuple[tuple[str, Any], ...], list[tuple[np.ndarray, np.ndarray]]]()
+        self._held = dict[tuple[Any, int], tuple[np.ndarray, np.ndarray]]()
 
     def of(self, variant: Variant) -> list[np.ndarray]:
         """Returns the scores of every case in one variant."""
-        return [scores for scores, _ in self.with_inputs(variant)]
+        return [self.with_inputs(variant, i)[0] for i in range(len(self._pairs))]
 
-    def with_inputs(self, variant: Variant) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns the scores of every case in one variant, and what the last product is of."""
-        if variant.options not in self._held:
-            self._held[variant.options] = [
-                _scores(case, [hidden.mask for hidden in truth.trace.hidden], variant.at(case.config))
-                for case, truth in self._pairs
-            ]
-        return self._held[variant.options]
+    def with_inputs(self, variant: Variant, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the scores of case `i` in one variant, and what the last product is of."""
+        if (variant.options, i) not in self._held:
+            case, truth = self._pairs[i]
+            masks = [hidden.mask for hidden in truth.trace.hidden]
+            self._held[variant.options, i] = _scores(case, masks, variant.at(case.config))
+        return self._held[variant.options, i]
 
 
 def _scores(case: Case, masks: list[Any], config: MLPConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -220,9 +219,17 @@ def _least(kind: Callable[[float], Variant], off: Callable[[Variant], float], gr
     at = int(np.argmin(values))
     low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, len(grid) - 1)])
     golden = (5**0.5 - 1) / 2
+    a, b = high - golden * (high - low), low + golden * (high - low)
+    at_a, at_b = off(kind(a)), off(kind(b))
     for _ in range(60):
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if off(kind(a)) < off(kind(b)) else (a, high)
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - golden * (high - low)
+            at_a = off(kind(a))
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + golden * (high - low)
+            at_b = off(kind(b))
     return (low + high) / 2
 
 
