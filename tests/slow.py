@@ -86,7 +86,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_strangers": ("a list of dicts", "tuples in a dict", "a learning rate", "squared hinge", "leaves_out"),
     "test_target.test_a_gradient_of_torch": 0,
     "test_target.test_a_linear_classifier_of_torch": 0,
-    "test_train.test_relu_networks_train_bit_for_bit_the_same_with_both_sources": ("little-sgd", "little-adamw"),
+    "test_train.test_relu_networks_train_bit_for_bit_the_same_with_both_sources": ("sgd",),
     "test_train.test_validation_in_training_mode_moves_the_statistics": 0,
     "test_class_shapes": 6,
     "test_vjp.test_tensors_of_torch_are_told": 0,

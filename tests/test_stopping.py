@@ -4,8 +4,6 @@ import json
 import os
 import signal
 
-import pytest
-
 from mlp_jax.studies import correctness
 from tests import studies
 from tests.fuzz import mutations
@@ -13,16 +11,10 @@ from tests.fuzz import mutations
 ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(server, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert studies.finish(server, folder) == (0, "")
-    return folder
-
-
-@pytest.mark.parametrize("stopped_too", [False, True], ids=["killed", "killed and stopped"])
-def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturbed, tmp_path, stopped_too):
+def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, tmp_path_factory, tmp_path):
     """A second process is told to wait."""
+    undisturbed = tmp_path_factory.mktemp("undisturbed")
+    assert studies.finish(server, undisturbed) == (0, "")
     process = studies.start(server, tmp_path)
     studies.wait_for(process, lambda: studies.newest(tmp_path) > 3)
     status, told = studies.finish(server, tmp_path)
@@ -30,8 +22,7 @@ def test_killed_stopped_and_resumed_it_ends_with_the_same_bits(server, undisturb
     assert told.startswith(f"error: process {process.pid} on ")
     assert told.endswith("wait until it has ended, or choose another --results_dir\n")
     assert studies.stop(process, signal.SIGKILL) == ""
-    if stopped_too:
-        stop_twice(server, tmp_path)
+    stop_twice(server, tmp_path)
 
     assert studies.finish(server, tmp_path, "--resume") == (0, "")  # the dead one's lock is no hindrance
     assert studies.outcome(tmp_path) == studies.outcome(undisturbed)

@@ -71,7 +71,7 @@ def test_both_sources_of_gradients_train_alike(splits, batch_norm):  # without i
     assert abs(a - b) <= 0.02  # of 130 images
 
 
-@pytest.mark.usefixtures("both_ways")
+@pytest.mark.optimized
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_relu_networks_train_bit_for_bit_the_same_with_both_sources(splits, optimizer):
     """A last bit that differs would grow until accuracies differ by more than the differences of interest."""
