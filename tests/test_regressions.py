@@ -84,3 +84,22 @@ def test_whether_an_intercept_is_penalised_is_the_candidate_s_own_choice_and_one
         "2 * reg * W": "2 * reg * np.r_[W[:-1], 0 * W[-1:]]",
     }
     assert not check_gradients(defined(source.replace(in_the_gradient, without[in_the_gradient]), name)).passed
+
+
+BESIDE = """
+import numpy as np
+
+def cost(theta, X, y, lambda_):
+    h = 1 / (1 + np.exp(-(X @ theta)))
+    return float(-np.mean(y * np.log(h) + (1 - y) * np.log(1 - h)) + lambda_ / (2 * len(y)) * np.sum(theta[1:]**2))
+
+def gradient(theta, X, y, lambda_):
+    h = 1 / (1 + np.exp(-(X @ theta)))
+    return X.T @ (h - y) / len(y) + lambda_ / len(y) * np.r_[0, theta[1:]]
+"""
+
+
+def test_a_loss_beside_a_gradient_that_cannot_be_computed_is_said():
+    assert check_gradients(defined(BESIDE, "gradient")).passed
+    report = check_gradients(defined(BESIDE.replace("float(-", "float([1] - "), "gradient"))
+    assert any(note.startswith("cost beside it fails, so its loss is not known") for note in report.notes)

@@ -26,6 +26,7 @@ from mlp_jax.gradcheck.reading.answers import NAMES, Answer, Question
 from mlp_jax.gradcheck.reading.conventions import Convention
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, size_of
+from mlp_jax.gradcheck.reading.pairs import failure
 from mlp_jax.gradcheck.reading.running import line, quiet
 from mlp_jax.gradcheck.reading.settling import Called
 from mlp_jax.nn.config import MLPConfig
@@ -146,4 +147,7 @@ class Candidate(Called):
         convention = self.convention or Convention(self.arrays[0])
         asked = [any(question is other for other in questions[:n]) for n, question in enumerate(questions)]
         pairs = zip(questions, asked, strict=True)
-        return [self.attempt(question, convention, twice=before) for question, before in pairs]
+        answers = [self.attempt(question, convention, twice=before) for question, before in pairs]
+        if (why := failure(self.target)) and why not in self.notes:
+            self.notes = (*self.notes, why)
+        return answers

@@ -5,7 +5,6 @@ takes is told by names: those of their arguments, and those that they return by.
 the loss of the same arguments.
 """
 
-import contextlib
 import copy
 import functools
 import inspect
@@ -21,13 +20,14 @@ from mlp_jax.gradcheck.reading.answers import CONTAINERS, plain
 from mlp_jax.gradcheck.reading.beside import forward_beside
 from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.names import DROP, KEEP, plainly
+from mlp_jax.gradcheck.reading.running import where
 from mlp_jax.gradcheck.reading.signatures import FORWARDS, METHODS, WRAP, needed, signature
 
 FORWARD_WORDS = ("forward_propagation", "forward_prop", "forward_pass", "forwardprop", "forward", "feed_forward")
 LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
 COUNTS = ("m", "n", "batchsize", "numexamples", "numsamples", "nsamples", "nexamples")
 """What people call the number of examples."""
-DROPS, NO_COST = "_draws_dropout_masks", "_has_no_cost"
+DROPS, NO_COST, FAILURE = "_draws_dropout_masks", "_has_no_cost", "_loss_fails"
 GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
 LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
 COSTS = (
@@ -57,11 +57,14 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
 
     @functools.wraps(target)
     def run(*given: Any, **named: Any) -> Any:
-        result = None
-        with contextlib.suppress(Exception):  # then it is no loss of these arguments
+        result, failure = None, ""
+        try:
             result = loss(*copy.deepcopy(given), **copy.deepcopy(named))
+        except Exception as error:
+            failure = f"{loss.__name__} beside it fails, so its loss is not known: {where(error, None)}"
         grads, first = target(*given, **named), result[0] if isinstance(result, tuple) else result
         more = isinstance(grads, tuple) and len(grads) > held  # than the gradients, of which one may be a number
+        setattr(run, FAILURE, failure)
         has_loss = more and not isinstance(grads[0], CONTAINERS) and np.size(grads[0]) == 1
         return grads if has_loss or first is None or np.size(first) != 1 else (first, grads)
 
@@ -122,6 +125,11 @@ def drops(function: Any) -> bool:
 def has_no_cost(function: Any) -> bool:
     """Whether it is joined of two functions that have no cost beside them."""
     return bool(getattr(function, NO_COST, False))
+
+
+def failure(function: Any) -> str:
+    """Why the loss that it is joined with gave nothing when it was last called, or ""."""
+    return str(getattr(function, FAILURE, ""))
 
 
 def _asked_by_name(backward: Any, forward: Any, cost: Any) -> Callable[..., Any]:
