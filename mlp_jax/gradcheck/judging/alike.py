@@ -47,6 +47,7 @@ def _alike(
         chosen = [i for i in chosen if not evidence.cases[i].l2]
     if not chosen:
         return []
+    chosen.sort(key=lambda i: bool(evidence.cases[i].l2))  # for both fields the same is the first
     tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
 
     def nearest(variant: Variant, enough: float, among: Sequence[int]) -> tuple[float, Fitted]:
@@ -128,9 +129,7 @@ def _by_scores(name: str, scores: np.ndarray, y: np.ndarray, step: float = 1e-5)
     loss, (n, c) = LOSSES[name], scores.shape
     if name == PLAIN and c > 1:
         return np.asarray((softmax(scores) - np.eye(c)[y]) / n)
+    moved = scores + step * np.stack([np.eye(c), -np.eye(c)])[:, :, None]  # up and down, by class
     with np.errstate(all="ignore"):
-        columns = [
-            (loss(np, scores + step * unit, y) - loss(np, scores - step * unit, y)) / (2 * step * n)
-            for unit in np.eye(c)
-        ]
-        return np.stack(columns, axis=1)
+        up, down = loss(np, moved.reshape(-1, c), np.tile(y, 2 * c)).reshape(2, c, n)
+        return np.asarray((up - down).T / (2 * step * n))
