@@ -134,7 +134,7 @@ def is_right(codes):
 
 
 @pytest.mark.parametrize(
-    "seed", [*SEEDS, *VARIANTS], ids=lambda s: f"{'+'.join(s.codes) or 'right'}: {s.new[:40]}"
+    "seed", [*SEEDS[::8], *VARIANTS], ids=lambda s: f"{'+'.join(s.codes) or 'right'}: {s.new[:40]}"
 )
 def test_one_change_gets_its_codes_and_no_other(seed):
     assert seed.source.count(seed.old) >= 1

@@ -74,6 +74,7 @@ def test_the_checkers_own_command_says_the_same_and_writes_nothing(server, tmp_p
 def test_the_generated_parts_are_up_to_date(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert alike(readme.updated(page, text), text), "run: python -m tests.readme"
+    assert "| FAIL |" not in text  # of a mistake that the checker did not name
 
 
 @pytest.mark.parametrize("page", ["README.md", "BUILD_NOTES.md"])

@@ -2,7 +2,6 @@
 
 import pytest
 
-from mlp_jax.gradcheck.check import check_gradients
 from tests import shapes
 from tests.commands import ROOT
 
@@ -21,16 +20,6 @@ def test_the_readme_has_every_shape_and_each_is_told_as_it_should_be():
         made = shapes.mistaken(name)
         assert len(made) >= 2
         assert wrong == [f"`{code}`" if mistake in made else "-" for mistake, code in FOUND.items()], name
-
-
-@pytest.mark.parametrize("shape", list(shapes.sources())[::9])
-def test_a_gradient_of_this_shape(shape):
-    """It is taken as it is: right, and the same with each of the mistakes wrong by that mistake's code."""
-    report = check_gradients(shapes.defined(shapes.sources()[shape]))
-    assert report.passed, str(report)
-    for mistake, changed in shapes.mistaken(shape).items():
-        report = check_gradients(shapes.defined(changed))
-        assert (report.passed, report.codes) == (False, [FOUND[mistake]]), str(report)
 
 
 @pytest.mark.parametrize("what", shapes.REFUSED)
