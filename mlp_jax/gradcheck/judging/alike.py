@@ -1,8 +1,8 @@
 """Networks and losses whose last bias (or weights) has the candidate's gradient, where it returns no loss."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 
@@ -28,73 +28,76 @@ def alike(evidence: Evidence) -> list[tuple[Variant, Fitted]]:
     Where there are none it is that by the last weights. The loss may be the sum over the examples as well, and
     may have a factor that people write before it.
     """
-    held = variants.Scores(list(zip(evidence.cases, evidence.truths, strict=True)))
+    scores = variants.Scores(list(zip(evidence.cases, evidence.truths, strict=True)))
+    by_scores = cache(
+        lambda variant, i: _by_scores(variant.loss, scores.of_case(variant, i)[0], evidence.cases[i].y)
+    )
+    leaves = (_LastLeaf(evidence, field, scores, by_scores) for field in "bw")
+    return next((found for leaf in leaves if (found := leaf.explained())), [])
 
-    @cache
-    def derivatives(variant: Variant, i: int) -> np.ndarray:
-        return _by_scores(variant.loss, held.with_inputs(variant, i)[0], evidence.cases[i].y)
 
-    return _alike(evidence, "b", held, derivatives) or _alike(evidence, "w", held, derivatives)
+class _LastLeaf:
+    """This is the candidate's gradient of the last bias, or weights, beside those of other networks and losses."""
 
+    def __init__(
+        self,
+        evidence: Evidence,
+        field: str,
+        scores: variants.Scores,
+        by_scores: Callable[[Variant, int], np.ndarray],
+    ) -> None:
+        self.evidence, self.field, self.scores, self.by_scores = evidence, field, scores, by_scores
+        observed = [leaves[-1] for leaves in evidence.observed]
+        l2 = [case.l2 for case in evidence.cases]
+        cases = [i for i in range(len(l2)) if i not in evidence.overflows and field in observed[i]]
+        if field == "w" and evidence.asked.takes_l2:  # which has the penalty's derivative too
+            cases = [i for i in cases if not l2[i]]
+        # for both fields the same case is the first: it alone tells of nearly all that they are others
+        self.observed = {i: observed[i][field] for i in sorted(cases, key=lambda i: bool(l2[i]))}
+        self.tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
 
-def _alike(
-    evidence: Evidence, field: str, held: variants.Scores, derivatives: Callable[[Variant, int], np.ndarray]
-) -> list[tuple[Variant, Fitted]]:
-    top = len(evidence.cases[0].params) - 1
-    chosen = [i for i in range(len(evidence.cases)) if i not in evidence.overflows]
-    chosen = [i for i in chosen if field in evidence.observed[i][top]]
-    if field == "w" and evidence.asked.takes_l2:  # which has the penalty's derivative too
-        chosen = [i for i in chosen if not evidence.cases[i].l2]
-    if not chosen:
-        return []
-    chosen.sort(key=lambda i: bool(evidence.cases[i].l2))  # for both fields the same is the first
-    tolerance = ALIKE if evidence.dtype == "float64" else 10 * LOSS_TOLERANCE[evidence.dtype]
+    def explained(self) -> list[tuple[Variant, Fitted]]:
+        """The networks and losses that have this gradient, nearest first."""
+        if not self.observed:
+            return []
+        config = self.evidence.cases[0].config
+        tried = [v._replace(loss=name) for v in variants.networks(config) for name in LOSSES]
+        found = [(*self.off(variant, self.tolerance), variant) for variant in tried]
+        # a number that is on no list is looked for where what is on the lists is not this to the last digits
+        if self.evidence.dtype == "float64" and min(each[0] for each in found) > EXACTLY:
+            near = variants.nearest(lambda variant: self.off(variant, most=SEARCHED)[0], config)
+            found += [] if near is None else [(*self.off(near, self.tolerance), near)]
+        # another eps, or one inside the log, makes little difference
+        close = list[tuple[float, Fitted, Variant]]()
+        for each in found:
+            if each[0] <= self.tolerance and not any(self.is_same(each[2], other) for *_, other in close):
+                close.append(each)
+        nearest_first = sorted(close, key=lambda each: max(each[0], ROUNDING))
+        return [(variant, fitted) for _, fitted, variant in nearest_first]
 
-    def nearest(variant: Variant, enough: float, among: Sequence[int]) -> tuple[float, Fitted]:
-        """How far off it is with the factor that suits, and that factor; inf where none can."""
+    def off(self, variant: Variant, enough: float = np.inf, *, most: int | None = None) -> tuple[float, Fitted]:
+        """How far off a variant's gradient is with the factor that suits, and that factor; inf where none can."""
         worst = dict.fromkeys(product(_factors(variant.loss), (True, False)), 0.0)
-        for i in among:
-            d, (_, inputs) = derivatives(variant, i), held.with_inputs(variant, i)
-            gradient, (n, c) = d.sum(axis=0) if field == "b" else inputs.T @ d, d.shape
-            observed = evidence.observed[i][top][field]
+        for i, observed in islice(self.observed.items(), most):
+            d, (_, inputs) = self.by_scores(variant, i), self.scores.of_case(variant, i)
+            gradient, (n, c) = d.sum(axis=0) if self.field == "b" else inputs.T @ d, d.shape
             if enough < _off_direction(observed, gradient):
                 return np.inf, Fitted()
             for (fitted, mean), before in list(worst.items()):
                 true = gradient * fitted.data * float(c) ** fitted.classes * (1 if mean else n)
-                distance = float(np.linalg.norm(observed - true))
-                off_by = distance / (float(np.linalg.norm(true)) or 1.0)
-                worst[fitted, mean] = max(before, off_by) if np.isfinite(off_by) else np.inf
+                distance = float(np.linalg.norm(observed - true)) / (float(np.linalg.norm(true)) or 1.0)
+                worst[fitted, mean] = max(before, distance) if np.isfinite(distance) else np.inf
             if not min(worst.values()) <= enough:
                 break
         (fitted, _), least = min(worst.items(), key=lambda pair: pair[1])
         return least, fitted
 
-    def off(variant: Variant) -> float:
-        return nearest(variant, np.inf, chosen[:SEARCHED])[0]
-
-    def is_same(a: Variant, b: Variant) -> bool:
+    def is_same(self, a: Variant, b: Variant) -> bool:
         """Whether two losses of one network are one, as several are of one output: differences show nothing."""
-        pairs = ((derivatives(a, i), derivatives(b, i)) for i in chosen)
-        return (
-            CLIPPED not in a.loss
-            and a.options == b.options
-            and all(np.linalg.norm(c - d) <= SAME * max(1.0, float(np.linalg.norm(d))) for c, d in pairs)
-        )
-
-    config = evidence.cases[0].config
-    tried = [v._replace(loss=name) for v in variants.networks(config) for name in LOSSES]
-    found = [(*nearest(variant, tolerance, chosen), variant) for variant in tried]
-    # a number that is on no list is looked for where those on the lists are not the candidate's to the last digits
-    if evidence.dtype == "float64" and min(each[0] for each in found) > EXACTLY:
-        near = variants.nearest(off, config)
-        found += [] if near is None else [(*nearest(near, tolerance, chosen), near)]
-    # another eps, or one inside the log, makes little difference
-    close = list[tuple[float, Fitted, Variant]]()
-    for each in found:
-        if each[0] <= tolerance and not any(is_same(each[2], other) for *_, other in close):
-            close.append(each)
-    nearest_first = sorted(close, key=lambda each: max(each[0], ROUNDING))
-    return [(variant, fitted) for _, fitted, variant in nearest_first]
+        if CLIPPED in a.loss or a.options != b.options:
+            return False
+        pairs = ((self.by_scores(a, i), self.by_scores(b, i)) for i in self.observed)
+        return all(np.linalg.norm(c - d) <= SAME * max(1.0, float(np.linalg.norm(d))) for c, d in pairs)
 
 
 def _off_direction(observed: np.ndarray, gradient: np.ndarray) -> float:

@@ -88,9 +88,9 @@ class Scores:
 
     def of(self, variant: Variant) -> list[np.ndarray]:
         """Returns the scores of every case in one variant."""
-        return [self.with_inputs(variant, i)[0] for i in range(len(self._pairs))]
+        return [self.of_case(variant, i)[0] for i in range(len(self._pairs))]
 
-    def with_inputs(self, variant: Variant, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def of_case(self, variant: Variant, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the scores of case `i` in one variant, and what the last product is of."""
         if (variant.options, i) not in self._held:
             case, truth = self._pairs[i]

@@ -1,6 +1,6 @@
 """In which shapes a layer wants its arguments: what its passes take, and what their values tell."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -57,9 +57,10 @@ def layout_of(layer: Layer, seed: int) -> int:
         return fitted[0] if fitted else taken[0]
     if untold is not None:
         raise untold
-    if forward is not None:
-        return forward
-    first = first or "another output was expected"
+    return _stopped(first or "another output was expected") if forward is None else forward
+
+
+def _stopped(first: str) -> NoReturn:
     hint = ": where Python 2 divided whole numbers with /, Python 3 does with //" * ("'float' object" in first)
     raise UserError(f"it stops in every shape that was tried: {first}{hint}")
 
