@@ -75,7 +75,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 # of tests/test_fuzz.py
-hypothesis.settings.register_profile("slow", max_examples=4, derandomize=True, database=None)
+hypothesis.settings.register_profile("slow", max_examples=6, derandomize=True, database=None)
 hypothesis.settings.register_profile("nightly", max_examples=20_000)
 hypothesis.settings.load_profile("slow")
 
