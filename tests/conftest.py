@@ -81,7 +81,9 @@ hypothesis.settings.load_profile("slow")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--sample", type=int, default=1, help="run one of so many tests, always the same")
+    parser.addoption(
+        "--sample", type=int, default=1, help="run one of so many tests of each file, always the same"
+    )
 
 
 def pytest_configure(config):
@@ -103,9 +105,12 @@ def pytest_collection_modifyitems(config, items):
     """One change of the compiler's options is enough: first what does not need its optimisation."""
     for item in slow.slow(items):
         item.add_marker(pytest.mark.slow)
-    every = config.getoption("sample")
-    config.hook.pytest_deselected(items=[item for n, item in enumerate(items) if n % every])
-    items[:] = sorted(items[::every], key=is_optimized)
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    chosen = {item for tests in files.values() for item in tests[:: config.getoption("sample")]}
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = sorted((item for item in items if item in chosen), key=is_optimized)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -75,6 +75,7 @@ def little_memory():
     return f"--max_memory_gb={(fixed + 1.5 * run) / 1e9}"
 
 
+@pytest.mark.optimized
 def test_two_and_four_processes_give_the_rows_of_one(job, tmp_path):
     """In chunks that the process with the least memory dictates; Slurm's variables tell the four who they are."""
     slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "4"}

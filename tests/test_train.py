@@ -15,7 +15,7 @@ from mlp_jax.nn.model import Layer, forward, init, init_stats
 from mlp_jax.training import evaluate as evaluation
 from mlp_jax.training import population
 from mlp_jax.training import step as train
-from mlp_jax.training.config import TrainConfig, hyper_from
+from mlp_jax.training.config import OPTIMIZERS, TrainConfig, hyper_from
 from mlp_jax.training.evaluate import evaluate, evaluate_in_training_mode
 from mlp_jax.training.optimizers import learning_rate
 from mlp_jax.training.step import init_state, run_epoch
@@ -72,7 +72,7 @@ def test_both_sources_of_gradients_train_alike(splits, batch_norm):  # without i
 
 
 @pytest.mark.optimized
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_relu_networks_train_bit_for_bit_the_same_with_both_sources(splits, optimizer):
     """A last bit that differs would grow until accuracies differ by more than the differences of interest."""
     model = dataclasses.replace(MODEL, hidden=(16, 16))
