@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -27,7 +28,7 @@ DATA_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 def _cross_entropy(scores: jax.Array, y: jax.Array) -> jax.Array:
     of_one_output = other_losses.LOSSES[other_losses.PLAIN]
-    return of_one_output(jax.numpy, scores, y) if scores.shape[1] == 1 else losses.cross_entropy(scores, y)
+    return of_one_output(jnp, scores, y) if scores.shape[1] == 1 else losses.cross_entropy(scores, y)
 
 
 class Case(NamedTuple):
@@ -87,12 +88,13 @@ def _run(config: MLPConfig, loss: str) -> Callable[..., Any]:
     of_scores = DATA_LOSSES[loss]
 
     def run(params: Params, x: jax.Array, y: jax.Array, l2: ArrayLike, key: jax.Array) -> Any:
-        def objective(params: Params) -> tuple[jax.Array, Trace]:
+        def objective(params: Params, added: jax.Array) -> tuple[jax.Array, tuple[jax.Array, Trace]]:
             traced = model.trace(params, x, config, key=key)
-            return of_scores(traced.logits, y) + l2 * losses.l2_penalty(params), traced
+            data_loss = of_scores(traced.logits + added, y)  # the derivative by this is that by the scores
+            return data_loss + l2 * losses.l2_penalty(params), (data_loss, traced)
 
-        (value, trace), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        data_loss, d_scores = jax.value_and_grad(of_scores)(trace.logits, y)
+        in_both = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+        (value, (data_loss, trace)), (grads, d_scores) = in_both(params, jnp.zeros((len(x), config.classes)))
         pairs = [(_activation(unit, config), h.z) for unit, h in zip(config.units, trace.hidden, strict=True)]
         activated, slopes = [a.function(z) for a, z in pairs], [a.derivative(z) for a, z in pairs]
         return grads, value, data_loss, trace, activated, slopes, d_scores

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlp_jax.gradcheck.judging import variants
 from mlp_jax.gradcheck.judging.evidence import Evidence
+from mlp_jax.gradcheck.judging.nearest import nearest
 from mlp_jax.gradcheck.judging.own_loss import Fitted, Own
 from mlp_jax.gradcheck.judging.variants import Variant
 from mlp_jax.gradcheck.objective import LOSS_TOLERANCE
@@ -65,7 +66,7 @@ class _LastLeaf:
         found = [(*self.off(variant, self.tolerance), variant) for variant in tried]
         # a number that is on no list is looked for where what is on the lists is not this to the last digits
         if self.evidence.dtype == "float64" and min(each[0] for each in found) > EXACTLY:
-            near = variants.nearest(lambda variant: self.off(variant, most=SEARCHED)[0], config)
+            near = nearest(lambda variant: self.off(variant, most=SEARCHED)[0], config)
             found += [] if near is None else [(*self.off(near, self.tolerance), near)]
         # another eps, or one inside the log, makes little difference
         close = list[tuple[float, Fitted, Variant]]()

@@ -67,10 +67,13 @@ class Variant(NamedTuple):
 
     def at(self, config: MLPConfig) -> MLPConfig:
         """The network like `config` that it is."""
-        if not self.options:
-            return config
-        own = {field.name: getattr(config, field.name) for field in fields(config)}
-        return Network(**{**own, **dict(self.options)})
+        return _with(config, self.options) if self.options else config
+
+
+@functools.lru_cache(maxsize=1024)  # the cases of a battery have two networks in all
+def _with(config: MLPConfig, options: tuple[tuple[str, Any], ...]) -> Network:
+    own = {field.name: getattr(config, field.name) for field in fields(config)}
+    return Network(**{**own, **dict(options)})
 
 
 # -- the forward pass in numpy
@@ -163,15 +166,16 @@ EPS = (1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0)
 def networks(config: MLPConfig) -> Iterator[Variant]:
     """Yields the network itself, and those like it with something else, the likeliest first."""
     yield Variant()
-    yield from map(_variant, _other_activations(config))
+    yield from map(variant_of, _other_activations(config))
     if any(unit.norm != "none" for unit in config.units):
-        yield from (_variant({"norm_eps": eps}) for eps in EPS if eps != config.norm_eps)
-        yield from (_variant({"norm_eps": eps, "eps_place": ROUGHLY}) for eps in EPS if eps)
+        yield from (variant_of({"norm_eps": eps}) for eps in EPS if eps != config.norm_eps)
+        yield from (variant_of({"norm_eps": eps, "eps_place": ROUGHLY}) for eps in EPS if eps)
     if config.dropout:
-        yield _variant({"scaled_dropout": False})
+        yield variant_of({"scaled_dropout": False})
 
 
-def _variant(options: dict[str, Any]) -> Variant:
+def variant_of(options: dict[str, Any]) -> Variant:
+    """Returns the network with other options, by name."""
     return Variant(tuple(options.items()))
 
 
@@ -196,50 +200,3 @@ def _other_activations(config: MLPConfig) -> Iterator[dict[str, Any]]:
             if len(set(mixed)) > 1
         )
         yield from several
-
-
-def nearest(off: Callable[[Variant], float], config: MLPConfig) -> Variant | None:
-    """The leaky slope, or the eps of normalisation, for which `off` is least; None where there is neither.
-
-    The least of a few values, then golden sections around it. As many digits are kept as are needed.
-    """
-    slopes, exponents = np.linspace(-1, 1, 41), np.linspace(-9, 0, 28)
-    kinds: list[tuple[Callable[[float], Variant], np.ndarray]] = []
-    if any(unit.active for unit in config.units):
-        kinds.append((lambda slope: _variant({"activation": "leaky_relu", "negative_slope": slope}), slopes))
-    if any(unit.norm != "none" for unit in config.units):
-        kinds.append((lambda exponent: _variant({"norm_eps": 10**exponent}), exponents))
-        kinds.append((lambda exponent: _variant({"norm_eps": 10**exponent, "eps_place": ROUGHLY}), exponents))
-    found = [kind(_least(kind, off, grid)) for kind, grid in kinds]
-    return _rounded(min(found, key=off), off) if found else None
-
-
-def _least(kind: Callable[[float], Variant], off: Callable[[Variant], float], grid: np.ndarray) -> float:
-    values = [off(kind(float(t))) for t in grid]
-    at = int(np.argmin(values))
-    low, high = float(grid[max(at - 1, 0)]), float(grid[min(at + 1, len(grid) - 1)])
-    golden = (5**0.5 - 1) / 2
-    a, b = high - golden * (high - low), low + golden * (high - low)
-    at_a, at_b = off(kind(a)), off(kind(b))
-    for _ in range(60):
-        if at_a < at_b:
-            high, b, at_b = b, a, at_a
-            a = high - golden * (high - low)
-            at_a = off(kind(a))
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + golden * (high - low)
-            at_b = off(kind(b))
-    return (low + high) / 2
-
-
-def _rounded(variant: Variant, off: Callable[[Variant], float]) -> Variant:
-    """With the fewest digits that are as near."""
-    options = dict(variant.options)
-    name = "norm_eps" if "norm_eps" in options else "negative_slope"
-    limit = max(10 * off(variant), 1e-11)
-    for digits in range(1, 12):
-        shorter = variant._replace(options=tuple((options | {name: float(f"{options[name]:.{digits}g}")}).items()))
-        if off(shorter) <= limit:
-            return shorter
-    return variant
