@@ -13,7 +13,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading.answers import NAMES, At, places_of
 from mlp_jax.gradcheck.reading.names import SCALES
-from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, get, is_there, nested, put
+from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, exists, get, is_there, nested, put
 from mlp_jax.gradcheck.truth import Case
 
 FIELDS = {"w": "w", "t": "w", "b": "b", "gamma": "scale", "beta": "shift"}
@@ -193,8 +193,8 @@ def beside(net: Any, own: Path) -> Path | None:
     ways: list[Path] = [(*own[:-1], (kind, key)) for key in keys if key != name]
     for i, (step, container) in enumerate(own[:-1]):
         if isinstance(container, str):
-            holders = (*GRADIENT_HOLDERS, *names_of_gradient(container)[1:])
-            ways += [(*own[:i], (step, h), *own[i + 1 : -1], (kind, key)) for h in holders for key in keys]
+            held = [(*own[:i], (step, h)) for h in (*GRADIENT_HOLDERS, *names_of_gradient(container)[1:])]
+            ways += [(*h, *own[i + 1 : -1], (kind, key)) for h in held if exists(net, h) for key in keys]
     return next((path for path in (*ways, (*own, ("attribute", "grad"))) if is_there(net, path)), None)
 
 

@@ -73,6 +73,15 @@ def get(root: Any, path: Path) -> Any:
     return root
 
 
+def exists(root: Any, path: Path) -> bool:
+    """Whether anything lies at a path."""
+    try:
+        get(root, path)
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
 def is_there(root: Any, path: Path) -> bool:
     """Whether an array lies at a path, or a list of numbers, as a bias's gradient may be."""
     try:
