@@ -1514,3 +1514,69 @@ class BatchNorm:
         d = d - self.norm * (d * self.norm).mean(axis=1, keepdims=True)
         return (d - d.mean(axis=1, keepdims=True)) / self.std
 """
+
+KEPT = """
+import numpy as np
+
+class Parameter:
+    def __init__(self, data):
+        self.data, self.grad = data, np.zeros_like(data)
+
+class Dense:  # whose gradients add up until an optimiser sets them to 0
+    def __init__(self, n_in, n_out):
+        self.kernel, self.shift = Parameter(np.random.randn(n_in, n_out)), Parameter(np.zeros(n_out))
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.kernel.data + self.shift.data
+
+    def backward(self, dout):
+        self.kernel.grad += self.x.T @ dout
+        self.shift.grad += dout.sum(axis=0)
+        return dout @ self.kernel.data.T
+
+class Affine:  # a list of gradients behind that of the inputs; the bias is a row, its gradient a vector
+    def __init__(self, in_size, out_size):
+        self.W, self.b = np.random.randn(in_size, out_size), np.zeros((1, out_size))
+        self.params = [self.W, self.b]
+
+    def forward(self, X):
+        self.X = X
+        return self.X @ self.W + self.b
+
+    def backward(self, dout):
+        return dout @ self.W.T, [self.X.T @ dout, dout.sum(axis=0)]
+
+class Positive:
+    def __init__(self):
+        self.params = []
+
+    def forward(self, X):
+        self.X = X
+        return np.maximum(X, 0)
+
+    def backward(self, dout):
+        return dout * (self.X > 0), []
+
+def block_forward(x, W1, b1, W2, b2):  # as wide at its end as at its beginning
+    z = x @ W1 + b1
+    s = x + np.maximum(z, 0) @ W2 + b2
+    return np.tanh(s), (x, W1, W2, z, s)
+
+def block_backward(dout, cache):
+    x, W1, W2, z, s = cache
+    d = dout * (1 - np.tanh(s) ** 2)
+    dz = d @ W2.T * (z > 0)
+    dW2, dW1 = np.maximum(z, 0).T @ d, x.T @ dz
+    return d + dz @ W1.T, dW1, dz.sum(0), dW2, d.sum(0)
+
+def column_block_forward(x, w1, b1, w2, b2):  # columns are examples, biases (width, 1)
+    z = w1 @ x + b1
+    return x + w2 @ np.tanh(z) + b2, (x, w1, w2, z)
+
+def column_block_backward(dout, cache):
+    x, w1, w2, z = cache
+    dz = w2.T @ dout * (1 - np.tanh(z) ** 2)
+    dw2 = dout @ np.tanh(z).T
+    return dout + w1.T @ dz, dz @ x.T, dz.sum(1, keepdims=True), dw2, dout.sum(1, keepdims=True)
+"""

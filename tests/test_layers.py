@@ -17,6 +17,7 @@ from tests.layer_sources import (
     CS231N,
     DERIVATIVES,
     GROUPED,
+    KEPT,
     LEARNT,
     MODERN,
     NAMED,
@@ -49,7 +50,7 @@ def mistake(source, name, old, new):
 SOURCES = {
     "styles": STYLES, "nnfs": NNFS, "returning": RETURNING, "named": NAMED, "modern": MODERN,
     "pictures": OF_PICTURES, "attention": ATTENTION,
-    "learnt": LEARNT, "shaped": SHAPED, "pools": POOLS, "sized": SIZED,
+    "learnt": LEARNT, "shaped": SHAPED, "pools": POOLS, "sized": SIZED, "kept": KEPT,
 }  # fmt: skip
 
 
@@ -648,6 +649,12 @@ def test_mistakes(name, old, new, code):
         (LEARNT, "softmax_backward", "t**2", "t", {"unknown"}),
         (LEARNT, "residual_backward", "dout.copy()", "2 * dout", {"constant_factor"}),
         (LEARNT, "PReLU", "self.dalpha = np.sum", "self.dalpha = -np.sum", {"sign"}),
+        (LEARNT, "PReLU", "np.sum(dout * ", "np.sum(", {"upstream_lost"}),
+        (KEPT, "Dense", "self.x.T @ dout", "-self.x.T @ dout", {"sign"}),
+        (KEPT, "Affine", "dout.sum(axis=0)]", "dout.mean(axis=0)]", {"bias_mean"}),
+        (KEPT, "block_backward", "dz.sum(0)", "2 * dz.sum(0)", {"constant_factor"}),
+        (KEPT, "column_block_backward", "dout + w1.T @ dz", "w1.T @ dz", {"skip_missing"}),
+        (KEPT, "column_block_backward", "dz.sum(1", "-dz.sum(1", {"sign"}),
         (LEARNT, "Held", "np.sum(dout", "2 * np.sum(dout", {"constant_factor"}),
         (LEARNT, "Swish", "slope), np.sum", "slope), -np.sum", {"sign"}),
         (LEARNT, "Stepping", "self.alpha -= ", "self.alpha += ", {"sign"}),

@@ -130,8 +130,12 @@ def ask(layer: Layer, leaves: Any, options: Any, rng: Any, layout: int) -> tuple
     trial = trial._replace(increments=increments)
     if layer.upstream and len(leaves) == 1 and repeats:
         trial = trial._replace(diagonal=_diagonal(layer, options, trial, rng))
-    truth = references.truth(layer.operation, leaves, named, layout, dout)
-    return Asked(trial, truth, partial(_moved, layer, leaves, options)), problems
+    moved = partial(_moved, layer, leaves, options)
+    if layer.upstream:
+        trial = trial._replace(
+            of_sum=lambda name: differences(lambda at: float(moved(name, at).sum()), leaves[name])
+        )
+    return Asked(trial, references.truth(layer.operation, leaves, named, layout, dout), moved), problems
 
 
 def _increments(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, Array]:

@@ -20,6 +20,7 @@ NetworkOf = Callable[[str], LayerNetwork | None]
 UNKNOWN: Codes = (("unknown", ""),)
 STATE: Codes = (("state_between_calls", ""),)
 SKIP: Codes = (("skip_missing", ""),)
+LOST: Codes = (("upstream_lost", ""),)
 OTHER_SLOPE: Codes = (("other_activation", "dout is multiplied by numbers that are not the derivative"),)
 CLOSE = 1e-5  # how far a leaf may be from what a mistake makes of it, relative to the leaf
 BIAS = re.compile(r"_*(b\w{,2}|bias(es)?|beta|shift)", re.IGNORECASE)
@@ -47,6 +48,9 @@ def mistakes_at(leaf: str, trials: Sequence[Trial], network_of: NetworkOf) -> Co
         skipped = [t.true[leaf] - t.dout if t.true[leaf].shape == t.dout.shape else None for t in trials]
         if not codes and _agree(leaf, trials, skipped):
             return SKIP
+        of_sums = [None if t.of_sum is None else t.of_sum(leaf) for t in ([] if codes else trials)]
+        if of_sums and _agree(leaf, trials, of_sums):
+            return LOST
         return codes or (OTHER_SLOPE if _is_of_another(leaf, trials, network) else UNKNOWN)
     # where all dimensions are equal a mistake may have the right shape, and a name says more than a shape
     if codes and not search.CANCELLING & {code for code, _ in codes}:

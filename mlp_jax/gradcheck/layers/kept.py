@@ -9,6 +9,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, RATES
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.holders import beside, names_of_gradient
+from mlp_jax.gradcheck.reading.names import PARAMETER_DATA
 from mlp_jax.gradcheck.reading.paths import Path, arrays, attribute, get, is_array
 
 Places = dict[str, tuple[Path, Path]]  # by name, where a parameter lies, and its gradient
@@ -82,9 +83,12 @@ def kept(made: Any, own: Sequence[Path], singles: Mapping[Path, Any]) -> Places:
     """
     held: dict[str, Path] = {}
     for path in (path for path, _ in arrays(getattr(made, "params", None)) if path):
-        held[_name(path)] = (("attribute", "params"), *path)
-    held |= {_name(path): path for path in singles if len(path) > 1}
+        held[name_of(path)] = (("attribute", "params"), *path)
+    held |= {name_of(path): path for path in singles if len(path) > 1}
     pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
+    for path in (path for path in own if path[-1][1] in PARAMETER_DATA and len(path) > 1):
+        gradient = beside(made, path)
+        pairs |= {name_of(path): (path, gradient)} if gradient else {}
     if not pairs:
         names = [n for n in attributes(made) if (("attribute", n),) in own or (not own and n.lower() in ARRAYS)]
         for name in names:
@@ -95,8 +99,14 @@ def kept(made: Any, own: Sequence[Path], singles: Mapping[Path, Any]) -> Places:
     return {**pairs, **_single(made, singles)}
 
 
-def _name(path: Path) -> str:
-    key = path[-1][1]
+def is_zeroed_by_others(path: Path, gradient: Path) -> bool:
+    """Whether a gradient lies beside the data that it is of: what adds up there, an optimiser sets to 0."""
+    return bool(gradient) and path[-1][1] in PARAMETER_DATA and gradient[:-1] == path[:-1]
+
+
+def name_of(path: Path) -> str:
+    """The name of a parameter: its own attribute's or key's, or that of the object whose data it is."""
+    key = path[-2][1] if path[-1][1] in PARAMETER_DATA and len(path) > 1 else path[-1][1]
     return key if isinstance(key, str) else f"params[{key}]"
 
 
@@ -127,11 +137,18 @@ def refuse_unmatched(made: Any, held: Places, before: Mapping[str, Any]) -> None
 def returned_with(made: Any, own: Sequence[Path], singles: Mapping[Path, Any], answers: Sequence[Any]) -> Places:
     """The object's own parameters whose gradients are returned behind that of the inputs, in their order."""
     learnt = [path for path in singles if str(path[-1][1]).lower() not in FIXED]
-    for paths in (list(own), learnt, [*own, *learnt]):
+    arrays_ = list({id(get(made, path)): path for path in reversed(own)}.values())[::-1]  # one may have two names
+    for paths in (arrays_, learnt, [*arrays_, *learnt]):
         pairs = list(zip(paths, answers, strict=False))
-        if len(paths) == len(answers) and all(np.shape(get(made, p)) in ((), np.shape(g)) for p, g in pairs):
-            return {_name(path): (path, (("returned", i),)) for i, path in enumerate(paths)}
+        if len(paths) == len(answers) and all(_may_be_of(get(made, path), g) for path, g in pairs):
+            return {name_of(path): (path, (("returned", i),)) for i, path in enumerate(paths)}
     return {}
+
+
+def _may_be_of(parameter: Any, gradient: Any) -> bool:
+    """Whether a gradient has the shape of a parameter; (1, M) and (M,) are one, and a number has any."""
+    shapes = ([length for length in np.shape(each) if length > 1] for each in (parameter, gradient))
+    return np.ndim(parameter) == 0 or len(set(map(tuple, shapes))) == 1
 
 
 def refuse_unread(answers: Sequence[Any], held: Places) -> None:

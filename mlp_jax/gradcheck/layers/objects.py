@@ -172,8 +172,9 @@ class LayerObject(OfClass):
             made.zero_grad()
         given = [self._array(x.copy())] if self._given_inputs else []
         answer = made.backward(*given, self._array(dout), *((1.0,) if self._updates else ()))
-        self._returned = answer[1:] if isinstance(answer, (tuple, list)) else ()
-        return input_gradient(made, answer[0] if self._returned else answer)
+        first, *rest = answer if isinstance(answer, (tuple, list)) else (answer,)
+        self._returned = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest  # [dW, db]
+        return input_gradient(made, first)
 
     def _refuse_without_gradient(self, made: Any, x: Array, own: Sequence[Path], held: Sequence[Path]) -> None:
         """Raises UserError where the output depends on an array of the object's whose gradient is not known."""
@@ -185,7 +186,7 @@ class LayerObject(OfClass):
             moved, _ = self._call(made, x)
             put(made, path, value)
             if moved.shape == out.shape and not np.allclose(moved, out):
-                name = path[-1][1]
+                name = kept.name_of(path)
                 told = f"backward leaves no gradient of {name} that is called so: leave it as "
                 raise UserError(f"{told}.d{name} or .grad_{name}")
 
@@ -201,6 +202,8 @@ class LayerObject(OfClass):
         """What is returned, and what is left in the object; where it updates, the step over its learning rate."""
         made, held = cache
         before = {name: kept.value_of(made, path) for name, (path, _) in held.items()}
+        for path, gradient in (places for places in held.values() if kept.is_zeroed_by_others(*places)):
+            put(made, gradient, np.zeros_like(plain(get(made, path))))
         found = {"inputs": self._back(made, leaves["inputs"], dout)}
         for name, (path, gradient) in held.items():
             if not gradient:
@@ -210,7 +213,8 @@ class LayerObject(OfClass):
                 found[name] = double(self._returned[gradient[0][1]])
             elif kept.is_value(made, gradient):
                 found[name] = kept.value_of(made, gradient)
-        return found
+        rows = {name for name, value in found.items() if leaves[name].shape == (1, *value.shape)}
+        return {n: v[None] if n in rows else v for n, v in found.items()}  # a row takes a vector in every update
 
 
 def _shape(n: int, d: int, layout: int) -> tuple[int, ...]:

@@ -58,7 +58,8 @@ class Untold(UserError):
 
 
 _MORE: dict[str, Sequence[int]] = {
-    "": (*shapes.GUESSED, *shapes.MORE_AXES),
+    "": (*shapes.GUESSED, *shapes.MORE_AXES, *shapes.SQUARES),
+    "affines": (*shapes.SQUARES,),
     **dict.fromkeys(("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "log_softmax"), shapes.GUESSED),
     **dict.fromkeys(("layernorm", "norm", "batchnorm", "affine", "affine_relu"), shapes.MORE_AXES),
     **dict.fromkeys(("softmax_loss", "svm_loss", "other_loss"), (shapes.COLUMNS_ONE_HOT,)),

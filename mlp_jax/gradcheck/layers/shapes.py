@@ -18,7 +18,9 @@ GUESSED = NUMBERS, ONE_NUMBER, VECTORS, SAME, MATRIX, ALL_NUMBERS = (8, 9, 10, 1
 MORE_AXES = SEQUENCE, PICTURE = (12, 13)  # inputs (N, T, D); (N, C, H, W), with one scale for each channel
 ONE_COLUMN, ONE_ROW = range(16, 18)  # of objects that take one example at a time
 COLUMNS_ONE_HOT = 18  # scores and labels of a loss are (C, N)
-IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT)
+# of layers whose outputs are as wide as their inputs, as residual blocks are: all widths are one, in these layouts
+SQUARES = {19: PLAIN, 20: ROW_BIAS, 21: COLUMNS}
+IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT, 21)
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
@@ -47,6 +49,7 @@ class Shapes:
     """The shapes of arguments by their names, in the order of a forward pass: a weight changes the width."""
 
     def __init__(self, operation: str, n: int, d: int, m: int, layout: int) -> None:
+        m, layout = (d, SQUARES[layout]) if layout in SQUARES else (m, layout)
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
         self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES or layout == PICTURE
         self.kernel = operation in ("conv", "conv1d", "pictures")

@@ -22,6 +22,7 @@ class Trial(NamedTuple):
     divide by, by name. about: dimensions in words. options: the forward pass's other arguments. penalty: what a
     regulariser of the layer's own adds to `true`. diagonal: the leaves whose gradient is dout times an array that
     no dout changes. increments: of the leaves that another call with the same inputs gives otherwise, by how much.
+    of_sum: gives a leaf's gradient where all of dout is 1.
     """
 
     inputs: Named
@@ -36,6 +37,7 @@ class Trial(NamedTuple):
     penalty: Mapping[str, Array] = {}
     diagonal: frozenset[str] = frozenset()
     increments: Mapping[str, Array] = {}
+    of_sum: Callable[[str], Array] | None = None
 
     @property
     def x(self) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading.answers import NAMES, At, places_of
-from mlp_jax.gradcheck.reading.names import SCALES
+from mlp_jax.gradcheck.reading.names import PARAMETER_DATA, SCALES
 from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, exists, get, is_there, nested, put
 from mlp_jax.gradcheck.truth import Case
 
@@ -159,9 +159,8 @@ def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
         if small:
             ways += [(("item", key),) for key in keys if isinstance(key, str)]
             ways += [(("item", small[str(key).lower()]),) for key in keys if str(key).lower() in small]
-        present = [path for path in ways if is_there(grads, path)]
-        if present:
-            found[at] = present[0]
+        if (present := next((path for path in ways if is_there(grads, path)), None)) is not None:
+            found[at] = present
     return found if len(set(found.values())) == len(found) else {}
 
 
@@ -187,7 +186,7 @@ def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case)
 
 
 def beside(net: Any, own: Path) -> Path | None:
-    """A gradient's place, from its parameter's: dW beside W, the same key of a holder called grads, or W.grad."""
+    """A gradient's place, from its parameter's: dW beside W, the same key in grads, W.grad, grad beside data."""
     kind, name = own[-1]
     keys = names_of_gradient(name)
     ways: list[Path] = [(*own[:-1], (kind, key)) for key in keys if key != name]
@@ -195,7 +194,8 @@ def beside(net: Any, own: Path) -> Path | None:
         if isinstance(container, str):
             held = [(*own[:i], (step, h)) for h in (*GRADIENT_HOLDERS, *names_of_gradient(container)[1:])]
             ways += [(*h, *own[i + 1 : -1], (kind, key)) for h in held if exists(net, h) for key in keys]
-    return next((path for path in (*ways, (*own, ("attribute", "grad"))) if is_there(net, path)), None)
+    ways += [(*own, ("attribute", "grad")), *([(*own[:-1], (kind, "grad"))] if name in PARAMETER_DATA else [])]
+    return next((path for path in ways if is_there(net, path)), None)
 
 
 def _fits(shape: tuple[int, ...], at: At, case: Case) -> bool:

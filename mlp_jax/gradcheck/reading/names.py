@@ -39,6 +39,7 @@ CLASSES = re.compile(
 HIDDEN = re.compile(rf"{COUNT}(hidden|hiddens|hid|h)(layer)?{SIZE}|(d|dim)h(id|idden)?")
 NO_SIZE = re.compile(r"[xydckh]|labels?|targets?|input|features?|output|class|.*layers")
 """What is data, or a number of layers, although it has a size's form."""
+PARAMETER_DATA = ("data", "value")  # the array in an object that is one parameter
 SCALES = re.compile(r"(gamma|beta)_?\d*")
 """The scale and shift of a normalisation."""
 NORMALISED = "say what is normalised by --batch_norm or --layer_norm, before or after"
