@@ -320,6 +320,23 @@ CLASSES |= {
 }
 
 
+OF_DATA = """
+class Net:
+    def __init__(self, x, y):
+        self.input, self.y, self.output = x, y, np.zeros(y.shape)
+        self.weights1, self.weights2 = np.random.rand(x.shape[1], 4), np.random.rand(4, 3)
+    def feedforward(self):
+        self.z = self.input @ self.weights1
+        self.layer1 = np.maximum(self.z, 0)
+        self.output = softmax(self.layer1 @ self.weights2)
+    def backprop(self):
+        d = (self.output - self.y) / len(self.y)
+        self.d_weights2 = self.layer1.T @ d
+        self.d_weights1 = self.input.T @ (d @ self.weights2.T * (self.z > 0))
+"""
+CLASSES["the data, one-hot labels among them, and a hidden width that is the class's own"] = OF_DATA
+
+
 @pytest.mark.parametrize("shape", CLASSES)
 def test_a_class_of_this_shape(shape):
     assert MASK in CLASSES[shape]
@@ -327,6 +344,14 @@ def test_a_class_of_this_shape(shape):
     assert right.passed, str(right)
     wrong = check_gradients(defined(CLASSES[shape].replace(MASK, "")))
     assert wrong.codes == ["mask_missing"], str(wrong)
+
+
+def test_a_step_of_a_class_that_is_built_with_its_data_is_refused_as_one():
+    step = OF_DATA.replace("self.d_weights", "self.weights").replace(" = self.layer1.T", " -= self.layer1.T")
+    step = step.replace(" = self.input.T", " -= self.input.T")
+    assert step.count(" -= ") == 2
+    with pytest.raises(UserError, match="makes an optimiser's step, and keeps no gradient: wrap it"):
+        check_gradients(defined(step))
 
 
 def test_a_wrong_derivative_of_the_softmax_is_named():

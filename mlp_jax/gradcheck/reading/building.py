@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import holders
+from mlp_jax.gradcheck.reading.answers import plain
 from mlp_jax.gradcheck.reading.given import data, told
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, numbers, size_of, width
@@ -76,9 +77,9 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
         return target(**named, **widths, **ends) if len(ends) == 2 else target(*config.sizes, **named)
     if numbered or (len(config.hidden) > 1 and not groups[1]):
         raise of_depth(target, max(len(numbered), 1))
-    if not any(groups) and not any(n in named for n in DATA) and named.keys() >= set(needed(parameters.values())):
+    if not any(groups) and named.keys() >= set(needed(parameters.values())):
         net = target(**named)
-        _resize(net, case)
+        _resize(net, case, _forms(*_rows_and_labels(named), case))
         return net
     several = list(config.hidden)
     forms: list[Any] = [several, *several[:1]] if len(several) > 1 else [several[0], several]
@@ -130,18 +131,28 @@ def _by_width(target: Any, groups: list[list[str]], width: Any, config: MLPConfi
 
 def _put_data(net: Any, case: Case, given: Mapping[str, Any], layout: Layout) -> None:
     """Puts the case's examples and labels where the object keeps those that it was built with."""
-    rows = next((given[n] for n in DATA if n in given), None)
-    labels = next((given[n] for n in LABELS if n in given), None)
-    if rows is None:
-        return
-    eye, (x, y) = np.eye(max(case.config.classes, 2)), layout.examples(case)
-    pairs = [(rows, x)] if labels is None else [(rows, x), (labels, y)]
-    pairs += [(eye[labels], eye[y])] if labels is not None and labels.ndim == 1 else []
-    pairs += [(old.T, new.T) for old, new in pairs]
+    rows, labels = _rows_and_labels(given)
+    x, y = layout.examples(case)
+    pairs = list(zip(_forms(rows, labels, case), _forms(x, None if labels is None else y, case), strict=False))
     for name, kept in list(getattr(net, "__dict__", {}).items()):
         equal = [new for old, new in pairs if isinstance(kept, np.ndarray) and np.array_equal(kept, old)]
         if equal:
             setattr(net, name, equal[0].copy())
+
+
+def _rows_and_labels(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The data among a constructor's arguments; None for what is not among them."""
+    rows, labels = (next((given[n] for n in names if n in given), None) for names in (DATA, LABELS))
+    return rows, labels
+
+
+def _forms(x: Any, y: Any, case: Case) -> list[np.ndarray]:
+    """The data as an object may keep them: labels one-hot too, and all of it transposed; none without x."""
+    if x is None:
+        return []
+    found = [x, *([] if y is None else [y])]
+    found += [np.eye(max(case.config.classes, 2))[y]] if y is not None and y.ndim == 1 else []
+    return [*found, *(each.T for each in found)]
 
 
 def _make_parameters(net: Any, case: Case) -> None:
@@ -163,13 +174,16 @@ def _make_parameters(net: Any, case: Case) -> None:
             return
 
 
-def _resize(net: Any, case: Case) -> None:
+def _resize(net: Any, case: Case, data_: Sequence[np.ndarray] = ()) -> None:
     """Puts zeros of the case's shapes where the object keeps weights and biases, in the order of its layers.
+
+    data_: what it may keep of the data that it was built with, as zeros of their shape will be its outputs.
 
     Raises UserError if its weights are not those of a network of as many layers.
     """
     sizes = case.config.sizes
     held = [(path, array) for path, array in holders.own_arrays(net) if np.ndim(array)]
+    held = [(path, array) for path, array in held if not any(_is_of_data(plain(array), each) for each in data_)]
     once = list({id(array): array for _, array in held}.values())  # some are kept under several names
     weights = _weights(once, len(sizes) - 1)
     shapes = [np.shape(array) for array in weights]
@@ -195,6 +209,10 @@ def _resize(net: Any, case: Case) -> None:
     for array, shape in new:
         for path in (path for path, each in held if each is array):
             exchange(net, path, np.zeros(shape))
+
+
+def _is_of_data(array: np.ndarray, data_: np.ndarray) -> bool:
+    return array.shape == data_.shape and (not array.any() or np.array_equal(array, data_))
 
 
 def _weights(once: list[Any], layers: int) -> list[Any]:
