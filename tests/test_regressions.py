@@ -42,6 +42,8 @@ def compute_gradient(y, tx, w):
     [
         (LOGISTIC, "costFunctionReg", "lambda_ / m * t", "lambda_ / m * theta", ["l2_on_bias"]),
         (LOGISTIC, "costFunctionReg", "(h - y) / m", "(h - y)", ["batch_mean_missing"]),
+        # changed once its penalty is computed, theta makes neither loss nor gradient a wrong one
+        (LOGISTIC, "costFunctionReg", "    return J", "    theta[0] = 0\n    return J", ["mutates_input"]),
         (COLUMN, "linearRegCostFunction", "grad[1:] += lambda_ / m * theta[1:]", "pass", ["l2_ignored"]),
         (MEAN_SQUARE, "compute_gradient", "-tx.T", "tx.T", ["sign"]),
     ],

@@ -35,7 +35,7 @@ def judge(evidence: Evidence, convention: str, asked_for: str = "auto") -> Judge
     if left is not None:
         # what it did to its arguments explains more than another loss would
         best = min(best, *_readings(left, convention, asked_for, others=False), key=lambda j: j.price)
-    if changes and best.price >= UNKNOWN:
+    if changes and (best.price >= UNKNOWN or best.mismatch):
         best = min(best, *_readings(evidence, convention, asked_for), key=lambda j: j.price)
     return best if evidence.cases[0].config.classes > 1 else _of_one_output(best, asked_for)
 
