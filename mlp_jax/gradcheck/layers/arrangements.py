@@ -10,6 +10,8 @@ from mlp_jax.gradcheck.layers.asking import Layer, copies
 from mlp_jax.gradcheck.layers.trials import Array, distance
 from mlp_jax.gradcheck.reading.running import where
 
+OTHER_ARGUMENTS = ": if it is for a sequence, or one example, use mlp_jax.gradcheck.check_vjp(f, backward, *args)"
+PYTHON_2 = ": where Python 2 divided whole numbers with /, Python 3 does with //"
 NEARLY = 1e-3  # an output with another eps
 ASKED_BY_VALUE = ("batchnorm", "layernorm", "softmax", "log_softmax", "softmax_loss", "svm_loss")
 """The operations that take rows and columns alike, so that only their outputs tell which are the examples."""
@@ -61,8 +63,9 @@ def layout_of(layer: Layer, seed: int) -> int:
 
 
 def _stopped(first: str) -> NoReturn:
-    hint = ": where Python 2 divided whole numbers with /, Python 3 does with //" * ("'float' object" in first)
-    raise UserError(f"it stops in every shape that was tried: {first}{hint}")
+    hint = OTHER_ARGUMENTS if "ValueError" in first or "IndexError" in first else ""
+    hint = PYTHON_2 if "'float' object" in first else hint
+    raise UserError(f"it stops in every shape that was tried: {first.rstrip('.')}{hint}")
 
 
 def _agrees(layer: Layer, leaves: Any, options: Any, layout: int, output: Array) -> bool | None:
