@@ -32,6 +32,16 @@ def test_lists_of_weights_and_of_biases_by_names_of_their_own_in_three_layers(bi
     assert report.codes == ["mask_missing"]
 
 
+@pytest.mark.parametrize("keeps", ["", ", keepdims=True"])
+def test_a_number_for_each_bias_is_one_mistake_at_both(keeps):
+    """That of the last layer is 0 and tells nothing by itself."""
+    source, name, _, _ = STRANGERS["the same with a bias summed over the units"]
+    source = source.replace("axis=1, keepdims=True) / m", f"{keeps.removeprefix(', ')}) / m")
+    assert "axis=1" not in source
+    report = check_gradients(defined(source, name))
+    assert report.codes == ["bias_over_classes"], str(report)
+
+
 def test_a_file_of_python_2_with_what_python_3_reads_otherwise(tmp_path, capsys):
     assert check(tmp_path, PYTHON_2, "Net")[0]
     assert "net.py:11 wants a whole number" in capsys.readouterr().out

@@ -36,6 +36,8 @@ def tell(judgement: Judgement, convention: str) -> Report:
     mistakes = {m for m in judgement.mistakes if m.code != "unknown" or (m.layer, m.place) not in shapeless}
     named = {(m.layer, m.place) for m in mistakes}
     mistakes |= {m for m in evidence.shapes if m.code != "wrong_shape" or (m.layer, m.place) not in named}
+    if any(mistake.code == "bias_over_classes" for mistake in mistakes):
+        mistakes = {_as_at_others(mistake, evidence.shapes.get(mistake, "")) for mistake in mistakes}
     top = max((k for k, _ in evidence.non_finite), default=0)  # what that spoils further down is not told again
     mistakes |= {Mistake("non_finite", k, field) for k, field in evidence.non_finite if k == top}
     findings = _findings(judgement, mistakes)
@@ -52,6 +54,12 @@ def tell(judgement: Judgement, convention: str) -> Report:
         against=AUTODIFF if judgement.by_differences is None else "central differences of your loss",
         examples={row.leaf: each for row, each in zip(rows, examples, strict=True) if each is not None},
     )
+
+
+def _as_at_others(mistake: Mistake, shape: str) -> Mistake:
+    """A bias's single number where another is the sum over all units: over all classes that is 0."""
+    is_number = mistake.place == "b" and shape.startswith(("() in place", "(1,) in place", "(1, 1) in place"))
+    return mistake._replace(code="bias_over_classes") if is_number else mistake
 
 
 def _about(judgement: Judgement) -> str:
