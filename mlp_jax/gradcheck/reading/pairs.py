@@ -47,19 +47,21 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
     if inspect.isclass(target) or not GRADIENT.search(name) or kinds_of(parameters) is None:
         return None
     beside = getattr(inspect.unwrap(target), "__globals__", {}).items()
-    losses = (f for name, f in beside if LOSS.search(name) and f is not target)
-    loss = next((f for f in losses if list(signature(f)) == list(parameters)), None)
-
-    if not inspect.isfunction(loss):
-        return None
+    losses = [f for name, f in beside if LOSS.search(name) and f is not target and inspect.isfunction(f)]
     kinds = kinds_of(parameters) or {}
+    loss = next((f for f in losses if list(signature(f)) == list(parameters)), None) or next(
+        (f for f in losses if list((kinds_of(signature(f)) or {}).values()) == list(kinds.values())), None
+    )
+    if loss is None or len(signature(loss)) != len(parameters):
+        return None
+    names = dict(zip(parameters, signature(loss), strict=True))
     held = max(sum(kind in ("weights", "biases", "leaf") for kind in kinds.values()), 1)
 
     @functools.wraps(target)
     def run(*given: Any, **named: Any) -> Any:
         result, failure = None, ""
         try:
-            result = loss(*copy.deepcopy(given), **copy.deepcopy(named))
+            result = loss(*copy.deepcopy(given), **{names[n]: copy.deepcopy(v) for n, v in named.items()})
         except Exception as error:
             failure = f"{loss.__name__} beside it fails, so its loss is not known: {where(error, None)}"
         grads, first = target(*given, **named), result[0] if isinstance(result, tuple) else result
