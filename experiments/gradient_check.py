@@ -64,8 +64,10 @@ def run(config: Config) -> bool:
 def run_target(config: Config, folder: ResultsFolder, place: str) -> bool:
     """Checks somebody's gradient, prints the report, writes results.json."""
     how = {name: getattr(config, name) for name in ("l2_convention", "objective", "seed", "scale")}
-    with process.Target(place, config.arrays, config.timeout) as target:
-        report = gradcheck.check(target, config.checked(), **how)
+    network = config.checked()
+    foreseen = process.foresee(network, config.seed, config.scale)
+    with process.Target(place, config.arrays, config.timeout, foreseen) as target:
+        report = gradcheck.check(target, network, **how)
     folder.rows = [as_row(row) for row in report.leaves]
     findings = [{**finding._asdict(), "leaves": list(finding.leaves)} for finding in report.findings]
     more: Row = {"findings": findings, "notes": list(report.notes), "witness": trusted_witness()}

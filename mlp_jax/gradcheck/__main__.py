@@ -21,7 +21,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.fields import option, parsed
 from mlp_jax.gradcheck.check import check
 from mlp_jax.gradcheck.options import Options
-from mlp_jax.gradcheck.process import Target
+from mlp_jax.gradcheck.process import Target, foresee
 
 CLOSED = 128 + 13
 """Exit status where the reader of standard output left: what a shell gives for SIGPIPE."""
@@ -55,8 +55,10 @@ def run(arguments: Sequence[str]) -> bool | None:
     jax.config.update("jax_enable_compilation_cache", False)
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # for the target's process
     how = {name: getattr(given, name) for name in ("l2_convention", "objective", "seed", "scale")}
-    with Target(targets[0], given.arrays, given.timeout) as target:
-        report = check(target, given.checked(), **how)
+    config = given.checked()
+    foreseen = foresee(config, given.seed, given.scale)
+    with Target(targets[0], given.arrays, given.timeout, foreseen) as target:
+        report = check(target, config, **how)
     print(report)
     return report.passed
 

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 
 from mlp_jax.errors import UserError, user_path
 from mlp_jax.gradcheck import layers
-from mlp_jax.gradcheck.candidates import Candidate
+from mlp_jax.gradcheck.battery import evaluated
+from mlp_jax.gradcheck.candidates import WIDTHS, Candidate
 from mlp_jax.gradcheck.reading import pairs
 from mlp_jax.gradcheck.reading.answers import Answer, Asked, Question
 from mlp_jax.gradcheck.reading.loading import Loaded
@@ -27,6 +29,20 @@ from mlp_jax.nn.config import MLPConfig
 
 LAYER = "layer"  # what the second process answers where the target is no network
 START_SECONDS = 120  # for python and jax themselves, before the target's own time begins
+
+
+def foresee(config: MLPConfig | None, seed: int, scale: float) -> Callable[[], None]:
+    """Returns what computes, and keeps, the truth that is likeliest asked for: while a target's process starts.
+
+    config: the network of the options; without one it is the smallest that a class or function is checked with.
+    """
+    likely = replace(config or MLPConfig(hidden=WIDTHS[:1], inputs=7, classes=4), dtype="float64")
+
+    def compute() -> None:
+        with contextlib.suppress(Exception):  # what is wrong with the options, or with jax, the check tells
+            evaluated(likely, seed=seed, scale=scale)
+
+    return compute
 
 
 def find(target: str) -> tuple[str, str]:
@@ -117,11 +133,14 @@ def _named(error: str) -> str:
 class Target(Asked):
     """A candidate in a second process, which ends with this object's `with` block; see `reading.answers.Asked`.
 
-    timeout: seconds that the target's own code may take, altogether.
+    timeout: seconds that the target's own code may take, altogether. meanwhile: called while the process starts.
     """
 
-    def __init__(self, target: str, arrays: str, timeout: float) -> None:
+    def __init__(
+        self, target: str, arrays: str, timeout: float, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         self._place, self._symbol = find(target)
+        self._meanwhile = meanwhile
         self._arrays, self._left, self._timeout = arrays, timeout, timeout
         self.name = f"{target}"
 
@@ -133,6 +152,7 @@ class Target(Asked):
         self._process.start()
         theirs.close()
         try:
+            self._meanwhile()
             if self._wait(START_SECONDS) != "started":
                 raise UserError("the second process did not start: run again")
             first = self._timed()
