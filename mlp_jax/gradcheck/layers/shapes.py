@@ -19,8 +19,9 @@ MORE_AXES = SEQUENCE, PICTURE = (12, 13)  # inputs (N, T, D); (N, C, H, W), with
 ONE_COLUMN, ONE_ROW = range(16, 18)  # of objects that take one example at a time
 COLUMNS_ONE_HOT = 18  # scores and labels of a loss are (C, N)
 # of layers whose outputs are as wide as their inputs, as residual blocks are: all widths are one, in these layouts
-SQUARES = {19: PLAIN, 20: ROW_BIAS, 21: COLUMNS}
-IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT, 21)
+SQUARE, SQUARE_ROW_BIAS, SQUARE_COLUMNS = range(19, 22)
+SQUARES = {SQUARE: PLAIN, SQUARE_ROW_BIAS: ROW_BIAS, SQUARE_COLUMNS: COLUMNS}
+IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT, SQUARE_COLUMNS)
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
