@@ -1579,4 +1579,71 @@ def column_block_backward(dout, cache):
     dz = w2.T @ dout * (1 - np.tanh(z) ** 2)
     dw2 = dout @ np.tanh(z).T
     return dout + w1.T @ dz, dz @ x.T, dz.sum(1, keepdims=True), dw2, dout.sum(1, keepdims=True)
+
+class BatchNormalization:  # the running mean starts as a number
+    def __init__(self, channels):
+        self.weights, self.bias, self.test_mean = np.ones(channels), np.zeros(channels), 0
+
+    def forward(self, x):
+        self.test_mean = x.mean(0)
+        self.std = np.sqrt(x.var(0) + 1e-12)
+        self.n = (x - self.test_mean) / self.std
+        return self.weights * self.n + self.bias
+
+    def backward(self, dout):
+        self.gradient_weights, self.gradient_bias = (dout * self.n).sum(0), dout.sum(0)
+        d = dout * self.weights
+        return (d - d.mean(0) - self.n * (d * self.n).mean(0)) / self.std
+
+def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):  # gamma and beta are (1, C, 1, 1)
+    shape = (x.shape[0], G, x.shape[1] // G, *x.shape[2:])
+    groups = x.reshape(shape)
+    std = np.sqrt(groups.var(axis=(2, 3, 4), keepdims=True) + 1e-5)
+    n = (groups - groups.mean(axis=(2, 3, 4), keepdims=True)) / std
+    return gamma * n.reshape(x.shape) + beta, (gamma, n, std, shape)
+
+def spatial_groupnorm_backward(dout, cache):
+    gamma, n, std, shape = cache
+    flat = n.reshape(dout.shape)
+    d = (dout * gamma).reshape(shape)
+    means = [a.mean(axis=(2, 3, 4), keepdims=True) for a in (d, d * n)]
+    dx = ((d - means[0] - n * means[1]) / std).reshape(dout.shape)
+    return dx, (dout * flat).sum(axis=(0, 2, 3), keepdims=True), dout.sum(axis=(0, 2, 3), keepdims=True)
+
+class WeightSum:  # a sequence, and a weight for each of its steps
+    def forward(self, hs, a):
+        self.hs, self.a = hs, a.reshape(*hs.shape[:2], 1)
+        return (hs * self.a).sum(axis=1)
+
+    def backward(self, dc):
+        dt = np.repeat(dc[:, None], self.hs.shape[1], axis=1)
+        return dt * self.a, (dt * self.hs).sum(axis=2)
+
+class AttentionWeight:  # a sequence, and a state
+    def forward(self, hs, h):
+        self.hs, self.h = hs, h[:, None]
+        s = (hs * self.h).sum(axis=2)
+        self.p = np.exp(s - s.max(axis=1, keepdims=True))
+        self.p /= self.p.sum(axis=1, keepdims=True)
+        return self.p
+
+    def backward(self, da):
+        ds = (self.p * (da - (da * self.p).sum(axis=1, keepdims=True)))[:, :, None]
+        return ds * self.h, (ds * self.hs).sum(axis=1)
+
+class SoftMax:  # hands on what the loss below gives by the scores
+    def forward(self, Z):
+        e = np.exp(Z)
+        return e / np.sum(e, axis=0)
+
+    def backward(self, dLdZ):
+        return dLdZ
+
+class NLL:
+    def forward(self, Ypred, Y):
+        self.Ypred, self.Y = Ypred, Y
+        return -np.sum(Y * np.log(Ypred))
+
+    def backward(self):
+        return self.Ypred - self.Y
 """

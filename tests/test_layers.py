@@ -933,6 +933,35 @@ def answer(server, tmp_path):
     return answer
 
 
+def test_a_mode_that_is_only_unpacked_is_not_asked_for(answer):
+    """Where the backward pass branches on it, test mode is checked too."""
+    first = 'mode = cache[0]["mode"]\n    '
+    source = """
+import numpy as np
+
+def batchnorm_forward(x, gamma, beta, bn_param):
+    mean, var = x.mean(0), x.var(0)
+    if bn_param["mode"] == "test":
+        mean, var = bn_param["running_mean"], bn_param["running_var"]
+    else:
+        bn_param["running_mean"], bn_param["running_var"] = mean, var
+    n = (x - mean) / np.sqrt(var + 1e-5)
+    return n * gamma + beta, (bn_param, n, gamma, np.sqrt(var + 1e-5))
+
+def batchnorm_backward(dout, cache):
+    MODE_, n, gamma, std = cache
+    d = dout * gamma
+    dx = (d - d.mean(0) - n * (d * n).mean(0)) / std
+    return dx, (dout * n).sum(0), dout.sum(0)
+"""
+    unpacked = source.replace("MODE_, n", f"{first}_, n")
+    asked = unpacked.replace("    dx =", '    assert mode in ("train", "test")\n    dx =')
+    for text, codes in ((unpacked, []), (asked, ["test_mode"])):
+        code, report, said = answer(text)
+        assert (code, said) == (len(codes), ""), report
+        assert all(each in report for each in codes)
+
+
 STOPS = """
 import numpy as np
 
@@ -1042,6 +1071,37 @@ def test_right_functions_in_single_precision(name, slope, rest, seed):
     """Where an element lies so near a kink that the differences step over it, it is left out."""
     report = layers.check_layer(f"{name}_backward", module(SINGLE.format(name, slope, rest)), seed)
     assert report.passed, str(report)
+
+
+def test_a_softmax_that_hands_dout_on_is_right_only_beside_a_loss_by_the_scores():
+    alone = "import numpy as np\n\nclass SoftMax" + KEPT.partition("class SoftMax")[2].partition("class NLL")[0]
+    beside = alone + "class NLL" + KEPT.partition("class NLL")[2]
+    told = "since a loss beside it gives the derivative by the scores"
+    assert told in " ".join(str(layers.check_layer("SoftMax", module(beside))).split())
+    for source in (alone, beside.replace("return self.Ypred - self.Y", "return -self.Y / self.Ypred")):
+        assert layers.check_layer("SoftMax", module(source)).codes == ["softmax_derivative_missing"]
+
+
+def test_a_gradient_that_is_0_may_be_as_exact_as_float32():
+    """Of the bias below a normalisation."""
+    source = """
+import numpy as np
+
+def affine_bn_forward(x, w, b, gamma, beta):
+    z = x @ w + b
+    std = np.sqrt(z.var(0) + 1e-5)
+    n = (z - z.mean(0)) / std
+    return n * gamma + beta, (x, w, n, std, gamma)
+
+def affine_bn_backward(dout, cache):
+    x, w, n, std, gamma = cache
+    d = dout * gamma
+    dz = (d - d.mean(0) - n * (d * n).mean(0)) / std
+    return dz @ w.T, x.T @ dz, dz.sum(0) + EPS * abs(dz).max(0), (dout * n).sum(0), dout.sum(0)
+"""
+    for eps, passed in (("1e-7", True), ("1e-3", False)):
+        report = layers.check_layer("affine_bn_backward", module(source.replace("EPS", eps)))
+        assert report.passed == passed, str(report)
 
 
 class Relu:

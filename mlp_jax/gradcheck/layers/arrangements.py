@@ -53,6 +53,7 @@ def layout_of(layer: Layer, seed: int) -> int:
         if agrees and (fitting or not (layer.several_shapes or layout in shapes.IN_COLUMNS)):
             return layout
         several = layer.several_shapes or layout in (*shapes.CHANNELS_LAST, *shapes.GUESSED)
+        several = several or layer.operation in shapes.CHANNELS  # whose scales are (C,) or (1, C, 1, 1)
         if agrees is None and (fitting or not several):
             break  # of pictures whose channels are last, biases have several forms
     if taken:

@@ -36,6 +36,7 @@ class Layer:
     only_inputs = False  # leaves are inputs all, none of them a parameter
     of_probabilities = False  # it is a loss of these
     of_output = False  # its derivative is right as one of the output
+    loss_by_scores: Callable[[], bool] = bool  # whether a loss beside it gives the derivative by its inputs
     several_shapes = False  # only where gradients have the shapes of the inputs, these are what it wants
     source: Any = None
 

@@ -23,7 +23,8 @@ def is_cell(target: type) -> bool:
     names = [plainly(name) for name in inputs_of(target)]
     upstream = needed(positions_of(getattr(target, "backward", None)))
     states = len(names) > 1 and not STATE.fullmatch(names[0]) and all(map(STATE.fullmatch, names[1:]))
-    called = (states and 0 < len(upstream) <= len(names) - 1) or _over_time(target)
+    made = positions_of(target.__init__)  # type: ignore[misc]  # without any it has no matrices
+    called = (made and states and 0 < len(upstream) <= len(names) - 1) or _over_time(target)
     return called and _given(target, _shapes(target, 0)) is not None
 
 

@@ -30,7 +30,7 @@ GROUPS = called(r"(num|n)?groups?|g|numgroups")
 HEADS = called(r"(num|n|nb|no)?(attn|attention)?heads?|nhead|h")
 PADS = called(r"pad(ding)?s?")
 KERNELS = called(r"kernel(size|width|length|shape)?|ksize|kw|window(size)?")
-LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge")
+LOSSES = ("loss", "entropy", "error", "cost", "mse", "mae", "hinge", "nll")
 OTHER_NAMES = (
     ("forward_propagation", "backward_propagation"), ("forward_pass", "backward_pass"),
     ("forward_prop", "backward_prop"), ("forward_propagate", "backward_propagate"), ("forward", "backprop"),

@@ -1,7 +1,9 @@
 """Layers that are functions: a forward and a backward one, or a loss of scores with its gradient."""
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.kept import FIXED, LEARNT, is_number
 from mlp_jax.gradcheck.layers.losses import Array
 from mlp_jax.gradcheck.layers.trials import apart
+from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.arguments import kind_of
 from mlp_jax.gradcheck.reading.calling import converter
@@ -193,7 +196,19 @@ def _shape_of(p: inspect.Parameter, gradient: tuple[int, ...], x: Array) -> tupl
 def _asks_for_the_mode(function: Any) -> bool:
     code = getattr(function, "__code__", None)
     words = (*code.co_consts, *code.co_names, *code.co_varnames) if code else ()
-    return any(word in operations.MODES for word in words if isinstance(word, str))
+    asked = {word for word in words if isinstance(word, str) and word in operations.MODES}
+    return bool(asked and asked - _unread(function))
+
+
+def _unread(function: Any) -> set[str]:
+    """The names of the variables that a function sets and never reads."""
+    try:
+        tree = ast.parse(textwrap.dedent(signatures.source_of(function)))
+    except SyntaxError:
+        return set()
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    written, read = ({n.id for n in names if isinstance(n.ctx, how)} for how in (ast.Store, ast.Load))
+    return written - read
 
 
 class Scores(Pair):

@@ -113,7 +113,9 @@ def name_of(path: Path) -> str:
 def _single(made: Any, singles: Mapping[Path, Any]) -> Places:
     """The single numbers of which the object keeps a gradient."""
     found: Places = {}
-    for path in (path for path, value in singles.items() if len(path) == 1 and get(made, path) == value):
+    for path in (
+        path for path, value in singles.items() if len(path) == 1 and np.array_equal(get(made, path), value)
+    ):
         name = str(path[0][1])
         gradient = (("attribute", attribute(made, names_of_gradient(name)[1:])),)
         if is_value(made, gradient):

@@ -80,12 +80,21 @@ class Gate(OfClass):
         super().__init__(target)
         self._inputs = [p for p in positions_of(forward_of(target)) if p.default is p.empty]
         self.operation = "attention" if shapes.attends([p.name for p in self._inputs]) else ""
+        self.several_shapes = not self.operation
+
+    def layouts(self) -> Sequence[int]:
+        """Two arrays have one shape, or the first is a sequence, and the other weighs its steps, or its units."""
+        of_two = (shapes.PLAIN, shapes.SEQUENCE, shapes.BY_STEP, shapes.BY_UNIT)
+        return super().layouts() if self.operation else of_two
 
     def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Returns two arrays of one shape, or queries, keys and values."""
+        """Returns two arrays, or queries, keys and values."""
         if self.operation:
             return operations.arguments(self.operation, self._inputs, rng, number, layout)
-        return {p.name: rng.normal(size=(4 + number, 3)) for p in self._inputs}, {}
+        n, steps, units = 4 + number, 3, 2
+        first = (n, steps) if layout == shapes.PLAIN else (n, steps, units)
+        other = {shapes.BY_STEP: (n, steps), shapes.BY_UNIT: (n, units)}.get(layout, first)
+        return {p.name: rng.normal(size=other if place else first) for place, p in enumerate(self._inputs)}, {}
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the output of a new object, and the object."""

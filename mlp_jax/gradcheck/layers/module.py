@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import derivatives, losses, taped
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
-from mlp_jax.gradcheck.layers.classes import is_layer_class, not_told, with_usual_names
+from mlp_jax.gradcheck.layers.classes import LOSSES, is_layer_class, not_told, with_usual_names
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
@@ -168,4 +169,17 @@ def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = 
             layer = _of_function(name, module)
         if layer is None:
             raise UserError(f"{name} is no layer")
+        layer.loss_by_scores = partial(_has_loss_by_scores, name, module)
         return judge(name, layer, seed, strict=strict)
+
+
+def _has_loss_by_scores(name: str, module: ModuleType) -> bool:
+    """Whether a loss beside a softmax has the derivative by its scores: then the softmax hands it on as it is."""
+    for other in vars(module).copy():
+        if other != name and any(word in other.lower() for word in LOSSES) and is_layer(other, module):
+            try:
+                if "derivative_by_scores" in check_layer(other, module).remarks:
+                    return True
+            except UserError:
+                continue
+    return False

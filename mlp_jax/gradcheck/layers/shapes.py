@@ -21,6 +21,7 @@ COLUMNS_ONE_HOT = 18  # scores and labels of a loss are (C, N)
 # of layers whose outputs are as wide as their inputs, as residual blocks are: all widths are one, in these layouts
 SQUARE, SQUARE_ROW_BIAS, SQUARE_COLUMNS = range(19, 22)
 SQUARES = {SQUARE: PLAIN, SQUARE_ROW_BIAS: ROW_BIAS, SQUARE_COLUMNS: COLUMNS}
+BY_STEP, BY_UNIT = range(22, 24)  # of layers with two inputs: (N, T, D) and (N, T), or (N, D)
 IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT, SQUARE_COLUMNS)
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel

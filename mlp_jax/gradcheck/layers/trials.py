@@ -12,6 +12,7 @@ Array = np.ndarray
 Named = Mapping[str, Array]
 STEP = 1e-4  # of a central difference, for inputs of size 1: rounding and curvature weigh about the same
 TOLERANCE, SINGLE = 1e-6, 2e-3  # of float64, of float32
+ZERO = 1e-6  # what is smaller, relative to `floor`, is what central differences leave of 0
 
 
 class Trial(NamedTuple):
@@ -106,8 +107,14 @@ def floor(trial: Trial) -> float:
 
 
 def off(leaf: str, trial: Trial) -> float:
-    """How far a leaf is off, measured against a thousandth of the largest leaf at least."""
-    return distance(trial.found[leaf], trial.true[leaf], floor(trial))
+    """How far a leaf is off, measured against a thousandth of the largest leaf at least.
+
+    A leaf that is truly 0, as a bias below a normalisation is, is measured against the whole of the largest.
+    """
+    least, true = floor(trial), np.nan_to_num(trial.true[leaf])
+    return distance(
+        trial.found[leaf], trial.true[leaf], 1e3 * least if np.linalg.norm(true) < ZERO * least else least
+    )
 
 
 def is_right(leaf: str, trial: Trial) -> bool:

@@ -121,11 +121,16 @@ def unbiased_variance(ops: Ops) -> Alternatives:
     """The variance is divided by N - 1: that of std, of the variance's term, of both, or of the values n too."""
     yield from parts(
         lambda m: {"ddof": 1},
-        lambda m: {"variance": m / (m - 1)},
-        lambda m: {"mean": m / (m - 1), "variance": m / (m - 1)},
-        lambda m: {"ddof": 1, "variance": m / (m - 1)},
+        lambda m: {"variance": _less_one(m)},
+        lambda m: {"mean": _less_one(m), "variance": _less_one(m)},
+        lambda m: {"ddof": 1, "variance": _less_one(m)},
     )(ops)
     yield Alternative(lambda op, g: op.back(g, ddof=1, variance=_by_unbiased(op) ** 2))
+
+
+def _less_one(count: int) -> float:
+    """Gives N / (N - 1); of a single number, which has no such variance, 1."""
+    return count / max(count - 1, 1)
 
 
 def scale_of_unbiased(op: Any, g: Array) -> Any:

@@ -188,7 +188,7 @@ class Norm(Op):
         if not ddof:
             return self.inverse_std
         var = 1 / self.inverse_std**2 - self.eps
-        return np.asarray(1 / np.sqrt(var * self.count / (self.count - ddof) + self.eps))
+        return np.asarray(1 / np.sqrt(var * self.count / max(self.count - ddof, 1) + self.eps))
 
     def parts(self, d: Array) -> tuple[Array, Array]:
         """Returns the terms of the mean and of the variance."""
