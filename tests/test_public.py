@@ -288,3 +288,53 @@ def test_a_number_of_examples_that_was_put_in_a_module_does_not_stay_there():
     f = defined(LEFT_OUT.replace("len(X)", "m"), "f")
     assert check_gradients(f).codes == ["batch_mean_missing"]
     assert "m" not in f.__globals__
+
+
+BOTH_WAYS = """
+class Net:
+    def __init__(self, input_size, hidden_size, output_size):
+        self.params = {"W1": np.zeros((input_size, hidden_size)), "b1": np.zeros(hidden_size),
+                       "W2": np.zeros((hidden_size, output_size)), "b2": np.zeros(output_size)}
+    def forward(self, train_images, train_labels=None, reg=0.0):
+        W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+        h = np.maximum(train_images @ W1 + b1, 0)
+        p = softmax(h @ W2 + b2)
+        if train_labels is None:
+            return p
+        N = len(train_labels)
+        loss = -np.log(p[np.arange(N), train_labels]).mean() + reg * ((W1**2).sum() + (W2**2).sum())
+        d = (p - one_hot(train_labels, p.shape[1])) / N
+        dh = d @ W2.T * (h > 0)
+        return loss, {"W1": train_images.T @ dh + 2 * reg * W1, "b1": dh.sum(0),
+                      "W2": h.T @ d + 2 * reg * W2, "b2": d.sum(0)}
+"""
+
+
+def test_a_forward_pass_that_returns_loss_and_gradients_is_asked_for_both():
+    assert check_gradients(defined(BOTH_WAYS)).passed
+    assert check_gradients(defined(BOTH_WAYS.replace(" * (h > 0)", ""))).codes == ["mask_missing"]
+
+
+OF_ONE_MATRIX = """
+class Softmax:
+    def __init__(self):
+        self.batch_size = 128
+    def train(self, images, labels, classes):
+        self.W = np.random.randn(images.shape[1], classes)
+        self.W -= 0.1 * self.get_loss_and_grad(self.W, images, labels)[1]
+    def get_loss_and_grad(self, W, batch_data, batch_labels, reg=0.1):
+        p, N = softmax(batch_data @ W), len(batch_labels)
+        loss = -np.log(p[np.arange(N), batch_labels]).mean() + reg * np.sum(W**2)
+        return loss, batch_data.T @ (p - one_hot(batch_labels, p.shape[1])) / N + 2 * reg * W
+"""
+
+
+def test_a_linear_classifier_whose_method_takes_the_weights_is_asked_with_them():
+    assert check_gradients(defined(OF_ONE_MATRIX, "Softmax")).passed
+    wrong = OF_ONE_MATRIX.replace(" / N + 2 * reg * W", " / N")
+    assert check_gradients(defined(wrong, "Softmax")).codes == ["l2_ignored"]
+
+
+def test_a_penalty_that_a_linear_classifier_s_loss_lacks_is_no_penalty_of_its_bias():
+    wrong = OF_ONE_MATRIX.replace(" + reg * np.sum(W**2)", "")
+    assert check_gradients(defined(wrong, "Softmax")).codes == ["loss_mismatch"]

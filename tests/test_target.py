@@ -158,6 +158,14 @@ def test_a_missing_module_is_named(tmp_path, capsys):
         check(tmp_path, f"import no_such_plots\n{CLASS}".replace("N = X.shape[0]", "N = no_such_plots.f(X)"))
 
 
+@pytest.mark.parametrize("line", ["no_such_plots.set(font='serif')", "raise ValueError", "import no_such_data"])
+def test_a_file_beside_it_is_what_it_defines_where_it_stops(line, tmp_path, capsys):
+    (tmp_path / "helpers.py").write_text(f"import no_such_plots\n\ndef same(x):\n    return x\n\n{line}\n")
+    wanted = "    def loss("
+    assert check(tmp_path, "from helpers import same\n" + CLASS.replace(wanted, f"    same = same\n{wanted}"))[0]
+    assert ("helpers.py:6" in capsys.readouterr().out) == ("import" not in line)
+
+
 def notebook(tmp_path, name, *texts):
     """Whether the check of what a notebook with these cells defines passes."""
     cells = [{"cell_type": "code", "source": text.splitlines(keepends=True)} for text in texts]
@@ -169,6 +177,7 @@ def notebook(tmp_path, name, *texts):
 def test_a_notebook_is_what_it_defines(tmp_path):
     first, last = "%matplotlib inline\n!ls\nimport numpy as np", "data = input('?')\nTwoLayerNet.loss = None"
     assert notebook(tmp_path, "TwoLayerNet", first, CLASS, last, "%%bash\nls")
+    assert notebook(tmp_path, "TwoLayerNet", first, CLASS, "grader = Grader()", "grader[1] = TwoLayerNet")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a file, or a notebook's cells, define and import, without what they do."""
 
 import ast
+import contextlib
 import json
 import linecache
 import sys
@@ -30,9 +31,10 @@ def definitions(name: str, path: Path) -> ModuleType:
     if path.suffix == ".ipynb":  # where inspect looks for the source of what the cells define
         linecache.cache[str(path)] = (0, None, [f"{line}\n" for line in lines], str(path))
     own = {node.name for cell in cells for node in cell if isinstance(node, DEFINITIONS)}
-    for cell in cells:
-        kept = [each for node in cell if (each := _kept(node, own)) is not None]
-        exec(python2.compiled(ast.Module(kept, []), str(path)), module.__dict__)
+    for node in (each for cell in cells for node in cell if (each := _kept(node, own)) is not None):
+        # grader[1] = f gives another name to f in what was left out
+        with contextlib.suppress(*[NameError] * _is_alias(node, own)):
+            exec(python2.compiled(ast.Module([node], []), str(path)), module.__dict__)
     return module
 
 

@@ -14,7 +14,7 @@ from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.signatures import BACKWARDS, METHODS
 
-PARAMETERS = {"params", "weights", "leaf"}
+PARAMETERS = {"params", "weights", "leaf", "linear"}
 
 
 def of_class(target: Any) -> Callable[..., Any] | None:

@@ -70,10 +70,13 @@ DROP = (
 SPREAD = ("std", "weight_scale", "init_std", "weight_init_std", "init_scale")
 TRAINING = ("training", "train", "train_flg", "train_flag", "is_training", "is_train")
 DATA, LABELS = ("X", "x", "X_train", "x_train"), ("y", "Y", "y_train", "labels")
-is_input = called(r"(x|xs|xb|tx|input|inputs|data|features|samples|images|examples)(train|batch|data|input|in)?")
+is_input = called(
+    r"(train(ing)?|test|batch)?(x|xs|xb|tx|input|inputs|data|features|samples|images|examples)"
+    r"(train|batch|data|input|in)?"
+)
 """Whether it is called as the examples are."""
 is_label = called(
-    r"(y|ys|yb|t|ts|label|labels|target|targets|truth|groundtruth|onehot)(train|batch|true|data|in)?"
+    r"(train(ing)?|test|batch)?(y|ys|yb|t|ts|label|labels|target|targets|truth|groundtruth|onehot)(train|batch|true|data|in)?"
     r"(onehot|oh|enc|encoded|hot)?(labels?|y)?"
 )
 """Whether it is called as the labels are."""

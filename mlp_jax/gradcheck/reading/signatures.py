@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.gradcheck.reading.names import is_penalty, numbers
+from mlp_jax.gradcheck.reading.names import is_label, is_penalty, numbers
 
 METHODS = ("loss", "compute_loss", "loss_and_grads", "forward_backward", "cost", "compute_cost")
 FORWARDS = (
@@ -124,7 +124,16 @@ def method_of(target: Any, names: tuple[str, ...]) -> Any:
         for name in (*names, *others)
         if not (name == "__call__" and isinstance(target, type))
     )
-    return next((method for method in found if callable(method) and not inspect.isclass(method)), None)
+    method = next((method for method in found if callable(method) and not inspect.isclass(method)), None)
+    return _forward_with_gradients(target) if method is None and names is METHODS else method
+
+
+def _forward_with_gradients(target: Any) -> Any:
+    """The forward pass of a class without a backward one, if it takes labels and makes gradients too."""
+    forward = method_of(target, FORWARDS)
+    takes_labels = any(map(is_label, signature(forward)))
+    alone = takes_labels and method_of(target, BACKWARDS) is None
+    return forward if alone and re.search("grad|dw", source_of(forward), re.IGNORECASE) else None
 
 
 def _methods(target: Any) -> list[dict[str, inspect.Parameter]]:
