@@ -48,8 +48,8 @@ SIZES: tuple[Row, ...] = (
             )
         }),
     # -- the penalty
-    Row("l2_factor", "adds the penalty term with another factor than 2 lambda",
-        "the derivative of lambda ||W||^2 is 2 lambda W (equations 7 and 12)",
+    Row("l2_factor", "adds the penalty term with another factor than the penalty's derivative has",
+        "the derivative of c ||W||^2 is 2 c W: 2 lambda W in equations 7 and 12",
         "add 2 * reg * W, once, and not divided by N", ("+ 2 * reg * W2", "+ reg * W2")),
     Row("l2_ignored", "leaves the penalty out", "equations 7 and 12 end in + 2 lambda W", "add 2 * reg * W",
         ("+ 2 * reg * W1", ""),
