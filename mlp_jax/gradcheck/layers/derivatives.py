@@ -13,15 +13,12 @@ from mlp_jax.gradcheck.layers.elementwise import STEP, OfOne, is_elementwise
 from mlp_jax.gradcheck.layers.trials import Array
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.arguments import kind_of
-from mlp_jax.gradcheck.reading.beside import DERIVATIVES, PASSES, forward_beside
+from mlp_jax.gradcheck.reading.beside import DERIVATIVES, PASSES, PRIMES, forward_beside
 from mlp_jax.gradcheck.reading.running import quiet
-from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
+from mlp_jax.gradcheck.reading.signatures import METHODS, TRAINS, method_of, needed, positions_of, signature
 
-METHODS = (
-    ("__call__", "gradient"), ("__call__", "derivative"), ("fn", "grad"), ("forward", "derivative"),
-    ("forward", "gradient"), ("function", "derivative"), ("activate", "derivative"), ("f", "df"),
-)  # fmt: skip
-"""What an object calls a function of every element, and its derivative."""
+FUNCTIONS = ("__call__", "forward", "function", "func", "fn", "f", "activate", "activation", "evaluate", "compute")
+"""What an object calls a function of every element; its derivative has a name of its own, or one of both."""
 WORDS = (*DERIVATIVES[len(PASSES) :], "der", "dash", "d")
 AT = np.linspace(-3.1, 2.9, 12).reshape(3, 4)
 """No activation has a kink here."""
@@ -43,7 +40,9 @@ def joined(name: str, beside: Mapping[str, Any]) -> "Derivative | None":
 
 def of_class(target: type) -> "Derivative | None":
     """A class whose objects have a function of every element and its derivative as a layer; None for another."""
-    for names in METHODS:
+    if method_of(target, METHODS) or method_of(target, TRAINS):  # a network has activations too
+        return None
+    for names in ((f, p) for f in FUNCTIONS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")):
         methods = [getattr(target, name, None) for name in names]
         if all(inspect.isfunction(m) and len(needed(positions_of(m))) == 1 for m in methods):
             with quiet(), contextlib.suppress(Exception):  # it is not built without arguments

@@ -15,16 +15,18 @@ from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import double, plain
 from mlp_jax.gradcheck.reading.arguments import kind_of
-from mlp_jax.gradcheck.reading.beside import with_derivative
+from mlp_jax.gradcheck.reading.beside import PRIMES, with_derivative
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.names import is_label
-from mlp_jax.gradcheck.reading.paths import attribute
+from mlp_jax.gradcheck.reading.paths import attribute, is_array
+from mlp_jax.gradcheck.reading.running import quiet
 from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 from mlp_jax.gradcheck.softmax import softmax
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
+LOSS_METHODS = ("loss", "cost", "__call__", "function", "func", "fn", "f", "evaluate", "compute")
 INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
 
 
@@ -124,12 +126,27 @@ def _is_of_scores(target: type) -> bool:
 
 def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
     """A function mse_grad(prediction, labels) and mse of the same arguments, as an object's class; None else."""
-    if (pair := with_derivative(name, beside)) is None:
+    pair = with_derivative(name, beside)
+    return None if pair is None else _joined(name, *pair)
+
+
+def of_methods(target: type) -> "LossObject | None":
+    """A class whose objects keep no weights, with loss(prediction, labels) and its derivative as a method."""
+    if any(hasattr(target, name) for name in ("forward", "backward", "fit", "train", "predict", "apply")):
         return None
-    loss, backward = pair
-    labels = [n.lower() in LABELS or is_label(n) for n in signature(backward)]
+    for names in ((f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")):
+        if all(callable(getattr(target, name, None)) for name in names):
+            with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
+                made = target()
+                if not any(map(is_array, vars(made).values())):
+                    return _joined(target.__name__, *(getattr(made, name) for name in names))
+    return None
+
+
+def _joined(name: str, loss: Any, backward: Any) -> "LossObject | None":
+    labels = [n.lower() in LABELS or is_label(n) for n in signature(backward)][:2]
     kept = any(kind_of(n) == "cache" for n in signature(backward))
-    if kept or sorted(labels) != [False, True] or len(signature(loss)) != 2:
+    if kept or sorted(labels) != [False, True] or len(needed(signature(loss).values())) != 2:
         return None
     order = -1 if labels[0] else 1
 
@@ -151,6 +168,7 @@ class LossObject(OfClass):
     """A class with forward(predictions, labels): a loss, or one loss for each example, whose mean is taken."""
 
     upstream = False
+    _of_elements: bool | None = None  # whether it gives a loss for each element, and backward their derivatives
 
     def __init__(self, target: type) -> None:
         super().__init__(target)
@@ -188,10 +206,26 @@ class LossObject(OfClass):
             psi = softmax(leaves["inputs"])
             loss = -np.mean(np.log(psi[range(len(psi)), classes_of(options["y"])]))
             return np.asarray(loss), (made, self._array(psi), y)
+        losses = self._losses(made, x, y)
+        if self._of_elements is None:
+            self._of_elements = losses.shape == leaves["inputs"].shape and self._is_of_elements(leaves, options)
+            losses = self._losses(made, x, y)
+        return np.asarray(np.sum(losses) if self._of_elements else np.mean(losses)), (made, x, y)
+
+    def _losses(self, made: Any, x: Any, y: Any) -> Array:
         answer = forward_of(self._target)(made, x, y)
         if answer is None:
             raise UserError("forward returns no loss")
-        return np.asarray(np.mean(double(answer))), (made, x, y)
+        return double(answer)
+
+    def _is_of_elements(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> bool:
+        """Whether backward is as large as the derivative of every element's own loss, not of their mean."""
+        x, y = leaves["inputs"], self._array(options["y"])
+        before, after = (self._losses(self._target(), self._array(at), y) for at in (x - 1e-5, x + 1e-5))
+        made = self._target()
+        self._losses(made, self._array(x), y)
+        found = self.backward(np.ones(()), (made, self._array(x), y), leaves)["inputs"]
+        return bool(np.linalg.norm(found) * x.size**0.5 > np.linalg.norm(after - before) / 2e-5)
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """backward(predictions, labels), of the softmax's output where the object has one; or backward()."""

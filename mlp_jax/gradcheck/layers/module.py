@@ -86,7 +86,8 @@ def is_layer(name: str, module: ModuleType) -> bool:
     if not inspect.isclass(target):
         return _of_function(name, module) is not None
     target = with_usual_names(target)
-    return bool(is_layer_class(target) or not_told(target) or derivatives.of_class(target))
+    found = is_layer_class(target) or not_told(target) or derivatives.of_class(target) or losses.of_methods(target)
+    return bool(found)
 
 
 def beside(target: Any) -> ModuleType | None:
@@ -164,7 +165,7 @@ def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = 
     target = getattr(module, name)
     with quiet():
         if inspect.isclass(target):
-            layer: Layer | None = derivatives.of_class(target) or layer_of(target)
+            layer: Layer | None = derivatives.of_class(target) or losses.of_methods(target) or layer_of(target)
         else:
             layer = _of_function(name, module)
         if layer is None:
