@@ -265,9 +265,8 @@ def test_a_loss_of_probabilities_that_gives_the_derivative_by_the_scores_is_told
         assert (report.codes, report.remarks) == ([], ["derivative_by_scores"]), str(report)
         report = mistake(OF_PROBABILITIES, name, old, "g" * old.startswith("g"))
         assert (report.codes, report.remarks) == (["batch_mean_missing"], ["derivative_by_scores"]), str(report)
-    handed_on = mistake(
-        OF_PROBABILITIES, "Softmax", "self.p * (dp - (self.p * dp).sum(axis=1, keepdims=True))", "dp"
-    )
+    alone = "import numpy as np\n\nclass Softmax" + OF_PROBABILITIES.partition("class Softmax")[2]
+    handed_on = mistake(alone, "Softmax", "self.p * (dp - (self.p * dp).sum(axis=1, keepdims=True))", "dp")
     assert handed_on.codes == ["softmax_derivative_missing"]
     assert "right only below a loss that gives psi - Delta" in " ".join(str(handed_on).split())
 
@@ -1102,6 +1101,41 @@ def affine_bn_backward(dout, cache):
     for eps, passed in (("1e-7", True), ("1e-3", False)):
         report = layers.check_layer("affine_bn_backward", module(source.replace("EPS", eps)))
         assert report.passed == passed, str(report)
+
+
+METHODS = """
+import numpy as np
+
+class Swish:
+    def function(self, x):
+        return x / (1 + np.exp(-x))
+
+    def function_prime(self, x):
+        s = 1 / (1 + np.exp(-x))
+        return s + x * s * (1 - s)
+
+class BCE:
+    def loss(self, y, p):
+        return np.mean(-y * np.log(p) - (1 - y) * np.log(1 - p))
+
+    def gradient(self, y, p):
+        return ((1 - y) / (1 - p) - y / p) / np.size(y)
+
+class Square:  # of each element
+    def loss(self, y, y_pred):
+        return 0.5 * (y - y_pred) ** 2
+
+    def loss_prime(self, y, y_pred):
+        return y_pred - y
+"""
+
+
+def test_functions_and_losses_whose_derivatives_are_methods_are_layers():
+    report = layers.check_module(module(METHODS))
+    assert (report.codes, report.refused, len(report.layers)) == ([], (), 3), str(report)
+    assert mistake(METHODS, "Swish", "s + x * s", "s * x").codes == ["other_activation"]
+    assert mistake(METHODS, "BCE", " / np.size(y)", "").codes == ["batch_mean_missing"]
+    assert mistake(METHODS, "Square", "y_pred - y", "y - y_pred").codes == ["sign"]
 
 
 class Relu:

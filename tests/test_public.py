@@ -338,3 +338,138 @@ def test_a_linear_classifier_whose_method_takes_the_weights_is_asked_with_them()
 def test_a_penalty_that_a_linear_classifier_s_loss_lacks_is_no_penalty_of_its_bias():
     wrong = OF_ONE_MATRIX.replace(" + reg * np.sum(W**2)", "")
     assert check_gradients(defined(wrong, "Softmax")).codes == ["loss_mismatch"]
+
+
+IN_COLUMNS = """
+def f(stack, data, labels):
+    h = [data]
+    for l in stack[:-1]:
+        h.append(np.maximum(l["W"] @ h[-1] + l["b"], 0))
+    p = softmax((stack[-1]["W"] @ h[-1] + stack[-1]["b"]).T).T
+    m = data.shape[1]
+    loss = -np.log(p[labels, range(m)]).sum() / m
+    p[labels, range(m)] -= 1
+    d, g = p / m, [{} for _ in stack]
+    for l in reversed(range(len(stack))):
+        g[l]["W"], g[l]["b"] = d @ h[l].T, d.sum(1, keepdims=True)
+        d = stack[l]["W"].T @ d * (h[l] > 0)
+    return loss, g
+"""
+IN_JAX = """
+import jax.numpy as jnp
+
+def f(params, X, targets):
+    a = [X]
+    for w, b in params[:-1]:
+        a.append(jnp.maximum(a[-1] @ w.T + b, 0))
+    p = softmax(a[-1] @ params[-1][0].T + params[-1][1])
+    d, g = (p - targets) / len(X), []
+    for k in reversed(range(len(params))):
+        g.insert(0, (d.T @ a[k], d.sum(0)))
+        d = d @ params[k][0] * (a[k] > 0)
+    return -jnp.mean(jnp.sum(jnp.log(p) * targets, axis=1)), g
+"""
+
+
+WITH_VECTORS = IN_COLUMNS.replace('+ l["b"]', '+ l["b"][:, None]').replace('["b"]).T', '["b"][:, None]).T')
+WITH_VECTORS = WITH_VECTORS.replace(", keepdims=True", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "derivative"),
+    [
+        (IN_COLUMNS, " * (h[l] > 0)"),
+        (IN_COLUMNS.replace("[labels, range(m)]", "[labels == 1]"), " * (h[l] > 0)"),
+        (WITH_VECTORS, " * (h[l] > 0)"),
+        (IN_JAX, " * (a[k] > 0)"),
+    ],
+)
+def test_containers_of_the_function_s_own_in_columns_and_in_jax(source, derivative):
+    with jax.numpy_rank_promotion("allow"):
+        report = check_gradients(defined(source, "f"))
+        assert (report.codes, report.remarks) == ([], ["no_penalty"]), str(report)
+        assert check_gradients(defined(source.replace(derivative, ""), "f")).codes == ["mask_missing"]
+
+
+MORE_LAYERS = """
+class Net:
+    KEYS = ("W_in", "b_in"), ("W_hid", "b_hid"), ("W_out", "b_out")
+    def __init__(self, input_dim, hidden_dim, num_classes):
+        sizes = (input_dim, hidden_dim), (hidden_dim, hidden_dim), (hidden_dim, num_classes)
+        self.params = {}
+        for (w, b), size in zip(self.KEYS, sizes):
+            self.params[w], self.params[b] = np.random.randn(*size), np.zeros(size[1])
+    def loss(self, X, y):
+        (A, a), (B, b), (C, c) = ([self.params[key] for key in pair] for pair in self.KEYS)
+        h = np.maximum(X @ A + a, 0)
+        k = np.maximum(h @ B + b, 0)
+        p = softmax(k @ C + c)
+        d = (p - one_hot(y, p.shape[1])) / len(y)
+        dk = d @ C.T * (k > 0)
+        dh = dk @ B.T * (h > 0)
+        grads = (X.T @ dh, dh.sum(0)), (h.T @ dk, dk.sum(0)), (k.T @ d, d.sum(0))
+        named = {key: g for pair, two in zip(self.KEYS, grads) for key, g in zip(pair, two)}
+        return -np.log(p[np.arange(len(y)), y]).mean(), named
+"""
+
+
+def test_a_class_of_more_layers_than_were_found_is_judged_whole_or_refused():
+    assert check_gradients(defined(MORE_LAYERS)).passed
+    wrong = MORE_LAYERS.replace("(h.T @ dk,", "(0.5 * h.T @ dk,")
+    report = check_gradients(defined(wrong))
+    assert report.codes == ["constant_factor"], str(report)
+    assert [row.leaf for row in report.leaves if row.verdict == "FAIL"] == ["W2"]
+    mixed = wrong.replace('"W_in", "b_in"', '"W1", "b1"').replace('"W_out", "b_out"', '"W2", "b2"')
+    with pytest.raises(UserError, match="has 3 layers of weights"):
+        check_gradients(defined(mixed))
+
+
+TWO_LOSSES = """
+def sigmoid(t):
+    return 1 / (1 + np.exp(-t))
+
+def compute_loss(y, tx, w):
+    return np.mean((y - tx @ w) ** 2) / 2
+
+def compute_gradient(y, tx, w):
+    return -tx.T @ (y - tx @ w) / len(y)
+
+def calculate_loss(y, tx, w):
+    p = sigmoid(tx @ w)
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+def calculate_gradient(y, tx, w):
+    return tx.T @ (sigmoid(tx @ w) - y) / len(y)
+"""
+
+
+@pytest.mark.parametrize("name", ["compute_gradient", "calculate_gradient"])
+def test_of_two_losses_beside_a_gradient_the_one_of_its_name_is_its_loss(name):
+    report = check_gradients(defined(TWO_LOSSES, name))
+    assert (report.codes, report.remarks) == ([], ["no_penalty", "other_loss"]), str(report)
+
+
+OWN_GENERATOR = """
+class Net:
+    def __init__(self, n_features, hidden_size, n_classes, dropout=0.5, random_state=None):
+        self.rng, self.dropout = np.random.RandomState(random_state), dropout
+        self.coefs_ = [self.rng.randn(n_features, hidden_size), self.rng.randn(hidden_size, n_classes)]
+        self.intercepts_ = [np.zeros(hidden_size), np.zeros(n_classes)]
+    def mask(self, z):
+        return (self.rng.rand(*z.shape) >= self.dropout) / (1 - self.dropout)
+    def loss(self, X, y):
+        (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
+        z = X @ W1 + b1
+        mask = self.mask(z)
+        h = np.maximum(z, 0) * mask
+        p = softmax(h @ W2 + b2)
+        d = (p - one_hot(y, p.shape[1])) / len(y)
+        dz = d @ W2.T * mask * (z > 0)
+        return -np.log(p[np.arange(len(y)), y]).mean(), [X.T @ dz, h.T @ d], [dz.sum(0), d.sum(0)]
+"""
+
+
+def test_a_mask_that_an_object_s_own_generator_draws_anew_is_a_fresh_mask():
+    assert check_gradients(defined(OWN_GENERATOR)).passed
+    wrong = OWN_GENERATOR.replace("d @ W2.T * mask", "d @ W2.T * self.mask(z)")
+    assert check_gradients(defined(wrong)).codes == ["fresh_mask"]

@@ -42,9 +42,9 @@ class Places(NamedTuple):
 
     def parameters(self, case: Case) -> Iterator[tuple[Path, np.ndarray]]:
         """The case's parameters as they are kept, each with its path."""
-        for (k, field), path in self.paths.items():
-            leaf = getattr(case.params[k], field)
-            yield path, (leaf.T if field == "w" and (k, field) in self.turned else leaf).copy()
+        for at, path in self.paths.items():
+            leaf = getattr(case.params[at[0]], at[1])
+            yield path, (np.atleast_2d(leaf).T if at in self.turned else leaf).copy()
 
     def hold(self, case: Case, convert: Callable[[np.ndarray], Any]) -> Any:
         """The case's parameters in a container of their own."""
@@ -117,9 +117,10 @@ def own_arrays(net: Any) -> list[tuple[Path, Any]]:
 
 
 def _refuse_more(net: Any, found: Mapping[At, Path], held: list[tuple[Path, Any]]) -> None:
-    """Raises UserError where the lists that the weights were found in have others: it is another network then."""
-    lists = {path[:-1] for (_, field), path in found.items() if field == "w" and isinstance(path[-1][1], int)}
-    weights = [path for path, array in held if path[:-1] in lists and np.ndim(array) == 2 and 1 not in array.shape]
+    """Raises UserError where there are others beside the weights that were found: it is another network then."""
+    places = {path[:-1] for (_, field), path in found.items() if field == "w"}
+    beside = [path for path, array in held if path[:-1] in places and np.ndim(array) == 2 and 1 not in array.shape]
+    weights = [path for path in beside if path[-1][0] == "item" or path in found.values() or _field(path) == "w"]
     if set(weights) - set(found.values()):
         raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights")
 
@@ -148,8 +149,7 @@ def gradients(net: Any, places: Places, case: Case) -> dict[At, Path]:
 def by_name(grads: Any, wanted: Mapping[At, Path]) -> dict[At, Path]:
     """The gradients in a container by the names of their parameters: W0, dW0, weight1; {} if it has none of them.
 
-    They lie where their parameters lie, or in one dict. Small letters stand for large ones there where no key is
-    spelled exactly so.
+    They lie where their parameters lie, or in one dict, where a key spelled exactly so goes before other capitals.
     """
     found: dict[At, Path] = {}
     small = {str(key).lower(): key for key in grads} if isinstance(grads, Mapping) else {}

@@ -43,15 +43,18 @@ class _Masks:
     def __init__(self, masks: list[np.ndarray], dropout: float, columns: bool) -> None:
         self.all = [mask.T if columns else mask for mask in masks]
         self.left, self._ratio = list(self.all), 1 - dropout
+        self._further = np.random.Generator(np.random.PCG64(0))
 
     def drawing(self, name: str, usual: Callable[..., Any]) -> Callable[..., Any]:
         """A drawing function of numpy with the next mask in its numbers, where they have a mask's shape."""
 
         def draw(*arguments: Any, **named: Any) -> Any:
             value = usual(*arguments, **named)
-            if not self.left or np.shape(value) not in (self.left[0].shape, self.left[0].T.shape):
+            fits = any(np.shape(value) in (mask.shape, mask.T.shape) for mask in (self.left or self.all)[:1])
+            if not fits or isinstance(value, _Uniform):  # RandomState's rand calls its random_sample
                 return value
-            kept = self.left.pop(0)
+            # what is drawn once more is another mask, but the same in every call
+            kept = self.left.pop(0) if self.left else self._further.random(np.shape(value)) < self._ratio
             kept = kept if np.shape(value) == kept.shape else kept.T
             if name == "binomial":
                 chance = float(named.get("p", arguments[1] if len(arguments) > 1 else 0.5))

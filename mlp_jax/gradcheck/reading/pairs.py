@@ -28,7 +28,7 @@ LEAF = re.compile(r"^d?_?[wWbB]_?\d+$")
 COUNTS = ("m", "n", "batchsize", "numexamples", "numsamples", "nsamples", "nexamples")
 """What people call the number of examples."""
 DROPS, NO_COST, FAILURE = "_draws_dropout_masks", "_has_no_cost", "_loss_fails"
-GRADIENT = re.compile(r"grad|deriv|backprop|back_prop|backward", re.IGNORECASE)
+GRADIENT = re.compile(r"grad(ient)?s?|deriv(ative)?|backprop|back_prop|backward", re.IGNORECASE)
 LOSS = re.compile(r"cost|loss|objective", re.IGNORECASE)
 COSTS = (
     *METHODS, "cross_entropy_loss", "cross_entropy", "loss_function", "cost_function", "calculate_loss",
@@ -48,6 +48,7 @@ def _with_loss(target: Any) -> Callable[..., Any] | None:
         return None
     beside = getattr(inspect.unwrap(target), "__globals__", {}).items()
     losses = [f for name, f in beside if LOSS.search(name) and f is not target and inspect.isfunction(f)]
+    losses.sort(key=lambda f: LOSS.sub("", f.__name__) != GRADIENT.sub("", name))  # logistic_loss, logistic_grad
     kinds = kinds_of(parameters) or {}
     loss = next((f for f in losses if list(signature(f)) == list(parameters)), None) or next(
         (f for f in losses if list((kinds_of(signature(f)) or {}).values()) == list(kinds.values())), None

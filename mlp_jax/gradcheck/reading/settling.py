@@ -91,7 +91,7 @@ class Called(Asked):
         other = convention._replace(layout=convention.layout._replace(one_hot=not convention.layout.one_hot))
         if case.config.classes > 1 and case.name == "plain" and not self._may_change(question, convention, answer):
             found = self.attempt(question, other)
-            if found.error is None and answers.fits(found, case) and self._may_change(question, other, found):
+            if answers.fits(found, case) and self._may_change(question, other, found):
                 return other, question, found
         return convention, question, answer
 
@@ -124,9 +124,9 @@ class Called(Asked):
         rates = [name for name in self.parameters if is_step(name)]
         if self.is_class or not rates:
             return
-        function = self._function
-        self._function = calling.Function.of(functools.partial(self.target, **{rates[0]: 0.0}))
+        function, resting = self._function, functools.partial(self.target, **{rates[0]: 0.0})
         try:
+            self._function = calling.Function.of(resting)
             answer = self.attempt(question, convention)
         finally:
             self._function = function
@@ -164,9 +164,8 @@ class Called(Asked):
 
     def _has_classes(self, question: Question, convention: Convention) -> bool:
         """Whether a vector is laid out so: then classes may change places; of one output there is but one way."""
-        if question.case.config.classes == 1:
-            return True
-        return self._may_change(question, convention, self.attempt(question, convention))
+        one = question.case.config.classes == 1
+        return one or self._may_change(question, convention, self.attempt(question, convention))
 
     def _has_layout(self, question: Question, convention: Convention) -> bool:
         """Whether a flat vector, or a matrix with the bias, is laid out so: then hidden units may change places.
@@ -182,15 +181,16 @@ class Called(Asked):
         by_name = self.kinds is not None
         is_compiled = hasattr(self.target, "lower")  # by jax, which takes containers that it knows alone
         function = self._function._replace(call=inspect.unwrap(self.target)) if is_compiled else self._function
-        for arrays, one_hot, (columns, turned) in product(self.arrays, (False, True), orders):
-            convert, layout = calling.converter(arrays), Layout(columns=columns, one_hot=one_hot or columns)
+        ways = [(*order, biases) for order in orders for biases in ("b", "")[not order[0] :]]  # (out, 1) or (out,)
+        for arrays, one_hot, (columns, turned, biases) in product(self.arrays, (False, True), ways):
+            convert, layout = calling.converter(arrays), Layout(columns=columns, one_hot=one_hot != columns)
 
             def asked(given: Any, layout: Layout = layout, convert: Any = convert) -> None:
                 x, y = map(convert, layout.examples(question.case))
                 with quiet(), jax.enable_x64(True):
                     calling.call(function, given, (x, y), question.case, question.masks, by_name=by_name)
 
-            if own := trees.learnt(asked, question.case, convert, turned=turned != columns):
+            if own := trees.learnt(asked, question.case, convert, turned=biases + "w" * (turned != columns)):
                 yield Convention(arrays, layout, by_name, own)
 
     def attempt(self, question: Question, convention: Convention, *, twice: bool = False) -> Answer:

@@ -105,7 +105,7 @@ COMPUTE = r"_*((compute|calc|calculate|get|eval|evaluate)_?)?"
 GRADIENT = r"(grads?|gradients?|back(ward)?(_?prop([ao]gat(ion|e))?|_?pass)?)"
 FORMS = {
     METHODS: re.compile(rf"{COMPUTE}(loss|cost|objective)(_?(function|fn|func))?((_?(and|with))?_?{GRADIENT})?"),
-    BACKWARDS: re.compile(f"{COMPUTE}{GRADIENT}"),
+    BACKWARDS: re.compile(f"{COMPUTE}{GRADIENT}(_?(mini_?)?batch)?"),
     PRIMES: re.compile(rf"{COMPUTE}(loss|cost|objective)(_?(function|fn|func))?_?(prime|deriv(ative)?)"),
 }
 """What else people call the methods, in small letters."""

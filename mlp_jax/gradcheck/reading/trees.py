@@ -55,6 +55,8 @@ class _Node:
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
             return [self._at("item", i) for i in range(len(self))[key]]
+        if isinstance(key, tuple):  # b[:, None]
+            raise Used(self._path, "")
         return self._at("item", key + len(self) if isinstance(key, int) and key < 0 else key)
 
     def __getattr__(self, name: str) -> Any:
@@ -83,14 +85,14 @@ class _Node:
 
 
 def learnt(
-    ask: Callable[[Any], Any], case: Case, convert: Callable[[np.ndarray], Any], *, turned: bool
+    ask: Callable[[Any], Any], case: Case, convert: Callable[[np.ndarray], Any], *, turned: str
 ) -> Places | None:
     """Where a function wants its parameters, from what it asks of a container; None if that does not tell.
 
-    ask: calls the function with a container, and raises what it raises.
+    ask: calls the function with a container, and raises what it raises. turned: the fields that it wants so.
     """
     layers = len(case.params)
-    tree = Places({}, frozenset((k, "w") for k in range(layers) if turned))
+    tree = Places({}, frozenset((k, field) for k in range(layers) for field in turned))
     for _ in range(2 * layers + 1):
         known = {path: convert(leaf) for path, leaf in tree.parameters(case)}
         try:
@@ -109,10 +111,10 @@ def learnt(
 
 
 def _next(used: Used, tree: Places) -> At | None:
-    """The parameter that is used now: layers come one after the other."""
+    """The parameter that is used now: layers come one after the other, and in each the weights before the bias."""
     key = next((key for _, key in reversed(used.path) if isinstance(key, str)), "")
     by_name = "w" if WEIGHT.match(key) else "b" if BIAS.match(key) else ""
-    kind = used.kind or by_name  # block1_W is no bias
-    if not used.path or not kind:
-        return None
-    return sum(field == kind for _, field in tree.paths), kind
+    fields = [field for _, field in tree.paths]
+    in_turn = "" if key else "wb"[fields.count("w") > fields.count("b")]
+    kind = used.kind or by_name or in_turn  # block1_W is no bias
+    return (fields.count(kind), kind) if used.path and kind else None
