@@ -566,6 +566,7 @@ def test_logistic_regression_as_a_class(size, bias):
 
 NO_NETWORKS = {
     "weights of a training": ("lr", "self.lr = lr", "fit(self, X, y): self.w = X.T @ y", "makes its weights in fit, by an"),
+    "an optimiser": ("lr", "self.lr = lr", "update(self, params, grads): params -= self.lr * grads", "Net is an optimiser, whose step takes"),
     "no weights": ("lr", "self.lr = lr", "gradient(self, x, y, pred): return x.T @ (pred - y)", "Net keeps no weights: wrap"),
     "one example": ("a, h, c", FOUR.format("", "a, h", "h", "h, c", "c"),
                     "backprop(self, outputs_of_1, X, y): return 0\n    def train(self, X, y): pass", "train, which calls it, is an"),

@@ -190,7 +190,10 @@ def _resize(net: Any, case: Case, data_: Sequence[np.ndarray] = ()) -> None:
     turned = _is_chain([shape[::-1] for shape in shapes]) and not _is_chain(shapes)
     if not weights:
         trains = method_of(net, TRAINS)
-        does = f"makes its weights in {trains.__name__}, by an optimiser's steps" if trains else "keeps no weights"
+        steps = [getattr(net, name, None) for name in ("step", "update", "__call__")]
+        is_optimiser = any({"grad", "grads", "gradients"} & signature(each).keys() for each in steps)
+        does = "is an optimiser, whose step takes a gradient" if is_optimiser else "keeps no weights"
+        does = f"makes its weights in {trains.__name__}, by an optimiser's steps" if trains else does
         raise UserError(f"{type(net).__name__} {does}: {WRAP}")
     if len(weights) != len(sizes) - 1 or not (turned or _is_chain(shapes)):
         raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights, in sizes of its own: {WRAP}")
