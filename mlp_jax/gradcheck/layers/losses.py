@@ -144,7 +144,7 @@ def of_methods(target: type) -> "LossObject | None":
 
 
 def _joined(name: str, loss: Any, backward: Any) -> "LossObject | None":
-    labels = [n.lower() in LABELS or is_label(n) for n in signature(backward)][:2]
+    labels = [n.lower() in LABELS or is_label(n) for n in needed(signature(backward).values())]
     kept = any(kind_of(n) == "cache" for n in signature(backward))
     if kept or sorted(labels) != [False, True] or len(needed(signature(loss).values())) != 2:
         return None

@@ -7,7 +7,7 @@ from typing import Any
 FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}
 PASSES = tuple(FORWARD)
 DERIVATIVES = (*PASSES, "gradient", "grad", "prime", "derivative", "deriv", "d_")
-PRIMES = ("derivative", "gradient", "grad", "prime", "deriv", "diff", "backward")
+PRIMES = ("derivative", "gradient", "grad", "prime", "deriv", "diff")
 """A method that is the derivative of another one of the class is called so, or so behind the other's name."""
 SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_loop", "_quick", "_ok")
 
