@@ -14,19 +14,15 @@ from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.operations import classes_of
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.answers import double, plain
-from mlp_jax.gradcheck.reading.arguments import kind_of
-from mlp_jax.gradcheck.reading.beside import PRIMES, with_derivative
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
-from mlp_jax.gradcheck.reading.names import is_label
-from mlp_jax.gradcheck.reading.paths import attribute, is_array
-from mlp_jax.gradcheck.reading.running import quiet
-from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
+from mlp_jax.gradcheck.reading.paths import attribute
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of
 from mlp_jax.gradcheck.softmax import softmax
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
-LOSS_METHODS = ("loss", "cost", "__call__", "function", "func", "fn", "f", "evaluate", "compute")
+ANY_LABELS = 2  # the labels of a loss are any numbers in this layout
 INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
 
 
@@ -124,44 +120,14 @@ def _is_of_scores(target: type) -> bool:
     return False
 
 
-def joined(name: str, beside: Mapping[str, Any]) -> "LossObject | None":
-    """A function mse_grad(prediction, labels) and mse of the same arguments, as an object's class; None else."""
-    pair = with_derivative(name, beside)
-    return None if pair is None else _joined(name, *pair)
-
-
-def of_methods(target: type) -> "LossObject | None":
-    """A class whose objects keep no weights, with loss(prediction, labels) and its derivative as a method."""
-    if any(hasattr(target, name) for name in ("forward", "backward", "fit", "train", "predict", "apply")):
-        return None
-    for names in ((f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")):
-        if all(callable(getattr(target, name, None)) for name in names):
-            with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
-                made = target()
-                if not any(map(is_array, vars(made).values())):
-                    return _joined(target.__name__, *(getattr(made, name) for name in names))
-    return None
-
-
-def _joined(name: str, loss: Any, backward: Any) -> "LossObject | None":
-    labels = [n.lower() in LABELS or is_label(n) for n in needed(signature(backward).values())]
-    kept = any(kind_of(n) == "cache" for n in signature(backward))
-    if kept or sorted(labels) != [False, True] or len(needed(signature(loss).values())) != 2:
-        return None
-    order = -1 if labels[0] else 1
-
-    class Joined:
-        joined_of = staticmethod(loss)
-
-        def forward(self, x: Any, y: Any) -> Any:
-            self._given = (x, y)[::order]
-            return loss(*self._given)
-
-        def backward(self) -> Any:
-            return backward(*self._given)
-
-    Joined.__name__ = name
-    return LossObject(Joined)
+def _is_of_differences(target: type) -> bool:
+    """Whether a loss hangs on predictions - targets alone, as the squared error does, by its values."""
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 4))
+    with contextlib.suppress(Exception), np.errstate(all="ignore"):
+        pairs = [map(array_of(target), (x + c, y + c)) for c in (0, 2)]
+        first, other = (plain(forward_of(target)(target(), *pair)) for pair in pairs)
+        return bool(np.allclose(first, other, rtol=1e-6))
+    return False
 
 
 class LossObject(OfClass):
@@ -176,6 +142,7 @@ class LossObject(OfClass):
         scores = "softmax" in name or (not is_backward_alone(target) and _is_of_scores(target))
         self.operation = "softmax_loss" if scores else ""
         self._binary = any(word in name for word in ("sigmoid", "binary", "bce", "logistic"))
+        self._of_differences = _is_of_differences(target)
         # numbers that are probabilities are scores as well
         self.of_probabilities = not scores and not any(word in name for word in ("sigmoid", "logit"))
 
@@ -192,6 +159,11 @@ class LossObject(OfClass):
             y = rng.integers(0, 2, shape)
             return {"inputs": 1 / (1 + np.exp(-z)) if self.of_probabilities else z}, {"y": y}
         x = rng.normal(size=(n, c))
+        if self._of_differences and layout in (
+            shapes.ONE_HOT,
+            ANY_LABELS,
+        ):  # far enough for every branch of Huber's
+            return {"inputs": 2 * x}, {"y": 2 * rng.normal(size=(n, c))}
         if self.of_probabilities:
             x = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
         labels = rng.integers(0, c, n)

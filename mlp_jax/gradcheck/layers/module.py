@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from mlp_jax.errors import UserError
-from mlp_jax.gradcheck.layers import derivatives, losses, taped
+from mlp_jax.gradcheck.layers import derivatives, loss_pairs, taped
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
 from mlp_jax.gradcheck.layers.classes import LOSSES, is_layer_class, not_told, with_usual_names
@@ -86,7 +86,9 @@ def is_layer(name: str, module: ModuleType) -> bool:
     if not inspect.isclass(target):
         return _of_function(name, module) is not None
     target = with_usual_names(target)
-    found = is_layer_class(target) or not_told(target) or derivatives.of_class(target) or losses.of_methods(target)
+    found = (
+        is_layer_class(target) or not_told(target) or derivatives.of_class(target) or loss_pairs.of_methods(target)
+    )
     return bool(found)
 
 
@@ -104,7 +106,7 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
     if not callable(target):
         return None
     beside = vars(module)
-    if (joined := taped.joined(name, beside) or losses.joined(name, beside)) is not None:
+    if (joined := taped.joined(name, beside) or loss_pairs.joined(name, beside)) is not None:
         return joined
     backward = backward_beside(name, beside)
     if backward is not None and kinds_of(signature(beside[backward])) is None:  # else it is a whole network's
@@ -165,7 +167,7 @@ def check_layer(name: str, module: ModuleType, seed: int = 0, *, strict: bool = 
     target = getattr(module, name)
     with quiet():
         if inspect.isclass(target):
-            layer: Layer | None = derivatives.of_class(target) or losses.of_methods(target) or layer_of(target)
+            layer: Layer | None = derivatives.of_class(target) or loss_pairs.of_methods(target) or layer_of(target)
         else:
             layer = _of_function(name, module)
         if layer is None:

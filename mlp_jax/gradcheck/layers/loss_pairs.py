@@ -1,0 +1,56 @@
+"""A loss and its derivative, two functions or two methods, as one layer."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from mlp_jax.gradcheck.layers.losses import LossObject
+from mlp_jax.gradcheck.layers.shapes import LABELS
+from mlp_jax.gradcheck.reading.arguments import kind_of
+from mlp_jax.gradcheck.reading.beside import PRIMES, with_derivative
+from mlp_jax.gradcheck.reading.names import is_label
+from mlp_jax.gradcheck.reading.paths import is_array
+from mlp_jax.gradcheck.reading.running import quiet
+from mlp_jax.gradcheck.reading.signatures import needed, signature
+
+LOSS_METHODS = ("loss", "cost", "__call__", "function", "func", "fn", "f", "evaluate", "compute")
+
+
+def joined(name: str, beside: Mapping[str, Any]) -> LossObject | None:
+    """A function mse_grad(prediction, labels) and mse of the same arguments, as an object's class; None else."""
+    pair = with_derivative(name, beside)
+    return None if pair is None else _joined(name, *pair)
+
+
+def of_methods(target: type) -> LossObject | None:
+    """A class whose objects keep no weights, with loss(prediction, labels) and its derivative as a method."""
+    if any(hasattr(target, name) for name in ("forward", "backward", "fit", "train", "predict", "apply")):
+        return None
+    for names in ((f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")):
+        if all(callable(getattr(target, name, None)) for name in names):
+            with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
+                made = target()
+                if not any(map(is_array, vars(made).values())):
+                    return _joined(target.__name__, *(getattr(made, name) for name in names))
+    return None
+
+
+def _joined(name: str, loss: Any, backward: Any) -> LossObject | None:
+    labels = [n.lower() in LABELS or is_label(n) for n in needed(signature(backward).values())]
+    kept = any(kind_of(n) == "cache" for n in signature(backward))
+    if kept or sorted(labels) != [False, True] or len(needed(signature(loss).values())) != 2:
+        return None
+    order = -1 if labels[0] else 1
+
+    class Joined:
+        joined_of = staticmethod(loss)
+
+        def forward(self, x: Any, y: Any) -> Any:
+            self._given = (x, y)[::order]
+            return loss(*self._given)
+
+        def backward(self) -> Any:
+            return backward(*self._given)
+
+    Joined.__name__ = name
+    return LossObject(Joined)
