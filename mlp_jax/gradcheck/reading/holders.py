@@ -118,11 +118,11 @@ def own_arrays(net: Any) -> list[tuple[Path, Any]]:
 
 def _refuse_more(net: Any, found: Mapping[At, Path], held: list[tuple[Path, Any]]) -> None:
     """Raises UserError where there are others beside the weights that were found: it is another network then."""
-    places = {path[:-1] for (_, field), path in found.items() if field == "w"}
-    beside = [path for path, array in held if path[:-1] in places and np.ndim(array) == 2 and 1 not in array.shape]
-    weights = [path for path in beside if path[-1][0] == "item" or path in found.values() or _field(path) == "w"]
-    if set(weights) - set(found.values()):
-        raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights")
+    own = {path for (_, field), path in found.items() if field == "w"}
+    beside = [p for p, a in held if p[:-1] in {w[:-1] for w in own} and np.ndim(a) == 2 and 1 not in a.shape]
+    told = {p for p in beside if _field(p) == "w" or (p[-1][0] == "item" and _field(p) != "b")}
+    if told - {*found.values()}:
+        raise UserError(f"{type(net).__name__} has {len(told | own)} layers of weights")
 
 
 WORDS = {"w": "weights (in, out) or (out, in)", "b": "biases (out,), (1, out) or (out, 1)",
