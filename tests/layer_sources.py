@@ -1359,6 +1359,22 @@ def conv1d_backward(dout, cache):
         dw += np.tensordot(dout[:, :, i], xp[:, :, i * s : i * s + k], (0, 0))
     return dxp[:, :, pad:-pad], dw, dout.sum(axis=(0, 2))
 
+def depthwise_conv_forward(x, w, b, stride=1, pad=1):  # one kernel for each channel
+    xp, (H, W) = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))), w.shape[-2:]
+    h, v = ((n + 2 * pad - k) // stride + 1 for n, k in zip(x.shape[2:], (H, W)))
+    out = np.zeros((len(x), len(w), h, v))
+    for i, j in np.ndindex(h, v):
+        out[:, :, i, j] = (xp[:, :, i * stride : i * stride + H, j * stride : j * stride + W] * w).sum((2, 3)) + b
+    return out, (xp, w, stride, pad)
+def depthwise_conv_backward(dout, cache):
+    xp, w, s, pad = cache
+    dxp, dw, (H, W) = np.zeros_like(xp), np.zeros_like(w), w.shape[-2:]
+    for i, j in np.ndindex(dout.shape[2:]):
+        part = np.s_[:, :, i * s : i * s + H, j * s : j * s + W]
+        dxp[part] += w * dout[:, :, i, j, None, None]
+        dw += (xp[part] * dout[:, :, i, j, None, None]).sum(0)
+    return dxp[:, :, pad : dxp.shape[2] - pad, pad : dxp.shape[3] - pad], dw, dout.sum((0, 2, 3))
+
 class ResidualBlock:
     def __init__(self, dim, hidden):
         self.W1, self.W2 = np.random.randn(dim, hidden), np.random.randn(hidden, dim)

@@ -634,6 +634,7 @@ def test_mistakes(name, old, new, code):
         (POOLS, "MaxPool1d", "column] += ", "column] = ", {"window_overwritten"}),
         (POOLS, "conv1d_backward", "s + k] += ", "s + k] = ", {"window_overwritten"}),
         (POOLS, "conv1d_backward", "[:, :, pad:-pad]", "[:, :, : -2 * pad]", {"window_pad"}),
+        (POOLS, "depthwise_conv_backward", "dout.sum((0, 2, 3))", "2 * dout.sum((0, 2, 3))", {"constant_factor"}),
         (POOLS, "ResidualBlock", "return dout + ", "return ", {"skip_missing"}),
         (SHAPED, "instancenorm_backward", "(dout * n).sum", "-(dout * n).sum", {"sign"}),
         (SHAPED, "conv1d_backward", "dout.sum(axis=(0, 1))", "-dout.sum(axis=(0, 1))", {"sign"}),

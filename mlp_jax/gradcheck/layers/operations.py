@@ -36,7 +36,7 @@ _NAMES = (
     ("attention", "attention|attn|dot_product|sdpa"), ("temporal_loss", "temporal_softmax"),
     ("temporal", "temporal"), ("rnn_step", "rnn_(step|cell)"), ("rnn", "rnn"), ("lstm_step", "lstm_(step|cell)"),
     ("lstm", "lstm"), ("gru_step", "gru_(step|cell)"), ("gru", "gru"), ("conv1d", "conv_?1d"),
-    ("spatial", "batchnorm2d"),
+    ("depthwise", "depth_?wise"), ("spatial", "batchnorm2d"),
     ("instancenorm", "instance_?norm"), ("groupnorm", "group_?norm"), ("spatial", "spatial"),
     ("embedding", "embedding"), ("conv", "conv"), ("pool", "pool"), ("softmax_loss", "softmax_loss"),
     ("svm_loss", "svm_loss|hinge"), ("other_loss", "loss"), ("log_softmax", "log_?softmax"),
@@ -203,8 +203,8 @@ def sizes(operation: str, leaves: Mapping[str, Array], output: Array, layout: in
 def plausible(operation: str, leaves: Mapping[str, Array], output: Array, layout: int) -> bool:
     """Whether the output has the shape that the operation gives, where one is known."""
     first, of_channels = next(iter(leaves.values())), 3 if layout in shapes.CHANNELS_LAST else 1
-    if operation in ("conv", "pool") and output.ndim == 4:
-        channels = first.shape[of_channels] if operation == "pool" else list(leaves.values())[-1].size
+    if operation in ("conv", "depthwise", "pool") and output.ndim == 4:
+        channels = list(leaves.values())[-1].size if operation == "conv" else first.shape[of_channels]
         return output.shape[of_channels] == channels and len(output) == len(first)
     if operation in _OF_ONE_SHAPE:
         return output.shape == first.shape

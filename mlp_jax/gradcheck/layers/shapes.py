@@ -25,7 +25,7 @@ BY_STEP, BY_UNIT = range(22, 24)  # of layers with two inputs: (N, T, D) and (N,
 IN_COLUMNS = (COLUMNS, ONE_COLUMN, COLUMNS_ONE_HOT, SQUARE_COLUMNS)
 CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel
-PICTURES = ("conv", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
+PICTURES = ("conv", "depthwise", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "truth", "y_labels", "ys", "true",
           "reference_answers", "answers", "expected")  # fmt: skip
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
@@ -54,7 +54,7 @@ class Shapes:
         m, layout = (d, SQUARES[layout]) if layout in SQUARES else (m, layout)
         self.operation, self.n, self.d, self.m, self.layout = operation, n, d, m, layout
         self.temporal, self.picture = operation.startswith("temporal"), operation in PICTURES or layout == PICTURE
-        self.kernel = operation in ("conv", "conv1d", "pictures")
+        self.kernel = operation in ("conv", "conv1d", "depthwise", "pictures")
         self.width, self._first = (4 if operation in CHANNELS or layout == PICTURE else d), True
         self.last = layout in CHANNELS_LAST
         self.labels = (n, 3) if self.temporal else (n,)
@@ -92,6 +92,9 @@ class Shapes:
             name = SCALES[0]
         if self.layout in GUESSED and name in (*WEIGHTS, *BIASES, *SCALES):
             return self.guessed()
+        if name in WEIGHTS and self.operation == "depthwise":  # one kernel for each of the 2 channels
+            self.width = 2
+            return {OUT_IN: (2, 1, 3, 3), LAST: (3, 3, 2), LAST_BIAS: (3, 3, 2, 1)}.get(self.layout, (2, 3, 3))
         if name in WEIGHTS:
             self.width = 3 if self.kernel else self.m
             if self.operation == "conv1d":

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-OPERATIONS = ("conv", "pool", "pictures")  # of which channels may be the last axis
+OPERATIONS = ("conv", "depthwise", "pool", "pictures")  # of which channels may be the last axis
 STRIDES, PADS = ("stride", "s", "strides"), ("pad", "padding", "p")
 POOLS = (
     "pool_size", "size", "f", "kernel_size", "k", "pool_height", "pool_width", "pool_h", "pool_w", "filter_size",
@@ -51,7 +51,7 @@ def option(operation: str, name: str, number: int) -> Any:
     pad = int(operation != "pool" and number != UNPADDED)
     if operation in (*OPERATIONS, "conv1d") and name in (*STRIDES, *PADS, *POOLS):
         return stride if name in STRIDES else pad if name in PADS else 2
-    if name == "conv_param" or (operation == "conv" and HYPER.fullmatch(name)):
+    if name == "conv_param" or (operation in ("conv", "depthwise") and HYPER.fullmatch(name)):
         return {"stride": stride, "pad": pad, "padding": pad}
     if name == "pool_param" or (operation == "pool" and HYPER.fullmatch(name)):
         stride = stride if operation == "pool" else 2

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.holders import Places
-from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, TREE, VECTOR, WITH_ROW, Layout
+from mlp_jax.gradcheck.reading.layouts import FLAT, NAMINGS, ROWS, TREE, VECTOR, WITH_ROW, Layout
 from mlp_jax.gradcheck.reading.names import (
     ALL_SIZES,
     BIAS_LISTS,
@@ -176,7 +176,7 @@ def _namings(kinds: Kinds | None) -> tuple[str, ...]:
     if "params" not in kinds.values():
         with_column = any(name.lower().startswith("theta") for name, kind in kinds.items() if kind == "leaf")
         biases = any(name[0] == "b" for name in kinds)
-        return ("W{}",) if biases else ("Theta+",) if with_column else ("W{}", *WITH_ROW)
+        return ("W{}",) if biases else ("Theta+",) if with_column else ("W{}", *ROWS)
     if {"sizes", "input", "hidden", "classes"} & set(kinds.values()):
         return (*FLAT, *(n for n in NAMINGS if n not in FLAT))
     return NAMINGS

@@ -14,7 +14,9 @@ from mlp_jax.gradcheck.truth import Case, one_hot
 TREE = "layers"
 FLAT = ("flat", "flat apart", "flat theta", "flat theta by columns")
 VECTOR = "vector"  # of the weights of one output
-WITH_ROW = ("W+", "+W")
+ROWS = ("W+", "+W")
+LISTED = ("list W+", "list +W", "list Theta+")
+WITH_ROW = (*ROWS, *LISTED)  # whose shapes do not tell where the bias is
 NAMINGS = ("W{}", "w{}", "W_{}", "w_{}", "W{}0", "w{}0", "Theta{}", "lists", "list", *FLAT, *WITH_ROW)
 _LEAF = re.compile(r"^d?(theta|w|b|gamma|beta)_?(\d*)$", re.IGNORECASE)
 _FIELDS = {"w": "w", "theta": "w", "b": "b", "gamma": "scale", "beta": "shift"}
@@ -26,7 +28,8 @@ class Layout(NamedTuple):
     TREE stands for this package's layers. one_hot: labels are (N, C). transposed: weights are (out, in) where an
     example is a row, or the other way round. Of the flat vectors "flat" is layer by layer, "flat apart" all
     weights before all biases, "flat theta" the matrices [b, W^T], which "Theta+" has in a dict, and "flat theta by
-    columns" these column by column. "W+" has matrices whose last row is the bias, the first one in "+W".
+    columns" these column by column. "W+" has matrices whose last row is the bias, the first one in "+W"; lists of
+    such matrices are "list W+" and its like.
     """
 
     naming: str = "W{}"
@@ -38,6 +41,12 @@ class Layout(NamedTuple):
     def turned(self) -> bool:
         """Whether weights are (out, in)."""
         return self.columns != self.transposed
+
+    @property
+    def joined(self) -> str:
+        """How a matrix holds weights and bias: "W+", "+W", "Theta+"; "" if they are apart."""
+        form = self.naming.removeprefix("list ")
+        return form if form in (*ROWS, "Theta+") else ""
 
     def array(self, field: str, leaf: np.ndarray) -> np.ndarray:
         """A parameter as the code has it."""
@@ -71,9 +80,9 @@ class Layout(NamedTuple):
         if self.naming in ("lists", "list", *FLAT):
             return f"{stem}{k + 1}"
         number = k if self.naming.endswith("0") else k + 1
-        if self.naming in WITH_ROW:
-            return f"W{number}" + ("" if field == "w" else "[-1]" if self.naming == "W+" else "[0]")
-        if self.naming in ("Theta{}", "Theta+") and field == "w":
+        if self.joined in ROWS:
+            return f"W{number}" + ("" if field == "w" else "[-1]" if self.joined == "W+" else "[0]")
+        if (self.naming == "Theta{}" or self.joined) and field == "w":
             return f"Theta{number}"
         stem = stem.lower() if self.naming[0] == "w" else stem
         return f"{stem}{'_' if '_' in self.naming else ''}{number}"
@@ -92,12 +101,15 @@ class Layout(NamedTuple):
             return [leaf for layer in layers for leaf in layer.values()]
         if self.naming in FLAT:
             return self._flat(layers)
-        if self.naming == "Theta+":
-            return {f"Theta{k + 1}": _with_column(layer) for k, layer in enumerate(layers)}
-        if self.naming in WITH_ROW:
-            rows = (np.vstack([layer["w"], layer["b"]]) for layer in layers)
-            return {f"W{k + 1}": w if self.naming == "W+" else np.roll(w, 1, axis=0) for k, w in enumerate(rows)}
+        if self.joined:
+            held = [_with_column(layer) if self.joined == "Theta+" else self._with_row(layer) for layer in layers]
+            return held if self.naming in LISTED else {self.name(k, "w"): w for k, w in enumerate(held)}
         return {self.name(k, f): leaf for k, layer in enumerate(layers) for f, leaf in layer.items()}
+
+    def _with_row(self, layer: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The weights (in, out) with the bias as their last row, or as their first."""
+        rows = (layer["w"], layer["b"])
+        return np.vstack(rows if self.joined == "W+" else rows[::-1])
 
     def _flat(self, layers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
         """The parameters of all layers in one vector."""
@@ -122,8 +134,8 @@ class Layout(NamedTuple):
         """Gradients by layer and field. Raises UserError where there are none of the case's."""
         wanted = places_of(case.config)
         pairs: list[tuple[At, Any]]
-        if self.naming in ("Theta+", *WITH_ROW):
-            pairs = _split(grads, self.naming)
+        if self.joined:
+            pairs = _split(grads, self.joined)
         elif isinstance(grads, Mapping):
             pairs = self._mapped(grads)
         elif isinstance(grads, Sequence):
