@@ -262,6 +262,21 @@ def model_backward(X, Y, parameters, lambd):
     grads = {"dW2": dZ2 @ A1.T + lambd / m * W2, "db2": dZ2.sum(1, keepdims=True)}
     return cost, {**grads, "dW1": dZ1 @ X.T + lambd / m * W1, "db1": dZ1.sum(1, keepdims=True)}
 """
+SIGNS = """
+def f(w, X, y, lam):
+    margins = y * (X @ w)
+    loss = np.mean(np.log1p(np.exp(-margins))) + lam * (w @ w)
+    return loss, -(y / (1 + np.exp(margins))) @ X / len(y) + 2 * lam * w
+
+class Net:
+    def __init__(self, n_features):
+        self.w, self.b = np.zeros(n_features), 0.0
+    def loss(self, X, y, reg=0.0):
+        margins = y * (X @ self.w + self.b)
+        d = -y / (1 + np.exp(margins)) / len(y)
+        loss = np.mean(np.log(1 + np.exp(-margins))) + reg * np.sum(self.w**2)
+        return loss, {"w": X.T @ d + 2 * reg * self.w, "b": d.sum()}
+"""
 WITH_ROW = """
 def f(params, X, y, reg):
     one = np.ones((len(X), 1))
@@ -381,6 +396,8 @@ STRANGERS = {
     "a softmax regression of one vector, columns are examples": Stranger("def softmax_cost(theta, num_classes, input_size, lambda_, data, labels):\n    W, m = theta.reshape(num_classes, input_size), data.shape[1]\n    p, Y = softmax((W @ data).T).T, np.eye(num_classes)[:, labels]\n    return -np.sum(Y * np.log(p)) / m + lambda_ / 2 * np.sum(W**2), ((p - Y) @ data.T / m + lambda_ * W).ravel()", "softmax_cost", ("@ data.T / m", "@ data.T"), "batch_mean_missing"),
     "the same of rows, one-hot labels, lambda/2m": Stranger("def softmax_grad(w, X, Y, reg):\n    W, m = w.reshape(X.shape[1], Y.shape[1]), len(X)\n    p = softmax(X @ W)\n    return -np.sum(Y * np.log(p)) / m + reg / 2 / m * np.sum(W**2), (X.T @ (p - Y) / m + reg / m * W).ravel()", "softmax_grad", ("+ reg / m * W", ""), "l2_ignored"),
     "the same of the columns of a matrix": Stranger("def objective(params, X, y, n_classes):\n    W = params.reshape((X.shape[1], n_classes), order='F')\n    p = softmax(X @ W)\n    p[np.arange(len(y)), y] -= 1\n    return (X.T @ p / len(y)).ravel(order='F')", "objective", ("(X.T @ p", "(-X.T @ p"), "sign"),
+    "labels of -1 and +1": Stranger(SIGNS, "f", (" + 2 * lam * w", " + lam * w"), "l2_factor"),
+    "labels of -1 and +1, in a class": Stranger(SIGNS, "Net", ('"b": d.sum()', '"b": d.mean()'), "bias_mean"),
     "a bias as the last row of its weights": Stranger(WITH_ROW, "f", MASK),
     "a bias as the first row of its weights": Stranger(WITH_ROW.replace("[X, one]", "[one, X]").replace("[h, one]", "[one, h]").replace("[:, :-1]", "[:, 1:]"), "f", MASK),
     "a list of weights, each with a row for the bias": Stranger(WITH_ROW.replace("params['W1'], params['W2']", "params").replace("{'W1': ", "[").replace("'W2': ", "").replace("W2}", "W2]"), "f", MASK, "mask_missing"),

@@ -193,37 +193,6 @@ def with_other_biases(question: Question, numbers: Sequence[int]) -> Question:
     return question._replace(case=question.case._replace(params=layers))
 
 
-def with_units_changed(question: Question) -> Question:
-    """The same network, with the units of its first hidden layer in another order."""
-    changed = units_changed([layer._asdict() for layer in question.case.params])
-    params = tuple(layer._replace(**leaves) for layer, leaves in zip(question.case.params, changed, strict=True))
-    return question._replace(case=question.case._replace(params=params))
-
-
-def with_classes_changed(question: Question) -> Question:
-    """The same network, with its classes in another order."""
-    case = question.case
-    last = case.params[-1]
-    params = (*case.params[:-1], last._replace(w=np.roll(last.w, 1, axis=1), b=np.roll(last.b, 1)))
-    return question._replace(case=case._replace(params=params, y=(case.y + 1) % case.config.classes))
-
-
-def classes_changed(leaves: Leaves) -> Leaves:
-    """Leaves with those of the classes in another order."""
-    return [*leaves[:-1], {f: _rolled(leaf, -1) for f, leaf in leaves[-1].items()}]
-
-
-def units_changed(leaves: Leaves) -> Leaves:
-    """Leaves with those of the first hidden layer's units in another order."""
-    first = {f: _rolled(leaf, -1) for f, leaf in leaves[0].items()}
-    second = {f: _rolled(leaf, 0) if f == "w" else leaf for f, leaf in leaves[1].items()}
-    return [first, second, *leaves[2:]]
-
-
-def _rolled(leaf: np.ndarray, axis: int) -> np.ndarray:
-    return np.roll(leaf, 1, axis) if leaf.ndim else leaf
-
-
 def equal(a: Answer, b: Answer) -> bool:
     """Whether two answers are the same: then the network has nothing of what was changed between them."""
     pairs_of = zip(a.leaves or [], b.leaves or [], strict=False)

@@ -55,7 +55,7 @@ def ask(function: Function, question: Question, convention: Convention) -> tuple
     masks = [convert(mask.copy()) for mask in question.masks]
     result = call(function, given, (x, y), case, masks, by_name=convention.by_name)
     held = convention.form.read(given, case)
-    if not layout.columns and not layout.one_hot:
+    if not layout.columns and not layout.recodes:
         return result, Held(held, x, y, masks)
     return result, Held(held, x.T if layout.columns else x, case.y, masks)
 
@@ -137,7 +137,7 @@ def _ask_linear(function: Function, case: Case, convention: Convention, constant
     bias, rest = (0, slice(1, None)) if first else (-1, slice(-1))
     x, w, of = x.T if layout.columns else x, *((w.T, grad.T) if layout.turned else (w, grad))
     grads = {"W1": of[rest].T if layout.turned else of[rest], "b1": of[bias] / constant}
-    held = Held((type(layer)(w[rest], w[bias] * constant),), x[:, rest], case.y if layout.one_hot else y)
+    held = Held((type(layer)(w[rest], w[bias] * constant),), x[:, rest], case.y if layout.recodes else y)
     return ((loss, grads) if loss is not None else grads), held
 
 

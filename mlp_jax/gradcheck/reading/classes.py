@@ -77,7 +77,7 @@ def ask_class(
         plans[key] = plan
     found, dtypes = leaves({at: plan.places.arranged(at, leaf) for at, leaf in grads.items()}, case.config)
     _as_vectors(found, net, plan.places, case)
-    x, y = (case.x, case.y) if layout.columns or layout.one_hot else (x, y)
+    x, y = (case.x, case.y) if layout.columns or layout.recodes else (x, y)
     loss = None if loss is None else float(plain(loss).reshape(()))
     return loss, found, dtypes, Held(plan.places.read(net, case), x, y, question.masks)
 

@@ -29,18 +29,24 @@ class Layout(NamedTuple):
     example is a row, or the other way round. Of the flat vectors "flat" is layer by layer, "flat apart" all
     weights before all biases, "flat theta" the matrices [b, W^T], which "Theta+" has in a dict, and "flat theta by
     columns" these column by column. "W+" has matrices whose last row is the bias, the first one in "+W"; lists of
-    such matrices are "list W+" and its like.
+    such matrices are "list W+" and its like. signs: labels, of one output, are -1 and +1.
     """
 
     naming: str = "W{}"
     columns: bool = False
     one_hot: bool = False
     transposed: bool = False
+    signs: bool = False
 
     @property
     def turned(self) -> bool:
         """Whether weights are (out, in)."""
         return self.columns != self.transposed
+
+    @property
+    def recodes(self) -> bool:
+        """Whether labels are not given as the numbers of the classes."""
+        return self.one_hot or self.signs
 
     @property
     def joined(self) -> str:
@@ -60,6 +66,7 @@ class Layout(NamedTuple):
     def examples(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """x and y as the code has them."""
         y = one_hot(case) if self.one_hot else case.y.copy()
+        y = 2 * y - 1 if self.signs else y
         return (case.x.T.copy(), y.T.copy()) if self.columns else (case.x.copy(), y)
 
     def leaf(self, field: str, found: Any) -> Any:

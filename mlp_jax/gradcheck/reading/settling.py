@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -11,7 +11,17 @@ import jax
 import numpy as np
 
 from mlp_jax.errors import UserError, one_of
-from mlp_jax.gradcheck.reading import answers, calling, conventions, methods, pairs, refusals, signatures, trees
+from mlp_jax.gradcheck.reading import (
+    answers,
+    calling,
+    conventions,
+    forms,
+    methods,
+    pairs,
+    refusals,
+    signatures,
+    trees,
+)
 from mlp_jax.gradcheck.reading.answers import Answer, Asked, Held, Question, leaves, plain, same
 from mlp_jax.gradcheck.reading.classes import Plans, ask_class, parts_of, unchecked
 from mlp_jax.gradcheck.reading.conventions import Convention
@@ -20,7 +30,6 @@ from mlp_jax.gradcheck.reading.masks import drawn
 from mlp_jax.gradcheck.reading.names import EXAMPLES, is_step
 from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.running import quiet, where
-from mlp_jax.gradcheck.truth import Leaves
 
 ARRAYS = ("numpy", "jax", "torch")
 UNDEFINED = re.compile(r"NameError: (?:global )?name '(\w+)' is not defined")
@@ -65,7 +74,7 @@ class Called(Asked):
             answer = self.attempt(question, convention)
             if answer.error is None and (case.name != "plain" or answers.fits(answer, case)):
                 self._refuse_a_step(question, convention)
-                self._take(*self._with_labels(convention, question, answer))
+                self._take(*forms.with_labels(self.attempt, convention, question, answer))
                 return None
             failures.append(answer.error or "returned gradients whose shapes are not the parameters'")
         failures += [f"how its vector holds the parameters cannot be told: {signatures.WRAP}"] * self._of_a_vector
@@ -80,32 +89,14 @@ class Called(Asked):
             return True
         return self.convention.layout.naming != VECTOR and self.convention.style != "linear"
 
-    def _with_labels(
-        self, convention: Convention, question: Question, answer: Answer
-    ) -> tuple[Convention, Question, Answer]:
-        """The convention with the other form of labels, where classes may change places only with these.
-
-        A label of each example may be subtracted from the scores of all classes, if examples are columns.
-        """
-        case = question.case
-        other = convention._replace(layout=convention.layout._replace(one_hot=not convention.layout.one_hot))
-        if case.config.classes > 1 and case.name == "plain" and not self._may_change(question, convention, answer):
-            found = self.attempt(question, other)
-            if answers.fits(found, case) and self._may_change(question, other, found):
-                return other, question, found
-        return convention, question, answer
-
-    def _may_change(self, question: Question, convention: Convention, answer: Answer) -> bool:
-        """Whether classes may change places: the loss, or else the gradients, stay but for their places."""
-        other = self.attempt(answers.with_classes_changed(question), convention)
-        return None not in (answer.leaves, other.leaves) and _stays(answer, other, answers.classes_changed)
-
     def _take(self, convention: Convention, question: Question, answer: Answer) -> None:
         self.convention, self.outputs = convention, question.case.config.classes
         if convention.layout.columns:
             given = "x, y and the weights" if convention.layout.turned else "x and y"
             before = (note for note in self.notes if not note.startswith(answers.COLUMNS))
             self.notes = (*before, f"{answers.COLUMNS}, so {given} are given transposed")
+        if convention.layout.signs:
+            self.notes += ("its labels are given as -1 and +1",)
         if self.outputs == 1 and pairs.has_no_cost(self.target):
             self.notes += (answers.ASSUMED,) if answers.ASSUMED not in self.notes else ()
         if self.is_class:
@@ -165,16 +156,16 @@ class Called(Asked):
     def _has_classes(self, question: Question, convention: Convention) -> bool:
         """Whether a vector is laid out so: then classes may change places; of one output there is but one way."""
         one = question.case.config.classes == 1
-        return one or self._may_change(question, convention, self.attempt(question, convention))
+        return one or forms.may_change(self.attempt, convention, question)
 
     def _has_layout(self, question: Question, convention: Convention) -> bool:
         """Whether a flat vector, or a matrix with the bias, is laid out so: then hidden units may change places.
 
         The loss stays, and the gradients change places with them.
         """
-        answer, other = (self.attempt(q, convention) for q in (question, answers.with_units_changed(question)))
+        answer, other = (self.attempt(q, convention) for q in (question, forms.with_units_changed(question)))
         self._of_a_vector |= answer.leaves is not None and convention.layout.naming in FLAT
-        return _stays(answer, other, answers.units_changed)
+        return forms.stays(answer, other, forms.units_changed)
 
     def _of_own_keys(self, question: Question, orders: Sequence[tuple[bool, bool]]) -> Iterator[Convention]:
         """Containers of the function's own keys, learnt from what it asks for."""
@@ -241,10 +232,3 @@ class Called(Asked):
         loss, grads = parts_of(result, convention.layout)
         found, dtypes = leaves(convention.form.gradients(grads, case), case.config)
         return loss, found, dtypes, held
-
-
-def _stays(answer: Answer, other: Answer, changed: Callable[[Leaves], Leaves]) -> bool:
-    """Whether the loss, or else the gradients but for their places, are the same; True where nothing tells."""
-    if answer.loss is not None and other.loss is not None:
-        return bool(np.isfinite(other.loss) and np.isclose(answer.loss, other.loss, rtol=1e-6, atol=0))
-    return answer.leaves is None or other.leaves is None or answers.alike(changed(answer.leaves), other.leaves)
