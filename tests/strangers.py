@@ -277,6 +277,57 @@ class Net:
         loss = np.mean(np.log(1 + np.exp(-margins))) + reg * np.sum(self.w**2)
         return loss, {"w": X.T @ d + 2 * reg * self.w, "b": d.sum()}
 """
+SIZED = """
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+class OfThreeLayers:
+    def __init__(self):
+        sizes = [2, 4, 3, 1]
+        self.Ws = [np.random.randn(a, b) for a, b in zip(sizes, sizes[1:])]
+        self.bs = [np.zeros((1, b)) for b in sizes[1:]]
+    def forward(self, X):
+        self.a = [X]
+        for W, b in zip(self.Ws[:2], self.bs):
+            self.a.append(np.tanh(self.a[-1] @ W + b))
+        self.p = sigmoid(self.a[-1] @ self.Ws[2] + self.bs[2])
+        return self.p
+    def loss(self, X, y):
+        p, y = self.forward(X), y.reshape(-1, 1)
+        return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    def backward(self, X, y):
+        d = (self.p - y.reshape(-1, 1)) / len(y)
+        self.dWs, self.dbs = [], []
+        for k in (2, 1, 0):
+            self.dWs.insert(0, self.a[k].T @ d)
+            self.dbs.insert(0, d.sum(0, keepdims=True))
+            d = d @ self.Ws[k].T * (1 - self.a[k]**2)
+        return self.dWs, self.dbs
+
+class OfTwoWidths:
+    def __init__(self, d, h):
+        self.W1, self.b1 = np.random.randn(d, h), np.zeros(h)
+        self.W2, self.b2 = np.random.randn(h, 1), np.zeros(1)
+    def forward(self, X, y):
+        self.X, self.t, self.h = X, y.reshape(-1, 1), sigmoid(X @ self.W1 + self.b1)
+        self.out = sigmoid(self.h @ self.W2 + self.b2)
+        return self.out
+    def loss(self):
+        return np.sum((self.t - self.out) ** 2)
+    def backward(self):
+        d = 2 * (self.out - self.t) * self.out * (1 - self.out)
+        dh = d @ self.W2.T * self.h * (1 - self.h)
+        return {"W1": self.X.T @ dh, "b1": dh.sum(0), "W2": self.h.T @ d, "b2": d.sum(0)}
+
+class OfFourthPowers:
+    def __init__(self, n_in=3, n_hidden=4, n_out=2):
+        self.W1, self.W2 = np.random.randn(n_in, n_hidden), np.random.randn(n_hidden, n_out)
+    def loss(self, X, y):
+        h = sigmoid(X @ self.W1)
+        away = h @ self.W2 - one_hot(y, self.W2.shape[1])
+        d = 4 * away**3 / away.size
+        return np.mean(away**4), {"W1": X.T @ (d @ self.W2.T * h * (1 - h)), "W2": h.T @ d}
+"""
 WITH_ROW = """
 def f(params, X, y, reg):
     one = np.ones((len(X), 1))
@@ -398,6 +449,9 @@ STRANGERS = {
     "the same of the columns of a matrix": Stranger("def objective(params, X, y, n_classes):\n    W = params.reshape((X.shape[1], n_classes), order='F')\n    p = softmax(X @ W)\n    p[np.arange(len(y)), y] -= 1\n    return (X.T @ p / len(y)).ravel(order='F')", "objective", ("(X.T @ p", "(-X.T @ p"), "sign"),
     "labels of -1 and +1": Stranger(SIGNS, "f", (" + 2 * lam * w", " + lam * w"), "l2_factor"),
     "labels of -1 and +1, in a class": Stranger(SIGNS, "Net", ('"b": d.sum()', '"b": d.mean()'), "bias_mean"),
+    "three layers of a class in sizes of its own, one output": Stranger(SIZED, "OfThreeLayers", (" * (1 - self.a[k]**2)", ""), "mask_missing"),
+    "one output beside two widths, squared errors summed, a loss of what it keeps": Stranger(SIZED, "OfTwoWidths", (" * self.h * (1 - self.h)", ""), "mask_missing"),
+    "a loss that is not known, and no biases": Stranger(SIZED, "OfFourthPowers", (" * h * (1 - h)", " * h"), "unknown"),
     "a bias as the last row of its weights": Stranger(WITH_ROW, "f", MASK),
     "a bias as the first row of its weights": Stranger(WITH_ROW.replace("[X, one]", "[one, X]").replace("[h, one]", "[one, h]").replace("[:, :-1]", "[:, 1:]"), "f", MASK),
     "a list of weights, each with a row for the bias": Stranger(WITH_ROW.replace("params['W1'], params['W2']", "params").replace("{'W1': ", "[").replace("'W2': ", "").replace("W2}", "W2]"), "f", MASK, "mask_missing"),

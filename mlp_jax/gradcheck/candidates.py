@@ -102,6 +102,8 @@ class Candidate(Called):
             works = [hidden for hidden in others if self._failure(hidden) is None][:1]
             if works:
                 return works
+        if not works and (of_one := [hidden for hidden in tried if building.ONE_OUTPUT in failed[hidden]]):
+            return of_one  # whose layers are as many
         if len(works) > 1:  # of any depth, so that to fail at one is a mistake
             return tried
         if works and failed and {*DEPTHS, *ALL_SIZES} & set(self.parameters):

@@ -147,7 +147,7 @@ def _as_of_j(evidence: Evidence, plain: Sequence[Truth], wrong: Places) -> Evide
     """What is left of the answers without what the loss has beside J~, a penalty of another kind, say."""
     other = copy.copy(evidence)
     other.truths, other.dtype = list(plain), "float32"  # differences are not exact
-    other.dtypes = dict.fromkeys(evidence.leaves, "float32")
+    other.dtypes = {(k, field): "float32" for k, layer in enumerate(plain[0].size) for field in layer}
     other.observed = [[dict(layer) for layer in truth.grads] for truth in plain]
     for mine, observed, truth in zip(other.observed, evidence.observed, evidence.truths, strict=True):
         for k, field in wrong:

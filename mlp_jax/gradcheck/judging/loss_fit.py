@@ -192,4 +192,7 @@ def _tried(config: MLPConfig, dtype: str) -> list[Kind]:
     if dtype == "float64":
         found += [(v, (1, 0)) for v in others]
         found += [(v._replace(loss=name), (0, 0)) for v in others for name in names]
+        # which are often a sum over the examples, or a mean over all numbers
+        squared = [v._replace(loss=name) for v in others for name in names if name.startswith("squared error")]
+        found += [(variant, powers) for powers in ((1, 0), (0, -1)) for variant in squared]
     return found

@@ -136,8 +136,8 @@ def _without_a_step(net: Any, backward: Any, known: dict[str, Any], target: Any)
 
 
 def _needs_forward(loss: Any, forward: Any) -> bool:
-    """Whether there is no loss(X, y), but none at all, or one of what forward returns, or of labels alone."""
-    if loss is None:
+    """Whether there is no loss(X, y), but none at all, or one of what forward returns, or of labels or nothing."""
+    if loss is None or not signatures.signature(loss):
         return True
     names = signatures.needed(signatures.signature(loss).values())
     kinds = [kind_of(name) for name in names]

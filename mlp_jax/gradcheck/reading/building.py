@@ -24,6 +24,7 @@ from mlp_jax.nn.config import MLPConfig
 MAKERS = re.compile(
     r"_*(re)?(init(iali[sz](e|ation))?|build|make|create|setup|reset)(_?(weights?|param(eter)?s|network|net|model|layers?|and|biases))*"
 )
+ONE_OUTPUT = "has one output"  # what is said of a class, so
 NUMBERED = re.compile(r"^(n_?)?h(id|idden)?_?(size|dim|layer|units)?_?\d(_\w+)?$")
 
 
@@ -75,12 +76,12 @@ def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], na
     if numbered and len(numbered) == len(config.hidden):
         widths = dict(zip(numbered, config.hidden, strict=True))
         return target(**named, **widths, **ends) if len(ends) == 2 else target(*config.sizes, **named)
-    if numbered or (len(config.hidden) > 1 and not groups[1]):
-        raise of_depth(target, max(len(numbered), 1))
-    if not any(groups) and named.keys() >= set(needed(parameters.values())):
+    if not numbered and not any(groups) and named.keys() >= set(needed(parameters.values())):
         net = target(**named)
         _resize(net, case, _forms(*_rows_and_labels(named), case))
         return net
+    if numbered or (len(config.hidden) > 1 and not groups[1]):
+        raise of_depth(target, max(len(numbered), 1))
     several = list(config.hidden)
     forms: list[Any] = [several, *several[:1]] if len(several) > 1 else [several[0], several]
     forms = forms[:1] if len(set(several)) > 1 else forms
@@ -117,6 +118,8 @@ def _by_width(target: Any, groups: list[list[str]], width: Any, config: MLPConfi
     one_output = config.classes == 1 and all(groups[:2])
     if all(groups) or one_output or (groups[1] and any(n in named for n in DATA)):
         return target(**named, **known)
+    if config.classes == 1 and len(needed(signature(target).values())) == 2 and not named:
+        return target(*sizes[:2])  # the one output is the class's own
     try:
         inspect.signature(target).bind(*sizes, **named)
     except TypeError as error:
@@ -198,8 +201,8 @@ def _resize(net: Any, case: Case, data_: Sequence[np.ndarray] = ()) -> None:
     if len(weights) != len(sizes) - 1 or not (turned or _is_chain(shapes)):
         raise UserError(f"{type(net).__name__} has {len(weights)} layers of weights, in sizes of its own: {WRAP}")
     if (1 in shapes[-1]) != (case.config.classes == 1):
-        outputs = "one output" if 1 in shapes[-1] else "several outputs"
-        raise UserError(f"{type(net).__name__} has {outputs}, in sizes of its own: {WRAP}")
+        has = ONE_OUTPUT if 1 in shapes[-1] else "has several outputs"
+        raise UserError(f"{type(net).__name__} {has}, in sizes of its own: {WRAP}")
     biases = [array for array in once if not any(array is each for each in weights)]
     new: list[tuple[Any, tuple[int, ...]]] = []
     for k, (array, shape) in enumerate(zip(weights, shapes, strict=True)):

@@ -13,7 +13,7 @@ import numpy as np
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading.answers import NAMES, At, places_of
 from mlp_jax.gradcheck.reading.names import PARAMETER_DATA, SCALES
-from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, exists, get, is_there, nested, put
+from mlp_jax.gradcheck.reading.paths import NUMBERED, Path, arrays, exists, get, is_there, nested, put, words
 from mlp_jax.gradcheck.truth import Case
 
 FIELDS = {"w": "w", "t": "w", "b": "b", "gamma": "scale", "beta": "shift"}
@@ -176,11 +176,13 @@ def names_of_gradient(name: Any) -> list[Any]:
 def by_shape(held: list[tuple[Path, Any]], wanted: Mapping[At, Any], case: Case) -> dict[At, Path]:
     """The leaves that are told by their numbers and shapes; {} if a layer's weights are not among them."""
     found: dict[At, Path] = {}
-    for at in wanted:
-        free = [(path, array) for path, array in held if path not in found.values()]
-        fitting = [path for path, array in free if _fits(np.shape(array), at, case)]
-        choice = [path for path in fitting if _numbered(path, held) == at] or fitting
-        if choice:
+    shapes, sizes = {path: np.shape(array) for path, array in held}, case.config.sizes
+    for at in sorted(wanted, key=lambda at: at[1] != "w"):  # those of one output look like biases
+        fitting = [path for path, s in shapes.items() if path not in found.values() and _fits(s, at, case)]
+        turned = (0, "w") in found and shapes[found[0, "w"]] != sizes[:2]  # then weights of one output are, too
+        likely = sizes[at[0] : at[0] + 2][:: -1 if turned else 1]
+        named = [path for path in fitting if _numbered(path, held) == at]
+        if choice := named or [path for path in fitting if shapes[path] == likely] or fitting:
             found[at] = choice[0]
     return found if all(at in found for at in wanted if at[1] == "w") else {}
 
@@ -215,13 +217,9 @@ def _turned(net: Any, paths: dict[At, Path], case: Case) -> frozenset[At]:
     return frozenset(lines | (set(weights) if turned and turned == told else turned))
 
 
-def _names(path: Path) -> list[str]:
-    return [key for _, key in path if isinstance(key, str)]
-
-
 def _matches(path: Path, *patterns: re.Pattern[str]) -> bool:
     """Whether a name on the way to an array is of one of these forms."""
-    return any(pattern.search(name) for pattern in patterns for name in _names(path))
+    return any(pattern.search(name) for pattern in patterns for name in words(path))
 
 
 def _field(path: Path) -> str | None:
@@ -232,7 +230,7 @@ def _field(path: Path) -> str | None:
 
 def _stem(path: Path) -> str:
     """The last name of a path, without what makes it a gradient's."""
-    return re.sub(r"^(d_?|grad_)", "", (_names(path) or [""])[-1], flags=re.IGNORECASE)
+    return re.sub(r"^(d_?|grad_)", "", (words(path) or [""])[-1], flags=re.IGNORECASE)
 
 
 def _numbered(path: Path, held: list[tuple[Path, Any]]) -> At | None:

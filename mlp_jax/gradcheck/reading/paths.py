@@ -66,6 +66,11 @@ def _has_matrix(arrays_: Mapping[Any, Any]) -> bool:
     return any(np.size(array) > max(np.shape(array), default=1) for array in arrays_.values())
 
 
+def words(path: Path) -> list[str]:
+    """The names on the way, without numbers."""
+    return [key for _, key in path if isinstance(key, str)]
+
+
 def get(root: Any, path: Path) -> Any:
     """What lies at a path."""
     for kind, key in path:
