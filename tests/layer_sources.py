@@ -1663,3 +1663,58 @@ class NLL:
     def backward(self):
         return self.Ypred - self.Y
 """
+
+GIVEN = """
+import numpy as np
+
+class Layer(object):
+    def fprop(self, inputs):
+        raise NotImplementedError()
+    def bprop(self, inputs, outputs, grads_wrt_outputs):
+        raise NotImplementedError()
+
+class AffineLayer(Layer):
+    def __init__(self, input_dim, output_dim):
+        self.weights, self.biases = np.random.randn(output_dim, input_dim), np.zeros(output_dim)
+    def fprop(self, inputs):
+        return self.weights.dot(inputs.T).T + self.biases
+    def bprop(self, inputs, outputs, grads_wrt_outputs):
+        return grads_wrt_outputs.dot(self.weights)
+    def grads_wrt_params(self, inputs, grads_wrt_outputs):
+        return [np.dot(grads_wrt_outputs.T, inputs), np.sum(grads_wrt_outputs, axis=0)]
+
+class TanhLayer(Layer):
+    def fprop(self, inputs):
+        return np.tanh(inputs)
+    def bprop(self, inputs, outputs, grads_wrt_outputs):
+        return (1.0 - outputs**2) * grads_wrt_outputs
+
+class Loss:
+    def forward(self, y_out, y_truth):
+        return NotImplementedError
+    def backward(self, y_out, y_truth):
+        return NotImplementedError
+
+class L1(Loss):
+    def forward(self, y_out, y_truth, individual_losses=False):
+        result = np.abs(y_out - y_truth)
+        return result if individual_losses else np.mean(result)
+    def backward(self, y_out, y_truth):
+        return np.sign(y_out - y_truth) / y_out.size
+
+def huber_loss(x, y, delta):
+    d = x - y
+    small = np.abs(d) <= delta
+    loss = np.where(small, 0.5 * d * d, delta * (np.abs(d) - 0.5 * delta)).mean()
+    return loss, np.where(small, d, delta * np.sign(d)) / d.size
+
+def focal_loss(x, y, gamma):
+    N = len(x)
+    p = np.exp(x - x.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    true = p[np.arange(N), y]
+    d = gamma * (1 - true) ** (gamma - 1) * np.log(true) - (1 - true) ** gamma / true
+    dx = -p * true[:, None]
+    dx[np.arange(N), y] += true
+    return -((1 - true) ** gamma * np.log(true)).mean(), dx * d[:, None] / N
+"""

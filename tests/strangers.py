@@ -328,6 +328,22 @@ class OfFourthPowers:
         d = 4 * away**3 / away.size
         return np.mean(away**4), {"W1": X.T @ (d @ self.W2.T * h * (1 - h)), "W2": h.T @ d}
 """
+FUNCTION_GIVEN = """
+def forward_prop(data, labels, params):
+    h = np.maximum(data @ params['W1'] + params['b1'], 0)
+    y = softmax(h @ params['W2'] + params['b2'])
+    return h, y, -np.sum(labels * np.log(y)) / len(labels)
+
+def backward_prop(data, labels, params, forward_prop_func):
+    h, y, cost = forward_prop_func(data, labels, params)
+    d = (y - labels) / len(data)
+    dh = d @ params['W2'].T * (h > 0)
+    return {'W1': data.T @ dh, 'b1': dh.sum(0), 'W2': h.T @ d, 'b2': d.sum(0)}
+
+def backward_prop_regularized(data, labels, params, forward_prop_func, reg):
+    grads = backward_prop(data, labels, params, forward_prop_func)
+    return {**grads, **{k: grads[k] + 2 * reg * params[k] for k in ('W1', 'W2')}}
+"""
 WITH_ROW = """
 def f(params, X, y, reg):
     one = np.ones((len(X), 1))
@@ -452,6 +468,8 @@ STRANGERS = {
     "three layers of a class in sizes of its own, one output": Stranger(SIZED, "OfThreeLayers", (" * (1 - self.a[k]**2)", ""), "mask_missing"),
     "one output beside two widths, squared errors summed, a loss of what it keeps": Stranger(SIZED, "OfTwoWidths", (" * self.h * (1 - self.h)", ""), "mask_missing"),
     "a loss that is not known, and no biases": Stranger(SIZED, "OfFourthPowers", (" * h * (1 - h)", " * h"), "unknown"),
+    "a backward pass that is given the function of the forward pass": Stranger(FUNCTION_GIVEN, "backward_prop", (" * (h > 0)", ""), "mask_missing"),
+    "the same with a penalty": Stranger(FUNCTION_GIVEN, "backward_prop_regularized", ("2 * reg", "reg"), "l2_factor"),
     "a bias as the last row of its weights": Stranger(WITH_ROW, "f", MASK),
     "a bias as the first row of its weights": Stranger(WITH_ROW.replace("[X, one]", "[one, X]").replace("[h, one]", "[one, h]").replace("[:, :-1]", "[:, 1:]"), "f", MASK),
     "a list of weights, each with a row for the bias": Stranger(WITH_ROW.replace("params['W1'], params['W2']", "params").replace("{'W1': ", "[").replace("'W2': ", "").replace("W2}", "W2]"), "f", MASK, "mask_missing"),

@@ -16,6 +16,7 @@ from tests.layer_sources import (
     COLUMN_LAYERS,
     CS231N,
     DERIVATIVES,
+    GIVEN,
     GROUPED,
     KEPT,
     LEARNT,
@@ -93,6 +94,20 @@ def test_right_layers_of_other_names_and_shapes():
     report = layers.check_module(module(OTHER_NAMES))
     assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
     assert len(report.layers) == 7
+
+
+def test_right_layers_whose_backward_pass_is_given_what_the_forward_pass_gave():
+    report = layers.check_module(module(GIVEN))
+    assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
+    assert [layer.name for layer in report.layers] == [
+        "AffineLayer",
+        "TanhLayer",
+        "L1",
+        "huber_loss",
+        "focal_loss",
+    ]
+    leaves = {row.leaf for row in report.leaves if row.leaf.startswith("AffineLayer")}
+    assert leaves == {f"AffineLayer.{leaf}" for leaf in ("inputs", "weights", "biases")}
 
 
 @pytest.mark.parametrize(
@@ -659,6 +674,10 @@ def test_mistakes(name, old, new, code):
         (LEARNT, "Swish", "slope), np.sum", "slope), -np.sum", {"sign"}),
         (LEARNT, "Stepping", "self.alpha -= ", "self.alpha += ", {"sign"}),
         (LEARNT, "Softplus", "grad * sigmoid(", "self.beta * grad * sigmoid(", {"constant_factor"}),
+        (GIVEN, "AffineLayer", "np.sum(grads_wrt_outputs", "-np.sum(grads_wrt_outputs", {"sign"}),
+        (GIVEN, "TanhLayer", "1.0 - outputs**2", "1.0 - inputs**2", {"output_form_at_z"}),
+        (GIVEN, "L1", "/ y_out.size", "/ len(y_out)", {"mean_over_other"}),
+        (GIVEN, "focal_loss", "dx * d[:, None] / N", "dx * d[:, None]", {"batch_mean_missing"}),
         (RETURNING, "MulLayer", "dout * self.y, dout * self.x", "dout * self.y, -dout * self.x", {"sign"}),
     ],
 )  # fmt: skip

@@ -1,14 +1,15 @@
 """Which classes are layers, and what their constructors take."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mlp_jax.gradcheck.layers.cells import is_cell
 from mlp_jax.gradcheck.layers.losses import forward_of, is_backward_alone
 from mlp_jax.gradcheck.layers.shapes import ARRAYS, LABELS, RATES
 from mlp_jax.gradcheck.layers.taped import is_taped
 from mlp_jax.gradcheck.layers.windows import POOLS
-from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, TRAINING, called, is_generator, size_of
+from mlp_jax.gradcheck.reading.names import ALL_SIZES, DEPTHS, TRAINING, called, is_generator, is_output, size_of
 from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
 WINDOWS = (*POOLS, "stride")
@@ -70,15 +71,42 @@ def is_layer_class(target: type) -> bool:
 
 
 def with_usual_names(target: type) -> type:
-    """The class with forward(x) and backward(dout), where it calls them forward_propagation or the like."""
-    for forward, backward in OTHER_NAMES:
-        methods = [getattr(target, name, None) for name in (forward, backward)]
-        if hasattr(target, "backward") or not all(map(inspect.isfunction, methods)):
+    """The class with forward(x) and backward(dout), where it calls them forward_propagation or the like.
+
+    A backward pass that is given all, (inputs, outputs, dout), is given what the forward pass had and gave.
+    """
+    for names in (("forward", "backward"), *OTHER_NAMES):
+        methods: list[Any] = [getattr(target, name, None) for name in names]
+        if (hasattr(target, "backward") and "backward" not in names) or not all(map(inspect.isfunction, methods)):
             continue
-        upstream = positions_of(methods[1])[:1]
-        if len(positions_of(methods[0])) == 1 and upstream and upstream[0].name.lower() not in LABELS:
+        taken = [positions_of(method) for method in methods]
+        if _is_given_all(*taken):
+            return _with_kept(target, *methods)
+        upstream = taken[1][:1]
+        if "backward" not in names and len(taken[0]) == 1 and upstream and upstream[0].name.lower() not in LABELS:
             return type(target.__name__, (target,), {"forward": methods[0], "backward": methods[1]})
     return target
+
+
+def _is_given_all(forward: Sequence[inspect.Parameter], backward: Sequence[inspect.Parameter]) -> bool:
+    """Whether the passes are forward(inputs) and backward(inputs, outputs, dout)."""
+    given, taken = needed(forward), needed(backward)
+    return len(given) == 1 and len(taken) == 3 and taken[0] == given[0] and is_output(taken[1])
+
+
+def _with_kept(target: type, forward: Callable[..., Any], backward: Callable[..., Any]) -> type:
+    """The class with a forward pass that keeps inputs and output, which its backward pass is given."""
+    of_parameters = getattr(target, "grads_wrt_params", None)
+
+    def keeping(self: Any, x: Any) -> Any:
+        self.inputs, self.output = x, forward(self, x)
+        return self.output
+
+    def given(self: Any, dout: Any) -> Any:
+        dx = backward(self, self.inputs, self.output, dout)
+        return dx if of_parameters is None else (dx, *of_parameters(self, self.inputs, dout))
+
+    return type(target.__name__, (target,), {"forward": keeping, "backward": given})
 
 
 def of_torch(target: type) -> bool:

@@ -20,6 +20,7 @@ from mlp_jax.gradcheck.layers.check import judge
 from mlp_jax.gradcheck.layers.classes import LOSSES, is_layer_class, not_told, with_usual_names
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
+from mlp_jax.gradcheck.layers.operations import is_factor
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading import pairs
 from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
@@ -119,7 +120,8 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
 def _is_loss(name: str, target: Any) -> bool:
     """softmax_loss(x, y) -> (loss, dx); one with parameters or a penalty is a network."""
     names = {n.lower(): p for n, p in signature(target).items()}
-    rest = all(n == "mask" or (p.default is not p.empty and not is_penalty(n)) for n, p in list(names.items())[2:])
+    defaults = {n: p.default is not p.empty and not is_penalty(n) for n, p in names.items()}
+    rest = all(n == "mask" or is_factor(n) or defaults[n] for n in list(names)[2:])
     return "loss" in name.lower() and len(names) > 1 and list(names)[1] in LABELS and rest
 
 
@@ -150,7 +152,13 @@ def check_module(module: ModuleType, seed: int = 0, *, strict: bool = False) -> 
             refused.append((layer, where(error, getattr(module, layer))))
     if not reports:
         raise UserError(f"no layer of {name} can be checked: {refused[0][0]}: {refused[0][1]}")
-    return _together(name, reports, refused)
+    return _together(name, reports, [each for each in refused if not _is_base(each[0], vars(module))])
+
+
+def _is_base(name: str, module: dict[str, Any]) -> bool:
+    """Whether a class has others of the file below it, as an abstract one has, which is nothing to check."""
+    below = (other.__mro__[1:] for other in module.values() if inspect.isclass(other))
+    return any(module.get(name) in above for above in below)
 
 
 def _left_out(others: Sequence[str], names: Sequence[str], module: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import shapes, windows
+from mlp_jax.gradcheck.reading.names import called, is_penalty
 
 Array = np.ndarray
 SIZES = ((4, 6, 3), (5, 4, 7), (4, 4, 4), (2, 12, 5))  # N, D, M of each trial; one with all equal
@@ -53,6 +54,12 @@ _KINDS = {
 }  # fmt: skip
 
 
+_FACTORS = called(
+    r"alpha|beta|gamma|delta|margin|eps|epsilon|labelsmoothing|smoothing|temperature|temp|tau|scale|factor|power|exponent"
+    r"|threshold|quantile|q"
+)
+
+
 class Untold(UserError):
     """It cannot be told what an argument is by its name alone."""
 
@@ -80,6 +87,11 @@ def named(name: str) -> str:
     return "pictures" if "picture" in kinds else "affines" if "affine" in kinds else ""
 
 
+def is_factor(name: str) -> bool:
+    """Whether an argument of a loss, behind its labels, is a number by its name; lambda is a network's."""
+    return _FACTORS(name) and not is_penalty(name)
+
+
 def layouts(operation: str) -> Sequence[int]:
     """The arrangements of shapes that an operation may want."""
     if operation in windows.OPERATIONS or operation == "conv1d":
@@ -104,6 +116,8 @@ def arguments(
             options[p.name] = _labels(labels, of.m, layout)
         elif operation.endswith("loss") and p is parameters[0]:
             leaves[p.name] = _drawn(operation, layout, rng, of.first())
+        elif operation.endswith("loss") and is_factor(name):
+            options |= {p.name: 0.7} if p.default is p.empty else {}
         elif operation == "temporal_loss" and name == "mask":
             options[p.name] = rng.random(of.labels) < 0.7
         elif operation == "embedding" and not leaves and not options:

@@ -1,14 +1,19 @@
 """The forward pass beside a backward one, or the function beside its derivative, by their names."""
 
+import functools
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from mlp_jax.gradcheck.reading import signatures
 
 FORWARD = {"backward": "forward", "bwd": "fwd", "backprop": "forward"}
 PASSES = tuple(FORWARD)
 DERIVATIVES = (*PASSES, "gradient", "grad", "prime", "derivative", "deriv", "d_")
 PRIMES = ("derivative", "gradient", "grad", "prime", "deriv", "diff")
 """A method that is the derivative of another one of the class is called so, or so behind the other's name."""
+FUNCTION = re.compile("_(func|function|fn|f)$")
 SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_loop", "_quick", "_ok")
 
 
@@ -30,6 +35,14 @@ def forward_beside(name: str, beside: Mapping[str, Any], words: tuple[str, ...] 
             if candidate != name and callable(beside.get(candidate)):
                 return beside[candidate]
     return None
+
+
+def with_functions(function: Any) -> Any:
+    """The function with the file's own ones given where it takes them: forward_prop as its forward_prop_func."""
+    beside = signatures.globals_of(function) if inspect.isfunction(function) else {}
+    stems = {name: FUNCTION.sub("", name) for name in signatures.needed(signatures.signature(function).values())}
+    given = {name: beside.get(stem) for name, stem in stems.items() if stem != name}
+    return functools.partial(function, **given) if given and all(map(callable, given.values())) else function
 
 
 def with_derivative(name: str, beside: Mapping[str, Any]) -> tuple[Any, Any] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from mlp_jax.errors import UserError, one_of
 from mlp_jax.gradcheck.reading import (
     answers,
+    beside,
     calling,
     conventions,
     forms,
@@ -46,7 +47,7 @@ class Called(Asked):
         one_of("arrays", arrays, ("auto", *ARRAYS))
         if not callable(target):
             raise UserError(f"{target!r} is neither a class nor a function: name one to check")
-        self.target = methods.of_class(target) or pairs.joined(target) or target
+        self.target = methods.of_class(target) or pairs.joined(target) or beside.with_functions(target)
         self.name = getattr(target, "__name__", type(target).__name__)
         self.written = target  # by the user, where `target` is joined of two
         self.is_class = inspect.isclass(self.target)

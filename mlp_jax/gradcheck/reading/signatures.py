@@ -91,8 +91,9 @@ def positions(parameters: dict[str, inspect.Parameter]) -> float:
 def penalty_name(parameters: dict[str, inspect.Parameter], others: tuple[str, ...] = ()) -> str | None:
     """The argument that lambda goes into, if its name, or its being the only keyword-only one, tells."""
     by_name = next((name for name in numbers(parameters, parameters) if is_penalty(name)), None)
-    only = [n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY and n not in others]
-    return by_name or (only[0] if len(only) == 1 else None)
+    only = [p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY and n not in others]
+    only = [p for p in only if p.default is p.empty or not callable(p.default)]
+    return by_name or (only[0].name if len(only) == 1 else None)
 
 
 WRAP = (
