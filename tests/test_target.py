@@ -133,6 +133,13 @@ DOORS = {
     "data beside it": ({"d.txt": "1"}, "net.py", "D = open('d.txt').read()\n"),
     "a package of its own name": ({"net/__init__.py": "", "net/base.py": "A = 1\n"}, "net/net.py",
                                   "from net.base import A\n\ndef more(x=A + 1):\n    return x\n"),
+    "a package with a member of its name": (
+        {"src/net/net.py": "A = 1\n", "src/net/base.py": "from net.net import A\n"},
+        "src/net/parts/mlp.py",
+        "from net.net import A\nfrom net.base import *\n",
+    ),
+    "a package with a file of its name in a folder of it": ({"net/base.py": "A = 1\n"}, "net/parts/net.py",
+                                                            "from net.base import A\n"),
     "a module for pictures": ({}, "net.py", "import no_such_plots.colours as c\nfrom no_such_data import load\n"),
 }  # fmt: skip
 

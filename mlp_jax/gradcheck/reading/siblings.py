@@ -72,12 +72,15 @@ class Siblings(importlib.abc.MetaPathFinder):
 
     def __init__(self, top: Path, target: Path, standins: StandIns, notes: list[str]) -> None:
         self._top, self._target, self._standins, self._notes = top, target, standins, notes
+        self._packages = _packages(target)
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         """The usual spec, with a loader of ours where the file lies below the target's top folder."""
         if name in self._standins.missing:  # it did not compile before
             return self._standins.find_spec(name, path, target)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if name in self._packages and (spec is None or spec.submodule_search_locations is None):
+            return importlib.machinery.PathFinder.find_spec(name, [str(self._packages[name])], target)
         origin = getattr(spec, "origin", None)
         if spec is None or not origin or not origin.endswith(".py") or not self._is_users(Path(origin)):
             return None
@@ -96,6 +99,17 @@ class Siblings(importlib.abc.MetaPathFinder):
         python = any(origin.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix))
         beside = any(origin.is_relative_to(folder) for folder in list(self._target.parents)[:LEVELS])
         return not installed and (origin.is_relative_to(self._top) or (beside and not python))
+
+
+def _packages(target: Path) -> dict[str, Path]:
+    """The folders around the target of which it imports members, each with where it lies.
+
+    In model/net.py, `from model.layers import relu` means that folder, although model/model.py is found first.
+    """
+    text = target.read_text(errors="replace")
+    names = set(re.findall(r"^\s*(?:from|import)\s+(\w+)\.\w", text, re.MULTILINE))
+    around = [folder for folder in target.parents[:LEVELS] if folder.name in names]
+    return {folder.name: folder.parent for folder in reversed(around)}
 
 
 def where_imported(error: BaseException, place: str) -> str:
