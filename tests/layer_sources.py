@@ -1702,6 +1702,25 @@ class L1(Loss):
     def backward(self, y_out, y_truth):
         return np.sign(y_out - y_truth) / y_out.size
 
+class L2Penalty:
+    def __init__(self, l2=0.01):
+        self.l2 = l2
+    def forward(self, w):
+        return self.l2 * np.sum(np.square(w))
+    def backward(self, w):
+        return 2 * self.l2 * w
+
+class MeanSquared:
+    def forward(self, Y_true, Y_pred, scale=0.5):
+        return scale * np.mean(np.square(Y_pred - Y_true))
+    def backward(self, Y_true, Y_pred, scale=0.5):
+        return 2 * scale * (Y_pred - Y_true) / Y_true.size
+
+def ridge(w):
+    return (w**2).sum()
+def ridge_grad(w):
+    return 2 * w
+
 def huber_loss(x, y, delta):
     d = x - y
     small = np.abs(d) <= delta

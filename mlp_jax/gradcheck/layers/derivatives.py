@@ -1,4 +1,7 @@
-"""A function of every element and its derivative as one layer: `tanh(x)` and `tanh_prime(x)`, or two methods."""
+"""A function and its derivative as one layer: `tanh(x)` and `tanh_prime(x)`, or two methods.
+
+The function is one of every element, or gives one number, as the penalty of a regulariser does.
+"""
 
 import contextlib
 import inspect
@@ -39,22 +42,29 @@ def joined(name: str, beside: Mapping[str, Any]) -> "Derivative | None":
 
 
 def of_class(target: type) -> "Derivative | None":
-    """A class whose objects have a function of every element and its derivative as a layer; None for another."""
+    """A class whose objects have such a function and its derivative as a layer; None for another.
+
+    A backward pass is the derivative of a number alone, and if it is given what the forward pass is: backward(w).
+    """
     if method_of(target, METHODS) or method_of(target, TRAINS):  # a network has activations too
         return None
-    for names in ((f, p) for f in FUNCTIONS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")):
+    pairs = [(f, p) for f in FUNCTIONS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")]
+    for names in (*pairs, ("forward", "backward")):
         methods = [getattr(target, name, None) for name in names]
-        if all(inspect.isfunction(m) and len(needed(positions_of(m))) == 1 for m in methods):
+        taken = [needed(positions_of(method)) for method in methods]
+        if all(map(inspect.isfunction, methods)) and [*map(len, taken)] == [1, 1]:
             with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
                 made = target()
-                return _layer(target.__name__, (getattr(made, names[0]), getattr(made, names[1])), target)
+                pair = getattr(made, names[0]), getattr(made, names[1])
+                if "backward" not in names or (taken[0] == taken[1] and np.size(pair[0](AT.copy())) == 1):
+                    return _layer(target.__name__, pair, target)
     return None
 
 
 def _layer(name: str, pair: tuple[Any, Any], source: Any) -> "Derivative | None":
     with quiet(), contextlib.suppress(Exception):  # it is another function than its name says
         f, prime = map(_of_arrays, pair)
-        if any(is_elementwise(f, at) for at in (AT, np.abs(AT))):
+        if np.size(f(AT)) == 1 or any(is_elementwise(f, at) for at in (AT, np.abs(AT))):
             return Derivative(name, f, prime, source)
     return None
 
@@ -69,12 +79,16 @@ def _of_arrays(function: Callable[..., Any]) -> OfOne:
 
 
 class Derivative(Layer):
-    """The layer is f; backward multiplies dout by the derivative, at x, or at f(x) where only that is right."""
+    """The layer is f; backward multiplies dout by the derivative, at x, or at f(x) where only that is right.
+
+    The latter is asked of a function of every element alone.
+    """
 
     def __init__(self, name: str, f: OfOne, prime: OfOne, source: Any) -> None:
         self.name, self._f, self._prime, self.source = name, f, prime, source
         self.operation = operations.named(name)
-        self.of_output = not self._is_right(lambda x: x) and self._is_right(f)
+        of_elements = np.size(f(AT)) > 1
+        self.of_output = of_elements and not self._is_right(lambda x: x) and self._is_right(f)
 
     def _is_right(self, of: OfOne) -> bool:
         """Whether the derivative is that of f if it is given `of` each x."""

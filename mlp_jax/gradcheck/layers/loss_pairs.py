@@ -11,7 +11,7 @@ from mlp_jax.gradcheck.reading.beside import PRIMES, with_derivative
 from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.running import quiet
-from mlp_jax.gradcheck.reading.signatures import needed, signature
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
 LOSS_METHODS = ("loss", "cost", "__call__", "function", "func", "fn", "f", "evaluate", "compute")
 
@@ -23,16 +23,32 @@ def joined(name: str, beside: Mapping[str, Any]) -> LossObject | None:
 
 
 def of_methods(target: type) -> LossObject | None:
-    """A class whose objects keep no weights, with loss(prediction, labels) and its derivative as a method."""
-    if any(hasattr(target, name) for name in ("forward", "backward", "fit", "train", "predict", "apply")):
+    """A class whose objects keep no weights, with loss(prediction, labels) and its derivative as a method.
+
+    Those may be called forward and backward, too, if labels come first.
+    """
+    passes = [hasattr(target, name) for name in ("forward", "backward")]
+    if any(hasattr(target, name) for name in ("fit", "train", "predict", "apply")) or (
+        any(passes) and not (all(passes) and _has_labels_first(target))
+    ):
         return None
-    for names in ((f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")):
+    pairs = [(f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")]
+    for names in [("forward", "backward")] if all(passes) else pairs:
         if all(callable(getattr(target, name, None)) for name in names):
             with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
                 made = target()
                 if not any(map(is_array, vars(made).values())):
                     return _joined(target.__name__, *(getattr(made, name) for name in names))
     return None
+
+
+def _has_labels_first(target: type) -> bool:
+    """Whether both passes take labels and predictions, in this order."""
+    for method in (target.forward, target.backward):  # type: ignore[attr-defined]
+        names = needed(positions_of(method))
+        if [n.lower() in LABELS or is_label(n) for n in names] != [True, False]:
+            return False
+    return True
 
 
 def _joined(name: str, loss: Any, backward: Any) -> LossObject | None:
