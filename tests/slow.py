@@ -64,6 +64,7 @@ SLOW: dict[str, int | tuple[str, ...]] = {
     "test_layers.test_a_backward_pass_alone": 3,
     "test_layers.test_a_file_that_trains_on_data": 0,
     "test_layers.test_layers_are_searched_as_networks_are": 3,
+    "test_layers.test_layers_of_numpy_in_a_file_that_imports_torch_too": 0,
     "test_layers.test_layers_of_torch": 0,
     "test_layers.test_mistakes": 4,
     "test_layers.test_options_of_networks_are_refused": 6,

@@ -96,6 +96,21 @@ def test_right_layers_of_other_names_and_shapes():
     assert len(report.layers) == 7
 
 
+def test_an_activation_that_is_given_weights_stands_behind_their_product():
+    source = """
+import numpy as np
+def relu_forward(X, W, b):
+    z = X @ W + b
+    return np.maximum(z, 0), (X, W, b, z)
+def relu_backward(dout, cache):
+    X, W, b, z = cache
+    dz = dout * (z > 0)
+    return dz @ W.T, X.T @ dz, dz.sum(0)
+"""
+    assert layers.check_module(module(source)).passed
+    assert mistake(source, "relu_backward", " * (z > 0)", "").codes == ["mask_missing"]
+
+
 def test_right_layers_whose_backward_pass_is_given_what_the_forward_pass_gave():
     report = layers.check_module(module(GIVEN))
     assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
@@ -416,6 +431,13 @@ def test_layers_of_torch():
     assert (report.codes, report.refused, len(report.layers)) == ([], (), 9), str(report)
     for name, old, new, code in OF_TORCH_WRONG:
         assert mistake(OF_TORCH, name, old, new).codes == [code]
+
+
+def test_layers_of_numpy_in_a_file_that_imports_torch_too():
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("NOT TESTED: torch is not installed")
+    report = layers.check_module(module(CS231N + "\nimport torch\n"))
+    assert (report.codes, report.refused) == ([], ()), str(report)
 
 
 def test_right_layers_of_pictures_whose_channels_are_last():

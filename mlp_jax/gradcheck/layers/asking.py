@@ -20,6 +20,7 @@ from mlp_jax.gradcheck.layers.trials import (
     is_right,
     looks_single,
 )
+from mlp_jax.gradcheck.reading.calling import converter
 
 CLOSE = 1e-6
 LOSS_TOLERANCE = 1e-4  # log(psi + 1e-7) is as good
@@ -39,6 +40,12 @@ class Layer:
     loss_by_scores: Callable[[], bool] = bool  # whether a loss beside it gives the derivative by its inputs
     several_shapes = False  # only where gradients have the shapes of the inputs, these are what it wants
     source: Any = None
+    library = ""  # "torch" if it is given arrays of that
+
+    def array(self, value: Any) -> Any:
+        """An array as one of the layer's library, which shares its memory; what is none stays."""
+        of_torch = self.library == "torch" and isinstance(value, np.ndarray)
+        return converter("torch")(value) if of_torch else value
 
     def layouts(self) -> Sequence[int]:
         """The arrangements of shapes that are tried, the likeliest first."""

@@ -89,13 +89,13 @@ class Cell(OfClass):
         return {**inputs, **parameters}, {"": (made, held)}
 
     def _call(self, made: Any, inputs: Sequence[Array]) -> Array:
-        answer = forward_of(self._target)(made, *map(self._array, inputs))
+        answer = forward_of(self._target)(made, *map(self.array, inputs))
         outputs = [double(each) for each in _listed(answer)]
         self._outputs = [output.shape for output in outputs]
         return np.concatenate([output.ravel() for output in outputs])
 
     def _back(self, made: Any, dout: Array) -> list[Array]:
-        answer = _listed(made.backward(*map(self._array, apart(dout, self._outputs))))
+        answer = _listed(made.backward(*map(self.array, apart(dout, self._outputs))))
         if len(answer) < len(self._inputs):
             raise UserError(f"backward returns {len(answer)} gradients, of {len(self._inputs)} inputs")
         return [double(each) for each in answer[: len(self._inputs)]]

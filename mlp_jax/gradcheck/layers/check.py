@@ -29,13 +29,27 @@ COLUMNS = "its columns are taken for the examples, as its output tells: where ro
 SAID = ("mutates_input", "state_between_calls", "softmax_unstable", "mask_at_zero", "pool_ties", "non_finite")
 
 
+def _layout_of(layer: Layer, seed: int) -> int:
+    """The arrangement of its shapes; a file may import torch for something else, and compute with numpy here."""
+    try:
+        return layout_of(layer, seed)
+    except UserError as error:
+        if layer.library != "torch":
+            raise
+        layer.library = ""
+        try:
+            return layout_of(layer, seed)
+        except UserError:
+            raise error from None
+
+
 def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report:
     """Returns the report on a layer.
 
     strict: the gradient is held against the operation that the name says, whatever the forward pass computes.
     Raises UserError if the layer cannot be asked.
     """
-    layout = layout_of(layer, seed)
+    layout = _layout_of(layer, seed)
     asked, problems, errors = list[Asked](), list[tuple[str, str]](), list[str]()
     for number in range(len(operations.SIZES)):
         wide = number == elementwise.WIDE and bool(asked) and _is_elementwise(asked[0])

@@ -18,7 +18,6 @@ from mlp_jax.gradcheck.layers.trials import apart
 from mlp_jax.gradcheck.reading import signatures
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.arguments import kind_of
-from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.holders import names_of_gradient
 from mlp_jax.gradcheck.reading.paths import is_array
@@ -32,14 +31,14 @@ class Pair(Layer):
 
     def __init__(self, name: str, forward: Any, backward: Any, library: str = "") -> None:
         self.name, self._forward, self._backward = name, forward, backward
-        self.operation = operations.named(name)
+        self.parameters = list(signature(forward).values())
+        self.operation = operations.named(name, [p.name for p in self.parameters])
         if self.operation == "other_loss" and re.search("entropy|xent", name.lower()):
             self.mistakes_of = "softmax_loss"
-        self.parameters = list(signature(forward).values())
         self.only_inputs = shapes.attends([p.name for p in self.parameters])
         self.operation = "attention" if self.only_inputs else self.operation
         self._dict, self._keys = containers.name_of(self.operation, [p.name for p in self.parameters]), list[str]()
-        library = library or likely_arrays(getattr(forward, "__func__", forward))[0]
+        self.library = library or likely_arrays(*(getattr(f, "__func__", f) for f in (forward, backward)))[0]
         self._learnt, self._options = Learnt(), dict[str, Any]()
         known = {p.name.lower() for p in self.parameters}
         taken = [name.lower() for name in signature(backward)]
@@ -48,7 +47,6 @@ class Pair(Layer):
         self._upstreams = caches[0] if caches else 0  # which are of the first outputs; 0: of all of them
         scaled = not self.operation and any(p.name.lower() in shapes.SCALES for p in self.parameters)
         self.several_shapes = scaled or self.operation == "layernorm"  # of rows, or of sequences
-        self._convert = converter(library) if library == "torch" else lambda array: array
 
     def layouts(self) -> Sequence[int]:
         """Of what is scaled by beta alone, that is one number first: its gradient would fit a vector too."""
@@ -89,7 +87,7 @@ class Pair(Layer):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """The output, several of them end to end; and the cache, or what stands for it."""
-        given = {n: self._given(value) for n, value in {**leaves, **operations.fresh(options)}.items()}
+        given = {n: self.array(value) for n, value in {**leaves, **operations.fresh(options)}.items()}
         if self._dict:
             given[self._dict] = {key: given.pop(key) for key in self._keys}
         outputs, cache = self._outputs(given)
@@ -116,7 +114,7 @@ class Pair(Layer):
         saved, given = cache
         known = {**({} if saved is None else {"cache": saved}), **{n.lower(): value for n, value in given.items()}}
         names = [n for n, p in signature(self._backward).items() if p.default is p.empty or n.lower() in known]
-        upstream = list(map(self._given, self._upstream(dout, len(names) - 1))) if self.upstream else []
+        upstream = list(map(self.array, self._upstream(dout, len(names) - 1))) if self.upstream else []
         rest = names[len(upstream) :]
         if saved is not None and (len(rest) == 1 or rest[0].lower() not in known):
             more = [known[name.lower()] for name in rest[1:] if name.lower() in known]
@@ -130,17 +128,13 @@ class Pair(Layer):
         self._learnt |= _numbers_learnt(answer, leaves, self.parameters, self._options)
         return matched(answer, leaves)
 
-    def _given(self, value: Any) -> Any:
-        """An array as one of the library that the functions are of, which shares its memory."""
-        return self._convert(value) if isinstance(value, np.ndarray) else value
-
     def in_test_mode(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> dict[str, Any] | None:
         """Returns the options of test mode after a call in training, if the backward pass asks for the mode."""
         given = operations.fresh(options)
         tested = operations.in_test_mode(given)
         if tested is None or not _asks_for_the_mode(self._backward):
             return None
-        known = {**{n: self._given(leaf) for n, leaf in leaves.items()}, **given}
+        known = {**{n: self.array(leaf) for n, leaf in leaves.items()}, **given}
         self._forward(*(known[p.name] for p in self.parameters if p.name in known))
         return operations.in_test_mode(given)
 

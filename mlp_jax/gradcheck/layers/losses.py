@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,9 @@ def inputs_of(target: type) -> list[str]:
     return needed(positions_of(forward_of(target)))
 
 
-def array_of(target: type) -> Callable[[Array], Any]:
-    """What makes an array of numpy's one of the library that the class's file is written with."""
-    function = getattr(target, "joined_of", None) or forward_of(target)
-    return converter("torch") if likely_arrays(function)[0] == "torch" else lambda array: array
+def library_of(target: type) -> str:
+    """The library that the class's file is written with, the likeliest."""
+    return likely_arrays(getattr(target, "joined_of", None) or forward_of(target))[0]
 
 
 def input_gradient(made: Any, answer: Any) -> Array:
@@ -66,7 +65,7 @@ class OfClass(Layer):
 
     def __init__(self, target: type) -> None:
         self.name, self._target, self.source = target.__name__, target, target
-        self._array = array_of(target)
+        self.library = library_of(target)
 
 
 class Gate(OfClass):
@@ -97,12 +96,12 @@ class Gate(OfClass):
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the output of a new object, and the object."""
         made = self._target()
-        answer = forward_of(self._target)(made, *map(self._array, leaves.values()))
+        answer = forward_of(self._target)(made, *map(self.array, leaves.values()))
         return double(answer), made
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Returns one gradient for each input."""
-        answer = cache.backward(self._array(dout))
+        answer = cache.backward(self.array(dout))
         if not isinstance(answer, (tuple, list)) or len(answer) != len(leaves):
             raise UserError("backward must return one gradient for each argument of forward")
         return {n: double(value) for n, value in zip(leaves, answer, strict=True)}
@@ -114,7 +113,7 @@ def _is_of_scores(target: type) -> bool:
     true, one_hot = -np.log(softmax(x)[range(3), labels]).mean(), np.eye(4)[labels]
     for given in ((x, labels), (x, one_hot), (x.T, labels), (x.T, one_hot.T)):
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            loss = forward_of(target)(target(), *map(array_of(target), given))
+            loss = forward_of(target)(target(), *map(converter(library_of(target)), given))
             if np.isclose(np.mean(plain(loss)), true):
                 return True
     return False
@@ -124,7 +123,7 @@ def _is_of_differences(target: type) -> bool:
     """Whether a loss hangs on predictions - targets alone, as the squared error does, by its values."""
     x, y = np.random.default_rng(0).normal(size=(2, 3, 4))
     with contextlib.suppress(Exception), np.errstate(all="ignore"):
-        pairs = [map(array_of(target), (x + c, y + c)) for c in (0, 2)]
+        pairs = [map(converter(library_of(target)), (x + c, y + c)) for c in (0, 2)]
         first, other = (plain(forward_of(target)(target(), *pair)) for pair in pairs)
         return bool(np.allclose(first, other, rtol=1e-6))
     return False
@@ -173,11 +172,11 @@ class LossObject(OfClass):
 
     def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
         """Returns the mean loss."""
-        made, x, y = self._target(), *map(self._array, (leaves["inputs"], options["y"]))
+        made, x, y = self._target(), *map(self.array, (leaves["inputs"], options["y"]))
         if is_backward_alone(self._target):
             psi = softmax(leaves["inputs"])
             loss = -np.mean(np.log(psi[range(len(psi)), classes_of(options["y"])]))
-            return np.asarray(loss), (made, self._array(psi), y)
+            return np.asarray(loss), (made, self.array(psi), y)
         losses = self._losses(made, x, y)
         if self._of_elements is None:
             self._of_elements = losses.shape == leaves["inputs"].shape and self._is_of_elements(leaves, options)
@@ -192,11 +191,11 @@ class LossObject(OfClass):
 
     def _is_of_elements(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> bool:
         """Whether backward is as large as the derivative of every element's own loss, not of their mean."""
-        x, y = leaves["inputs"], self._array(options["y"])
-        before, after = (self._losses(self._target(), self._array(at), y) for at in (x - 1e-5, x + 1e-5))
+        x, y = leaves["inputs"], self.array(options["y"])
+        before, after = (self._losses(self._target(), self.array(at), y) for at in (x - 1e-5, x + 1e-5))
         made = self._target()
-        self._losses(made, self._array(x), y)
-        found = self.backward(np.ones(()), (made, self._array(x), y), leaves)["inputs"]
+        self._losses(made, self.array(x), y)
+        found = self.backward(np.ones(()), (made, self.array(x), y), leaves)["inputs"]
         return bool(np.linalg.norm(found) * x.size**0.5 > np.linalg.norm(after - before) / 2e-5)
 
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:

@@ -160,7 +160,7 @@ class LayerObject(OfClass):
         return found
 
     def _call(self, made: Any, x: Array) -> tuple[Array, Any]:
-        answer = forward_of(self._target)(made, self._array(x), *self._training)
+        answer = forward_of(self._target)(made, self.array(x), *self._training)
         if answer is None:
             answer = getattr(made, attribute(made, OUTPUTS) or "", None)
         if answer is None:
@@ -170,8 +170,8 @@ class LayerObject(OfClass):
     def _back(self, made: Any, x: Array, dout: Array) -> Array:
         if hasattr(made, "zero_grad"):
             made.zero_grad()
-        given = [self._array(x.copy())] if self._given_inputs else []
-        answer = made.backward(*given, self._array(dout), *((1.0,) if self._updates else ()))
+        given = [self.array(x.copy())] if self._given_inputs else []
+        answer = made.backward(*given, self.array(dout), *((1.0,) if self._updates else ()))
         first, *rest = answer if isinstance(answer, (tuple, list)) else (answer,)
         self._returned = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest  # [dW, db]
         return input_gradient(made, first)

@@ -71,16 +71,20 @@ _MORE: dict[str, Sequence[int]] = {
     **dict.fromkeys(("layernorm", "norm", "batchnorm", "affine", "affine_relu"), shapes.MORE_AXES),
     **dict.fromkeys(("softmax_loss", "svm_loss", "other_loss"), (shapes.COLUMNS_ONE_HOT,)),
 }
-_OF_ONE_SHAPE = ("relu", "leaky_relu", "sigmoid", "tanh", "dropout", "batchnorm", "layernorm", *shapes.CHANNELS)
+_ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
+_OF_ONE_SHAPE = (*_ACTIVATIONS, "dropout", "batchnorm", "layernorm", *shapes.CHANNELS)
 """The operations whose outputs have the shape of their inputs."""
 
 
-def named(name: str) -> str:
+def named(name: str, arguments: Sequence[str] = ()) -> str:
     """The operation that a function's name says, or "" for none that is known.
 
-    Several in a row are "pictures" or "affines", for the shapes, or "": nothing is known of what they compute.
+    Several in a row are "pictures" or "affines", for the shapes, or "": nothing is known of what they compute. An
+    activation that is given weights, too, stands behind their product.
     """
     operation = next((operation for operation, form in _NAMES if re.search(form, name.lower())), "")
+    if operation in _ACTIVATIONS and any(argument.lower() in shapes.WEIGHTS for argument in arguments):
+        return "affine_relu" if operation == "relu" else "affines"
     kinds = {kind for kind, words in _KINDS.items() if any(word in name.lower() for word in words)}
     if len(kinds) < 2 or operation.endswith("loss") or (operation == "affine_relu" and len(kinds) == 2):
         return operation

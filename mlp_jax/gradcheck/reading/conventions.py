@@ -124,10 +124,12 @@ def takes_l2(parameters: dict[str, inspect.Parameter]) -> bool:
     return named or anything or (kinds_of(parameters) is None and len(signatures.needed(parameters.values())) > 3)
 
 
-def likely_arrays(function: Any) -> tuple[str, ...]:
-    """torch first where the function's file names it, and last where something has imported it."""
-    if "torch" in signatures.libraries(getattr(inspect.unwrap(function), "__globals__", {})):
-        return ("torch", "numpy")
+def likely_arrays(*functions: Any) -> tuple[str, ...]:
+    """torch first where the functions' file names it, but they not numpy alone; last where it was imported."""
+    spaces = [getattr(inspect.unwrap(function), "__globals__", {}) for function in functions]
+    if any("torch" in signatures.libraries(space) for space in spaces):
+        used = set().union(*map(signatures.libraries_used, functions))
+        return ("numpy", "torch") if "numpy" in used and "torch" not in used else ("torch", "numpy")
     return ("numpy", "jax", "torch") if "torch" in sys.modules else ("numpy", "jax")
 
 

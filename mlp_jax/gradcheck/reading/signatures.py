@@ -60,6 +60,13 @@ def globals_of(target: Any) -> dict[str, Any]:
     return module_of(target) if inspect.isclass(target) else found
 
 
+def libraries_used(function: Any) -> set[str]:
+    """The first names of the modules that a function's own code names."""
+    space = globals_of(function)
+    names = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_names", ())
+    return libraries({name: space[name] for name in names if inspect.ismodule(space.get(name))})
+
+
 def libraries(space: Mapping[str, Any]) -> set[str]:
     """The first names of the modules in a module, or in what a function sees."""
     return {getattr(value, "__name__", "").partition(".")[0] for value in space.values()}
