@@ -1702,6 +1702,36 @@ class L1(Loss):
     def backward(self, y_out, y_truth):
         return np.sign(y_out - y_truth) / y_out.size
 
+class LazyAffine:
+    def __init__(self, out_dim):
+        self.out_dim, self.params, self.gradients = out_dim, {"W": None, "b": None}, {"dW": None, "db": None}
+    def forward(self, X):
+        if self.params["W"] is None:
+            self.params["W"] = np.random.randn(self.out_dim, X.shape[0])
+            self.params["b"] = np.zeros((self.out_dim, 1))
+        self.X = X
+        return self.params["W"] @ X + self.params["b"]
+    def backward(self, dZ, lr):
+        dX = self.params["W"].T @ dZ
+        self.gradients["dW"], self.gradients["db"] = dZ @ self.X.T, dZ.sum(1, keepdims=True)
+        self.params["W"] = self.params["W"] - lr * self.gradients["dW"]
+        self.params["b"] = self.params["b"] - lr * self.gradients["db"]
+        return dX
+
+class Momentum:
+    def __init__(self, in_num, out_num, lr=0.01, momentum=0):
+        self.W, self.b = np.random.randn(in_num, out_num), np.random.randn(1, out_num)
+        self.W_last, self.lr, self.momentum = self.W.copy(), lr, momentum
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+    def backward(self, g):
+        dx = g @ self.W.T
+        last, self.b = self.W, self.b - self.lr * g.sum(0)
+        self.W = self.W - self.lr * (self.x.T @ g) + self.momentum * (self.W - self.W_last)
+        self.W_last = last
+        return dx
+
 class L2Penalty:
     def __init__(self, l2=0.01):
         self.l2 = l2

@@ -114,7 +114,7 @@ def relu_backward(dout, cache):
 def test_right_layers_whose_backward_pass_is_given_what_the_forward_pass_gave():
     report = layers.check_module(module(GIVEN))
     assert (report.codes, report.remarks, report.refused) == ([], [], ()), str(report)
-    names = "AffineLayer TanhLayer L1 L2Penalty MeanSquared ridge_grad huber_loss focal_loss"
+    names = "AffineLayer TanhLayer L1 LazyAffine Momentum L2Penalty MeanSquared ridge_grad huber_loss focal_loss"
     assert [layer.name for layer in report.layers] == names.split()
     leaves = {row.leaf for row in report.leaves if row.leaf.startswith("AffineLayer")}
     assert leaves == {f"AffineLayer.{leaf}" for leaf in ("inputs", "weights", "biases")}
@@ -694,6 +694,8 @@ def test_mistakes(name, old, new, code):
         (GIVEN, "AffineLayer", "np.sum(grads_wrt_outputs", "-np.sum(grads_wrt_outputs", {"sign"}),
         (GIVEN, "TanhLayer", "1.0 - outputs**2", "1.0 - inputs**2", {"output_form_at_z"}),
         (GIVEN, "L1", "/ y_out.size", "/ len(y_out)", {"mean_over_other"}),
+        (GIVEN, "LazyAffine", "dZ.sum(1", "-dZ.sum(1", {"sign"}),
+        (GIVEN, "Momentum", "self.x.T @ g", "2 * self.x.T @ g", {"constant_factor"}),
         (GIVEN, "L2Penalty", "2 * self.l2 * w", "self.l2 * w", {"constant_factor"}),
         (GIVEN, "MeanSquared", "2 * scale * (Y_pred", "-2 * scale * (Y_pred", {"sign"}),
         (GIVEN, "ridge_grad", "return 2 * w", "return w", {"constant_factor"}),

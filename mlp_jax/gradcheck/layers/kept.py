@@ -60,9 +60,14 @@ def _is_real(value: Any) -> bool:
 
 def stepped(made: Any, singles: Iterable[Path]) -> list[Path]:
     """The paths of what a step of an object's own may change: its arrays and numbers, but no gradients."""
-    paths = [*[(("attribute", name),) for name in attributes(made)], *singles]
+    paths = [*[(("attribute", name),) for name in attributes(made)], *_in_params(made), *singles]
     gradients = {name for path in paths for name in names_of_gradient(path[-1][1])[1:]}
     return [path for path in paths if path[-1][1] not in gradients]
+
+
+def _in_params(made: Any) -> list[Path]:
+    """The paths of the arrays in an object's container `params`."""
+    return [(("attribute", "params"), *path) for path, _ in arrays(getattr(made, "params", None)) if path]
 
 
 def numbers(made: Any) -> Iterator[Path]:
@@ -81,9 +86,7 @@ def kept(made: Any, own: Sequence[Path], singles: Mapping[Path, Any]) -> Places:
     own: where it kept arrays before; what an object without any keeps is of its passes, but for W and b. singles:
     the single numbers that it kept; what its passes change is no parameter.
     """
-    held: dict[str, Path] = {}
-    for path in (path for path, _ in arrays(getattr(made, "params", None)) if path):
-        held[name_of(path)] = (("attribute", "params"), *path)
+    held = {name_of(path): path for path in _in_params(made)}
     held |= {name_of(path): path for path in singles if len(path) > 1}
     pairs = {name: (path, gradient) for name, path in held.items() if (gradient := beside(made, path)) is not None}
     for path in (path for path in own if path[-1][1] in PARAMETER_DATA and len(path) > 1):

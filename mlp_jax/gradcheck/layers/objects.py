@@ -131,12 +131,16 @@ class LayerObject(OfClass):
         held = kept.returned_with(made, own, singles, self._returned) or kept.kept(made, own, singles)
         changed = [path for path, value in before.items() if not np.array_equal(kept.value_of(made, path), value)]
         if self._updates or (kept.rate(made) and any(path in own or path in singles for path in changed)):
-            held = {str(path[-1][1]): (path, ()) for path in changed}
+            held = {str(path[-1][1]): (path, ()) for path in changed if self._matters(made, x, path)}
         self._refuse_without_gradient(made, x, own, [path for path, _ in held.values()])
         kept.refuse_unmatched(made, held, numbers)
         if not changed:
             kept.refuse_unread(self._returned, held)
         sizes = {name: np.shape(get(made, path)) for name, (path, _) in held.items()}
+        if not own and layout not in shapes.IN_COLUMNS and any(s[1:] == (1,) < s for s in sizes.values()):
+            raise ValueError(
+                "its weights are made for any inputs, but its biases are columns: so are its examples"
+            )
         if self.operation == "affine" and [np.prod(shape) for shape in sizes.values()] != [d * m, m]:
             self.operation = ""
         if self.operation == "affine" and not number and next(iter(sizes.values())) != (d, m):
@@ -176,16 +180,20 @@ class LayerObject(OfClass):
         self._returned = rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest  # [dW, db]
         return input_gradient(made, first)
 
+    def _matters(self, made: Any, x: Array, path: Path) -> bool:
+        """Whether the output depends on what lies at a path, and keeps its shape when that changes."""
+        out, _ = self._call(made, x)
+        value = plain(get(made, path)).copy()
+        put(made, path, value + 1)
+        moved, _ = self._call(made, x)
+        put(made, path, value)
+        return moved.shape == out.shape and not np.allclose(moved, out)
+
     def _refuse_without_gradient(self, made: Any, x: Array, own: Sequence[Path], held: Sequence[Path]) -> None:
         """Raises UserError where the output depends on an array of the object's whose gradient is not known."""
-        out, _ = self._call(made, x)
         known = [get(made, path) for path in held]
         for path in (p for p in own if is_there(made, p) and not any(get(made, p) is each for each in known)):
-            value = plain(get(made, path)).copy()
-            put(made, path, value + 1)
-            moved, _ = self._call(made, x)
-            put(made, path, value)
-            if moved.shape == out.shape and not np.allclose(moved, out):
+            if self._matters(made, x, path):
                 name = kept.name_of(path)
                 told = f"backward leaves no gradient of {name} that is called so: leave it as "
                 raise UserError(f"{told}.d{name} or .grad_{name}")

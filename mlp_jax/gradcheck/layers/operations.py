@@ -83,9 +83,9 @@ def named(name: str, arguments: Sequence[str] = ()) -> str:
     activation that is given weights, too, stands behind their product.
     """
     operation = next((operation for operation, form in _NAMES if re.search(form, name.lower())), "")
-    if operation in _ACTIVATIONS and any(argument.lower() in shapes.WEIGHTS for argument in arguments):
-        return "affine_relu" if operation == "relu" else "affines"
     kinds = {kind for kind, words in _KINDS.items() if any(word in name.lower() for word in words)}
+    if len(kinds) < 2 and operation in _ACTIVATIONS and {*shapes.WEIGHTS} & {a.lower() for a in arguments}:
+        return "affine_relu" if operation == "relu" else "affines"
     if len(kinds) < 2 or operation.endswith("loss") or (operation == "affine_relu" and len(kinds) == 2):
         return operation
     return "pictures" if "picture" in kinds else "affines" if "affine" in kinds else ""
