@@ -344,6 +344,31 @@ def backward_prop_regularized(data, labels, params, forward_prop_func, reg):
     grads = backward_prop(data, labels, params, forward_prop_func)
     return {**grads, **{k: grads[k] + 2 * reg * params[k] for k in ('W1', 'W2')}}
 """
+POPPED = """
+class Net:
+    def __init__(self, fcn_config=None):
+        a, c = fcn_config.pop('input_dim', 3072), fcn_config.pop('num_classes', 10)
+        sizes = [a, *fcn_config.pop('hidden_dims', [100]), c]
+        self.reg, spread = fcn_config.pop('reg', 0.01), fcn_config.pop('weights_scale', 0.01)
+        if len(fcn_config) > 0:
+            raise ValueError(f'Unrecognized arguments: {list(fcn_config)}')
+        self.params = {}
+        for k, (a, b) in enumerate(zip(sizes, sizes[1:])):
+            self.params[f'W{k + 1}'], self.params[f'b{k + 1}'] = spread * np.random.randn(a, b), np.zeros(b)
+    def loss(self, X, y):
+        layers, a, grads = len(self.params) // 2, [X], {}
+        for k in range(1, layers + 1):
+            z = a[-1] @ self.params[f'W{k}'] + self.params[f'b{k}']
+            a.append(np.maximum(z, 0) if k < layers else z)
+        p = softmax(a[-1])
+        d = (p - one_hot(y, p.shape[1])) / len(y)
+        for k in range(layers, 0, -1):
+            W = self.params[f'W{k}']
+            grads[f'W{k}'], grads[f'b{k}'] = a[k - 1].T @ d + 2 * self.reg * W, d.sum(0)
+            d = d @ W.T * (a[k - 1] > 0)
+        penalty = self.reg * sum((v**2).sum() for n, v in self.params.items() if n[0] == 'W')
+        return penalty - np.log(p[np.arange(len(y)), y]).mean(), grads
+"""
 WITH_ROW = """
 def f(params, X, y, reg):
     one = np.ones((len(X), 1))
@@ -470,6 +495,7 @@ STRANGERS = {
     "a loss that is not known, and no biases": Stranger(SIZED, "OfFourthPowers", (" * h * (1 - h)", " * h"), "unknown"),
     "a backward pass that is given the function of the forward pass": Stranger(FUNCTION_GIVEN, "backward_prop", (" * (h > 0)", ""), "mask_missing"),
     "the same with a penalty": Stranger(FUNCTION_GIVEN, "backward_prop_regularized", ("2 * reg", "reg"), "l2_factor"),
+    "a class that takes its sizes out of a configuration": Stranger(POPPED, "Net", (" * (a[k - 1] > 0)", ""), "mask_missing"),
     "a bias as the last row of its weights": Stranger(WITH_ROW, "f", MASK),
     "a bias as the first row of its weights": Stranger(WITH_ROW.replace("[X, one]", "[one, X]").replace("[h, one]", "[one, h]").replace("[:, :-1]", "[:, 1:]"), "f", MASK),
     "a list of weights, each with a row for the bias": Stranger(WITH_ROW.replace("params['W1'], params['W2']", "params").replace("{'W1': ", "[").replace("'W2': ", "").replace("W2}", "W2]"), "f", MASK, "mask_missing"),

@@ -541,6 +541,18 @@ class Net:
         check_gradients(defined(source))
 
 
+def test_a_network_of_pictures_is_refused_as_one():
+    class ConvNet:
+        def __init__(self, input_dim=(3, 32, 32), num_filters=32, hidden_dim=100, num_classes=10):
+            self.params = {"W1": jnp.zeros((num_filters, *input_dim))}
+
+        def loss(self, X, y=None):
+            return 0.0, self.params
+
+    with pytest.raises(UserError, match=r"takes pictures \(input_dim=\(3, 32, 32\)\).*check_vjp"):
+        check_gradients(ConvNet)
+
+
 LOGISTIC = """
 class Net:
     def __init__(self, {size}, reg=0.0):

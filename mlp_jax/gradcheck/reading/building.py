@@ -34,6 +34,7 @@ def build(target: Any, case: Case, layout: Layout) -> Any:
     layout: of the data, if the constructor wants them.
     """
     parameters = signature(target)
+    _refuse_pictures(target, parameters)
     given = told(target, case, parameters) | data(case, parameters, layout)
     if (settings := settings_name(parameters)) is not None:
         net = target(**given, **{settings: Settings(target, case, settings)})
@@ -45,6 +46,17 @@ def build(target: Any, case: Case, layout: Layout) -> Any:
     if not any(np.ndim(array) == 2 for _, array in arrays(net)):
         _make_parameters(net, case)
     return net
+
+
+def _refuse_pictures(target: Any, parameters: dict[str, inspect.Parameter]) -> None:
+    """Raises UserError for a network of pictures, whose inputs have the shape (C, H, W)."""
+    for p in parameters.values():
+        if size_of(p.name) == "input" and isinstance(p.default, (tuple, list)) and len(p.default) > 1:
+            raise UserError(
+                f"{target.__name__} takes pictures ({p.name}={p.default}), not vectors: check the file of its "
+                "layers, or mlp_jax.gradcheck.check_vjp(f, backward, W1, b1, ...) where f puts these into it and "
+                "returns its loss"
+            )
 
 
 def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], named: dict[str, Any]) -> Any:

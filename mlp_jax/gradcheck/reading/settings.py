@@ -12,7 +12,7 @@ from mlp_jax.gradcheck.truth import Case
 from mlp_jax.nn.config import MLPConfig
 
 CONFIGS = re.compile(
-    r"(model_|net_)?(config|cfg|args|opts?|hparams|hp|settings|conf|options|params|configuration)"
+    r"(model_|net_|network_|nn_|mlp_|fcn?_)?(config|cfg|args|opts?|hparams|hp|settings|conf|options|params|configuration)"
 )
 ACTIVATION = re.compile(r"(hidden)?(act|activation|nonlinearity|nonlin)(fn|func|function|name|type)?s?")
 DEFAULT = MLPConfig.activation
@@ -49,7 +49,7 @@ class Settings(Mapping[str, Any]):
 
     def __init__(self, target: Any, case: Case, name: str) -> None:
         classes = [value for key, value in module_of(target).items() if CONFIGS.search(key.lower())]
-        self.__dict__ |= {"_target": target, "_case": case, "_name": name, "_others": classes}
+        self.__dict__ |= {"_target": target, "_case": case, "_name": name, "_others": classes, "_popped": False}
 
     def __getitem__(self, name: str) -> Any:
         config, kind = self._case.config, size_of(name)
@@ -60,6 +60,11 @@ class Settings(Mapping[str, Any]):
         known: Any = list(config.sizes) if name in ALL_SIZES else width(name, config)
         known = self._case.l2 if is_penalty(name) else 1e-2 if name in SPREAD else known
         return self._other(name) if known is None else known
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """The same; who takes everything out asks then whether anything is left."""
+        self.__dict__["_popped"] = True
+        return self.get(name, *default) if default else self[name]
 
     def _other(self, name: str) -> Any:
         for other in self._others:
@@ -79,7 +84,7 @@ class Settings(Mapping[str, Any]):
         return iter(())
 
     def __len__(self) -> int:
-        return 1
+        return 0 if self._popped else 1
 
 
 def activations_of(target: Any, case: Case, parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
