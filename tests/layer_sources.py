@@ -1746,6 +1746,46 @@ class MeanSquared:
     def backward(self, Y_true, Y_pred, scale=0.5):
         return 2 * scale * (Y_pred - Y_true) / Y_true.size
 
+class Sigmoid:
+    def calculate_value(self, x):
+        return 1 / (1 + np.exp(-x))
+    def calculate_derivative_value(self, x):
+        return self.calculate_value(x) * (1 - self.calculate_value(x))
+
+class Softmax:
+    def calculate_value(self, x):
+        return np.exp(x) / np.exp(x).sum(axis=0)
+    def calculate_derivative_value(self, x):
+        return self.calculate_value(x) * (1 - self.calculate_value(x))
+
+class CrossEntropy:
+    def calculate_value(self, y, a):
+        return -np.sum(y * np.log(a) + (1 - y) * np.log(1 - a))
+    def calculate_derivative_value(self, y, a):
+        return a - y
+
+class Squared:
+    def compute_loss(self, predicted, actual):
+        return np.mean((predicted - actual) ** 2)
+    def loss_derivative(self, predicted, actual):
+        return 2 * (predicted - actual) / actual.size
+
+def mse_cost(y, y_hat):
+    return np.sum(np.power(y - y_hat, 2)) / len(y_hat)
+def mse_grad(y, y_hat):
+    return -2 * (y - y_hat) / len(y_hat)
+
+def forward_propagation(x, theta):
+    return np.dot(theta, x)
+def backward_propagation(x, theta):
+    dtheta = x
+    return dtheta
+
+def cubic_forward(x, theta):
+    return theta**3 * x
+def cubic_backward(x, theta):
+    return 3 * theta**2 * x
+
 def ridge(w):
     return (w**2).sum()
 def ridge_grad(w):

@@ -473,3 +473,18 @@ def test_a_mask_that_an_object_s_own_generator_draws_anew_is_a_fresh_mask():
     assert check_gradients(defined(OWN_GENERATOR)).passed
     wrong = OWN_GENERATOR.replace("d @ W2.T * mask", "d @ W2.T * self.mask(z)")
     assert check_gradients(defined(wrong)).codes == ["fresh_mask"]
+
+
+def test_what_a_network_of_more_layers_misses_is_said(tmp_path):
+    """And not which weights the usual network has not; a helper of a course is nothing to install."""
+    source = """
+from gc_utils import relu
+def f(params, X, y):
+    W1, b1, W2, b2, W3, b3 = (params[n] for n in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    a1 = relu(X @ W1 + b1)
+    return {}
+"""
+    with pytest.raises(
+        UserError, match=r"net.py:\d+: .*uses gc_utils, which is not installed .* here: put it beside"
+    ):
+        check(tmp_path, source, "f")

@@ -145,11 +145,11 @@ def _undivided(trial: Trial) -> Trial:
     return trial._replace(found=found)
 
 
-def _by_scores(trial: Trial) -> Trial:
+def _by_scores(of_softmax: bool, trial: Trial) -> Trial:
     """With the true gradient by the scores of the softmax, or sigmoid, that a loss's inputs come from."""
     ((name, p),) = trial.inputs.items()
     g = trial.true[name]
-    axis = next((axis for axis in range(p.ndim) if np.allclose(p.sum(axis), 1)), None)
+    axis = next((axis for axis in range(p.ndim) if of_softmax and np.allclose(p.sum(axis), 1)), None)
     mean = g * p if axis is None else (g * p).sum(axis, keepdims=True)  # of the sigmoid: p (1 - p)
     return trial._replace(true={name: p * (g - mean)})
 
@@ -195,7 +195,8 @@ def _told(
     report = told(trials)
     if layer.of_probabilities and "unknown" in report.codes:
         remark = finding("derivative_by_scores", "of the chain rule", tuple(trials[0].inputs), remark=True)
-        return min(report, told([_by_scores(t) for t in trials], findings=[*findings, remark]), key=_rank)
+        by_scores = ([_by_scores(of_softmax, t) for t in trials] for of_softmax in (True, False))
+        return min(report, *(told(each, findings=[*findings, remark]) for each in by_scores), key=_rank)
     if report.codes == ["softmax_derivative_missing"] and layer.loss_by_scores():
         return told([t._replace(true=dict.fromkeys(t.true, t.dout)) for t in trials], against=HANDED_ON)
     if report.passed or layer.only_inputs or not _has_several(trials[0]):

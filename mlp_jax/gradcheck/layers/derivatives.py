@@ -16,7 +16,15 @@ from mlp_jax.gradcheck.layers.elementwise import STEP, OfOne, is_elementwise
 from mlp_jax.gradcheck.layers.trials import Array
 from mlp_jax.gradcheck.reading.answers import double
 from mlp_jax.gradcheck.reading.arguments import kind_of
-from mlp_jax.gradcheck.reading.beside import DERIVATIVES, PASSES, PRIMES, forward_beside
+from mlp_jax.gradcheck.reading.beside import (
+    DERIVATIVES,
+    PASSES,
+    PRIMES,
+    backward_beside,
+    forward_beside,
+    methods_with_derivatives,
+)
+from mlp_jax.gradcheck.reading.holders import names_of_gradient
 from mlp_jax.gradcheck.reading.running import quiet
 from mlp_jax.gradcheck.reading.signatures import METHODS, TRAINS, method_of, needed, positions_of, signature
 
@@ -25,6 +33,7 @@ FUNCTIONS = ("__call__", "forward", "function", "func", "fn", "f", "activate", "
 WORDS = (*DERIVATIVES[len(PASSES) :], "der", "dash", "d")
 AT = np.linspace(-3.1, 2.9, 12).reshape(3, 4)
 """No activation has a kink here."""
+OfNamed = Callable[[Mapping[str, Any]], Array]  # of numbers by the names of a function's arguments
 OF_OUTPUT = "it is right where it is given the output f(x), and wrong where it is given x"
 
 
@@ -49,7 +58,7 @@ def of_class(target: type) -> "Derivative | None":
     if method_of(target, METHODS) or method_of(target, TRAINS):  # a network has activations too
         return None
     pairs = [(f, p) for f in FUNCTIONS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")]
-    for names in (*pairs, ("forward", "backward")):
+    for names in (*pairs, *methods_with_derivatives(target), ("forward", "backward")):
         methods = [getattr(target, name, None) for name in names]
         taken = [needed(positions_of(method)) for method in methods]
         if all(map(inspect.isfunction, methods)) and [*map(len, taken)] == [1, 1]:
@@ -109,3 +118,51 @@ class Derivative(Layer):
     def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
         """Returns dout times the derivative."""
         return {"x": dout * self._prime(cache)}
+
+
+def by_argument(name: str, beside: Mapping[str, Any]) -> "OfNumbers | None":
+    """A function of numbers beside its derivative by one of them, as a layer: J(x, theta) and dJ(x, theta).
+
+    A variable's name tells by which, as dtheta does, or the value; None where neither does.
+    """
+    backward = backward_beside(name, beside)
+    pair = (forward_beside(backward, beside), beside[backward]) if backward else ()
+    if not pair or not all(map(inspect.isfunction, pair)):
+        return None
+    names, others = (needed(signature(f).values()) for f in pair)
+    if len(names) < 2 or names != others or "upstream" in map(kind_of, names):
+        return None
+    f, prime = map(_of_named, pair)
+    at = {n: 0.3 + 0.4 * i for i, n in enumerate(names)}
+    with quiet(), contextlib.suppress(Exception):  # it is no function of numbers
+        slopes = {n: (f({**at, n: at[n] + STEP}) - f({**at, n: at[n] - STEP})) / (2 * STEP) for n in names}
+        told = [n for n in names if {*pair[1].__code__.co_varnames} & {*names_of_gradient(n)[1:]}]
+        right = [n for n in names if np.isclose(slopes[n], prime(at), rtol=1e-4)]
+        if np.size(f(at)) == np.size(prime(at)) == 1 and (told or right):
+            return OfNumbers(backward or name, f, prime, (told or right)[0], at)
+    return None
+
+
+def _of_named(function: Callable[..., Any]) -> OfNamed:
+    return lambda given: double(function(**given))
+
+
+class OfNumbers(Layer):
+    """The layer is a function of several numbers, whose derivative by one of them is given the same numbers."""
+
+    def __init__(self, name: str, f: OfNamed, prime: OfNamed, leaf: str, at: Mapping[str, float]) -> None:
+        self.name, self._f, self._prime, self._leaf, self._names = name, f, prime, leaf, list(at)
+
+    def drawn(self, rng: np.random.Generator, number: int, layout: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Returns the number that it is differentiated by, and the others."""
+        values = {n: float(rng.uniform(0.3, 1.7)) for n in self._names}
+        return {self._leaf: np.asarray(values.pop(self._leaf))}, values
+
+    def forward(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Returns the value."""
+        given = {**options, self._leaf: float(leaves[self._leaf])}
+        return self._f(given).reshape(()), given
+
+    def backward(self, dout: Array, cache: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns dout times the derivative."""
+        return {self._leaf: dout * self._prime(cache).reshape(())}

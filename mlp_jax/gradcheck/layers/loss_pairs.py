@@ -7,13 +7,27 @@ from typing import Any
 from mlp_jax.gradcheck.layers.losses import LossObject
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.arguments import kind_of
-from mlp_jax.gradcheck.reading.beside import PRIMES, with_derivative
+from mlp_jax.gradcheck.reading.beside import PRIMES, methods_with_derivatives, with_derivative
 from mlp_jax.gradcheck.reading.names import is_label
 from mlp_jax.gradcheck.reading.paths import is_array
 from mlp_jax.gradcheck.reading.running import quiet
 from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
-LOSS_METHODS = ("loss", "cost", "__call__", "function", "func", "fn", "f", "evaluate", "compute")
+OF_LOSS = ("loss_derivative", "loss_gradient", "loss_grad", "loss_prime", "cost_derivative", "cost_prime")
+LOSS_METHODS = (
+    "loss",
+    "cost",
+    "compute_loss",
+    "compute_cost",
+    "calculate_loss",
+    "__call__",
+    "function",
+    "func",
+    "fn",
+    "f",
+    "evaluate",
+    "compute",
+)
 
 
 def joined(name: str, beside: Mapping[str, Any]) -> LossObject | None:
@@ -33,6 +47,7 @@ def of_methods(target: type) -> LossObject | None:
     ):
         return None
     pairs = [(f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")]
+    pairs += [*methods_with_derivatives(target), *((f, p) for f in LOSS_METHODS for p in OF_LOSS)]
     for names in [("forward", "backward")] if all(passes) else pairs:
         if all(callable(getattr(target, name, None)) for name in names):
             with quiet(), contextlib.suppress(Exception):  # it is not built without arguments

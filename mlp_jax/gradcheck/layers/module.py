@@ -23,11 +23,11 @@ from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.operations import is_factor
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading import pairs
-from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside
+from mlp_jax.gradcheck.reading.beside import backward_beside, forward_beside, methods_with_derivatives
 from mlp_jax.gradcheck.reading.conventions import kinds_of
 from mlp_jax.gradcheck.reading.names import is_penalty
 from mlp_jax.gradcheck.reading.running import quiet, where
-from mlp_jax.gradcheck.reading.signatures import BACKWARDS, METHODS, method_of, signature
+from mlp_jax.gradcheck.reading.signatures import BACKWARDS, METHODS, method_of, needed, positions_of, signature
 from mlp_jax.gradcheck.report import Report
 from mlp_jax.text import table
 
@@ -109,6 +109,8 @@ def _of_function(name: str, module: ModuleType) -> Layer | None:
     beside = vars(module)
     if (joined := taped.joined(name, beside) or loss_pairs.joined(name, beside)) is not None:
         return joined
+    if (of_numbers := derivatives.by_argument(name, beside)) is not None:
+        return of_numbers
     backward = backward_beside(name, beside)
     if backward is not None and kinds_of(signature(beside[backward])) is None:  # else it is a whole network's
         return Pair(backward, forward_beside(backward, beside), beside[backward])
@@ -155,6 +157,13 @@ def check_module(module: ModuleType, seed: int = 0, *, strict: bool = False) -> 
     return _together(name, reports, [each for each in refused if not _is_base(each[0], vars(module))])
 
 
+def _has_other(target: Any) -> bool:
+    """Whether a class has a function of one argument and its derivative, which is no layer."""
+    pairs = methods_with_derivatives(target) if inspect.isclass(target) else []
+    alone = [[len(needed(positions_of(getattr(target, name)))) for name in pair] for pair in pairs]
+    return [1, 1] in alone and not method_of(target, (*METHODS, *BACKWARDS))
+
+
 def _is_base(name: str, module: dict[str, Any]) -> bool:
     """Whether a class has others of the file below it, as an abstract one has, which is nothing to check."""
     below = (other.__mro__[1:] for other in module.values() if inspect.isclass(other))
@@ -163,7 +172,7 @@ def _is_base(name: str, module: dict[str, Any]) -> bool:
 
 def _left_out(others: Sequence[str], names: Sequence[str], module: dict[str, Any]) -> list[tuple[str, str]]:
     """What is told not to be checked: derivatives of other functions, and networks beside derivatives alone."""
-    found = [(n, OTHER_DERIVATIVE) for n in others if derivatives.functions_of(n, module)]
+    found = [(n, OTHER_DERIVATIVE) for n in others if derivatives.functions_of(n, module) or _has_other(module[n])]
     if not all(derivatives.functions_of(n, module) for n in names):
         return found
     networks = [n for n in others if inspect.isclass(module[n]) and method_of(module[n], (*METHODS, *BACKWARDS))]

@@ -27,7 +27,7 @@ CHANNELS_LAST = (LAST, LAST_BIAS, LAST_FILTERS)
 CHANNELS = ("spatial", "groupnorm", "instancenorm")  # operations whose scale is one number for each channel
 PICTURES = ("conv", "depthwise", "pool", "pictures", *CHANNELS)  # operations of inputs (N, C, H, W)
 LABELS = ("y", "t", "labels", "label", "targets", "target", "targ", "y_true", "y_truth", "truth", "y_labels", "ys",
-          "true", "reference_answers", "answers", "expected")  # fmt: skip
+          "true", "actual", "reference_answers", "answers", "expected")  # fmt: skip
 INPUTS = ("x", "inputs", "input", "z", "a", "a_prev", "data", "logits", "scores", "x_in", "h", "features")
 WEIGHTS = ("w", "weights", "weight", "theta", "kernel", "kernels", "filter", "filters")
 BIASES = ("b", "bias", "biases")

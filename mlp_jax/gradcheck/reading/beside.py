@@ -13,6 +13,7 @@ PASSES = tuple(FORWARD)
 DERIVATIVES = (*PASSES, "gradient", "grad", "prime", "derivative", "deriv", "d_")
 PRIMES = ("derivative", "gradient", "grad", "prime", "deriv", "diff")
 """A method that is the derivative of another one of the class is called so, or so behind the other's name."""
+LOSSES = ("loss", "cost", "error")
 FUNCTION = re.compile("_(func|function|fn|f)$")
 SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_loop", "_quick", "_ok")
 
@@ -20,7 +21,8 @@ SUFFIXES = ("_alt", "_naive", "_vectorized", "_fast", "_im2col", "_strides", "_l
 def forward_beside(name: str, beside: Mapping[str, Any], words: tuple[str, ...] = PASSES) -> Any:
     """What is called as a backward function, but for one of the words in its name; None if nothing is.
 
-    relu_backward has relu_forward or relu, conv_backward_fast has conv_forward_naive, grad_mse has mse.
+    relu_backward has relu_forward or relu, conv_backward_fast has conv_forward_naive, grad_mse has mse, mse_grad
+    mse_loss.
     """
     for word in words:
         if (start := name.lower().find(word)) < 0:
@@ -31,7 +33,8 @@ def forward_beside(name: str, beside: Mapping[str, Any], words: tuple[str, ...] 
         whole = f"{before}{forward}{after}"
         shorter = (whole.removesuffix(suffix) for suffix in SUFFIXES)
         bare = before.rstrip("_") or after.lstrip("_")
-        for candidate in (whole, *shorter, *(f"{whole}{suffix}" for suffix in SUFFIXES), bare):
+        losses = (f"{bare}_{kind}" for kind in LOSSES if word not in FORWARD)
+        for candidate in (whole, *shorter, *(f"{whole}{suffix}" for suffix in SUFFIXES), bare, *losses):
             if candidate != name and callable(beside.get(candidate)):
                 return beside[candidate]
     return None
@@ -49,6 +52,13 @@ def with_derivative(name: str, beside: Mapping[str, Any]) -> tuple[Any, Any] | N
     """The function beside its derivative of this name, and that; None if either is no function."""
     pair = forward_beside(name, beside, DERIVATIVES), beside.get(name)
     return pair if all(map(inspect.isfunction, pair)) else None
+
+
+def methods_with_derivatives(target: type) -> list[tuple[str, str]]:
+    """The names of a class's methods, each with that of its derivative: value and derivative_value."""
+    names = [name for name in dir(target) if name[:2] != "__" and callable(getattr(target, name))]
+    pairs = [(re.sub(f"_?{word}", "", name).strip("_"), name) for name in names for word in PRIMES if word in name]
+    return [(function, derivative) for function, derivative in pairs if function in names]
 
 
 def backward_beside(name: str, beside: Mapping[str, Any]) -> str | None:
