@@ -553,6 +553,20 @@ def test_a_network_of_pictures_is_refused_as_one():
         check_gradients(ConvNet)
 
 
+def test_a_constructor_that_wants_more_than_sizes_is_refused_in_a_sentence():
+    class Net:
+        def __init__(self, layers_dim, objective):
+            self.W1 = jnp.zeros(layers_dim[:2])
+
+        def backward(self, x, y):
+            return {"W1": x.T @ x}
+
+    with pytest.raises(
+        UserError, match=r"Net wants more than sizes: its .* takes \(layers_dim, objective\): wrap it"
+    ):
+        check_gradients(Net)
+
+
 LOGISTIC = """
 class Net:
     def __init__(self, {size}, reg=0.0):

@@ -16,6 +16,7 @@ from mlp_jax.gradcheck.reading.given import data, told
 from mlp_jax.gradcheck.reading.layouts import Layout
 from mlp_jax.gradcheck.reading.names import ALL_SIZES, DATA, DEPTHS, LABELS, numbers, size_of, width
 from mlp_jax.gradcheck.reading.paths import arrays, exchange
+from mlp_jax.gradcheck.reading.refusals import refuse_pictures
 from mlp_jax.gradcheck.reading.settings import Settings, of_depth, settings_name
 from mlp_jax.gradcheck.reading.signatures import TRAINS, WRAP, method_of, needed, signature, takes_anything
 from mlp_jax.gradcheck.truth import Case
@@ -34,29 +35,26 @@ def build(target: Any, case: Case, layout: Layout) -> Any:
     layout: of the data, if the constructor wants them.
     """
     parameters = signature(target)
-    _refuse_pictures(target, parameters)
+    refuse_pictures(target, parameters)
     given = told(target, case, parameters) | data(case, parameters, layout)
-    if (settings := settings_name(parameters)) is not None:
-        net = target(**given, **{settings: Settings(target, case, settings)})
-    else:
-        net = _sized(target, case, parameters, given)
+    try:
+        if (settings := settings_name(parameters)) is not None:
+            net = target(**given, **{settings: Settings(target, case, settings)})
+        else:
+            net = _sized(target, case, parameters, given)
+    except TypeError as error:
+        if f"{target.__name__}.__init__()" not in str(error):
+            raise
+        takes = ", ".join(parameters)
+        raise UserError(
+            f"{target.__name__} wants more than sizes: its constructor takes ({takes}): {WRAP}"
+        ) from error
     _put_data(net, case, given, layout)
     if getattr(net, "W", given) is None and not case.config.hidden:  # which training would make
         net.W = np.zeros((case.config.inputs, case.config.classes))
     if not any(np.ndim(array) == 2 for _, array in arrays(net)):
         _make_parameters(net, case)
     return net
-
-
-def _refuse_pictures(target: Any, parameters: dict[str, inspect.Parameter]) -> None:
-    """Raises UserError for a network of pictures, whose inputs have the shape (C, H, W)."""
-    for p in parameters.values():
-        if size_of(p.name) == "input" and isinstance(p.default, (tuple, list)) and len(p.default) > 1:
-            raise UserError(
-                f"{target.__name__} takes pictures ({p.name}={p.default}), not vectors: check the file of its "
-                "layers, or mlp_jax.gradcheck.check_vjp(f, backward, W1, b1, ...) where f puts these into it and "
-                "returns its loss"
-            )
 
 
 def _sized(target: Any, case: Case, parameters: dict[str, inspect.Parameter], named: dict[str, Any]) -> Any:

@@ -61,6 +61,7 @@ ALL_SIZES = (
     "layer_dimensions", "layers_size", "architecture", "units", "widths", "size_list", "topology", "structure",
     "nn_architecture", "net_arch", "shape", "layer_units", "layers_dim", "layer_list", "n_units",
     "layer_size", "size", "units_per_layer", "units_per_layer_list", "nodes_per_layer", "neurons_per_layer",
+    "neurons_count_per_layer",
 )  # fmt: skip
 KEEP = ("dropout_keep_ratio", "keep_prob", "keep_ratio", "dropout_keep_prob", "keep_probability", "p_keep", "keep")
 DROP = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.reading import signatures
-from mlp_jax.gradcheck.reading.names import NORMALISED, is_input, is_label
+from mlp_jax.gradcheck.reading.names import NORMALISED, is_input, is_label, size_of
 from mlp_jax.gradcheck.reading.running import line
 
 STEP_NAMES = {"dw", "dW", "dx", "grad", "grads", "gradients", "learning_rate", "lr", "optimizer", "velocity",
@@ -140,3 +140,14 @@ def _placeholder(functions: list[Any]) -> str:
             if marker and not re.match(r"(else|elif|except)\b", above):
                 return f"{function.__name__} has a `pass` below a line with {marker}"
     return ""
+
+
+def refuse_pictures(target: Any, parameters: dict[str, inspect.Parameter]) -> None:
+    """Raises UserError for a network of pictures, whose inputs have the shape (C, H, W)."""
+    for p in parameters.values():
+        if size_of(p.name) == "input" and isinstance(p.default, (tuple, list)) and len(p.default) > 1:
+            raise UserError(
+                f"{target.__name__} takes pictures ({p.name}={p.default}), not vectors: check the file of its "
+                "layers, or mlp_jax.gradcheck.check_vjp(f, backward, W1, b1, ...) where f puts these into it and "
+                "returns its loss"
+            )
