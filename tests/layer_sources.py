@@ -1791,6 +1791,36 @@ def ridge(w):
 def ridge_grad(w):
     return 2 * w
 
+class Activation:
+    def __call__(self, x):
+        return self.forward(x)
+    def forward(self, x):
+        raise NotImplemented
+    def derivative(self):
+        raise NotImplemented
+
+class Tanh(Activation):
+    def forward(self, x):
+        self.state = np.tanh(x)
+        return self.state
+    def derivative(self):
+        return 1 - self.state**2
+
+class SoftmaxOfEach:
+    def forward(self, x, y):
+        x = x - np.max(x, axis=1, keepdims=True)
+        self.labels, self.softmax = y, np.exp(x) / np.sum(np.exp(x), axis=1, keepdims=True)
+        return -np.sum(self.labels * np.log(self.softmax), axis=1)
+    def derivative(self):
+        return self.softmax - self.labels
+
+class MSE(Loss):
+    def forward(self, y_out, y_truth, reduction="mean"):
+        result = (y_out - y_truth) ** 2
+        return result.mean() if reduction == "mean" else result.sum() if reduction == "sum" else result
+    def backward(self, y_out, y_truth):
+        return 2 * (y_out - y_truth)
+
 def huber_loss(x, y, delta):
     d = x - y
     small = np.abs(d) <= delta

@@ -113,10 +113,11 @@ def relu_backward(dout, cache):
 
 def test_right_layers_whose_backward_pass_is_given_what_the_forward_pass_gave():
     report = layers.check_module(module(GIVEN))
-    assert (report.codes, report.remarks) == ([], ["derivative_by_scores"]), str(report)
+    assert (report.codes, {*report.remarks}) == ([], {"derivative_by_scores", "forward_mismatch"}), str(report)
+    assert "MSE: it is held against the loss with reduction='none'" in str(report)
     assert [name for name, _ in report.refused] == ["Softmax"]
     names = """AffineLayer TanhLayer L1 LazyAffine Momentum L2Penalty MeanSquared Sigmoid CrossEntropy Squared
-    mse_grad backward_propagation cubic_backward ridge_grad huber_loss focal_loss"""
+    mse_grad backward_propagation cubic_backward ridge_grad Tanh SoftmaxOfEach MSE huber_loss focal_loss"""
     assert [layer.name for layer in report.layers] == names.split()
     leaves = {row.leaf for row in report.leaves if row.leaf.startswith("AffineLayer")}
     assert leaves == {f"AffineLayer.{leaf}" for leaf in ("inputs", "weights", "biases")}
@@ -703,6 +704,9 @@ def test_mistakes(name, old, new, code):
         (GIVEN, "backward_propagation", "dtheta = x", "dtheta = 2 * x", {"constant_factor"}),
         (GIVEN, "cubic_backward", "return 3 * theta**2 * x", "dtheta = -3 * theta**2 * x; return dtheta",
          {"sign"}),
+        (GIVEN, "Tanh", "1 - self.state**2", "1 - self.state", {"other_activation"}),
+        (GIVEN, "SoftmaxOfEach", "return self.softmax -", "return -self.softmax +", {"sign", "forward_mismatch"}),
+        (GIVEN, "MSE", "return 2 * (y_out", "return (y_out", {"constant_factor"}),
         (GIVEN, "L2Penalty", "2 * self.l2 * w", "self.l2 * w", {"constant_factor"}),
         (GIVEN, "MeanSquared", "2 * scale * (Y_pred", "-2 * scale * (Y_pred", {"sign"}),
         (GIVEN, "ridge_grad", "return 2 * w", "return w", {"constant_factor"}),

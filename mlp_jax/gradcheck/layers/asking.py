@@ -40,6 +40,7 @@ class Layer:
     loss_by_scores: Callable[[], bool] = bool  # whether a loss beside it gives the derivative by its inputs
     several_shapes = False  # only where gradients have the shapes of the inputs, these are what it wants
     source: Any = None
+    notes: Sequence[str] = ()
     library = ""  # "torch" if it is given arrays of that
 
     def array(self, value: Any) -> Any:

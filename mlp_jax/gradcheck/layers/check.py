@@ -80,7 +80,7 @@ def judge(name: str, layer: Layer, seed: int, *, strict: bool = False) -> Report
         notes.append("it was given square pictures, because it does not take others")
     if layer.operation in ASKED_BY_VALUE and layout in shapes.IN_COLUMNS:
         notes.append(COLUMNS)
-    return replace(report, notes=(*notes, *report.notes))
+    return replace(report, notes=(*notes, *layer.notes, *report.notes))
 
 
 def _tried(layer: Layer, layout: int, number: int, seed: int, *, wide: bool) -> tuple[Asked, Problems]:

@@ -54,20 +54,29 @@ def of_class(target: type) -> "Derivative | None":
     """A class whose objects have such a function and its derivative as a layer; None for another.
 
     A backward pass is the derivative of a number alone, and if it is given what the forward pass is: backward(w).
+    What is given nothing is the derivative where the function was called last.
     """
     if method_of(target, METHODS) or method_of(target, TRAINS):  # a network has activations too
         return None
     pairs = [(f, p) for f in FUNCTIONS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")]
-    for names in (*pairs, *methods_with_derivatives(target), ("forward", "backward")):
+    passes = [("forward", "backward"), ("__call__", "backward")]
+    for names in (*pairs, *methods_with_derivatives(target), *passes):
         methods = [getattr(target, name, None) for name in names]
         taken = [needed(positions_of(method)) for method in methods]
-        if all(map(inspect.isfunction, methods)) and [*map(len, taken)] == [1, 1]:
+        if all(map(inspect.isfunction, methods)) and [*map(len, taken)] in ([1, 1], [1, 0]):
             with quiet(), contextlib.suppress(Exception):  # it is not built without arguments
                 made = target()
                 pair = getattr(made, names[0]), getattr(made, names[1])
+                if not taken[1]:
+                    return _layer(target.__name__, (pair[0], _after(*pair)), target)
                 if "backward" not in names or (taken[0] == taken[1] and np.size(pair[0](AT.copy())) == 1):
                     return _layer(target.__name__, pair, target)
     return None
+
+
+def _after(function: Callable[..., Any], derivative: Callable[[], Any]) -> Callable[..., Any]:
+    """The derivative where the function is called, which keeps what it needs."""
+    return lambda *given: (function(*given), derivative())[1]
 
 
 def _layer(name: str, pair: tuple[Any, Any], source: Any) -> "Derivative | None":

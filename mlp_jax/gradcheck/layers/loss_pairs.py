@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mlp_jax.gradcheck.layers.losses import LossObject
 from mlp_jax.gradcheck.layers.shapes import LABELS
 from mlp_jax.gradcheck.reading.arguments import kind_of
@@ -14,20 +16,8 @@ from mlp_jax.gradcheck.reading.running import quiet
 from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 
 OF_LOSS = ("loss_derivative", "loss_gradient", "loss_grad", "loss_prime", "cost_derivative", "cost_prime")
-LOSS_METHODS = (
-    "loss",
-    "cost",
-    "compute_loss",
-    "compute_cost",
-    "calculate_loss",
-    "__call__",
-    "function",
-    "func",
-    "fn",
-    "f",
-    "evaluate",
-    "compute",
-)
+LOSS_METHODS = ("loss", "cost", "compute_loss", "compute_cost", "calculate_loss", "forward", "__call__",
+                "function", "func", "fn", "f", "evaluate", "compute")  # fmt: skip
 
 
 def joined(name: str, beside: Mapping[str, Any]) -> LossObject | None:
@@ -39,11 +29,12 @@ def joined(name: str, beside: Mapping[str, Any]) -> LossObject | None:
 def of_methods(target: type) -> LossObject | None:
     """A class whose objects keep no weights, with loss(prediction, labels) and its derivative as a method.
 
-    Those may be called forward and backward, too, if labels come first.
+    Those may be called forward and backward, too, if labels come first. A derivative that is given nothing is that
+    of every example's own loss, where the loss was called last.
     """
     passes = [hasattr(target, name) for name in ("forward", "backward")]
     if any(hasattr(target, name) for name in ("fit", "train", "predict", "apply")) or (
-        any(passes) and not (all(passes) and _has_labels_first(target))
+        passes[1] and not (passes[0] and _has_labels_first(target))
     ):
         return None
     pairs = [(f, p) for f in LOSS_METHODS for p in (*PRIMES, *(f"{f}_{p}" for p in PRIMES), f"d{f}")]
@@ -67,7 +58,8 @@ def _has_labels_first(target: type) -> bool:
 
 
 def _joined(name: str, loss: Any, backward: Any) -> LossObject | None:
-    labels = [n.lower() in LABELS or is_label(n) for n in needed(signature(backward).values())]
+    takes = needed(signature(backward).values())
+    labels = [n.lower() in LABELS or is_label(n) for n in takes or needed(signature(loss).values())]
     kept = any(kind_of(n) == "cache" for n in signature(backward))
     if kept or sorted(labels) != [False, True] or len(needed(signature(loss).values())) != 2:
         return None
@@ -78,10 +70,11 @@ def _joined(name: str, loss: Any, backward: Any) -> LossObject | None:
 
         def forward(self, x: Any, y: Any) -> Any:
             self._given = (x, y)[::order]
-            return loss(*self._given)
+            found = loss(*self._given)
+            return found if takes else np.sum(found)
 
         def backward(self) -> Any:
-            return backward(*self._given)
+            return backward(*self._given) if takes else backward()
 
     Joined.__name__ = name
     return LossObject(Joined)

@@ -17,11 +17,15 @@ from mlp_jax.gradcheck.reading.answers import double, plain
 from mlp_jax.gradcheck.reading.calling import converter
 from mlp_jax.gradcheck.reading.conventions import likely_arrays
 from mlp_jax.gradcheck.reading.paths import attribute
-from mlp_jax.gradcheck.reading.signatures import needed, positions_of
+from mlp_jax.gradcheck.reading.signatures import needed, positions_of, signature
 from mlp_jax.gradcheck.softmax import softmax
 
 Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
+APART = {"reduction": "none", "individual_losses": True}
+OF_ELEMENTS = (
+    "it is held against the loss with {}: the gradient of the mean, the default, is that over their number"
+)
 ANY_LABELS = 2  # the labels of a loss are any numbers in this layout
 INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
 
@@ -133,6 +137,7 @@ class LossObject(OfClass):
     """A class with forward(predictions, labels): a loss, or one loss for each example, whose mean is taken."""
 
     upstream = False
+    _apart: Mapping[str, Any] = {}  # the option by which it gives a loss for each element
     _of_elements: bool | None = None  # whether it gives a loss for each element, and backward their derivatives
 
     def __init__(self, target: type) -> None:
@@ -177,14 +182,30 @@ class LossObject(OfClass):
             psi = softmax(leaves["inputs"])
             loss = -np.mean(np.log(psi[range(len(psi)), classes_of(options["y"])]))
             return np.asarray(loss), (made, self.array(psi), y)
-        losses = self._losses(made, x, y)
         if self._of_elements is None:
-            self._of_elements = losses.shape == leaves["inputs"].shape and self._is_of_elements(leaves, options)
-            losses = self._losses(made, x, y)
+            self._settle(leaves, options)
+        losses = self._losses(made, x, y)
         return np.asarray(np.sum(losses) if self._of_elements else np.mean(losses)), (made, x, y)
 
+    def _settle(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> None:
+        """Finds out whether it gives a loss for each element, by default or if told so, and their derivatives."""
+        self._of_elements = self._gives_each(leaves, options)
+        takes = signature(forward_of(self._target))
+        for name in (name for name in APART if name in takes and not self._of_elements):
+            self._apart = {name: APART[name]}
+            with contextlib.suppress(Exception):
+                self._of_elements = self._gives_each(leaves, options)
+            if self._of_elements:
+                self.notes = (OF_ELEMENTS.format(f"{name}={APART[name]!r}"),)
+            else:
+                self._apart = {}
+
+    def _gives_each(self, leaves: Mapping[str, Array], options: Mapping[str, Any]) -> bool:
+        losses = self._losses(self._target(), self.array(leaves["inputs"]), self.array(options["y"]))
+        return losses.shape == leaves["inputs"].shape and self._is_of_elements(leaves, options)
+
     def _losses(self, made: Any, x: Any, y: Any) -> Array:
-        answer = forward_of(self._target)(made, x, y)
+        answer = forward_of(self._target)(made, x, y, **self._apart)
         if answer is None:
             raise UserError("forward returns no loss")
         return double(answer)
