@@ -24,7 +24,7 @@ Array = np.ndarray
 OUTPUTS = ("output", "out", "outputs", "a", "A", "y", "z", "Z")
 APART = {"reduction": "none", "individual_losses": True}
 OF_ELEMENTS = (
-    "it is held against the loss with {}: the gradient of the mean, the default, is that over their number"
+    "it is held against the loss with {}; with the mean, the default, it is to be divided by their number"
 )
 ANY_LABELS = 2  # the labels of a loss are any numbers in this layout
 INPUT_GRADIENTS = ("dinputs", "dinput", "dx", "dX", "grad_input", "dZ", "dA_prev")
