@@ -96,6 +96,24 @@ def test_right_layers_of_other_names_and_shapes():
     assert len(report.layers) == 7
 
 
+def test_a_layer_that_makes_its_weights_and_gives_one_gradient_at_a_time_is_refused():
+    source = """
+import numpy as np
+class Dense:
+    def __init__(self, units):
+        self.w, self.units = None, units
+    def forward(self, x):
+        if self.w is None:
+            self.w = np.random.randn(x.shape[1], self.units)
+        self.x = x
+        return x @ self.w
+    def backward(self, delta, wrt="w"):
+        return self.x.T @ delta if wrt == "w" else delta @ self.w.T
+"""
+    with pytest.raises(UserError, match="no gradient of w that is called so"):
+        layers.check_layer("Dense", module(source))
+
+
 def test_an_activation_that_is_given_weights_stands_behind_their_product():
     source = """
 import numpy as np

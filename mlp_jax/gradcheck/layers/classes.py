@@ -16,11 +16,11 @@ WINDOWS = (*POOLS, "stride")
 # beside what `names.size_of` knows, without underscores
 INS = called(
     r"fanin|features|dim|dims|(in|input|num|n)?(channels?|chans?|ch|c)(in|input)?|inc|cin|dmodel|embed(ding)?(dim|size)?"
-    r"|nembd|normali[sz]edshape|size|shape|numfeatures|in(dim|put)?size|nin|infeats|(num|n)?param(eter)?s"
+    r"|nembd|normali[sz]edshape|size|shape|numfeatures|in(dim|put)?size|nin|inf(eats)?|(num|n)?param(eter)?s"
 )
 OUTS = called(
     r"nneurons|nunits|units|neurons|fanout|out(put)?(channels?|chans?|ch|c)|(channels?|chans?|ch|c)out"
-    r"|(num|n|nb)?(filters|kernels)|outc|nout|outfeats|(d|dim)(k|v|q|qk|key|value|head|attn|inner|ff)"
+    r"|(num|n|nb)?(filters|kernels)|outc|nout|outf(eats)?|(d|dim)(k|v|q|qk|key|value|head|attn|inner|ff)"
     r"|(key|value|head|attn|attention|ff|ffn|inner)(dim|size)"
 )
 NUMBERS = called(

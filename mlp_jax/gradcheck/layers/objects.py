@@ -132,7 +132,8 @@ class LayerObject(OfClass):
         changed = [path for path, value in before.items() if not np.array_equal(kept.value_of(made, path), value)]
         if self._updates or (kept.rate(made) and any(path in own or path in singles for path in changed)):
             held = {str(path[-1][1]): (path, ()) for path in changed if self._matters(made, x, path)}
-        self._refuse_without_gradient(made, x, own, [path for path, _ in held.values()])
+        named = own or [path for path in kept.own_arrays(made) if str(path[-1][1]).lower() in ARRAYS]
+        self._refuse_without_gradient(made, x, named, [path for path, _ in held.values()])
         kept.refuse_unmatched(made, held, numbers)
         if not changed:
             kept.refuse_unread(self._returned, held)

@@ -9,6 +9,7 @@ OPERATIONS = ("conv", "depthwise", "pool", "pictures")  # of which channels may 
 STRIDES, PADS = ("stride", "s", "strides"), ("pad", "padding", "p")
 POOLS = (
     "pool_size", "size", "f", "kernel_size", "k", "pool_height", "pool_width", "pool_h", "pool_w", "filter_size",
+    "ph", "pw",
 )  # fmt: skip
 OVERLAPPING = 1  # the number of a trial in which the windows of a pooling overlap, if it takes such
 UNPADDED = 2  # that of a trial in which a convolution is not padded
