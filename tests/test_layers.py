@@ -114,6 +114,32 @@ class Dense:
         layers.check_layer("Dense", module(source))
 
 
+def test_of_classes_with_others_below_them_only_what_computes_nothing_is_left_out():
+    source = """
+import numpy as np
+class Layer:
+    def forward(self, x):
+        raise NotImplementedError
+    def backward(self, dout):
+        raise NotImplementedError
+class Twice(Layer):
+    def forward(self, x):
+        return 2 * x
+    def backward(self, dout):
+        return 2 * dout
+class Stops(Layer):
+    def forward(self, x):
+        return x.no_such_name
+    def backward(self, dout):
+        return dout
+class Below(Stops):
+    pass
+"""
+    report = layers.check_module(module(source))
+    assert [layer.name for layer in report.layers] == ["Twice"]
+    assert [name for name, _ in report.refused] == ["Stops", "Below"]
+
+
 def test_an_activation_that_is_given_weights_stands_behind_their_product():
     source = """
 import numpy as np

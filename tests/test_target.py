@@ -344,6 +344,17 @@ def test_a_class_that_is_always_normalised(tmp_path, capsys):
     assert (passed, content["codes"]) == (False, ["bn_n_missing"])
 
 
+def test_a_class_that_is_always_normalised_and_gives_no_loss(tmp_path, capsys):
+    """The options that it is right with are found; where it is right with none, these are asked for."""
+    without = NORMALISED.replace("return -np.log(q[range(N), y]).mean(), ", "return ")
+    assert check(tmp_path, without, "Net")[0]
+    assert "as with --batch_norm=before" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(
+        UserError, match="Net: gamma1, beta1 are not checked: say what is normalised by --batch_norm"
+    ):
+        check(tmp_path, without.replace("dn.mean(0)", "0"), "Net")
+
+
 LINEAR_IN_TORCH = """
 import torch
 

@@ -3,23 +3,24 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from mlp_jax.errors import UserError, in_range, one_of
 from mlp_jax.gradcheck import layers
-from mlp_jax.gradcheck.battery import sample, square
 from mlp_jax.gradcheck.candidates import Candidate
 from mlp_jax.gradcheck.judging.evidence import Evidence
 from mlp_jax.gradcheck.judging.judgement import judge
 from mlp_jax.gradcheck.judging.probes import at_zero, with_every_class
 from mlp_jax.gradcheck.judging.telling import tell
 from mlp_jax.gradcheck.mistakes.columns import in_columns
+from mlp_jax.gradcheck.networks import answers, gives, others
 from mlp_jax.gradcheck.objective import CONVENTIONS, OBJECTIVES
-from mlp_jax.gradcheck.reading.answers import ASSUMED, COLUMNS, Asked, Question, equal, fits
-from mlp_jax.gradcheck.reading.standins import NOT_INSTALLED
-from mlp_jax.gradcheck.report import Report
+from mlp_jax.gradcheck.reading.answers import ASSUMED, COLUMNS, Asked
+from mlp_jax.gradcheck.reading.names import NORMALISED
+from mlp_jax.gradcheck.report import AUTODIFF, Report
 from mlp_jax.gradcheck.witness import trusted_witness
 from mlp_jax.nn.config import MLPConfig
 
@@ -100,24 +101,41 @@ def check(
         return report
     trusted_witness()
     configs = [replace(config, dtype="float64")] if config is not None else asked.default_configs()
-    reports, options = [], (l2_convention, objective, seed, scale)
-    if not _answers(asked, configs[0]) and (others := _others(asked, configs[0])):
-        best, of = _best(asked, [(each, partial(_report, asked, each, *options)) for each in others])
+    reports, options = list[Report](), (l2_convention, objective, seed, scale)
+    if not answers(asked, configs[0]) and (tried := others(asked, configs[0])):
+        best, of = _best(asked, [(each, partial(_report, asked, each, *options)) for each in tried])
         note = INSTEAD.format(*("-".join(map(str, each.sizes)) for each in (of, configs[0])))
         return replace(best, notes=(*best.notes, note))
     for each in configs:
         reports.append(_report(asked, each, *options))
+        if not reports[-1].passed and config is None and any(NORMALISED in note for note in asked.notes):
+            return _normalised(asked, each, reports[-1], options)
         dubious = {*UNEXPLAINED, "bias_over_classes", *(() if each.hidden else ("mean_over_other",))}
         dubious &= set(reports[-1].codes)
         if dubious and not _has_right_scores(asked, each, reports[-1]):  # or it has one output
             one = [other for other in asked.others(each) if (other.hidden, other.classes) == (each.hidden, 1)]
-            found = [_report(asked, other, *options) for other in one if _gives(asked, other)]
+            found = [_report(asked, other, *options) for other in one if gives(asked, other)]
             # a regression is of one output, whatever its loss
             of_one = [other for other in found if "binary cross-entropy" in other.about or not each.hidden]
             return min([reports[-1], *of_one], key=_unexplained)
         if not reports[-1].passed:
             return reports[-1]
     return reports[0]
+
+
+def _normalised(asked: Asked, config: MLPConfig, plain: Report, options: tuple[Any, ...]) -> Report:
+    """The report on a network that is always normalised: the first that is right, or else without.
+
+    Raises UserError where it was held against J~ then, which is not its own.
+    """
+    for norm, place in product(("batch", "layer"), ("before", "after")):
+        other = replace(config, norm=norm, norm_place=place)
+        if gives(asked, other) and (report := _report(asked, other, *options)).passed:
+            notes = [note for note in report.notes if NORMALISED not in note]
+            return replace(report, notes=(*notes, f"it is checked as with --{norm}_norm={place}"))
+    if plain.against == AUTODIFF:
+        raise UserError(f"{asked.name}: {next(note for note in plain.notes if NORMALISED in note)}")
+    return plain
 
 
 def _best(asked: Asked, reports: Iterable[tuple[MLPConfig, Callable[[], Report]]]) -> tuple[Report, MLPConfig]:
@@ -176,55 +194,6 @@ def _report(
         findings = tuple(each._replace(sentence=in_columns(each.sentence)) for each in report.findings)
         report = replace(report, findings=findings)
     return replace(report, notes=(*report.notes, *notes))
-
-
-def _answers(asked: Asked, config: MLPConfig) -> bool:
-    """Whether it gives any gradient: as it is asked in the cases, where dimensions differ or all are equal."""
-    if config.dropout:  # which an ordinary case has no masks for
-        return True
-    in_a_square = sample(square(config))._replace(name="equal dimensions")
-    try:
-        answers = asked.ask([Question(sample(config), []), Question(in_a_square, [])])
-    except UserError:
-        return False
-    return any(answer.leaves is not None for answer in answers)
-
-
-def _gives(asked: Asked, config: MLPConfig) -> bool:
-    """Whether it gives gradients of all weights, in the parameters' shapes, in an ordinary case.
-
-    That all are 0 tells nothing: a softmax of one class is a constant.
-    """
-    question = Question(sample(config), [])
-    try:
-        answer = asked.ask([question])[0]
-    except UserError as error:
-        if NOT_INSTALLED in str(error):  # which says more than why another network gives no gradient
-            raise
-        return False
-    if answer.leaves is None or not fits(answer, question.case) or not all("w" in each for each in answer.leaves):
-        return False
-    if not any(leaf.any() for found in answer.leaves for leaf in found.values()):
-        return False
-    # one example at a time leaves a bias's gradient a column for each; summed over units it is a number for each
-    pairs, n = zip(answer.leaves, question.case.params, strict=True), len(question.case.y)
-    return all(
-        leaf.size in (1, n, np.size(getattr(layer, f))) for found, layer in pairs for f, leaf in found.items()
-    )
-
-
-def _others(asked: Asked, config: MLPConfig) -> list[MLPConfig]:
-    """The other networks that it gives gradients of; last what says little, as softmax does of one output."""
-    gives = [other for other in asked.others(config) if _gives(asked, other)]
-    return sorted(gives, key=lambda other: other.classes == 1 and _is_constant(asked, other))
-
-
-def _is_constant(asked: Asked, config: MLPConfig) -> bool:
-    """Whether the last bias changes nothing."""
-    case = sample(config)
-    moved = case.params[-1]._replace(b=case.params[-1].b + 1)
-    other = case._replace(params=(*case.params[:-1], moved))
-    return equal(*asked.ask([Question(case, []), Question(other, [])]))
 
 
 def _without_losses(evidence: Evidence) -> Evidence:

@@ -17,7 +17,7 @@ from mlp_jax.errors import UserError
 from mlp_jax.gradcheck.layers import derivatives, loss_pairs, taped
 from mlp_jax.gradcheck.layers.asking import Layer
 from mlp_jax.gradcheck.layers.check import judge
-from mlp_jax.gradcheck.layers.classes import LOSSES, is_layer_class, not_told, with_usual_names
+from mlp_jax.gradcheck.layers.classes import LOSSES, OTHER_NAMES, is_layer_class, not_told, with_usual_names
 from mlp_jax.gradcheck.layers.functions import Pair, Scores
 from mlp_jax.gradcheck.layers.objects import layer_of
 from mlp_jax.gradcheck.layers.operations import is_factor
@@ -165,9 +165,11 @@ def _has_other(target: Any) -> bool:
 
 
 def _is_base(name: str, module: dict[str, Any]) -> bool:
-    """Whether a class has others of the file below it, as an abstract one has, which is nothing to check."""
+    """Whether a class has others of the file below it, and no pass that computes anything: it is abstract."""
     below = (other.__mro__[1:] for other in module.values() if inspect.isclass(other))
-    return any(module.get(name) in above for above in below)
+    passes = (getattr(module[name], forward, None) for forward in ("forward", *dict(OTHER_NAMES)))
+    used = {n for each in passes for n in getattr(getattr(each, "__code__", None), "co_names", ())}
+    return used <= {"NotImplementedError", "NotImplemented"} and any(module[name] in above for above in below)
 
 
 def _left_out(others: Sequence[str], names: Sequence[str], module: dict[str, Any]) -> list[tuple[str, str]]:
