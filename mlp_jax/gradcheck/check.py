@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -108,8 +107,9 @@ def check(
         return replace(best, notes=(*best.notes, note))
     for each in configs:
         reports.append(_report(asked, each, *options))
-        if not reports[-1].passed and config is None and any(NORMALISED in note for note in asked.notes):
-            return _normalised(asked, each, reports[-1], options)
+        unsaid = [note for note in asked.notes if NORMALISED in note]
+        if unsaid and config is None and not reports[-1].passed and reports[-1].against == AUTODIFF:
+            raise UserError(f"{asked.name}: {unsaid[0]}")  # without a loss, J~ is not its own
         dubious = {*UNEXPLAINED, "bias_over_classes", *(() if each.hidden else ("mean_over_other",))}
         dubious &= set(reports[-1].codes)
         if dubious and not _has_right_scores(asked, each, reports[-1]):  # or it has one output
@@ -121,21 +121,6 @@ def check(
         if not reports[-1].passed:
             return reports[-1]
     return reports[0]
-
-
-def _normalised(asked: Asked, config: MLPConfig, plain: Report, options: tuple[Any, ...]) -> Report:
-    """The report on a network that is always normalised: the first that is right, or else without.
-
-    Raises UserError where it was held against J~ then, which is not its own.
-    """
-    for norm, place in product(("batch", "layer"), ("before", "after")):
-        other = replace(config, norm=norm, norm_place=place)
-        if gives(asked, other) and (report := _report(asked, other, *options)).passed:
-            notes = [note for note in report.notes if NORMALISED not in note]
-            return replace(report, notes=(*notes, f"it is checked as with --{norm}_norm={place}"))
-    if plain.against == AUTODIFF:
-        raise UserError(f"{asked.name}: {next(note for note in plain.notes if NORMALISED in note)}")
-    return plain
 
 
 def _best(asked: Asked, reports: Iterable[tuple[MLPConfig, Callable[[], Report]]]) -> tuple[Report, MLPConfig]:
